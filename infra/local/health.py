@@ -1,0 +1,54 @@
+"""Health checks: each returns quietly when the part serves and raises NotReady when it does not."""
+
+import logging
+
+TIMEOUT_S = 2.0
+
+
+class NotReady(Exception):
+    """The part does not serve yet; the message says what was seen."""
+
+
+def http(url: str) -> None:
+    """Ready when `url` answers 200."""
+    import httpx
+
+    try:
+        status = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).status_code
+    except httpx.HTTPError as error:
+        raise NotReady(f"{url}: {error}") from error
+    if status != httpx.codes.OK:
+        raise NotReady(f"{url}: HTTP {status}")
+
+
+def grpc(address: str) -> None:
+    """Ready when grpc.health.v1 says SERVING for the whole server."""
+    from grpc import RpcError, insecure_channel
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with insecure_channel(address) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S
+            )
+        except RpcError as error:
+            raise NotReady(f"{address}: {error}") from error
+    if reply.status != health_pb2.HealthCheckResponse.SERVING:
+        raise NotReady(f"{address}: {reply.status}")
+
+
+def kafka(address: str) -> None:
+    """Ready when the broker answers a metadata request."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    # While the broker is down the client logs each refused connection as an error.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    try:
+        client = KafkaAdminClient(
+            bootstrap_servers=address, request_timeout_ms=2000, bootstrap_timeout_ms=2000
+        )
+        client.describe_cluster()
+        client.close()
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise NotReady(f"{address}: {error}") from error

@@ -1,0 +1,44 @@
+"""Ports that somebody else holds, named before anything starts."""
+
+import socket
+
+import psutil
+
+
+class PortTaken(Exception):
+    """A port of the stack is in use; the message names the port, who needs it and who has it."""
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: an address that only waits for old packets counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """Who listens on the port, as far as this user may see."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if is_it and connection.pid:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        pass
+    return "another process"
+
+
+def require_free(host: str, needed: dict[str, tuple[int, ...]]) -> None:
+    """Raise PortTaken with one line for each taken port of the parts in `needed`."""
+    taken = [
+        f"port {port}, which {part} needs, is taken by {holder(port)}"
+        for part, ports in needed.items()
+        for port in ports
+        if not is_free(host, port)
+    ]
+    if taken:
+        raise PortTaken("\n".join(taken))

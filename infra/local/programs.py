@@ -1,0 +1,114 @@
+"""The programs of the stack: what runs, in what environment, and how its health is asked."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infra.local import health
+from infra.local.environment import OFFLINE, environment
+from infra.local.kafka import broker_command
+from infra.local.settings import Service, StackSettings
+
+# Marks every process of a stack, so that strays can be found by their environment.
+MARK = "TRIMTAB_STACK"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised part. `ready` returns quietly when it serves and raises when it does not."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    ports: tuple[int, ...]
+    ready: Callable[[], None]
+    is_service: bool = False
+
+
+def programs(settings: StackSettings) -> dict[str, Program]:
+    """All programs by name, the real parts before the services."""
+    parts = [_kafka(settings), _mlflow(settings), _vllm(settings)]
+    services = [_service(settings, name, one) for name, one in settings.services.items()]
+    return {program.name: program for program in parts + services}
+
+
+def _marked(settings: StackSettings, variables: dict[str, str]) -> dict[str, str]:
+    return variables | {MARK: str(settings.data)}
+
+
+def _kafka(settings: StackSettings) -> Program:
+    return Program(
+        name="kafka",
+        command=broker_command(settings),
+        environment=_marked(settings, {}),
+        ports=settings.ports()["kafka"],
+        ready=lambda: health.kafka(f"{settings.host}:{settings.kafka.port}"),
+    )
+
+
+def _mlflow(settings: StackSettings) -> Program:
+    folder = settings.data / "mlflow"
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    artifacts = ["--artifacts-destination", str(folder / "artifacts")]
+    where = ["--host", settings.host, "--port", str(settings.mlflow.port)]
+    workers = ["--workers", str(settings.mlflow.workers)]
+    return Program(
+        name="mlflow",
+        command=(sys.executable, "-m", "mlflow", "server", *store, *artifacts, *where, *workers),
+        environment=_marked(settings, OFFLINE | {"OMP_NUM_THREADS": "1"}),
+        ports=settings.ports()["mlflow"],
+        ready=lambda: health.http(f"http://{settings.host}:{settings.mlflow.port}/health"),
+    )
+
+
+def _vllm(settings: StackSettings) -> Program:
+    """vLLM on the CPU. The `vllm` command fails with this distribution; its module does not."""
+    vllm = settings.vllm
+    options = {
+        "--model": settings.base_model,
+        "--served-model-name": settings.models.base_name,
+        "--host": settings.host,
+        "--port": vllm.port,
+        "--dtype": "bfloat16",
+        "--max-model-len": vllm.max_model_len,
+        "--max-lora-rank": vllm.max_lora_rank,
+        "--max-loras": vllm.max_loras,
+    }
+    flags = [str(word) for option in options.items() for word in option]
+    module = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+    return Program(
+        name="vllm",
+        command=(*module, *flags, "--enable-lora", "--enforce-eager"),
+        environment=_marked(settings, OFFLINE | _vllm_environment(settings)),
+        ports=settings.ports()["vllm"],
+        ready=lambda: health.http(f"http://{settings.host}:{vllm.port}/health"),
+    )
+
+
+def _vllm_environment(settings: StackSettings) -> dict[str, str]:
+    return {
+        "OMP_NUM_THREADS": str(settings.vllm.threads),
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": str(settings.vllm.kv_cache_gb),
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_PLUGINS": "lora_filesystem_resolver",
+        "VLLM_LORA_RESOLVER_CACHE_DIR": str(settings.adapters),
+    }
+
+
+def _service(settings: StackSettings, name: str, service: Service) -> Program:
+    where = f"{settings.host}:{service.port}"
+    threads = {"OMP_NUM_THREADS": str(service.torch_threads)}
+    asked: Callable[[], None]
+    if service.api == "grpc":
+        asked = lambda: health.grpc(where)  # noqa: E731
+    else:
+        asked = lambda: health.http(f"http://{where}/healthz")  # noqa: E731
+    return Program(
+        name=name,
+        command=(sys.executable, "-m", f"services.{name}.main"),
+        environment=_marked(settings, environment(settings) | threads),
+        ports=settings.ports()[name],
+        ready=asked,
+        is_service=True,
+    )

@@ -1,0 +1,158 @@
+"""The local stack's settings: stack.toml, read once, typed and frozen."""
+
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from infra.local.paths import REPO, data_folder, parts_folder
+
+Port = Annotated[int, Field(gt=0, lt=65536)]
+FILE = REPO / "infra" / "local" / "stack.toml"
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(Frozen):
+    port: Port
+    controller_port: Port
+    heap_mb: int = Field(gt=0)
+    partitions: int = Field(gt=0)
+
+
+class Mlflow(Frozen):
+    port: Port
+    workers: int = Field(gt=0)
+
+
+class Vllm(Frozen):
+    port: Port
+    threads: int = Field(gt=0)
+    kv_cache_gb: int = Field(gt=0)
+    max_model_len: int = Field(gt=0)
+    max_lora_rank: int = Field(gt=0)
+    max_loras: int = Field(gt=0)
+    adapters: Path
+
+
+class Models(Frozen):
+    base_name: str
+    base: Path
+    encoder: Path
+
+
+class Service(Frozen):
+    api: Literal["grpc", "http"] = "grpc"
+    port: Port
+    metrics_port: Port
+    torch_threads: int = Field(default=1, gt=0)
+
+
+class StackSettings(Frozen):
+    """One stack. Two stacks may share `parts`; they must share neither `data` nor a port."""
+
+    data: Path
+    parts: Path
+    host: str
+    kafka: Kafka
+    mlflow: Mlflow
+    vllm: Vllm
+    models: Models
+    keys: dict[str, str]
+    services: dict[str, Service]
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        owners: dict[int, str] = {}
+        for part, ports in self.ports().items():
+            for port in ports:
+                if port in owners:
+                    raise ValueError(f"port {port} is given to both {owners[port]} and {part}")
+                owners[port] = part
+        return self
+
+    def ports(self) -> dict[str, tuple[int, ...]]:
+        """The ports each part listens on, its main one first."""
+        return {
+            "kafka": (self.kafka.port, self.kafka.controller_port),
+            "mlflow": (self.mlflow.port,),
+            "vllm": (self.vllm.port,),
+        } | {name: (one.port, one.metrics_port) for name, one in self.services.items()}
+
+    @property
+    def run_folder(self) -> Path:
+        """Logs, the supervisor's files and the environment file."""
+        return self.data / "local"
+
+    @property
+    def adapters(self) -> Path:
+        return self.data / self.vllm.adapters
+
+    @property
+    def base_model(self) -> Path:
+        return self.parts / self.models.base
+
+    @property
+    def encoder(self) -> Path:
+        return self.parts / self.models.encoder
+
+
+def load(
+    data: Path | None = None,
+    parts: Path | None = None,
+    ports_offset: int = 0,
+    file: Path = FILE,
+) -> StackSettings:
+    """Read `file`; a wrong field raises pydantic's error, which names it."""
+    raw = _move_ports(tomllib.loads(file.read_text()), lambda port: port + ports_offset)
+    folders = {"data": (data or data_folder()).absolute(), "parts": parts or parts_folder()}
+    return StackSettings.model_validate(raw | folders)
+
+
+def load_on_free_ports(data: Path, parts: Path | None = None, file: Path = FILE) -> StackSettings:
+    """The same stack in another folder, on ports that were free a moment ago: for tests."""
+    raw = tomllib.loads(file.read_text())
+    count = len(_ports_in(raw))
+    free = iter(free_ports(count))
+    moved = _move_ports(raw, lambda _: next(free))
+    folders = {"data": data.absolute(), "parts": parts or parts_folder()}
+    return StackSettings.model_validate(moved | folders)
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports of the loopback address that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _is_port(key: str, value: Any) -> bool:
+    return (key == "port" or key.endswith("_port")) and isinstance(value, int)
+
+
+def _ports_in(table: dict[str, Any]) -> list[int]:
+    found: list[int] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += _ports_in(value)
+        elif _is_port(key, value):
+            found.append(value)
+    return found
+
+
+def _move_ports(table: dict[str, Any], move: Any) -> dict[str, Any]:
+    return {
+        key: _move_ports(value, move)
+        if isinstance(value, dict)
+        else (move(value) if _is_port(key, value) else value)
+        for key, value in table.items()
+    }

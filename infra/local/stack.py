@@ -1,0 +1,204 @@
+"""The local stack as an object: bring it up, ask it, break it, take it down.
+
+    stack = LocalStack(load_on_free_ports(tmp_path))
+    stack.up(only=["kafka"])
+    stack.kill("kafka")            # SIGKILL; the supervisor starts it again
+    stack.wait_ready(["kafka"])
+    stack.down()
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.local import kafka, ports, strays
+from infra.local.environment import as_shell, environment
+from infra.local.programs import Program, programs
+from infra.local.settings import StackSettings
+from infra.local.supervisor import Supervisor
+
+READY_TIMEOUT_S = 240.0
+# A part that was started this often while it was waited for will not come up.
+STARTS_ALLOWED = 3
+LOG_LINES = 25
+
+
+class PartFailed(Exception):
+    """A part did not become ready; the message ends with its last log lines and their file."""
+
+
+@dataclass(frozen=True)
+class PartState:
+    """One row of the status table. `state` is supervisor's word; `health` is ok, failing or -."""
+
+    part: str
+    state: str
+    pid: int
+    uptime_s: int
+    port: int
+    health: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        return asdict(self)
+
+
+class LocalStack:
+    """Owns the processes of one data folder. Safe to construct anew over a running stack."""
+
+    def __init__(self, settings: StackSettings, say: Callable[[str], None] = print) -> None:
+        self.settings = settings
+        self.programs = programs(settings)
+        self._say = say
+        self._supervisor = Supervisor(settings.run_folder)
+
+    def env(self) -> dict[str, str]:
+        """What a client or a service needs to find this stack."""
+        return environment(self.settings)
+
+    def up(self, only: Sequence[str] = (), timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start the named parts (all by default) and return when each health check passes.
+
+        Parts that already run are left alone. Raises PortTaken before anything starts, and
+        PartFailed when a part dies again and again or is not ready in time.
+        """
+        chosen = self._chosen(only)
+        self._require_ports(chosen)
+        self._prepare(chosen)
+        self._supervisor.ensure(self.programs.values())
+        real = [name for name in chosen if not self.programs[name].is_service]
+        services = [name for name in chosen if self.programs[name].is_service]
+        began = time.monotonic()
+        for name in real:
+            self._supervisor.start(name)
+        if services and "kafka" in real:
+            self.wait_ready(["kafka"], timeout_s, began)
+            real.remove("kafka")
+        for name in services:
+            self._supervisor.start(name)
+        self.wait_ready(real + services, timeout_s, began)
+
+    def wait_ready(
+        self,
+        parts: Sequence[str] = (),
+        timeout_s: float = READY_TIMEOUT_S,
+        began: float | None = None,
+    ) -> None:
+        """Wait for the health checks of `parts`, saying each as it passes."""
+        began = time.monotonic() if began is None else began
+        pending = {name: Starts() for name in self._chosen(parts)}
+        while pending:
+            for name in [name for name in pending if self._is_ready(name)]:
+                del pending[name]
+                self._say(f"  {name} ready after {time.monotonic() - began:.0f} s")
+            for name, starts in pending.items():
+                if starts.seen(self._supervisor.info(name)["start"]) > STARTS_ALLOWED:
+                    raise self._failure(name, "keeps dying")
+            if pending and time.monotonic() - began > timeout_s:
+                raise self._failure(next(iter(pending)), f"is not ready after {timeout_s:.0f} s")
+            time.sleep(0.2 if pending else 0)
+
+    def down(self) -> None:
+        """Stop everything, strays included. Harmless when nothing runs."""
+        self._supervisor.shutdown()
+        strays.kill_strays(self.settings.data)
+
+    def restart(self, parts: Sequence[str]) -> None:
+        """Stop and start parts, e.g. with new code; return when they are ready."""
+        for name in self._chosen(parts):
+            self._supervisor.stop(name)
+        self.up(parts)
+
+    def kill(self, part: str) -> int:
+        """SIGKILL a running part, its children included; its pid. The supervisor restarts it."""
+        pid = int(self._supervisor.info(part)["pid"])
+        if pid == 0:
+            raise ProcessLookupError(f"{part} does not run")
+        os.killpg(pid, signal.SIGKILL)
+        return pid
+
+    def pid(self, part: str) -> int:
+        """The pid of a part, 0 when it does not run."""
+        return int(self._supervisor.info(part)["pid"])
+
+    def is_running(self) -> bool:
+        return self._supervisor.is_running()
+
+    def status(self) -> list[PartState]:
+        """One row for each part, health asked of those that run."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self._state, self.programs))
+
+    def log_of(self, part: str) -> Path:
+        return self._supervisor.log_of(part)
+
+    def _chosen(self, only: Sequence[str]) -> list[str]:
+        unknown = set(only) - set(self.programs)
+        if unknown:
+            known = ", ".join(self.programs)
+            raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {known}")
+        return [name for name in self.programs if not only or name in only]
+
+    def _require_ports(self, chosen: list[str]) -> None:
+        held = self.settings.ports()
+        idle = {name: held[name] for name in chosen if not self._runs(name)}
+        ports.require_free(self.settings.host, idle)
+
+    def _prepare(self, chosen: list[str]) -> None:
+        """Folders that must exist before the parts do, and the file to source."""
+        settings = self.settings
+        folders = [settings.run_folder, settings.adapters]
+        folders += [settings.data / name for name in ("mlflow", *settings.services)]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        (settings.run_folder / "env").write_text(as_shell(self.env()))
+        if "kafka" in chosen and not self._runs("kafka"):
+            kafka.prepare(settings)
+
+    def _runs(self, name: str) -> bool:
+        return self._supervisor.is_running() and self.pid(name) != 0
+
+    def _is_ready(self, name: str) -> bool:
+        """Ready is healthy and ours: a stranger on the port has no pid here."""
+        return self.pid(name) != 0 and _health(self.programs[name]) == "ok"
+
+    def _state(self, name: str) -> PartState:
+        port = self.programs[name].ports[0]
+        if not self.is_running():
+            return PartState(name, "STOPPED", 0, 0, port, "-")
+        info = self._supervisor.info(name)
+        pid, state = int(info["pid"]), str(info["statename"])
+        if pid == 0:
+            return PartState(name, state, 0, 0, port, "-")
+        uptime_s = int(info["now"]) - int(info["start"])
+        return PartState(name, state, pid, uptime_s, port, _health(self.programs[name]))
+
+    def _failure(self, name: str, what: str) -> PartFailed:
+        log = self.log_of(name)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        shown = "\n".join(f"  | {line}" for line in lines[-LOG_LINES:])
+        return PartFailed(f"{name} {what}; the end of its log, {log}:\n{shown}")
+
+
+class Starts:
+    """Counts how often a part was started, from the start times that were seen."""
+
+    def __init__(self) -> None:
+        self._times: set[int] = set()
+
+    def seen(self, start: int) -> int:
+        if start:
+            self._times.add(start)
+        return len(self._times)
+
+
+def _health(program: Program) -> str:
+    try:
+        program.ready()
+    except Exception:
+        # Whatever went wrong, the part did not answer as it should.
+        return "failing"
+    return "ok"

@@ -1,0 +1,148 @@
+"""The process supervisor: its configuration file, its life, and its control socket.
+
+supervisord restarts what dies. It starts nothing by itself: the stack says what and when.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from infra.local.programs import Program
+
+STOP_WAIT_S = 20
+START_WAIT_S = 10
+
+
+class Supervisor:
+    """One supervisord over one folder; `folder` holds its configuration, log and pid."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self._config = folder / "supervisord.conf"
+        # Kept out of the folder: a socket's path may have 107 characters at most.
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        self._socket = Path(tempfile.gettempdir()) / f"trimtab-{os.getuid()}-{name}.sock"
+
+    def log_of(self, part: str) -> Path:
+        return self.logs / f"{part}.log"
+
+    def is_running(self) -> bool:
+        try:
+            return bool(self._call("getState")["statename"] == "RUNNING")
+        except (OSError, Fault):
+            return False
+
+    def ensure(self, programs: Iterable[Program]) -> None:
+        """Have a supervisord that knows exactly `programs`; parts that run go on running."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(self._configuration(programs))
+        if self.is_running():
+            self._reload()
+        else:
+            self._launch()
+
+    def start(self, part: str) -> None:
+        """Start a part that does not run; one that does is left alone."""
+        if self.info(part)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
+            self._call("startProcess", part, False)
+
+    def stop(self, part: str) -> None:
+        if self.info(part)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
+            self._call("stopProcess", part, True)
+
+    def info(self, part: str) -> dict[str, Any]:
+        """supervisor's own record: statename, pid, start, now, spawnerr and more."""
+        return dict(self._call("getProcessInfo", part))
+
+    def shutdown(self) -> None:
+        """Stop every part, then supervisord itself; returns when its process is gone."""
+        if not self.is_running():
+            return
+        pid = int(self._call("getPID"))
+        self._call("shutdown")
+        deadline = time.monotonic() + 2 * STOP_WAIT_S
+        while _alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        transport = SupervisorTransport("", "", f"unix://{self._socket}")
+        # The address only satisfies the client: the transport goes through the socket.
+        with ServerProxy("http://localhost", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+    def _launch(self) -> None:
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
+        subprocess.run(command, check=True, cwd=self.folder)  # noqa: S603
+        deadline = time.monotonic() + START_WAIT_S
+        while not self.is_running():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"supervisord did not start: see {self.folder}/supervisord.log")
+            time.sleep(0.05)
+
+    def _reload(self) -> None:
+        [[added, changed, removed]] = self._call("reloadConfig")
+        for group in changed + removed:
+            self._call("stopProcessGroup", group)
+            self._call("removeProcessGroup", group)
+        for group in added + changed:
+            self._call("addProcessGroup", group)
+
+    def _configuration(self, programs: Iterable[Program]) -> str:
+        files = {"logfile": "supervisord.log", "pidfile": "supervisord.pid"}
+        sections = {
+            "unix_http_server": {"file": self._socket, "chmod": "0700"},
+            "supervisord": {key: self.folder / name for key, name in files.items()},
+            "rpcinterface:supervisor": {
+                "supervisor.rpcinterface_factory": (
+                    "supervisor.rpcinterface:make_main_rpcinterface"
+                )
+            },
+        } | {f"program:{one.name}": self._program(one) for one in programs}
+        return "\n".join(_section(name, fields) for name, fields in sections.items())
+
+    def _program(self, program: Program) -> dict[str, object]:
+        return {
+            "command": " ".join(_quoted(word) for word in program.command),
+            "environment": ",".join(f"{k}={_quoted(v)}" for k, v in program.environment.items()),
+            "autostart": "false",
+            "autorestart": "true",
+            # A service that dies while Kafka is away must come back with it, however late.
+            "startretries": 1000,
+            "stopwaitsecs": STOP_WAIT_S,
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": self.log_of(program.name),
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": 1,
+        }
+
+
+def _quoted(word: str) -> str:
+    """A word as supervisor's parsers read it back: single quotes, and % doubled."""
+    if "'" in word or "\n" in word:
+        raise ValueError(f"supervisor's configuration can not carry {word!r}")
+    return "'" + word.replace("%", "%%") + "'"
+
+
+def _section(name: str, fields: dict[str, Any]) -> str:
+    lines = "".join(f"{key}={value}\n" for key, value in fields.items())
+    return f"[{name}]\n{lines}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
