@@ -35,8 +35,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--image", type=Path, help="write a descriptor set here instead")
     options = parser.parse_args(arguments)
     if options.image:
-        return _protoc(["--include_imports", "--include_source_info",
-                        f"--descriptor_set_out={options.image}"])
+        return _protoc(
+            ["--include_imports", "--include_source_info", f"--descriptor_set_out={options.image}"]
+        )
     if options.check:
         return check()
     return generate(GENERATED)
@@ -46,8 +47,14 @@ def generate(target: Path) -> int:
     """Writes the modules below `target`; returns protoc's exit status."""
     target.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    code = _protoc([f"--python_out={target}", f"--grpc_python_out={target}",
-                    f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}"])
+    code = _protoc(
+        [
+            f"--python_out={target}",
+            f"--grpc_python_out={target}",
+            f"--mypy_out=quiet:{target}",
+            f"--mypy_grpc_out=quiet:{target}",
+        ]
+    )
     if code:
         return code
     for path in sorted((target / "trimtab").rglob("*.py*")):
@@ -71,10 +78,21 @@ def check() -> int:
 
 
 def _differences(fresh: Path, kept: Path) -> set[str]:
-    names = {str(p.relative_to(root)) for root in (fresh, kept) for p in root.rglob("*.py*")
-             if "__pycache__" not in p.parts}
-    return {n for n in names if not ((fresh / n).exists() and (kept / n).exists()
-                                     and filecmp.cmp(fresh / n, kept / n, shallow=False))}
+    names = {
+        str(p.relative_to(root))
+        for root in (fresh, kept)
+        for p in root.rglob("*.py*")
+        if "__pycache__" not in p.parts
+    }
+    return {
+        n
+        for n in names
+        if not (
+            (fresh / n).exists()
+            and (kept / n).exists()
+            and filecmp.cmp(fresh / n, kept / n, shallow=False)
+        )
+    }
 
 
 def _protoc(outputs: list[str]) -> int:

@@ -1,0 +1,211 @@
+"""A service's SQL state, with what delivery needs beside it: input positions, seen ids, outbox, counts, jobs.
+
+SQLite (WAL) in a file by default, PostgreSQL by URL, `sqlite://` in memory for unit tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import StaticPool
+
+from shared.events import Event, Partition, Positions
+
+METADATA = sa.MetaData()
+
+POSITIONS = sa.Table(
+    "input_positions",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("topic", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+)
+SEEN = sa.Table(
+    "seen_events",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("event_id", sa.String, primary_key=True),
+)
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("time", sa.String, nullable=False),
+    sa.Column("headers", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+COUNTS = sa.Table(
+    "stage_counts",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("outcome", sa.String, primary_key=True),
+    sa.Column("reason", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+
+
+class Database:
+    """Owns the engine. Writers of one process take turns; readers do not wait for them."""
+
+    def __init__(self, url: str, *tables: sa.MetaData) -> None:
+        self.engine = _engine(url)
+        self._sqlite = self.engine.dialect.name == "sqlite"
+        self._writing = threading.RLock()
+        self._committed: list[Callable[[], None]] = []
+        for metadata in (METADATA, *tables):
+            metadata.create_all(self.engine)
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """One write transaction: all of it or nothing. Listeners hear of it after the commit."""
+        with self._writing if self._sqlite else threading.Lock():
+            with self.engine.begin() as connection:
+                yield Transaction(connection)
+        for listener in self._committed:
+            listener()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A consistent view; nothing is written."""
+        if self.engine.url.database in (None, "", ":memory:") and self._sqlite:
+            with (
+                self._writing,
+                self.engine.connect() as connection,
+            ):  # one connection is all there is
+                yield connection
+            return
+        with self.engine.connect().execution_options(trimtab_read=True) as connection:
+            yield connection
+
+    def after_commit(self, listener: Callable[[], None]) -> None:
+        """`listener` is called after each commit: relays and workers wake by it."""
+        self._committed.append(listener)
+
+    def counts(self) -> list[tuple[str, str, str, int]]:
+        """(stage, outcome, reason, count), sorted."""
+        columns = (COUNTS.c.stage, COUNTS.c.outcome, COUNTS.c.reason, COUNTS.c.count)
+        with self.read() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(*columns[:3])).all()
+        return [(r.stage, r.outcome, r.reason, r[3]) for r in rows]
+
+    def outbox_pending(self) -> int:
+        with self.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(OUTBOX)).scalar_one()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+class Transaction:
+    """What may happen together: state, emitted events, counts, positions."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def emit(self, event: Event) -> None:
+        """Puts the event into the outbox; the relay publishes it after the commit, in order."""
+        self.connection.execute(
+            OUTBOX.insert().values(
+                topic=event.topic,
+                event_id=event.id,
+                key=event.key,
+                value=event.value,
+                source=event.source,
+                time=event.time.astimezone(UTC).isoformat(),
+                headers=dict(event.headers),
+            )
+        )
+
+    def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None:
+        """Adds to a durable count. Outcomes: taken, made, abstained, dropped; `n` may be negative for
+        "waiting", the one outcome that goes down again."""
+        insert = self.insert(COUNTS).values(stage=stage, outcome=outcome, reason=reason, count=n)
+        self.connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["stage", "outcome", "reason"], set_={"count": COUNTS.c.count + n}
+            )
+        )
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT in the database at hand."""
+        dialect = self.connection.dialect.name
+        return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+    def first_time(self, stage: str, event_id: str) -> bool:
+        """True once for each id: remembers it."""
+        statement = (
+            self.insert(SEEN).values(stage=stage, event_id=event_id).on_conflict_do_nothing()
+        )
+        return bool(self.connection.execute(statement).rowcount)
+
+    def positions(self, stage: str) -> dict[Partition, int]:
+        rows = self.connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()
+        return {Partition(row.topic, row.number): row.next_offset for row in rows}
+
+    def set_positions(self, stage: str, positions: Positions) -> None:
+        for partition, offset in positions.items():
+            insert = self.insert(POSITIONS).values(
+                stage=stage, topic=partition.topic, number=partition.number, next_offset=offset
+            )
+            self.connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["stage", "topic", "number"], set_={"next_offset": offset}
+                )
+            )
+
+
+def outbox_event(row: Any) -> Event:
+    return Event(
+        topic=row.topic,
+        id=row.event_id,
+        key=row.key,
+        value=row.value,
+        source=row.source,
+        time=datetime.fromisoformat(row.time),
+        headers=row.headers,
+    )
+
+
+def _engine(url: str) -> sa.Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    in_memory = parsed.database in (None, "", ":memory:")
+    if not in_memory:
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": 16}
+    engine = sa.create_engine(parsed, connect_args={"check_same_thread": False}, **options)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # Transactions are begun by _begin_sqlite: the driver's own way begins them too late for readers.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=30000",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get("trimtab_read")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

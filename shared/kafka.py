@@ -1,0 +1,266 @@
+"""The EventLog on Apache Kafka: idempotent and transactional producers, CloudEvents in binary mode."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
+
+from shared.errors import InvalidArgument, Unavailable
+from shared.events import Event, Partition, Positions, Record
+from shared.topics import dead_letters
+
+_log = logging.getLogger(__name__)
+_AWAY = "EVENT_LOG_AWAY"
+
+
+class KafkaEventLog:
+    """Connects on first use. `publish` may be called from any thread."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        partitions: int = 4,
+        replication: int = 1,
+        timeout_s: float = 10.0,
+        max_message_bytes: int = 16 * 1024 * 1024,
+    ) -> None:
+        self._bootstrap = [server.strip() for server in bootstrap.split(",")]
+        self._partitions, self._replication = partitions, replication
+        self._timeout_s, self._max_bytes = timeout_s, max_message_bytes
+        self._lock = threading.Lock()
+        self._producer: Any = None
+        self._admin_client: Any = None
+
+    def publish(self, events: Sequence[Event]) -> None:
+        try:
+            producer = self._idempotent_producer()
+            futures = [_send(producer, event) for event in events]
+            producer.flush(timeout=self._timeout_s)
+            for future in futures:
+                future.get(timeout=self._timeout_s)
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def consume(
+        self,
+        group: str,
+        topics: Sequence[str],
+        positions: Callable[[Sequence[Partition]], Positions] | None = None,
+    ) -> KafkaGroupConsumer:
+        try:
+            consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                max_partition_fetch_bytes=self._max_bytes,
+                max_poll_interval_ms=600_000,
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=1_000,
+                fetch_max_wait_ms=100,
+            )
+            consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
+        except KafkaError as error:
+            raise _away(error) from error
+        return KafkaGroupConsumer(consumer)
+
+    def transactional_writer(self, transactional_id: str) -> KafkaTransactionalWriter:
+        try:
+            producer = self._new_producer(transactional_id=transactional_id, retry_backoff_ms=5)
+            producer.init_transactions()
+        except KafkaError as error:
+            raise _away(error) from error
+        return KafkaTransactionalWriter(producer, self._timeout_s)
+
+    def ensure_topics(self, topics: Sequence[str]) -> None:
+        wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
+        try:
+            admin = self._admin()
+            missing = sorted(wanted - set(admin.list_topics()))
+            for name in missing:
+                self._create(admin, name)
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._bootstrap, group_id=group, enable_auto_commit=False
+        )
+        try:
+            lags: dict[str, int] = {}
+            for topic in topics:
+                parts = [
+                    TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()
+                ]
+                ends = consumer.end_offsets(parts) if parts else {}
+                begins = consumer.beginning_offsets(parts) if parts else {}
+                lags[topic] = sum(ends[p] - (consumer.committed(p) or begins[p]) for p in parts)
+            return lags
+        except KafkaError as error:
+            raise _away(error) from error
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        with self._lock:
+            for client in (self._producer, self._admin_client):
+                if client is not None:
+                    client.close()
+            self._producer = self._admin_client = None
+
+    def _idempotent_producer(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                self._producer = self._new_producer()
+            return self._producer
+
+    def _new_producer(self, **options: Any) -> Any:
+        return KafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=2,
+            max_request_size=self._max_bytes,
+            max_block_ms=int(self._timeout_s * 1000),
+            delivery_timeout_ms=int(self._timeout_s * 1000),
+            request_timeout_ms=int(self._timeout_s * 900),
+            **options,
+        )
+
+    def _admin(self) -> Any:
+        with self._lock:
+            if self._admin_client is None:
+                self._admin_client = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+            return self._admin_client
+
+    def _create(self, admin: Any, name: str) -> None:
+        configs = {"max.message.bytes": str(self._max_bytes)}
+        topic = NewTopic(name, self._partitions, self._replication, topic_configs=configs)
+        try:
+            admin.create_topics([topic])
+        except TopicAlreadyExistsError:
+            _log.debug("topic %s was made by another service meanwhile", name)
+
+
+class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Seeks to where the owner's state says, each time partitions are assigned."""
+
+    def __init__(
+        self, consumer: Any, positions: Callable[[Sequence[Partition]], Positions] | None
+    ) -> None:
+        self._consumer, self._positions = consumer, positions
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Positions are kept with the state, so nothing is to be saved here."""
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        if not self._positions:
+            return
+        parts = [Partition(p.topic, p.partition) for p in assigned]
+        for partition, offset in self._positions(parts).items():
+            self._consumer.seek(TopicPartition(*partition), offset)
+
+
+class KafkaGroupConsumer:
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
+        try:
+            batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        except KafkaError as error:
+            raise _away(error) from error
+        return [_record(message) for batch in batches.values() for message in batch]
+
+    def commit(self, positions: Positions) -> None:
+        try:
+            self._consumer.commit(_offsets(positions))
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class KafkaTransactionalWriter:
+    def __init__(self, producer: Any, timeout_s: float) -> None:
+        self._producer, self._timeout_s = producer, timeout_s
+
+    def write(self, events: Sequence[Event], group: str, positions: Positions) -> None:
+        try:
+            self._producer.begin_transaction()
+            try:
+                for event in events:
+                    _send(self._producer, event)
+                if positions:
+                    self._producer.send_offsets_to_transaction(_offsets(positions), group)
+                self._producer.commit_transaction()
+            except BaseException:
+                self._producer.abort_transaction()
+                raise
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+def _send(producer: Any, event: Event) -> Any:
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": event.id,
+        "ce_source": event.source,
+        "ce_type": event.topic,
+        "ce_time": event.time.isoformat(),
+        "content-type": "application/protobuf",
+        **event.headers,
+    }
+    encoded = [(name, value.encode()) for name, value in headers.items()]
+    return producer.send(event.topic, value=event.value, key=event.key.encode(), headers=encoded)
+
+
+def _record(message: Any) -> Record:
+    """Foreign records may lack headers: their place becomes their id, so that a retry makes the same."""
+    headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
+    place = f"{message.topic}/{message.partition}/{message.offset}"
+    stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+    try:
+        time = datetime.fromisoformat(headers.pop("ce_time", "")) if "ce_time" in headers else stamp
+    except ValueError:
+        time = stamp
+    event = Event(
+        topic=message.topic,
+        id=headers.pop("ce_id", place),
+        key=(message.key or b"").decode(errors="replace"),
+        value=message.value or b"",
+        source=headers.pop("ce_source", ""),
+        time=time,
+        headers={
+            k: v for k, v in headers.items() if not k.startswith("ce_") and k != "content-type"
+        },
+    )
+    return Record(event, Partition(message.topic, message.partition), message.offset)
+
+
+def _offsets(positions: Positions) -> dict[Any, Any]:
+    return {
+        TopicPartition(*p): OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()
+    }
+
+
+def _away(error: KafkaError) -> Unavailable | InvalidArgument:
+    if type(error).__name__ in ("MessageSizeTooLargeError", "RecordListTooLargeError"):
+        return InvalidArgument(f"the event is too large: {error}", reason="EVENT_TOO_LARGE")
+    return Unavailable(f"Kafka is away: {error}", reason=_AWAY, retry_after_s=1.0)

@@ -1,0 +1,108 @@
+"""A service's process: server, background threads, metrics; SIGTERM drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import start_http_server
+
+from shared import stage_api, telemetry
+from shared.database import Database
+from shared.errors import Unavailable
+from shared.events import EventLog
+from shared.rpc import Mount, RpcServer
+from shared.settings import CommonSettings, ServiceSettings
+
+_log = logging.getLogger(__name__)
+
+# Runs until the event is set; named for the logs.
+Background = tuple[str, Callable[[threading.Event], None]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What main.py wires. `groups`: the stages' names and the topics each takes from."""
+
+    name: str
+    common: CommonSettings
+    settings: ServiceSettings
+    database: Database
+    log: EventLog
+    mounts: Sequence[Mount]
+    background: Sequence[Background] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def run(service: Service) -> None:
+    """Serves until SIGTERM or SIGINT. If a background thread ends by an error, the process exits with 1,
+    so that its supervisor starts it anew."""
+    asyncio.run(_serve(service))
+
+
+async def _serve(service: Service) -> None:
+    stop, stopped = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    threads = [_start(service.name, name, body, stop) for name, body in service.background]
+    server = RpcServer(
+        service.name,
+        [
+            *service.mounts,
+            *stage_api.mounts(service.name, service.database, service.log, service.groups),
+        ],
+        host=service.common.host,
+        port=service.settings.port,
+        call_timeout_s=service.settings.call_timeout_s,
+        drain_s=service.settings.drain_s,
+        max_message_mb=service.settings.max_message_mb,
+    )
+    port = await server.start()
+    _start_metrics(service)
+    _log.info("%s serves on %s:%s", service.name, service.common.host, port)
+    await stopped.wait()
+    await server.drain()
+    stop.set()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, service.settings.drain_s)
+    service.log.close()
+    service.database.close()
+
+
+def _start(
+    service: str, name: str, body: Callable[[threading.Event], None], stop: threading.Event
+) -> threading.Thread:
+    def guarded() -> None:
+        try:
+            body(stop)
+        except BaseException:
+            telemetry.THREAD_DEATHS.labels(service).inc()
+            _log.exception(
+                "%s: thread %s ended by an error; the process ends with it", service, name
+            )
+            os._exit(1)
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _start_metrics(service: Service) -> None:
+    if not service.settings.metrics_port:
+        return
+    meter = stage_api.LagMeter(service.log, service.groups)
+
+    def lag() -> Mapping[str, int]:
+        try:
+            return meter()
+        except Unavailable:
+            return {}
+
+    telemetry.StageCollector(service.name, service.database.counts, lag).register()
+    start_http_server(service.settings.metrics_port, addr=service.common.host)

@@ -1,0 +1,79 @@
+"""Typed, frozen settings, read once from the environment.
+
+A service's settings class extends ServiceSettings and sets `env_prefix` to `TRIMTAB_<SERVICE>_`;
+fields of CommonSettings are read from `TRIMTAB_<FIELD>`. A wrong value stops the start and names
+the variable.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CommonSettings(BaseSettings):
+    """What every part of the house may need to know: TRIMTAB_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    # Kafka's bootstrap servers, comma-separated.
+    kafka: str = "127.0.0.1:19092"
+    kafka_partitions: int = Field(default=4, ge=1)
+    mlflow_url: str = "http://127.0.0.1:15000"
+    # Base URLs of the vLLM replicas, comma-separated.
+    vllm_urls: str = "http://127.0.0.1:18000"
+    base_model: Path = Path(".trimtab/parts/models/smollm2-135m-instruct")
+    base_model_name: str = "smollm2-135m-instruct"
+    encoder: Path = Path(".trimtab/parts/models/all-minilm-l6-v2")
+    # Where vLLM resolves adapters by name.
+    adapter_dir: Path = Path(".trimtab/local/adapters")
+    # Runtime data.
+    data: Path = Path(".trimtab/local")
+    gateway_url: str = "http://127.0.0.1:8080"
+    interaction_address: str = "127.0.0.1:51001"
+    feedback_address: str = "127.0.0.1:51002"
+    reward_address: str = "127.0.0.1:51003"
+    evaluation_address: str = "127.0.0.1:51004"
+    drift_address: str = "127.0.0.1:51005"
+    retrain_address: str = "127.0.0.1:51006"
+    registry_address: str = "127.0.0.1:51007"
+    # OTLP endpoint for traces; none are exported when empty.
+    otlp_endpoint: str = ""
+    log_level: str = "INFO"
+
+    @property
+    def vllm_replicas(self) -> tuple[str, ...]:
+        return tuple(url.strip().rstrip("/") for url in self.vllm_urls.split(",") if url.strip())
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has of its own: TRIMTAB_<SERVICE>_<FIELD>."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    port: int = Field(ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    # How long a stopping server lets calls end, and the longest a call may take.
+    drain_s: float = Field(default=10.0, ge=0)
+    call_timeout_s: float = Field(default=60.0, gt=0)
+    max_message_mb: int = Field(default=16, ge=1)
+
+
+T = TypeVar("T", bound=BaseSettings)
+
+
+def load(kind: type[T]) -> T:
+    """The settings, or an exit with status 2 that names each wrong variable."""
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = str(kind.model_config.get("env_prefix", ""))
+        for problem in error.errors():
+            name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"settings: {name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)

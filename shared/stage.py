@@ -1,0 +1,215 @@
+"""A stage with SQL state: takes records, writes state, positions and outbox in one SQL transaction.
+
+A kill -9 anywhere loses nothing and doubles nothing: positions are part of the transaction, ids that
+were seen are skipped, and what was emitted lies in the outbox until Kafka has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from google.protobuf.message import DecodeError
+
+from shared.database import OUTBOX, Database, Transaction, outbox_event
+from shared.errors import InvalidArgument, TrimtabError, Unavailable
+from shared.events import Consumer, Event, EventLog, Partition, Positions, Record
+from shared.telemetry import record_span
+from shared.topics import dead_letters
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3
+
+Handle = Callable[[Record, Transaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlStage:
+    """`handle` raises InvalidArgument (or DecodeError) for a record that can not be taken: it goes to the
+    dead letters with the reason. Unavailable is retried until it passes. Anything else is retried
+    _ATTEMPTS times, then dead-lettered as HANDLER_FAILED, so that poison can not stop a partition.
+    """
+
+    name: str
+    database: Database
+    log: EventLog
+    topics: Sequence[str]
+    handle: Handle
+    batch_records: int = 500
+
+    def run(self, stop: threading.Event) -> None:
+        """Takes records until `stop` is set. Reconnects for as long as Kafka is away."""
+        failures: Counter[tuple[Partition, int]] = Counter()
+        while not stop.is_set():
+            try:
+                self._consume(stop, failures)
+            except Unavailable as error:
+                _log.warning("%s waits: %s", self.name, error)
+                stop.wait(error.retry_after_s or 1.0)
+            except Exception:
+                _log.exception("%s failed on a batch; it is taken again", self.name)
+                stop.wait(0.2)
+
+    def _consume(self, stop: threading.Event, failures: Counter[tuple[Partition, int]]) -> None:
+        self.log.ensure_topics(self.topics)
+        consumer = self.log.consume(self.name, self.topics, self._positions)
+        try:
+            while not stop.is_set():
+                records = consumer.poll(0.5, self.batch_records)
+                if records:
+                    self._take(records, failures, consumer)
+        finally:
+            consumer.close()
+
+    def _positions(self, partitions: Sequence[Partition]) -> Positions:
+        with self.database.begin() as transaction:
+            kept = transaction.positions(self.name)
+        return {partition: kept[partition] for partition in partitions if partition in kept}
+
+    def _take(
+        self, records: list[Record], failures: Counter[tuple[Partition, int]], consumer: Consumer
+    ) -> None:
+        with self.database.begin() as transaction:
+            positions = take_batch(self.name, records, transaction, self.handle, failures)
+        # Only so that lag can be seen from outside; the truth is in the database.
+        try:
+            consumer.commit(positions)
+        except Unavailable as error:
+            _log.info("%s could not show its position: %s", self.name, error)
+
+
+def take_batch(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+) -> Positions:
+    """Handles records within `transaction`; returns the next positions, already written to it."""
+    kept = transaction.positions(stage)
+    positions: dict[Partition, int] = {}
+    for record in records:
+        if record.offset < kept.get(record.partition, 0):
+            continue  # taken by another member before the partition came here
+        positions[record.partition] = record.offset + 1
+        if not transaction.first_time(stage, record.event.id):
+            continue  # published twice by a producer that was killed before it knew
+        transaction.count(stage, "taken")
+        _take_one(stage, record, transaction, handle, failures)
+    transaction.set_positions(stage, positions)
+    return positions
+
+
+def _take_one(
+    stage: str,
+    record: Record,
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+) -> None:
+    place = (record.partition, record.offset)
+    try:
+        with transaction.connection.begin_nested(), record_span(stage, record.event):
+            handle(record, transaction)
+    except DecodeError as error:
+        _bury(stage, record, transaction, "UNDECODABLE", str(error))
+    except InvalidArgument as error:
+        _bury(stage, record, transaction, error.reason, error.message)
+    except Unavailable:
+        raise
+    except Exception as error:
+        failures[place] += 1
+        if failures[place] < _ATTEMPTS:
+            raise
+        _log.exception("%s gives up on %s", stage, place)
+        reason = error.reason if isinstance(error, TrimtabError) else "HANDLER_FAILED"
+        _bury(stage, record, transaction, reason, f"{type(error).__name__}: {error}", _ATTEMPTS)
+
+
+def _bury(
+    stage: str,
+    record: Record,
+    transaction: Transaction,
+    reason: str,
+    detail: str,
+    attempts: int = 1,
+) -> None:
+    """To the dead letters, with what is needed to read, mend and replay it."""
+    event = record.event
+    transaction.count(stage, "dropped", reason)
+    headers = {
+        **event.headers,
+        "dlq_topic": record.partition.topic,
+        "dlq_partition": str(record.partition.number),
+        "dlq_offset": str(record.offset),
+        "dlq_stage": stage,
+        "dlq_reason": reason,
+        "dlq_detail": detail[:1000],
+        "dlq_attempts": str(attempts),
+    }
+    transaction.emit(
+        Event(
+            topic=dead_letters(event.topic),
+            id=f"{event.id}.{stage}.dlq",
+            key=event.key,
+            value=event.value,
+            source=stage,
+            time=event.time,
+            headers=headers,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRelay:
+    """Publishes the outbox in order, and forgets what Kafka holds."""
+
+    database: Database
+    log: EventLog
+    batch: int = 500
+
+    def run(self, stop: threading.Event) -> None:
+        wake = threading.Event()
+        self.database.after_commit(wake.set)
+        while not stop.is_set():
+            try:
+                if not self.relay_once():
+                    wake.wait(0.5)
+                    wake.clear()
+            except Unavailable as error:
+                _log.warning("the outbox waits: %s", error)
+                stop.wait(error.retry_after_s or 1.0)
+
+    def relay_once(self) -> int:
+        """How many were published."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(OUTBOX).order_by(OUTBOX.c.seq).limit(self.batch)
+            ).all()
+        if not rows:
+            return 0
+        self.log.publish([outbox_event(row) for row in rows])
+        with self.database.begin() as transaction:
+            transaction.connection.execute(
+                OUTBOX.delete().where(OUTBOX.c.seq.in_([r.seq for r in rows]))
+            )
+        return len(rows)
+
+
+def drain(stage: SqlStage, seconds: float = 5.0) -> int:
+    """Takes what is there now, until nothing more comes: for unit tests on the in-memory log."""
+    failures: Counter[tuple[Partition, int]] = Counter()
+    consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
+    deadline, taken = time.monotonic() + seconds, 0
+    while records := consumer.poll(0.0, stage.batch_records):
+        stage._take(records, failures, consumer)
+        taken += len(records)
+        if time.monotonic() > deadline:
+            break
+    OutboxRelay(stage.database, stage.log).relay_once()
+    return taken

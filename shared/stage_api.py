@@ -1,0 +1,178 @@
+"""trimtab.common.v1.StageService and DeadLetterService, the same on every service."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from shared.database import Database
+from shared.errors import InvalidArgument
+from shared.events import Event, EventLog, Partition, Record
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
+from shared.identifiers import stable_id
+from shared.paging import decode_token, encode_token, page_size
+from shared.rpc import Mount
+from shared.topics import dead_letters
+
+
+class LagMeter:
+    """The group's lag by topic, asked of the log at most every `fresh_s`."""
+
+    def __init__(
+        self, log: EventLog, groups: Mapping[str, Sequence[str]], fresh_s: float = 2.0
+    ) -> None:
+        self._log, self._groups, self._fresh_s = log, groups, fresh_s
+        self._lock = threading.Lock()
+        self._lag: dict[str, int] = {}
+        self._asked = 0.0
+
+    def __call__(self) -> dict[str, int]:
+        with self._lock:
+            if time.monotonic() - self._asked > self._fresh_s:
+                lags = [self._log.lag(group, topics) for group, topics in self._groups.items()]
+                self._lag = {topic: n for lag in lags for topic, n in lag.items()}
+                self._asked = time.monotonic()
+            return dict(self._lag)
+
+
+class StageServicer(pb_grpc.StageServiceServicer):
+    def __init__(self, service: str, database: Database, lag: LagMeter) -> None:
+        self._service, self._database, self._lag = service, database, lag
+
+    async def GetStageCounts(
+        self, request: pb.GetStageCountsRequest, context: Any
+    ) -> pb.GetStageCountsResponse:
+        return await asyncio.to_thread(self._counts)
+
+    def _counts(self) -> pb.GetStageCountsResponse:
+        counts = [
+            pb.StageCount(stage=stage, outcome=outcome, reason=reason, count=n)
+            for stage, outcome, reason, n in self._database.counts()
+        ]
+        return pb.GetStageCountsResponse(
+            service=self._service,
+            counts=counts,
+            outbox_pending=self._database.outbox_pending(),
+            lag=self._lag(),
+        )
+
+
+class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
+    """Lists what `stage` could not take from its topics, and puts it back to be taken again."""
+
+    def __init__(self, service: str, log: EventLog, topics: Sequence[str]) -> None:
+        self._service, self._log, self._topics = service, log, topics
+
+    async def ListDeadLetters(
+        self, request: pb.ListDeadLettersRequest, context: Any
+    ) -> pb.ListDeadLettersResponse:
+        self._check(request.topic)
+        return await asyncio.to_thread(self._list, request)
+
+    async def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: Any
+    ) -> pb.ReplayDeadLettersResponse:
+        self._check(request.topic)
+        replayed = await asyncio.to_thread(self._replay, request.topic)
+        return pb.ReplayDeadLettersResponse(replayed=replayed)
+
+    def _check(self, topic: str) -> None:
+        if topic not in self._topics:
+            raise InvalidArgument(
+                f"{self._service} takes from: {', '.join(self._topics)}",
+                reason="UNKNOWN_TOPIC",
+                field="topic",
+            )
+
+    def _list(self, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
+        after = decode_token(request.page_token, request.topic)
+        start = int(after) if isinstance(after, int) else 0
+        size = page_size(request.page_size)
+        records = read_all(self._log, dead_letters(request.topic))
+        page = records[start : start + size]
+        more = start + size < len(records)
+        token = encode_token(start + size, request.topic) if more else ""
+        return pb.ListDeadLettersResponse(
+            dead_letters=[_dead_letter(record) for record in page], next_page_token=token
+        )
+
+    def _replay(self, topic: str) -> int:
+        """Reads from where the last replay ended; events and position are written in one transaction."""
+        group = f"{self._service}-replay-{topic}"
+        consumer = self._log.consume(group, [dead_letters(topic)])
+        writer = self._log.transactional_writer(group)
+        replayed = 0
+        try:
+            while records := consumer.poll(3.0 if not replayed else 0.5):
+                positions: dict[Partition, int] = {r.partition: r.offset + 1 for r in records}
+                writer.write([_again(record, topic) for record in records], group, positions)
+                replayed += len(records)
+            return replayed
+        finally:
+            writer.close()
+            consumer.close()
+
+
+def read_all(log: EventLog, topic: str) -> list[Record]:
+    """Every record of a topic that is there now, ordered by time."""
+    consumer = log.consume(f"reader-{stable_id(topic, str(time.time_ns()))}", [topic])
+    records: list[Record] = []
+    try:
+        while batch := consumer.poll(3.0 if not records else 0.5):
+            records += batch
+    finally:
+        consumer.close()
+    return sorted(records, key=lambda record: (record.event.time, record.partition, record.offset))
+
+
+def mounts(
+    service: str, database: Database, log: EventLog, groups: Mapping[str, Sequence[str]]
+) -> list[Mount]:
+    """What every service serves beside its own API. `groups`: its stages' names and their topics."""
+    topics = sorted({topic for names in groups.values() for topic in names})
+    stage = StageServicer(service, database, LagMeter(log, groups))
+    letters = DeadLetterServicer(service, log, topics)
+    return [
+        (
+            "trimtab.common.v1.StageService",
+            partial(pb_grpc.add_StageServiceServicer_to_server, stage),
+        ),
+        (
+            "trimtab.common.v1.DeadLetterService",
+            partial(pb_grpc.add_DeadLetterServiceServicer_to_server, letters),
+        ),
+    ]
+
+
+def _again(record: Record, topic: str) -> Event:
+    """The original event under a new id (the old one was seen), made from the dead letter's place."""
+    headers = {k: v for k, v in record.event.headers.items() if not k.startswith("dlq_")}
+    return Event(
+        topic=topic,
+        id=f"{record.event.id}.replay.{record.offset}",
+        key=record.event.key,
+        value=record.event.value,
+        source=record.event.source,
+        time=record.event.time,
+        headers=headers,
+    )
+
+
+def _dead_letter(record: Record) -> pb.DeadLetter:
+    headers = record.event.headers
+    letter = pb.DeadLetter(
+        topic=headers.get("dlq_topic", ""),
+        partition=int(headers.get("dlq_partition", "0")),
+        offset=int(headers.get("dlq_offset", "0")),
+        event_id=record.event.id,
+        reason=headers.get("dlq_reason", ""),
+        detail=headers.get("dlq_detail", ""),
+        value=record.event.value,
+    )
+    letter.time.FromDatetime(record.event.time)
+    return letter

@@ -1,0 +1,34 @@
+"""The topics on Kafka. Each carries one message of trimtab.events.v1; `<topic>.dlq` its dead letters."""
+
+from __future__ import annotations
+
+INTERACTION_LOGGED = "interaction.logged.v1"
+FEEDBACK_GIVEN = "feedback.given.v1"
+FEEDBACK_MINED = "feedback.mined.v1"
+PREFERENCE_PROPOSED = "preference.proposed.v1"
+PREFERENCE_MINED = "preference.mined.v1"
+PERSONA_UPDATED = "persona.updated.v1"
+REWARD_SCORED = "reward.scored.v1"
+EVALUATION_COMPLETED = "evaluation.completed.v1"
+DRIFT_DETECTED = "drift.detected.v1"
+RETRAIN_COMPLETED = "retrain.completed.v1"
+MODEL_PROMOTED = "model.promoted.v1"
+
+ALL = (
+    INTERACTION_LOGGED,
+    FEEDBACK_GIVEN,
+    FEEDBACK_MINED,
+    PREFERENCE_PROPOSED,
+    PREFERENCE_MINED,
+    PERSONA_UPDATED,
+    REWARD_SCORED,
+    EVALUATION_COMPLETED,
+    DRIFT_DETECTED,
+    RETRAIN_COMPLETED,
+    MODEL_PROMOTED,
+)
+
+
+def dead_letters(topic: str) -> str:
+    """The topic of what could not be taken from `topic`."""
+    return f"{topic}.dlq"
