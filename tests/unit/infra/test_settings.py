@@ -1,0 +1,87 @@
+"""stack.toml as it ships, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infra.local.environment import as_shell, environment
+from infra.local.settings import FILE, StackSettings, load, load_on_free_ports
+
+
+def broken(tmp_path: Path, old: str, new: str) -> Path:
+    file = tmp_path / "stack.toml"
+    text = FILE.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    return file
+
+
+def test_the_shipped_file_gives_the_documented_ports(tmp_path: Path) -> None:
+    ports = load(tmp_path).ports()
+    assert ports["kafka"] == (19092, 19093)
+    assert ports["gateway"] == (8080, 51100)
+    assert ports["registry"] == (51007, 51107)
+    assert len(ports) == 12
+
+
+def test_an_offset_moves_every_port_and_nothing_else(tmp_path: Path) -> None:
+    before, after = load(tmp_path), load(tmp_path, ports_offset=7)
+    for part, ports in before.ports().items():
+        assert after.ports()[part] == tuple(port + 7 for port in ports)
+    assert after.vllm.max_model_len == before.vllm.max_model_len
+
+
+def test_free_ports_are_all_different(tmp_path: Path) -> None:
+    moved = load_on_free_ports(tmp_path).ports().values()
+    flat = [port for ports in moved for port in ports]
+    assert len(set(flat)) == len(flat) == 22
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    with pytest.raises(ValidationError):
+        settings.host = "0.0.0.0"  # type: ignore[misc]  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("heap_mb = 768", "heap_mb = 0", "kafka.heap_mb"),
+        ("workers = 1", 'workers = "many"', "mlflow.workers"),
+        ("port = 8090", "port = 70000", "services.dashboard.port"),
+        ('api = "http"', 'api = "carrier pigeon"', "services.gateway.api"),
+        ("partitions = 4", "partitions = 4\ntypo = 1", "kafka.typo"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        load(tmp_path, file=broken(tmp_path, old, new))
+    assert named in [".".join(map(str, one["loc"])) for one in caught.value.errors()]
+
+
+def test_a_port_given_twice_names_both_parts(tmp_path: Path) -> None:
+    file = broken(tmp_path, "port = 51002", "port = 51001")
+    with pytest.raises(ValidationError, match="51001 is given to both interaction and feedback"):
+        load(tmp_path, file=file)
+
+
+def test_services_learn_the_stack_from_the_environment(tmp_path: Path) -> None:
+    variables = environment(load(tmp_path, parts=tmp_path / "parts"))
+    assert variables["TRIMTAB_KAFKA"] == "127.0.0.1:19092"
+    assert variables["TRIMTAB_GATEWAY_URL"] == "http://127.0.0.1:8080"
+    assert variables["TRIMTAB_REWARD_ADDRESS"] == "127.0.0.1:51003"
+    assert variables["TRIMTAB_RETRAIN_METRICS_PORT"] == "51106"
+    assert variables["TRIMTAB_FEEDBACK_DATABASE_URL"] == f"sqlite:///{tmp_path}/feedback/state.db"
+    assert variables["TRIMTAB_GATEWAY_KEYS"] == '{"local-dev-key": "local"}'
+    assert variables["TRIMTAB_BASE_MODEL"] == f"{tmp_path}/parts/models/smollm2-135m-instruct"
+
+
+def test_the_environment_file_quotes_for_the_shell() -> None:
+    assert as_shell({"A": "x", "B": '{"k": "v"}'}) == "export A=x\nexport B='{\"k\": \"v\"}'\n"
+
+
+def test_data_and_parts_are_the_callers(tmp_path: Path) -> None:
+    settings: StackSettings = load(tmp_path / "data", parts=tmp_path / "parts")
+    assert settings.adapters == tmp_path / "data" / "adapters"
+    assert settings.encoder == tmp_path / "parts" / "models" / "all-minilm-l6-v2"
