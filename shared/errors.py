@@ -11,6 +11,7 @@
     ├── Unavailable          a part that is needed is away; `retry_after_s` says when to come back
     ├── DeadlineExceeded
     ├── Cancelled
+    ├── Unimplemented        the call is in the API, but not served here
     └── Internal             a defect of ours
 
 Every error has a `reason` (UPPER_SNAKE_CASE, for programs) and a message (for people, with what to
@@ -84,6 +85,10 @@ class Cancelled(TrimtabError):
     default_reason = "CANCELLED"
 
 
+class Unimplemented(TrimtabError):
+    default_reason = "UNIMPLEMENTED"
+
+
 class Internal(TrimtabError):
     default_reason = "INTERNAL"
 
@@ -106,6 +111,7 @@ STATUS: dict[type[TrimtabError], Status] = {
     PermissionDenied: Status(7, "PERMISSION_DENIED", 403),
     ResourceExhausted: Status(8, "RESOURCE_EXHAUSTED", 429),
     FailedPrecondition: Status(9, "FAILED_PRECONDITION", 409),
+    Unimplemented: Status(12, "UNIMPLEMENTED", 501),
     Internal: Status(13, "INTERNAL", 500),
     Unavailable: Status(14, "UNAVAILABLE", 503),
     Unauthenticated: Status(16, "UNAUTHENTICATED", 401),

@@ -22,6 +22,7 @@ from shared.errors import (
     Internal,
     PermissionDenied,
     TrimtabError,
+    Unimplemented,
     status_of,
 )
 from shared.identifiers import check_segment
@@ -146,6 +147,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             code = "CANCELLED"
             raise
         except Exception as error:
+            if isinstance(error, NotImplementedError):  # what generated servicers raise
+                error = Unimplemented(f"{method} is not served here")
             code = status_of(error).name
             if not isinstance(error, TrimtabError):
                 _log.exception("%s failed", method)

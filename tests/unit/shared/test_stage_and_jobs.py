@@ -1,0 +1,193 @@
+"""Delivery: what was taken counts once, what can not be taken is kept, what was killed is done again."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from shared import jobs
+from shared.database import Database, Transaction
+from shared.errors import InvalidArgument, Unavailable
+from shared.events import Event, Record
+from shared.jobs import Finish, Job, Postpone, Worker
+from shared.memory_log import MemoryEventLog
+from shared.stage import OutboxRelay, SqlStage, drain
+
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(number: int, topic: str = "in.v1", value: bytes = b"ok") -> Event:
+    return Event(topic, f"e{number}", f"k{number % 3}", value, "test", TIME)
+
+
+class Doubler:
+    """Emits one event for each taken; refuses `bad`, breaks on `poison`, waits on `away`."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        if record.event.value == b"bad":
+            raise InvalidArgument("bad is bad", reason="BAD")
+        if record.event.value == b"poison":
+            raise ZeroDivisionError
+        if self.away:
+            raise Unavailable("later")
+        transaction.count("double", "made")
+        transaction.emit(Event("out.v1", f"{record.event.id}.out", "k", b"x", "double", TIME))
+
+
+@pytest.fixture
+def log() -> MemoryEventLog:
+    return MemoryEventLog()
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database("sqlite://")
+
+
+def counts(database: Database) -> dict[tuple[str, str], int]:
+    return {(outcome, reason): n for _, outcome, reason, n in database.counts()}
+
+
+def test_what_is_published_twice_counts_once(log: MemoryEventLog, database: Database) -> None:
+    stage = SqlStage("double", database, log, ["in.v1"], Doubler())
+    log.publish([event(n) for n in range(10)] + [event(n) for n in range(5)])
+    assert drain(stage) == 15
+    assert counts(database) == {("taken", ""): 10, ("made", ""): 10}
+    assert sorted(r.event.id for r in log.records("out.v1")) == sorted(
+        f"e{n}.out" for n in range(10)
+    )
+
+
+def test_a_second_run_starts_where_the_first_ended(log: MemoryEventLog, database: Database) -> None:
+    log.publish([event(n) for n in range(4)])
+    assert drain(SqlStage("double", database, log, ["in.v1"], Doubler())) == 4
+    log.publish([event(9)])
+    assert drain(SqlStage("double", database, log, ["in.v1"], Doubler())) == 1
+
+
+def test_a_bad_record_goes_to_the_dead_letters_and_the_rest_goes_on(
+    log: MemoryEventLog, database: Database
+) -> None:
+    stage = SqlStage("double", database, log, ["in.v1"], Doubler())
+    log.publish([event(0), event(3, value=b"bad"), event(6)])
+    drain(stage)
+    assert counts(database) == {("taken", ""): 3, ("made", ""): 2, ("dropped", "BAD"): 1}
+    (letter,) = log.records("in.v1.dlq")
+    assert letter.event.headers["dlq_reason"] == "BAD"
+    assert letter.event.headers["dlq_offset"] == "1"
+    assert letter.event.value == b"bad"
+
+
+def test_nothing_is_written_while_a_part_is_away(log: MemoryEventLog, database: Database) -> None:
+    double = Doubler()
+    double.away = True
+    stage = SqlStage("double", database, log, ["in.v1"], double)
+    log.publish([event(0)])
+    with pytest.raises(Unavailable):
+        drain(stage)
+    assert counts(database) == {}
+    double.away = False
+    drain(stage)
+    assert counts(database) == {("taken", ""): 1, ("made", ""): 1}
+
+
+def test_poison_is_tried_three_times_and_then_buried(
+    log: MemoryEventLog, database: Database
+) -> None:
+    stage = SqlStage("double", database, log, ["in.v1"], Doubler())
+    log.publish([event(0, value=b"poison"), event(3)])
+    stop = threading.Event()
+    thread = threading.Thread(target=stage.run, args=(stop,))
+    thread.start()
+    deadline = threading.Event()
+    while counts(database).get(("made", "")) != 1 and not deadline.wait(0.02):
+        assert thread.is_alive()
+    stop.set()
+    thread.join(5)
+    assert counts(database)[("dropped", "HANDLER_FAILED")] == 1
+    OutboxRelay(database, log).relay_once()
+    assert log.records("in.v1.dlq")[0].event.headers["dlq_attempts"] == "3"
+
+
+def test_the_outbox_keeps_what_could_not_be_published(
+    log: MemoryEventLog, database: Database
+) -> None:
+    with database.begin() as transaction:
+        transaction.emit(event(1))
+        transaction.emit(event(2))
+    log.go_away()
+    with pytest.raises(Unavailable):
+        OutboxRelay(database, log).relay_once()
+    assert database.outbox_pending() == 2
+    log.go_away(False)
+    assert OutboxRelay(database, log).relay_once() == 2
+    assert database.outbox_pending() == 0
+
+
+def worker(database: Database, perform: jobs.Perform) -> Worker:
+    def abandon(job: Job, error: BaseException, transaction: Transaction) -> None:
+        transaction.count("jobs", "dropped", type(error).__name__)
+
+    return Worker(database, "test", perform, abandon, max_attempts=1)
+
+
+def made(transaction: Transaction) -> None:
+    transaction.count("jobs", "made")
+
+
+def test_a_job_is_enqueued_once_and_done_once(database: Database) -> None:
+    with database.begin() as transaction:
+        assert jobs.enqueue(transaction, "test", "j1", {"a": 1})
+        assert not jobs.enqueue(transaction, "test", "j1", {"a": 2})
+    seen: list[Job] = []
+
+    def perform(job: Job) -> Finish:
+        seen.append(job)
+        return made
+
+    assert worker(database, perform).run_once()
+    assert not worker(database, perform).run_once()
+    assert [(job.payload, job.attempts) for job in seen] == [({"a": 1}, 1)]
+    assert counts(database) == {("made", ""): 1}
+
+
+def test_a_worker_killed_before_the_end_leaves_the_job(database: Database) -> None:
+    with database.begin() as transaction:
+        jobs.enqueue(transaction, "test", "j1", {})
+
+    def killed(job: Job) -> Finish:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker(database, killed).run_once()
+    again = worker(database, lambda job: made)
+    assert not again.run_once()  # the lease still holds
+    again._release()  # as a new process does
+    assert again.run_once()
+    assert counts(database) == {("made", ""): 1}
+
+
+def test_postponed_is_kept_and_failed_is_abandoned(database: Database) -> None:
+    with database.begin() as transaction:
+        jobs.enqueue(transaction, "test", "j1", {})
+
+    def postpone(job: Job) -> Finish:
+        raise Postpone(100.0, "too early")
+
+    def fail(job: Job) -> Finish:
+        raise ZeroDivisionError
+
+    worker(database, postpone).run_once()
+    assert jobs.waiting(database, "test") == 1
+    assert not worker(database, fail).run_once()  # not due for 100 s
+    with database.begin() as transaction:
+        transaction.connection.execute(sa.update(jobs.JOBS).values(run_after=0.0))
+    worker(database, fail).run_once()
+    assert jobs.waiting(database, "test") == 0
+    assert counts(database) == {("dropped", "ZeroDivisionError"): 1}
