@@ -1,6 +1,7 @@
 """Ports that somebody else holds, named before anything starts."""
 
 import socket
+from collections.abc import Mapping
 
 import psutil
 
@@ -24,15 +25,15 @@ def holder(port: int) -> str:
     """Who listens on the port, as far as this user may see."""
     try:
         for connection in psutil.net_connections("tcp"):
-            is_it = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-            if is_it and connection.pid:
+            here = connection.laddr[1] if connection.laddr else None
+            if here == port and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
         pass
     return "another process"
 
 
-def require_free(host: str, needed: dict[str, tuple[int, ...]]) -> None:
+def require_free(host: str, needed: Mapping[str, tuple[int, ...]]) -> None:
     """Raise PortTaken with one line for each taken port of the parts in `needed`."""
     taken = [
         f"port {port}, which {part} needs, is taken by {holder(port)}"

@@ -1,10 +1,10 @@
 """The local stack as an object: bring it up, ask it, break it, take it down.
 
-    stack = LocalStack(load_on_free_ports(tmp_path))
-    stack.up(only=["kafka"])
-    stack.kill("kafka")            # SIGKILL; the supervisor starts it again
-    stack.wait_ready(["kafka"])
-    stack.down()
+stack = LocalStack(load_on_free_ports(tmp_path))
+stack.up(only=["kafka"])
+stack.kill("kafka")            # SIGKILL; the supervisor starts it again
+stack.wait_ready(["kafka"])
+stack.down()
 """
 
 import os

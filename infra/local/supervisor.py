@@ -99,7 +99,7 @@ class Supervisor:
 
     def _configuration(self, programs: Iterable[Program]) -> str:
         files = {"logfile": "supervisord.log", "pidfile": "supervisord.pid"}
-        sections = {
+        sections: dict[str, dict[str, object]] = {
             "unix_http_server": {"file": self._socket, "chmod": "0700"},
             "supervisord": {key: self.folder / name for key, name in files.items()},
             "rpcinterface:supervisor": {
@@ -107,7 +107,8 @@ class Supervisor:
                     "supervisor.rpcinterface:make_main_rpcinterface"
                 )
             },
-        } | {f"program:{one.name}": self._program(one) for one in programs}
+        }
+        sections |= {f"program:{one.name}": self._program(one) for one in programs}
         return "\n".join(_section(name, fields) for name, fields in sections.items())
 
     def _program(self, program: Program) -> dict[str, object]:
@@ -135,7 +136,7 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("%", "%%") + "'"
 
 
-def _section(name: str, fields: dict[str, Any]) -> str:
+def _section(name: str, fields: dict[str, object]) -> str:
     lines = "".join(f"{key}={value}\n" for key, value in fields.items())
     return f"[{name}]\n{lines}"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 def convert(gguf: Path, destination: Path) -> None:
     """Dequantize `gguf` and save it so that transformers and vLLM load `destination` as is."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
@@ -21,7 +20,7 @@ def convert(gguf: Path, destination: Path) -> None:
     # The GGUF origin lingers in the config and would send loaders looking for a quantizer.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.to(torch.bfloat16).save_pretrained(destination)
+    model.bfloat16().save_pretrained(destination)
     AutoTokenizer.from_pretrained(**source).save_pretrained(destination)
 
 

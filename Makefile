@@ -1,0 +1,116 @@
+# Trimtab. `make` lists what there is; each target installs what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+export DO_NOT_TRACK := 1
+export VLLM_NO_USAGE_STATS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+PYTHON3 ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(VENV)/bin/pytest -q
+STACK := $(PY) -m infra.local
+DATA := $(or $(TRIMTAB_DATA),.trimtab)
+INSTALLED := $(VENV)/.installed
+ONLY = $(if $(PART),--only $(PART))
+
+.PHONY: help setup parts demo up down status logs clean
+.PHONY: test test-unit test-contract test-integration test-e2e lint format proto bench
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- setting up -----------------------------------------------------------------------------
+
+$(VENV)/bin/uv:
+	@command -v $(PYTHON3) >/dev/null || { echo "error: Python 3.11 or later is missing: install it, e.g. apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed, found $$($(PYTHON3) --version); set PYTHON3" >&2; exit 1; }
+	@echo "environment: creating $(VENV)"
+	@$(PYTHON3) -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+
+$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/bin/uv
+	@echo "environment: installing $$(grep -c == requirements.lock) packages"
+	@$(VENV)/bin/uv pip sync -q --python $(PY) requirements.lock
+	@$(VENV)/bin/uv pip install -q --python $(PY) --no-deps -e .
+	@touch $@
+
+# uv keeps every pin that still fits; delete the lock first to move to the newest versions.
+requirements.lock: pyproject.toml overrides.txt | $(VENV)/bin/uv
+	@$(VENV)/bin/uv pip compile -q --python $(PY) pyproject.toml --all-extras --override overrides.txt \
+	  --no-emit-index-url --no-annotate --no-header -o $@
+	@touch $@
+
+parts: $(INSTALLED)
+	@$(STACK) setup
+
+setup: parts ## Install everything: environment, broker, models, tools
+
+# -- the local stack ------------------------------------------------------------------------
+
+demo: parts ## Run the whole loop and end with its table (POPULATION=path for other users)
+	@$(PY) -m infra.demo $(if $(POPULATION),--population $(POPULATION))
+
+up: parts ## Start the stack and wait until every health check passes (PART=a,b for some)
+	@$(STACK) up $(ONLY)
+
+down: $(INSTALLED) ## Stop everything
+	@$(STACK) down
+
+status: $(INSTALLED) ## Show each part's state, port and health
+	@$(STACK) status
+
+logs: $(INSTALLED) ## Follow the logs (PART=name for one)
+	@$(STACK) logs $(ONLY)
+
+# -- checking -------------------------------------------------------------------------------
+
+test: ## Run every test: unit and contract, integration, e2e
+	@$(MAKE) parts
+	$(PYTEST) $(wildcard tests/unit tests/contract)
+	$(PYTEST) tests/integration
+	$(PYTEST) tests/e2e
+
+test-unit: parts ## Run the unit tests: no network, no broker
+	$(PYTEST) tests/unit
+
+test-contract: parts ## Run the contract tests: each port's twin and its real adapter
+	$(PYTEST) tests/contract
+
+test-integration: parts ## Run the integration tests: real Kafka, MLflow, vLLM
+	$(PYTEST) tests/integration
+
+test-e2e: parts ## Run the e2e tests: the loop closed, and services killed in the middle
+	$(PYTEST) tests/e2e
+
+lint: parts ## Check style, types, import rules, protos and sizes
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(PY) -m infra.lint.protos
+	$(PY) protos/generate.py --check
+	$(PY) -m infra.lint.lines
+	$(PY) -m infra.lint.places
+
+format: $(INSTALLED) ## Put the code into its one style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+proto: parts ## Generate shared/gen from protos/
+	$(PY) protos/generate.py
+
+bench: parts ## Run the benchmarks
+	$(PY) -m tests.benchmarks
+
+# -- cleaning -------------------------------------------------------------------------------
+
+clean: ## Stop everything and remove the data folder, parts and caches included
+	@if [ -x $(PY) ]; then $(STACK) clean; else rm -rf "$(DATA)"; fi
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,161 @@
+"""Act one, real people: human chats come in as a product team's import would bring them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.demo.chitchat import CHANNEL, MODEL_VERSION, HumanChat, read
+from infra.demo.imports import BATCH, Importer, Sent
+from infra.demo.progress import DemoFailed, Seen
+from infra.demo.stage import Stage
+from shared.gen.trimtab.feedback.v1 import feedback_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.gen.trimtab.reward.v1 import reward_pb2
+
+IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`conversations` at most, as many as are sent and stored within `send_s`; then what was sent must
+    be mined within `mine_s`, and persona and reward model get `rest_s` to appear."""
+
+    conversations: int
+    send_s: float
+    mine_s: float
+    rest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActOne:
+    sent: Sent
+    stored_conversations: int
+    mined: int
+    ratings_joined: int
+    personas: int
+    reward_model: str
+    took_s: float
+
+
+async def play(stage: Stage, budget: Budget) -> ActOne:
+    """Raises DemoFailed if what was sent is not stored, mined and joined in time."""
+    began = time.monotonic()
+    chats = await asyncio.to_thread(read, budget.conversations)
+    stage.progress.say(
+        f"{len(chats)} chats between two people from chitchat-dataset; whoever wrote second is taken"
+        f" as the assistant and called {MODEL_VERSION}"
+    )
+    sent = await _send(stage, chats, budget)
+    asked = _Asked(stage, sent)
+    if not await stage.progress.until("all to be stored and mined", asked.taken, budget.mine_s):
+        raise DemoFailed("what was sent did not come through")
+    if not await stage.progress.until("personas and a reward model", asked.learnt, budget.rest_s):
+        stage.progress.say("going on: they come as the jobs get their turn")
+    return ActOne(
+        sent=sent,
+        stored_conversations=asked.stored,
+        mined=asked.mined,
+        ratings_joined=asked.joined,
+        personas=asked.personas,
+        reward_model=asked.reward_model,
+        took_s=time.monotonic() - began,
+    )
+
+
+async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget) -> Sent:
+    """Batches, IN_FLIGHT at a time, until all are sent or the time is over."""
+    importer = Importer(stage.gateway_url, stage.key, stage.prefix)
+    batches = [chats[i : i + BATCH] for i in range(0, len(chats), BATCH)]
+    began, said = time.monotonic(), 0.0
+    try:
+        for first in range(0, len(batches), IN_FLIGHT):
+            if time.monotonic() - began > budget.send_s:
+                stage.progress.say("the time for sending is over; the rest is left out")
+                break
+            now = batches[first : first + IN_FLIGHT]
+            await asyncio.gather(*(importer.send(batch) for batch in now))
+            sent_chats = chats[: (first + len(now)) * BATCH]
+            importer.sent.users = len({chat.user_id for chat in sent_chats})
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                stage.progress.say(f"importing: {_words(importer.sent)}")
+    finally:
+        await importer.close()
+    took_s = time.monotonic() - began
+    per_s = importer.sent.turns / max(took_s, 0.001)
+    stage.progress.say(f"imported {_words(importer.sent)} in {took_s:.0f} s ({per_s:.0f} turns/s)")
+    return importer.sent
+
+
+def _words(sent: Sent) -> str:
+    return (
+        f"{sent.conversations} conversations of {sent.users} users, {sent.turns} turns,"
+        f" {sent.ratings} ratings"
+    )
+
+
+class _Asked:
+    """What the services say of the import."""
+
+    def __init__(self, stage: Stage, sent: Sent) -> None:
+        self._doors, self._sent = stage.doors, sent
+        self.stored = self.mined = self.joined = self.personas = self.pairs = 0
+        self.reward_model = ""
+
+    async def taken(self) -> Seen:
+        self.stored = await self._conversations()
+        self.mined = await self._feedback("follow_up")
+        self.joined = await self._feedback("explicit")
+        sent = self._sent
+        done = (self.stored, self.mined, self.joined) == (
+            sent.conversations,
+            sent.follow_ups,
+            sent.ratings,
+        )
+        return Seen(
+            done,
+            f"{self.stored} of {sent.conversations} conversations stored, {self.mined} of"
+            f" {sent.follow_ups} follow-ups judged, {self.joined} of {sent.ratings} ratings joined",
+        )
+
+    async def learnt(self) -> Seen:
+        feedback, reward = self._doors.feedback, self._doors.reward
+        personas = await self._doors.ask(
+            feedback.ListPersonas, feedback_pb2.ListPersonasRequest(page_size=1)
+        )
+        pairs = await self._doors.ask(feedback.ListPairs, feedback_pb2.ListPairsRequest(page_size=1))
+        models = await self._doors.ask(
+            reward.ListRewardModels, reward_pb2.ListRewardModelsRequest(page_size=1)
+        )
+        self.personas, self.pairs = personas.total_size, pairs.total_size
+        self.reward_model = _described(models.reward_models)
+        return Seen(
+            bool(self.personas and self.reward_model),
+            f"{self.personas} personas, {self.pairs} pairs proposed so far,"
+            f" reward model: {self.reward_model or 'none yet'}",
+        )
+
+    async def _conversations(self) -> int:
+        request = interaction_pb2.ListConversationsRequest(
+            filter=f'channel = "{CHANNEL}"', page_size=1
+        )
+        response = await self._doors.ask(self._doors.interaction.ListConversations, request)
+        return int(response.total_size)
+
+    async def _feedback(self, source: str) -> int:
+        request = feedback_pb2.ListFeedbackRequest(
+            filter=f'model_version = "{MODEL_VERSION}" AND source = "{source}"', page_size=1
+        )
+        response = await self._doors.ask(self._doors.feedback.ListFeedback, request)
+        return int(response.total_size)
+
+
+def _described(models: Sequence[Any]) -> str:
+    if not models:
+        return ""
+    newest = models[0]
+    return f"{newest.name} from {newest.pairs} pairs and {newest.ratings} ratings"

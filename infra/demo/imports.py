@@ -1,0 +1,90 @@
+"""A product team's import: batches over POST /v1/conversations, ratings over POST /v1/feedback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from infra.demo.chitchat import CHANNEL, MODEL_VERSION, HumanChat
+from infra.demo.progress import DemoFailed
+
+BATCH = 10
+ATTEMPTS = 8
+
+
+@dataclass
+class Sent:
+    """What was handed over and acknowledged."""
+
+    conversations: int = 0
+    turns: int = 0
+    follow_ups: int = 0
+    ratings: int = 0
+    users: int = 0
+
+
+class Importer:
+    def __init__(self, gateway_url: str, key: str, prefix: str) -> None:
+        self._prefix = prefix
+        self._client = httpx.AsyncClient(
+            base_url=gateway_url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=60.0,
+            trust_env=False,
+        )
+        self.sent = Sent()
+
+    async def send(self, chats: Sequence[HumanChat]) -> None:
+        """One batch and its ratings; raises DemoFailed if any of it is refused."""
+        body = {"conversations": [self.conversation(chat) for chat in chats]}
+        await self._post("/v1/conversations", body)
+        self.sent.conversations += len(chats)
+        self.sent.turns += sum(len(chat.turns) for chat in chats)
+        self.sent.follow_ups += sum(chat.follow_ups for chat in chats)
+        ratings = [self.rating(chat) for chat in chats if chat.rating]
+        for rating in ratings:
+            await self._post("/v1/feedback", rating)
+        self.sent.ratings += len(ratings)
+
+    def conversation(self, chat: HumanChat) -> dict[str, Any]:
+        return {
+            "conversation_id": self._id(chat.conversation_id),
+            "user_id": self._id(chat.user_id),
+            "channel": CHANNEL,
+            "model_version": MODEL_VERSION,
+            "messages": [
+                {"role": turn.role, "content": turn.content, "create_time": turn.time}
+                for turn in chat.turns
+            ],
+        }
+
+    def rating(self, chat: HumanChat) -> dict[str, Any]:
+        assert chat.rating is not None  # noqa: S101 - asked for by the caller
+        return {
+            "conversation_id": self._id(chat.conversation_id),
+            "user_id": self._id(chat.user_id),
+            "rating": {"value": chat.rating.value, "min": 1, "max": 10},
+            "comment": chat.rating.comment,
+        }
+
+    def _id(self, own: str) -> str:
+        return f"{self._prefix}-{own}"
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        """As an importer should: comes back later when it is told to."""
+        for _ in range(ATTEMPTS):
+            response = await self._client.post(path, json=body)
+            if response.status_code not in (429, 503):
+                break
+            await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+        answered = response.json() if response.content else {}
+        if response.is_error or answered.get("refusals") or answered.get("errors"):
+            raise DemoFailed(f"POST {path}: HTTP {response.status_code}: {response.text[:500]}")
+        return answered
+
+    async def close(self) -> None:
+        await self._client.aclose()

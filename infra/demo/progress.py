@@ -1,0 +1,86 @@
+"""What a person sees while the demo runs: a time before each line, and what every wait waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from shared.errors import DeadlineExceeded, TrimtabError, Unavailable
+
+SAY_EVERY_S = 5.0
+ASK_EVERY_S = 1.0
+
+
+class DemoFailed(Exception):
+    """The loop did not close; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look showed: whether the wait is over, and how far it is in words."""
+
+    done: bool
+    words: str
+
+
+@dataclass
+class Progress:
+    """Prints lines with the time since the start. `began` is on the monotonic clock."""
+
+    console: Console = field(default_factory=lambda: make_console())
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def say(self, words: str) -> None:
+        self.console.print(f"[{_clock(self.elapsed_s)}] {words}", markup=False, highlight=False)
+
+    def headline(self, words: str) -> None:
+        self.console.rule(f"{words} · {_clock(self.elapsed_s)}", align="left")
+
+    async def until(
+        self, what: str, look: Callable[[], Awaitable[Seen]], limit_s: float, quiet: bool = False
+    ) -> bool:
+        """Looks until it is done (True) or the time is over (False), and says how far it is.
+
+        A service that is away for a moment is asked again; its words stand in the line.
+        """
+        began, said = time.monotonic(), 0.0
+        while True:
+            seen = await _patient(look)
+            waited = time.monotonic() - began
+            if seen.done or waited > limit_s:
+                mark = "ok" if seen.done else "gave up on"
+                self.say(f"{mark}: {what} after {waited:.0f} s: {seen.words}")
+                return seen.done
+            if not quiet and time.monotonic() - said >= SAY_EVERY_S:
+                said = time.monotonic()
+                self.say(
+                    f"waiting for {what}, {waited:.0f} s of at most {limit_s:.0f}: {seen.words}"
+                )
+            await asyncio.sleep(ASK_EVERY_S)
+
+
+def make_console() -> Console:
+    """In colour and as wide as the terminal; 120 plain columns where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+async def _patient(look: Callable[[], Awaitable[Seen]]) -> Seen:
+    try:
+        return await look()
+    except (Unavailable, DeadlineExceeded) as error:
+        return Seen(False, f"asked in vain: {error.message}")
+    except TrimtabError as error:
+        raise DemoFailed(f"a service refused to say how far it is: {error.message}") from error
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
