@@ -1,0 +1,211 @@
+"""Conversations and turns in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.interaction.app import Place, microseconds
+from services.interaction.codec import decode_turn, encode_turn
+from services.interaction.domain import Conversation, Turn
+from shared.database import Database, Transaction
+from shared.errors import InvalidArgument
+from shared.events import now
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.paging import Term
+
+TABLES = sa.MetaData()
+
+CONVERSATIONS = sa.Table(
+    "conversations",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("turn_count", sa.Integer, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("updated_us", sa.BigInteger, nullable=False),
+    sa.Index("conversations_by_time", "tenant", "created_us", "conversation_id"),
+    sa.Index("conversations_by_user", "tenant", "user_id", "created_us"),
+)
+TURNS = sa.Table(
+    "turns",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+    sa.Column("turn_id", sa.String, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    # A serialised trimtab.common.v1.Turn.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("turns_by_version", "tenant", "model_version", "conversation_id"),
+)
+
+
+class SqlShelf:
+    """The turns within a transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def digest_of(self, turn: Turn) -> str | None:
+        query = sa.select(TURNS.c.digest).where(
+            TURNS.c.tenant == turn.tenant,
+            TURNS.c.conversation_id == turn.conversation_id,
+            TURNS.c.turn_id == turn.turn_id,
+        )
+        return self._transaction.connection.execute(query).scalar_one_or_none()
+
+    def add(self, turn: Turn) -> None:
+        created_us = microseconds(turn.create_time or now())
+        self._transaction.connection.execute(
+            TURNS.insert().values(
+                tenant=turn.tenant,
+                conversation_id=turn.conversation_id,
+                turn_id=turn.turn_id,
+                position=turn.index,
+                model_version=turn.model_version,
+                digest=turn.digest,
+                created_us=created_us,
+                body=encode_turn(turn).SerializeToString(),
+            )
+        )
+        self._widen(turn, created_us)
+
+    def _widen(self, turn: Turn, created_us: int) -> None:
+        """Makes the conversation, or counts the turn in and widens its time."""
+        had = CONVERSATIONS.c
+        insert = self._transaction.insert(CONVERSATIONS).values(
+            tenant=turn.tenant,
+            conversation_id=turn.conversation_id,
+            user_id=turn.user_id,
+            channel=turn.channel,
+            turn_count=1,
+            created_us=created_us,
+            updated_us=created_us,
+        )
+        changes = {
+            "turn_count": had.turn_count + 1,
+            "created_us": sa.case((had.created_us > created_us, created_us), else_=had.created_us),
+            "updated_us": sa.case((had.updated_us < created_us, created_us), else_=had.updated_us),
+        }
+        self._transaction.connection.execute(
+            insert.on_conflict_do_update(index_elements=["tenant", "conversation_id"], set_=changes)
+        )
+
+
+class SqlConversationStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, tenant: str, conversation_id: str) -> tuple[Conversation, list[Turn]] | None:
+        mine = (CONVERSATIONS.c.tenant == tenant) & (
+            CONVERSATIONS.c.conversation_id == conversation_id
+        )
+        turns = (
+            sa.select(TURNS.c.body, TURNS.c.model_version)
+            .where(TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id)
+            .order_by(TURNS.c.position, TURNS.c.created_us, TURNS.c.turn_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(CONVERSATIONS).where(mine)).first()
+            if row is None:
+                return None
+            bodies = connection.execute(turns).all()
+        versions = {body.model_version for body in bodies if body.model_version}
+        read = [decode_turn(pb.Turn.FromString(body.body)) for body in bodies]
+        return _conversation(row, versions), read
+
+    def page(
+        self, tenant: str, terms: Sequence[Term], after: Place | None, size: int
+    ) -> list[Conversation]:
+        made = (CONVERSATIONS.c.created_us, CONVERSATIONS.c.conversation_id)
+        query = sa.select(CONVERSATIONS).where(*_conditions(tenant, terms))
+        if after is not None:
+            query = query.where(sa.tuple_(*made) < (after.created_us, after.conversation_id))
+        query = query.order_by(*(column.desc() for column in made)).limit(size)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            versions = _versions(connection, tenant, [row.conversation_id for row in rows])
+        return [_conversation(row, versions.get(row.conversation_id, set())) for row in rows]
+
+    def count(self, tenant: str, terms: Sequence[Term]) -> int:
+        query = (
+            sa.select(sa.func.count()).select_from(CONVERSATIONS).where(*_conditions(tenant, terms))
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+
+def _versions(connection: sa.Connection, tenant: str, ids: list[str]) -> dict[str, set[str]]:
+    query = sa.select(TURNS.c.conversation_id, TURNS.c.model_version).where(
+        TURNS.c.tenant == tenant, TURNS.c.conversation_id.in_(ids), TURNS.c.model_version != ""
+    )
+    found: dict[str, set[str]] = {}
+    for row in connection.execute(query.distinct()):
+        found.setdefault(row.conversation_id, set()).add(row.model_version)
+    return found
+
+
+def _conditions(tenant: str, terms: Sequence[Term]) -> list[sa.ColumnElement[bool]]:
+    return [CONVERSATIONS.c.tenant == tenant, *(_condition(term) for term in terms)]
+
+
+def _condition(term: Term) -> sa.ColumnElement[bool]:
+    if term.field == "create_time":
+        return _compare(CONVERSATIONS.c.created_us, term.operator, microseconds(_time(term.value)))
+    if term.operator not in ("=", "!="):
+        raise InvalidArgument(
+            f"{term.field} can be compared by = and != only",
+            reason="INVALID_FILTER",
+            field="filter",
+        )
+    if term.field == "model_version":
+        answered = sa.exists().where(
+            TURNS.c.tenant == CONVERSATIONS.c.tenant,
+            TURNS.c.conversation_id == CONVERSATIONS.c.conversation_id,
+            TURNS.c.model_version == term.value,
+        )
+        return answered if term.operator == "=" else ~answered
+    return _compare(CONVERSATIONS.c[term.field], term.operator, term.value)
+
+
+def _compare(column: sa.Column[Any], operator: str, value: object) -> sa.ColumnElement[bool]:
+    words = {"=": "__eq__", "!=": "__ne__", "<": "__lt__", "<=": "__le__"}
+    words |= {">": "__gt__", ">=": "__ge__"}
+    compared: sa.ColumnElement[bool] = getattr(column, words[operator])(value)
+    return compared
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{text[:40]!r} is not an RFC 3339 time", reason="INVALID_FILTER", field="filter"
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _conversation(row: Any, versions: set[str]) -> Conversation:
+    return Conversation(
+        tenant=row.tenant,
+        conversation_id=row.conversation_id,
+        user_id=row.user_id,
+        channel=row.channel,
+        turn_count=row.turn_count,
+        create_time=_from_us(row.created_us),
+        update_time=_from_us(row.updated_us),
+        model_versions=tuple(sorted(versions)),
+    )
+
+
+def _from_us(value: int) -> datetime:
+    seconds, rest = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

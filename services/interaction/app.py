@@ -1,0 +1,173 @@
+"""Use cases: take turns and feedback in, keep what the log brings, find conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from services.interaction.domain import (
+    Conversation,
+    Feedback,
+    Limits,
+    Refusal,
+    Turn,
+    accept_feedback,
+    accept_turn,
+)
+from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
+from shared.identifiers import parse_name
+from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
+
+FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time")
+
+Item = TypeVar("Item", Turn, Feedback)
+
+
+class Journal(Protocol):
+    """Where accepted items become durable."""
+
+    async def write(self, items: Sequence[Turn | Feedback]) -> None:
+        """Returns once all of them are held with acks=all. Unavailable or ResourceExhausted if not:
+        some may be held, and the caller repeats the whole."""
+
+
+class Shelf(Protocol):
+    """The stored turns, within one transaction."""
+
+    def digest_of(self, turn: Turn) -> str | None:
+        """The digest of the stored turn of this name, if there is one."""
+
+    def add(self, turn: Turn) -> None: ...
+
+
+class ConversationStore(Protocol):
+    def find(self, tenant: str, conversation_id: str) -> tuple[Conversation, list[Turn]] | None:
+        """The conversation and its turns by index."""
+
+    def page(
+        self, tenant: str, terms: Sequence[Term], after: Place | None, size: int
+    ) -> list[Conversation]:
+        """Newest first, those after `after`. InvalidArgument for a term that cannot be asked."""
+
+    def count(self, tenant: str, terms: Sequence[Term]) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ends: creation time in microseconds, then the id."""
+
+    created_us: int
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    conversations: list[Conversation]
+    next_token: str
+    total: int
+
+
+class Intake:
+    """Takes batches: what breaks a rule is refused with its reason, the rest is journalled."""
+
+    def __init__(self, journal: Journal, limits: Limits, clock: Callable[[], datetime]) -> None:
+        self._journal, self._limits, self._clock = journal, limits, clock
+
+    async def log_turns(
+        self, tenant: str, items: Sequence[Turn | TrimtabError], first: int = 0
+    ) -> tuple[list[Turn], list[Refusal]]:
+        """Items that could not even be read come as their error. Positions count from `first`."""
+        turns, refusals = self._sort(tenant, items, accept_turn, first)
+        if turns:
+            await self._journal.write(turns)
+        return turns, refusals
+
+    async def log_feedback(
+        self, tenant: str, items: Sequence[Feedback | TrimtabError]
+    ) -> tuple[list[Feedback], list[Refusal]]:
+        feedback, refusals = self._sort(tenant, items, accept_feedback, 0)
+        if feedback:
+            await self._journal.write(feedback)
+        return feedback, refusals
+
+    def _sort(
+        self,
+        tenant: str,
+        items: Sequence[Item | TrimtabError],
+        accept: Callable[[Item, str, datetime, Limits], Item],
+        first: int,
+    ) -> tuple[list[Item], list[Refusal]]:
+        now, accepted, refusals = self._clock(), [], []
+        for position, item in enumerate(items, start=first):
+            if isinstance(item, TrimtabError):
+                refusals.append(Refusal(position, item))
+                continue
+            try:
+                accepted.append(accept(item, tenant, now, self._limits))
+            except TrimtabError as error:
+                refusals.append(Refusal(position, error))
+        return accepted, refusals
+
+
+def keep(turn: Turn, shelf: Shelf) -> bool:
+    """Stores a turn; False if it is stored already: the first one wins, so a repeat that knows less
+    (no version, no completion id) takes nothing away. InvalidArgument if its id is taken."""
+    stored = shelf.digest_of(turn)
+    if stored is None:
+        shelf.add(turn)
+        return True
+    if stored != turn.digest:
+        raise InvalidArgument(
+            f"{turn.name} is stored with other content",
+            reason="DUPLICATE_ID_OTHER_CONTENT",
+            field="turn_id",
+        )
+    return False
+
+
+class Conversations:
+    """Reads; a tenant sees its own only."""
+
+    def __init__(self, store: ConversationStore) -> None:
+        self._store = store
+
+    def get(self, tenant: str, name: str) -> tuple[Conversation, list[Turn]]:
+        owner, conversation_id = parse_name(name, "tenants/*/conversations/*")
+        if owner != tenant:
+            raise PermissionDenied(
+                f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+            )
+        found = self._store.find(tenant, conversation_id)
+        if found is None:
+            raise NotFound(f"{name} is not stored; was it logged a moment ago?", field="name")
+        return found
+
+    def list(self, tenant: str, filter_text: str, size: int, token: str) -> Page:
+        """Newest first. The token belongs to tenant and filter."""
+        request, limit = f"{tenant}\n{filter_text}", page_size(size)
+        terms = parse_filter(filter_text, FILTER_FIELDS)
+        after = _place(decode_token(token, request))
+        found = self._store.page(tenant, terms, after, limit + 1)
+        page, more = found[:limit], len(found) > limit
+        next_token = encode_token(_position(page[-1]), request) if more else ""
+        return Page(page, next_token, self._store.count(tenant, terms))
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970, exactly: a float would blur the borders of pages."""
+    return int(time.timestamp()) * 1_000_000 + time.microsecond
+
+
+def _position(conversation: Conversation) -> list[int | str]:
+    return [microseconds(conversation.create_time), conversation.conversation_id]
+
+
+def _place(position: object) -> Place | None:
+    match position:
+        case None:
+            return None
+        case [int(created_us), str(conversation_id)]:
+            return Place(created_us, conversation_id)
+    raise InvalidArgument("page_token is not one of ours", field="page_token")

@@ -1,0 +1,189 @@
+"""Turns, feedback, refusals and conversations <-> protobuf; accepted items -> events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.interaction.domain import (
+    Category,
+    Conversation,
+    Demonstration,
+    Feedback,
+    Rating,
+    Refusal,
+    Turn,
+    Value,
+)
+from shared.errors import InvalidArgument, TrimtabError, status_of
+from shared.events import Event, now
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.identifiers import conversation_name
+from shared.message_codec import decode_message, encode_message
+from shared.telemetry import trace_headers
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+
+_SOURCE = "interaction"
+
+
+def decode_turns(turns: Sequence[pb.Turn]) -> list[Turn | TrimtabError]:
+    """Each turn, or why it could not be read."""
+    return [_attempt_turn(turn) for turn in turns]
+
+
+def decode_turn(turn: pb.Turn) -> Turn:
+    """InvalidArgument names the field that cannot be read."""
+    return Turn(
+        tenant=turn.tenant,
+        conversation_id=turn.conversation_id,
+        index=turn.index,
+        message=decode_message(turn.message),
+        user_id=turn.user_id,
+        turn_id=turn.turn_id,
+        model_version=turn.model_version,
+        completion_id=turn.completion_id,
+        create_time=_decode_time(turn, turn.create_time),
+        channel=turn.channel,
+        metadata=dict(turn.metadata),
+    )
+
+
+def encode_turn(turn: Turn) -> pb.Turn:
+    encoded = pb.Turn(
+        name=turn.name,
+        tenant=turn.tenant,
+        conversation_id=turn.conversation_id,
+        index=turn.index,
+        turn_id=turn.turn_id,
+        message=encode_message(turn.message),
+        user_id=turn.user_id,
+        model_version=turn.model_version,
+        completion_id=turn.completion_id,
+        channel=turn.channel,
+        metadata=dict(turn.metadata),
+    )
+    if turn.create_time:
+        encoded.create_time.FromDatetime(turn.create_time)
+    return encoded
+
+
+def decode_feedback(items: Sequence[pb.ExplicitFeedback]) -> list[Feedback | TrimtabError]:
+    return [_attempt_feedback(item) for item in items]
+
+
+def encode_feedback(feedback: Feedback) -> pb.ExplicitFeedback:
+    encoded = pb.ExplicitFeedback(
+        feedback_id=feedback.feedback_id,
+        tenant=feedback.tenant,
+        completion_id=feedback.completion_id,
+        conversation_id=feedback.conversation_id,
+        turn_id=feedback.turn_id,
+        user_id=feedback.user_id,
+        comment=feedback.comment,
+    )
+    match feedback.value:
+        case bool(thumbs_up):
+            encoded.thumbs_up = thumbs_up
+        case Rating(value, low, high):
+            encoded.rating.CopyFrom(pb.Rating(value=value, min=low, max=high))
+        case Category(name):
+            encoded.category = name
+        case Demonstration(text):
+            encoded.demonstration = text
+    if feedback.create_time:
+        encoded.create_time.FromDatetime(feedback.create_time)
+    return encoded
+
+
+def encode_refusal(refusal: Refusal) -> interaction_pb2.Refusal:
+    error = refusal.error
+    return interaction_pb2.Refusal(
+        position=refusal.position,
+        code=status_of(error).code,
+        reason=error.reason,
+        message=error.message,
+        field=error.field,
+    )
+
+
+def encode_conversation(conversation: Conversation) -> interaction_pb2.Conversation:
+    encoded = interaction_pb2.Conversation(
+        name=conversation.name,
+        conversation_id=conversation.conversation_id,
+        user_id=conversation.user_id,
+        channel=conversation.channel,
+        turn_count=conversation.turn_count,
+        model_versions=conversation.model_versions,
+    )
+    encoded.create_time.FromDatetime(conversation.create_time)
+    encoded.update_time.FromDatetime(conversation.update_time)
+    return encoded
+
+
+def event_of(item: Turn | Feedback) -> Event:
+    """The event of an accepted item; the same item makes the same id."""
+    if isinstance(item, Turn):
+        topic, key = INTERACTION_LOGGED, conversation_name(item.tenant, item.conversation_id)
+        value = events_pb2.InteractionLogged(turn=encode_turn(item)).SerializeToString()
+    else:
+        topic, key = FEEDBACK_GIVEN, item.target
+        value = events_pb2.FeedbackGiven(feedback=encode_feedback(item)).SerializeToString()
+    time = item.create_time or now()
+    return Event(topic, item.event_id, key, value, _SOURCE, time, trace_headers())
+
+
+def decode_logged(value: bytes) -> Turn:
+    """The turn of an `interaction.logged.v1` record. DecodeError or InvalidArgument if none."""
+    return decode_turn(events_pb2.InteractionLogged.FromString(value).turn)
+
+
+def _attempt_turn(turn: pb.Turn) -> Turn | TrimtabError:
+    try:
+        return decode_turn(turn)
+    except TrimtabError as error:
+        return error
+
+
+def _attempt_feedback(item: pb.ExplicitFeedback) -> Feedback | TrimtabError:
+    try:
+        return Feedback(
+            tenant=item.tenant,
+            value=_decode_value(item),
+            feedback_id=item.feedback_id,
+            completion_id=item.completion_id,
+            conversation_id=item.conversation_id,
+            turn_id=item.turn_id,
+            user_id=item.user_id,
+            comment=item.comment,
+            create_time=_decode_time(item, item.create_time),
+        )
+    except TrimtabError as error:
+        return error
+
+
+def _decode_value(item: pb.ExplicitFeedback) -> Value | None:
+    match item.WhichOneof("value"):
+        case "thumbs_up":
+            return item.thumbs_up
+        case "rating":
+            return Rating(item.rating.value, item.rating.min, item.rating.max)
+        case "category":
+            return Category(item.category)
+        case "demonstration":
+            return Demonstration(item.demonstration)
+    return None
+
+
+def _decode_time(owner: pb.Turn | pb.ExplicitFeedback, time: Timestamp) -> datetime | None:
+    if not owner.HasField("create_time"):
+        return None
+    try:
+        return time.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(
+            f"create_time cannot be read: {error}", reason="ABSURD_TIME", field="create_time"
+        ) from error

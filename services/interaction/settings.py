@@ -1,0 +1,24 @@
+"""TRIMTAB_INTERACTION_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ServiceSettings
+
+
+class InteractionSettings(ServiceSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="TRIMTAB_INTERACTION_", frozen=True, extra="ignore"
+    )
+
+    port: int = Field(default=51001, ge=0, le=65535)
+    metrics_port: int = Field(default=51101, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/interaction/state.db"
+    # The longest a stream may take, too.
+    call_timeout_s: float = Field(default=300.0, gt=0)
+    # A turn's content and metadata, at most.
+    max_turn_kb: int = Field(default=256, ge=1)
+    # How long Kafka may take to hold a batch before the caller is told UNAVAILABLE.
+    publish_timeout_s: float = Field(default=8.0, gt=0)

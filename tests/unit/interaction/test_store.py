@@ -1,0 +1,145 @@
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.interaction.adapters.store import TABLES, SqlConversationStore, SqlShelf
+from services.interaction.app import Conversations
+from services.interaction.codec import event_of
+from services.interaction.consumer import STAGE, TurnKeeper
+from services.interaction.domain import Limits, Turn, accept_turn
+from shared.database import Database
+from shared.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.events import Event
+from shared.memory_log import MemoryEventLog
+from shared.messages import text_message
+from shared.stage import SqlStage, drain
+from shared.topics import INTERACTION_LOGGED, dead_letters
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LIMITS = Limits()
+
+
+class Store:
+    def __init__(self) -> None:
+        self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
+        keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
+        self.stage = SqlStage(STAGE, self.database, self.log, (INTERACTION_LOGGED,), keeper)
+        self.conversations = Conversations(SqlConversationStore(self.database))
+
+    def take(self, turns: Iterable[Turn]) -> None:
+        accepted = [accept_turn(turn, "local", NOW, LIMITS) for turn in turns]
+        self.log.publish([event_of(turn) for turn in accepted])
+        drain(self.stage)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def said(conversation: str, index: int, text: str, minutes: int = 0, version: str = "") -> Turn:
+    return Turn(
+        tenant="",
+        conversation_id=conversation,
+        index=index,
+        message=text_message("assistant" if index % 2 else "user", text),
+        user_id=f"user-{conversation}",
+        model_version=version,
+        create_time=NOW - timedelta(days=1) + timedelta(minutes=minutes),
+        channel="grpc",
+    )
+
+
+def test_a_conversation_is_stored_and_read_in_order(store: Store) -> None:
+    answer = said("a", 1, "Hi", 2, "assistant-v1")
+    store.take([answer, said("a", 0, "Hello", 1), said("a", 2, "Thanks", 3)])
+    conversation, turns = store.conversations.get("local", "tenants/local/conversations/a")
+    assert [turn.message.text for turn in turns] == ["Hello", "Hi", "Thanks"]
+    assert (conversation.turn_count, conversation.user_id) == (3, "user-a")
+    assert conversation.create_time == NOW - timedelta(days=1) + timedelta(minutes=1)
+    assert conversation.update_time == NOW - timedelta(days=1) + timedelta(minutes=3)
+    assert conversation.model_versions == ("assistant-v1",)
+    assert store.database.counts() == [(STAGE, "made", "", 3), (STAGE, "taken", "", 3)]
+
+
+def test_a_repeat_counts_once_and_takes_nothing_away(store: Store) -> None:
+    full = replace(said("a", 1, "Hi", 0, "assistant-v1"), completion_id="chatcmpl-1")
+    store.take([full, full, said("a", 1, "Hi ", 5)])
+    _, turns = store.conversations.get("local", "tenants/local/conversations/a")
+    assert [(t.model_version, t.completion_id) for t in turns] == [("assistant-v1", "chatcmpl-1")]
+    assert store.database.counts() == [(STAGE, "made", "", 1), (STAGE, "taken", "", 1)]
+
+
+def test_other_content_under_a_stored_id_is_a_dead_letter(store: Store) -> None:
+    store.take([replace(said("a", 0, text), turn_id="t") for text in ("one", "two")])
+    (letter,) = store.log.records(dead_letters(INTERACTION_LOGGED))
+    assert letter.event.headers["dlq_reason"] == "DUPLICATE_ID_OTHER_CONTENT"
+    assert store.database.counts() == [
+        (STAGE, "dropped", "DUPLICATE_ID_OTHER_CONTENT", 1),
+        (STAGE, "made", "", 1),
+        (STAGE, "taken", "", 2),
+    ]
+
+
+def test_what_cannot_be_read_or_breaks_a_rule_is_a_dead_letter(store: Store) -> None:
+    bad = replace(said("a", 0, "x"), tenant="local", turn_id="t", user_id="")
+    event = event_of(bad)
+    store.log.publish([event, Event(INTERACTION_LOGGED, "junk", "k", b"\xff\xff", "x", NOW)])
+    drain(store.stage)
+    letters = store.log.records(dead_letters(INTERACTION_LOGGED))
+    reasons = sorted(letter.event.headers["dlq_reason"] for letter in letters)
+    assert reasons == ["MISSING_USER", "UNDECODABLE"]
+
+
+def test_reads_are_of_the_own_tenant(store: Store) -> None:
+    store.take([said("a", 0, "Hello")])
+    with pytest.raises(PermissionDenied):
+        store.conversations.get("other", "tenants/local/conversations/a")
+    with pytest.raises(NotFound):
+        store.conversations.get("local", "tenants/local/conversations/b")
+    assert store.conversations.list("other", "", 10, "").total == 0
+
+
+def test_pages_neither_skip_nor_repeat_while_conversations_come(store: Store) -> None:
+    store.take(said(f"c{n}", 0, "x", minutes=n // 2) for n in range(7))
+    seen, token = [], ""
+    for size in (3, 3, 3):
+        page = store.conversations.list("local", "", size, token)
+        seen += [conversation.conversation_id for conversation in page.conversations]
+        token = page.next_token
+        store.take([said(f"new{size}{len(seen)}", 0, "x", minutes=60)])
+    assert seen == ["c6", "c5", "c4", "c3", "c2", "c1", "c0"]
+    assert token == ""
+
+
+@pytest.mark.parametrize(
+    ("filter_text", "found"),
+    [
+        ('user_id = "user-a"', ["a"]),
+        ('user_id != "user-a"', ["c", "b"]),
+        ('model_version = "assistant-v1"', ["b", "a"]),
+        ('model_version != "assistant-v1" AND channel = "grpc"', ["c"]),
+        ('create_time >= "2026-02-28T12:01:00Z"', ["c", "b"]),
+        ('create_time < "2026-02-28T12:01:00Z"', ["a"]),
+    ],
+)
+def test_filters(store: Store, filter_text: str, found: list[str]) -> None:
+    versions = {"a": "assistant-v1", "b": "assistant-v1", "c": "assistant-v2"}
+    for minutes, (name, version) in enumerate(versions.items()):
+        store.take([said(name, 1, "x", minutes, version)])
+    page = store.conversations.list("local", filter_text, 10, "")
+    assert [conversation.conversation_id for conversation in page.conversations] == found
+    assert page.total == len(found)
+
+
+def test_a_wrong_filter_or_token_is_named(store: Store) -> None:
+    for filter_text in ('colour = "red"', 'user_id > "a"', 'create_time < "soon"'):
+        with pytest.raises(InvalidArgument) as wrong:
+            store.conversations.list("local", filter_text, 10, "")
+        assert wrong.value.field == "filter"
+    store.take(said(f"c{n}", 0, "x") for n in range(3))
+    token = store.conversations.list("local", "", 2, "").next_token
+    with pytest.raises(InvalidArgument):
+        store.conversations.list("local", 'channel = "grpc"', 2, token)
