@@ -1,0 +1,227 @@
+"""Streams, buckets and alarms in SQL. `sqlite://` is the in-memory twin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from services.drift import codec
+from services.drift.detectors.e_detector import Evidence
+from services.drift.domain import (
+    BUCKET_S,
+    Alarm,
+    Observation,
+    Reference,
+    StreamKey,
+    StreamState,
+)
+from shared.database import Transaction
+from shared.events import Event
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.telemetry import trace_headers
+from shared.topics import DRIFT_DETECTED
+
+METADATA = sa.MetaData()
+
+
+def _key_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column(name, sa.String, primary_key=True)
+        for name in ("stream", "tenant", "model_version")
+    ]
+
+
+STREAMS = sa.Table("streams", METADATA, *_key_columns(), sa.Column("state", sa.JSON))
+VALUES = sa.Table(
+    "stream_values",
+    METADATA,
+    *_key_columns(),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+)
+VECTORS = sa.Table(
+    "reference_vectors",
+    METADATA,
+    *_key_columns(),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("vectors", sa.LargeBinary, nullable=False),
+    sa.Column("dimensions", sa.Integer, nullable=False),
+)
+BUCKETS = sa.Table(
+    "stream_buckets",
+    METADATA,
+    *_key_columns(),
+    # Start of BUCKET_S seconds, in seconds since 1970.
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("sum", sa.Float, nullable=False),
+)
+ALARMS = sa.Table(
+    "alarms",
+    METADATA,
+    sa.Column("alarm_id", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+
+def of_key(table: sa.Table, key: StreamKey) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        table.c.stream == key.stream,
+        table.c.tenant == key.tenant,
+        table.c.model_version == key.model_version,
+    )
+
+
+class SqlStreams:
+    """The Streams port within one transaction of the stage."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def load(self, key: StreamKey) -> StreamState | None:
+        query = sa.select(STREAMS.c.state).where(of_key(STREAMS, key))
+        row = self._connection.execute(query).first()
+        return state_of(key, row.state) if row else None
+
+    def save(self, state: StreamState) -> None:
+        body = json.loads(json.dumps(asdict(state), default=str))
+        del body["key"]
+        insert = self._transaction.insert(STREAMS).values(**asdict(state.key), state=body)
+        keys = ["stream", "tenant", "model_version"]
+        self._connection.execute(
+            insert.on_conflict_do_update(index_elements=keys, set_={"state": body})
+        )
+
+    def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
+        unit = f"{key.tenant}/{key.model_version}/{conversation_id}"
+        return self._transaction.first_time(f"drift.unit.{key.stream}", unit)
+
+    def remember(self, observation: Observation, epoch: int, position: int) -> None:
+        self._connection.execute(
+            VALUES.insert().values(
+                **asdict(observation.key),
+                epoch=epoch,
+                position=position,
+                event_id=observation.event_id,
+                conversation_id=observation.conversation_id,
+                user_id=observation.user_id,
+                value=observation.value,
+                time=observation.time.timestamp(),
+            )
+        )
+
+    def recalled(self, key: StreamKey, epoch: int, start: int) -> list[Observation]:
+        query = (
+            sa.select(VALUES)
+            .where(of_key(VALUES, key), VALUES.c.epoch == epoch, VALUES.c.position >= start)
+            .order_by(VALUES.c.position)
+        )
+        return [_observation(key, row) for row in self._connection.execute(query)]
+
+    def forget(self, key: StreamKey, epoch: int, before: int) -> None:
+        old = sa.or_(
+            VALUES.c.epoch < epoch, sa.and_(VALUES.c.epoch == epoch, VALUES.c.position < before)
+        )
+        self._connection.execute(VALUES.delete().where(of_key(VALUES, key), old))
+
+    def add_vector(self, key: StreamKey, epoch: int, vector: NDArray[np.float32]) -> None:
+        had = self._vectors(key, epoch)
+        body = (had.vectors if had else b"") + vector.astype("<f4").tobytes()
+        values = {"vectors": body, "dimensions": len(vector)}
+        insert = self._transaction.insert(VECTORS).values(**asdict(key), epoch=epoch, **values)
+        keys = ["stream", "tenant", "model_version", "epoch"]
+        self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
+
+    def vectors(self, key: StreamKey, epoch: int) -> NDArray[np.float32]:
+        row = self._vectors(key, epoch)
+        if row is None:
+            return np.zeros((0, 0), dtype=np.float32)
+        return np.frombuffer(row.vectors, dtype="<f4").reshape(-1, row.dimensions)
+
+    def draw(self, observation: Observation) -> None:
+        start = int(observation.time.timestamp()) // BUCKET_S * BUCKET_S
+        insert = self._transaction.insert(BUCKETS).values(
+            **asdict(observation.key),
+            start=start,
+            user_id=observation.user_id,
+            count=1,
+            sum=observation.value,
+        )
+        keys = ["stream", "tenant", "model_version", "start", "user_id"]
+        sums = {
+            "count": BUCKETS.c["count"] + 1,
+            "sum": BUCKETS.c["sum"] + observation.value,
+        }
+        self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=sums))
+
+    def raise_alarm(self, alarm: Alarm) -> None:
+        message = codec.alarm_message(alarm)
+        self._connection.execute(
+            ALARMS.insert().values(
+                alarm_id=alarm.alarm_id,
+                **asdict(alarm.key),
+                created=alarm.create_time.timestamp(),
+                body=message.SerializeToString(),
+            )
+        )
+        self._transaction.emit(
+            Event(
+                topic=DRIFT_DETECTED,
+                id=alarm.alarm_id,
+                key=f"tenants/{alarm.key.tenant}/streams/{alarm.key.stream}",
+                value=events.DriftDetected(alarm=message).SerializeToString(),
+                source="drift",
+                time=alarm.create_time,
+                headers={**trace_headers()},
+            )
+        )
+
+    def _vectors(self, key: StreamKey, epoch: int) -> Any:
+        query = sa.select(VECTORS).where(of_key(VECTORS, key), VECTORS.c.epoch == epoch)
+        return self._connection.execute(query).first()
+
+
+def state_of(key: StreamKey, body: Mapping[str, Any]) -> StreamState:
+    reference, evidence = body["reference"], body["evidence"]
+    return StreamState(
+        key=key,
+        epoch=body["epoch"],
+        phase=body["phase"],
+        observations=body["observations"],
+        position=body["position"],
+        rested=body["rested"],
+        scale=body["scale"],
+        former_scales=tuple(body["former_scales"]),
+        reference=Reference(**reference) if reference else None,
+        evidence=_evidence(evidence) if evidence else None,
+        scores={int(score): count for score, count in body["scores"].items()},
+    )
+
+
+def _evidence(body: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        tuple(body["log_sr"]), tuple(body["log_cusum"]), tuple(body["starts"]), body["count"]
+    )
+
+
+def _observation(key: StreamKey, row: Any) -> Observation:
+    time = datetime.fromtimestamp(row.time, UTC)
+    return Observation(key, row.event_id, row.conversation_id, row.user_id, row.value, time)

@@ -1,0 +1,138 @@
+"""Domain <-> protobuf."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.drift.detectors.e_detector import log_evidence
+from services.drift.domain import (
+    Alarm,
+    Bucket,
+    Interval,
+    MinedFollowUp,
+    ScoredAnswer,
+    StreamState,
+)
+from shared.errors import InvalidArgument
+from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+
+ALARM_NAME = "alarms/*"
+_PREFIX = "FOLLOW_UP_KIND_"
+
+
+def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
+    """Raises InvalidArgument for an event without tenant, conversation or a known kind."""
+    _require(mined.tenant, "tenant")
+    _require(mined.conversation_id, "conversation_id")
+    if mined.kind not in events.FollowUpKind.values():
+        raise InvalidArgument(f"kind {mined.kind} is not known", field="kind")
+    return MinedFollowUp(
+        feedback_id=mined.feedback_id,
+        tenant=mined.tenant,
+        user_id=mined.user_id,
+        conversation_id=mined.conversation_id,
+        model_version=mined.model_version,
+        explicit=mined.source == events.FEEDBACK_SOURCE_EXPLICIT,
+        abstained=mined.abstained,
+        kind=events.FollowUpKind.Name(mined.kind).removeprefix(_PREFIX).lower(),
+        request_embedding=tuple(mined.request_embedding),
+        time=from_timestamp(mined.create_time),
+    )
+
+
+def scored_answer(scored: events.RewardScored) -> ScoredAnswer:
+    """Raises InvalidArgument without tenant or conversation, or for a reward that is no number."""
+    _require(scored.tenant, "tenant")
+    _require(scored.conversation_id, "conversation_id")
+    if scored.reward != scored.reward or abs(scored.reward) == float("inf"):
+        raise InvalidArgument("reward is not a finite number", field="reward")
+    return ScoredAnswer(
+        turn_id=f"{scored.conversation_id}/{scored.turn_id}",
+        tenant=scored.tenant,
+        user_id=scored.user_id,
+        conversation_id=scored.conversation_id,
+        model_version=scored.model_version,
+        reward=scored.reward,
+        reward_model=scored.reward_model,
+        time=from_timestamp(scored.create_time),
+    )
+
+
+def alarm_message(alarm: Alarm) -> events.Alarm:
+    return events.Alarm(
+        name=f"alarms/{alarm.alarm_id}",
+        stream=alarm.key.stream,
+        tenant=alarm.key.tenant,
+        model_version=alarm.key.model_version,
+        direction=alarm.direction,
+        detector=alarm.detector,
+        log_e=alarm.log_e,
+        log_threshold=alarm.log_threshold,
+        reference_mean=alarm.reference_mean,
+        current=estimate(alarm.key.stream, alarm.current),
+        observations=alarm.observations,
+        since_change=alarm.since_change,
+        change_time=timestamp(alarm.change_time),
+        create_time=timestamp(alarm.create_time),
+        guarantee=alarm.guarantee,
+        examples=alarm.examples,
+    )
+
+
+def estimate(name: str, interval: Interval) -> common.Estimate:
+    return common.Estimate(
+        name=name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        confidence=interval.confidence,
+        count=interval.count,
+        users=interval.users,
+        suite="drift",
+        method=interval.method,
+    )
+
+
+def stream_message(state: StreamState, log_threshold: float) -> pb.Stream:
+    """log_e is 0 (evidence of one) until a value was tested."""
+    tested = state.evidence is not None and state.evidence.count > 0
+    return pb.Stream(
+        stream=state.key.stream,
+        tenant=state.key.tenant,
+        model_version=state.key.model_version,
+        state=state.phase,
+        observations=state.observations,
+        reference_observations=state.reference.count if state.reference else state.position,
+        reference_mean=state.reference.mean if state.reference else 0.0,
+        log_e=log_evidence(state.evidence) if state.evidence and tested else 0.0,
+        log_threshold=log_threshold,
+    )
+
+
+def bucket_message(bucket: Bucket) -> pb.Bucket:
+    return pb.Bucket(
+        start_time=timestamp(bucket.start),
+        model_version=bucket.model_version,
+        count=bucket.count,
+        sum=bucket.sum,
+        users=bucket.users,
+    )
+
+
+def timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
+
+
+def from_timestamp(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _require(value: str, field: str) -> None:
+    if not value:
+        raise InvalidArgument(f"{field} is empty", field=field)

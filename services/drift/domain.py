@@ -1,0 +1,173 @@
+"""What is watched, what is known of it, and what an alarm says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.drift.detectors.e_detector import Evidence
+
+DISSATISFACTION = "dissatisfaction"
+REWARD = "reward"
+NOVELTY = "novelty"
+STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
+BUCKET_S = 10
+
+DISSATISFIED = frozenset({"reattempt_with_feedback", "reattempt_without_feedback"})
+SATISFIED = frozenset({"positive", "new_request"})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """One stream of one version: what has a detector of its own."""
+
+    stream: str
+    tenant: str
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """How all streams are watched; README.md says what each means."""
+
+    reference_observations: int = 80
+    mean_rows_between_false_alarms: float = 2000.0
+    # Novelty's p-values are exactly uniform while nothing changes, so that its false alarms come as
+    # often as this says; the other streams' bounds on the mean have slack.
+    novelty_rows_between_false_alarms: float = 20_000.0
+    rearm_observations: int = 500
+    # "conversation": the first value of each conversation enters the detector; "turn": every value.
+    unit: str = "conversation"
+    examples: int = 10
+
+    def rows_between_false_alarms(self, stream: str) -> float:
+        if stream == NOVELTY:
+            return self.novelty_rows_between_false_alarms
+        return self.mean_rows_between_false_alarms
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One value of one stream. `scale` names what the value is measured with (a reward model)."""
+
+    key: StreamKey
+    event_id: str
+    conversation_id: str
+    user_id: str
+    value: float
+    time: datetime
+    scale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MinedFollowUp:
+    """What drift needs of feedback.mined.v1. `kind` in lower case without prefix."""
+
+    feedback_id: str
+    tenant: str
+    user_id: str
+    conversation_id: str
+    model_version: str
+    explicit: bool
+    abstained: bool
+    kind: str
+    request_embedding: tuple[float, ...]
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAnswer:
+    """What drift needs of reward.scored.v1."""
+
+    turn_id: str
+    tenant: str
+    user_id: str
+    conversation_id: str
+    model_version: str
+    reward: float
+    reward_model: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A frozen beginning. `mean` and `std` in the stream's own unit; `bound` is m0 of the detector,
+    on the tested scale (for reward: 1 - squashed reward)."""
+
+    count: int
+    mean: float
+    std: float
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What is kept of a stream: a few numbers. `epoch` counts its references, `position` the
+    values of this epoch, `observations` those of all epochs."""
+
+    key: StreamKey
+    epoch: int = 0
+    phase: str = "learning"
+    observations: int = 0
+    position: int = 0
+    rested: int = 0
+    scale: str = ""
+    former_scales: tuple[str, ...] = ()
+    reference: Reference | None = None
+    evidence: Evidence | None = None
+    # Novelty only: how often each rounded score was seen since the reference.
+    scores: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+    confidence: float
+    count: int
+    users: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Why someone should look. `log_e` and `log_threshold` are natural logarithms."""
+
+    alarm_id: str
+    key: StreamKey
+    direction: str
+    detector: str
+    log_e: float
+    log_threshold: float
+    reference_mean: float
+    current: Interval
+    observations: int
+    since_change: int
+    change_time: datetime
+    create_time: datetime
+    guarantee: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    start: datetime
+    model_version: str
+    count: int
+    sum: float
+    users: int
+
+
+def dissatisfied(kind: str) -> bool | None:
+    """What a kind of follow-up says of the answer; None: nothing."""
+    if kind in DISSATISFIED:
+        return True
+    return False if kind in SATISFIED else None
+
+
+def bucket_width(first: datetime, last: datetime, wanted: int = 60) -> int:
+    """Seconds, a multiple of BUCKET_S, such that about `wanted` buckets cover the time."""
+    span_s = max((last - first) / timedelta(seconds=1), 0.0)
+    return max(1, round(span_s / wanted / BUCKET_S)) * BUCKET_S

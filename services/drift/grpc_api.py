@@ -1,0 +1,89 @@
+"""trimtab.drift.v1.DriftService: decode, read, encode. The tenant is the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from services.drift import codec
+from services.drift.adapters.sql_readings import SqlReadings
+from services.drift.app import log_threshold
+from services.drift.domain import BUCKET_S, STREAMS, Watching
+from shared.errors import InvalidArgument, PermissionDenied
+from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
+from shared.gen.trimtab.drift.v1 import drift_pb2_grpc as pb_grpc
+from shared.identifiers import parse_name
+from shared.paging import decode_token, encode_token, page_size, parse_filter
+from shared.rpc import Mount, tenant_of
+
+
+class DriftServicer(pb_grpc.DriftServiceServicer):
+    def __init__(self, readings: SqlReadings, watching: Watching) -> None:
+        self._readings = readings
+        self._watching = watching
+
+    async def ListAlarms(
+        self, request: pb.ListAlarmsRequest, context: Any
+    ) -> pb.ListAlarmsResponse:
+        return await asyncio.to_thread(self._list_alarms, request, tenant_of(context))
+
+    async def GetAlarm(self, request: pb.GetAlarmRequest, context: Any) -> pb.GetAlarmResponse:
+        (alarm_id,) = parse_name(request.name, codec.ALARM_NAME)
+        alarm = await asyncio.to_thread(self._readings.alarm, tenant_of(context), alarm_id)
+        return pb.GetAlarmResponse(alarm=alarm)
+
+    async def ListStreams(
+        self, request: pb.ListStreamsRequest, context: Any
+    ) -> pb.ListStreamsResponse:
+        states = await asyncio.to_thread(self._readings.streams, tenant_of(context))
+        streams = [
+            codec.stream_message(state, log_threshold(state.key.stream, self._watching))
+            for state in states
+        ]
+        return pb.ListStreamsResponse(streams=streams)
+
+    async def ListBuckets(
+        self, request: pb.ListBucketsRequest, context: Any
+    ) -> pb.ListBucketsResponse:
+        tenant = tenant_of(context)
+        if request.tenant not in ("", tenant):
+            raise PermissionDenied(f"tenant {request.tenant!r} is not the caller's")
+        if request.stream not in STREAMS:
+            raise InvalidArgument(f"stream is one of: {', '.join(STREAMS)}", field="stream")
+        if request.bucket_s < 0 or request.bucket_s % BUCKET_S:
+            raise InvalidArgument(f"bucket_s must be a multiple of {BUCKET_S}", field="bucket_s")
+        return await asyncio.to_thread(self._list_buckets, request, tenant)
+
+    def _list_alarms(self, request: pb.ListAlarmsRequest, tenant: str) -> pb.ListAlarmsResponse:
+        terms = parse_filter(request.filter, ("stream", "model_version"))
+        for term in terms:
+            if term.operator not in ("=", "!="):
+                raise InvalidArgument(f"{term.field} takes = or !=", field="filter")
+        size = page_size(request.page_size)
+        after = decode_token(request.page_token, request.filter)
+        position = (float(after[0]), str(after[1])) if isinstance(after, list) else None
+        alarms = self._readings.alarms(tenant, terms, position, size + 1)
+        page, more = alarms[:size], len(alarms) > size
+        token = ""
+        if more:
+            created = codec.from_timestamp(page[-1].create_time).timestamp()
+            token = encode_token([created, page[-1].name.split("/")[-1]], request.filter)
+        return pb.ListAlarmsResponse(alarms=page, next_page_token=token)
+
+    def _list_buckets(self, request: pb.ListBucketsRequest, tenant: str) -> pb.ListBucketsResponse:
+        start = codec.from_timestamp(request.start_time) if request.HasField("start_time") else None
+        end = codec.from_timestamp(request.end_time) if request.HasField("end_time") else None
+        buckets, width = self._readings.buckets(
+            request.stream, tenant, request.bucket_s, start, end
+        )
+        return pb.ListBucketsResponse(
+            buckets=[codec.bucket_message(bucket) for bucket in buckets], bucket_s=width
+        )
+
+
+def mount(servicer: DriftServicer) -> Mount:
+    return (
+        "trimtab.drift.v1.DriftService",
+        partial(pb_grpc.add_DriftServiceServicer_to_server, servicer),
+    )

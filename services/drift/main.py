@@ -1,0 +1,42 @@
+"""The drift service's process: the only wiring. `python -m services.drift.main`."""
+
+from __future__ import annotations
+
+from services.drift import consumer, grpc_api
+from services.drift.adapters.sql_readings import SqlReadings
+from services.drift.adapters.sql_streams import METADATA
+from services.drift.settings import DriftSettings
+from shared import telemetry
+from shared.database import Database
+from shared.kafka import KafkaEventLog
+from shared.process import Service, run
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(DriftSettings)
+    telemetry.start("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    database = Database(settings.database_url, METADATA)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    watching = settings.watching
+    run(
+        Service(
+            name="drift",
+            common=common,
+            settings=settings,
+            database=database,
+            log=log,
+            mounts=[grpc_api.mount(grpc_api.DriftServicer(SqlReadings(database), watching))],
+            background=[
+                (consumer.FEEDBACK, consumer.feedback_stage(database, log, watching).run),
+                (consumer.REWARD, consumer.reward_stage(database, log, watching).run),
+                ("outbox", OutboxRelay(database, log).run),
+            ],
+            groups=consumer.GROUPS,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""TRIMTAB_DRIFT_<FIELD>; README.md explains each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.drift.domain import Watching
+from shared.settings import ServiceSettings
+
+
+class DriftSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_DRIFT_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51005, ge=0, le=65535)
+    metrics_port: int = Field(default=51105, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/drift/state.db"
+    reference_observations: int = Field(default=80, ge=10)
+    mean_rows_between_false_alarms: float = Field(default=2000.0, gt=1)
+    novelty_rows_between_false_alarms: float = Field(default=20_000.0, gt=1)
+    rearm_observations: int = Field(default=500, ge=1)
+    unit: Literal["conversation", "turn"] = "conversation"
+    examples: int = Field(default=10, ge=0, le=100)
+
+    @property
+    def watching(self) -> Watching:
+        return Watching(
+            self.reference_observations,
+            self.mean_rows_between_false_alarms,
+            self.novelty_rows_between_false_alarms,
+            self.rearm_observations,
+            self.unit,
+            self.examples,
+        )

@@ -1,0 +1,135 @@
+"""Detectors by value: increments by hand, exact alarms on seeded streams, and a quiet stream."""
+
+from math import exp, log
+
+import numpy as np
+import pytest
+
+from services.drift.detectors import conformal, e_detector
+
+LOG_THRESHOLD = log(2000)
+
+
+def first_alarm(values: list[float], bound: float) -> tuple[int | None, int]:
+    """(position of the alarm or None, where the change is believed to have begun)."""
+    evidence = e_detector.no_evidence(len(e_detector.FRACTIONS))
+    for place, value in enumerate(values):
+        evidence = e_detector.step(evidence, e_detector.log_increments(value, bound))
+        if e_detector.log_evidence(evidence) >= LOG_THRESHOLD:
+            return place, e_detector.change_start(evidence)
+    return None, e_detector.change_start(evidence)
+
+
+def bernoulli(rate: float, count: int, seed: int) -> list[float]:
+    draws = np.random.default_rng(seed).random(count)
+    return [float(draw < rate) for draw in draws]
+
+
+def test_the_recursion_is_the_papers() -> None:
+    bound, fraction = 0.25, e_detector.FRACTIONS[4]  # 0.5, so lambda is 2
+    evidence = e_detector.no_evidence(len(e_detector.FRACTIONS))
+    for value in (1.0, 0.0, 1.0):
+        evidence = e_detector.step(evidence, e_detector.log_increments(value, bound))
+    up, down = 1 + fraction / bound * 0.75, 1 - fraction / bound * 0.25  # 2.5 and 0.5
+    assert (up, down) == (2.5, 0.5)
+    assert exp(evidence.log_sr[4]) == pytest.approx(((up + 1) * down + 1) * up)  # 6.875
+    assert exp(evidence.log_cusum[4]) == pytest.approx(up * down * up)  # 3.125
+    assert evidence.starts[4] == 0
+
+
+def test_evidence_averages_the_bets() -> None:
+    evidence = e_detector.step(e_detector.no_evidence(2), (log(3.0), log(1.0)))
+    assert exp(e_detector.log_evidence(evidence)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("value", "mean"), [(0.3, 0.3), (0.2, 0.3)])
+def test_increments_are_fair_at_the_bound(value: float, mean: float) -> None:
+    ones, zeros = e_detector.log_increments(1.0, mean), e_detector.log_increments(0.0, mean)
+    for one, zero in zip(ones, zeros, strict=True):
+        assert value * exp(one) + (1 - value) * exp(zero) <= 1 + 1e-12
+
+
+def test_a_shift_from_a_tenth_to_nine_tenths_alarms_at_a_known_place() -> None:
+    before, after = bernoulli(0.1, 200, seed=1), bernoulli(0.9, 80, seed=2)
+    bound = e_detector.clopper_pearson_upper(round(sum(before[:80])), 80)
+    place, start = first_alarm(before[80:] + after, bound)
+    # 120 quiet values, then the shift: five values later the alarm, and the change found exactly.
+    assert (place, start) == (124, 120)
+
+
+def test_a_quiet_stream_of_20000_gives_no_alarm() -> None:
+    values = bernoulli(0.1, 20_080, seed=3)
+    bound = e_detector.clopper_pearson_upper(round(sum(values[:80])), 80)
+    assert first_alarm(values[80:], bound)[0] is None
+
+
+def test_false_alarms_at_the_very_bound_are_as_rare_as_promised() -> None:
+    runs = [first_alarm(bernoulli(0.2, 2000, seed=seed), 0.2)[0] for seed in range(40)]
+    lasted = [2000 if run is None else run for run in runs]
+    assert sum(run is not None for run in runs) == 20  # of 40; 25 would be the memoryless rate
+    assert np.mean(lasted) == pytest.approx(1421.65)
+
+
+def test_bounds_of_the_reference() -> None:
+    assert e_detector.clopper_pearson_upper(0, 80) == pytest.approx(1 - 0.05 ** (1 / 80), abs=1e-8)
+    assert e_detector.clopper_pearson_upper(8, 80) == pytest.approx(0.17320, abs=1e-5)
+    assert e_detector.clopper_pearson_upper(80, 80) == 1.0
+    assert e_detector.hoeffding_upper(0.5, 80) == pytest.approx(0.63684, abs=1e-5)
+
+
+def test_p_values_are_randomised_ranks() -> None:
+    earlier = {10: 2, 20: 1}
+    assert conformal.p_value(20, earlier, 0.5) == pytest.approx(0.25)  # (0 + 0.5 * 2) / 4
+    assert conformal.p_value(10, earlier, 1.0) == pytest.approx(1.0)
+    assert conformal.p_value(30, {}, 0.4) == pytest.approx(0.4)
+
+
+def test_power_bets_integrate_to_one() -> None:
+    # With p = u^(1/eps) the integrand eps p^(eps - 1) dp/du is 1 everywhere.
+    for u in (0.01, 0.3, 0.9):
+        for place, power in enumerate(conformal.POWERS):
+            density = (1 / power) * u ** (1 / power - 1)
+            bet = exp(conformal.log_power_bets(u ** (1 / power))[place])
+            assert bet * density == pytest.approx(1.0)
+
+
+def test_nonconformity_is_one_minus_the_mean_cosine_to_the_nearest() -> None:
+    reference = np.eye(4, dtype=np.float32)
+    vector = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
+    assert conformal.nonconformity(vector, reference, neighbours=2) == round(0.3 * 256)
+
+
+def conformal_alarm(vectors: np.ndarray, reference: np.ndarray, seed: int) -> int | None:
+    evidence, scores = e_detector.no_evidence(len(conformal.POWERS)), dict[int, int]()
+    uniforms = np.random.default_rng(seed).random(len(vectors))
+    for place, vector in enumerate(vectors):
+        score = conformal.nonconformity(vector, reference)
+        p = conformal.p_value(score, scores, float(uniforms[place]))
+        scores[score] = scores.get(score, 0) + 1
+        evidence = e_detector.step(evidence, conformal.log_power_bets(p))
+        if e_detector.log_evidence(evidence) >= log(20_000):
+            return place
+    return None
+
+
+def unit_vectors(mean: np.ndarray, count: int, seed: int) -> np.ndarray:
+    raw = mean + np.random.default_rng(seed).normal(0, 0.3, (count, len(mean)))
+    return (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_new_topics_alarm_at_a_known_place_and_old_ones_do_not() -> None:
+    one, other = np.eye(8)[0], np.eye(8)[3]
+    reference, quiet = unit_vectors(one, 80, 1), unit_vectors(one, 2000, 2)
+    assert conformal_alarm(quiet, reference, seed=5) is None
+    shifted = np.concatenate([quiet[:100], unit_vectors(other, 60, 3)])
+    assert conformal_alarm(shifted, reference, seed=5) == 105
+
+
+def test_the_jumper_keeps_its_capital_on_uniform_and_grows_on_small_p_values() -> None:
+    fair = small = conformal.Jumper()
+    for p in np.random.default_rng(7).random(500):
+        fair = conformal.jump(fair, float(p))
+        small = conformal.jump(small, float(p) * 0.2)
+    assert fair.log_capital < log(20)
+    assert small.log_capital > 100
+    assert sum(small.shares) == pytest.approx(1.0)
