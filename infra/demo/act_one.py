@@ -21,8 +21,8 @@ IN_FLIGHT = 2
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`conversations` at most, as many as are sent and stored within `send_s`; then what was sent must
-    be mined within `mine_s`, and persona and reward model get `rest_s` to appear."""
+    """`conversations` at most, as many as can be sent within `send_s`; what was sent must be mined
+    within `mine_s`; persona and reward model get `rest_s` to appear."""
 
     conversations: int
     send_s: float
@@ -46,11 +46,12 @@ async def play(stage: Stage, budget: Budget) -> ActOne:
     began = time.monotonic()
     chats = await asyncio.to_thread(read, budget.conversations)
     stage.progress.say(
-        f"{len(chats)} chats between two people from chitchat-dataset; whoever wrote second is taken"
-        f" as the assistant and called {MODEL_VERSION}"
+        f"{len(chats)} chats between two people from chitchat-dataset; whoever wrote second is"
+        f" taken as the assistant and called {MODEL_VERSION}"
     )
-    sent = await _send(stage, chats, budget)
-    asked = _Asked(stage, sent)
+    asked = _Asked(stage)
+    await asked.begin()
+    sent = asked.sent = await _send(stage, chats, budget)
     if not await stage.progress.until("all to be stored and mined", asked.taken, budget.mine_s):
         raise DemoFailed("what was sent did not come through")
     if not await stage.progress.until("personas and a reward model", asked.learnt, budget.rest_s):
@@ -99,18 +100,22 @@ def _words(sent: Sent) -> str:
 
 
 class _Asked:
-    """What the services say of the import."""
+    """What the services say of the import; what they held before it does not count."""
 
-    def __init__(self, stage: Stage, sent: Sent) -> None:
-        self._doors, self._sent = stage.doors, sent
+    def __init__(self, stage: Stage) -> None:
+        self._doors = stage.doors
+        self._before = (0, 0, 0)
+        self.sent = Sent()
         self.stored = self.mined = self.joined = self.personas = self.pairs = 0
         self.reward_model = ""
 
+    async def begin(self) -> None:
+        self._before = await self._totals()
+
     async def taken(self) -> Seen:
-        self.stored = await self._conversations()
-        self.mined = await self._feedback("follow_up")
-        self.joined = await self._feedback("explicit")
-        sent = self._sent
+        totals = zip(await self._totals(), self._before, strict=True)
+        self.stored, self.mined, self.joined = (now - before for now, before in totals)
+        sent = self.sent
         done = (self.stored, self.mined, self.joined) == (
             sent.conversations,
             sent.follow_ups,
@@ -127,7 +132,9 @@ class _Asked:
         personas = await self._doors.ask(
             feedback.ListPersonas, feedback_pb2.ListPersonasRequest(page_size=1)
         )
-        pairs = await self._doors.ask(feedback.ListPairs, feedback_pb2.ListPairsRequest(page_size=1))
+        pairs = await self._doors.ask(
+            feedback.ListPairs, feedback_pb2.ListPairsRequest(page_size=1)
+        )
         models = await self._doors.ask(
             reward.ListRewardModels, reward_pb2.ListRewardModelsRequest(page_size=1)
         )
@@ -139,6 +146,14 @@ class _Asked:
             f" reward model: {self.reward_model or 'none yet'}",
         )
 
+    async def _totals(self) -> tuple[int, int, int]:
+        judged = f'model_version = "{MODEL_VERSION}" AND source = "follow_up"'
+        return (
+            await self._conversations(),
+            await self._feedback(judged),
+            await self._feedback('source = "explicit"'),
+        )
+
     async def _conversations(self) -> int:
         request = interaction_pb2.ListConversationsRequest(
             filter=f'channel = "{CHANNEL}"', page_size=1
@@ -146,10 +161,8 @@ class _Asked:
         response = await self._doors.ask(self._doors.interaction.ListConversations, request)
         return int(response.total_size)
 
-    async def _feedback(self, source: str) -> int:
-        request = feedback_pb2.ListFeedbackRequest(
-            filter=f'model_version = "{MODEL_VERSION}" AND source = "{source}"', page_size=1
-        )
+    async def _feedback(self, query: str) -> int:
+        request = feedback_pb2.ListFeedbackRequest(filter=query, page_size=1)
         response = await self._doors.ask(self._doors.feedback.ListFeedback, request)
         return int(response.total_size)
 

@@ -1,10 +1,10 @@
 """The PyPI package chitchat-dataset as a product's log: real chats between two people.
 
-One side is taken as the assistant: whoever wrote second. The package already lists what one sender
-wrote in a row as one message; those texts become one turn, line by line, so roles alternate. Chats
-that nobody answered (3,150 of 7,168) and empty texts are left out. The raters gave three marks from
-1 to 10 ("witty", "upbeat", "interesting") for the chat as a whole; they become one rating, the mean,
-with the marks in the comment, in the name of the user's side (the package does not say who rated).
+One side is taken as the assistant: whoever wrote second. What one sender wrote in a row becomes one
+turn, line by line, so roles alternate. Chats that nobody answered (3,150 of 7,168) and empty texts
+are left out. The raters gave three marks from 1 to 10 ("witty", "upbeat", "interesting") for the
+chat as a whole; they become one rating, the mean, with the marks in the comment, in the name of the
+user's side (the package does not say who rated).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ SERVICES = ("interaction", "feedback", "reward", "evaluation", "drift", "retrain
 
 
 class Doors:
-    """Owns the channels; `env` is the stack's environment. Construct inside a running event loop."""
+    """Owns the channels; `env` is the stack's environment. Construct it inside an event loop."""
 
     def __init__(self, env: Mapping[str, str], tenant: str) -> None:
         self.tenant = tenant

@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: a time before each line, and what every wait waits for."""
+"""What a person sees while the demo runs: the time, what is waited for, and how far it is."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ class Seen:
     words: str
 
 
+def make_console() -> Console:
+    """In colour and as wide as the terminal; 120 plain columns where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 @dataclass
 class Progress:
     """Prints lines with the time since the start. `began` is on the monotonic clock."""
 
-    console: Console = field(default_factory=lambda: make_console())
+    console: Console = field(default_factory=make_console)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -65,12 +71,6 @@ class Progress:
                     f"waiting for {what}, {waited:.0f} s of at most {limit_s:.0f}: {seen.words}"
                 )
             await asyncio.sleep(ASK_EVERY_S)
-
-
-def make_console() -> Console:
-    """In colour and as wide as the terminal; 120 plain columns where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
 
 
 async def _patient(look: Callable[[], Awaitable[Seen]]) -> Seen:

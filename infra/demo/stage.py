@@ -1,4 +1,4 @@
-"""What both acts stand on: the stack with the demo's settings, the doors, the progress, a prefix."""
+"""What both acts stand on: the stack with the demo's settings, the doors, the progress."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ENVIRONMENT = Path(__file__).with_name("environment.toml")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`prefix` begins every conversation and user of this demo, so that a second one is not the first.
-    `key` is of the tenant that `doors` ask for."""
+    """`prefix` begins every conversation and user of this demo, so that a second one is not the
+    first. `key` is of the tenant that `doors` ask for."""
 
     prefix: str
     gateway_url: str

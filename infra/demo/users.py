@@ -1,6 +1,6 @@
-"""Simulated users in front of the product: the official OpenAI client, tastes, complaints and thanks.
+"""Simulated users in front of the product: the official OpenAI client, tastes, complaints, thanks.
 
-A user sees the text of the answer and nothing else. Every call is entered in the book, failed or not.
+A user sees the text of the answer and nothing else. Every call is in the book, failed or not.
 """
 
 from __future__ import annotations

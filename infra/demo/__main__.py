@@ -1,0 +1,167 @@
+"""`python -m infra.demo`: the loop closed on real parts, in two acts. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from infra.demo import act_one, table
+from infra.demo.act_two import ActTwo, Director, Limits
+from infra.demo.audit import Holdings, Sendings, checks, holdings, settled
+from infra.demo.compare import Compared, compare
+from infra.demo.doors import Doors
+from infra.demo.imports import Sent
+from infra.demo.population import DEFAULT, Population, PopulationError, load
+from infra.demo.progress import DemoFailed, Progress
+from infra.demo.report import Report, satisfaction
+from infra.demo.stage import Stage, overlay, with_overlay
+from infra.demo.watch import Watch
+from infra.local.parts import PartsError, build_parts
+from infra.local.ports import PortTaken
+from infra.local.settings import load as load_stack
+from infra.local.stack import LocalStack, PartFailed
+from shared.errors import TrimtabError
+
+SETTLE_S = 60.0
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m infra.demo", description=__doc__)
+    root.add_argument(
+        "--population", type=Path, default=DEFAULT, help="who the simulated users are"
+    )
+    root.add_argument(
+        "--conversations", type=int, default=600, help="human chats, at most; 0: none"
+    )
+    root.add_argument("--send-s", type=float, default=60.0, help="for sending human chats, at most")
+    root.add_argument("--mine-s", type=float, default=180.0, help="for mining them, at most")
+    root.add_argument("--data", type=Path, help="the data folder of the stack")
+    root.add_argument("--ports-offset", type=int, default=0, help="add this to every port")
+    return root
+
+
+def main() -> None:
+    options = parser().parse_args()
+    progress = Progress()
+    try:
+        population = load(options.population)
+        report, folder = run(options, population, progress)
+    except (PopulationError, PartsError, PortTaken, PartFailed, DemoFailed, TrimtabError) as error:
+        sys.exit(f"error: {error}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    table.show(report, progress.console)
+    progress.say(f"all figures: {folder / 'result.json'}")
+    sys.exit(1 if report.problems else 0)
+
+
+def run(
+    options: argparse.Namespace, population: Population, progress: Progress
+) -> tuple[Report, Path]:
+    """Brings the stack up and plays; the report, and the folder to write it to."""
+    variables = overlay()
+    progress.headline("the stack")
+    for name, value in variables.items():
+        progress.say(f"for the demo: {name}={value}")
+    build_parts()
+    settings = load_stack(options.data, ports_offset=options.ports_offset)
+    stack = with_overlay(LocalStack(settings, progress.say), variables)
+    stack.up()
+    env = stack.env()
+    key, tenant = next(iter(settings.keys.items()))
+    report = asyncio.run(play(options, population, progress, env, (key, tenant)))
+    return report, settings.run_folder / "demo"
+
+
+async def play(
+    options: argparse.Namespace,
+    population: Population,
+    progress: Progress,
+    env: dict[str, str],
+    access: tuple[str, str],
+) -> Report:
+    key, tenant = access
+    doors = Doors(env, tenant)
+    stage = Stage(
+        prefix=f"demo{int(time.time()):x}",
+        gateway_url=env["TRIMTAB_GATEWAY_URL"],
+        dashboard_url=env["TRIMTAB_DASHBOARD_URL"],
+        key=key,
+        doors=doors,
+        progress=progress,
+    )
+    try:
+        return await _acts(options, population, stage, env["TRIMTAB_VLLM_URLS"].split(",")[0])
+    finally:
+        await doors.close()
+
+
+async def _acts(
+    options: argparse.Namespace, population: Population, stage: Stage, vllm_url: str
+) -> Report:
+    before = await holdings(stage.doors)
+    one = None
+    if options.conversations:
+        stage.progress.headline("act one: real people")
+        budget = act_one.Budget(options.conversations, options.send_s, options.mine_s, rest_s=20.0)
+        one = await act_one.play(stage, budget)
+    stage.progress.headline("act two: a live product (its users are simulated)")
+    two = await Director(stage, population, Limits()).play()
+    compared = await _side_by_side(stage, two, population, vllm_url)
+    return await _reported(stage, before, one, two, compared)
+
+
+async def _side_by_side(
+    stage: Stage, two: ActTwo, population: Population, vllm_url: str
+) -> list[Compared]:
+    """The first champion, the run's version and its control; whichever of them there is."""
+    watch = Watch(stage.doors)
+    named = {"before": two.first_champion}
+    if two.run and two.run.control_version:
+        named["SFT alone (control)"] = two.run.control_version
+    if two.run and two.run.model_version:
+        named["DPO (the run's version)"] = two.run.model_version
+    versions = {
+        role: (name, (await watch.version(name)).served_name) for role, name in named.items()
+    }
+    stage.progress.say(f"asking {', '.join(named.values())} the requests that were kept back")
+    return await compare(vllm_url, versions, population)
+
+
+async def _reported(
+    stage: Stage,
+    before: Holdings,
+    one: act_one.ActOne | None,
+    two: ActTwo,
+    compared: list[Compared],
+) -> Report:
+    at_rest = await settled(stage.doors, stage.progress, SETTLE_S)
+    after = await holdings(stage.doors)
+    imported = one.sent if one else Sent()
+    sent = Sendings(
+        conversations=imported.conversations + len(two.book.conversations),
+        turns=imported.turns + 2 * two.book.answered,
+        ratings=imported.ratings,
+    )
+    mined = await Watch(stage.doors).mined(set(two.book.conversations))
+    return Report(
+        one=one,
+        two=two,
+        satisfaction=satisfaction(two, mined),
+        compared=compared,
+        sent=sent,
+        after=after,
+        tally=after.tally.minus(before.tally),
+        checks=checks(sent, before, after),
+        settled=at_rest,
+        dashboard_url=stage.dashboard_url,
+        elapsed_s=stage.progress.elapsed_s,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Act two, a live product: simulated users, a shift of their taste, nobody's hand on the loop.
+
+The act only sends traffic and looks on. What it decides is how much traffic there is: full while
+the loop learns from users (calm, shift, rollout, measuring), a trickle while a run has the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from infra.demo.population import Population
+from infra.demo.progress import DemoFailed, Seen
+from infra.demo.stage import Stage
+from infra.demo.users import Book, Crowd, Product
+from infra.demo.watch import ENDED, Run, RunState, Watch, run_words
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.gen.trimtab.retrain.v1 import retrain_pb2
+
+Look = Callable[[], Awaitable[Seen]]
+# A trickle of conversations must not hold the stage up for long after the last wait.
+DRAIN_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long each wait may take, in seconds."""
+
+    calm_s: float = 300.0
+    alarm_s: float = 300.0
+    run_starts_s: float = 240.0
+    run_ends_s: float = 900.0
+    rollout_s: float = 600.0
+    measure_s: float = 240.0
+
+
+@dataclass
+class ActTwo:
+    """How far the loop came by itself. `verdict`: "promoted", "rolled back", "rejected by the
+    gate", or empty when it did not come to one."""
+
+    first_champion: str = ""
+    book: Book = field(default_factory=Book)
+    alarm: events_pb2.Alarm | None = None
+    run: Run | None = None
+    canary: registry_pb2.ModelVersion | None = None
+    verdict: str = ""
+    evidence: str = ""
+    champion: str = ""
+    problem: str = ""
+
+    @property
+    def failed_in_rollout(self) -> int:
+        return sum(1 for one in self.book.failures if one.phase == "rollout")
+
+
+class Director:
+    """Owns the crowd; walks through the phases."""
+
+    def __init__(self, stage: Stage, population: Population, limits: Limits) -> None:
+        self.act = ActTwo()
+        self._stage, self._population, self._limits = stage, population, limits
+        self._progress = stage.progress
+        self._watch = Watch(stage.doors)
+        self._product = Product(stage.gateway_url, stage.key, population, self.act.book)
+        self._crowd = Crowd(population, self._product, self.act.book, stage.prefix)
+        self._traffic: asyncio.Task[None] | None = None
+
+    async def play(self) -> ActTwo:
+        """The act as far as it came; a wait in vain ends it with `problem` set."""
+        self.act.first_champion = self.act.champion = await self._watch.champion()
+        self._traffic = asyncio.create_task(self._crowd.run())
+        try:
+            await self._calm()
+            await self._shift()
+            await self._train()
+            await self._roll_out()
+            await self._measure()
+        except DemoFailed as failed:
+            self.act.problem = str(failed)
+        finally:
+            await self._leave()
+        self.act.champion = await self._watch.champion()
+        return self.act
+
+    async def _calm(self) -> None:
+        self._progress.headline("calm: every answer will do")
+        if not await self._until(
+            "a reference of calm follow-ups", self._is_calm, self._limits.calm_s
+        ):
+            raise DemoFailed("the drift detector did not get its reference")
+
+    async def _shift(self) -> None:
+        self._crowd.pace.phase, self._crowd.pace.shifted = "shift", True
+        names = ", ".join(taste.name for taste in self._population.shift.tastes)
+        self._progress.headline(f"the taste shifts: {names}")
+        if not await self._until("the drift alarm", self._has_alarm, self._limits.alarm_s):
+            raise DemoFailed("no drift alarm came")
+        alarm = self.act.alarm
+        if alarm:
+            self._progress.say(f"alarm: {alarm.current.value:.0%} dissatisfied; {alarm.guarantee}")
+
+    async def _train(self) -> None:
+        self._progress.headline("the alarm triggers a run")
+        if not await self._until("the run", self._has_run, self._limits.run_starts_s):
+            raise DemoFailed("the alarm triggered no run")
+        self._crowd.pace.phase = "training"
+        self._crowd.pace.interval_s = self._population.traffic.training_interval_s
+        if not await self._until("the run's verdict", self._run_ended, self._limits.run_ends_s):
+            raise DemoFailed("the run did not come to a verdict")
+        self._crowd.pace.interval_s = 0.0
+        self._judge_run()
+
+    def _judge_run(self) -> None:
+        """A run that ended without a version to roll out ends the act."""
+        run = self.act.run
+        if run is None or run.state == retrain_pb2.RUN_STATE_SUCCEEDED:
+            return
+        state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+        if run.state == retrain_pb2.RUN_STATE_REJECTED:
+            self.act.verdict = "rejected by the gate"
+            self.act.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
+        raise DemoFailed(f"{run.name} was {state}: {run.error or run.verdict}; no rollout followed")
+
+    async def _roll_out(self) -> None:
+        self._progress.headline("a canary among the users")
+        self._crowd.pace.phase = "rollout"
+        if not await self._until("the rollout's verdict", self._decided, self._limits.rollout_s):
+            raise DemoFailed("the rollout was not decided")
+        self._progress.say(f"{self.act.verdict}: {self.act.evidence}")
+
+    async def _measure(self) -> None:
+        self._progress.headline("measuring who serves now")
+        self._crowd.pace.phase = "measure"
+        self._crowd.pace.end = self._crowd.begun + self._population.traffic.measure_conversations
+        if not await self._until("the last conversations", self._is_over, self._limits.measure_s):
+            raise DemoFailed("the last conversations did not end")
+
+    async def _is_calm(self) -> Seen:
+        stream = await self._watch.stream(self.act.first_champion)
+        state = stream.state if stream else "not seen yet"
+        reference = f"{stream.observations} observations" if stream else "none"
+        planned = self._population.shift_at
+        done = self._crowd.finished >= planned and state in ("watching", "alarmed")
+        return Seen(
+            done, f"{self._traffic_words()} of {planned} planned; stream {state}, {reference}"
+        )
+
+    async def _has_alarm(self) -> Seen:
+        self.act.alarm = await self._watch.alarm(self.act.first_champion)
+        stream = await self._watch.stream(self.act.first_champion)
+        evidence = f"{stream.log_e:.1f} of {stream.log_threshold:.1f}" if stream else "none"
+        return Seen(self.act.alarm is not None, f"{self._traffic_words()}; log evidence {evidence}")
+
+    async def _has_run(self) -> Seen:
+        assert self.act.alarm is not None  # noqa: S101 - the phase before ended with it
+        self.act.run = await self._watch.drift_run(self.act.alarm)
+        kept = await self._watch.pairs("kept")
+        words = run_words(self.act.run) if self.act.run else "no run yet"
+        began = self.act.run is not None and self.act.run.state != retrain_pb2.RUN_STATE_QUEUED
+        return Seen(began, f"{words}; {kept} pairs kept; {self._traffic_words()}")
+
+    async def _run_ended(self) -> Seen:
+        assert self.act.run is not None  # noqa: S101 - the phase before ended with it
+        self.act.run = await self._watch.run(self.act.run.name)
+        if self.act.run.state == retrain_pb2.RUN_STATE_HAND_OVER:
+            self._crowd.pace.phase, self._crowd.pace.interval_s = "rollout", 0.0
+        done = self.act.run.state in ENDED
+        return Seen(done, f"{run_words(self.act.run)}; {self._traffic_words()}")
+
+    async def _decided(self) -> Seen:
+        assert self.act.run is not None  # noqa: S101 - the phase before ended with it
+        self.act.canary = await self._watch.version(self.act.run.model_version)
+        rollout = await self._watch.rollout()
+        self.act.champion = rollout.champion.version
+        states = {
+            registry_pb2.VERSION_STATE_CHAMPION: "promoted",
+            registry_pb2.VERSION_STATE_ROLLED_BACK: "rolled back",
+            registry_pb2.VERSION_STATE_REJECTED: "rolled back",
+        }
+        self.act.verdict = states.get(self.act.canary.state, "")
+        changes = self.act.canary.changes
+        self.act.evidence = changes[-1].reason if changes else rollout.words
+        return Seen(bool(self.act.verdict), f"{rollout.words}; {self._traffic_words()}")
+
+    async def _is_over(self) -> Seen:
+        over = self._traffic is not None and self._traffic.done()
+        return Seen(over, self._traffic_words())
+
+    async def _until(self, what: str, look: Look, limit_s: float) -> bool:
+        async def checked() -> Seen:
+            if self._traffic and self._traffic.done() and self._traffic.exception():
+                raise DemoFailed(f"the simulated users broke down: {self._traffic.exception()!r}")
+            return await look()
+
+        return await self._progress.until(what, checked, limit_s)
+
+    def _traffic_words(self) -> str:
+        book = self.act.book
+        failed = f", {len(book.failures)} FAILED" if book.failures else ""
+        return (
+            f"{self._crowd.finished} conversations, {book.answered} answers{failed};"
+            f" {book.recent_broken()}"
+        )
+
+    async def _leave(self) -> None:
+        """The crowd ends its conversations; the book is then complete."""
+        self._crowd.stop()
+        if self._traffic:
+            await asyncio.wait([self._traffic], timeout=DRAIN_S)
+            self._traffic.cancel()
+            await asyncio.gather(self._traffic, return_exceptions=True)
+        await self._product.close()

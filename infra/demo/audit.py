@@ -1,0 +1,107 @@
+"""Asks every service for its counts and listings, once all of it has come to rest."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from infra.demo.counts import Check, Count, Tally, between, within
+from infra.demo.doors import SERVICES, Doors
+from infra.demo.progress import Progress, Seen
+from shared.gen.trimtab.common.v1 import common_pb2
+from shared.gen.trimtab.feedback.v1 import feedback_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the services say they hold: their stages' counts and the sizes of their listings."""
+
+    tally: Tally
+    conversations: int
+    follow_ups: int
+    explicit: int
+    pairs: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sendings:
+    """What was sent and acknowledged: turns both of the import and of live calls."""
+
+    conversations: int
+    turns: int
+    ratings: int
+
+
+async def holdings(doors: Doors) -> Holdings:
+    return Holdings(
+        tally=(await _responses(doors))[0],
+        conversations=await _conversations(doors),
+        follow_ups=await _size(doors, "ListFeedback", 'source = "follow_up"'),
+        explicit=await _size(doors, "ListFeedback", 'source = "explicit"'),
+        pairs=await _size(doors, "ListPairs", ""),
+        kept=await _size(doors, "ListPairs", 'state = "kept"'),
+    )
+
+
+async def settled(doors: Doors, progress: Progress, limit_s: float) -> bool:
+    """Waits until nothing is under way: no lag, empty outboxes, the same counts at two looks."""
+    former: list[Tally] = []
+
+    async def look() -> Seen:
+        tally, under_way = await _responses(doors)
+        same = bool(former) and former[-1] == tally
+        former.append(tally)
+        words = "all of it at rest" if not under_way else f"{under_way} records under way"
+        return Seen(same and not under_way, words)
+
+    return await progress.until("every stage to come to rest", look, limit_s)
+
+
+def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
+    """Sent against stored, each stage in itself, and each stage against the one before."""
+    tally = after.tally.minus(before.tally)
+    mined = (after.follow_ups - before.follow_ups) + (after.explicit - before.explicit)
+    scored = sum(
+        n
+        for reason, n in tally.reasons("reward", "reward.answers", "made").items()
+        if reason == "scored"
+    )
+    handed_on = {
+        "interaction.logged.v1": ("turns sent", sent.turns),
+        "feedback.given.v1": ("ratings sent", sent.ratings),
+        "feedback.mined.v1": ("feedback listed", mined),
+        "preference.proposed.v1": ("pairs listed", after.pairs - before.pairs),
+        "preference.mined.v1": ("pairs kept", after.kept - before.kept),
+        "reward.scored.v1": ("answers scored", scored),
+    }
+    stored = after.conversations - before.conversations
+    first = Check("conversations sent = conversations stored", sent.conversations, stored)
+    return [first, *within(tally), *between(tally, handed_on)]
+
+
+async def _responses(doors: Doors) -> tuple[Tally, int]:
+    """All counts, and how many records lie in an outbox or wait in Kafka."""
+    request = common_pb2.GetStageCountsRequest()
+    calls = (doors.ask(doors.stages[name].GetStageCounts, request) for name in SERVICES)
+    responses: list[Any] = await asyncio.gather(*calls)
+    counts = [
+        Count(response.service, one.stage, one.outcome, one.reason, one.count)
+        for response in responses
+        for one in response.counts
+    ]
+    under_way = sum(one.outbox_pending + sum(one.lag.values()) for one in responses)
+    return Tally.of(counts), int(under_way)
+
+
+async def _conversations(doors: Doors) -> int:
+    request = interaction_pb2.ListConversationsRequest(page_size=1)
+    return int((await doors.ask(doors.interaction.ListConversations, request)).total_size)
+
+
+async def _size(doors: Doors, method: str, query: str) -> int:
+    kind = getattr(feedback_pb2, f"{method}Request")
+    request = kind(filter=query, page_size=1)
+    return int((await doors.ask(getattr(doors.feedback, method), request)).total_size)

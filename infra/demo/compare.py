@@ -1,0 +1,84 @@
+"""The versions side by side: the same requests, which no user sent, asked of each by name.
+
+Asked of vLLM itself, not of the gateway: nothing of it is logged as if a user had said it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from openai import AsyncOpenAI
+
+from infra.demo.measures import Rate, rate
+from infra.demo.population import Population, Traffic, word_count
+
+# Fewer words than this are no answer to an everyday question.
+LEAST_WORDS = 5
+IN_FLIGHT = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How often a version's answers broke the taste after the shift, and how often they were too
+    short to be answers: a model that says nothing breaks no limit."""
+
+    version: str
+    role: str
+    broken: Rate
+    too_short: Rate
+    mean_words: float
+    example: str
+
+
+async def compare(
+    vllm_url: str, versions: Mapping[str, tuple[str, str]], population: Population
+) -> list[Compared]:
+    """`versions`: role -> (version, name that vLLM answers to)."""
+    client = AsyncOpenAI(base_url=f"{vllm_url}/v1", api_key="none", timeout=180.0)
+    try:
+        return [
+            _compared(role, version, await _answers(client, served, population), population)
+            for role, (version, served) in versions.items()
+        ]
+    finally:
+        await client.close()
+
+
+async def _answers(client: AsyncOpenAI, served: str, population: Population) -> list[str]:
+    gate = asyncio.Semaphore(IN_FLIGHT)
+    asked = (
+        _ask(client, gate, served, one, population.traffic) for one in population.kept_requests
+    )
+    return list(await asyncio.gather(*asked))
+
+
+async def _ask(
+    client: AsyncOpenAI, gate: asyncio.Semaphore, served: str, request: str, traffic: Traffic
+) -> str:
+    async with gate:
+        response = await client.chat.completions.create(
+            model=served,
+            messages=[{"role": "user", "content": request}],
+            temperature=traffic.temperature,
+            top_p=traffic.top_p,
+            max_tokens=traffic.max_tokens,
+        )
+    return response.choices[0].message.content or ""
+
+
+def _compared(role: str, version: str, answers: Sequence[str], population: Population) -> Compared:
+    """Each answer is judged by one user's taste after the shift, user by user in turn."""
+    users = [number % population.users for number in range(len(answers))]
+    judged = [
+        (f"u{user}", population.taste_of(user, shifted=True).broken_rule(answer) is not None)
+        for user, answer in zip(users, answers, strict=True)
+    ]
+    short = [
+        (f"u{user}", word_count(answer) < LEAST_WORDS)
+        for user, answer in zip(users, answers, strict=True)
+    ]
+    words = mean(word_count(answer) for answer in answers) if answers else 0.0
+    return Compared(version, role, rate(judged), rate(short), words, " ".join(answers[0].split()))

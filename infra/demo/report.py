@@ -1,0 +1,185 @@
+"""What the demo found, as one value: the tables are drawn from it and result.json holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infra.demo.act_one import ActOne
+from infra.demo.act_two import ActTwo
+from infra.demo.audit import Holdings, Sendings
+from infra.demo.compare import Compared
+from infra.demo.counts import Check, Tally
+from infra.demo.measures import Rate, rate
+from shared.gen.trimtab.events.v1 import events_pb2
+
+# Users on these had, when it happened, a run or its rollout going on behind their backs.
+UNDER_CHANGE = ("training", "rollout", "measure")
+DISSATISFIED = (
+    events_pb2.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK,
+    events_pb2.FOLLOW_UP_KIND_REATTEMPT_WITHOUT_FEEDBACK,
+)
+SATISFIED = (events_pb2.FOLLOW_UP_KIND_POSITIVE, events_pb2.FOLLOW_UP_KIND_NEW_REQUEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfaction:
+    """One version before some users. `broken`: what they saw, by the population's own rule;
+    `mined`: what the feedback service made of their follow-ups."""
+
+    words: str
+    version: str
+    broken: Rate
+    mined: Rate
+
+
+@dataclass(frozen=True)
+class Report:
+    one: ActOne | None
+    two: ActTwo
+    satisfaction: Sequence[Satisfaction]
+    compared: Sequence[Compared]
+    sent: Sendings
+    after: Holdings
+    tally: Tally
+    checks: Sequence[Check]
+    settled: bool
+    dashboard_url: str
+    elapsed_s: float
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the demo failed; empty if the loop closed by itself and everything adds up."""
+        found = [self.two.problem] if self.two.problem else []
+        failed = [one for one in self.two.book.failures if one.phase in UNDER_CHANGE]
+        if failed:
+            found.append(f"{len(failed)} live requests failed during change: {failed[0].words}")
+        strangers = self.strange_versions
+        if strangers:
+            found.append(f"answers came from versions that nobody rolled out: {strangers}")
+        if not self.settled:
+            found.append("the stages did not come to rest in time")
+        wrong = [check for check in self.checks if not check.holds]
+        if wrong:
+            found.append(f"{len(wrong)} counts do not add up: {wrong[0].words}")
+        return found
+
+    @property
+    def strange_versions(self) -> list[str]:
+        canary = self.two.canary.version if self.two.canary else ""
+        known = {self.two.first_champion, canary}
+        return sorted({version for _, version in self.two.book.calls} - known)
+
+    def as_dict(self) -> dict[str, Any]:
+        run, alarm, book = self.two.run, self.two.alarm, self.two.book
+        return {
+            "problems": self.problems,
+            "elapsed_s": round(self.elapsed_s, 1),
+            "sent": asdict(self.sent),
+            "act_one": asdict(self.one) if self.one else None,
+            "live": {
+                "calls": {f"{phase}/{version}": n for (phase, version), n in book.calls.items()},
+                "failures": [asdict(one) for one in book.failures],
+                "failed_in_rollout": self.two.failed_in_rollout,
+            },
+            "alarm": alarm.name if alarm else "",
+            "run": run.name if run else "",
+            "snapshot": _snapshot(self.two),
+            "gate": [_gate_line(one) for one in run.gate] if run else [],
+            "verdict": self.two.verdict,
+            "evidence": self.two.evidence,
+            "champion": {"before": self.two.first_champion, "now": self.two.champion},
+            "satisfaction": [_satisfaction(one) for one in self.satisfaction],
+            "compared": [_compared(one) for one in self.compared],
+            "counts": [
+                {"service": a, "stage": b, "outcome": c, "reason": d, "count": n}
+                for (a, b, c, d), n in sorted(self.tally.counts.items())
+            ],
+            "checks": [asdict(one) | {"holds": one.holds} for one in self.checks],
+            "dashboard": self.dashboard_url,
+        }
+
+
+def satisfaction(act: ActTwo, mined: Iterable[Any]) -> list[Satisfaction]:
+    """Calm, shifted before the change, and now: each on the version that served then."""
+    judged = [(one, act.book.conversations.get(one.conversation_id, "")) for one in mined]
+    rows = (
+        ("before the shift", act.first_champion, ("calm",)),
+        ("after the shift, old champion", act.first_champion, ("shift", "training", "rollout")),
+        ("on the canary", act.canary.version if act.canary else "", ("rollout", "training")),
+        ("measured at the end", act.champion, ("measure",)),
+    )
+    return [_row(act, judged, *row) for row in rows if row[1]]
+
+
+def _row(
+    act: ActTwo,
+    judged: Sequence[tuple[Any, str]],
+    words: str,
+    version: str,
+    phases: tuple[str, ...],
+) -> Satisfaction:
+    seen = [one for one in act.book.in_phase(*phases) if one.version == version]
+    said = [one for one, phase in judged if phase in phases and one.model_version == version]
+    return Satisfaction(
+        words,
+        version,
+        rate((one.user, bool(one.broken)) for one in seen),
+        mined_rate(said),
+    )
+
+
+def mined_rate(mined: Iterable[Any]) -> Rate:
+    """dissatisfied / (dissatisfied + satisfied); abstentions and NONE say nothing."""
+    return rate(
+        (one.user_id, one.kind in DISSATISFIED)
+        for one in mined
+        if not one.abstained and one.kind in DISSATISFIED + SATISFIED
+    )
+
+
+def _snapshot(act: ActTwo) -> dict[str, Any]:
+    if not act.run or not act.run.snapshot.digest:
+        return {}
+    snapshot = act.run.snapshot
+    return {
+        "digest": snapshot.digest,
+        "train_pairs": snapshot.train_pairs,
+        "held_out_pairs": snapshot.held_out_pairs,
+        "train_users": snapshot.train_users,
+        "held_out_users": snapshot.held_out_users,
+        "pairs_by_source": dict(snapshot.pairs_by_source),
+    }
+
+
+def _gate_line(line: Any) -> dict[str, Any]:
+    figure = line.estimate
+    return {
+        "name": figure.name,
+        "value": figure.value,
+        "low": figure.low,
+        "high": figure.high,
+        "count": figure.count,
+        "users": figure.users,
+        "rule": line.rule,
+        "threshold": line.threshold,
+        "verdict": line.verdict,
+        "words": line.words,
+    }
+
+
+def _satisfaction(one: Satisfaction) -> dict[str, Any]:
+    rates = {"broken": one.broken.as_dict(), "mined": one.mined.as_dict()}
+    return {"when": one.words, "version": one.version} | rates
+
+
+def _compared(one: Compared) -> dict[str, Any]:
+    return {
+        "version": one.version,
+        "role": one.role,
+        "broken": one.broken.as_dict(),
+        "too_short": one.too_short.as_dict(),
+        "mean_words": one.mean_words,
+        "example": one.example,
+    }

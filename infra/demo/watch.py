@@ -1,0 +1,102 @@
+"""What the services say of the loop: the champion's stream, alarms, runs, the rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.demo.doors import Doors
+from shared.gen.trimtab.drift.v1 import drift_pb2
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.feedback.v1 import feedback_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.gen.trimtab.retrain.v1 import retrain_pb2
+
+STREAM = "dissatisfaction"
+Run = retrain_pb2.Run
+RunState = retrain_pb2.RunState
+ENDED = (
+    retrain_pb2.RUN_STATE_SUCCEEDED,
+    retrain_pb2.RUN_STATE_REJECTED,
+    retrain_pb2.RUN_STATE_FAILED,
+    retrain_pb2.RUN_STATE_CANCELLED,
+)
+
+
+class Watch:
+    """Asks; never acts. `since`: what began before is not this demo's."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._since = datetime.now(UTC)
+
+    async def champion(self) -> str:
+        return str((await self.rollout()).champion.version)
+
+    async def rollout(self) -> registry_pb2.Rollout:
+        registry = self._doors.registry
+        response = await self._doors.ask(registry.GetRollout, registry_pb2.GetRolloutRequest())
+        rollout: registry_pb2.Rollout = response.rollout
+        return rollout
+
+    async def version(self, name: str) -> registry_pb2.ModelVersion:
+        request = registry_pb2.GetVersionRequest(name=f"modelVersions/{name}")
+        response = await self._doors.ask(self._doors.registry.GetVersion, request)
+        version: registry_pb2.ModelVersion = response.version
+        return version
+
+    async def stream(self, version: str) -> drift_pb2.Stream | None:
+        """The dissatisfaction stream of a version; None until it is first seen."""
+        request = drift_pb2.ListStreamsRequest()
+        response = await self._doors.ask(self._doors.drift.ListStreams, request)
+        streams: Sequence[drift_pb2.Stream] = response.streams
+        mine = (one for one in streams if (one.stream, one.model_version) == (STREAM, version))
+        return next(mine, None)
+
+    async def alarm(self, version: str) -> events_pb2.Alarm | None:
+        """The first alarm since the demo began on a version's dissatisfaction."""
+        request = drift_pb2.ListAlarmsRequest(
+            filter=f'stream = "{STREAM}" AND model_version = "{version}"', page_size=50
+        )
+        response = await self._doors.ask(self._doors.drift.ListAlarms, request)
+        alarms = [one for one in response.alarms if self._is_ours(one)]
+        return min(alarms, key=lambda one: one.create_time.ToDatetime(), default=None)
+
+    async def drift_run(self, alarm: events_pb2.Alarm) -> Run | None:
+        """The newest run that drift triggered at or after the alarm."""
+        request = retrain_pb2.ListRunsRequest(page_size=50)
+        response = await self._doors.ask(self._doors.retrain.ListRuns, request)
+        runs = [
+            one
+            for one in response.runs
+            if one.trigger.kind == retrain_pb2.TRIGGER_KIND_DRIFT and self._is_ours(one)
+        ]
+        named = [one for one in runs if alarm.name and alarm.name in one.trigger.detail]
+        return max(named or runs, key=lambda one: one.create_time.ToDatetime(), default=None)
+
+    async def run(self, name: str) -> Run:
+        request = retrain_pb2.GetRunRequest(name=name)
+        response = await self._doors.ask(self._doors.retrain.GetRun, request)
+        run: Run = response.run
+        return run
+
+    async def pairs(self, state: str) -> int:
+        request = feedback_pb2.ListPairsRequest(filter=f'state = "{state}"', page_size=1)
+        return int((await self._doors.ask(self._doors.feedback.ListPairs, request)).total_size)
+
+    async def mined(self, conversations: set[str]) -> list[Any]:
+        """The judged follow-ups of these conversations, abstentions included."""
+        request = feedback_pb2.ListFeedbackRequest(filter='source = "follow_up"')
+        listing = self._doors.pages(self._doors.feedback.ListFeedback, request, "feedback")
+        return [one async for one in listing if one.conversation_id in conversations]
+
+    def _is_ours(self, item: Any) -> bool:
+        made: datetime = item.create_time.ToDatetime(tzinfo=UTC)
+        return made >= self._since
+
+
+def run_words(run: Run) -> str:
+    state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+    doing = f" {run.progress:.0%} {run.progress_words}".rstrip() if run.progress_words else ""
+    return f"{run.name} is at {state}{doing}"
