@@ -1,0 +1,28 @@
+"""The Encoder's twin without a model: a text always gives the same unit vector, another another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.identifiers import stable_id
+
+
+class HashingEncoder:
+    """`encoded` lists what was asked for, for assertions."""
+
+    def __init__(self, dim: int = 8) -> None:
+        self._dim = dim
+        self.encoded: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        self.encoded += texts
+        vectors = np.array([self._vector(text) for text in texts])
+        unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def _vector(self, text: str) -> NDArray[np.float64]:
+        seed = int(stable_id(text, length=12), 16)
+        return np.random.default_rng(seed).normal(size=self._dim)

@@ -1,0 +1,262 @@
+"""The reward service's ports over SQL. SQLite in memory is the twin for unit tests."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from services.reward.adapters.tables import (
+    MODELS,
+    PAIRS,
+    PROGRESS,
+    RATINGS,
+    REQUESTS,
+    UNSCORED,
+)
+from services.reward.app import ANSWERS
+from services.reward.domain import Accuracy, Answer, LoggedAnswer, ModelCard, Pair, Rating
+from services.reward.ensemble import Ensemble
+from services.reward.ports import RewardModel
+from shared.database import COUNTS, Database, Transaction
+from shared.errors import NotFound
+from shared.jobs import enqueue
+
+TRAIN_JOB = "reward.train"
+
+
+class SqlIntake:
+    """Intake within one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._tx = transaction
+
+    def add_pair(self, tenant: str, pair: Pair) -> bool:
+        row = {
+            "tenant": tenant,
+            "pair_id": pair.pair_id,
+            "user_id": pair.user_id,
+            "request": pair.better.request,
+            "better": pair.better.text,
+            "worse": pair.worse.text,
+        }
+        return self._insert_new(PAIRS, row)
+
+    def add_rating(self, tenant: str, rating: Rating) -> bool:
+        row = {
+            "tenant": tenant,
+            "rating_id": rating.rating_id,
+            "user_id": rating.user_id,
+            "request": rating.answer.request,
+            "answer": rating.answer.text,
+            "satisfaction": rating.satisfaction,
+        }
+        return self._insert_new(RATINGS, row)
+
+    def count_data(self, tenant: str) -> tuple[int, int]:
+        insert = self._tx.insert(PROGRESS).values(tenant=tenant, data=1, due=0)
+        self._tx.connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["tenant"], set_={"data": PROGRESS.c.data + 1}
+            )
+        )
+        row = self._tx.connection.execute(
+            sa.select(PROGRESS).where(PROGRESS.c.tenant == tenant)
+        ).one()
+        return row.data, row.due
+
+    def schedule_training(self, tenant: str, data: int, next_due: int) -> None:
+        enqueue(self._tx, TRAIN_JOB, f"{TRAIN_JOB}:{tenant}:{data}", {"tenant": tenant})
+        self._tx.connection.execute(
+            PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(due=next_due)
+        )
+
+    def keep_request(self, tenant: str, conversation_id: str, text: str) -> None:
+        insert = self._tx.insert(REQUESTS).values(
+            tenant=tenant, conversation_id=conversation_id, text=text
+        )
+        self._tx.connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["tenant", "conversation_id"], set_={"text": text}
+            )
+        )
+
+    def last_request(self, tenant: str, conversation_id: str) -> str:
+        query = sa.select(REQUESTS.c.text).where(
+            (REQUESTS.c.tenant == tenant) & (REQUESTS.c.conversation_id == conversation_id)
+        )
+        return self._tx.connection.execute(query).scalar() or ""
+
+    def add_answer(self, answer: LoggedAnswer) -> None:
+        self._tx.connection.execute(
+            UNSCORED.insert().values(
+                tenant=answer.tenant,
+                user_id=answer.user_id,
+                conversation_id=answer.conversation_id,
+                turn_id=answer.turn_id,
+                model_version=answer.model_version,
+                request=answer.answer.request,
+                answer=answer.answer.text,
+                create_time=answer.create_time.timestamp(),
+            )
+        )
+
+    def backlog(self) -> int:
+        # The durable count, not COUNT(*): it is asked for every answer.
+        waits = (COUNTS.c.stage == ANSWERS) & (COUNTS.c.outcome == "waiting")
+        query = sa.select(sa.func.coalesce(sa.func.sum(COUNTS.c["count"]), 0)).where(waits)
+        return int(self._tx.connection.execute(query).scalar_one())
+
+    def count(self, stage: str, outcome: str, reason: str, n: int = 1) -> None:
+        self._tx.count(stage, outcome, reason, n)
+
+    def _insert_new(self, table: sa.Table, row: dict[str, Any]) -> bool:
+        statement = self._tx.insert(table).values(row).on_conflict_do_nothing()
+        return bool(self._tx.connection.execute(statement).rowcount)
+
+
+class SqlRewardModels:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest_version(self, tenant: str) -> int:
+        with self._database.read() as connection:
+            return _newest(connection, tenant)
+
+    def load(self, tenant: str, version: int) -> RewardModel:
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
+        if row is None:
+            raise NotFound(f"there is no reward model of version {version}", field="reward_model")
+        return RewardModel(_card(row), _ensemble(row.weights))
+
+    def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
+        """Newest first, below version `before`."""
+        query = sa.select(MODELS).where(MODELS.c.tenant == tenant)
+        if before is not None:
+            query = query.where(MODELS.c.version < before)
+        query = query.order_by(MODELS.c.version.desc()).limit(size)
+        with self._database.read() as connection:
+            return [_card(row) for row in connection.execute(query)]
+
+    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
+        pairs = sa.select(PAIRS).where(PAIRS.c.tenant == tenant).order_by(PAIRS.c.seq)
+        ratings = sa.select(RATINGS).where(RATINGS.c.tenant == tenant).order_by(RATINGS.c.seq)
+        with self._database.read() as connection:
+            return (
+                [_pair(row) for row in connection.execute(pairs)],
+                [_rating(row) for row in connection.execute(ratings)],
+            )
+
+
+def add_model(transaction: Transaction, tenant: str, model: RewardModel) -> ModelCard:
+    """Stores the model under the tenant's next version."""
+    card = replace(model.card, version=_newest(transaction.connection, tenant) + 1)
+    content = asdict(card) | {"create_time": card.create_time.isoformat()}
+    transaction.connection.execute(
+        MODELS.insert().values(
+            tenant=tenant,
+            version=card.version,
+            card=content,
+            weights=weights_file(model.ensemble),
+            mlflow_run_id="",
+        )
+    )
+    return card
+
+
+def set_run(transaction: Transaction, tenant: str, version: int, run_id: str) -> None:
+    transaction.connection.execute(
+        MODELS.update().where(_is(tenant, version)).values(mlflow_run_id=run_id)
+    )
+
+
+def unscored(database: Database, most: int) -> list[tuple[int, LoggedAnswer]]:
+    """The next answers to score, of one tenant that has a model and one version.
+
+    The version that answered last goes first, so that an import does not hold up live answers;
+    within a version they go in order, since drift's streams are by version.
+    """
+    trained = sa.select(MODELS.c.tenant)
+    newest = (
+        sa.select(UNSCORED.c.tenant, UNSCORED.c.model_version)
+        .where(UNSCORED.c.tenant.in_(trained))
+        .order_by(UNSCORED.c.seq.desc())
+        .limit(1)
+    )
+    with database.read() as connection:
+        stream = connection.execute(newest).first()
+        if stream is None:
+            return []
+        of_stream = (UNSCORED.c.tenant == stream.tenant) & (
+            UNSCORED.c.model_version == stream.model_version
+        )
+        query = sa.select(UNSCORED).where(of_stream).order_by(UNSCORED.c.seq).limit(most)
+        return [(row.seq, _logged(row)) for row in connection.execute(query)]
+
+
+def take_scored(transaction: Transaction, seqs: Sequence[int]) -> set[int]:
+    """Those that were still waiting; they no longer are. Another replica may have scored the
+    rest."""
+    deleted = UNSCORED.delete().where(UNSCORED.c.seq.in_(seqs)).returning(UNSCORED.c.seq)
+    return set(transaction.connection.execute(deleted).scalars())
+
+
+def weights_file(ensemble: Ensemble) -> bytes:
+    """An .npz of plain arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        coefficients=ensemble.coefficients,
+        intercepts=ensemble.intercepts,
+        left_out=ensemble.left_out,
+    )
+    return buffer.getvalue()
+
+
+def _ensemble(weights: bytes) -> Ensemble:
+    with np.load(io.BytesIO(weights), allow_pickle=False) as arrays:
+        return Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
+
+
+def _newest(connection: sa.Connection, tenant: str) -> int:
+    query = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == tenant)
+    return connection.execute(query).scalar() or 0
+
+
+def _is(tenant: str, version: int) -> sa.ColumnElement[bool]:
+    return (MODELS.c.tenant == tenant) & (MODELS.c.version == version)
+
+
+def _card(row: Any) -> ModelCard:
+    content = dict(row.card)
+    content["held_out"] = Accuracy(**content["held_out"])
+    content["cross_fitted"] = Accuracy(**content["cross_fitted"])
+    content["create_time"] = datetime.fromisoformat(content["create_time"])
+    return ModelCard(**content | {"mlflow_run_id": row.mlflow_run_id})
+
+
+def _pair(row: Any) -> Pair:
+    better, worse = Answer(row.request, row.better), Answer(row.request, row.worse)
+    return Pair(row.pair_id, row.user_id, better, worse)
+
+
+def _rating(row: Any) -> Rating:
+    return Rating(row.rating_id, row.user_id, Answer(row.request, row.answer), row.satisfaction)
+
+
+def _logged(row: Any) -> LoggedAnswer:
+    return LoggedAnswer(
+        row.tenant,
+        row.user_id,
+        row.conversation_id,
+        row.turn_id,
+        row.model_version,
+        Answer(row.request, row.answer),
+        datetime.fromtimestamp(row.create_time, UTC),
+    )

@@ -1,0 +1,149 @@
+"""Reward's domain <-> protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from services.reward.domain import Answer, LoggedAnswer, ModelCard, Pair, Rating, Score
+from shared.errors import InvalidArgument
+from shared.events import Event
+from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
+from shared.identifiers import conversation_name, stable_id
+from shared.message_codec import decode_message
+from shared.messages import Message
+from shared.telemetry import trace_headers
+from shared.topics import REWARD_SCORED
+
+
+def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
+    """Tenant, pair, and whether a reward model chose its order itself: learning from that would
+    only repeat its own judgement."""
+    pair = events.PreferenceProposed.FromString(value).pair
+    request = _request(_messages(pair.prompt, "pair.prompt"))
+    chosen = decode_message(pair.chosen, "pair.chosen").text
+    rejected = decode_message(pair.rejected, "pair.rejected").text
+    decoded = Pair(
+        required(pair.pair_id, "pair.pair_id"),
+        required(pair.user_id, "pair.user_id"),
+        Answer(request, chosen),
+        Answer(request, rejected),
+    )
+    own = pair.source == events.PAIR_SOURCE_USER_BASED_REWARD
+    return required(pair.tenant, "pair.tenant"), decoded, own
+
+
+def decode_rating(value: bytes) -> tuple[str, Rating] | None:
+    """None if it is no explicit rating."""
+    mined = events.FeedbackMined.FromString(value)
+    if mined.source != events.FEEDBACK_SOURCE_EXPLICIT or mined.abstained:
+        return None
+    context = _messages(mined.context, "context")
+    text = decode_message(mined.answer, "answer").text if mined.answer.parts else ""
+    rating = Rating(
+        required(mined.feedback_id, "feedback_id"),
+        required(mined.user_id, "user_id"),
+        Answer(_request(context), text),
+        1.0 - mined.dissatisfaction,
+    )
+    return required(mined.tenant, "tenant"), rating
+
+
+def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
+    """The message, and the turn as an answer whose request is not known yet."""
+    turn = events.InteractionLogged.FromString(value).turn
+    message = decode_message(turn.message, "turn.message")
+    logged = LoggedAnswer(
+        required(turn.tenant, "turn.tenant"),
+        required(turn.user_id, "turn.user_id"),
+        required(turn.conversation_id, "turn.conversation_id"),
+        required(turn.turn_id, "turn.turn_id"),
+        turn.model_version,
+        Answer("", message.text),
+        turn.create_time.ToDatetime(UTC),
+    )
+    return message, logged
+
+
+def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
+    """Raises InvalidArgument naming the item whose messages do not end with an assistant's text."""
+    return [(_scored(item, f"items[{i}].messages"), item.user_id) for i, item in enumerate(items)]
+
+
+def encode_scores(scores: Sequence[Score], name: str) -> pb.ScoreResponse:
+    encoded = [pb.Score(reward=score.reward, std=score.std) for score in scores]
+    return pb.ScoreResponse(scores=encoded, reward_model=name)
+
+
+def encode_card(card: ModelCard) -> pb.RewardModel:
+    held_out = card.held_out
+    message = pb.RewardModel(
+        name=card.name,
+        version=card.version,
+        pairs=card.pairs,
+        ratings=card.ratings,
+        users=card.users,
+        members=card.members,
+        held_out_accuracy=common.Estimate(
+            name="held_out_accuracy",
+            value=held_out.value,
+            low=held_out.low,
+            high=held_out.high,
+            confidence=0.95,
+            count=held_out.count,
+            users=held_out.users,
+            suite="reward",
+            method="wilson",
+        ),
+        mlflow_run_id=card.mlflow_run_id,
+    )
+    message.create_time.FromDatetime(card.create_time)
+    return message
+
+
+def scored_event(answer: LoggedAnswer, score: Score, name: str, now: datetime) -> Event:
+    message = events.RewardScored(
+        tenant=answer.tenant,
+        user_id=answer.user_id,
+        conversation_id=answer.conversation_id,
+        turn_id=answer.turn_id,
+        model_version=answer.model_version,
+        reward=score.reward,
+        std=score.std,
+        reward_model=name,
+    )
+    message.create_time.FromDatetime(answer.create_time)
+    return Event(
+        topic=REWARD_SCORED,
+        id=stable_id("reward.scored", answer.tenant, answer.conversation_id, answer.turn_id),
+        key=conversation_name(answer.tenant, answer.conversation_id),
+        value=message.SerializeToString(),
+        source="reward",
+        time=now,
+        headers=trace_headers(),
+    )
+
+
+def required(value: str, field: str) -> str:
+    if not value:
+        raise InvalidArgument(f"{field} is empty", reason="FIELD_MISSING", field=field)
+    return value
+
+
+def _messages(messages: Sequence[common.Message], field: str) -> list[Message]:
+    return [decode_message(message, f"{field}[{i}]") for i, message in enumerate(messages)]
+
+
+def _request(messages: Sequence[Message]) -> str:
+    return next((m.text for m in reversed(messages) if m.role == "user"), "")
+
+
+def _scored(item: pb.ScoreItem, field: str) -> Answer:
+    messages = _messages(item.messages, field)
+    if not messages or messages[-1].role != "assistant":
+        raise InvalidArgument(
+            f"{field} must end with an assistant's answer", reason="NO_ANSWER", field=field
+        )
+    return Answer(_request(messages), messages[-1].text)

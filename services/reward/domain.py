@@ -1,0 +1,185 @@
+"""What the reward service knows: answers, judgements of them, and when there is enough to learn
+anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from shared.identifiers import share_of
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An assistant's answer and the user's last message before it, as plain text."""
+
+    request: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A proposed preference of one user."""
+
+    pair_id: str
+    user_id: str
+    better: Answer
+    worse: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What one user explicitly said of one answer; `satisfaction` in [0, 1]."""
+
+    rating_id: str
+    user_id: str
+    answer: Answer
+    satisfaction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One term of the loss. `users`: everyone whose data it is, for cross-fitting."""
+
+    better: Answer
+    worse: Answer
+    users: tuple[str, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """An answer that was given to a user and waits for its score."""
+
+    tenant: str
+    user_id: str
+    conversation_id: str
+    turn_id: str
+    model_version: str
+    answer: Answer
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`reward` has mean 0 and standard deviation 1 over the training answers; `std` over the
+    members."""
+
+    reward: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Share of `count` pairs that are ordered rightly; `low`, `high` at 0.95 (Wilson)."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a trained model rests on. `held_out`: pairs of users that no member saw."""
+
+    version: int
+    pairs: int
+    ratings: int
+    users: int
+    members: int
+    held_out: Accuracy
+    cross_fitted: Accuracy
+    create_time: datetime
+    mlflow_run_id: str = ""
+
+    @property
+    def name(self) -> str:
+        return model_name(self.version)
+
+
+def model_name(version: int) -> str:
+    return f"rewardModels/reward-v{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRules:
+    """When and on what a model is trained.
+
+    `min_data`: pairs and ratings of the first model; `growth`: by which share the data must have
+    grown for the next. `pairs_suffice`: from so many pairs on, ratings count `rating_weight` each,
+    since pairs say what is better on the same request and ratings only across requests.
+    """
+
+    min_data: int = 24
+    growth: float = 0.5
+    folds: int = 5
+    bootstraps: int = 2
+    l2: float = 0.03
+    pairs_suffice: int = 30
+    rating_weight: float = 0.25
+    across_users_weight: float = 0.3
+    most_per_user: int = 50
+    most_from_ratings: int = 1000
+
+    def next_due(self, data: int) -> int:
+        """How much data there must be for the model after one trained on `data`."""
+        return max(self.min_data, ceil(data * (1 + self.growth)))
+
+
+def comparisons(
+    pairs: Sequence[Pair], ratings: Sequence[Rating], rules: TrainingRules
+) -> list[Comparison]:
+    """Pairs (newest `most_per_user` of each user, so that nobody speaks for all) and what ratings
+    say."""
+    kept: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        kept[pair.user_id].append(pair)
+    chosen = [p for of_user in kept.values() for p in of_user[-rules.most_per_user :]]
+    weight = rules.rating_weight if len(chosen) >= rules.pairs_suffice else 1.0
+    from_pairs = [Comparison(p.better, p.worse, (p.user_id,)) for p in chosen]
+    return from_pairs + from_ratings(ratings, rules, weight)
+
+
+def from_ratings(
+    ratings: Sequence[Rating], rules: TrainingRules, weight: float = 1.0
+) -> list[Comparison]:
+    """Within one user: what was rated higher against what was rated lower (a gap of a quarter of
+    the scale or more). Only when no user gives any: across users, with a clear gap (half the scale)
+    and less weight, since people use scales differently. At most `most_from_ratings`, a fixed
+    sample."""
+    by_user: dict[str, list[Rating]] = defaultdict(list)
+    for rating in ratings:
+        by_user[rating.user_id].append(rating)
+    within: list[Comparison] = []
+    for of_user in by_user.values():
+        within += _ordered(of_user[-rules.most_per_user :], 0.25, weight)
+    if within:
+        return _sample(within, rules.most_from_ratings)
+    newest = ratings[-2 * rules.most_per_user :]
+    across = _ordered(newest, 0.5, weight * rules.across_users_weight)
+    return _sample(across, rules.most_from_ratings)
+
+
+def _ordered(ratings: Sequence[Rating], gap: float, weight: float) -> list[Comparison]:
+    found = []
+    for high in ratings:
+        for low in ratings:
+            if high.satisfaction - low.satisfaction >= gap:
+                users = tuple(dict.fromkeys((high.user_id, low.user_id)))
+                found.append(Comparison(high.answer, low.answer, users, weight))
+    return found
+
+
+def _sample(found: list[Comparison], most: int) -> list[Comparison]:
+    if len(found) <= most:
+        return found
+    return sorted(found, key=lambda c: share_of(c.better.text, c.worse.text))[:most]
+
+
+def users_of(found: Iterable[Comparison]) -> set[str]:
+    return {user for comparison in found for user in comparison.users}

@@ -1,0 +1,71 @@
+"""trimtab.reward.v1.RewardService."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from functools import partial
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from services.reward import codec
+from services.reward.adapters.sql_store import TRAIN_JOB, SqlRewardModels
+from services.reward.app import ScoreAnswers
+from shared import operations
+from shared.database import Database
+from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
+from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
+from shared.identifiers import stable_id
+from shared.jobs import enqueue
+from shared.paging import decode_token, encode_token, page_size
+from shared.rpc import Mount, tenant_of
+
+
+class RewardServicer(pb_grpc.RewardServiceServicer):
+    def __init__(self, database: Database, models: SqlRewardModels, score: ScoreAnswers) -> None:
+        self._database, self._models, self._score = database, models, score
+
+    async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
+        return await asyncio.to_thread(self._scored, tenant_of(context), request)
+
+    async def TrainRewardModel(
+        self, request: pb.TrainRewardModelRequest, context: Any
+    ) -> operations_pb2.Operation:
+        """Starts a training of the tenant's data; the same request_id gives the same operation."""
+        return await asyncio.to_thread(self._start, tenant_of(context), request.request_id)
+
+    async def ListRewardModels(
+        self, request: pb.ListRewardModelsRequest, context: Any
+    ) -> pb.ListRewardModelsResponse:
+        return await asyncio.to_thread(self._list, tenant_of(context), request)
+
+    def _scored(self, tenant: str, request: pb.ScoreRequest) -> pb.ScoreResponse:
+        items = codec.decode_items(request.items)
+        return codec.encode_scores(*self._score(tenant, items, request.reward_model))
+
+    def _start(self, tenant: str, request_id: str) -> operations_pb2.Operation:
+        digest = stable_id(tenant, request_id or uuid.uuid4().hex)
+        name = f"operations/train-reward-{digest}"
+        with self._database.begin() as tx:
+            if operations.begin(tx, name, pb.TrainRewardModelMetadata(step="queued")):
+                payload = {"tenant": tenant, "operation": name}
+                enqueue(tx, TRAIN_JOB, f"{TRAIN_JOB}:{digest}", payload)
+        return operations.get(self._database, name)
+
+    def _list(
+        self, tenant: str, request: pb.ListRewardModelsRequest
+    ) -> pb.ListRewardModelsResponse:
+        size = page_size(request.page_size)
+        before = decode_token(request.page_token, tenant)
+        cards = self._models.page(tenant, before if isinstance(before, int) else None, size + 1)
+        token = encode_token(cards[size - 1].version, tenant) if len(cards) > size else ""
+        models = [codec.encode_card(card) for card in cards[:size]]
+        return pb.ListRewardModelsResponse(reward_models=models, next_page_token=token)
+
+
+def mount(servicer: RewardServicer) -> Mount:
+    return (
+        "trimtab.reward.v1.RewardService",
+        partial(pb_grpc.add_RewardServiceServicer_to_server, servicer),
+    )

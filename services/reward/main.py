@@ -1,0 +1,57 @@
+"""The reward service: `python -m services.reward.main`."""
+
+from __future__ import annotations
+
+from services.reward import grpc_api
+from services.reward.adapters.minilm import MiniLmEncoder
+from services.reward.adapters.sql_store import SqlRewardModels
+from services.reward.adapters.tables import METADATA
+from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
+from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
+from services.reward.settings import RewardSettings
+from shared import operations, telemetry
+from shared.database import Database
+from shared.events import now
+from shared.kafka import KafkaEventLog
+from shared.mlflow_tracking import MlflowTracker
+from shared.process import Service, run
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
+
+
+def build(common: CommonSettings, settings: RewardSettings) -> Service:
+    database = Database(settings.database_url, METADATA)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    models, rules = SqlRewardModels(database), settings.rules()
+    featuriser = Featuriser(MiniLmEncoder(common.encoder), settings.cached_texts)
+    score = ScoreAnswers(featuriser, models, rules.folds)
+    intakes = Intakes(TakeData(rules), TakeTurn(settings.backlog))
+    workers = [
+        Trainings(TrainModel(featuriser, models, rules), now).worker(database),
+        Tracking(models, MlflowTracker(common.mlflow_url)).worker(database),
+    ]
+    scoring = Scoring(database, score, now, settings.score_batch)
+    servicer = grpc_api.RewardServicer(database, models, score)
+    return Service(
+        name="reward",
+        common=common,
+        settings=settings,
+        database=database,
+        log=log,
+        mounts=[grpc_api.mount(servicer), operations.mount(database)],
+        background=[
+            *background(intakes.stages(database, log), workers, scoring),
+            ("outbox", OutboxRelay(database, log).run),
+        ],
+        groups=GROUPS,
+    )
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(RewardSettings)
+    telemetry.start("reward", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    run(build(common, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What the reward service needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.reward.domain import LoggedAnswer, ModelCard, Pair, Rating
+from services.reward.ensemble import Ensemble
+
+Array = NDArray[np.float64]
+
+
+class Encoder(Protocol):
+    """Meaning as vectors."""
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """(len(texts), dim) unit vectors, in order."""
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    card: ModelCard
+    ensemble: Ensemble
+
+
+class Intake(Protocol):
+    """What one transaction may write. Repeated ids change nothing."""
+
+    def add_pair(self, tenant: str, pair: Pair) -> bool: ...
+
+    def add_rating(self, tenant: str, rating: Rating) -> bool: ...
+
+    def count_data(self, tenant: str) -> tuple[int, int]:
+        """Adds one to the tenant's data for training; returns it and how much is due for a
+        training."""
+
+    def schedule_training(self, tenant: str, data: int, next_due: int) -> None:
+        """A durable job, once for each `data`; and when the next one is due."""
+
+    def keep_request(self, tenant: str, conversation_id: str, text: str) -> None: ...
+
+    def last_request(self, tenant: str, conversation_id: str) -> str:
+        """Empty if no user has said anything yet."""
+
+    def add_answer(self, answer: LoggedAnswer) -> None: ...
+
+    def backlog(self) -> int:
+        """Answers that wait."""
+
+    def count(self, stage: str, outcome: str, reason: str, n: int = 1) -> None: ...
+
+
+class RewardModels(Protocol):
+    """Reads of what is committed."""
+
+    def newest_version(self, tenant: str) -> int:
+        """0 if there is none."""
+
+    def load(self, tenant: str, version: int) -> RewardModel:
+        """Raises NotFound."""
+
+    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
+        """All kept data, held-out users included, in the order of arrival."""

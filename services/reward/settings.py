@@ -1,0 +1,37 @@
+"""TRIMTAB_REWARD_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.reward.domain import TrainingRules
+from shared.settings import ServiceSettings
+
+
+class RewardSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_REWARD_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51003, ge=0, le=65535)
+    metrics_port: int = Field(default=51103, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/reward/state.db"
+    # Pairs and ratings before the first model, and the growth before the next.
+    min_pairs: int = Field(default=24, ge=2)
+    growth: float = Field(default=0.5, gt=0)
+    folds: int = Field(default=5, ge=2)
+    bootstraps: int = Field(default=2, ge=2)
+    l2: float = Field(default=0.03, gt=0)
+    # Answers that may wait for a score; later ones are dropped and counted as BACKLOG.
+    backlog: int = Field(default=20_000, ge=1)
+    score_batch: int = Field(default=64, ge=1)
+    # Texts whose embeddings stay in memory: 3 KiB each.
+    cached_texts: int = Field(default=20_000, ge=0)
+
+    def rules(self) -> TrainingRules:
+        return TrainingRules(
+            min_data=self.min_pairs,
+            growth=self.growth,
+            folds=self.folds,
+            bootstraps=self.bootstraps,
+            l2=self.l2,
+        )

@@ -1,0 +1,59 @@
+"""What ratings say, what is seen on an answer's surface, when a model is due."""
+
+import pytest
+
+from services.reward.domain import Answer, Pair, Rating, TrainingRules, comparisons, from_ratings
+from services.reward.features import SURFACE, repeated_trigrams, surface
+
+RULES = TrainingRules()
+
+
+def _rating(user: str, text: str, satisfaction: float) -> Rating:
+    return Rating(f"{user}-{text}", user, Answer("request", text), satisfaction)
+
+
+def test_ratings_compare_within_a_user() -> None:
+    found = from_ratings(
+        [_rating("a", "good", 1.0), _rating("a", "bad", 0.0), _rating("b", "other", 0.0)], RULES
+    )
+    assert [(c.better.text, c.worse.text, c.users, c.weight) for c in found] == [
+        ("good", "bad", ("a",), 1.0)
+    ]
+
+
+def test_ratings_compare_across_users_only_if_no_user_gives_any() -> None:
+    found = from_ratings([_rating("a", "good", 1.0), _rating("b", "bad", 0.4)], RULES)
+    assert [(c.users, c.weight) for c in found] == [(("a", "b"), 0.3)]
+    assert from_ratings([_rating("a", "good", 1.0), _rating("b", "nearly", 0.6)], RULES) == []
+
+
+def test_ratings_weigh_less_beside_enough_pairs_and_nobody_speaks_for_all() -> None:
+    def pair(i: int) -> Pair:
+        return Pair(f"p{i}", "talker", Answer("r", f"better {i}"), Answer("r", f"worse {i}"))
+
+    ratings = [_rating("a", "good", 1.0), _rating("a", "bad", 0.0)]
+    found = comparisons([pair(i) for i in range(200)], ratings, RULES)
+    assert sum(c.users == ("talker",) for c in found) == RULES.most_per_user
+    assert found[0].better.text == "better 150"
+    assert [c.weight for c in found if c.users == ("a",)] == [RULES.rating_weight]
+
+
+@pytest.mark.parametrize(("data", "due"), [(0, 24), (24, 36), (25, 38), (100, 150)])
+def test_the_next_model_is_due_after_growth(data: int, due: int) -> None:
+    assert RULES.next_due(data) == due
+
+
+def test_surface_features_by_hand() -> None:
+    found = surface("- one two\n- one two three?\n")
+    assert len(found) == SURFACE
+    # 7 words (list marks are words), one sentence end, two list items, one question
+    assert found[0] == pytest.approx(1 / (1 + 2.718281828 ** (-4 * (2.0794415 - 1.6094379))))
+    assert found[6:9] == [pytest.approx(0.693147), pytest.approx(1.098612), pytest.approx(0.693147)]
+    assert found[9] == pytest.approx((1 + 3 + 3 + 1 + 3 + 3 + 6) / 7 / 5)
+    assert found[10] == pytest.approx(1 - 4 / 5)
+    assert found[11] == 1.0
+
+
+def test_repetition_and_an_empty_text() -> None:
+    assert repeated_trigrams("a b c a b c".split()) == pytest.approx(0.25)
+    assert surface("")[6:] == [0.0] * 6

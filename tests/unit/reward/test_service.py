@@ -1,0 +1,324 @@
+"""The whole reward service on an in-memory database, log, encoder and tracker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import grpc
+import pytest
+
+from services.reward import grpc_api
+from services.reward.adapters.hashing import HashingEncoder
+from services.reward.adapters.sql_store import SqlRewardModels
+from services.reward.adapters.tables import METADATA
+from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
+from services.reward.consumer import Intakes, Scoring, Tracking, Trainings
+from services.reward.domain import Answer, TrainingRules
+from shared import operations
+from shared.client import aio_channel, error_of, metadata
+from shared.database import Database
+from shared.errors import FailedPrecondition, InvalidArgument
+from shared.events import Event
+from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
+from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
+from shared.jobs import JOBS
+from shared.memory_log import MemoryEventLog
+from shared.message_codec import encode_message
+from shared.messages import text_message
+from shared.rpc import RpcServer
+from shared.splits import is_held_out
+from shared.stage import OutboxRelay, drain
+from shared.topics import (
+    FEEDBACK_MINED,
+    INTERACTION_LOGGED,
+    PREFERENCE_PROPOSED,
+    REWARD_SCORED,
+    dead_letters,
+)
+from shared.tracking import MemoryTracker
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+LONG = " ".join(["This is a rather long answer that goes on"] * 9) + "."
+SHORT = "This one is short."
+
+
+class House:
+    def __init__(self, backlog: int = 100, min_data: int = 24) -> None:
+        rules = TrainingRules(min_data=min_data)
+        self.log = MemoryEventLog()
+        self.database = Database("sqlite://", METADATA)
+        self.models = SqlRewardModels(self.database)
+        self.encoder, self.tracker = HashingEncoder(), MemoryTracker()
+        featuriser = Featuriser(self.encoder)
+        self.score = ScoreAnswers(featuriser, self.models, rules.folds)
+        self.stages = Intakes(TakeData(rules), TakeTurn(backlog)).stages(self.database, self.log)
+        self.training = Trainings(TrainModel(featuriser, self.models, rules), lambda: NOW).worker(
+            self.database
+        )
+        self.tracking = Tracking(self.models, self.tracker).worker(self.database)
+        self.scoring = Scoring(self.database, self.score, lambda: NOW)
+
+    def publish(self, topic: str, identity: str, value: bytes) -> None:
+        self.log.publish([Event(topic, identity, "key", value, "test", NOW)])
+
+    def pair(
+        self,
+        number: int,
+        user: str,
+        source: events.PairSource = events.PAIR_SOURCE_USER_GUIDED_REWRITE,
+    ) -> None:
+        pair = events.PreferencePair(
+            pair_id=f"p{number}",
+            tenant="local",
+            user_id=user,
+            source=source,
+            prompt=[encode_message(text_message("user", f"Question {number}?"))],
+            chosen=encode_message(text_message("assistant", f"{SHORT} {number}.")),
+            rejected=encode_message(text_message("assistant", f"{number} {LONG}")),
+        )
+        value = events.PreferenceProposed(pair=pair).SerializeToString()
+        self.publish(PREFERENCE_PROPOSED, f"p{number}", value)
+
+    def turn(self, number: int, role: str, text: str, version: str = "assistant-v0") -> None:
+        turn = common.Turn(
+            tenant="local",
+            user_id="u1",
+            conversation_id="c1",
+            turn_id=f"t{number}",
+            index=number,
+            model_version=version,
+            message=encode_message(text_message(role, text)),
+        )
+        turn.create_time.FromDatetime(NOW)
+        value = events.InteractionLogged(turn=turn).SerializeToString()
+        self.publish(INTERACTION_LOGGED, f"t{number}", value)
+
+    def drain(self) -> None:
+        for stage in self.stages:
+            drain(stage)
+
+    def train(self) -> None:
+        for number in range(60):
+            self.pair(number, f"user{number % 40}")
+        self.drain()
+        while self.training.run_once():
+            continue
+
+    def counts(self, stage: str) -> dict[tuple[str, str], int]:
+        return {(o, r): n for s, o, r, n in self.database.counts() if s == stage}
+
+    def scored(self) -> list[events.RewardScored]:
+        OutboxRelay(self.database, self.log).relay_once()
+        records = self.log.records(REWARD_SCORED)
+        return [events.RewardScored.FromString(record.event.value) for record in records]
+
+
+def test_short_is_better_is_learnt_and_cross_fitted() -> None:
+    house = House()
+    house.train()
+    card = house.models.page("local", None, 10)[0]
+    held_out = sum(is_held_out("local", f"user{number % 40}") for number in range(60))
+    assert (card.pairs, card.held_out.count, card.members) == (60 - held_out, held_out, 10)
+    assert card.cross_fitted.value > 0.9
+    assert card.held_out.value > 0.9
+    scores, name = house.score("local", [(Answer("q", SHORT), "user1"), (Answer("q", LONG), "")])
+    assert scores[0].reward > scores[1].reward
+    assert all(score.std > 0 for score in scores)
+    assert name == card.name
+
+
+def test_it_trains_at_the_first_count_and_again_after_growth() -> None:
+    house = House(min_data=10)
+    users = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]
+
+    def models_after(first: int, last: int) -> int:
+        for number in range(first, last):
+            house.pair(number, users[number])
+        house.drain()
+        while house.training.run_once():
+            continue
+        return house.models.newest_version("local")
+
+    assert models_after(0, 9) == 0
+    assert models_after(9, 10) == 1
+    assert models_after(10, 14) == 1
+    assert models_after(14, 15) == 2
+
+
+def test_held_out_users_and_own_judgements_train_nothing() -> None:
+    house = House(min_data=3)
+    held_out = [f"u{n}" for n in range(100) if is_held_out("local", f"u{n}")][:5]
+    for number, user in enumerate(held_out):
+        house.pair(number, user)
+    house.pair(99, "anyone", events.PAIR_SOURCE_USER_BASED_REWARD)
+    house.drain()
+    assert not house.training.run_once()
+    assert house.counts("reward.pairs") == {
+        ("taken", ""): 6,
+        ("made", "held_out_pair"): 5,
+        ("abstained", "OWN_JUDGEMENT"): 1,
+    }
+
+
+def test_explicit_ratings_are_kept_and_other_feedback_is_counted() -> None:
+    house = House()
+    for number, source in enumerate(
+        [events.FEEDBACK_SOURCE_EXPLICIT, events.FEEDBACK_SOURCE_FOLLOW_UP]
+    ):
+        mined = events.FeedbackMined(
+            feedback_id=f"f{number}",
+            tenant="local",
+            user_id="user1",
+            source=source,
+            dissatisfaction=0.25,
+            answer=encode_message(text_message("assistant", "An answer.")),
+        )
+        house.publish(FEEDBACK_MINED, f"f{number}", mined.SerializeToString())
+    house.publish(FEEDBACK_MINED, "broken", b"\xff\xff")
+    house.drain()
+    _, ratings = house.models.data("local")
+    assert [(r.rating_id, r.satisfaction) for r in ratings] == [("f0", 0.75)]
+    made = "held_out_rating" if is_held_out("local", "user1") else "rating"
+    assert house.counts("reward.ratings") == {
+        ("taken", ""): 3,
+        ("made", made): 1,
+        ("made", "not_a_rating"): 1,
+        ("dropped", "UNDECODABLE"): 1,
+    }
+    assert len(house.log.records(dead_letters(FEEDBACK_MINED))) == 1
+
+
+def test_answers_wait_for_the_first_model_and_are_scored_once() -> None:
+    house = House()
+    house.turn(0, "user", "What is the time?")
+    house.turn(1, "assistant", LONG)
+    house.turn(2, "assistant", SHORT)
+    house.turn(3, "assistant", " ")
+    house.drain()
+    assert house.scoring.run_once() == 0
+    assert house.counts("reward.answers")["waiting", "UNSCORED"] == 2
+    house.train()
+    assert house.scoring.run_once() == 2
+    assert house.scoring.run_once() == 0
+    scored = house.scored()
+    assert [s.turn_id for s in scored] == ["t1", "t2"]
+    assert scored[1].reward > scored[0].reward
+    assert "What is the time?" in house.encoder.encoded
+    assert house.counts("reward.answers") == {
+        ("taken", ""): 4,
+        ("made", "request_kept"): 1,
+        ("made", "scored"): 2,
+        ("waiting", "UNSCORED"): 0,
+        ("abstained", "NO_TEXT"): 1,
+    }
+
+
+def test_the_backlog_is_bounded_and_says_so() -> None:
+    house = House(backlog=2)
+    for number in range(5):
+        house.turn(number, "assistant", SHORT)
+    house.drain()
+    counts = house.counts("reward.answers")
+    assert (counts["waiting", "UNSCORED"], counts["dropped", "BACKLOG"]) == (2, 3)
+
+
+def test_the_version_that_answered_last_is_scored_first_and_in_order() -> None:
+    house = House()
+    house.scoring = Scoring(house.database, house.score, lambda: NOW, batch=2)
+    for number in range(3):
+        house.turn(number, "assistant", SHORT, "imported")
+    for number in range(3, 5):
+        house.turn(number, "assistant", SHORT, "assistant-v0")
+    house.train()
+    while house.scoring.run_once():
+        continue
+    assert [s.turn_id for s in house.scored()] == ["t3", "t4", "t0", "t1", "t2"]
+
+
+def test_a_tracker_that_is_away_loses_no_model() -> None:
+    house = House()
+    house.tracker.go_away()
+    house.train()
+    assert house.tracking.run_once()
+    card = house.models.load("local", 1).card
+    assert card.mlflow_run_id == ""
+    house.tracker.go_away(False)
+    with house.database.begin() as tx:
+        tx.connection.execute(JOBS.update().values(run_after=0.0))
+    assert house.tracking.run_once()
+    assert house.models.load("local", 1).card.mlflow_run_id == "run-1"
+    run = house.tracker.runs["run-1"]
+    assert sorted(run.artifacts) == ["reward-model.json", "reward-model.npz"]
+    assert run.metrics["cross_fitted_accuracy"] == card.cross_fitted.value
+
+
+def test_scores_need_a_model_and_a_call_of_bounded_size() -> None:
+    house = House()
+    item = (Answer("q", SHORT), "u")
+    with pytest.raises(FailedPrecondition) as untrained:
+        house.score("local", [item])
+    assert untrained.value.reason == "REWARD_MODEL_UNTRAINED"
+    with pytest.raises(InvalidArgument):
+        house.score("local", [item] * 1025)
+
+
+def test_embeddings_are_asked_for_once() -> None:
+    house = House()
+    featuriser = Featuriser(house.encoder, most_cached=4)
+    featuriser.features([Answer("q", "a"), Answer("q", "b")])
+    featuriser.features([Answer("q", "a")])
+    assert house.encoder.encoded == ["q", "a", "b"]
+
+
+async def test_the_api() -> None:
+    house = House()
+
+    async def calls(stub: pb_grpc.RewardServiceStub) -> None:
+        answer = [encode_message(text_message("assistant", SHORT))]
+        request = pb.ScoreRequest(items=[pb.ScoreItem(messages=answer, user_id="u")])
+        with pytest.raises(grpc.RpcError) as raised:
+            await stub.Score(request, metadata=metadata("local"))
+        assert error_of(raised.value, "reward").reason == "REWARD_MODEL_UNTRAINED"
+        again = pb.TrainRewardModelRequest(request_id="r1")
+        first = await stub.TrainRewardModel(again, metadata=metadata("local"))
+        await asyncio.to_thread(house.training.run_once)
+        failed = await stub.TrainRewardModel(again, metadata=metadata("local"))
+        assert (failed.name, failed.done) == (first.name, True)
+        assert "nothing to compare" in failed.error.message
+        await asyncio.to_thread(house.train)
+        response = await stub.Score(request, metadata=metadata("local"))
+        # 24 pairs made the first model, 36 the second.
+        assert (len(response.scores), response.reward_model) == (1, "rewardModels/reward-v2")
+        await stub.TrainRewardModel(
+            pb.TrainRewardModelRequest(request_id="r2"), metadata=metadata("local")
+        )
+        await asyncio.to_thread(house.training.run_once)
+        page = pb.ListRewardModelsRequest(page_size=1)
+        listed = await stub.ListRewardModels(page, metadata=metadata("local"))
+        assert [m.name for m in listed.reward_models] == ["rewardModels/reward-v3"]
+        page.page_token = listed.next_page_token
+        rest = await stub.ListRewardModels(page, metadata=metadata("local"))
+        assert [m.version for m in rest.reward_models] == [2]
+        assert rest.reward_models[0].held_out_accuracy.count > 0
+        other = await stub.ListRewardModels(
+            pb.ListRewardModelsRequest(), metadata=metadata("another")
+        )
+        assert not other.reward_models
+
+    await _serve(house, calls)
+
+
+async def _serve(
+    house: House, calls: Callable[[pb_grpc.RewardServiceStub], Awaitable[None]]
+) -> None:
+    servicer = grpc_api.RewardServicer(house.database, house.models, house.score)
+    mounts = [grpc_api.mount(servicer), operations.mount(house.database)]
+    server = RpcServer("reward", mounts, drain_s=0.1)
+    port = await server.start()
+    try:
+        async with aio_channel(f"127.0.0.1:{port}") as channel:
+            await calls(pb_grpc.RewardServiceStub(channel))
+    finally:
+        await server.drain()
