@@ -1,0 +1,86 @@
+"""Rates from what was mined, and the reasons for which the demo fails."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra.demo.act_two import ActTwo
+from infra.demo.audit import Holdings, Sendings
+from infra.demo.counts import Check, Tally
+from infra.demo.measures import rate
+from infra.demo.report import Report, mined_rate
+from infra.demo.users import FailedCall
+from shared.gen.trimtab.events.v1 import events_pb2
+
+
+def mined(user: str, kind: str, abstained: bool = False) -> Any:
+    value = events_pb2.FollowUpKind.Value(f"FOLLOW_UP_KIND_{kind}")
+    return SimpleNamespace(user_id=user, kind=value, abstained=abstained)
+
+
+def report(**changes: Any) -> Report:
+    empty = Report(
+        one=None,
+        two=ActTwo(first_champion="v0", champion="v1", verdict="promoted"),
+        satisfaction=(),
+        compared=(),
+        sent=Sendings(0, 0, 0),
+        after=Holdings(Tally(), 0, 0, 0, 0, 0),
+        tally=Tally(),
+        checks=(),
+        settled=True,
+        dashboard_url="http://127.0.0.1:8090",
+        elapsed_s=1.0,
+    )
+    return replace(empty, **changes)
+
+
+def test_a_rate_has_its_interval_and_its_users() -> None:
+    found = rate([("a", True), ("a", False), ("b", True), ("c", True)])
+    assert (found.hits, found.count, found.users) == (3, 4, 3)
+    assert found.interval == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    assert rate([]).words == "none seen"
+
+
+def test_only_judged_follow_ups_are_counted() -> None:
+    found = mined_rate(
+        [
+            mined("a", "REATTEMPT_WITH_FEEDBACK"),
+            mined("a", "REATTEMPT_WITHOUT_FEEDBACK", abstained=True),
+            mined("b", "POSITIVE"),
+            mined("b", "NEW_REQUEST"),
+            mined("c", "NONE"),
+        ]
+    )
+    assert (found.hits, found.count, found.users) == (1, 3, 2)
+
+
+def test_a_closed_loop_has_no_problems() -> None:
+    assert report().problems == []
+    assert report().as_dict()["verdict"] == "promoted"
+
+
+def test_a_mismatch_fails_the_demo() -> None:
+    found = report(checks=[Check("a = b", 1, 1), Check("c = d", 1, 2)]).problems
+    assert found == ["1 counts do not add up: c = d"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "fails"), [("rollout", True), ("training", True), ("calm", False)]
+)
+def test_a_failed_request_during_change_fails_the_demo(phase: str, fails: bool) -> None:
+    two = ActTwo(first_champion="v0", verdict="promoted")
+    two.book.failures.append(FailedCall(phase, "u", "HTTP 500"))
+    assert bool(report(two=two).problems) is fails
+
+
+def test_an_answer_of_an_unknown_version_fails_the_demo() -> None:
+    two = ActTwo(first_champion="v0", verdict="promoted")
+    two.book.calls["rollout", "v9"] += 1
+    assert report(two=two).problems == ["answers came from versions that nobody rolled out: ['v9']"]
+
+
+def test_words_of_an_act_that_broke_off_come_first() -> None:
+    assert report(two=ActTwo(problem="no drift alarm came")).problems[0] == "no drift alarm came"
