@@ -117,9 +117,9 @@ def _take_one(
         with transaction.connection.begin_nested(), record_span(stage, record.event):
             handle(record, transaction)
     except DecodeError as error:
-        _bury(stage, record, transaction, "UNDECODABLE", str(error))
+        bury(stage, record, transaction, "UNDECODABLE", str(error))
     except InvalidArgument as error:
-        _bury(stage, record, transaction, error.reason, error.message)
+        bury(stage, record, transaction, error.reason, error.message)
     except Unavailable:
         raise
     except Exception as error:
@@ -128,10 +128,10 @@ def _take_one(
             raise
         _log.exception("%s gives up on %s", stage, place)
         reason = error.reason if isinstance(error, TrimtabError) else "HANDLER_FAILED"
-        _bury(stage, record, transaction, reason, f"{type(error).__name__}: {error}", _ATTEMPTS)
+        bury(stage, record, transaction, reason, f"{type(error).__name__}: {error}", _ATTEMPTS)
 
 
-def _bury(
+def bury(
     stage: str,
     record: Record,
     transaction: Transaction,
@@ -139,7 +139,7 @@ def _bury(
     detail: str,
     attempts: int = 1,
 ) -> None:
-    """To the dead letters, with what is needed to read, mend and replay it."""
+    """To the dead letters, with what is needed to read, mend and replay it; counts it as dropped."""
     event = record.event
     transaction.count(stage, "dropped", reason)
     headers = {
