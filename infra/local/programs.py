@@ -91,7 +91,7 @@ def _vllm_environment(settings: StackSettings) -> dict[str, str]:
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.vllm.kv_cache_gb),
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-        "VLLM_PLUGINS": "lora_filesystem_resolver",
+        "VLLM_PLUGINS": "lora_filesystem_resolver,trimtab_cpu_lora",
         "VLLM_LORA_RESOLVER_CACHE_DIR": str(settings.adapters),
     }
 
