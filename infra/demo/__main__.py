@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra.demo import act_one, table
 from infra.demo.act_two import ActTwo, Director, Limits
-from infra.demo.audit import Holdings, Sendings, checks, holdings, settled
+from infra.demo.audit import Holdings, Sendings, audit, holdings
 from infra.demo.compare import Compared, compare
 from infra.demo.doors import Doors
 from infra.demo.imports import Sent
@@ -139,14 +139,13 @@ async def _reported(
     two: ActTwo,
     compared: list[Compared],
 ) -> Report:
-    at_rest = await settled(stage.doors, stage.progress, SETTLE_S)
-    after = await holdings(stage.doors)
     imported = one.sent if one else Sent()
     sent = Sendings(
         conversations=imported.conversations + len(two.book.conversations),
-        turns=imported.turns + 2 * two.book.answered,
+        turns=imported.turns + two.book.turns,
         ratings=imported.ratings,
     )
+    audited = await audit(stage.doors, stage.progress, sent, before, SETTLE_S)
     mined = await Watch(stage.doors).mined(set(two.book.conversations))
     return Report(
         one=one,
@@ -154,10 +153,8 @@ async def _reported(
         satisfaction=satisfaction(two, mined),
         compared=compared,
         sent=sent,
-        after=after,
-        tally=after.tally.minus(before.tally),
-        checks=checks(sent, before, after),
-        settled=at_rest,
+        audit=audited,
+        tally=audited.after.tally.minus(before.tally),
         dashboard_url=stage.dashboard_url,
         elapsed_s=stage.progress.elapsed_s,
     )

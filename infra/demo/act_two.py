@@ -30,7 +30,7 @@ class Limits:
 
     calm_s: float = 300.0
     alarm_s: float = 300.0
-    run_starts_s: float = 240.0
+    run_starts_s: float = 660.0
     run_ends_s: float = 900.0
     rollout_s: float = 600.0
     measure_s: float = 240.0

@@ -22,7 +22,8 @@ class Holdings:
     conversations: int
     follow_ups: int
     explicit: int
-    pairs: int
+    # Pairs: those that were proposed, and those kept; some are kept without a proposal.
+    proposed: int
     kept: int
 
 
@@ -41,23 +42,42 @@ async def holdings(doors: Doors) -> Holdings:
         conversations=await _conversations(doors),
         follow_ups=await _size(doors, "ListFeedback", 'source = "follow_up"'),
         explicit=await _size(doors, "ListFeedback", 'source = "explicit"'),
-        pairs=await _size(doors, "ListPairs", ""),
+        proposed=await _size(doors, "ListPairs", 'source != "user_based_reward"'),
         kept=await _size(doors, "ListPairs", 'state = "kept"'),
     )
 
 
-async def settled(doors: Doors, progress: Progress, limit_s: float) -> bool:
-    """Waits until nothing is under way: no lag, empty outboxes, the same counts at two looks."""
-    former: list[Tally] = []
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was held in the end, and every check on it. `under_way`: records between two stages."""
+
+    after: Holdings
+    checks: tuple[Check, ...]
+    under_way: int
+
+    @property
+    def wrong(self) -> list[Check]:
+        return [check for check in self.checks if not check.holds]
+
+
+async def audit(
+    doors: Doors, progress: Progress, sent: Sendings, before: Holdings, limit_s: float
+) -> Audit:
+    """Asks until everything adds up with nothing under way, or the time is over: jobs that may wait
+    go on meanwhile, and services are asked one after the other."""
+    found: list[Audit] = []
 
     async def look() -> Seen:
-        tally, under_way = await _responses(doors)
-        same = bool(former) and former[-1] == tally
-        former.append(tally)
-        words = "all of it at rest" if not under_way else f"{under_way} records under way"
-        return Seen(same and not under_way, words)
+        _, under_way = await _responses(doors)
+        after = await holdings(doors)
+        found.append(Audit(after, tuple(checks(sent, before, after)), under_way))
+        wrong = found[-1].wrong
+        words = f"{under_way} records under way, {len(wrong)} of {len(found[-1].checks)} sums open"
+        first = f" ({wrong[0].words}: {wrong[0].left}, {wrong[0].right})" if wrong else ""
+        return Seen(not wrong and not under_way, words + first)
 
-    return await progress.until("every stage to come to rest", look, limit_s)
+    await progress.until("every count to add up", look, limit_s)
+    return found[-1]
 
 
 def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
@@ -73,7 +93,7 @@ def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
         "interaction.logged.v1": ("turns sent", sent.turns),
         "feedback.given.v1": ("ratings sent", sent.ratings),
         "feedback.mined.v1": ("feedback listed", mined),
-        "preference.proposed.v1": ("pairs listed", after.pairs - before.pairs),
+        "preference.proposed.v1": ("pairs proposed", after.proposed - before.proposed),
         "preference.mined.v1": ("pairs kept", after.kept - before.kept),
         "reward.scored.v1": ("answers scored", scored),
     }

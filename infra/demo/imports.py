@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from infra.demo.chitchat import CHANNEL, MODEL_VERSION, HumanChat
+from infra.demo.chitchat import CHANNEL, MODEL_VERSION, ChatTurn, HumanChat
 from infra.demo.progress import DemoFailed
 
 BATCH = 10
@@ -46,45 +46,48 @@ class Importer:
         self.sent.turns += sum(len(chat.turns) for chat in chats)
         self.sent.follow_ups += sum(chat.follow_ups for chat in chats)
         ratings = [self.rating(chat) for chat in chats if chat.rating]
-        for rating in ratings:
-            await self._post("/v1/feedback", rating)
+        if ratings:
+            await self._post("/v1/feedback", {"feedback": ratings})
         self.sent.ratings += len(ratings)
 
     def conversation(self, chat: HumanChat) -> dict[str, Any]:
         return {
-            "conversation_id": self._id(chat.conversation_id),
-            "user_id": self._id(chat.user_id),
+            "id": self._id(chat.conversation_id),
+            "user": self._id(chat.user_id),
             "channel": CHANNEL,
-            "model_version": MODEL_VERSION,
-            "messages": [
-                {"role": turn.role, "content": turn.content, "create_time": turn.time}
-                for turn in chat.turns
-            ],
+            "messages": [_message(turn) for turn in chat.turns],
         }
 
     def rating(self, chat: HumanChat) -> dict[str, Any]:
-        assert chat.rating is not None  # noqa: S101 - asked for by the caller
+        if chat.rating is None:
+            raise ValueError(f"{chat.conversation_id} has no rating")
         return {
             "conversation_id": self._id(chat.conversation_id),
-            "user_id": self._id(chat.user_id),
-            "rating": {"value": chat.rating.value, "min": 1, "max": 10},
+            "user": self._id(chat.user_id),
+            "value": chat.rating.value,
+            "min": 1,
+            "max": 10,
             "comment": chat.rating.comment,
         }
 
     def _id(self, own: str) -> str:
         return f"{self._prefix}-{own}"
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+    async def _post(self, path: str, body: dict[str, Any]) -> None:
         """As an importer should: comes back later when it is told to."""
         for _ in range(ATTEMPTS):
             response = await self._client.post(path, json=body)
             if response.status_code not in (429, 503):
                 break
             await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
-        answered = response.json() if response.content else {}
-        if response.is_error or answered.get("refusals") or answered.get("errors"):
+        # 207: some of it was refused.
+        if response.status_code != httpx.codes.OK:
             raise DemoFailed(f"POST {path}: HTTP {response.status_code}: {response.text[:500]}")
-        return answered
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _message(turn: ChatTurn) -> dict[str, str]:
+    said = {"role": turn.role, "content": turn.content, "created": turn.time}
+    return said if turn.role == "user" else said | {"model_version": MODEL_VERSION}

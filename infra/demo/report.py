@@ -8,9 +8,9 @@ from typing import Any
 
 from infra.demo.act_one import ActOne
 from infra.demo.act_two import ActTwo
-from infra.demo.audit import Holdings, Sendings
+from infra.demo.audit import Audit, Sendings
 from infra.demo.compare import Compared
-from infra.demo.counts import Check, Tally
+from infra.demo.counts import Tally
 from infra.demo.measures import Rate, rate
 from shared.gen.trimtab.events.v1 import events_pb2
 
@@ -41,10 +41,8 @@ class Report:
     satisfaction: Sequence[Satisfaction]
     compared: Sequence[Compared]
     sent: Sendings
-    after: Holdings
+    audit: Audit
     tally: Tally
-    checks: Sequence[Check]
-    settled: bool
     dashboard_url: str
     elapsed_s: float
 
@@ -58,11 +56,8 @@ class Report:
         strangers = self.strange_versions
         if strangers:
             found.append(f"answers came from versions that nobody rolled out: {strangers}")
-        if not self.settled:
-            found.append("the stages did not come to rest in time")
-        wrong = [check for check in self.checks if not check.holds]
-        if wrong:
-            found.append(f"{len(wrong)} counts do not add up: {wrong[0].words}")
+        if self.audit.wrong:
+            found.append(f"{len(self.audit.wrong)} sums are open: {self.audit.wrong[0].words}")
         return found
 
     @property
@@ -96,7 +91,7 @@ class Report:
                 {"service": a, "stage": b, "outcome": c, "reason": d, "count": n}
                 for (a, b, c, d), n in sorted(self.tally.counts.items())
             ],
-            "checks": [asdict(one) | {"holds": one.holds} for one in self.checks],
+            "checks": [asdict(one) | {"holds": one.holds} for one in self.audit.checks],
             "dashboard": self.dashboard_url,
         }
 

@@ -29,7 +29,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _came_in(report: Report) -> list[Table]:
     table = _table("What came in", "what", "#sent", "#the services say")
-    one, book, held = report.one, report.two.book, report.after
+    one, book = report.one, report.two.book
     if one:
         sent = one.sent
         users = f"human chats of {sent.users} users (chitchat-dataset)"
@@ -43,9 +43,10 @@ def _came_in(report: Report) -> list[Table]:
     table.add_row("  calls answered", calls, "")
     for (phase, version), n in sorted(book.calls.items()):
         table.add_row(f"    {phase}: {version}", str(n), "")
-    table.add_row("conversations in all", str(report.sent.conversations), str(held.conversations))
-    stored = report.tally.total("interaction", "interaction", "made")
-    table.add_row("turns in all", str(report.sent.turns), str(stored))
+    stored = str(report.audit.checks[0].right)
+    table.add_row("conversations in all", str(report.sent.conversations), stored)
+    turns = str(report.tally.total("interaction", "interaction", "made"))
+    table.add_row("turns in all", str(report.sent.turns), turns)
     return [table]
 
 
@@ -69,7 +70,7 @@ def _reasons(report: Report, service: str, stage: str) -> str:
 
 def _adds_up(report: Report) -> list[Table]:
     table = _table("Whether it adds up", "check", "#left", "#right", "")
-    for check in report.checks:
+    for check in report.audit.checks:
         verdict = "OK" if check.holds else "MISMATCH"
         style = None if check.holds else "bold red"
         table.add_row(check.words, str(check.left), str(check.right), verdict, style=style)

@@ -50,17 +50,23 @@ class FailedCall:
 
 @dataclass
 class Book:
-    """Everything the users saw. `calls` counts by phase and version."""
+    """Everything the users saw. `calls` counts by phase and version; `empty`: without any text."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     exchanges: list[Exchange] = field(default_factory=list)
     failures: list[FailedCall] = field(default_factory=list)
+    empty: int = 0
     latencies_s: list[float] = field(default_factory=list)
     conversations: dict[str, str] = field(default_factory=dict)  # id -> phase
 
     @property
     def answered(self) -> int:
         return sum(self.calls.values())
+
+    @property
+    def turns(self) -> int:
+        """What there is to log: each call's question, and its answer if it has any text."""
+        return 2 * self.answered - self.empty
 
     def in_phase(self, *phases: str) -> list[Exchange]:
         return [one for one in self.exchanges if one.phase in phases]
@@ -115,6 +121,7 @@ class Product:
             return None
         answer = Answer(text, raw.headers.get(VERSION, ""), time.monotonic() - began)
         self._book.calls[phase, answer.version] += 1
+        self._book.empty += not text.strip()
         self._book.latencies_s.append(answer.latency_s)
         return answer
 

@@ -61,7 +61,8 @@ async def test_an_import_prefixes_every_id() -> None:
     importer = Importer("http://127.0.0.1:1", "key", "demo1")
     body, rating = importer.conversation(chat), importer.rating(chat)
     await importer.close()
-    assert (body["conversation_id"], body["user_id"]) == ("demo1-chat", "demo1-a")
-    assert len(body["messages"]) == len(chat.turns)
+    assert (body["id"], body["user"], body["channel"]) == ("demo1-chat", "demo1-a", "import")
+    versions = [message.get("model_version") for message in body["messages"]]
+    assert versions == [None, "human-chat", None, "human-chat", None]
     assert rating["conversation_id"] == "demo1-chat"
-    assert rating["rating"] == {"value": 5.0, "min": 1, "max": 10}
+    assert (rating["value"], rating["min"], rating["max"]) == (5.0, 1, 10)

@@ -35,7 +35,7 @@ def whole() -> list[Count]:
 
 
 SENT = Sendings(conversations=4, turns=10, ratings=2)
-HELD = Holdings(Tally.of(whole()), conversations=4, follow_ups=4, explicit=1, pairs=3, kept=2)
+HELD = Holdings(Tally.of(whole()), conversations=4, follow_ups=4, explicit=1, proposed=3, kept=2)
 
 
 def failed(found: list[Check]) -> list[str]:
@@ -53,7 +53,7 @@ def test_what_adds_up_is_found_to() -> None:
     [
         ("interaction", "interaction", "made", "interaction: taken = made"),
         ("drift", "drift.feedback", "taken", "feedback listed = taken by drift.feedback"),
-        ("reward", "reward.pairs", "taken", "pairs listed = taken by reward.pairs"),
+        ("reward", "reward.pairs", "taken", "pairs proposed = taken by reward.pairs"),
         ("retrain", "retrain.pairs", "taken", "pairs kept = taken by retrain.pairs"),
         ("drift", "drift.reward", "taken", "answers scored = taken by drift.reward"),
         ("feedback", "feedback.turns", "taken", "turns sent = taken by feedback.turns"),

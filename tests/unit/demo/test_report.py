@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.demo.act_two import ActTwo
-from infra.demo.audit import Holdings, Sendings
+from infra.demo.audit import Audit, Holdings, Sendings
 from infra.demo.counts import Check, Tally
 from infra.demo.measures import rate
 from infra.demo.report import Report, mined_rate
@@ -20,6 +20,10 @@ def mined(user: str, kind: str, abstained: bool = False) -> Any:
     return SimpleNamespace(user_id=user, kind=value, abstained=abstained)
 
 
+def audit(*checks: Check) -> Audit:
+    return Audit(Holdings(Tally(), 0, 0, 0, 0, 0), checks, under_way=0)
+
+
 def report(**changes: Any) -> Report:
     empty = Report(
         one=None,
@@ -27,10 +31,8 @@ def report(**changes: Any) -> Report:
         satisfaction=(),
         compared=(),
         sent=Sendings(0, 0, 0),
-        after=Holdings(Tally(), 0, 0, 0, 0, 0),
+        audit=audit(),
         tally=Tally(),
-        checks=(),
-        settled=True,
         dashboard_url="http://127.0.0.1:8090",
         elapsed_s=1.0,
     )
@@ -63,8 +65,8 @@ def test_a_closed_loop_has_no_problems() -> None:
 
 
 def test_a_mismatch_fails_the_demo() -> None:
-    found = report(checks=[Check("a = b", 1, 1), Check("c = d", 1, 2)]).problems
-    assert found == ["1 counts do not add up: c = d"]
+    found = report(audit=audit(Check("a = b", 1, 1), Check("c = d", 1, 2))).problems
+    assert found == ["1 sums are open: c = d"]
 
 
 @pytest.mark.parametrize(
