@@ -1,0 +1,59 @@
+"""The other services over gRPC (the gateway over HTTP), each call with a short deadline."""
+
+from __future__ import annotations
+
+import grpc
+import httpx
+
+from services.dashboard.app import Json
+from shared.client import aio_channel, error_of, metadata
+from shared.errors import Unavailable
+from shared.json_calls import call_of, decode, encode
+
+
+class GrpcPeers:
+    """Owns one channel to each service; `close` ends them."""
+
+    def __init__(
+        self,
+        addresses: dict[str, str],
+        http_urls: dict[str, str],
+        tenant: str,
+        timeout_s: float,
+    ) -> None:
+        self._channels = {part: aio_channel(address) for part, address in addresses.items()}
+        self._http_urls, self._tenant, self._timeout_s = http_urls, tenant, timeout_s
+        self._http = httpx.AsyncClient(timeout=timeout_s)
+
+    async def call(self, part: str, method: str, request: Json) -> Json:
+        found = call_of(part, method)
+        caller = self._channels[part].unary_unary(
+            found.path,
+            request_serializer=found.request.SerializeToString,
+            response_deserializer=found.response.FromString,
+        )
+        try:
+            answer = await caller(
+                encode(found, request), timeout=self._timeout_s, metadata=metadata(self._tenant)
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise Unavailable(f"{part} did not answer within {self._timeout_s:g} s") from error
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise Unavailable(f"{part} is not reachable") from error
+            raise error_of(error, part) from error
+        return decode(answer)
+
+    async def answers(self, part: str) -> None:
+        url = f"{self._http_urls[part].rstrip('/')}/healthz"
+        try:
+            response = await self._http.get(url)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{part} is not reachable") from error
+        if response.status_code != 200:
+            raise Unavailable(f"{part} says {response.status_code} at {url}")
+
+    async def close(self) -> None:
+        await self._http.aclose()
+        for channel in self._channels.values():
+            await channel.close()

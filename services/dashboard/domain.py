@@ -1,0 +1,192 @@
+"""What the page shows, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+OUTCOMES = ("made", "abstained", "dropped", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    outcome: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage's counts. `balanced` if taken = made + abstained + dropped + waiting."""
+
+    name: str
+    taken: int
+    made: int
+    abstained: int
+    dropped: int
+    waiting: int
+    reasons: tuple[Reason, ...]
+
+    @property
+    def balanced(self) -> bool:
+        return self.taken == self.made + self.abstained + self.dropped + self.waiting
+
+    def share(self, outcome: str) -> float:
+        """Per cent of the taken, for the bar."""
+        return 100 * int(getattr(self, outcome)) / self.taken if self.taken else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One service at its place in the loop. `trouble` is empty when it answered."""
+
+    name: str
+    does: str
+    trouble: str = ""
+    advice: str = ""
+    stages: tuple[Stage, ...] = ()
+    # Records not yet taken, by topic.
+    lag: dict[str, int] = field(default_factory=dict)
+    outbox_pending: int = 0
+
+    @property
+    def lag_total(self) -> int:
+        return sum(self.lag.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An estimate with its interval; `count` 0: nothing is known."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    count: int
+    users: int
+    suite: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A version under traffic."""
+
+    role: str
+    version: str
+    served_name: str
+    share: float
+    dissatisfaction: Figure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    revision: int
+    versions: tuple[Serving, ...]
+    words: str
+    log_e_better: float
+    log_e_worse: float
+    log_threshold: float
+    under_way: bool
+
+    def progress(self, log_e: float) -> float:
+        """How far evidence has come towards its threshold, in [0, 1]."""
+        if self.log_threshold <= 0:
+            return 0.0
+        return min(max(log_e / self.log_threshold, 0.0), 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    figure: Figure
+    rule: str
+    threshold: float
+    verdict: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    name: str
+    state: str
+    trigger: str
+    champion_version: str
+    model_version: str
+    train_pairs: int
+    verdict: str
+    error: str
+    progress: float
+    progress_words: str
+    created: str
+    gate: tuple[GateLine, ...]
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("succeeded", "rejected", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    name: str
+    stream: str
+    model_version: str
+    direction: str
+    reference_mean: float
+    current: Figure
+    since_change: int
+    change_time: str
+    created: str
+    guarantee: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    stream: str
+    model_version: str
+    state: str
+    observations: int
+    reference_observations: int
+    reference_mean: float
+    # Evidence against its threshold, in [0, 1].
+    evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One bucket of one version's course."""
+
+    time: str
+    rate: float
+    count: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    model_version: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    user_id: str
+    text: str
+    version: int
+    updated: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """All of it at one moment. `troubles` says for a section why it could not be read."""
+
+    time: str
+    tenant: str
+    parts: tuple[Part, ...]
+    rollout: Rollout | None
+    runs: tuple[Run, ...]
+    alarms: tuple[Alarm, ...]
+    streams: tuple[Stream, ...]
+    courses: tuple[Course, ...]
+    bucket_s: int
+    personas: tuple[Persona, ...]
+    persona_count: int
+    troubles: dict[str, str]

@@ -1,0 +1,52 @@
+"""The dashboard's process: the only wiring. `python -m services.dashboard.main`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+
+from services.dashboard.adapters.grpc_peers import GrpcPeers
+from services.dashboard.app import Asked, Window
+from services.dashboard.domain import Loop
+from services.dashboard.settings import DashboardSettings
+from services.dashboard.web import create_app
+from shared import telemetry
+from shared.json_calls import PARTS
+from shared.settings import CommonSettings, load
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(DashboardSettings)
+    telemetry.start("dashboard", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=common.host)
+    app = build(common, settings)
+    uvicorn.run(app, host=common.host, port=settings.port, log_level="warning")
+
+
+def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
+    """Channels are opened when the server's loop runs, and closed with it."""
+    windows: list[Window] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        addresses = {part: str(getattr(common, f"{part}_address")) for part in PARTS}
+        urls = {"gateway": common.gateway_url}
+        peers = GrpcPeers(addresses, urls, settings.tenant, settings.peer_timeout_s)
+        windows.append(Window(peers, Asked(settings.tenant, settings.window_s)))
+        yield
+        windows.clear()
+        await peers.close()
+
+    async def look() -> Loop:
+        return await windows[0].look()
+
+    return create_app(look, settings.node_modules, settings.refresh_s, lifespan)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Answers of the services, JSON-shaped, into what the page shows. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from services.dashboard.domain import (
+    OUTCOMES,
+    Alarm,
+    Course,
+    Figure,
+    GateLine,
+    Persona,
+    Point,
+    Reason,
+    Rollout,
+    Run,
+    Serving,
+    Stage,
+    Stream,
+)
+
+Json = dict[str, Any]
+
+
+def stages(counts: Iterable[Json]) -> tuple[Stage, ...]:
+    """Counts by stage, in the order of their names; reasons with the most first."""
+    by_stage: dict[str, list[Json]] = defaultdict(list)
+    for count in counts:
+        by_stage[count["stage"]].append(count)
+    return tuple(_stage(name, by_stage[name]) for name in sorted(by_stage))
+
+
+def _stage(name: str, counts: list[Json]) -> Stage:
+    totals: dict[str, int] = defaultdict(int)
+    for count in counts:
+        totals[count["outcome"]] += int(count["count"])
+    reasons = [
+        Reason(count["outcome"], count["reason"], int(count["count"]))
+        for count in counts
+        if count["reason"] and count["outcome"] in OUTCOMES and int(count["count"])
+    ]
+    reasons.sort(key=lambda one: (OUTCOMES.index(one.outcome), -one.count, one.reason))
+    return Stage(
+        name,
+        totals["taken"],
+        totals["made"],
+        totals["abstained"],
+        totals["dropped"],
+        totals["waiting"],
+        tuple(reasons),
+    )
+
+
+def figure(estimate: Json | None) -> Figure:
+    found = estimate or {}
+    return Figure(
+        found.get("name", ""),
+        float(found.get("value", 0)),
+        float(found.get("low", 0)),
+        float(found.get("high", 0)),
+        int(found.get("count", 0)),
+        int(found.get("users", 0)),
+        found.get("suite", ""),
+    )
+
+
+def rollout(answer: Json) -> Rollout | None:
+    """None before the registry has a first champion."""
+    found = answer.get("rollout") or {}
+    champion, canary = found.get("champion"), found.get("canary")
+    if not champion:
+        return None
+    share = float(found["canary_share"]) if canary else 0.0
+    versions = [_serving("champion", champion, 1 - share, found.get("champion_dissatisfaction"))]
+    if canary:
+        versions.append(_serving("canary", canary, share, found.get("canary_dissatisfaction")))
+    return Rollout(
+        int(found["revision"]),
+        tuple(versions),
+        found["words"],
+        float(found["log_e_better"]),
+        float(found["log_e_worse"]),
+        float(found["log_threshold"]),
+        bool(canary),
+    )
+
+
+def _serving(role: str, version: Json, share: float, estimate: Json | None) -> Serving:
+    known = figure(estimate) if estimate and int(estimate.get("count", 0)) else None
+    return Serving(role, version["version"], version["served_name"], share, known)
+
+
+def run(found: Json) -> Run:
+    trigger, snapshot = found.get("trigger") or {}, found.get("snapshot") or {}
+    kind = _plain(trigger.get("kind", ""), "TRIGGER_KIND_")
+    detail = trigger.get("detail", "")
+    return Run(
+        name=last_segment(found["name"]),
+        state=_plain(found["state"], "RUN_STATE_"),
+        trigger=f"{kind}: {detail}" if detail else kind,
+        champion_version=found["champion_version"],
+        model_version=found["model_version"],
+        train_pairs=int(snapshot.get("train_pairs", 0)),
+        verdict=found["verdict"].replace("_", " "),
+        error=found["error"],
+        progress=float(found["progress"]),
+        progress_words=found["progress_words"],
+        created=found.get("create_time") or "",
+        gate=tuple(_gate_line(line) for line in found["gate"]),
+    )
+
+
+def _gate_line(line: Json) -> GateLine:
+    return GateLine(
+        figure(line.get("estimate")),
+        line["rule"],
+        float(line["threshold"]),
+        line["verdict"].replace("_", " "),
+        line["words"],
+    )
+
+
+def alarm(found: Json) -> Alarm:
+    return Alarm(
+        name=last_segment(found["name"]),
+        stream=found["stream"],
+        model_version=found["model_version"],
+        direction=found["direction"],
+        reference_mean=float(found["reference_mean"]),
+        current=figure(found.get("current")),
+        since_change=int(found["since_change"]),
+        change_time=found.get("change_time") or "",
+        created=found.get("create_time") or "",
+        guarantee=found["guarantee"],
+        examples=tuple(last_segment(name) for name in found["examples"]),
+    )
+
+
+def stream(found: Json) -> Stream:
+    threshold = float(found["log_threshold"])
+    evidence = float(found["log_e"]) / threshold if threshold > 0 else 0.0
+    return Stream(
+        found["stream"],
+        found["model_version"],
+        found["state"],
+        int(found["observations"]),
+        int(found["reference_observations"]),
+        float(found["reference_mean"]),
+        min(max(evidence, 0.0), 1.0),
+    )
+
+
+def courses(buckets: Iterable[Json]) -> tuple[Course, ...]:
+    """Rates over time by version, versions in the order in which they came."""
+    by_version: dict[str, list[Point]] = {}
+    for bucket in buckets:
+        count = int(bucket["count"])
+        if count:
+            point = Point(
+                bucket["start_time"], float(bucket["sum"]) / count, count, int(bucket["users"])
+            )
+            by_version.setdefault(bucket["model_version"], []).append(point)
+    return tuple(Course(version, tuple(points)) for version, points in by_version.items())
+
+
+def persona(found: Json) -> Persona:
+    updated = found.get("update_time") or ""
+    return Persona(found["user_id"], found["text"], int(found["version"]), updated)
+
+
+def last_segment(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _plain(value: str, prefix: str) -> str:
+    return value.removeprefix(prefix).replace("_", " ").lower()

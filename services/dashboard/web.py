@@ -1,0 +1,117 @@
+"""The page over HTTP: whole, by fragment, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.templating import Jinja2Templates
+from starlette.middleware.gzip import GZipMiddleware
+
+from services.dashboard.domain import Loop
+
+HERE = Path(__file__).parent
+FRAGMENTS = ("loop", "serving", "course", "runs", "alarms", "personas")
+# What of the npm packages is served, under our own origin.
+SCRIPTS = {"htmx.js": "htmx.org/dist/htmx.min.js", "echarts.js": "echarts/dist/echarts.min.js"}
+OWN = {"page.js": "text/javascript", "page.css": "text/css"}
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    look: Callable[[], Awaitable[Loop]],
+    node_modules: Path,
+    refresh_s: int,
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    """The application; it holds no state of its own."""
+    app = FastAPI(title="Trimtab dashboard", lifespan=lifespan, openapi_url=None)
+    app.add_middleware(GZipMiddleware)
+    templates = Jinja2Templates(HERE / "templates")
+    templates.env.trim_blocks = templates.env.lstrip_blocks = True
+    templates.env.filters.update(when=when, percent=percent, number=number, figure=figure)
+    scripts = {
+        name: node_modules / path
+        for name, path in SCRIPTS.items()
+        if (node_modules / path).is_file()
+    }
+    _mount_page(app, look, templates, {"scripts": sorted(scripts), "refresh_s": refresh_s})
+    _mount_files(app, scripts)
+    return app
+
+
+def _mount_page(
+    app: FastAPI,
+    look: Callable[[], Awaitable[Loop]],
+    templates: Jinja2Templates,
+    setup: dict[str, Any],
+) -> None:
+    @app.get("/")
+    async def page(request: Request) -> Response:
+        context = {"now": await look(), "fragments": FRAGMENTS, **setup}
+        return templates.TemplateResponse(request, "page.html", context)
+
+    @app.get("/fragments/{name}")
+    async def fragment(request: Request, name: str) -> Response:
+        if name not in FRAGMENTS:
+            known = ", ".join(FRAGMENTS)
+            return JSONResponse({"error": f"no fragment {name!r}; there are: {known}"}, 404)
+        return templates.TemplateResponse(
+            request, f"fragments/{name}.html", {"now": await look(), **setup}
+        )
+
+    @app.get("/api/loop.json")
+    async def twin() -> Response:
+        return JSONResponse(asdict(await look()))
+
+    @app.get("/healthz")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+
+def _mount_files(app: FastAPI, scripts: dict[str, Path]) -> None:
+    def missing(name: str) -> Response:
+        return JSONResponse({"error": f"there is no file {name!r}"}, 404)
+
+    @app.get("/scripts/{name}")
+    async def script(name: str) -> Response:
+        if name not in scripts:
+            return missing(name)
+        headers = {"cache-control": "max-age=86400"}
+        return FileResponse(scripts[name], media_type="text/javascript", headers=headers)
+
+    @app.get("/static/{name}")
+    async def own(name: str) -> Response:
+        if name not in OWN:
+            return missing(name)
+        return FileResponse(HERE / "static" / name, media_type=OWN[name])
+
+
+def when(stamp: str) -> str:
+    """An RFC 3339 time as people read it: 14:05:09, with the day if it is given as such."""
+    if not stamp:
+        return "-"
+    return datetime.fromisoformat(stamp).strftime("%H:%M:%S")
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f}%"
+
+
+def figure(value: float, stream: str) -> str:
+    """A stream's mean in the unit of the stream."""
+    return percent(value) if stream == "dissatisfaction" else number(value)
+
+
+def number(value: float) -> str:
+    """Three significant digits; whole numbers with thousands apart."""
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:.3g}"
