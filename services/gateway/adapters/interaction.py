@@ -1,0 +1,45 @@
+"""The sink over gRPC: trimtab.interaction.v1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import grpc
+
+from services.gateway.codec import decode_refusal, encode_feedback, encode_turn
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from shared.client import metadata, translated
+from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
+from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+
+
+class InteractionSink:
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 30.0) -> None:
+        self._stub, self._timeout_s = InteractionServiceStub(channel), timeout_s
+
+    async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]:
+        """One call for each tenant in the batch; order is kept within a tenant."""
+        places: dict[str, list[int]] = {}
+        for place, turn in enumerate(turns):
+            places.setdefault(turn.tenant, []).append(place)
+        refused: list[Refused] = []
+        for tenant, mine in places.items():
+            request = pb.LogTurnsRequest(turns=[encode_turn(turns[place]) for place in mine])
+            with translated("interaction"):
+                response = await self._stub.LogTurns(
+                    request, metadata=metadata(tenant), timeout=self._timeout_s
+                )
+            found = [decode_refusal(refusal) for refusal in response.refusals]
+            refused += [replace(one, position=mine[one.position]) for one in found]
+        return refused
+
+    async def log_feedback(
+        self, tenant: str, feedback: Sequence[GivenFeedback]
+    ) -> tuple[list[str], list[Refused]]:
+        request = pb.LogFeedbackRequest(feedback=[encode_feedback(one) for one in feedback])
+        with translated("interaction"):
+            response = await self._stub.LogFeedback(
+                request, metadata=metadata(tenant), timeout=self._timeout_s
+            )
+        return list(response.feedback_ids), [decode_refusal(one) for one in response.refusals]

@@ -1,0 +1,56 @@
+"""The gateway's figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.gateway.app.recorder import Recorder
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class RequestMeter:
+    """Requests by route, status and the version that answered; seconds until the last byte."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["route", "status", "version"]
+        self._requests = Counter(
+            "trimtab_gateway_requests", "Requests answered.", labels, registry=registry
+        )
+        self._seconds = Histogram(
+            "trimtab_gateway_request_seconds",
+            "Seconds from the request to the last byte of the answer.",
+            ["route", "version"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+
+    def __call__(self, route: str, status: int, version: str, seconds: float) -> None:
+        self._requests.labels(route, str(status), version).inc()
+        self._seconds.labels(route, version).observe(seconds)
+
+
+class RecorderCollector(Collector):
+    """Depth of the spool, and what became of the turns."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._recorder.counts
+        depth = GaugeMetricFamily("trimtab_gateway_spool_turns", "Turns waiting in the spool.")
+        depth.add_metric([], self._recorder.pending)
+        turns = CounterMetricFamily(
+            "trimtab_gateway_turns", "Turns by what became of them.", labels=["outcome", "reason"]
+        )
+        turns.add_metric(["recorded", ""], counts.recorded)
+        turns.add_metric(["spooled", ""], counts.spooled)
+        turns.add_metric(["forwarded", ""], counts.forwarded)
+        for outcome, reasons in (("refused", counts.refused), ("dropped", counts.dropped)):
+            for reason, count in reasons.items():
+                turns.add_metric([outcome, reason], count)
+        return [depth, turns]

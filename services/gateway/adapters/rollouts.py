@@ -1,0 +1,103 @@
+"""Follows the registry's rollout, and keeps the last one known in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.gateway.app.rollouts import RolloutBook
+from services.gateway.codec import decode_rollout, decode_version
+from services.gateway.domain.rollout import Rollout, Version
+from shared.client import metadata
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.gen.trimtab.registry.v1.registry_pb2_grpc import RegistryServiceStub
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 5.0
+_ASKABLE = (
+    pb.VERSION_STATE_VERIFIED,
+    pb.VERSION_STATE_CANARY,
+    pb.VERSION_STATE_CHAMPION,
+    pb.VERSION_STATE_RETIRED,
+    pb.VERSION_STATE_ROLLED_BACK,
+)
+
+
+class RolloutFile:
+    """The last rollout known: what is served by after a start while the registry is away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Rollout | None:
+        """None if there is none, or none that can be read (that is logged)."""
+        if not self._path.exists():
+            return None
+        try:
+            return _rollout(json.loads(self._path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("%s cannot be read and is not used: %s", self._path, error)
+            return None
+
+    def save(self, rollout: Rollout) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(rollout)))
+        draft.replace(self._path)
+
+
+class RolloutFollower:
+    """Keeps the book by WatchRollout; reconnects for as long as it takes."""
+
+    def __init__(self, channel: grpc.aio.Channel, book: RolloutBook, file: RolloutFile) -> None:
+        self._stub, self._book, self._file = RegistryServiceStub(channel), book, file
+
+    async def run(self) -> None:
+        wait_s = 0.25
+        while True:
+            try:
+                async for response in self._stub.WatchRollout(
+                    pb.WatchRolloutRequest(), metadata=metadata()
+                ):
+                    wait_s = 0.25
+                    await self._heard(response.rollout)
+            except grpc.RpcError as error:
+                _log.info("the registry is away: %s", error.code())
+            self._book.lost()
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+
+    async def _heard(self, rollout: pb.Rollout) -> None:
+        if not rollout.champion.version:
+            _log.warning("the registry names no champion; the last one known goes on")
+            return
+        known = decode_rollout(rollout, await self._others())
+        self._book.heard(known)
+        try:
+            self._file.save(known)
+        except OSError as error:
+            _log.error("the rollout cannot be kept for a restart: %s", error)
+        canary = known.canary.name if known.canary else "none"
+        _log.info("rollout %s: %s, canary %s", known.revision, known.champion.name, canary)
+
+    async def _others(self) -> tuple[Version, ...]:
+        """Versions that can be asked for by name."""
+        request = pb.ListVersionsRequest(page_size=1000)
+        listed = await self._stub.ListVersions(request, metadata=metadata(), timeout=5.0)
+        return tuple(decode_version(one) for one in listed.versions if one.state in _ASKABLE)
+
+
+def _rollout(kept: dict[str, Any]) -> Rollout:
+    return Rollout(
+        revision=int(kept["revision"]),
+        champion=Version(**kept["champion"]),
+        canary=Version(**kept["canary"]) if kept["canary"] else None,
+        canary_share=float(kept["canary_share"]),
+        others=tuple(Version(**other) for other in kept["others"]),
+    )

@@ -1,0 +1,1 @@
+"""Use cases of the gateway: answer a chat, record it, take batches in."""

@@ -1,0 +1,82 @@
+"""Batches of conversations and feedback: durable before they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from services.gateway.app.ports import Sink
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+
+_CALL_TURNS = 1000
+_CALL_CHARS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTurn:
+    """A turn of a batch of conversations: the conversation's place, and the message's in it."""
+
+    conversation: int
+    message: int
+    turn: LoggedTurn
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    conversation: int
+    # None if the conversation as a whole was refused.
+    message: int | None
+    reason: str
+    text: str
+    field: str
+
+
+class Ingesting:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    async def log_conversations(self, turns: Sequence[PlacedTurn]) -> list[RefusedMessage]:
+        """What interaction refused; the rest is held by Kafka. Unavailable if any could not be
+        written: the same batch sent again counts once."""
+        refusals: list[RefusedMessage] = []
+        for call in _calls(turns):
+            for refused in await self._sink.log_turns([placed.turn for placed in call]):
+                placed = call[refused.position]
+                refusals.append(
+                    RefusedMessage(
+                        placed.conversation,
+                        placed.message,
+                        refused.reason,
+                        refused.message,
+                        _field(placed.message, refused.field),
+                    )
+                )
+        return refusals
+
+    async def log_feedback(
+        self, tenant: str, feedback: Sequence[tuple[int, GivenFeedback]]
+    ) -> tuple[list[str], list[Refused]]:
+        """`feedback`: each with its place in the batch."""
+        ids, refused = await self._sink.log_feedback(tenant, [one for _, one in feedback])
+        return ids, [replace(one, position=feedback[one.position][0]) for one in refused]
+
+
+def _field(message: int, field: str) -> str:
+    """Interaction's field of a turn, as a path in the caller's document."""
+    place = f"messages[{message}]"
+    inside = field == "message" or field.startswith("message.")
+    return place + field.removeprefix("message") if inside else f"{place}.{field}"
+
+
+def _calls(turns: Sequence[PlacedTurn]) -> list[list[PlacedTurn]]:
+    """Cut so that each call stays well below the size a message may have."""
+    calls: list[list[PlacedTurn]] = []
+    size = _CALL_CHARS
+    for placed in turns:
+        chars = len(placed.turn.message.text)
+        if size + chars > _CALL_CHARS or len(calls[-1]) >= _CALL_TURNS:
+            calls.append([])
+            size = 0
+        calls[-1].append(placed)
+        size += chars
+    return calls

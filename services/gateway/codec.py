@@ -1,0 +1,99 @@
+"""Turns, feedback and rollouts <-> protobuf."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from datetime import UTC
+
+from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, Refused
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.message_codec import decode_message, encode_message
+
+
+def encode_turn(turn: LoggedTurn) -> pb.Turn:
+    encoded = pb.Turn(
+        tenant=turn.tenant,
+        conversation_id=turn.conversation_id,
+        index=turn.index,
+        message=encode_message(turn.message),
+        user_id=turn.user_id,
+        model_version=turn.model_version,
+        completion_id=turn.completion_id,
+        channel=turn.channel,
+        metadata=dict(turn.metadata),
+    )
+    if turn.create_time:
+        encoded.create_time.FromDatetime(turn.create_time.astimezone(UTC))
+    return encoded
+
+
+def decode_turn(turn: pb.Turn) -> LoggedTurn:
+    return LoggedTurn(
+        tenant=turn.tenant,
+        conversation_id=turn.conversation_id,
+        index=turn.index,
+        message=decode_message(turn.message),
+        user_id=turn.user_id,
+        create_time=turn.create_time.ToDatetime(UTC) if turn.HasField("create_time") else None,
+        model_version=turn.model_version,
+        completion_id=turn.completion_id,
+        channel=turn.channel,
+        metadata=dict(turn.metadata),
+    )
+
+
+def encode_line(turn: LoggedTurn) -> bytes:
+    """One line of JSON for the spool: what a person looks for by name, and the turn itself."""
+    body = b64encode(encode_turn(turn).SerializeToString()).decode()
+    named = {"tenant": turn.tenant, "conversation": turn.conversation_id, "index": turn.index}
+    return json.dumps({**named, "turn": body}).encode() + b"\n"
+
+
+def decode_line(line: bytes) -> LoggedTurn:
+    """ValueError, KeyError, DecodeError or InvalidArgument if it is not one of `encode_line`."""
+    return decode_turn(pb.Turn.FromString(b64decode(json.loads(line)["turn"])))
+
+
+def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:
+    encoded = pb.ExplicitFeedback(
+        completion_id=feedback.completion_id,
+        conversation_id=feedback.conversation_id,
+        turn_id=feedback.turn_id,
+        user_id=feedback.user_id,
+        comment=feedback.comment,
+    )
+    match feedback.value:
+        case bool(thumbs_up):
+            encoded.thumbs_up = thumbs_up
+        case Rating(value, low, high):
+            encoded.rating.CopyFrom(pb.Rating(value=value, min=low, max=high))
+        case str(category):
+            encoded.category = category
+        case None if feedback.demonstration:
+            encoded.demonstration = feedback.demonstration
+    if feedback.create_time:
+        encoded.create_time.FromDatetime(feedback.create_time.astimezone(UTC))
+    return encoded
+
+
+def decode_refusal(refusal: interaction_pb2.Refusal) -> Refused:
+    return Refused(refusal.position, refusal.reason, refusal.message, refusal.field)
+
+
+def decode_rollout(rollout: registry_pb2.Rollout, others: tuple[Version, ...] = ()) -> Rollout:
+    canary = decode_version(rollout.canary) if rollout.canary.version else None
+    return Rollout(
+        revision=rollout.revision,
+        champion=decode_version(rollout.champion),
+        canary=canary,
+        canary_share=rollout.canary_share,
+        others=others,
+    )
+
+
+def decode_version(version: registry_pb2.ModelVersion) -> Version:
+    return Version(version.version, version.served_name or version.version)

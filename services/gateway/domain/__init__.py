@@ -1,0 +1,1 @@
+"""Who is answered by which version, and what an exchange leaves to be logged: pure rules."""

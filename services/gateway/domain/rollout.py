@@ -1,0 +1,57 @@
+"""Which version answers whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.identifiers import share_of
+
+# The model name that applications use: whatever the rollout says.
+ALIAS = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`served_name` is what the upstream answers to."""
+
+    name: str
+    served_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    revision: int
+    champion: Version
+    canary: Version | None = None
+    # Of the users, in [0, 1].
+    canary_share: float = 0.0
+    # What else can be asked for by name.
+    others: tuple[Version, ...] = ()
+
+    def for_user(self, tenant: str, user_id: str) -> Version:
+        """Champion or canary: for one user always the same while a canary is out, on every replica.
+
+        The canary's name salts the hash, so that its first users are other ones in each rollout.
+        """
+        if self.canary is None:
+            return self.champion
+        place = share_of(f"{tenant}/{user_id}", f"rollout:{self.canary.name}")
+        return self.canary if place < self.canary_share else self.champion
+
+    def versions(self) -> tuple[Version, ...]:
+        """Champion, canary, then the others, each once."""
+        leading = [self.champion, *([self.canary] if self.canary else [])]
+        return tuple({version.name: version for version in [*leading, *self.others]}.values())
+
+    def choose(self, model: str, tenant: str, user_id: str) -> Version | None:
+        """The version for a model name: the alias, or an exact version; None if it is unknown."""
+        if model == ALIAS:
+            return self.for_user(tenant, user_id)
+        return next((version for version in self.versions() if version.name == model), None)
+
+
+def choose_replica(replicas: tuple[str, ...], tenant: str, user_id: str) -> tuple[str, ...]:
+    """The replicas in this user's order: the first one has the user's prefix in its cache, the next
+    ones are for when it is away. Rendezvous hashing: adding a replica moves few users."""
+    key = f"{tenant}/{user_id}"
+    return tuple(sorted(replicas, key=lambda replica: share_of(key, f"replica:{replica}")))

@@ -1,0 +1,83 @@
+"""The HTTP application: routes, errors, and around each request a span and the meter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.app.answering import Answering
+from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.recorder import Recorder
+from services.gateway.app.rollouts import RolloutBook
+from services.gateway.http_api import chat, ingest, problems
+from services.gateway.http_api.doors import Doors
+from shared.telemetry import call_span
+
+# route, status, version, seconds
+Meter = Callable[[str, int, str, float], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What main wires."""
+
+    doors: Doors
+    answering: Answering
+    ingesting: Ingesting
+    recorder: Recorder
+    book: RolloutBook
+    meter: Meter
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build(parts: Parts) -> FastAPI:
+    application = FastAPI(title="Trimtab gateway", lifespan=parts.lifespan, redirect_slashes=False)
+    application.include_router(chat.routes(parts.doors, parts.answering, parts.book))
+    application.include_router(ingest.routes(parts.doors, parts.ingesting))
+    problems.install(application)
+    application.add_middleware(Measured, meter=parts.meter)
+
+    @application.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @application.get("/v1/status")
+    async def status() -> dict[str, object]:
+        """What the gateway serves by and what waits to be logged; no tenant's data, so no key."""
+        return {"rollout": parts.book.status(), "log": parts.recorder.status()}
+
+    return application
+
+
+class Measured:
+    """Times a request to its last byte. The route's pattern is the label, never the path."""
+
+    def __init__(self, app: ASGIApp, meter: Meter) -> None:
+        self._app, self._meter = app, meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status, version = time.monotonic(), 500, ""
+
+        async def watched(message: Message) -> None:
+            nonlocal status, version
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = dict(message["headers"])
+                version = headers.get(b"x-trimtab-version", b"").decode()
+            await send(message)
+
+        carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            with call_span(f"{scope['method']} {scope['path']}", carried):
+                await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._meter(route, status, version, time.monotonic() - began)

@@ -1,0 +1,78 @@
+"""/v1/conversations and /v1/feedback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from services.gateway.app.ingesting import Ingesting, PlacedTurn
+from services.gateway.domain.turns import GivenFeedback
+from services.gateway.http_api.documents import items_of, read_conversation, read_feedback
+from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.problems import problem
+from shared.errors import InvalidArgument
+
+_SOME_REFUSED = 207
+
+
+def routes(doors: Doors, ingesting: Ingesting) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/v1/conversations")
+    async def conversations(request: Request) -> JSONResponse:
+        caller = doors.caller(request)
+        items = items_of(await doors.read_object(request), "conversations")
+        turns: list[PlacedTurn] = []
+        refused: list[dict[str, Any]] = []
+        for place, item in enumerate(items):
+            try:
+                turns += read_conversation(item, place, caller.tenant)
+            except InvalidArgument as error:
+                refused.append(_refusal(place, error.reason, error.message, error.field))
+        messages = await ingesting.log_conversations(turns)
+        for one in messages:
+            refusal = _refusal(one.conversation, one.reason, one.text, one.field)
+            refused.append({**refusal, "message": one.message})
+        taken = len(turns) - len(messages)
+        whole = len(items) - len({one["position"] for one in refused})
+        body = {"accepted": whole, "turns": taken, "refused": _sorted(refused)}
+        return JSONResponse(body, _SOME_REFUSED if refused else 200)
+
+    @router.post("/v1/feedback")
+    async def feedback(request: Request) -> JSONResponse:
+        caller = doors.caller(request)
+        body = await doors.read_object(request)
+        batched = "feedback" in body
+        items = items_of(body, "feedback") if batched else [body]
+        said: list[tuple[int, GivenFeedback]] = []
+        refused: list[dict[str, Any]] = []
+        for place, item in enumerate(items):
+            try:
+                said += [(place, one) for one in read_feedback(item)]
+            except InvalidArgument as error:
+                refused.append(_refusal(place, error.reason, error.message, error.field))
+        ids, declined = await ingesting.log_feedback(caller.tenant, said) if said else ([], [])
+        refused += [_refusal(one.position, one.reason, one.message, one.field) for one in declined]
+        if refused and not batched:
+            return _single(refused[0])
+        accepted = len(items) - len({one["position"] for one in refused})
+        answer = {"accepted": accepted, "feedback_ids": ids, "refused": _sorted(refused)}
+        return JSONResponse(answer, _SOME_REFUSED if refused else 200)
+
+    return router
+
+
+def _single(refusal: dict[str, Any]) -> JSONResponse:
+    """Of one item the refusal is the answer."""
+    error = InvalidArgument(refusal["detail"], reason=refusal["reason"], field=refusal["field"])
+    return problem(error)
+
+
+def _refusal(position: int, reason: str, detail: str, field: str) -> dict[str, Any]:
+    return {"position": position, "reason": reason, "field": field, "detail": detail}
+
+
+def _sorted(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(refused, key=lambda one: (one["position"], one.get("message", -1)))

@@ -1,0 +1,148 @@
+"""Wires the gateway: `python -m services.gateway.main`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import REGISTRY, start_http_server
+
+from services.gateway.adapters.interaction import InteractionSink
+from services.gateway.adapters.metrics import RecorderCollector, RequestMeter
+from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
+from services.gateway.adapters.spool import FileSpool
+from services.gateway.adapters.upstream import HttpUpstream
+from services.gateway.app.answering import Answering
+from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.recorder import Recorder
+from services.gateway.app.rollouts import RolloutBook
+from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.http_api.application import Parts, build
+from services.gateway.http_api.doors import Doors
+from services.gateway.settings import GatewaySettings
+from shared import telemetry
+from shared.client import aio_channel
+from shared.events import now
+from shared.settings import CommonSettings, load
+
+_log = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn raises the signal again once it has drained, which would end the process by it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def serve(common: CommonSettings, settings: GatewaySettings) -> None:
+    """Serves until SIGTERM or SIGINT: then open answers end, and what waits to be logged is sent
+    or stays in the spool."""
+    async with contextlib.AsyncExitStack() as stack:
+        application = await _application(common, settings, stack)
+        config = uvicorn.Config(
+            application,
+            host=common.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=int(settings.drain_s) + 1,
+        )
+        await DrainingServer(config).serve()
+
+
+async def _application(
+    common: CommonSettings, settings: GatewaySettings, stack: contextlib.AsyncExitStack
+) -> FastAPI:
+    folder = common.data / "gateway"
+    spool = FileSpool(folder / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
+    stack.callback(spool.close)
+    interaction = await stack.enter_async_context(aio_channel(common.interaction_address))
+    registry = await stack.enter_async_context(aio_channel(common.registry_address))
+    client = await stack.enter_async_context(_client(settings))
+    sink = InteractionSink(interaction)
+    recorder = Recorder(spool, sink)
+    file = RolloutFile(folder / "rollout.json")
+    book = _book(common, settings, file)
+    follower = RolloutFollower(registry, book, file)
+    upstream = HttpUpstream(client, common.vllm_replicas)
+    parts = Parts(
+        doors=Doors(settings.keys, settings.max_body_mb * 1024 * 1024),
+        answering=Answering(book, upstream, recorder, now, seeds_allowed=settings.seeds_allowed),
+        ingesting=Ingesting(sink),
+        recorder=recorder,
+        book=book,
+        meter=RequestMeter(REGISTRY),
+        lifespan=_lifespan(recorder, follower, settings.drain_s),
+    )
+    if settings.metrics_port:
+        REGISTRY.register(RecorderCollector(recorder))
+        start_http_server(settings.metrics_port, addr=common.host)
+    return build(parts)
+
+
+def _client(settings: GatewaySettings) -> httpx.AsyncClient:
+    timeout = httpx.Timeout(
+        settings.upstream_timeout_s, connect=settings.connect_timeout_s, pool=None
+    )
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+    return httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+
+
+def _book(common: CommonSettings, settings: GatewaySettings, file: RolloutFile) -> RolloutBook:
+    known = file.load()
+    if known is not None:
+        return RolloutBook(known, "file")
+    champion = Version(settings.champion, common.base_model_name)
+    return RolloutBook(Rollout(0, champion), "default")
+
+
+def _lifespan(recorder: Recorder, follower: RolloutFollower, drain_s: float) -> Any:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [_watched("recorder", recorder.run()), _watched("rollout", follower.run())]
+        yield
+        await recorder.flush(drain_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    return lifespan
+
+
+def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task whose death ends the process, so that its supervisor starts it anew."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.critical("%s ended by an error", name, exc_info=task.exception())
+            sys.exit(1)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(ended)
+    return task
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(GatewaySettings)
+    telemetry.start("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    if not settings.keys:
+        _log.warning("TRIMTAB_GATEWAY_KEYS is empty: every request will be refused")
+    asyncio.run(serve(common, settings))
+
+
+if __name__ == "__main__":
+    main()

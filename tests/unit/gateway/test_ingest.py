@@ -1,0 +1,110 @@
+from datetime import UTC, datetime
+from typing import Any
+
+from services.gateway.domain.turns import Rating
+
+GOOD: dict[str, Any] = {
+    "id": "c-1",
+    "user": "ada",
+    "created": "2026-02-01T10:00:00Z",
+    "channel": "import",
+    "metadata": {"source": "crm"},
+    "messages": [
+        {"role": "system", "content": "Be kind"},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi", "created": 1_769_940_060, "model_version": "v9"},
+    ],
+}
+
+
+async def test_a_batch_is_durable_before_the_answer(gateway: Any) -> None:
+    answer = await gateway.http.post("/v1/conversations", json={"conversations": [GOOD]})
+    assert answer.status_code == 200
+    assert answer.json() == {"accepted": 1, "turns": 2, "refused": []}
+    user, reply = gateway.sink.turns
+    assert (user.tenant, user.conversation_id, user.index, user.user_id) == (
+        "local",
+        "c-1",
+        0,
+        "ada",
+    )
+    assert user.create_time == datetime(2026, 2, 1, 10, tzinfo=UTC)
+    assert reply.create_time == datetime(2026, 2, 1, 10, 1, tzinfo=UTC)
+    assert (reply.index, reply.model_version, reply.channel) == (1, "v9", "import")
+
+
+async def test_each_refused_item_is_listed_and_the_others_go_in(gateway: Any) -> None:
+    items = [
+        GOOD,
+        {**GOOD, "id": "c-2", "user": ""},
+        {**GOOD, "id": "c 3"},
+        {**GOOD, "id": "c-4", "messages": [{"role": "wizard", "content": "x"}]},
+        {**GOOD, "id": "c-5", "messages": [{"role": "user", "content": " "}]},
+        {**GOOD, "id": "c-6", "messages": []},
+        {**GOOD, "id": "c-7", "created": "yesterday"},
+        "no object",
+        {**GOOD, "id": "c-8", "messages": [{"role": "user", "content": "refuse me"}]},
+        {**GOOD, "id": "c-9"},
+    ]
+    answer = await gateway.http.post("/v1/conversations", json={"conversations": items})
+    assert answer.status_code == 207
+    body = answer.json()
+    assert [(r["position"], r["reason"], r["field"]) for r in body["refused"]] == [
+        (1, "INVALID_BODY", "user"),
+        (2, "INVALID_ID", "id"),
+        (3, "UNKNOWN_ROLE", "messages[0].role"),
+        (4, "EMPTY_MESSAGE", "messages[0].content"),
+        (5, "INVALID_BODY", "messages"),
+        (6, "INVALID_BODY", "created"),
+        (7, "INVALID_BODY", ""),
+        (8, "MESSAGE_TOO_LARGE", "messages[0]"),
+    ]
+    assert (body["accepted"], body["turns"]) == (2, 4)
+    assert {turn.conversation_id for turn in gateway.sink.turns} == {"c-1", "c-9"}
+
+
+async def test_a_conversation_without_an_id_gets_the_same_one_each_time(gateway: Any) -> None:
+    nameless = {name: value for name, value in GOOD.items() if name != "id"}
+    for _ in range(2):
+        await gateway.http.post("/v1/conversations", json={"conversations": [nameless]})
+    assert len({turn.conversation_id for turn in gateway.sink.turns}) == 1
+
+
+async def test_away_is_a_503_that_says_when_to_come_back(gateway: Any) -> None:
+    gateway.sink.away = True
+    for route, body in (
+        ("/v1/conversations", {"conversations": [GOOD]}),
+        ("/v1/feedback", {"completion_id": "x", "value": True}),
+    ):
+        answer = await gateway.http.post(route, json=body)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+
+
+async def test_feedback_of_every_kind(gateway: Any) -> None:
+    items = [
+        {"completion_id": "chatcmpl-1", "user": "ada", "value": True, "comment": "nice"},
+        {"conversation_id": "c-1", "value": 4, "min": 1, "max": 5},
+        {"conversation_id": "c-1", "turn_id": "t", "value": "off-topic"},
+        {"completion_id": "chatcmpl-2", "value": False, "demonstration": "Better: ..."},
+        {"completion_id": "chatcmpl-3", "value": 4},
+        {"completion_id": "chatcmpl-4"},
+    ]
+    answer = await gateway.http.post("/v1/feedback", json={"feedback": items})
+    assert answer.status_code == 207
+    body = answer.json()
+    assert body["accepted"] == 4
+    assert [(r["position"], r["reason"], r["field"]) for r in body["refused"]] == [
+        (4, "MISSING_SCALE", "min"),
+        (5, "MISSING_VALUE", "value"),
+    ]
+    said = [one for _, one in gateway.sink.feedback]
+    values = [True, Rating(4, 1, 5), "off-topic", False, None]
+    assert [one.value for one in said] == values
+    assert (said[0].comment, said[4].demonstration) == ("nice", "Better: ...")
+
+
+async def test_one_feedback_is_answered_by_itself(gateway: Any) -> None:
+    good = await gateway.http.post("/v1/feedback", json={"completion_id": "x", "value": False})
+    assert (good.status_code, good.json()["feedback_ids"]) == (200, ["f0"])
+    bad = await gateway.http.post("/v1/feedback", json={"completion_id": "x", "value": 9})
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "min")

@@ -1,0 +1,38 @@
+from services.gateway.domain.rollout import Rollout, Version, choose_replica
+
+CHAMPION, CANARY = Version("assistant-v1", "assistant-v1"), Version("assistant-v2", "assistant-v2")
+USERS = [f"user-{n}" for n in range(10_000)]
+
+
+def test_the_canary_gets_its_share_of_users_and_keeps_them_as_it_grows() -> None:
+    def on_canary(share: float) -> set[str]:
+        rollout = Rollout(1, CHAMPION, CANARY, share)
+        return {user for user in USERS if rollout.for_user("local", user) == CANARY}
+
+    tenth, half = on_canary(0.1), on_canary(0.5)
+    assert abs(len(tenth) - 1_000) < 120  # four standard deviations of a binomial
+    assert abs(len(half) - 5_000) < 200
+    assert tenth < half
+    assert on_canary(0.0) == set()
+    assert len(on_canary(1.0)) == len(USERS)
+
+
+def test_another_canary_draws_other_users() -> None:
+    other = Version("assistant-v3", "assistant-v3")
+    first = {u for u in USERS if Rollout(1, CHAMPION, CANARY, 0.1).for_user("t", u) == CANARY}
+    second = {u for u in USERS if Rollout(2, CHAMPION, other, 0.1).for_user("t", u) == other}
+    assert abs(len(first & second) - 100) < 50
+
+
+def test_without_a_canary_all_get_the_champion() -> None:
+    assert Rollout(1, CHAMPION, None, 0.5).for_user("local", "ada") == CHAMPION
+
+
+def test_replicas_share_the_users_and_a_new_one_moves_few() -> None:
+    two, three = ("a", "b"), ("a", "b", "c")
+    before = {user: choose_replica(two, "t", user)[0] for user in USERS}
+    after = {user: choose_replica(three, "t", user)[0] for user in USERS}
+    assert abs(sum(replica == "a" for replica in before.values()) - 5_000) < 200
+    moved = {user for user in USERS if before[user] != after[user]}
+    assert {after[user] for user in moved} == {"c"}
+    assert abs(len(moved) - 3_333) < 190
