@@ -1,0 +1,153 @@
+"""A small loop closed on the real parts: greedy users, fixed wordings, a few steps of training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from infra.demo.act_two import ActTwo, Director, Limits
+from infra.demo.audit import Audit, Sendings, audit, holdings
+from infra.demo.population import load
+from infra.demo.report import mined_rate
+from infra.demo.users import VERSION
+from infra.demo.watch import Watch
+from shared.gen.trimtab.retrain.v1 import retrain_pb2
+from tests.e2e.world import World, make_world
+
+SETTINGS = {
+    "TRIMTAB_DRIFT_REFERENCE_OBSERVATIONS": "12",
+    "TRIMTAB_DRIFT_MEAN_ROWS_BETWEEN_FALSE_ALARMS": "200",
+    "TRIMTAB_REWARD_MIN_PAIRS": "6",
+    "TRIMTAB_FEEDBACK_REWRITE_SAMPLES": "2",
+    "TRIMTAB_FEEDBACK_CANDIDATE_MAX_TOKENS": "40",
+    "TRIMTAB_FEEDBACK_UBR_SHARE": "0",
+    "TRIMTAB_FEEDBACK_FILTER_EVERY_S": "0.5",
+    "TRIMTAB_RETRAIN_MIN_PAIRS": "10",
+    "TRIMTAB_RETRAIN_LEAST_PAIRS": "4",
+    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "45",
+    "TRIMTAB_RETRAIN_MAX_PAIRS": "16",
+    "TRIMTAB_RETRAIN_MAX_STEPS": "6",
+    "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
+    "TRIMTAB_REGISTRY_MIN_USERS": "4",
+    "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "40",
+}
+LIMITS = Limits(calm_s=90, alarm_s=90, run_starts_s=90, run_ends_s=240, rollout_s=90, measure_s=60)
+Played = tuple[ActTwo, Audit, list[Any]]
+VERDICTS = ("promoted", "rolled back", "rejected by the gate")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = make_world(tmp_path_factory.mktemp("loop"), SETTINGS)
+    try:
+        made.stack.up()
+        yield made
+    finally:
+        made.stack.down()
+
+
+@pytest.fixture(scope="module")
+def played(world: World) -> Played:
+    """The act once for all tests: what it saw, what the services counted, what was mined."""
+    return asyncio.run(_play(world))
+
+
+async def _play(world: World) -> Played:
+    doors = world.doors()
+    try:
+        before = await holdings(doors)
+        stage = world.stage(doors, "small")
+        population = load(Path(__file__).with_name("population.toml"))
+        act = await Director(stage, population, LIMITS).play()
+        sent = Sendings(len(act.book.conversations), act.book.turns, 0)
+        audited = await audit(doors, stage.progress, sent, before, limit_s=60.0)
+        return act, audited, await Watch(doors).mined(set(act.book.conversations))
+    finally:
+        await doors.close()
+
+
+pytestmark = pytest.mark.timeout(480)
+
+
+def test_an_alarm_starts_a_run_that_comes_to_a_verdict(
+    played: Played,
+) -> None:
+    act, _, _ = played
+    assert act.alarm is not None, act.problem
+    assert act.alarm.log_e >= act.alarm.log_threshold
+    assert act.run is not None, act.problem
+    assert act.run.trigger.kind == retrain_pb2.TRIGGER_KIND_DRIFT
+    assert act.run.snapshot.train_pairs >= 4
+    assert act.verdict in VERDICTS, act.problem
+
+
+def test_the_verdict_follows_from_the_figures(
+    played: Played,
+) -> None:
+    act, _, _ = played
+    assert act.run is not None, act.problem
+    passed = all(line.verdict == "pass" for line in act.run.gate if line.rule)
+    if act.verdict == "rejected by the gate":
+        assert not passed
+        assert act.champion == act.first_champion
+        return
+    assert act.run.verdict == "passed"
+    assert act.evidence
+    promoted = act.champion == act.run.model_version
+    assert promoted is (act.verdict == "promoted")
+
+
+def test_users_noticed_nothing_but_the_answers(
+    played: Played,
+) -> None:
+    act, _, _ = played
+    assert act.book.failures == []
+    known = {act.first_champion, act.run.model_version if act.run else ""}
+    assert {version for _, version in act.book.calls} <= known
+
+
+def test_dissatisfaction_rose_with_the_shift(
+    played: Played,
+) -> None:
+    act, _, mined = played
+    calm = {name for name, phase in act.book.conversations.items() if phase == "calm"}
+    before = mined_rate(one for one in mined if one.conversation_id in calm)
+    after = mined_rate(one for one in mined if one.conversation_id not in calm)
+    assert before.value < 0.3
+    assert after.value > before.value + 0.2
+
+
+def test_counts_add_up_from_stage_to_stage(
+    played: Played,
+) -> None:
+    _, audited, _ = played
+    assert [(one.words, one.left, one.right) for one in audited.wrong] == []
+
+
+def test_the_openai_client_works_unchanged(world: World, played: Played) -> None:
+    client = OpenAI(base_url=f"{world.gateway_url}/v1", api_key=world.key, max_retries=0)
+    assert "assistant" in {model.id for model in client.models.list()}
+    asked: Any = [{"role": "user", "content": "Name three colours."}]
+    raw = client.chat.completions.with_raw_response.create(
+        model="assistant",
+        messages=asked,
+        max_tokens=12,
+        user="openai-user",  # type: ignore[arg-type]
+    )
+    whole = raw.parse()
+    assert whole.choices[0].message.content
+    assert raw.headers[VERSION].startswith("assistant-v")
+    chunks: Any = client.chat.completions.create(
+        model="assistant",
+        messages=asked,
+        max_tokens=12,
+        user="openai-user",
+        stream=True,
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text

@@ -1,0 +1,93 @@
+"""A stack of its own in a temporary folder, for tests of the whole loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.demo.doors import Doors
+from infra.demo.progress import Progress
+from infra.demo.stage import Stage, with_overlay
+from infra.local.settings import load_on_free_ports
+from infra.local.stack import LocalStack
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    stack: LocalStack
+    env: Mapping[str, str]
+    key: str
+    tenant: str
+
+    @property
+    def gateway_url(self) -> str:
+        return self.env["TRIMTAB_GATEWAY_URL"]
+
+    def doors(self) -> Doors:
+        """Of the running event loop; to be closed."""
+        return Doors(self.env, self.tenant)
+
+    def stage(self, doors: Doors, prefix: str) -> Stage:
+        return Stage(
+            prefix=prefix,
+            gateway_url=self.gateway_url,
+            dashboard_url="",
+            key=self.key,
+            doors=doors,
+            progress=Progress(),
+        )
+
+
+def make_world(folder: Path, overlay: Mapping[str, str]) -> World:
+    """Not started yet: `world.stack.up()` does that."""
+    settings = load_on_free_ports(folder)
+    stack = with_overlay(LocalStack(settings), dict(overlay))
+    (key, tenant), *_ = settings.keys.items()
+    return World(stack, stack.env(), key, tenant)
+
+
+class Poster:
+    """A client of the REST doors that comes back until its deadline when a service is away."""
+
+    def __init__(self, world: World, patience_s: float = 60.0) -> None:
+        self._patience_s = patience_s
+        self._client = httpx.AsyncClient(
+            base_url=world.gateway_url,
+            headers={"Authorization": f"Bearer {world.key}"},
+            timeout=30.0,
+            trust_env=False,
+        )
+        self.refused_for_a_while = 0
+
+    async def post(self, path: str, body: dict[str, Any]) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            response = await self._client.post(path, json=body)
+            if response.status_code == httpx.codes.OK:
+                return
+            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE, response.text
+            assert time.monotonic() < deadline, f"{path} is still away: {response.text}"
+            self.refused_for_a_while += 1
+            await asyncio.sleep(float(response.headers.get("Retry-After", "0.5")))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+async def eventually(
+    what: str, look: Callable[[], Awaitable[tuple[bool, Any]]], limit_s: float
+) -> Any:
+    """What `look` found once it said yes; fails with what it saw last."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        done, found = await look()
+        if done:
+            return found
+        assert time.monotonic() < deadline, f"{what} did not happen in {limit_s:.0f} s: {found}"
+        await asyncio.sleep(0.3)
