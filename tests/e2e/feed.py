@@ -7,9 +7,14 @@ from typing import Any
 USERS = 12
 CONVERSATIONS = 48
 _TOPICS = (
-    "a garden", "an old bicycle", "a birthday cake", "a noisy fridge", "a long train ride",
-    "a job interview", "a wool jumper", "a small kitchen", "a rainy weekend", "a second language",
-)  # fmt: skip
+    "a garden",
+    "an old bicycle",
+    "a birthday cake",
+    "a noisy fridge",
+    "a long train ride",
+    "a job interview",
+    "a wool jumper",
+)
 _COMPLAINTS = (
     "That's too long. Please answer in at most 20 words.",
     "No, way too long. Keep it under 20 words.",
@@ -24,10 +29,9 @@ def conversation(number: int) -> dict[str, Any]:
     topic = _TOPICS[number % len(_TOPICS)]
     answer = (
         f"There is a great deal to be said about {topic}. First of all you should look at it"
-        " closely and make a list of everything that comes to mind, however small it may seem to you. Then"
+        " closely and make a list of everything that comes to mind, however small it may seem. Then"
         " put the list in order, talk about it with people whom you trust, and take one step after"
-        " the other until all of it is done. Case number "
-        f"{number} is no different from the others in this."
+        f" the other until all of it is done. Case {number} is no different from the others."
     )
     reaction = (
         _THANKS[number % len(_THANKS)]

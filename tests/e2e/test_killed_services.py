@@ -1,8 +1,8 @@
 """The same feed with and without services being killed: every final count is the same.
 
 Generations come from a deterministic stand-in for vLLM (policy_server.py), as sampling would make
-two runs differ by itself; user-based rewards are off, as whether one is asked for depends on whether
-the user's persona was there a moment earlier. Everything else is the real stack.
+two runs differ by itself; user-based rewards are off, as whether one is asked for depends on
+whether the user's persona was there a moment earlier. Everything else is the real stack.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_the_openai_client_works_unchanged(world: World, played: Played) -> None
         model="assistant",
         messages=asked,
         max_tokens=12,
-        user="openai-user",  # type: ignore[arg-type]
+        user="openai-user",
     )
     whole = raw.parse()
     assert whole.choices[0].message.content
