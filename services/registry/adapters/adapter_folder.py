@@ -1,0 +1,174 @@
+"""The folder where vLLM's filesystem resolver finds LoRA adapters by name, and what may go into it.
+
+Only safetensors are taken (nothing that is unpickled); every tensor must be one that the base model
+has a place for, of its shape, of a rank that is served, and finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.errors import InvalidArgument
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_KEY = re.compile(
+    r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight"
+)
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_HEADER_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    kind: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFolder:
+    """`base_model` is the path exactly as the replicas were given it: the resolver compares
+    strings.
+    """
+
+    root: Path
+    base_model: Path
+    max_rank: int = 16
+
+    def inspect(self, folder: str) -> str:
+        source = Path(folder)
+        for name in (CONFIG, WEIGHTS):
+            if not (source / name).is_file():
+                raise _refused(f"there is no {name} in {folder}")
+        config = _json(source / CONFIG)
+        self._check_config(config)
+        tensors = read_safetensors(source / WEIGHTS)
+        shapes = projection_shapes(_json(self.base_model / "config.json"))
+        check_tensors(tensors, shapes, int(config["r"]))
+        return _digest(source)
+
+    def place(self, folder: str, version: str) -> str:
+        """Atomic: copied beside its place, then renamed. Placing the same again changes nothing."""
+        target = self.root / version
+        if target.is_dir() and _digest(target) == _digest(Path(folder)):
+            return str(target)
+        self.root.mkdir(parents=True, exist_ok=True)
+        staging = self.root / f".staging-{version}"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(Path(folder) / name, staging / name)
+        if target.exists():
+            raise _refused(f"{target} holds another adapter; versions are never replaced")
+        staging.rename(target)
+        return str(target)
+
+    def _check_config(self, config: Mapping[str, Any]) -> None:
+        if config.get("peft_type") != "LORA":
+            raise _refused("adapter_config.json is not of a LoRA adapter")
+        base = str(config.get("base_model_name_or_path", ""))
+        if base != str(self.base_model):
+            raise _refused(f"the adapter is for another base model: {base!r}", "FOREIGN_BASE")
+        rank = config.get("r")
+        if not isinstance(rank, int) or not 1 <= rank <= self.max_rank:
+            raise _refused(f"rank must be 1 to {self.max_rank}, got {rank!r}", "WRONG_RANK")
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int, int]], rank: int
+) -> None:
+    """Each key names a projection of the base (`shapes`: layers, inputs, outputs); each has A and
+    B.
+    """
+    if not tensors:
+        raise _refused("the adapter holds no tensors")
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        if not match or match.group(2) not in shapes:
+            raise _refused(f"the base model has no place for {key}", "UNKNOWN_KEY")
+        layers, inputs, outputs = shapes[match.group(2)]
+        if int(match.group(1)) >= layers:
+            raise _refused(f"the base model has {layers} layers, no place for {key}", "UNKNOWN_KEY")
+        wanted = (rank, inputs) if match.group(3) == "A" else (outputs, rank)
+        if tensor.shape != wanted:
+            raise _refused(f"{key} must be {wanted}, is {tensor.shape}", "WRONG_SHAPE")
+        other = "B" if match.group(3) == "A" else "A"
+        if key.replace(f"lora_{match.group(3)}", f"lora_{other}") not in tensors:
+            raise _refused(f"{key} has no lora_{other} beside it", "UNKNOWN_KEY")
+        if not is_finite(tensor):
+            raise _refused(f"{key} holds NaN or infinite numbers", "NOT_FINITE")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """numpy knows no bfloat16: there an exponent of ones says infinite or NaN."""
+    if tensor.kind == "BF16":
+        bits = np.frombuffer(tensor.data, np.uint16)
+        return not bool(((bits & 0x7F80) == 0x7F80).any())
+    kind = np.float32 if tensor.kind == "F32" else np.float16
+    return bool(np.isfinite(np.frombuffer(tensor.data, kind)).all())
+
+
+def projection_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """(layers, inputs, outputs) of each projection of a Llama-like base model."""
+    layers, hidden = int(config["num_hidden_layers"]), int(config["hidden_size"])
+    heads, inner = int(config["num_attention_heads"]), int(config["intermediate_size"])
+    width = int(config.get("head_dim") or hidden // heads)
+    queries, keys = heads * width, int(config.get("num_key_value_heads") or heads) * width
+    return {
+        "q_proj": (layers, hidden, queries),
+        "k_proj": (layers, hidden, keys),
+        "v_proj": (layers, hidden, keys),
+        "o_proj": (layers, queries, hidden),
+        "gate_proj": (layers, hidden, inner),
+        "up_proj": (layers, hidden, inner),
+        "down_proj": (layers, inner, hidden),
+    }
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The file's tensors: 8 bytes of header length, a JSON header, the data (safetensors
+    format).
+    """
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(_HEADER_LIMIT, len(content) - 8):
+        raise _refused(f"{path.name} is not a safetensors file", "MALFORMED")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        entries = [(key, value) for key, value in header.items() if key != "__metadata__"]
+        return {key: _tensor(key, value, content[8 + length :]) for key, value in entries}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(f"{path.name} is not a safetensors file: {error}", "MALFORMED") from error
+
+
+def _tensor(key: str, entry: Mapping[str, Any], data: bytes) -> Tensor:
+    kind, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
+    start, end = entry["data_offsets"]
+    wanted = int(np.prod(shape)) * _BYTES.get(kind, 0)
+    if kind not in _BYTES or not 0 <= start <= end <= len(data) or end - start != wanted:
+        raise _refused(f"{key} is of an unknown type or of the wrong length", "MALFORMED")
+    return Tensor(kind, shape, data[start:end])
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise _refused(f"{path.name} is not JSON", "MALFORMED") from error
+
+
+def _refused(message: str, reason: str = "BAD_ADAPTER") -> InvalidArgument:
+    return InvalidArgument(message, reason=reason, field="adapter_path")

@@ -1,0 +1,61 @@
+"""In-memory twins of the shelf, the record of models and the fleet, for unit tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.registry.domain import Version
+from shared.errors import FailedPrecondition, InvalidArgument, Unavailable
+
+
+@dataclass
+class MemoryShelf:
+    """Folders are names here: what is in `refused` is a bad adapter."""
+
+    refused: set[str] = field(default_factory=set)
+    placed: dict[str, str] = field(default_factory=dict)
+
+    def inspect(self, folder: str) -> str:
+        if folder in self.refused:
+            raise InvalidArgument("a bad adapter", reason="BAD_ADAPTER", field="adapter_path")
+        return f"digest of {folder}"
+
+    def place(self, folder: str, version: str) -> str:
+        self.placed[version] = folder
+        return f"shelf/{version}"
+
+
+@dataclass
+class MemoryModels:
+    away: bool = False
+    numbers: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    def register(self, version: Version) -> str:
+        self._reach()
+        return self.numbers.setdefault(version.version, str(len(self.numbers) + 1))
+
+    def point(self, alias: str, version: Version | None) -> None:
+        self._reach()
+        if version is None or version.version not in self.numbers:
+            self.aliases.pop(alias, None)
+        else:
+            self.aliases[alias] = self.numbers[version.version]
+
+    def _reach(self) -> None:
+        if self.away:
+            raise Unavailable("MLflow can not be used now", reason="MLFLOW_AWAY", retry_after_s=1)
+
+
+@dataclass
+class MemoryFleet:
+    away: bool = False
+    failing: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    def check(self, served_name: str) -> None:
+        if self.away:
+            raise Unavailable("a replica is away", reason="REPLICA_AWAY", retry_after_s=1)
+        self.asked.append(served_name)
+        if served_name in self.failing:
+            raise FailedPrecondition(f"{served_name} is not served", reason="NOT_SERVED")

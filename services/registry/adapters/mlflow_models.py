@@ -1,0 +1,89 @@
+"""MLflow's model registry: one registered model, its versions, aliases champion and challenger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+from services.registry.domain import Version
+from shared.errors import TrimtabError, Unavailable
+
+_log = logging.getLogger(__name__)
+_EXPERIMENT = "trimtab-registry"
+T = TypeVar("T")
+
+
+class MlflowModels:
+    """`model` is the registered model's name; versions carry the tag `version` with ours."""
+
+    def __init__(self, url: str, model: str = "assistant") -> None:
+        self._client, self._model = MlflowClient(tracking_uri=url, registry_uri=url), model
+
+    def register(self, version: Version) -> str:
+        return _reached(lambda: self._number(version.version) or self._register(version))
+
+    def point(self, alias: str, version: Version | None) -> None:
+        _reached(lambda: self._point(alias, version))
+
+    def _register(self, version: Version) -> str:
+        self._make_model()
+        run = self._client.create_run(self._experiment(), run_name=version.version)
+        self._client.log_artifacts(run.info.run_id, version.adapter_path, "adapter")
+        self._client.set_terminated(run.info.run_id)
+        tags = {
+            **version.tags,
+            "version": version.version,
+            "adapter_digest": version.adapter_digest,
+            "snapshot_digest": version.snapshot_digest,
+            "run": version.run,
+            "parent": version.parent,
+            "control": str(version.control).lower(),
+        }
+        made = self._client.create_model_version(
+            self._model, f"{run.info.artifact_uri}/adapter", run.info.run_id, tags=tags
+        )
+        return str(made.version)
+
+    def _point(self, alias: str, version: Version | None) -> None:
+        number = self._number(version.version) if version else None
+        if number:
+            self._client.set_registered_model_alias(self._model, alias, number)
+        elif self._client.search_registered_models(f"name = '{self._model}'"):
+            # The base model is no version of MLflow's: nothing bears the alias then.
+            self._client.delete_registered_model_alias(self._model, alias)
+
+    def _number(self, version: str) -> str | None:
+        query = f"name = '{self._model}' and tags.version = '{version}'"
+        found = self._client.search_model_versions(query)
+        return str(found[0].version) if found else None
+
+    def _make_model(self) -> None:
+        try:
+            self._client.create_registered_model(self._model)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(_EXPERIMENT)
+        return str(found.experiment_id if found else self._client.create_experiment(_EXPERIMENT))
+
+
+def _reached(call: Callable[[], T]) -> T:
+    """MLflow's errors are many; all of them mean here that it can not be used now."""
+    try:
+        return call()
+    except TrimtabError:
+        raise
+    except Exception as error:
+        _log.info("mlflow: %s: %s", type(error).__name__, error)
+        raise Unavailable(
+            f"MLflow can not be used now: {type(error).__name__}",
+            reason="MLFLOW_AWAY",
+            retry_after_s=3.0,
+        ) from error

@@ -1,0 +1,151 @@
+"""The registry's state in SQL: a row a version, one row for what is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.registry.app import Promotion
+from services.registry.codec import encode_promotion
+from services.registry.domain import Change, Observation, Rollout, State, Version
+from services.registry.rollout_test import Arm, RolloutTest
+from shared.database import Database, Transaction
+from shared.errors import NotFound
+from shared.jobs import enqueue
+
+TABLES = sa.MetaData()
+ALIASES = "registry.aliases"
+
+VERSIONS = sa.Table(
+    "versions",
+    TABLES,
+    sa.Column("version", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
+    sa.Column("request_id", sa.String, unique=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+ROLLOUT = sa.Table(
+    "rollout",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+
+class SqlStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlSession]:
+        with self._database.begin() as transaction:
+            yield SqlSession(transaction)
+
+
+class SqlSession:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+
+    def version(self, version: str) -> Version | None:
+        return self._one(VERSIONS.c.version == version)
+
+    def by_request(self, request_id: str) -> Version | None:
+        return self._one(VERSIONS.c.request_id == request_id)
+
+    def versions(self, below: int | None, most: int) -> list[Version]:
+        query = sa.select(VERSIONS.c.body).order_by(VERSIONS.c.number.desc()).limit(most)
+        if below is not None:
+            query = query.where(VERSIONS.c.number < below)
+        return [_version(row.body) for row in self._connection.execute(query)]
+
+    def next_number(self) -> int:
+        most = self._connection.execute(sa.select(sa.func.max(VERSIONS.c.number))).scalar()
+        return 0 if most is None else int(most) + 1
+
+    def put(self, version: Version) -> None:
+        body = json.dumps(asdict(version), default=_plain)
+        insert = self._transaction.insert(VERSIONS).values(
+            version=version.version,
+            number=version.number,
+            request_id=version.request_id or None,
+            body=body,
+        )
+        self._connection.execute(
+            insert.on_conflict_do_update(index_elements=["version"], set_={"body": body})
+        )
+
+    def rollout(self) -> Rollout:
+        row = self._connection.execute(sa.select(ROLLOUT.c.body)).first()
+        if row is None:
+            raise NotFound("the registry has not been opened yet")
+        return _rollout(row.body)
+
+    def set_rollout(self, rollout: Rollout) -> None:
+        body = json.dumps(asdict(rollout), default=_plain)
+        insert = self._transaction.insert(ROLLOUT).values(id=1, body=body)
+        self._connection.execute(
+            insert.on_conflict_do_update(index_elements=["id"], set_={"body": body})
+        )
+
+    def tell(self, promotion: Promotion) -> None:
+        self._transaction.emit(encode_promotion(promotion))
+        # Durable and outside: the record of models may be away while serving goes on.
+        enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
+
+    def first_of_user(self, rollout: Rollout, seen: Observation) -> bool:
+        start = rollout.start_time.isoformat() if rollout.start_time else ""
+        key = f"{rollout.canary}/{start}/{seen.model_version}/{seen.user}"
+        return self._transaction.first_time("registry.judge.users", key)
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> Version | None:
+        row = self._connection.execute(sa.select(VERSIONS.c.body).where(condition)).first()
+        return _version(row.body) if row else None
+
+
+def _version(body: str) -> Version:
+    values = json.loads(body)
+    changes = tuple(
+        Change(State(c["state"]), c["actor"], c["reason"], datetime.fromisoformat(c["time"]))
+        for c in values.pop("changes")
+    )
+    state = State(values.pop("state"))
+    time = datetime.fromisoformat(values.pop("create_time"))
+    return Version(**values, state=state, create_time=time, changes=changes)
+
+
+def _rollout(body: str) -> Rollout:
+    values = json.loads(body)
+    start, test = values.pop("start_time"), values.pop("test")
+    return Rollout(
+        **{**values, "champions": tuple(values["champions"])}
+        | {"update_time": datetime.fromisoformat(values["update_time"])},
+        start_time=datetime.fromisoformat(start) if start else None,
+        test=_test(test),
+    )
+
+
+def _test(values: dict[str, Any]) -> RolloutTest:
+    return RolloutTest(
+        champion=_arm(values["champion"]),
+        canary=_arm(values["canary"]),
+        pairs=values["pairs"],
+        log_better=tuple(values["log_better"]),
+        log_worse=tuple(values["log_worse"]),
+    )
+
+
+def _arm(values: dict[str, Any]) -> Arm:
+    return Arm(values["users"], values["total"], tuple(values["waiting"]))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no plain form")

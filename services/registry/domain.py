@@ -1,0 +1,195 @@
+"""Versions, what is served to whom, and when a canary becomes champion or goes back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from services.registry.rollout_test import Arm, RolloutTest, update
+from shared.errors import FailedPrecondition
+
+
+class State(StrEnum):
+    REGISTERED = "registered"
+    VERIFIED = "verified"
+    CANARY = "canary"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    State.REGISTERED: frozenset({State.VERIFIED, State.REJECTED}),
+    State.VERIFIED: frozenset({State.CANARY, State.CHAMPION, State.REJECTED}),
+    State.CANARY: frozenset({State.CHAMPION, State.ROLLED_BACK}),
+    State.CHAMPION: frozenset({State.RETIRED, State.ROLLED_BACK}),
+    State.RETIRED: frozenset({State.CHAMPION}),
+    State.ROLLED_BACK: frozenset({State.CANARY}),
+    State.REJECTED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    state: State
+    actor: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Immutable weights under a name of their own. `adapter_path` is empty for the base model."""
+
+    version: str
+    number: int
+    served_name: str
+    state: State
+    create_time: datetime
+    request_id: str = ""
+    control: bool = False
+    adapter_path: str = ""
+    adapter_digest: str = ""
+    snapshot_digest: str = ""
+    run: str = ""
+    parent: str = ""
+    mlflow_version: str = ""
+    rollout_request: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+
+    def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
+        """Raises FailedPrecondition for a step that the life of a version does not have."""
+        if state not in ALLOWED[self.state]:
+            raise FailedPrecondition(
+                f"{self.version} is {self.state.value}; it can not become {state.value}",
+                reason="WRONG_STATE",
+            )
+        return replace(
+            self, state=state, changes=(*self.changes, Change(state, actor, reason, time))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """`champions` are all that served, the one serving last. `revision` rises with every change of
+    what is served to whom."""
+
+    revision: int
+    champions: tuple[str, ...]
+    update_time: datetime
+    canary: str = ""
+    canary_share: float = 0.0
+    start_time: datetime | None = None
+    test: RolloutTest = field(default_factory=RolloutTest)
+    rollback_request: str = ""
+    words: str = "no rollout is under way"
+
+    @property
+    def champion(self) -> str:
+        return self.champions[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What was set before any canary: when one is better, worse, or out of time."""
+
+    alpha: float = 0.05
+    worse_by: float = 0.05
+    min_users: int = 15
+    max_s: float = 900.0
+    canary_share: float = 0.5
+
+    @property
+    def log_threshold(self) -> float:
+        return -math.log(self.alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One judged follow-up, as far as a rollout cares. `time` is the follow-up's."""
+
+    user: str
+    model_version: str
+    source: str
+    kind: str
+    abstained: bool
+    time: datetime
+
+
+DISSATISFIED = {"reattempt_with_feedback": 1.0, "reattempt_without_feedback": 1.0}
+SATISFIED = {"positive": 0.0, "new_request": 0.0}
+VALUES = DISSATISFIED | SATISFIED
+
+
+def not_counted(rollout: Rollout, seen: Observation) -> str:
+    """Why a follow-up says nothing about this rollout; empty if it does."""
+    if not rollout.canary or rollout.start_time is None:
+        return "NO_ROLLOUT"
+    if seen.model_version not in (rollout.champion, rollout.canary):
+        return "OTHER_VERSION"
+    if seen.time < rollout.start_time:
+        return "BEFORE_ROLLOUT"
+    if seen.source != "follow_up":
+        return "EXPLICIT"
+    if seen.abstained or seen.kind not in VALUES:
+        return "NOT_JUDGED"
+    return ""
+
+
+def observed(rollout: Rollout, seen: Observation, policy: Policy) -> Rollout:
+    """The rollout with one more user's value. The caller sees to it that a user counts once a
+    version.
+    """
+    test = update(
+        rollout.test,
+        on_canary=seen.model_version == rollout.canary,
+        value=VALUES[seen.kind],
+        delta=policy.worse_by,
+    )
+    return replace(rollout, test=test, words=words(rollout.canary, test, policy))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    promote: bool
+    reason: str
+
+
+def decide(rollout: Rollout, policy: Policy, now: datetime) -> Decision | None:
+    """None while the evidence does not suffice and there is time left."""
+    if not rollout.canary or rollout.start_time is None:
+        return None
+    test = rollout.test
+    enough = min(test.champion.users, test.canary.users) >= policy.min_users
+    if test.log_e_worse >= policy.log_threshold:
+        return Decision(False, f"measurably worse than the champion: {_figures(test, policy)}")
+    if test.log_e_better >= policy.log_threshold and enough:
+        return Decision(True, f"measurably better than the champion: {_figures(test, policy)}")
+    if (now - rollout.start_time).total_seconds() > policy.max_s:
+        return Decision(
+            False, f"not measurably better within {policy.max_s:.0f} s: {_figures(test, policy)}"
+        )
+    return None
+
+
+def words(canary: str, test: RolloutTest, policy: Policy) -> str:
+    return f"{canary} is a canary; waits for evidence: {_figures(test, policy)}"
+
+
+def _figures(test: RolloutTest, policy: Policy) -> str:
+    return (
+        f"dissatisfied {_share(test.canary)} on the canary, "
+        f"{_share(test.champion)} on the champion; "
+        f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
+        f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {policy.worse_by:g}; "
+        f"needs {1 / policy.alpha:.0f} and {policy.min_users} users on each"
+    )
+
+
+def _share(arm: Arm) -> str:
+    return f"{arm.total:.0f} of {arm.users} users"

@@ -1,0 +1,64 @@
+"""Wires the registry: `python -m services.registry.main`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from services.registry.adapters.adapter_folder import AdapterFolder
+from services.registry.adapters.mlflow_models import MlflowModels
+from services.registry.adapters.sql_store import TABLES, SqlStore
+from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app import Judge, Registry
+from services.registry.consumer import GROUPS, alias_worker, judge_stage, watch_clock
+from services.registry.grpc_api import RegistryServicer, RolloutFeed
+from services.registry.settings import RegistrySettings
+from shared import telemetry
+from shared.database import Database
+from shared.events import now
+from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
+from shared.kafka import KafkaEventLog
+from shared.process import Service, run
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(RegistrySettings)
+    telemetry.start("registry", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    # The callers retry; MLflow's own minutes of retrying would only hide that it is away.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    run(build(common, settings))
+
+
+def build(common: CommonSettings, settings: RegistrySettings) -> Service:
+    database = Database(settings.database_url, TABLES)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    store, models = SqlStore(database), MlflowModels(common.mlflow_url)
+    fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
+    shelf = AdapterFolder(common.adapter_dir, common.base_model, settings.max_lora_rank)
+    app = Registry(store, shelf, models, fleet, settings.policy, now)
+    app.open(common.base_model_name)
+    judge = Judge(store, fleet, settings.policy, now)
+    servicer = RegistryServicer(app, RolloutFeed(database.after_commit))
+    add = partial(pb_grpc.add_RegistryServiceServicer_to_server, servicer)
+    return Service(
+        name="registry",
+        common=common,
+        settings=settings,
+        database=database,
+        log=log,
+        mounts=[("trimtab.registry.v1.RegistryService", add)],
+        background=[
+            ("judge", judge_stage(database, log, judge).run),
+            ("clock", partial(watch_clock, judge, settings.check_every_s)),
+            ("aliases", alias_worker(database, store, models).run),
+            ("outbox", OutboxRelay(database, log).run),
+        ],
+        groups=GROUPS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""TRIMTAB_REGISTRY_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.registry.domain import Policy
+from shared.settings import ServiceSettings
+
+
+class RegistrySettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_REGISTRY_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51007, ge=0, le=65535)
+    metrics_port: int = Field(default=51107, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/registry/state.db"
+    # Watchers never hang up by themselves: a stopping server need not wait long for them.
+    drain_s: float = Field(default=2.0, ge=0)
+    # Share of users sent to a canary. A careful team takes less; half is quick on one machine.
+    canary_share: float = Field(default=0.5, gt=0, le=1)
+    # The chance, at most, that a canary that is no better is ever promoted.
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    # Harm that is tolerated, in dissatisfaction rate.
+    worse_by: float = Field(default=0.05, ge=0, lt=1)
+    # Users on each arm before a promotion.
+    min_users: int = Field(default=15, ge=1)
+    # A canary that is not measurably better by then goes back.
+    rollout_max_s: float = Field(default=900.0, gt=0)
+    # How often the replicas are asked for a token of the canary.
+    check_every_s: float = Field(default=15.0, gt=0)
+    replica_timeout_s: float = Field(default=60.0, gt=0)
+    max_lora_rank: int = Field(default=16, ge=1)
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            alpha=self.alpha,
+            worse_by=self.worse_by,
+            min_users=self.min_users,
+            max_s=self.rollout_max_s,
+            canary_share=self.canary_share,
+        )

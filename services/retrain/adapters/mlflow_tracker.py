@@ -1,0 +1,89 @@
+"""Runs in MLflow: plan, snapshot, every step's figures, the adapters, the gate's verdict."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from services.retrain.domain import Run, Trained
+
+_log = logging.getLogger(__name__)
+_EXPERIMENT = "trimtab-retrain"
+
+
+class MlflowTracker:
+    """Being away is logged here and stops nothing: the run's own row has every figure too."""
+
+    def __init__(self, url: str) -> None:
+        self._client = MlflowClient(tracking_uri=url)
+
+    def record(self, run: Run, trained: dict[str, Trained]) -> str:
+        try:
+            return self._record(run, trained)
+        except Exception as error:  # noqa: BLE001 - nothing depends on the record
+            _log.warning("%s is not in MLflow: %s", run.run, type(error).__name__)
+            return ""
+
+    def close(self, run: Run) -> None:
+        if not run.mlflow_run_id:
+            return
+        try:
+            self._close(run)
+        except Exception as error:  # noqa: BLE001 - nothing depends on the record
+            _log.warning("the end of %s is not in MLflow: %s", run.run, type(error).__name__)
+
+    def _record(self, run: Run, trained: dict[str, Trained]) -> str:
+        experiment = self._experiment()
+        found = self._client.search_runs([experiment], f"tags.run = '{run.run}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        snapshot = run.snapshot
+        tags = {"run": run.run, "trigger": run.trigger.kind.value, "detail": run.trigger.detail}
+        if snapshot:
+            tags |= {"snapshot_digest": snapshot.digest, "snapshot_uri": snapshot.uri}
+        made = self._client.create_run(experiment, run_name=run.run, tags=tags)
+        for objective, one in trained.items():
+            self._log_training(made.info.run_id, objective, one)
+        if snapshot:
+            self._client.log_dict(made.info.run_id, asdict(snapshot), "datasheet.json")
+        params = [Param(key, str(value)) for key, value in run.plan.items()]
+        self._client.log_batch(made.info.run_id, params=params)
+        return str(made.info.run_id)
+
+    def _log_training(self, run_id: str, objective: str, trained: Trained) -> None:
+        now_ms = int(time.time() * 1000)
+        metrics = [
+            Metric(f"{objective}/{name}", float(value), now_ms, step.step)
+            for step in trained.steps
+            for name, value in asdict(step).items()
+            if name != "step"
+        ]
+        metrics.append(Metric(f"{objective}/seconds", trained.seconds, now_ms, 0))
+        self._client.log_batch(run_id, metrics=metrics)
+        self._client.log_artifacts(run_id, trained.adapter_path, f"{objective}/adapter")
+
+    def _close(self, run: Run) -> None:
+        now_ms = int(time.time() * 1000)
+        figures = [Metric(_key(e.name), e.value, now_ms, 0) for e in run.estimates]
+        tags = [
+            RunTag("verdict", run.verdict),
+            RunTag("model_version", run.model_version),
+            RunTag("control_version", run.control_version),
+        ]
+        self._client.log_batch(run.mlflow_run_id, metrics=figures, tags=tags)
+        gate = {"verdict": run.verdict, "lines": [asdict(line) for line in run.gate]}
+        self._client.log_dict(run.mlflow_run_id, gate, "gate.json")
+        self._client.set_terminated(run.mlflow_run_id)
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(_EXPERIMENT)
+        return str(found.experiment_id if found else self._client.create_experiment(_EXPERIMENT))
+
+
+def _key(name: str) -> str:
+    """MLflow's metric names know no "@"."""
+    return f"evaluation/{name.replace('@', '/at/')}"

@@ -1,0 +1,123 @@
+"""The evaluation and registry services, over gRPC."""
+
+from __future__ import annotations
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
+from services.retrain.codec import decode_estimate, encode_contest
+from services.retrain.domain import Estimate, Run
+from services.retrain.ports import Candidate, Contest, Waiting
+from shared.client import metadata, translated
+from shared.errors import FailedPrecondition, NotFound, from_code
+from shared.gen.trimtab.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
+
+_ACTOR = "retrain"
+_TIMEOUT_S = 30.0
+# Placing an adapter ends with a token of it from each replica.
+_REGISTER_TIMEOUT_S = 180.0
+
+
+class GrpcEvaluator:
+    """Begins an evaluation once a contest and process; evaluation itself knows a repeated
+    request.
+    """
+
+    def __init__(self, channel: grpc.Channel, tenant: str) -> None:
+        self._evaluation = evaluation_pb2_grpc.EvaluationServiceStub(channel)
+        self._operations = operations_pb2_grpc.OperationsStub(channel)
+        self._tenant = tenant
+        self._begun: dict[str, str] = {}
+
+    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+        operation = self._operation(contest)
+        self._begun[contest.request_id] = operation.name
+        if not operation.done:
+            state = evaluation_pb2.EvaluateMetadata()
+            operation.metadata.Unpack(state)
+            raise Waiting(state.progress, f"evaluates: {state.step or 'begins'}")
+        if operation.HasField("error"):
+            self._begun.pop(contest.request_id, None)
+            status = operation.error
+            raise from_code(status.code, f"evaluation: {status.message}", "EVALUATION_FAILED")
+        response = evaluation_pb2.EvaluateResponse()
+        operation.response.Unpack(response)
+        return tuple(decode_estimate(estimate) for estimate in response.evaluation.estimates)
+
+    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return tuple(metadata(self._tenant))
+
+    def _operation(self, contest: Contest) -> operations_pb2.Operation:
+        name = self._begun.get(contest.request_id)
+        with translated("evaluation"):
+            if name:
+                found: operations_pb2.Operation = self._operations.GetOperation(
+                    operations_pb2.GetOperationRequest(name=name),
+                    timeout=_TIMEOUT_S,
+                    metadata=self._metadata(),
+                )
+                return found
+            begun: operations_pb2.Operation = self._evaluation.Evaluate(
+                encode_contest(contest), timeout=_TIMEOUT_S, metadata=self._metadata()
+            )
+            return begun
+
+
+class GrpcRegistry:
+    def __init__(self, channel: grpc.Channel, tenant: str) -> None:
+        self._stub = registry_pb2_grpc.RegistryServiceStub(channel)
+        self._tenant = tenant
+
+    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return tuple(metadata(self._tenant))
+
+    def champion(self) -> Candidate:
+        with translated("registry"):
+            response = self._stub.GetRollout(
+                pb.GetRolloutRequest(), timeout=_TIMEOUT_S, metadata=self._metadata()
+            )
+        return _candidate(response.rollout.champion)
+
+    def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
+        request = pb.RegisterVersionRequest(
+            request_id=request_id,
+            adapter_path=adapter_path,
+            snapshot_digest=run.snapshot.digest if run.snapshot else "",
+            run=f"runs/{run.run}",
+            parent=run.champion_version,
+            control=control,
+            tags={"mlflow_run_id": run.mlflow_run_id, "trigger": run.trigger.kind.value},
+        )
+        with translated("registry"):
+            response = self._stub.RegisterVersion(
+                request, timeout=_REGISTER_TIMEOUT_S, metadata=self._metadata()
+            )
+        return _candidate(response.version)
+
+    def version(self, version: str) -> Candidate:
+        request = pb.GetVersionRequest(name=f"modelVersions/{version}")
+        with translated("registry"):
+            response = self._stub.GetVersion(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+        return _candidate(response.version)
+
+    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
+        request = pb.StartRolloutRequest(
+            request_id=request_id, version=version, actor=_ACTOR, reason=reason
+        )
+        with translated("registry"):
+            self._stub.StartRollout(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+
+    def reject(self, version: str, reason: str) -> None:
+        """What was rejected before, or is no longer there to be rejected, is left as it is."""
+        request = pb.RejectVersionRequest(version=version, actor=_ACTOR, reason=reason)
+        try:
+            with translated("registry"):
+                self._stub.RejectVersion(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+        except NotFound as error:
+            raise FailedPrecondition(error.message, reason="NO_SUCH_VERSION") from error
+
+
+def _candidate(version: pb.ModelVersion) -> Candidate:
+    return Candidate(version.version, version.served_name, version.adapter_path)

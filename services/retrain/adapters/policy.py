@@ -1,0 +1,136 @@
+"""A Llama-like policy whose last layers carry LoRA, with the frozen layers' work kept.
+
+The lower layers never change, so what they make of a sequence is computed once: the hidden states
+at the input of the first trained layer are kept, together with the reference's log-probability,
+which comes out of the same pass with LoRA switched off. A training step then runs the upper
+layers only, and the head only where an answer's token is predicted.
+
+Sequences run one at a time, unpadded: on a CPU a batch of unequal lengths spends its time on
+padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt and its answer as token ids; only the answer is learnt."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`hidden`: [1, tokens, width] before the first trained layer; `answer`: the ids to be
+    predicted; `reference`: their summed log-probability under the untrained policy, in nats."""
+
+    hidden: Tensor
+    answer: Tensor
+    reference: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """`layers`: how many of the last layers are trained."""
+
+    rank: int = 16
+    alpha: int = 32
+    layers: int = 10
+
+
+class LoraPolicy:
+    """Owns the model. Not thread-safe. `model` has `.model.layers`, `.model.rotary_emb`,
+    `.model.norm` and `.lm_head`, as Llama, Mistral and Qwen have them."""
+
+    def __init__(self, model: Any, shape: LoraShape, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        total = int(model.config.num_hidden_layers)
+        self.first = max(total - shape.layers, 0)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=shape.rank,
+            lora_alpha=shape.alpha,
+            lora_dropout=0.0,
+            target_modules=list(PROJECTIONS),
+            layers_to_transform=list(range(self.first, total)),
+        )
+        # PEFT keeps the LoRA weights in fp32 beside a bf16 model: steps of 3e-4 are lost in bf16.
+        self.peft = get_peft_model(model, config)
+        self.peft.eval()
+        self._model = model
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.peft.parameters() if p.requires_grad]
+
+    @torch.no_grad()
+    def prepare(self, encoded: Encoded) -> Prepared:
+        """The pass that is made once a sequence: frozen layers kept, reference measured."""
+        ids = torch.tensor([(*encoded.prompt, *encoded.answer)])
+        answer = torch.tensor(encoded.answer)
+        hidden = self._model.model.embed_tokens(ids)
+        hidden = self._through(hidden, 0, self.first)
+        with self.peft.disable_adapter():
+            reference = self._answer_log_probability(hidden, answer)
+        return Prepared(hidden, answer, float(reference))
+
+    def log_probability(self, prepared: Prepared) -> Tensor:
+        """The answer's summed log-probability under the policy as it is now; differentiable,
+        fp32.
+        """
+        return self._answer_log_probability(prepared.hidden, prepared.answer)
+
+    def state(self) -> dict[str, Tensor]:
+        named = self.peft.named_parameters()
+        return {name: p.detach().clone() for name, p in named if p.requires_grad}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        own = dict(self.peft.named_parameters())
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)
+
+    def save(self, folder: Path, base_model: str) -> None:
+        """As PEFT saves it, in safetensors; `base_model` exactly as the replicas were given it."""
+        self.peft.peft_config["default"].base_model_name_or_path = base_model
+        self.peft.save_pretrained(str(folder))
+
+    def _answer_log_probability(self, hidden: Tensor, answer: Tensor) -> Tensor:
+        hidden = self._through(hidden, self.first, len(self._model.model.layers))
+        # Position t predicts token t + 1: the last prompt token predicts the answer's first.
+        predicting = hidden[0, -len(answer) - 1 : -1]
+        logits = self._model.lm_head(self._model.model.norm(predicting)).float()
+        chosen = logits.gather(1, answer[:, None])[:, 0]
+        total: Tensor = (chosen - torch.logsumexp(logits, dim=1)).sum()
+        return total
+
+    def _through(self, hidden: Tensor, start: int, end: int) -> Tensor:
+        """Without a mask: a lone unpadded sequence needs none but the causal one."""
+        positions = torch.arange(hidden.shape[1])[None]
+        rotary = self._model.model.rotary_emb(hidden, positions)
+        for layer in self._model.model.layers[start:end]:
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_ids=positions,
+                position_embeddings=rotary,
+            )
+        return hidden
+
+
+def load_model(path: Path, dtype: torch.dtype = torch.bfloat16) -> Any:
+    return AutoModelForCausalLM.from_pretrained(
+        str(path), dtype=dtype, attn_implementation="sdpa", local_files_only=True
+    )

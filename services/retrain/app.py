@@ -1,0 +1,157 @@
+"""Use cases: what asks for a run, and what is asked of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+
+from services.retrain.domain import (
+    Alarm,
+    Caps,
+    Run,
+    Snapshot,
+    State,
+    Step,
+    Thresholds,
+    TrainingPlan,
+    Trigger,
+    TriggerKind,
+    describe,
+    is_trigger,
+    select,
+)
+from services.retrain.ports import Session, Store
+from shared.errors import NotFound
+from shared.identifiers import stable_id
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of triggers and runs."""
+
+    caps: Caps = field(default_factory=Caps)
+    plan: TrainingPlan = field(default_factory=TrainingPlan)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    train_control: bool = True
+    # Drift's runs wait for so many train pairs, at most so long; no run trains on fewer than
+    # `least_pairs`.
+    min_pairs: int = 60
+    pairs_wait_s: float = 600.0
+    least_pairs: int = 8
+    cooldown_s: float = 900.0
+    volume_pairs: int = 0
+    max_failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """What is asked from outside."""
+
+    store: Store
+    rules: Rules
+    clock: Callable[[], datetime]
+
+    def start(self, request_id: str, detail: str) -> Run:
+        with self.store.begin() as session:
+            return self._begin(session, Trigger(TriggerKind.PERSON, detail), request_id)
+
+    def on_schedule(self, fire: datetime, line: str) -> Run:
+        """The same time of the schedule makes one run."""
+        with self.store.begin() as session:
+            trigger = Trigger(TriggerKind.SCHEDULE, f"{line} at {fire.isoformat()}")
+            return self._begin(session, trigger, f"schedule/{fire.isoformat()}")
+
+    def on_volume(self) -> Run | None:
+        """A run once enough pairs came after the last snapshot."""
+        if not self.rules.volume_pairs:
+            return None
+        with self.store.begin() as session:
+            if session.under_way():
+                return None
+            place = max((run.pairs_seen for run in session.runs(None, 100)), default=0)
+            count = session.train_pairs_after(place)
+            if count < self.rules.volume_pairs:
+                return None
+            trigger = Trigger(TriggerKind.VOLUME, f"{count} pairs since the last snapshot")
+            return self._begin(session, trigger, f"volume/{place}")
+
+    def on_alarm(self, session: Session, alarm: Alarm) -> str:
+        """Makes a run; or says why not. Alarms close together are one."""
+        if not is_trigger(alarm):
+            return "NOT_A_TRIGGER"
+        if session.under_way():
+            return "RUN_UNDER_WAY"
+        now = self.clock()
+        last = session.runs(None, 1)
+        if last and (now - last[0].update_time).total_seconds() < self.rules.cooldown_s:
+            return "COOLING_DOWN"
+        detail = f"{alarm.name}: {alarm.stream} {alarm.direction} on {alarm.model_version}"
+        until = now + timedelta(seconds=self.rules.pairs_wait_s)
+        self._begin(session, Trigger(TriggerKind.DRIFT, detail), alarm.name, until)
+        return ""
+
+    def get(self, run: str) -> Run:
+        with self.store.begin() as session:
+            return _known(session, run)
+
+    def runs(self, below: int | None, most: int) -> list[Run]:
+        with self.store.begin() as session:
+            return session.runs(below, most)
+
+    def cancel(self, run: str) -> Run:
+        """A run in the queue ends at once, one under way within seconds. One that has ended stays
+        so.
+        """
+        with self.store.begin() as session:
+            found = _known(session, run)
+            if found.has_ended or found.is_cancelling:
+                return found
+            now = self.clock()
+            if found.state == State.QUEUED:
+                found = replace(found.entered(State.CANCELLED, now), verdict="cancelled")
+            else:
+                found = replace(found, is_cancelling=True, update_time=now)
+            session.put(found)
+            return found
+
+    def preview(self, place_of: Callable[[str], str]) -> Snapshot:
+        with self.store.begin() as session:
+            pairs, _ = session.pairs()
+            selection = select(pairs, session.personas(), self.rules.caps)
+        snapshot = describe(selection, "")
+        return replace(snapshot, uri=place_of(snapshot.digest))
+
+    def _begin(
+        self,
+        session: Session,
+        trigger: Trigger,
+        request_id: str,
+        pairs_until: datetime | None = None,
+    ) -> Run:
+        key = request_id and f"{trigger.kind.value}/{request_id}"
+        if key and (found := session.by_request(key)):
+            return found
+        now, number = self.clock(), session.next_number()
+        run = Run(
+            run=f"run-{number}-{stable_id(key or now.isoformat(), length=6)}",
+            number=number,
+            state=State.QUEUED,
+            trigger=trigger,
+            thresholds=self.rules.thresholds,
+            plan=asdict(self.rules.plan),
+            create_time=now,
+            update_time=now,
+            request_id=key,
+            pairs_until=pairs_until,
+            steps=(Step(State.QUEUED, 0, now),),
+        )
+        session.put(run)
+        return run
+
+
+def _known(session: Session, run: str) -> Run:
+    found = session.run(run)
+    if found is None:
+        raise NotFound(f"there is no run {run!r}", field="name")
+    return found

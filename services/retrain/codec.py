@@ -1,0 +1,218 @@
+"""Domain <-> protobuf."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from services.retrain.domain import (
+    Alarm,
+    Estimate,
+    GateCheck,
+    Pair,
+    Run,
+    Snapshot,
+    Step,
+)
+from services.retrain.ports import Contest
+from shared.errors import InvalidArgument
+from shared.events import Event
+from shared.gen.trimtab.common.v1 import common_pb2
+from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
+from shared.identifiers import parse_name, stable_id
+from shared.message_codec import decode_message, encode_message
+from shared.telemetry import trace_headers
+from shared.topics import RETRAIN_COMPLETED
+
+_SOURCE = "PAIR_SOURCE_"
+
+
+def decode_pair(pair: events_pb2.PreferencePair) -> Pair:
+    """Raises InvalidArgument for a pair without id, user, prompt, time or either answer."""
+    required = (
+        ("pair_id", pair.pair_id),
+        ("tenant", pair.tenant),
+        ("user_id", pair.user_id),
+        ("prompt", pair.prompt),
+        ("create_time", pair.HasField("create_time")),
+    )
+    for field, value in required:
+        if not value:
+            raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
+    return Pair(
+        pair_id=pair.pair_id,
+        tenant=pair.tenant,
+        user_id=pair.user_id,
+        conversation_id=pair.conversation_id,
+        source=events_pb2.PairSource.Name(pair.source).removeprefix(_SOURCE).lower(),
+        prompt=tuple(decode_message(m, f"prompt[{i}]") for i, m in enumerate(pair.prompt)),
+        chosen=decode_message(pair.chosen, "chosen"),
+        rejected=decode_message(pair.rejected, "rejected"),
+        create_time=pair.create_time.ToDatetime(tzinfo=UTC),
+        persona=pair.persona,
+        confidence=pair.confidence,
+        reward_margin=pair.reward_margin,
+        reward_model=pair.reward_model,
+        model_version=pair.model_version,
+    )
+
+
+def encode_pair(pair: Pair) -> events_pb2.PreferencePair:
+    encoded = events_pb2.PreferencePair(
+        pair_id=pair.pair_id,
+        tenant=pair.tenant,
+        user_id=pair.user_id,
+        conversation_id=pair.conversation_id,
+        source=events_pb2.PairSource.Value(_SOURCE + pair.source.upper()),
+        prompt=[encode_message(message) for message in pair.prompt],
+        chosen=encode_message(pair.chosen),
+        rejected=encode_message(pair.rejected),
+        persona=pair.persona,
+        confidence=pair.confidence,
+        reward_margin=pair.reward_margin,
+        reward_model=pair.reward_model,
+        model_version=pair.model_version,
+    )
+    encoded.create_time.FromDatetime(pair.create_time)
+    return encoded
+
+
+def decode_alarm(alarm: events_pb2.Alarm) -> Alarm:
+    if not alarm.name:
+        raise InvalidArgument("the alarm has no name", reason="INCOMPLETE_ALARM", field="name")
+    return Alarm(alarm.name, alarm.stream, alarm.direction, alarm.model_version)
+
+
+def decode_run_id(name: str) -> str:
+    """Takes `runs/run-1-abc` and `run-1-abc`."""
+    return parse_name(name, "runs/*" if "/" in name else "*")[0]
+
+
+def encode_run(run: Run) -> pb.Run:
+    encoded = pb.Run(
+        name=f"runs/{run.run}",
+        state=_state(run.state.name),
+        trigger=pb.Trigger(
+            kind=pb.TriggerKind.Value(f"TRIGGER_KIND_{run.trigger.kind.name}"),
+            detail=run.trigger.detail,
+        ),
+        champion_version=run.champion_version,
+        model_version=run.model_version,
+        control_version=run.control_version,
+        snapshot=encode_snapshot(run.snapshot) if run.snapshot else None,
+        estimates=[encode_estimate(estimate) for estimate in run.estimates],
+        gate=[_encode_check(check) for check in run.gate],
+        verdict=run.verdict,
+        error=run.error,
+        mlflow_run_id=run.mlflow_run_id,
+        steps=[_encode_step(step) for step in run.steps],
+        progress=run.progress,
+        progress_words=run.progress_words,
+    )
+    encoded.create_time.FromDatetime(run.create_time)
+    encoded.update_time.FromDatetime(run.update_time)
+    return encoded
+
+
+def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
+    return pb.Snapshot(
+        digest=snapshot.digest,
+        uri=snapshot.uri,
+        train_pairs=snapshot.train_pairs,
+        held_out_pairs=snapshot.held_out_pairs,
+        train_users=snapshot.train_users,
+        held_out_users=snapshot.held_out_users,
+        pairs_by_source=snapshot.pairs_by_source,
+    )
+
+
+def encode_estimate(estimate: Estimate) -> common_pb2.Estimate:
+    return common_pb2.Estimate(
+        name=estimate.name,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        confidence=estimate.confidence,
+        count=estimate.count,
+        users=estimate.users,
+        suite=estimate.suite,
+        method=estimate.method,
+    )
+
+
+def decode_estimate(estimate: common_pb2.Estimate) -> Estimate:
+    return Estimate(
+        name=estimate.name,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        confidence=estimate.confidence,
+        count=estimate.count,
+        users=estimate.users,
+        suite=estimate.suite,
+        method=estimate.method,
+    )
+
+
+def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
+    return evaluation_pb2.EvaluateRequest(
+        request_id=contest.request_id,
+        model_version=contest.candidate.version,
+        served_name=contest.candidate.served_name,
+        champion_version=contest.champion.version,
+        champion_served_name=contest.champion.served_name,
+        adapter_path=contest.candidate.adapter_path,
+        champion_adapter_path=contest.champion.adapter_path,
+        held_out_pairs=[encode_pair(pair) for pair in contest.held_out],
+        controls=[
+            evaluation_pb2.Control(
+                model_version=control.version,
+                served_name=control.served_name,
+                adapter_path=control.adapter_path,
+            )
+            for control in contest.controls
+        ],
+    )
+
+
+def encode_completed(run: Run) -> Event:
+    message = events_pb2.RetrainCompleted(
+        run=f"runs/{run.run}",
+        verdict=run.verdict,
+        model_version=run.model_version,
+        trigger=f"{run.trigger.kind.value}: {run.trigger.detail}",
+        snapshot_digest=run.snapshot.digest if run.snapshot else "",
+    )
+    message.create_time.FromDatetime(run.update_time)
+    return Event(
+        topic=RETRAIN_COMPLETED,
+        id=stable_id("retrained", run.run),
+        key=f"runs/{run.run}",
+        value=message.SerializeToString(),
+        source="retrain",
+        time=run.update_time,
+        headers={**trace_headers()},
+    )
+
+
+def _encode_check(check: GateCheck) -> pb.GateCheck:
+    return pb.GateCheck(
+        estimate=encode_estimate(check.estimate),
+        rule=check.rule,
+        threshold=check.threshold,
+        verdict=check.verdict,
+        words=check.words,
+    )
+
+
+def _encode_step(step: Step) -> pb.RunStep:
+    encoded = pb.RunStep(state=_state(step.state.name), attempts=step.attempts)
+    encoded.start_time.FromDatetime(step.start_time)
+    if step.end_time:
+        encoded.end_time.FromDatetime(step.end_time)
+    return encoded
+
+
+def _state(name: str) -> pb.RunState.ValueType:
+    return pb.RunState.Value(f"RUN_STATE_{name}")

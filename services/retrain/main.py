@@ -1,0 +1,85 @@
+"""Wires retrain: `python -m services.retrain.main`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from services.retrain.adapters.mlflow_tracker import MlflowTracker
+from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.sql_store import TABLES, SqlStore
+from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.app import Retrain
+from services.retrain.consumer import (
+    GROUPS,
+    alarm_stage,
+    pair_stage,
+    persona_stage,
+    walk_runs,
+    watch_clock,
+)
+from services.retrain.grpc_api import RetrainServicer
+from services.retrain.runner import Runner
+from services.retrain.settings import RetrainSettings
+from shared import operations, telemetry
+from shared.client import channel
+from shared.database import Database
+from shared.events import now
+from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
+from shared.kafka import KafkaEventLog
+from shared.process import Service, run
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(RetrainSettings)
+    telemetry.start("retrain", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    # The record of experiments may be away; a run does not wait minutes to learn it.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    run(build(common, settings))
+
+
+def build(common: CommonSettings, settings: RetrainSettings) -> Service:
+    database = Database(settings.database_url, TABLES)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    app = Retrain(SqlStore(database), settings.rules, now)
+    root = common.data / "retrain"
+    snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
+    runner = Runner(
+        store=app.store,
+        rules=app.rules,
+        snapshots=snapshots,
+        trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
+        evaluator=GrpcEvaluator(channel(common.evaluation_address), settings.tenant),
+        registry=GrpcRegistry(channel(common.registry_address), settings.tenant),
+        tracker=MlflowTracker(common.mlflow_url),
+        clock=now,
+    )
+    servicer = RetrainServicer(
+        app, lambda name: operations.get(database, f"operations/{name}"), snapshots.place_of
+    )
+    add = partial(pb_grpc.add_RetrainServiceServicer_to_server, servicer)
+    return Service(
+        name="retrain",
+        common=common,
+        settings=settings,
+        database=database,
+        log=log,
+        mounts=[("trimtab.retrain.v1.RetrainService", add), operations.mount(database)],
+        background=[
+            ("pairs", pair_stage(database, log).run),
+            ("personas", persona_stage(database, log).run),
+            ("alarms", alarm_stage(database, log, app).run),
+            ("clock", partial(watch_clock, app, settings.schedule, now)),
+            ("runner", partial(walk_runs, runner)),
+            ("outbox", OutboxRelay(database, log).run),
+        ],
+        groups=GROUPS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The runner walks a run through its states.
+
+A run's row is the whole of its state. Each step is idempotent, so the runner may be killed
+anywhere: the next one takes the step up again. One run at a time; the others are queued.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.retrain.app import Rules
+from services.retrain.domain import Run, Snapshot, State, Trained, select
+from services.retrain.gate import check
+from services.retrain.ports import (
+    Contest,
+    Evaluator,
+    PolicyTrainer,
+    Snapshots,
+    Store,
+    Tracker,
+    VersionRegistry,
+    Waiting,
+)
+from shared.errors import Cancelled, FailedPrecondition, Unavailable
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Walks the run under way. `is_stopping` tells that the process ends."""
+
+    store: Store
+    rules: Rules
+    snapshots: Snapshots
+    trainer: PolicyTrainer
+    evaluator: Evaluator
+    registry: VersionRegistry
+    tracker: Tracker
+    clock: Callable[[], datetime]
+    # What this process took up already: an attempt is counted once a process and failure.
+    taken_up: set[tuple[str, State, int]] = field(default_factory=set)
+
+    def advance(self, is_stopping: Callable[[], bool]) -> float:
+        """Takes one step; returns the seconds until the next should be taken."""
+        with self.store.begin() as session:
+            run = session.under_way()
+            if run is None:
+                return 0.5
+            key = (run.run, run.state, run.failures)
+            if key not in self.taken_up:
+                self.taken_up.add(key)
+                run = run.attempted(self.clock())
+                session.put(run)
+        if run.is_cancelling:
+            self._end(run, State.CANCELLED, "cancelled", "")
+            return 0.0
+        try:
+            self._save(self._take(run, is_stopping))
+            return 0.0
+        except Waiting as wait:
+            self._show(run, wait.progress, wait.words)
+            return wait.delay_s
+        except Cancelled:
+            return 0.0
+        except Unavailable as error:
+            self._show(run, run.progress, f"waits: {error.message}")
+            return error.retry_after_s or 2.0
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run says so
+            return self._failed(run, error)
+
+    def _take(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
+        match run.state:
+            case State.QUEUED:
+                return self._queued(run)
+            case State.SNAPSHOT:
+                return self._snapshot(run)
+            case State.TRAIN:
+                return self._train(run, is_stopping)
+            case State.EVALUATE:
+                return self._evaluate(run)
+            case State.GATE:
+                lines, verdict = check(run.estimates, run.champion_version, run.thresholds)
+                return replace(run, gate=lines, verdict=verdict).entered(
+                    State.HAND_OVER, self.clock()
+                )
+        return self._hand_over(run)
+
+    def _queued(self, run: Run) -> Run:
+        now = self.clock()
+        if run.pairs_until and now < run.pairs_until:
+            with self.store.begin() as session:
+                count = session.train_pairs_after(0)
+            if count < self.rules.min_pairs:
+                words = f"waits for pairs: {count} of {self.rules.min_pairs}"
+                raise Waiting(count / self.rules.min_pairs, words)
+        return run.entered(State.SNAPSHOT, now)
+
+    def _snapshot(self, run: Run) -> Run:
+        champion = self.registry.champion()
+        with self.store.begin() as session:
+            pairs, place = session.pairs()
+            selection = select(pairs, session.personas(), self.rules.caps)
+        if len(selection.train) < self.rules.least_pairs:
+            raise FailedPrecondition(
+                f"there are {len(selection.train)} pairs to train on, "
+                f"at least {self.rules.least_pairs} are needed",
+                reason="TOO_FEW_PAIRS",
+            )
+        return replace(
+            run,
+            snapshot=self.snapshots.keep(selection),
+            pairs_seen=place,
+            champion_version=champion.version,
+        ).entered(State.TRAIN, self.clock())
+
+    def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
+        trained = self._trained(run, is_stopping)
+        run = replace(run, mlflow_run_id=self.tracker.record(run, trained))
+        return run.entered(State.EVALUATE, self.clock())
+
+    def _trained(self, run: Run, is_stopping: Callable[[], bool]) -> dict[str, Trained]:
+        """By objective; what was made before is only looked up."""
+        snapshot = _required(run.snapshot)
+        stopped = self._stopped(run, is_stopping)
+        shares = (0.0, 0.65) if self.rules.train_control else (0.0, 1.0)
+
+        def show(share: float, words: str) -> None:
+            self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
+
+        trained = {"dpo": self.trainer.train(run.run, snapshot, self.rules.plan, show, stopped)}
+        if self.rules.train_control:
+            shares = (0.65, 1.0)
+            steps = len(trained["dpo"].steps)
+            plan = replace(self.rules.plan, objective="sft", max_steps=steps)
+            trained["sft"] = self.trainer.train(run.run, snapshot, plan, show, stopped)
+        return trained
+
+    def _evaluate(self, run: Run) -> Run:
+        if not run.model_version:
+            return self._registered(run)
+        held_out = self.snapshots.held_out(_required(run.snapshot))
+        controls = (self.registry.version(run.control_version),) if run.control_version else ()
+        contest = Contest(
+            request_id=run.run,
+            candidate=self.registry.version(run.model_version),
+            champion=self.registry.version(run.champion_version),
+            controls=controls,
+            held_out=tuple(held_out),
+        )
+        estimates = self.evaluator.evaluate(contest)
+        return replace(run, estimates=estimates).entered(State.GATE, self.clock())
+
+    def _registered(self, run: Run) -> Run:
+        """Stays in EVALUATE: versions are written down before the evaluation begins."""
+        self._show(run, 0.0, "puts the adapters where the replicas find them")
+        trained = self._trained(run, lambda: False)
+        version = self.registry.register(
+            f"{run.run}/dpo", trained["dpo"].adapter_path, run, control=False
+        )
+        control = ""
+        if "sft" in trained:
+            path = trained["sft"].adapter_path
+            control = self.registry.register(f"{run.run}/sft", path, run, control=True).version
+        return replace(
+            run,
+            model_version=version.version,
+            control_version=control,
+            progress_words="evaluates",
+        )
+
+    def _hand_over(self, run: Run) -> Run:
+        passed = run.verdict == "passed"
+        reason = f"{run.run}: the gate said {run.verdict}"
+        if passed:
+            self._start_rollout(run, reason)
+        else:
+            self.registry.reject(run.model_version, reason)
+        if run.control_version:
+            self.registry.reject(run.control_version, f"{run.run}: a control, for figures only")
+        ended = run.entered(State.SUCCEEDED if passed else State.REJECTED, self.clock())
+        self.tracker.close(ended)
+        return ended
+
+    def _start_rollout(self, run: Run, reason: str) -> None:
+        try:
+            self.registry.start_rollout(run.run, run.model_version, reason)
+        except FailedPrecondition as error:
+            if error.reason != "ROLLOUT_UNDER_WAY":
+                raise
+            raise Waiting(0.0, f"waits: {error.message}", 5.0) from error
+
+    def _failed(self, run: Run, error: Exception) -> float:
+        words = f"{type(error).__name__}: {error}"
+        _log.exception("%s failed in %s", run.run, run.state)
+        failures = run.failures + 1
+        final = isinstance(error, FailedPrecondition) and error.reason == "TOO_FEW_PAIRS"
+        if final or failures >= self.rules.max_failures:
+            self._end(run, State.FAILED, "error", words)
+            return 0.0
+        self._save(replace(run, failures=failures, error=words))
+        return min(2.0**failures, 30.0)
+
+    def _end(self, run: Run, state: State, verdict: str, error: str) -> None:
+        """The versions of a run that did not end well never serve."""
+        for version in filter(None, (run.model_version, run.control_version)):
+            try:
+                self.registry.reject(version, f"{run.run} was {state.value}")
+            except (Unavailable, FailedPrecondition) as away:
+                _log.warning("%s stays as it is: %s", version, away)
+        ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
+        self.tracker.close(ended)
+        self._save(ended)
+
+    def _stopped(self, run: Run, is_stopping: Callable[[], bool]) -> Callable[[], bool]:
+        def stopped() -> bool:
+            if is_stopping():
+                return True
+            with self.store.begin() as session:
+                found = session.run(run.run)
+            return found is None or found.is_cancelling
+
+        return stopped
+
+    def _show(self, run: Run, progress: float, words: str) -> None:
+        self._save(replace(run, progress=progress, progress_words=words))
+
+    def _save(self, run: Run) -> None:
+        """A wish to cancel that came meanwhile is kept; a run that has ended stays ended."""
+        with self.store.begin() as session:
+            now = session.run(run.run)
+            if now is not None and now.has_ended:
+                return
+            is_cancelling = run.is_cancelling or (now is not None and now.is_cancelling)
+            session.put(replace(run, is_cancelling=is_cancelling and not run.has_ended))
+
+
+def _required(snapshot: Snapshot | None) -> Snapshot:
+    if snapshot is None:
+        raise FailedPrecondition("the run has no snapshot yet")
+    return snapshot

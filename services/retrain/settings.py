@@ -1,0 +1,112 @@
+"""TRIMTAB_RETRAIN_<FIELD>."""
+
+from __future__ import annotations
+
+from croniter import croniter
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.retrain.app import Rules
+from services.retrain.domain import Caps, Thresholds, TrainingPlan
+from shared.settings import ServiceSettings
+
+
+class RetrainSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_RETRAIN_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51006, ge=0, le=65535)
+    metrics_port: int = Field(default=51106, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/retrain/state.db"
+    # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
+    # folder.
+    snapshots: str = ""
+    # The tenant that calls to other services are made as.
+    tenant: str = "local"
+    torch_threads: int = Field(default=1, ge=1)
+
+    # Triggers. A cron line in UTC (empty: never); new pairs since the last snapshot (0: never).
+    schedule: str = ""
+    volume_pairs: int = Field(default=0, ge=0)
+    cooldown_s: float = Field(default=900.0, ge=0)
+    # A run that drift asked for waits for so many pairs to train on, at most so long.
+    min_pairs: int = Field(default=60, ge=1)
+    pairs_wait_s: float = Field(default=600.0, ge=0)
+    # No run trains on fewer.
+    least_pairs: int = Field(default=8, ge=1)
+
+    # The snapshot's caps, newest pairs first.
+    max_pairs: int = Field(default=200, ge=1)
+    max_held_out_pairs: int = Field(default=60, ge=0)
+    max_pairs_per_user: int = Field(default=20, ge=1)
+
+    # Training: see domain.TrainingPlan.
+    train_control: bool = True
+    lora_rank: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    lora_layers: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    beta: float = Field(default=0.1, gt=0)
+    nll_weight: float = Field(default=0.2, ge=0)
+    stop_margin: float = Field(default=1.5, gt=0)
+    max_steps: int = Field(default=30, ge=1)
+    batch_pairs: int = Field(default=8, ge=1)
+    persona_share: float = Field(default=0.5, ge=0, le=1)
+    seed: int = 0
+
+    # The gate's lines: see domain.Thresholds.
+    gate_win_rate: float = Field(default=0.5, ge=0, le=1)
+    gate_sane_margin: float = Field(default=0.15, ge=0, le=1)
+    gate_pair_accuracy: float = Field(default=0.5, ge=0, le=1)
+    gate_pair_count: int = Field(default=20, ge=1)
+    gate_chosen_logp_change: float = -0.5
+    gate_length_words: float = Field(default=5.0, ge=0)
+    gate_probe_margin: float = Field(default=0.15, ge=0, le=1)
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, line: str) -> str:
+        if line and not croniter.is_valid(line):
+            raise ValueError(f"{line!r} is not a cron line")
+        return line
+
+    @property
+    def plan(self) -> TrainingPlan:
+        return TrainingPlan(
+            rank=self.lora_rank,
+            alpha=self.lora_alpha,
+            layers=self.lora_layers,
+            learning_rate=self.learning_rate,
+            beta=self.beta,
+            nll_weight=self.nll_weight,
+            stop_margin=self.stop_margin,
+            max_steps=self.max_steps,
+            batch_pairs=self.batch_pairs,
+            persona_share=self.persona_share,
+            seed=self.seed,
+        )
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(
+            win_rate=self.gate_win_rate,
+            sane_margin=self.gate_sane_margin,
+            pair_accuracy=self.gate_pair_accuracy,
+            pair_count=self.gate_pair_count,
+            chosen_logp_change=self.gate_chosen_logp_change,
+            length_words=self.gate_length_words,
+            probe_margin=self.gate_probe_margin,
+        )
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            caps=Caps(self.max_pairs, self.max_held_out_pairs, self.max_pairs_per_user),
+            plan=self.plan,
+            thresholds=self.thresholds,
+            train_control=self.train_control,
+            min_pairs=self.min_pairs,
+            pairs_wait_s=self.pairs_wait_s,
+            least_pairs=self.least_pairs,
+            cooldown_s=self.cooldown_s,
+            volume_pairs=self.volume_pairs,
+        )

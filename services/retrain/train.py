@@ -1,0 +1,99 @@
+"""Trains one adapter in a process of its own: `python -m services.retrain.train --job
+FOLDER/job.json`.
+
+Reads job.json (see adapters/subprocess_trainer.py), writes beside it: progress.json, metrics.jsonl,
+checkpoint.pt, at last adapter/ and done.json. Started again, it goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from services.retrain.domain import TrainingPlan, TrainingStep
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", type=Path, required=True)
+    path: Path = parser.parse_args().job
+    job = json.loads(path.read_text())
+    die_with(int(job["parent"]))
+    train(path.parent, job)
+
+
+def die_with(parent: int) -> None:
+    """Linux kills this process when its parent dies; a parent that is dead already is seen by its
+    id.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        sys.exit("the service that asked for this is gone")
+
+
+def train(folder: Path, job: dict[str, Any]) -> None:
+    import torch  # slow to import: after the parent is known to live
+
+    from services.retrain.adapters.chat_encoder import ChatEncoder, load_tokenizer
+    from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+    from services.retrain.adapters.snapshots import read_pairs
+    from services.retrain.adapters.training import Trainer
+
+    started = time.monotonic()
+    torch.set_num_threads(int(job["threads"]))
+    plan, base = TrainingPlan(**job["plan"]), Path(job["base_model"])
+    encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
+    pairs = [
+        encoder.encode(pair, plan.persona_share, plan.seed)
+        for pair in read_pairs(job["snapshot"], "train")
+    ]
+    shape = LoraShape(plan.rank, plan.alpha, plan.layers)
+    policy = LoraPolicy(load_model(base), shape, plan.seed)
+
+    def report(step: TrainingStep) -> None:
+        show(folder, step, plan)
+
+    steps = Trainer(policy, pairs, plan, folder).run(report)
+    policy.save(folder / "adapter", job["base_model"])
+    lines = [json.dumps(asdict(step)) + "\n" for step in steps]
+    (folder / "metrics.jsonl").write_text("".join(lines))
+    seconds = time.monotonic() - started
+    write(
+        folder / "done.json",
+        {
+            "plan": job["plan"],
+            "snapshot": job["snapshot"],
+            "steps": [asdict(step) for step in steps],
+            "seconds": seconds,
+        },
+    )
+
+
+def show(folder: Path, step: TrainingStep, plan: TrainingPlan) -> None:
+    words = f"{plan.objective} step {step.step} of {plan.max_steps} at most, loss {step.loss:.3f}"
+    progress = step.step / plan.max_steps
+    if plan.objective == "dpo":
+        words += f", margin {step.margin:.2f} (stops at {plan.stop_margin:g})"
+        progress = max(progress, min(step.margin / plan.stop_margin, 0.95))
+    write(folder / "progress.json", {"progress": min(progress, 1.0), "words": words})
+
+
+def write(path: Path, content: object) -> None:
+    """Atomic."""
+    staging = path.with_suffix(".staging")
+    staging.write_text(json.dumps(content))
+    staging.replace(path)
+
+
+if __name__ == "__main__":
+    main()
