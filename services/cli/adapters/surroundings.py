@@ -1,0 +1,42 @@
+"""Addresses: from TRIMTAB_* variables, else from the local stack's file, else the defaults."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from shared.settings import CommonSettings
+
+STACK_FILE = Path(".trimtab/local/env")
+
+
+def variables(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """`folder` or the nearest one above it that has a local stack's file; `environ` wins."""
+    for place in (folder, *folder.parents):
+        if (place / STACK_FILE).is_file():
+            return {**read_exports((place / STACK_FILE).read_text()), **environ}
+    return dict(environ)
+
+
+def read_exports(text: str) -> dict[str, str]:
+    """`export X=...` and `X=...` as a shell would read them; other lines are passed over."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        words = words[1:] if words[:1] == ["export"] else words
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and name.isidentifier():
+                found[name] = value
+    return found
+
+
+def common(found: Mapping[str, str]) -> CommonSettings:
+    """The common settings as those variables say."""
+    fields = {
+        name: found[f"TRIMTAB_{name.upper()}"]
+        for name in CommonSettings.model_fields
+        if f"TRIMTAB_{name.upper()}" in found
+    }
+    return CommonSettings.model_validate(fields)

@@ -1,0 +1,89 @@
+"""trimtab conversations list | show"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed, text_of
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+
+app = typer.Typer(no_args_is_help=True, help="Conversations as they are stored.")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter", help='AND of: user_id = "u", channel, model_version, create_time >= "..."'
+        ),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List conversations.
+
+    \b
+    Examples:
+      trimtab conversations list --limit 5
+      trimtab conversations list --filter 'model_version = "assistant-v1"'
+    """
+    session = session_of(context)
+    found = listed(
+        session.platform,
+        "interaction",
+        "ListConversations",
+        "conversations",
+        {"filter": filter_},
+        limit,
+    )
+    session.show({"conversations": found}, lambda: _table(session, found))
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    conversation: Annotated[str, typer.Argument(help="Its id, or its whole name.")],
+) -> None:
+    """Show one conversation, turn by turn.
+
+    \b
+    Example:
+      trimtab conversations show c-17
+    """
+    session = session_of(context)
+    name = (
+        conversation
+        if "/" in conversation
+        else f"tenants/{session.tenant}/conversations/{conversation}"
+    )
+    found = session.platform.call("interaction", "GetConversation", {"name": name})
+    session.show(found, lambda: _turns(session, found))
+
+
+def _table(session: Session, found: list[Json]) -> None:
+    rows = [
+        (
+            one["conversation_id"],
+            one["user_id"],
+            one["channel"],
+            one["turn_count"],
+            ", ".join(one["model_versions"]),
+            one.get("update_time"),
+        )
+        for one in found
+    ]
+    columns = ("conversation", "user", "channel", ">turns", "versions", "updated")
+    session.table(columns, rows, "No conversation is stored that fits.")
+
+
+def _turns(session: Session, found: Json) -> None:
+    conversation = found["conversation"]
+    session.line(f"{conversation['name']}  user {conversation['user_id']}")
+    for turn in found["turns"]:
+        role = turn["message"]["role"].removeprefix("ROLE_").lower()
+        version = f" ({turn['model_version']})" if turn["model_version"] else ""
+        session.line(f"\n{turn['index']} {role}{version}\n{text_of(turn['message'])}")

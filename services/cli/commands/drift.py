@@ -1,0 +1,72 @@
+"""trimtab drift list | streams"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Annotated
+
+import typer
+
+from services.cli.app import estimate_words, listed
+from services.cli.session import session_of
+
+app = typer.Typer(no_args_is_help=True, help="Watched streams and their alarms.")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    filter_: Annotated[str, typer.Option("--filter", help="AND of: stream, model_version.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List alarms, newest first. With --json each says what is guaranteed, and names examples.
+
+    \b
+    Examples:
+      trimtab drift list
+      trimtab drift list --filter 'stream = "reward"' --json | jq -r '.alarms[].guarantee'
+    """
+    session = session_of(context)
+    found = listed(session.platform, "drift", "ListAlarms", "alarms", {"filter": filter_}, limit)
+    rows = [
+        (
+            one["name"],
+            f"{one['stream']} {one['direction']}",
+            one["model_version"],
+            f"{one['reference_mean']:.3g}",
+            estimate_words(one.get("current")),
+            one.get("change_time"),
+            one.get("create_time"),
+        )
+        for one in found
+    ]
+    columns = ("alarm", "stream", "version", ">before", "since", "changed at", "raised")
+    session.show({"alarms": found}, lambda: session.table(columns, rows, "There is no alarm."))
+
+
+@app.command()
+def streams(context: typer.Context) -> None:
+    """List watched streams: what each has learnt, and its evidence of a change.
+
+    \b
+    Example:
+      trimtab drift streams
+    """
+    session = session_of(context)
+    found = session.platform.call("drift", "ListStreams", {})["streams"]
+    rows = [
+        (
+            one["stream"],
+            one["model_version"],
+            one["state"],
+            one["observations"],
+            one["reference_observations"],
+            f"{one['reference_mean']:.3g}",
+            f"{exp(min(one['log_e'], 700)):.3g} of {exp(min(one['log_threshold'], 700)):.3g}",
+        )
+        for one in found
+    ]
+    columns = ("stream", "version", "state", ">values", ">reference", ">mean", "evidence")
+    session.show(
+        {"streams": found}, lambda: session.table(columns, rows, "No stream has a value yet.")
+    )

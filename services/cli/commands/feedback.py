@@ -1,0 +1,108 @@
+"""trimtab feedback list | personas | pairs"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed, text_of
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+
+app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-ups.")
+
+Filter = Annotated[str, typer.Option("--filter", help="AND of terms; see the examples.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> None:
+    """List judged follow-ups and joined explicit feedback.
+
+    Terms: user_id, conversation_id, model_version, kind, source, abstained.
+
+    \b
+    Examples:
+      trimtab feedback list --filter 'kind = "reattempt_with_feedback"'
+      trimtab feedback list --filter 'model_version = "assistant-v1"' --json
+    """
+    session = session_of(context)
+    found = listed(
+        session.platform, "feedback", "ListFeedback", "feedback", {"filter": filter_}, limit
+    )
+    session.show({"feedback": found}, lambda: _labels(session, found))
+
+
+@app.command()
+def personas(context: typer.Context, limit: Limit = 20) -> None:
+    """List the personas kept of users.
+
+    \b
+    Example:
+      trimtab feedback personas --limit 5
+    """
+    session = session_of(context)
+    found = listed(session.platform, "feedback", "ListPersonas", "personas", {}, limit)
+    rows = [(one["user_id"], one["version"], one["text"]) for one in found]
+    session.show(
+        {"personas": found},
+        lambda: session.table(("user", ">version", "persona"), rows, "No persona is written yet."),
+    )
+
+
+@app.command()
+def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> None:
+    """List preference pairs, kept, dropped and waiting, with reasons.
+
+    Terms: user_id, conversation_id, source, state.
+
+    \b
+    Example:
+      trimtab feedback pairs --filter 'state = "kept"'
+    """
+    session = session_of(context)
+    found = listed(session.platform, "feedback", "ListPairs", "pairs", {"filter": filter_}, limit)
+    session.show({"pairs": found}, lambda: _pairs(session, found))
+
+
+def _labels(session: Session, found: list[Json]) -> None:
+    rows = [
+        (
+            one["user_id"],
+            one["model_version"],
+            one["source"].removeprefix("FEEDBACK_SOURCE_").lower(),
+            f"abstained: {one['abstain_reason']}" if one["abstained"] else _kind(one["kind"]),
+            f"{one['dissatisfaction']:.2f}",
+            _short(one["follow_up"]),
+        )
+        for one in found
+    ]
+    columns = ("user", "version", "source", "kind", ">dissatisfied", "follow-up")
+    session.table(columns, rows, "No feedback was mined that fits.")
+
+
+def _pairs(session: Session, found: list[Json]) -> None:
+    rows = [
+        (
+            one["state"].removeprefix("PAIR_STATE_").lower(),
+            one["reason"],
+            one["pair"]["source"].removeprefix("PAIR_SOURCE_").lower(),
+            one["pair"]["user_id"],
+            f"{one['pair']['reward_margin']:.2f}",
+            _short(text_of(one["pair"].get("chosen"))),
+            _short(text_of(one["pair"].get("rejected"))),
+        )
+        for one in found
+    ]
+    columns = ("state", "reason", "source", "user", ">margin", "chosen", "rejected")
+    session.table(columns, rows, "No pair fits.")
+
+
+def _kind(kind: str) -> str:
+    return kind.removeprefix("FOLLOW_UP_KIND_").replace("_", " ").lower()
+
+
+def _short(text: str, most: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,0 +1,116 @@
+"""trimtab models list | show | promote | rollback"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed
+from services.cli.commands.status import show_rollout
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+
+app = typer.Typer(no_args_is_help=True, help="Versions, who serves, promotion and rollback.")
+
+Reason = Annotated[str, typer.Option("--reason", help="Required: recorded with the change.")]
+RequestId = Annotated[str, typer.Option("--request-id", help="The same id acts once.")]
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List versions, newest first, and who serves.
+
+    \b
+    Example:
+      trimtab models list
+    """
+    session = session_of(context)
+    found = listed(session.platform, "registry", "ListVersions", "versions", {}, limit)
+    served = session.platform.call("registry", "GetRollout", {}).get("rollout")
+    document = {"versions": found, "rollout": served}
+    session.show(document, lambda: _table(session, found, served))
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+) -> None:
+    """Show one version and every change of its state.
+
+    \b
+    Example:
+      trimtab models show assistant-v3
+    """
+    session = session_of(context)
+    name = version if "/" in version else f"modelVersions/{version}"
+    found = session.platform.call("registry", "GetVersion", {"name": name})["version"]
+    session.show(found, lambda: _version(session, found))
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+    reason: Reason,
+    request_id: RequestId = "",
+) -> None:
+    """Make a version the champion now, whatever the evidence says.
+
+    \b
+    Example:
+      trimtab models promote assistant-v3 --reason "reviewed by hand"
+    """
+    request = {"version": version, "reason": reason, "request_id": request_id}
+    _change(session_of(context), "PromoteVersion", request)
+
+
+@app.command()
+def rollback(context: typer.Context, reason: Reason, request_id: RequestId = "") -> None:
+    """End a rollout, or go back to the former champion.
+
+    \b
+    Example:
+      trimtab models rollback --reason "users complain about tone"
+    """
+    _change(session_of(context), "RollbackVersion", {"reason": reason, "request_id": request_id})
+
+
+def _change(session: Session, method: str, request: Json) -> None:
+    answer = session.platform.call(
+        "registry", method, {**request, "actor": getpass.getuser()}, timeout_s=60.0
+    )
+    session.show(answer, lambda: show_rollout(session, answer.get("rollout")))
+
+
+def _table(session: Session, found: list[Json], served: Json | None) -> None:
+    rows = [
+        (
+            one["version"],
+            _state(one),
+            one["served_name"],
+            one["parent"],
+            one["run"],
+            one.get("create_time"),
+        )
+        for one in found
+    ]
+    columns = ("version", "state", "served as", "parent", "run", "created")
+    session.table(columns, rows, "No version is registered.")
+    session.line("")
+    show_rollout(session, served)
+
+
+def _version(session: Session, found: Json) -> None:
+    session.line(f"{found['version']}  {_state(found)}  served as {found['served_name']}")
+    rows = [(one.get("time"), _state(one), one["actor"], one["reason"]) for one in found["changes"]]
+    session.table(("time", "state", "by", "reason"), rows, "Nothing has changed since.")
+
+
+def _state(one: Json) -> str:
+    return str(one["state"]).removeprefix("VERSION_STATE_").replace("_", " ").lower()

@@ -1,0 +1,175 @@
+"""trimtab retrain start | list | show | watch | cancel"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed
+from services.cli.domain import Json
+from services.cli.session import ERROR, Session, session_of
+
+app = typer.Typer(no_args_is_help=True, help="Runs: snapshot, train, evaluate, gate, hand over.")
+
+ENDED = ("SUCCEEDED", "REJECTED", "FAILED", "CANCELLED")
+RunName = Annotated[str, typer.Argument(help="The run, such as runs/4f2a or 4f2a.")]
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Recorded with the run.")] = "started by hand",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    request_id: Annotated[str, typer.Option(help="The same id gives the same run.")] = "",
+) -> None:
+    """Start a run by hand.
+
+    With --wait the exit code is 0 if the run succeeded, else 1.
+
+    \b
+    Examples:
+      trimtab retrain start --reason "new guideline" --wait
+      trimtab retrain start --request-id nightly-2026-11-20
+    """
+    session = session_of(context)
+    request = {"request_id": request_id, "reason": f"{getpass.getuser()}: {reason}"}
+    operation = session.platform.call("retrain", "StartRetrain", request)
+    run = (operation.get("metadata") or {}).get("run", {})
+    if wait:
+        _follow(session, run["name"])
+        return
+    session.show(operation, lambda: session.line(f"{run.get('name', operation['name'])} started."))
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List runs, newest first.
+
+    \b
+    Example:
+      trimtab retrain list --json | jq '.runs[0].verdict'
+    """
+    session = session_of(context)
+    found = listed(session.platform, "retrain", "ListRuns", "runs", {}, limit)
+    rows = [
+        (
+            one["name"],
+            _state(one),
+            one["verdict"],
+            _trigger(one),
+            one["champion_version"],
+            one["model_version"],
+            one.get("create_time"),
+        )
+        for one in found
+    ]
+    columns = ("run", "state", "verdict", "trigger", "from", "made", "created")
+    session.show({"runs": found}, lambda: session.table(columns, rows, "There is no run yet."))
+
+
+@app.command()
+def show(context: typer.Context, run: RunName) -> None:
+    """Show a run: its steps, its snapshot, and the gate line by line.
+
+    \b
+    Example:
+      trimtab retrain show runs/4f2a
+    """
+    session = session_of(context)
+    found = _get(session, run)
+    session.show(found, lambda: _run(session, found))
+
+
+@app.command()
+def watch(context: typer.Context, run: RunName) -> None:
+    """Follow a run to its end. Exit code 0 if it succeeded, else 1.
+
+    \b
+    Example:
+      trimtab retrain watch runs/4f2a
+    """
+    _follow(session_of(context), run)
+
+
+@app.command()
+def cancel(context: typer.Context, run: RunName) -> None:
+    """Cancel a run.
+
+    \b
+    Example:
+      trimtab retrain cancel runs/4f2a
+    """
+    session = session_of(context)
+    found = session.platform.call("retrain", "CancelRun", {"name": _name(run)})["run"]
+    session.show(found, lambda: session.line(f"{found['name']} is {_state(found)}."))
+
+
+def _follow(session: Session, run: str) -> None:
+    said = ""
+    while True:
+        found = _get(session, run)
+        words = f"{_state(found)} {found['progress']:.0%} {found['progress_words']}".strip()
+        if words != said and not session.as_json:
+            session.line(words)
+        said = words
+        if _state(found).upper() in ENDED:
+            break
+        session.wait(1.0)
+    session.show(found, lambda: _run(session, found))
+    if _state(found) != "succeeded":
+        raise typer.Exit(ERROR)
+
+
+def _get(session: Session, run: str) -> Json:
+    found: Json = session.platform.call("retrain", "GetRun", {"name": _name(run)})["run"]
+    return found
+
+
+def _run(session: Session, found: Json) -> None:
+    session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
+    session.line(f"trigger: {_trigger(found)}")
+    session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
+    snapshot = found.get("snapshot")
+    if snapshot:
+        session.line(
+            f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
+            f" {snapshot['train_users']} users to train, {snapshot['held_out_pairs']} held out"
+        )
+    if found["error"]:
+        session.line(f"error: {found['error']}")
+    rows = [_gate_row(line) for line in found["gate"]]
+    session.line("")
+    columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
+    session.table(columns, rows, "The gate was not asked.")
+
+
+def _gate_row(line: Json) -> tuple[object, ...]:
+    figure = line.get("estimate") or {}
+    return (
+        figure.get("name"),
+        f"{figure.get('value', 0):.3g}",
+        f"{figure.get('low', 0):.3g} to {figure.get('high', 0):.3g}",
+        figure.get("count"),
+        line["rule"],
+        line["verdict"].replace("_", " "),
+        line["words"],
+    )
+
+
+def _name(run: str) -> str:
+    return run if "/" in run else f"runs/{run}"
+
+
+def _state(run: Json) -> str:
+    return str(run["state"]).removeprefix("RUN_STATE_").replace("_", " ").lower()
+
+
+def _trigger(run: Json) -> str:
+    trigger = run.get("trigger") or {}
+    kind = str(trigger.get("kind", "")).removeprefix("TRIGGER_KIND_").lower()
+    return f"{kind}: {trigger['detail']}" if trigger.get("detail") else kind

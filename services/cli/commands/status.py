@@ -1,0 +1,96 @@
+"""trimtab status"""
+
+from __future__ import annotations
+
+import typer
+
+from services.cli.app import SERVICES, Health, estimate_words, health, rollout, stage_counts
+from services.cli.domain import Json
+from services.cli.session import UNAVAILABLE, Session, session_of
+
+_OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
+
+
+def status(context: typer.Context) -> None:
+    """Health of every part, counts of every stage, lag, and who serves.
+
+    Exits with 4 when something is away.
+
+    \b
+    Examples:
+      trimtab status
+      trimtab status --json | jq '.stages[] | select(.outcome == "dropped")'
+    """
+    session = session_of(context)
+    parts = health(session.platform, session.probe)
+    up = [one.name for one in parts if one.up and one.name in SERVICES]
+    counts, lags = stage_counts(session.platform, up)
+    served = rollout(session.platform)
+    document = {
+        "parts": [{"name": one.name, "up": one.up, "detail": one.detail} for one in parts],
+        "stages": counts,
+        "lag": lags,
+        "rollout": served,
+    }
+    session.show(document, lambda: _people(session, parts, counts, lags, served))
+    if not all(one.up for one in parts):
+        raise typer.Exit(UNAVAILABLE)
+
+
+def _people(
+    session: Session, parts: list[Health], counts: list[Json], lags: list[Json], served: Json | None
+) -> None:
+    rows = [(one.name, "up" if one.up else "DOWN", one.detail) for one in parts]
+    session.table(("part", "state", "detail"), rows, "")
+    session.line("")
+    columns = ("service", "stage", *(f">{outcome}" for outcome in _OUTCOMES), "adds up")
+    session.table(columns, _stage_rows(counts), "No stage has counted anything yet.")
+    reasons = [
+        (one["stage"], one["outcome"], one["reason"], one["count"])
+        for one in counts
+        if one["reason"] and int(one["count"])
+    ]
+    if reasons:
+        session.line("")
+        session.table(("stage", "outcome", "reason", ">count"), reasons, "")
+    session.line("")
+    behind = [(one["service"], one["topic"], one["lag"]) for one in lags if int(one["lag"])]
+    session.table(("service", "topic", ">lag"), behind, "Nothing lags.")
+    session.line("")
+    show_rollout(session, served)
+
+
+def _stage_rows(counts: list[Json]) -> list[tuple[object, ...]]:
+    totals: dict[tuple[str, str], dict[str, int]] = {}
+    for one in counts:
+        of = totals.setdefault((one["service"], one["stage"]), dict.fromkeys(_OUTCOMES, 0))
+        of[one["outcome"]] = of.get(one["outcome"], 0) + int(one["count"])
+    return [
+        (service, stage, *(of[outcome] for outcome in _OUTCOMES), _adds_up(of))
+        for (service, stage), of in totals.items()
+    ]
+
+
+def _adds_up(of: dict[str, int]) -> str:
+    rest = of["made"] + of["abstained"] + of["dropped"] + of["waiting"]
+    return "yes" if of["taken"] == rest else f"no: {of['taken']} taken, {rest} accounted for"
+
+
+def show_rollout(session: Session, served: Json | None) -> None:
+    """Who serves, as people read it."""
+    if not served or not served.get("champion"):
+        session.line("No version serves: the registry has none, or is away.")
+        return
+    rows = []
+    canary = served.get("canary")
+    share = float(served["canary_share"]) if canary else 0.0
+    for role, version, of in (
+        ("champion", served["champion"], 1 - share),
+        ("canary", canary, share),
+    ):
+        if version:
+            estimate = served.get(f"{role}_dissatisfaction")
+            rows.append((role, version["version"], f"{of:.0%}", estimate_words(estimate)))
+    session.table(("role", "version", ">share", "dissatisfied"), rows, "")
+    if served["words"]:
+        session.line(served["words"])

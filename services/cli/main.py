@@ -1,0 +1,149 @@
+"""`trimtab`: a person's hands on the platform. The only wiring.
+
+--json and --tenant may stand anywhere in the line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import typer
+from pydantic import ValidationError
+
+from services.cli.adapters import surroundings
+from services.cli.adapters.grpc_platform import GrpcPlatform
+from services.cli.adapters.http_gateway import HttpGateway
+from services.cli.adapters.net_probe import NetProbe
+from services.cli.app import SERVICES
+from services.cli.commands import (
+    conversations,
+    deadletters,
+    drift,
+    feedback,
+    imports,
+    models,
+    retrain,
+    status,
+)
+from services.cli.session import OK, USAGE, Session, report
+from shared.errors import TrimtabError
+
+_HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
+
+\b
+--json       one JSON document on standard output (names as in the protos); may stand anywhere
+--tenant T   whose data; default TRIMTAB_TENANT, else "local"; may stand anywhere
+\b
+Addresses come from TRIMTAB_* variables, else from .trimtab/local/env (written by `make up`) of this
+folder or one above it, else from the defaults.
+\b
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 something needed is away.
+\b
+Examples:
+  trimtab status
+  trimtab import conversations.jsonl
+  trimtab retrain start --reason "new guideline" --wait
+  trimtab models list --json
+"""
+
+SessionFactory = Callable[[bool, str], Session]
+
+
+def build() -> typer.Typer:
+    """The commands, with nothing behind them yet."""
+    app = typer.Typer(
+        name="trimtab",
+        help=_HELP,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
+    )
+    app.command("status")(status.status)
+    app.command("import")(imports.import_)
+    for name, group in (
+        ("conversations", conversations.app),
+        ("feedback", feedback.app),
+        ("retrain", retrain.app),
+        ("models", models.app),
+        ("drift", drift.app),
+        ("deadletters", deadletters.app),
+    ):
+        app.add_typer(group, name=name)
+    return app
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:], connect))
+
+
+def run(arguments: Sequence[str], factory: SessionFactory) -> int:
+    """Runs one command line; returns the exit code."""
+    rest, as_json, tenant = hoist(arguments)
+    try:
+        session = factory(as_json, tenant or os.environ.get("TRIMTAB_TENANT", "local"))
+        command = typer.main.get_command(build())
+        code = command.main(rest, prog_name="trimtab", obj=session, standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except TrimtabError as error:
+        return report(error, as_json)
+    except ValidationError as error:
+        named = ", ".join(str(one["loc"][0]).upper() for one in error.errors())
+        sys.stderr.write(f"error: SETTINGS: wrong value of TRIMTAB_{named}. Next: mend it.\n")
+        return USAGE
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+
+
+def hoist(arguments: Sequence[str]) -> tuple[list[str], bool, str]:
+    """Takes --json and --tenant out from anywhere before a `--`."""
+    rest: list[str] = []
+    as_json, tenant = False, ""
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--json":
+            as_json = True
+        elif word == "--tenant":
+            tenant = next(words, "")
+        elif word.startswith("--tenant="):
+            tenant = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return rest, as_json, tenant
+
+
+def connect(as_json: bool, tenant: str) -> Session:
+    """The real adapters, by the variables around us. Nothing is opened before it is needed."""
+    found = surroundings.variables(os.environ, Path.cwd())
+    common = surroundings.common(found)
+    addresses = {name: str(getattr(common, f"{name}_address")) for name in SERVICES}
+    dashboard = found.get("TRIMTAB_DASHBOARD_URL", "http://127.0.0.1:8090")
+    urls = {
+        "gateway": f"{common.gateway_url}/healthz",
+        "dashboard": f"{dashboard}/healthz",
+        "mlflow": f"{common.mlflow_url}/health",
+        "vllm": f"{common.vllm_replicas[0]}/health",
+    }
+    return Session(
+        platform=GrpcPlatform(addresses, tenant),
+        gateway=HttpGateway(common.gateway_url, found.get("TRIMTAB_KEY", "local-dev-key")),
+        probe=NetProbe(urls, common.kafka.split(",")[0]),
+        wait=time.sleep,
+        as_json=as_json,
+        tenant=tenant,
+    )
+
+
+if __name__ == "__main__":
+    main()

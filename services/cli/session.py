@@ -1,0 +1,116 @@
+"""What every command has at hand, and how it speaks: tables for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.app import Gateway, Platform, Probe
+from services.cli.domain import Json
+from shared.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    TrimtabError,
+    Unauthenticated,
+    Unavailable,
+)
+
+OK, ERROR, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
+
+
+@dataclass
+class Session:
+    """Made by main, or by a test with twins of the ports."""
+
+    platform: Platform
+    gateway: Gateway
+    probe: Probe
+    wait: Callable[[float], None]
+    as_json: bool = False
+    tenant: str = "local"
+    out: Console = field(default_factory=lambda: Console(soft_wrap=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def show(self, document: Any, people: Callable[[], None]) -> None:
+        """The one answer of a command."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        else:
+            people()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], none: str) -> None:
+        """Columns that start with `>` are numbers."""
+        found = [[_cell(value) for value in row] for row in rows]
+        if not found:
+            self.out.print(none)
+            return
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(
+                column.removeprefix(">"), justify="right" if column.startswith(">") else "left"
+            )
+        for row in found:
+            table.add_row(*row)
+        self.out.print(table)
+
+    def line(self, text: str) -> None:
+        self.out.print(text, markup=False, highlight=False)
+
+
+def session_of(context: typer.Context) -> Session:
+    found = context.find_object(Session)
+    if found is None:
+        raise RuntimeError("the command was started without a session")
+    return found
+
+
+def exit_code(error: TrimtabError) -> int:
+    if isinstance(error, NotFound):
+        return NOT_FOUND
+    if isinstance(error, (Unavailable, DeadlineExceeded)):
+        return UNAVAILABLE
+    return USAGE if isinstance(error, InvalidArgument) else ERROR
+
+
+def next_step(error: TrimtabError) -> str:
+    """What a person does now."""
+    steps: list[tuple[type[TrimtabError], str]] = [
+        (Unavailable, "`trimtab status` shows what is away; `make up` starts the local stack"),
+        (DeadlineExceeded, "try again; `trimtab status` shows what lags"),
+        (NotFound, "the matching `list` command shows the names there are"),
+        (Unauthenticated, "set TRIMTAB_KEY to a key of the gateway"),
+        (PermissionDenied, "give the tenant with --tenant"),
+        (InvalidArgument, "`--help` of the command shows examples"),
+        (FailedPrecondition, "`trimtab status` shows the state things are in"),
+    ]
+    for kind, words in steps:
+        if isinstance(error, kind):
+            return words
+    return "the service's log says more (`make logs`)"
+
+
+def report(error: TrimtabError, as_json: bool) -> int:
+    """One line on standard error (a JSON object for scripts); returns the exit code."""
+    step = next_step(error)
+    if as_json:
+        document: Json = {"reason": error.reason, "message": error.message, "next": step}
+        sys.stderr.write(json.dumps({"error": document}) + "\n")
+    else:
+        message = " ".join(error.message.split())
+        sys.stderr.write(f"error: {error.reason}: {message}. Next: {step}.\n")
+    return exit_code(error)
+
+
+def _cell(value: object) -> str:
+    text = "-" if value in (None, "") else str(value)
+    return text.replace("[", "\\[")
