@@ -1,0 +1,267 @@
+"""The registry's use cases on SQLite in memory and twins of what is outside."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.registry.adapters.memory import MemoryFleet, MemoryModels, MemoryShelf
+from services.registry.adapters.sql_store import TABLES, SqlStore
+from services.registry.app import Judge, Registration, Registry
+from services.registry.consumer import alias_worker, judge_stage
+from services.registry.domain import Policy, State
+from services.registry.grpc_api import RegistryServicer, RolloutFeed
+from shared.database import Database
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from shared.events import Event
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.memory_log import MemoryEventLog
+from shared.stage import OutboxRelay, drain
+from shared.topics import FEEDBACK_MINED, MODEL_PROMOTED
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class House:
+    def __init__(self) -> None:
+        self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
+        self.shelf, self.models, self.fleet = MemoryShelf(), MemoryModels(), MemoryFleet()
+        self.time, policy = START, Policy(min_users=5, max_s=900)
+        store = SqlStore(self.database)
+        self.app = Registry(store, self.shelf, self.models, self.fleet, policy, lambda: self.time)
+        self.app.open("base")
+        self.judge = Judge(store, self.fleet, policy, lambda: self.time)
+        self.stage = judge_stage(self.database, self.log, self.judge)
+        self.aliases = alias_worker(self.database, store, self.models)
+
+    def register(self, request_id: str, control: bool = False) -> str:
+        asked = Registration(request_id, f"made/{request_id}", control=control)
+        return self.app.register(asked).version
+
+    def say(self, user: str, version: str, kind: str, **changes: object) -> None:
+        mined = events_pb2.FeedbackMined(
+            feedback_id=f"{user}-{version}-{kind}",
+            tenant="local",
+            user_id=user,
+            model_version=version,
+            source=events_pb2.FEEDBACK_SOURCE_FOLLOW_UP,
+            kind=events_pb2.FollowUpKind.Value(f"FOLLOW_UP_KIND_{kind}"),
+            **changes,  # type: ignore[arg-type]
+        )
+        if not mined.HasField("create_time"):
+            mined.create_time.FromDatetime(self.time + timedelta(seconds=1))
+        event_id = f"{user}-{version}-{kind}-{mined.create_time.seconds}-{mined.source}"
+        value = mined.SerializeToString()
+        self.log.publish([Event(FEEDBACK_MINED, event_id, user, value, "feedback", self.time)])
+
+    def told(self) -> list[tuple[str, str]]:
+        OutboxRelay(self.database, self.log).relay_once()
+        events = [
+            events_pb2.ModelPromoted.FromString(record.event.value)
+            for record in self.log.records(MODEL_PROMOTED)
+        ]
+        return [(event.model_version, event.state) for event in events]
+
+    def counts(self) -> dict[str, int]:
+        return {outcome + reason: n for _, outcome, reason, n in self.database.counts()}
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_the_base_model_serves_first_and_opening_again_changes_nothing(house: House):
+    house.app.open("another")
+    rollout, champion, canary = house.app.rollout()
+    assert (rollout.revision, champion.version, canary) == (1, "assistant-v0", None)
+    assert (champion.served_name, champion.state) == ("base", State.CHAMPION)
+
+
+def test_registering_is_idempotent_and_goes_on_after_mlflow_was_away(house: House):
+    house.models.away = True
+    with pytest.raises(Unavailable):
+        house.register("run-1/dpo")
+    assert house.app.get("assistant-v1").state == State.REGISTERED
+    house.models.away = False
+    assert house.register("run-1/dpo") == house.register("run-1/dpo") == "assistant-v1"
+    version = house.app.get("assistant-v1")
+    assert (version.state, version.mlflow_version) == (State.VERIFIED, "1")
+    assert version.adapter_digest == "digest of made/run-1/dpo"
+    assert house.fleet.asked == ["assistant-v1"]
+    assert house.register("run-1/sft", control=True) == "assistant-v2"
+
+
+def test_a_bad_adapter_makes_no_version(house: House):
+    house.shelf.refused.add("made/bad")
+    with pytest.raises(InvalidArgument):
+        house.register("bad")
+    assert [v.version for v in house.app.versions(None, 10)] == ["assistant-v0"]
+
+
+def test_rollout_starts_once_and_only_for_what_is_verified_and_no_control(house: House):
+    house.register("a")
+    house.register("b")
+    control = house.register("c", control=True)
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    rollout, _, canary = house.app.rollout()
+    assert canary is not None
+    assert (rollout.revision, canary.state, rollout.canary_share) == (2, State.CANARY, 0.5)
+    with pytest.raises(FailedPrecondition, match="promote it or roll it back"):
+        house.app.start_rollout("s", "assistant-v2", 0.0, "a", "b")
+    house.app.rollback("", "someone", "changed our mind")
+    with pytest.raises(FailedPrecondition, match="control"):
+        house.app.start_rollout("t", control, 0.0, "a", "b")
+    assert house.told() == [("assistant-v1", "canary"), ("assistant-v1", "rolled_back")]
+
+
+def test_a_better_canary_is_promoted_by_its_users(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    for n in range(12):
+        house.say(f"old{n}", "assistant-v0", "REATTEMPT_WITH_FEEDBACK")
+        house.say(f"new{n}", "assistant-v1", "POSITIVE")
+    drain(house.stage)
+    rollout, champion, canary = house.app.rollout()
+    assert (champion.version, canary, rollout.revision) == ("assistant-v1", None, 3)
+    assert house.app.get("assistant-v0").state == State.RETIRED
+    assert rollout.test.log_e_better >= house.app.policy.log_threshold
+    assert "measurably better" in rollout.words
+    assert house.told()[-1] == ("assistant-v1", "champion")
+    counts = house.counts()
+    assert counts["taken"] == 24 == counts["made"] + counts.get("abstainedNO_ROLLOUT", 0)
+
+
+def test_a_worse_canary_goes_back(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    for n in range(15):
+        house.say(f"old{n}", "assistant-v0", "NEW_REQUEST")
+        house.say(f"new{n}", "assistant-v1", "REATTEMPT_WITHOUT_FEEDBACK")
+    drain(house.stage)
+    rollout, champion, canary = house.app.rollout()
+    assert (champion.version, canary) == ("assistant-v0", None)
+    assert house.app.get("assistant-v1").state == State.ROLLED_BACK
+    assert "measurably worse" in rollout.words
+
+
+def test_what_does_not_count_says_why(house: House):
+    house.say("a", "assistant-v0", "POSITIVE")
+    drain(house.stage)
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    early = events_pb2.FeedbackMined()
+    early.create_time.FromDatetime(START - timedelta(seconds=5))
+    house.say("b", "assistant-v9", "POSITIVE")
+    house.say("b", "assistant-v1", "POSITIVE", create_time=early.create_time)
+    house.say("c", "assistant-v1", "NONE")
+    house.say("d", "assistant-v1", "POSITIVE", abstained=True)
+    house.say("e", "assistant-v1", "POSITIVE")
+    house.say("e", "assistant-v1", "NEW_REQUEST")
+    drain(house.stage)
+    counts = house.counts()
+    assert counts["taken"] == 7
+    assert counts["made"] == 1
+    assert counts["abstainedNO_ROLLOUT"] == 1
+    assert counts["abstainedOTHER_VERSION"] == 1
+    assert counts["abstainedBEFORE_ROLLOUT"] == 1
+    assert counts["abstainedNOT_JUDGED"] == 2
+    assert counts["abstainedUSER_COUNTED"] == 1
+
+
+def test_time_runs_out(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    house.time += timedelta(seconds=899)
+    house.judge.tick()
+    assert house.app.rollout()[2] is not None
+    house.time += timedelta(seconds=2)
+    house.judge.tick()
+    rollout, _, canary = house.app.rollout()
+    assert canary is None
+    assert "not measurably better within 900 s" in rollout.words
+
+
+def test_a_canary_that_a_replica_does_not_serve_goes_back(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    house.fleet.away = True
+    with pytest.raises(Unavailable):
+        house.judge.check()
+    house.fleet.away = False
+    house.judge.check()
+    assert house.app.rollout()[2] is not None
+    house.fleet.failing.add("assistant-v1")
+    house.judge.check()
+    assert house.app.rollout()[2] is None
+
+
+def test_a_person_promotes_and_brings_the_former_champion_back(house: House):
+    house.register("a")
+    with pytest.raises(InvalidArgument, match="reason is required"):
+        house.app.promote("assistant-v1", "ann", "")
+    house.app.promote("assistant-v1", "ann", "looks good")
+    house.app.promote("assistant-v1", "ann", "looks good")
+    assert house.app.rollout()[1].version == "assistant-v1"
+    house.app.rollback("x", "ann", "it was not")
+    house.app.rollback("x", "ann", "it was not")
+    rollout, champion, _ = house.app.rollout()
+    assert (champion.version, champion.state) == ("assistant-v0", State.CHAMPION)
+    assert house.app.get("assistant-v1").state == State.ROLLED_BACK
+    last = house.app.get("assistant-v1").changes[-1]
+    assert (last.state, last.actor, last.reason) == (State.ROLLED_BACK, "ann", "it was not")
+    with pytest.raises(FailedPrecondition, match="no rollout is under way"):
+        house.app.rollback("y", "ann", "further")
+    assert rollout.revision == 3
+
+
+def test_rejecting_twice_is_one_rejection(house: House):
+    house.register("a")
+    assert house.app.reject("assistant-v1", "retrain", "failed").state == State.REJECTED
+    assert len(house.app.reject("assistant-v1", "retrain", "failed").changes) == 3
+    with pytest.raises(FailedPrecondition):
+        house.app.start_rollout("r", "assistant-v1", 0.5, "a", "b")
+    with pytest.raises(NotFound):
+        house.app.reject("assistant-v9", "retrain", "failed")
+
+
+def test_aliases_follow_even_when_mlflow_was_away(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    house.models.away = True
+    assert house.aliases.run_once()
+    house.models.away = False
+    assert house.models.aliases == {}
+    house.app.promote("assistant-v1", "ann", "good")
+    assert house.aliases.run_once()
+    assert house.models.aliases == {"champion": "1"}
+
+
+def test_state_survives_a_restart(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.3, "retrain", "passed")
+    house.say("u", "assistant-v1", "POSITIVE")
+    drain(house.stage)
+    again = replace(house.app, store=SqlStore(house.database))
+    rollout = again.rollout()[0]
+    assert rollout == house.app.rollout()[0]
+    assert (rollout.test.canary.users, rollout.canary_share) == (1, 0.3)
+
+
+async def test_watchers_hear_of_a_change_at_once(house: House):
+    import asyncio
+
+    servicer = RegistryServicer(house.app, RolloutFeed(house.database.after_commit))
+    stream = servicer.WatchRollout(pb.WatchRolloutRequest(), None)
+    first = await anext(stream)
+    assert first.rollout.champion.version == "assistant-v0"
+    await asyncio.to_thread(house.register, "a")
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.to_thread(house.app.start_rollout, "r", "assistant-v1", 0.25, "a", "b")
+    changed = await asyncio.wait_for(waiting, 0.2)
+    assert changed.rollout.canary.version == "assistant-v1"
+    assert changed.rollout.canary_share == 0.25
+    assert changed.rollout.revision == 2
+    await stream.aclose()
