@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -30,7 +29,7 @@ from services.cli.commands import (
     retrain,
     status,
 )
-from services.cli.session import OK, USAGE, Session, report
+from services.cli.session import ERROR, OK, USAGE, Session, report
 from shared.errors import TrimtabError
 
 _HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
@@ -87,21 +86,16 @@ def run(arguments: Sequence[str], factory: SessionFactory) -> int:
     try:
         session = factory(as_json, tenant or os.environ.get("TRIMTAB_TENANT", "local"))
         command = typer.main.get_command(build())
-        code = command.main(rest, prog_name="trimtab", obj=session, standalone_mode=False)
-        return code if isinstance(code, int) else OK
+        command.main(rest, prog_name="trimtab", obj=session)
+        return OK
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else ERROR
     except TrimtabError as error:
         return report(error, as_json)
     except ValidationError as error:
         named = ", ".join(str(one["loc"][0]).upper() for one in error.errors())
         sys.stderr.write(f"error: SETTINGS: wrong value of TRIMTAB_{named}. Next: mend it.\n")
         return USAGE
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.ClickException as error:
-        error.show()
-        return USAGE
-    except (click.Abort, KeyboardInterrupt):
-        return 130
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], bool, str]:

@@ -1,4 +1,4 @@
-"""What every command has at hand, and how it speaks: tables for people, one JSON document for scripts."""
+"""What every command has at hand, and how it speaks: tables for people, JSON for scripts."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import grpc
 
 from services.cli.domain import Json
 from shared.client import channel, metadata, translated
+from shared.errors import Unavailable
 from shared.json_calls import call_of, decode, encode
 
 
@@ -22,10 +23,15 @@ class GrpcPlatform:
             request_serializer=found.request.SerializeToString,
             response_deserializer=found.response.FromString,
         )
-        with translated(part):
-            answer = caller(
-                encode(found, request), timeout=timeout_s, metadata=metadata(self._tenant)
-            )
+        sent, headers = encode(found, request), tuple(metadata(self._tenant))
+        try:
+            with translated(part):
+                answer = caller(sent, timeout=timeout_s, metadata=headers)
+        except Unavailable as error:
+            if error.reason != "SERVICE_AWAY":
+                raise
+            where = f"{part} at {self._addresses[part]} is not reachable"
+            raise Unavailable(where, reason=error.reason) from error
         return decode(answer)
 
     def close(self) -> None:

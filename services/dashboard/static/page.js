@@ -78,7 +78,8 @@ async function refresh() {
     const response = await fetch("/api/loop.json");
     if (!response.ok) throw new Error(String(response.status));
     const loop = await response.json();
-    if (chart) chart.setOption(options(loop), { replaceMerge: ["series"] });
+    if (holder) holder.hidden = !loop.courses.length;
+    if (chart && loop.courses.length) { chart.resize(); chart.setOption(options(loop), { replaceMerge: ["series"] }); }
     connection.textContent = "";
   } catch (error) {
     connection.textContent = "The dashboard does not answer; what you see is old.";
