@@ -21,7 +21,8 @@ from infra.local.programs import Program, programs
 from infra.local.settings import StackSettings
 from infra.local.supervisor import Supervisor
 
-READY_TIMEOUT_S = 240.0
+# vLLM takes one minute on two idle cores, and several on busy ones.
+READY_TIMEOUT_S = 480.0
 # A part that was started this often while it was waited for will not come up.
 STARTS_ALLOWED = 3
 LOG_LINES = 25

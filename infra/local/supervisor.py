@@ -5,11 +5,12 @@ supervisord restarts what dies. It starts nothing by itself: the stack says what
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -19,7 +20,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from infra.local.programs import Program
 
 STOP_WAIT_S = 20
-START_WAIT_S = 10
+START_WAIT_S = 30
 
 
 class Supervisor:
@@ -65,14 +66,22 @@ class Supervisor:
         return dict(self._call("getProcessInfo", part))
 
     def shutdown(self) -> None:
-        """Stop every part, then supervisord itself; returns when its process is gone."""
+        """Stop every part at once, then supervisord; returns when its process is gone.
+
+        One that does not go in time is killed; what it leaves behind is the caller's to sweep.
+        """
         if not self.is_running():
             return
         pid = int(self._call("getPID"))
+        # By itself supervisord would stop one part after the other.
+        self._call("stopAllProcesses", False)
+        _wait(lambda: not self._any_runs(), STOP_WAIT_S + 5)
         self._call("shutdown")
-        deadline = time.monotonic() + 2 * STOP_WAIT_S
-        while _alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        if not _wait(lambda: not _alive(pid), STOP_WAIT_S):
+            os.kill(pid, signal.SIGKILL)
+
+    def _any_runs(self) -> bool:
+        return any(one["pid"] for one in self._call("getAllProcessInfo"))
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = SupervisorTransport("", "", f"unix://{self._socket}")
@@ -83,11 +92,8 @@ class Supervisor:
     def _launch(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
         subprocess.run(command, check=True, cwd=self.folder)  # noqa: S603
-        deadline = time.monotonic() + START_WAIT_S
-        while not self.is_running():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"supervisord did not start: see {self.folder}/supervisord.log")
-            time.sleep(0.05)
+        if not _wait(self.is_running, START_WAIT_S):
+            raise TimeoutError(f"supervisord did not start: see {self.folder}/supervisord.log")
 
     def _reload(self) -> None:
         [[added, changed, removed]] = self._call("reloadConfig")
@@ -139,6 +145,16 @@ def _quoted(word: str) -> str:
 def _section(name: str, fields: dict[str, object]) -> str:
     lines = "".join(f"{key}={value}\n" for key, value in fields.items())
     return f"[{name}]\n{lines}"
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Poll until the condition holds; False when it did not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _alive(pid: int) -> bool:

@@ -52,7 +52,7 @@ class Asker:
         return [one["logprob"] for one in reply["choices"][0]["logprobs"]["content"]]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_an_adapter_serves_by_name_and_leaves_the_base_alone(stack: LocalStack) -> None:
     settings, base = stack.settings, stack.settings.models.base_name
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
