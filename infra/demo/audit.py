@@ -60,18 +60,23 @@ class Audit:
         return [check for check in self.checks if not check.holds]
 
 
+async def audit_now(doors: Doors, sent: Sendings, before: Holdings) -> Audit:
+    """One look; records may be between two stages, and services are asked one after the other."""
+    _, under_way = await _responses(doors)
+    after = await holdings(doors)
+    return Audit(after, tuple(checks(sent, before, after)), under_way)
+
+
 async def audit(
     doors: Doors, progress: Progress, sent: Sendings, before: Holdings, limit_s: float
 ) -> Audit:
-    """Asks until everything adds up with nothing under way, or the time is over: jobs that may wait
-    go on meanwhile, and services are asked one after the other."""
+    """Looks until everything adds up with nothing under way, or the time is over: jobs that may
+    wait go on meanwhile."""
     found: list[Audit] = []
 
     async def look() -> Seen:
-        _, under_way = await _responses(doors)
-        after = await holdings(doors)
-        found.append(Audit(after, tuple(checks(sent, before, after)), under_way))
-        wrong = found[-1].wrong
+        found.append(await audit_now(doors, sent, before))
+        wrong, under_way = found[-1].wrong, found[-1].under_way
         words = f"{under_way} records under way, {len(wrong)} of {len(found[-1].checks)} sums open"
         first = f" ({wrong[0].words}: {wrong[0].left}, {wrong[0].right})" if wrong else ""
         return Seen(not wrong and not under_way, words + first)

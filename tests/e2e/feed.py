@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-USERS = 12
+USERS = 11
 CONVERSATIONS = 48
 _TOPICS = (
     "a garden",

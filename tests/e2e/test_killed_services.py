@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from infra.demo.audit import Audit, Holdings, Sendings, audit, holdings
+from infra.demo.audit import Holdings, Sendings, audit_now, holdings
 from infra.demo.counts import Tally
 from infra.demo.doors import Doors
 from infra.demo.watch import ENDED
@@ -93,7 +93,7 @@ async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Final:
         doors = world.doors()
         try:
             await _feed(world, killing)
-            await _settled(world, doors)
+            await _settled(doors)
             await _retrained(world, doors, killing)
             return await _final(doors)
         finally:
@@ -118,15 +118,14 @@ async def _feed(world: World, killing: bool) -> None:
         await poster.close()
 
 
-async def _settled(world: World, doors: Doors) -> None:
+async def _settled(doors: Doors) -> None:
     """Everything adds up, and nothing waits in feedback any more."""
     before = Holdings(Tally(), 0, 0, 0, 0, 0)
     sent = Sendings(feed.CONVERSATIONS, feed.TURNS, feed.FEEDBACK)
-    stage = world.stage(doors, "")
 
     async def look() -> tuple[bool, Any]:
         try:
-            found: Audit = await audit(doors, stage.progress, sent, before, limit_s=0.0)
+            found = await audit_now(doors, sent, before)
         except TrimtabError as error:
             return False, error
         tally = found.after.tally
