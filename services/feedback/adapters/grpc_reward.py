@@ -1,0 +1,37 @@
+"""RewardScorer on the reward service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.feedback.app.ports import Candidate, Scores
+from shared.client import channel, metadata, translated
+from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
+from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
+from shared.message_codec import encode_message
+
+
+class GrpcRewardScorer:
+    def __init__(self, address: str, *, timeout_s: float = 60.0) -> None:
+        self._channel = channel(address)
+        self._stub = pb_grpc.RewardServiceStub(self._channel)
+        self._timeout_s = timeout_s
+
+    def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
+        items = [
+            pb.ScoreItem(
+                messages=[encode_message(message) for message in candidate.messages],
+                user_id=candidate.user_id,
+            )
+            for candidate in candidates
+        ]
+        with translated("reward"):
+            response = self._stub.Score(
+                pb.ScoreRequest(items=items),
+                metadata=tuple(metadata(tenant)),
+                timeout=self._timeout_s,
+            )
+        return Scores(tuple(score.reward for score in response.scores), response.reward_model)
+
+    def close(self) -> None:
+        self._channel.close()

@@ -1,0 +1,78 @@
+"""In-memory twins of the ports: for unit tests and for running without models."""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from services.feedback.app.ports import Candidate, Scores, Vectors
+from shared.errors import FailedPrecondition, Unavailable
+from shared.messages import Message
+
+_WORD = re.compile(r"[a-z0-9']+")
+
+
+class HashingEmbedder:
+    """Words hashed into `dimensions` signed buckets: texts that share words are near."""
+
+    def __init__(self, dimensions: int = 384) -> None:
+        self.dimensions = dimensions
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        rows = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in _WORD.findall(text.lower()) or [""]:
+                number = zlib.crc32(word.encode())
+                row[number % self.dimensions] += 1.0 if number & 1 << 20 else -1.0
+            if not row.any():
+                row[0] = 1.0
+        unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+
+Script = Callable[[Sequence[Message]], str]
+
+
+class ScriptedChat:
+    """Answers by a script, numbered from the second of n on. Keeps the calls."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._lock = threading.Lock()
+        self.calls: list[tuple[Message, ...]] = []
+        self.away = False
+
+    def complete(
+        self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
+    ) -> tuple[str, ...]:
+        if self.away:
+            raise Unavailable("the model is away", reason="MODEL_AWAY", retry_after_s=0.01)
+        with self._lock:
+            self.calls.append(tuple(messages))
+        text = self._script(messages)
+        return tuple(text if number == 0 else f"{text} ({number})." for number in range(n))
+
+
+class ScriptedScorer:
+    """Rewards by a function of the answer's text; untrained until `train` is called."""
+
+    def __init__(self, reward: Callable[[str], float], *, trained: bool = True) -> None:
+        self._reward = reward
+        self.trained = trained
+        self.users: list[str] = []
+
+    def train(self) -> None:
+        self.trained = True
+
+    def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
+        if not self.trained:
+            raise FailedPrecondition(
+                "there is no reward model yet: pairs come first", reason="REWARD_MODEL_UNTRAINED"
+            )
+        self.users += [candidate.user_id for candidate in candidates]
+        rewards = tuple(self._reward(candidate.messages[-1].text) for candidate in candidates)
+        return Scores(rewards, "rewardModels/scripted")

@@ -1,0 +1,243 @@
+"""Book on SQL: one transaction of shared.database (contract in app.ports)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.feedback import codec
+from services.feedback.adapters.sql_tables import FEEDBACK, PAIRS, PENDING, SPENT, TURNS, USERS
+from services.feedback.domain import (
+    Explicit,
+    Mined,
+    Pair,
+    PairState,
+    Persona,
+    StoredPair,
+    Turn,
+    User,
+)
+from shared.database import Transaction
+from shared.gen.trimtab.common.v1 import common_pb2
+from shared.jobs import enqueue
+from shared.message_codec import decode_message, encode_message
+
+
+class SqlBook:
+    def __init__(self, transaction: Transaction) -> None:
+        self._tx = transaction
+        self._sql = transaction.connection
+
+    def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None:
+        self._tx.count(stage, outcome, reason, n)
+
+    def enqueue(self, kind: str, job_id: str, payload: Mapping[str, Any]) -> bool:
+        return enqueue(self._tx, kind, job_id, payload)
+
+    def add_turn(self, turn: Turn) -> bool:
+        return self._added(
+            TURNS,
+            tenant=turn.tenant,
+            conversation_id=turn.conversation_id,
+            idx=turn.index,
+            turn_id=turn.turn_id,
+            role=turn.role,
+            message=encode_message(turn.message).SerializeToString(),
+            user_id=turn.user_id,
+            create_time=turn.create_time.timestamp(),
+            model_version=turn.model_version,
+            completion_id=turn.completion_id,
+            channel=turn.channel,
+            arrived=time.time(),
+        )
+
+    def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None:
+        query = _turns(tenant, conversation_id).where(TURNS.c.idx == index)
+        row = self._sql.execute(query).first()
+        return turn_of(row) if row else None
+
+    def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
+        return turns_before(self._sql, tenant, conversation_id, index, most)
+
+    def find_answer(self, explicit: Explicit) -> Turn | None:
+        query = sa.select(TURNS).where(
+            TURNS.c.tenant == explicit.tenant, TURNS.c.role == "assistant"
+        )
+        if explicit.completion_id:
+            query = query.where(TURNS.c.completion_id == explicit.completion_id)
+        else:
+            query = query.where(TURNS.c.conversation_id == explicit.conversation_id)
+        if explicit.turn_id:
+            query = query.where(TURNS.c.turn_id == explicit.turn_id)
+        row = self._sql.execute(query.order_by(TURNS.c.idx.desc()).limit(1)).first()
+        return turn_of(row) if row else None
+
+    def last_arrival(self, tenant: str, conversation_id: str) -> float:
+        query = sa.select(sa.func.max(TURNS.c.arrived)).where(
+            TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
+        )
+        return float(self._sql.execute(query).scalar() or 0.0)
+
+    def add_pending(self, feedback_id: str, turn: Turn, *, ready: bool) -> None:
+        self._added(
+            PENDING,
+            feedback_id=feedback_id,
+            tenant=turn.tenant,
+            conversation_id=turn.conversation_id,
+            idx=turn.index,
+            ready=ready,
+            arrived=time.time(),
+        )
+
+    def wake_pending(self, turn: Turn, *, is_answer: bool) -> bool:
+        waits = (
+            (PENDING.c.tenant == turn.tenant)
+            & (PENDING.c.conversation_id == turn.conversation_id)
+            & (PENDING.c.idx == turn.index + 1)
+            & PENDING.c.ready.is_(False)
+        )
+        if is_answer:
+            return bool(
+                self._sql.execute(PENDING.update().where(waits).values(ready=True)).rowcount
+            )
+        return bool(self._sql.execute(PENDING.delete().where(waits)).rowcount)
+
+    def take_pending(self, feedback_id: str) -> bool:
+        delete = PENDING.delete().where(PENDING.c.feedback_id == feedback_id)
+        return bool(self._sql.execute(delete).rowcount)
+
+    def note_turn(self, turn: Turn) -> User:
+        return self._note(turn.tenant, turn.user_id, "turns")
+
+    def note_complaint(self, tenant: str, user_id: str) -> User:
+        return self._note(tenant, user_id, "complaints")
+
+    def user(self, tenant: str, user_id: str) -> User:
+        return user_at(self._sql, tenant, user_id)
+
+    def spend(self, tenant: str, user_id: str, what: str, day: str, most: int) -> bool:
+        if most <= 0:
+            return False
+        insert = self._tx.insert(SPENT).values(
+            tenant=tenant, user_id=user_id, what=what, day=day, count=1
+        )
+        statement = insert.on_conflict_do_update(
+            index_elements=["tenant", "user_id", "what", "day"],
+            set_={"count": SPENT.c.count + 1},
+            where=SPENT.c.count < most,
+        )
+        return bool(self._sql.execute(statement).rowcount)
+
+    def add_mined(self, mined: Mined) -> bool:
+        added = self._added(
+            FEEDBACK,
+            feedback_id=mined.feedback_id,
+            tenant=mined.tenant,
+            user_id=mined.user_id,
+            conversation_id=mined.conversation_id,
+            model_version=mined.model_version,
+            kind=mined.label.kind.value,
+            source=mined.source.value,
+            abstained=mined.label.abstained,
+            channel=mined.channel,
+            value=codec.encode_mined(mined).SerializeToString(),
+        )
+        if added:
+            self._tx.emit(codec.mined_event(mined))
+        return added
+
+    def put_persona(self, persona: Persona) -> None:
+        value = codec.encode_persona(persona).SerializeToString()
+        insert = self._tx.insert(USERS).values(
+            tenant=persona.tenant, user_id=persona.user_id, turns=0, complaints=0, persona=value
+        )
+        self._sql.execute(
+            insert.on_conflict_do_update(
+                index_elements=["tenant", "user_id"], set_={"persona": value}
+            )
+        )
+        self._tx.emit(codec.persona_event(persona))
+
+    def add_pair(self, stored: StoredPair) -> bool:
+        pair = stored.pair
+        added = self._added(
+            PAIRS,
+            pair_id=pair.pair_id,
+            tenant=pair.tenant,
+            user_id=pair.user_id,
+            conversation_id=pair.conversation_id,
+            source=pair.source.value,
+            state=stored.state.value,
+            reason=stored.reason,
+            value=codec.encode_pair(pair).SerializeToString(),
+        )
+        if added and stored.state is PairState.PROPOSED:
+            self._tx.emit(codec.proposed_event(pair))
+        elif added and stored.state is PairState.KEPT:
+            self._tx.emit(codec.kept_event(pair))
+        return added
+
+    def settle_pair(self, pair: Pair, state: PairState, reason: str) -> bool:
+        waits = (PAIRS.c.pair_id == pair.pair_id) & (PAIRS.c.state == PairState.PROPOSED.value)
+        value = codec.encode_pair(pair).SerializeToString()
+        update = PAIRS.update().where(waits).values(state=state.value, reason=reason, value=value)
+        changed = bool(self._sql.execute(update).rowcount)
+        if changed and state is PairState.KEPT:
+            self._tx.emit(codec.kept_event(pair))
+        return changed
+
+    def _added(self, table: sa.Table, **values: Any) -> bool:
+        statement = self._tx.insert(table).values(**values).on_conflict_do_nothing()
+        return bool(self._sql.execute(statement).rowcount)
+
+    def _note(self, tenant: str, user_id: str, column: str) -> User:
+        first = {"turns": 0, "complaints": 0, column: 1}
+        insert = self._tx.insert(USERS).values(tenant=tenant, user_id=user_id, **first)
+        self._sql.execute(
+            insert.on_conflict_do_update(
+                index_elements=["tenant", "user_id"], set_={column: USERS.c[column] + 1}
+            )
+        )
+        return self.user(tenant, user_id)
+
+
+def turn_of(row: Any) -> Turn:
+    return Turn(
+        tenant=row.tenant,
+        conversation_id=row.conversation_id,
+        index=row.idx,
+        turn_id=row.turn_id,
+        message=decode_message(common_pb2.Message.FromString(row.message)),
+        user_id=row.user_id,
+        create_time=datetime.fromtimestamp(row.create_time, UTC),
+        model_version=row.model_version,
+        completion_id=row.completion_id,
+        channel=row.channel,
+    )
+
+
+def turns_before(
+    connection: sa.Connection, tenant: str, conversation_id: str, index: int, most: int
+) -> list[Turn]:
+    query = _turns(tenant, conversation_id).where(TURNS.c.idx < index)
+    rows = connection.execute(query.order_by(TURNS.c.idx.desc()).limit(most)).all()
+    return [turn_of(row) for row in reversed(rows)]
+
+
+def user_at(connection: sa.Connection, tenant: str, user_id: str) -> User:
+    query = sa.select(USERS).where(USERS.c.tenant == tenant, USERS.c.user_id == user_id)
+    row = connection.execute(query).first()
+    if row is None:
+        return User()
+    persona = codec.decode_persona(row.persona) if row.persona is not None else None
+    return User(row.turns, row.complaints, persona)
+
+
+def _turns(tenant: str, conversation_id: str) -> sa.Select[Any]:
+    return sa.select(TURNS).where(
+        TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
+    )

@@ -1,0 +1,159 @@
+"""Shelf on SQL, and the pages that the API lists (contract in app.ports)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from services.feedback import codec
+from services.feedback.adapters.sql_book import turn_of, turns_before, user_at
+from services.feedback.adapters.sql_tables import FEEDBACK, PAIRS, PENDING, TURNS, USERS
+from services.feedback.domain import (
+    FollowUp,
+    Kind,
+    Mined,
+    Pair,
+    PairState,
+    Persona,
+    StoredPair,
+    Turn,
+    User,
+    bounded_context,
+)
+from shared.database import Database
+from shared.paging import Term
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+}
+
+
+class Page(NamedTuple):
+    items: list[Any]
+    # The last item's place, or None if no more follow.
+    after: int | None
+    total: int
+
+
+class SqlShelf:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ready_follow_ups(self, most: int, context: int, characters: int) -> list[FollowUp]:
+        query = sa.select(PENDING).where(PENDING.c.ready).order_by(PENDING.c.seq).limit(most)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            return [_follow_up(connection, row, context, characters) for row in rows]
+
+    def mined(self, feedback_id: str) -> Mined | None:
+        query = sa.select(FEEDBACK).where(FEEDBACK.c.feedback_id == feedback_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return codec.decode_mined(row.value, row.channel) if row else None
+
+    def user(self, tenant: str, user_id: str) -> User:
+        with self._database.read() as connection:
+            return user_at(connection, tenant, user_id)
+
+    def own_turns(self, tenant: str, user_id: str, most: int) -> list[Turn]:
+        theirs = (
+            (TURNS.c.tenant == tenant) & (TURNS.c.user_id == user_id) & (TURNS.c.role == "user")
+        )
+        newest = (TURNS.c.create_time.desc(), TURNS.c.conversation_id, TURNS.c.idx.desc())
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(TURNS).where(theirs).order_by(*newest).limit(most)
+            ).all()
+        return [turn_of(row) for row in rows]
+
+    def complaints(self, tenant: str, user_id: str, most: int) -> list[Mined]:
+        theirs = (
+            (FEEDBACK.c.tenant == tenant)
+            & (FEEDBACK.c.user_id == user_id)
+            & (FEEDBACK.c.kind == Kind.REATTEMPT_WITH_FEEDBACK.value)
+            & FEEDBACK.c.abstained.is_(False)
+        )
+        query = sa.select(FEEDBACK).where(theirs).order_by(FEEDBACK.c.seq.desc()).limit(most)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        found = [codec.decode_mined(row.value, row.channel) for row in rows]
+        return [mined for mined in found if mined.follow_up.strip()]
+
+    def proposed_pairs(self, most: int) -> list[Pair]:
+        waits = PAIRS.c.state == PairState.PROPOSED.value
+        query = sa.select(PAIRS.c.value).where(waits).order_by(PAIRS.c.seq).limit(most)
+        with self._database.read() as connection:
+            return [codec.decode_pair(row.value) for row in connection.execute(query).all()]
+
+    def late_follow_ups(self, before: float, most: int) -> list[Turn]:
+        place = (
+            (TURNS.c.tenant == PENDING.c.tenant)
+            & (TURNS.c.conversation_id == PENDING.c.conversation_id)
+            & (TURNS.c.idx == PENDING.c.idx)
+        )
+        late = PENDING.c.ready.is_(False) & (PENDING.c.arrived < before)
+        query = sa.select(TURNS).join(PENDING, place).where(late).limit(most)
+        with self._database.read() as connection:
+            return [turn_of(row) for row in connection.execute(query).all()]
+
+    def list_feedback(
+        self, tenant: str, terms: Sequence[Term], after: int | None, size: int
+    ) -> Page:
+        return self._page(
+            FEEDBACK, tenant, terms, after, size, lambda r: codec.decode_mined(r.value, r.channel)
+        )
+
+    def list_pairs(self, tenant: str, terms: Sequence[Term], after: int | None, size: int) -> Page:
+        def stored(row: Any) -> StoredPair:
+            return StoredPair(codec.decode_pair(row.value), PairState(row.state), row.reason)
+
+        return self._page(PAIRS, tenant, terms, after, size, stored)
+
+    def list_personas(self, tenant: str, after: str, size: int) -> tuple[list[Persona], bool, int]:
+        """Ordered by user; whether more follow; how many there are."""
+        theirs = (USERS.c.tenant == tenant) & USERS.c.persona.is_not(None)
+        query = sa.select(USERS.c.persona).where(theirs & (USERS.c.user_id > after))
+        with self._database.read() as connection:
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(USERS).where(theirs)
+            ).scalar_one()
+            rows = connection.execute(query.order_by(USERS.c.user_id).limit(size + 1)).all()
+        return [codec.decode_persona(r.persona) for r in rows[:size]], len(rows) > size, total
+
+    def _page(
+        self,
+        table: sa.Table,
+        tenant: str,
+        terms: Sequence[Term],
+        after: int | None,
+        size: int,
+        decode: Callable[[Any], Any],
+    ) -> Page:
+        wanted = [table.c.tenant == tenant, *(_condition(table, term) for term in terms)]
+        query = sa.select(table).where(*wanted, table.c.seq > (after or 0))
+        with self._database.read() as connection:
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(table).where(*wanted)
+            ).scalar_one()
+            rows = connection.execute(query.order_by(table.c.seq).limit(size + 1)).all()
+        more = len(rows) > size
+        return Page(
+            [decode(row) for row in rows[:size]], rows[size - 1].seq if more else None, total
+        )
+
+
+def _condition(table: sa.Table, term: Term) -> Any:
+    value: str | bool = term.value
+    if term.field == "abstained":
+        value = term.value.lower() == "true"
+    return _COMPARISONS[term.operator](table.c[term.field], value)
+
+
+def _follow_up(connection: sa.Connection, row: Any, context: int, characters: int) -> FollowUp:
+    before = turns_before(connection, row.tenant, row.conversation_id, row.idx + 1, context + 2)
+    turn, answer = before[-1], before[-2]
+    messages = [earlier.message for earlier in before[:-2]]
+    return FollowUp(row.feedback_id, bounded_context(messages, context, characters), answer, turn)

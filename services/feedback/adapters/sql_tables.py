@@ -1,0 +1,105 @@
+"""The service's tables. Values that are only stored and sent on are kept as serialised messages."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+_SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+TURNS = sa.Table(
+    "turns",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True),
+    sa.Column("turn_id", sa.String, nullable=False),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("message", sa.LargeBinary, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("completion_id", sa.String, nullable=False),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("arrived", sa.Float, nullable=False),
+    sa.Index("turns_by_completion", "tenant", "completion_id"),
+    sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
+)
+PENDING = sa.Table(
+    "pending_follow_ups",
+    METADATA,
+    sa.Column("seq", _SEQ, primary_key=True),
+    sa.Column("feedback_id", sa.String, nullable=False, unique=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("idx", sa.Integer, nullable=False),
+    sa.Column("ready", sa.Boolean, nullable=False),
+    sa.Column("arrived", sa.Float, nullable=False),
+    sa.Index("pending_by_place", "tenant", "conversation_id", "idx"),
+    sqlite_autoincrement=True,
+)
+FEEDBACK = sa.Table(
+    "feedback",
+    METADATA,
+    sa.Column("seq", _SEQ, primary_key=True),
+    sa.Column("feedback_id", sa.String, nullable=False, unique=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("abstained", sa.Boolean, nullable=False),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
+    sqlite_autoincrement=True,
+)
+EXPLICIT = sa.Table(
+    "waiting_explicit",
+    METADATA,
+    sa.Column("seq", _SEQ, primary_key=True),
+    sa.Column("event_id", sa.String, nullable=False, unique=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("headers", sa.JSON, nullable=False),
+    sa.Column("arrived", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+USERS = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("complaints", sa.Integer, nullable=False),
+    sa.Column("persona", sa.LargeBinary),
+)
+SPENT = sa.Table(
+    "spent",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("what", sa.String, primary_key=True),
+    sa.Column("day", sa.String, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+PAIRS = sa.Table(
+    "pairs",
+    METADATA,
+    sa.Column("seq", _SEQ, primary_key=True),
+    sa.Column("pair_id", sa.String, nullable=False, unique=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)

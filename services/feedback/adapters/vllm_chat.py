@@ -1,0 +1,51 @@
+"""ChatModel on vLLM's OpenAI endpoint, the served base model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import httpx
+
+from shared.errors import InvalidArgument, Unavailable
+from shared.messages import Message, openai_messages
+
+
+class VllmChat:
+    """Takes the replicas in turn. Never sends `seed`: vLLM's CPU build can die of it."""
+
+    def __init__(self, urls: Sequence[str], model: str, *, timeout_s: float = 120.0) -> None:
+        self._urls = itertools.cycle(urls)
+        self._model = model
+        self._client = httpx.Client(timeout=timeout_s)
+
+    def complete(
+        self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
+    ) -> tuple[str, ...]:
+        body = {
+            "model": self._model,
+            "messages": openai_messages(list(messages)),
+            "n": n,
+            "temperature": temperature,
+            "top_p": 0.9,
+            "max_tokens": max_tokens,
+        }
+        url = f"{next(self._urls)}/v1/chat/completions"
+        try:
+            response = self._client.post(url, json=body)
+        except httpx.HTTPError as error:
+            raise _away(f"{url} did not answer: {error!r}") from error
+        if response.status_code >= 500 or response.status_code in (404, 408, 429):
+            raise _away(f"{url} answered {response.status_code}")
+        if response.status_code >= 400:
+            detail = response.text[:200]
+            raise InvalidArgument(f"the model refused: {detail}", reason="MODEL_REFUSED")
+        choices = response.json()["choices"]
+        return tuple(choice["message"]["content"] or "" for choice in choices)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _away(message: str) -> Unavailable:
+    return Unavailable(message, reason="MODEL_AWAY", retry_after_s=2.0)

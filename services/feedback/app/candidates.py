@@ -1,0 +1,107 @@
+"""Candidates for a better answer: how they are asked for, and which are sane. Pure functions.
+
+User-guided rewrites (RLHI, arXiv 2509.25137): the model rewrites the unsatisfying answer by what
+the user said. Departure: half of the candidates are fresh answers to the request with the user's
+wish as a suffix, as a small model follows a wish beside the request better than one after its own
+answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from shared.messages import Message, text_message
+
+MIN_WORDS = 5
+_REPEATED = re.compile(r"(.)\1{5,}")
+_ENDS = ".!?\"')”’`]"
+_SHORTER = re.compile(
+    r"\b(short(er)?|brief(er|ly)?|concise(ly)?|too (long|wordy|much)|less|fewer|trim|cut|condense"
+    r"|gist|nutshell|tl;?dr|wall of text|to the point|way more than|why so long|quick answer"
+    r"|one line|(one|a single|two) sentences?|so long|a lot|talk too much)\b",
+    re.I,
+)
+_LONGER = re.compile(
+    r"\b(longer|more detail(s|ed)?|elaborate|expand|too short|in depth|deeper|more than that)\b",
+    re.I,
+)
+_LIST = re.compile(r"\b(list|bullets?|bullet points|numbered|steps)\b", re.I)
+_NO_LIST = re.compile(r"\b(no|not|don't|without|stop)\b[^.]*\b(lists?|bullets?)", re.I)
+_MOST_WORDS = re.compile(r"(\d+)\s*(-\s*)?words?|words?[^.\d]{0,12}(\d+)", re.I)
+_ITEM = re.compile(r"^\s*([-*•]|\d+[.)])\s", re.M)
+
+
+def rewrite_prompt(context: Sequence[Message], answer: Message, follow_up: str) -> list[Message]:
+    """The conversation as it went, then what the user said, with the request to rewrite."""
+    order = "Rewrite your answer so that it follows this. Write only the answer."
+    wish = f"{follow_up.strip()}\n\n{order}"
+    return [*context, answer, text_message("user", wish)]
+
+
+def wish_prompt(context: Sequence[Message], follow_up: str) -> list[Message]:
+    """The request once more, with the user's wish as a suffix."""
+    *before, request = context
+    asked = f"{request.text.strip()}\n\n({follow_up.strip()})"
+    return [*before, text_message("user", asked)]
+
+
+def persona_sample_prompt(context: Sequence[Message], persona: str) -> list[Message]:
+    return [text_message("system", persona), *context]
+
+
+def clean(text: str) -> str:
+    """Stripped; cut after its last whole sentence if the token limit cut it off."""
+    text = text.strip()
+    if not text or text[-1] in _ENDS:
+        return text
+    last = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
+    return text[: last + 1].strip() if last > 0 else ""
+
+
+def problem_of(text: str, original: str, follow_up: str) -> str:
+    """Why `text` can not be a chosen answer; "" if it can. A floor of sanity, not of quality."""
+    words = text.split()
+    if len(words) < MIN_WORDS:
+        return "TOO_FEW_WORDS"
+    if _REPEATED.search(text) or len(set(words)) < len(words) / 4:
+        return "REPETITION"
+    if " ".join(words).lower() == " ".join(original.split()).lower():
+        return "SAME_AS_ANSWER"
+    wish = " ".join(follow_up.split()).lower()
+    if len(wish.split()) >= 3 and wish in " ".join(words).lower():
+        return "LEAKS_FEEDBACK"
+    if not heeds(text, original, follow_up):
+        return "IGNORES_FEEDBACK"
+    return ""
+
+
+def heeds(text: str, original: str, follow_up: str) -> bool:
+    """False if the follow-up says something of length or lists that can be counted, and `text` does
+    not do it. What can not be counted is left to the reward model."""
+    words, before = len(text.split()), len(original.split())
+    named = _MOST_WORDS.search(follow_up)
+    if named and not _LONGER.search(follow_up):
+        return words <= int(named.group(1) or named.group(3))
+    if _LONGER.search(follow_up):
+        return words > before
+    if _SHORTER.search(follow_up) and words > 0.67 * before:
+        return False
+    if _NO_LIST.search(follow_up):
+        return not _ITEM.search(text)
+    if _LIST.search(follow_up):
+        return bool(_ITEM.search(text))
+    return True
+
+
+def usable(texts: Sequence[str], original: str, follow_up: str) -> tuple[list[str], list[str]]:
+    """The usable ones in order, without repeats; and the problems of the others."""
+    kept: list[str] = []
+    problems: list[str] = []
+    for text in (clean(raw) for raw in texts):
+        problem = problem_of(text, original, follow_up)
+        if problem:
+            problems.append(problem)
+        elif text not in kept:
+            kept.append(text)
+    return kept, problems

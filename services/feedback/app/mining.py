@@ -1,0 +1,128 @@
+"""From turns to labels: which turns are follow-ups, and what becomes of a judged one.
+
+Counts of stage "feedback.turns", one for each turn taken:
+made: "judged" (a label was published), "context" (assistant's and other turns), "first_turn",
+"no_answer_before" (a user's turn after another user's); abstained: LOW_CONFIDENCE, TOO_SHORT,
+NON_TEXT (published too); dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came);
+waiting: TO_JUDGE, ANSWER_MISSING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.feedback.app.classifier import Classifier, Exchange
+from services.feedback.app.ports import Book, Vectors
+from services.feedback.app.requests import Requests
+from services.feedback.domain import FollowUp, Kind, Label, Mined, Source, Turn
+from shared.identifiers import stable_id
+
+STAGE = "feedback.turns"
+
+
+def follow_up_id(turn: Turn) -> str:
+    return stable_id("follow-up", turn.tenant, turn.conversation_id, turn.turn_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTurn:
+    """Keeps a turn; a user's turn after an assistant's waits to be judged."""
+
+    requests: Requests
+
+    def __call__(self, turn: Turn, book: Book) -> None:
+        if turn.role == "system":  # has no place in the order of turns
+            book.count(STAGE, "made", "context")
+            return
+        if not book.add_turn(turn):
+            book.count(STAGE, "dropped", "ALREADY_KNOWN")
+            return
+        is_answer = turn.role == "assistant"
+        if turn.role == "user":
+            self._take_own(turn, book)
+        else:
+            book.count(STAGE, "made", "context")
+        if book.wake_pending(turn, is_answer=is_answer):
+            book.count(STAGE, "waiting", "ANSWER_MISSING", -1)
+            if is_answer:
+                book.count(STAGE, "waiting", "TO_JUDGE")
+            else:
+                book.count(STAGE, "made", "no_answer_before")
+
+    def _take_own(self, turn: Turn, book: Book) -> None:
+        self.requests.after_turn(turn, book.note_turn(turn), book)
+        if turn.index == 0:
+            book.count(STAGE, "made", "first_turn")
+            return
+        before = book.turn_at(turn.tenant, turn.conversation_id, turn.index - 1)
+        if before is not None and before.role != "assistant":
+            book.count(STAGE, "made", "no_answer_before")
+            return
+        book.add_pending(follow_up_id(turn), turn, ready=before is not None)
+        book.count(STAGE, "waiting", "TO_JUDGE" if before else "ANSWER_MISSING")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeFollowUps:
+    """The slow part (`judge`) needs no transaction; `record` writes what it found."""
+
+    classifier: Classifier
+    requests: Requests
+
+    def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
+        exchanges = [
+            Exchange(f.request, f.answer.message.text, f.turn.message.text) for f in follow_ups
+        ]
+        labels, vectors = self.classifier.judge(exchanges)
+        return [
+            mined_of(follow_up, label, vectors[number : number + 1])
+            for number, (follow_up, label) in enumerate(zip(follow_ups, labels, strict=True))
+        ]
+
+    def record(self, found: Sequence[Mined], book: Book) -> int:
+        """How many were written; what another judged meanwhile is left out."""
+        written = 0
+        for mined in found:
+            if book.take_pending(mined.feedback_id) and book.add_mined(mined):
+                self._settle(mined, book)
+                written += 1
+        return written
+
+    def _settle(self, mined: Mined, book: Book) -> None:
+        book.count(STAGE, "waiting", "TO_JUDGE", -1)
+        if mined.label.abstained:
+            book.count(STAGE, "abstained", mined.label.abstain_reason)
+            return
+        book.count(STAGE, "made", "judged")
+        if mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK:
+            self.requests.after_complaint(mined, book)
+        self.requests.after_feedback(mined, book)
+
+
+def give_up(turn: Turn, book: Book) -> None:
+    """A follow-up whose answer never came."""
+    if book.take_pending(follow_up_id(turn)):
+        book.count(STAGE, "waiting", "ANSWER_MISSING", -1)
+        book.count(STAGE, "dropped", "NO_ANSWER")
+
+
+def mined_of(follow_up: FollowUp, label: Label, request_vector: Vectors) -> Mined:
+    turn, answer = follow_up.turn, follow_up.answer
+    return Mined(
+        feedback_id=follow_up.feedback_id,
+        tenant=turn.tenant,
+        user_id=turn.user_id,
+        conversation_id=turn.conversation_id,
+        source=Source.FOLLOW_UP,
+        label=label,
+        create_time=turn.create_time,
+        answer_turn_id=answer.turn_id,
+        follow_up_turn_id=turn.turn_id,
+        model_version=answer.model_version,
+        channel=turn.channel,
+        context=follow_up.context,
+        answer=answer.message,
+        follow_up=turn.message.text,
+        request_embedding=tuple(float(x) for x in request_vector[0]),
+    )

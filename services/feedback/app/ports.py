@@ -1,0 +1,149 @@
+"""What the feedback service needs of the world.
+
+Each port has an in-memory twin in adapters/memory.py (for Book and Shelf: the SQL adapters on
+`sqlite://`); tests/contract runs one suite over twin and adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.feedback.domain import (
+    Explicit,
+    FollowUp,
+    Mined,
+    Pair,
+    PairState,
+    Persona,
+    StoredPair,
+    Turn,
+    User,
+)
+from shared.messages import Message
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """[len(texts), dimensions], float32, rows of unit length; the same text gives the same row
+        whatever stands beside it (to 1e-4)."""
+
+
+class ChatModel(Protocol):
+    """The policy that writes personas and candidates."""
+
+    def complete(
+        self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
+    ) -> tuple[str, ...]:
+        """`n` answers. Raises Unavailable while the model is away, InvalidArgument if it refuses
+        the messages (too long, say)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Messages that end with the answer to be scored; members trained on `user_id` do not judge."""
+
+    messages: tuple[Message, ...]
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    rewards: tuple[float, ...]
+    reward_model: str
+
+
+class RewardScorer(Protocol):
+    def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
+        """One reward for each candidate. Raises Unavailable while the service is away, and
+        FailedPrecondition with reason REWARD_MODEL_UNTRAINED until there is a model."""
+
+
+class Book(Protocol):
+    """The service's state within one transaction: all of it is kept, or nothing."""
+
+    def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None: ...
+
+    def enqueue(self, kind: str, job_id: str, payload: Mapping[str, Any]) -> bool:
+        """Asks for slow work; False if it was asked for already."""
+
+    def add_turn(self, turn: Turn) -> bool:
+        """False if the conversation has a turn at that index."""
+
+    def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None: ...
+
+    def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
+        """The last `most` turns before `index`, oldest first."""
+
+    def find_answer(self, explicit: Explicit) -> Turn | None:
+        """The assistant's turn meant: by completion, by turn, or the conversation's last."""
+
+    def last_arrival(self, tenant: str, conversation_id: str) -> float:
+        """When the newest turn of the conversation was taken (Unix time); 0 if there is none."""
+
+    def add_pending(self, feedback_id: str, turn: Turn, *, ready: bool) -> None:
+        """A follow-up to be judged; `ready` once its answer is there."""
+
+    def wake_pending(self, turn: Turn, *, is_answer: bool) -> bool:
+        """Turn `index` came after its follow-up: makes the follow-up ready, or forgets it if `turn`
+        is no answer. False if no follow-up waited."""
+
+    def take_pending(self, feedback_id: str) -> bool:
+        """Removes a pending follow-up; True for the one that removed it."""
+
+    def note_turn(self, turn: Turn) -> User:
+        """Counts a user's own turn."""
+
+    def note_complaint(self, tenant: str, user_id: str) -> User: ...
+
+    def user(self, tenant: str, user_id: str) -> User: ...
+
+    def spend(self, tenant: str, user_id: str, what: str, day: str, most: int) -> bool:
+        """Takes one of the user's `most` for the day; False if there is none left."""
+
+    def add_mined(self, mined: Mined) -> bool:
+        """Stores and publishes on feedback.mined.v1; False if it is there already."""
+
+    def put_persona(self, persona: Persona) -> None:
+        """Stores and publishes on persona.updated.v1."""
+
+    def add_pair(self, stored: StoredPair) -> bool:
+        """Stores a pair; publishes it on preference.proposed.v1 if it is PROPOSED, on
+        preference.mined.v1 if it is KEPT. False if it is there already."""
+
+    def settle_pair(self, pair: Pair, state: PairState, reason: str) -> bool:
+        """PROPOSED to KEPT (published) or DROPPED; True for the one that changed it."""
+
+
+class Shelf(Protocol):
+    """The service's state as it can be read outside a transaction."""
+
+    def ready_follow_ups(self, most: int, context: int, characters: int) -> list[FollowUp]:
+        """Oldest first."""
+
+    def mined(self, feedback_id: str) -> Mined | None: ...
+
+    def user(self, tenant: str, user_id: str) -> User: ...
+
+    def own_turns(self, tenant: str, user_id: str, most: int) -> list[Turn]:
+        """The newest first."""
+
+    def complaints(self, tenant: str, user_id: str, most: int) -> list[Mined]:
+        """Feedback of this user that says what to change, newest first."""
+
+    def proposed_pairs(self, most: int) -> list[Pair]:
+        """Pairs without a verdict, oldest first."""
+
+    def late_follow_ups(self, before: float, most: int) -> list[Turn]:
+        """Follow-ups taken before that time whose answer never came."""
+
+
+def day_of(moment: datetime) -> str:
+    return moment.date().isoformat()

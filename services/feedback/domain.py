@@ -1,0 +1,221 @@
+"""What the feedback service speaks of, as plain values, and the rules that need nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from shared.identifiers import turn_name
+from shared.messages import Message
+
+
+class Kind(StrEnum):
+    """What a follow-up says of the answer before it (RLHI, arXiv 2509.25137, four kinds, and none).
+
+    A follow-up that thanks and then asks something new is a NEW_REQUEST. A question about the
+    answer that takes it as given ("and in winter?") is one too; "what do you mean?" is not.
+    """
+
+    NEW_REQUEST = "new_request"
+    REATTEMPT_WITH_FEEDBACK = "reattempt_with_feedback"
+    REATTEMPT_WITHOUT_FEEDBACK = "reattempt_without_feedback"
+    POSITIVE = "positive"
+    # Chit-chat and acknowledgements: says nothing of the answer.
+    NONE = "none"
+
+
+KINDS = tuple(Kind)
+DISSATISFIED = frozenset({Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_FEEDBACK})
+SATISFIED = frozenset({Kind.POSITIVE, Kind.NEW_REQUEST})
+
+
+class Source(StrEnum):
+    FOLLOW_UP = "follow_up"
+    EXPLICIT = "explicit"
+
+
+class PairSource(StrEnum):
+    USER_GUIDED_REWRITE = "user_guided_rewrite"
+    USER_BASED_REWARD = "user_based_reward"
+    DEMONSTRATION = "demonstration"
+
+
+class PairState(StrEnum):
+    PROPOSED = "proposed"
+    KEPT = "kept"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message at its place. `channel` is where it came in."""
+
+    tenant: str
+    conversation_id: str
+    index: int
+    turn_id: str
+    message: Message
+    user_id: str
+    create_time: datetime
+    model_version: str = ""
+    completion_id: str = ""
+    channel: str = ""
+
+    @property
+    def role(self) -> str:
+        return self.message.role
+
+    @property
+    def name(self) -> str:
+        return turn_name(self.tenant, self.conversation_id, self.turn_id)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A user's turn after an answer, with the messages that led to the answer (oldest first)."""
+
+    feedback_id: str
+    context: tuple[Message, ...]
+    answer: Turn
+    turn: Turn
+
+    @property
+    def request(self) -> str:
+        """The last thing that the user said before the answer; empty if there is none."""
+        said = [message.text for message in self.context if message.role == "user"]
+        return said[-1] if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A judgement. `probabilities` by Kind's value; sums to one."""
+
+    kind: Kind
+    probabilities: dict[str, float]
+    dissatisfaction: float
+    abstain_reason: str = ""
+
+    @property
+    def abstained(self) -> bool:
+        return bool(self.abstain_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """One piece of feedback, mined or explicit, with what it is about."""
+
+    feedback_id: str
+    tenant: str
+    user_id: str
+    conversation_id: str
+    source: Source
+    label: Label
+    create_time: datetime
+    # Empty for a whole conversation.
+    answer_turn_id: str = ""
+    follow_up_turn_id: str = ""
+    model_version: str = ""
+    channel: str = ""
+    context: tuple[Message, ...] = ()
+    answer: Message | None = None
+    follow_up: str = ""
+    request_embedding: tuple[float, ...] = ()
+
+    @property
+    def request(self) -> str:
+        said = [message.text for message in self.context if message.role == "user"]
+        return said[-1] if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    value: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explicit:
+    """What was said outside the conversation. At most one of the values is set."""
+
+    feedback_id: str
+    tenant: str
+    user_id: str
+    create_time: datetime
+    completion_id: str = ""
+    conversation_id: str = ""
+    turn_id: str = ""
+    thumbs_up: bool | None = None
+    rating: Rating | None = None
+    category: str = ""
+    demonstration: str = ""
+    comment: str = ""
+
+    @property
+    def whole_conversation(self) -> bool:
+        return not self.completion_id and not self.turn_id
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    tenant: str
+    user_id: str
+    text: str
+    version: int
+    evidence: tuple[str, ...]
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`chosen` is held to be better than `rejected` as an answer to `prompt`."""
+
+    pair_id: str
+    tenant: str
+    user_id: str
+    conversation_id: str
+    source: PairSource
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+    create_time: datetime
+    persona: str = ""
+    confidence: float = 0.0
+    reward_margin: float = 0.0
+    reward_model: str = ""
+    model_version: str = ""
+    evidence: tuple[str, ...] = ()
+    feedback_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPair:
+    pair: Pair
+    state: PairState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What is kept of a user beside their turns."""
+
+    turns: int = 0
+    complaints: int = 0
+    persona: Persona | None = field(default=None)
+
+
+def bounded_context(messages: list[Message], most: int, characters: int) -> tuple[Message, ...]:
+    """The newest messages, at most `most` and `characters` long; at least the newest one.
+
+    Starts with a user's message if there is one, so that a chat template takes it.
+    """
+    kept: list[Message] = []
+    for message in reversed(messages[-most:]):
+        characters -= len(message.text)
+        if kept and characters < 0:
+            break
+        kept.insert(0, message)
+    while len(kept) > 1 and kept[0].role != "user":
+        kept.pop(0)
+    return tuple(kept)

@@ -1,0 +1,119 @@
+"""FeedbackService: decode, call, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from services.feedback import codec
+from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.app.classifier import Classifier, Exchange
+from shared.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
+from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
+from shared.identifiers import parse_name
+from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.rpc import tenant_of
+
+_FEEDBACK_FIELDS = (
+    "user_id",
+    "conversation_id",
+    "model_version",
+    "kind",
+    "source",
+    "abstained",
+)
+_PAIR_FIELDS = ("user_id", "conversation_id", "source", "state")
+_MOST_CLASSIFIED = 256
+
+
+class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
+    def __init__(self, shelf: SqlShelf, classifier: Classifier) -> None:
+        self._shelf, self._classifier = shelf, classifier
+
+    async def ListFeedback(
+        self, request: pb.ListFeedbackRequest, context: Any
+    ) -> pb.ListFeedbackResponse:
+        tenant, terms = tenant_of(context), _terms(request.filter, _FEEDBACK_FIELDS)
+        after = _after(decode_token(request.page_token, request.filter))
+        page = await asyncio.to_thread(
+            self._shelf.list_feedback, tenant, terms, after, page_size(request.page_size)
+        )
+        return pb.ListFeedbackResponse(
+            feedback=[codec.encode_mined(mined) for mined in page.items],
+            next_page_token=_token(page.after, request.filter),
+            total_size=page.total,
+        )
+
+    async def GetPersona(
+        self, request: pb.GetPersonaRequest, context: Any
+    ) -> pb.GetPersonaResponse:
+        tenant, user_id = parse_name(request.name, "tenants/*/users/*/persona")
+        if tenant != tenant_of(context):
+            raise PermissionDenied(f"{request.name} is of another tenant", reason="FOREIGN_TENANT")
+        user = await asyncio.to_thread(self._shelf.user, tenant, user_id)
+        if user.persona is None:
+            raise NotFound(
+                f"{request.name} is not there: a persona is written once a user has said enough",
+                reason="PERSONA_NOT_FOUND",
+            )
+        return pb.GetPersonaResponse(persona=codec.encode_persona(user.persona))
+
+    async def ListPersonas(
+        self, request: pb.ListPersonasRequest, context: Any
+    ) -> pb.ListPersonasResponse:
+        tenant, after = tenant_of(context), decode_token(request.page_token, "personas")
+        personas, more, total = await asyncio.to_thread(
+            self._shelf.list_personas, tenant, str(after or ""), page_size(request.page_size)
+        )
+        return pb.ListPersonasResponse(
+            personas=[codec.encode_persona(persona) for persona in personas],
+            next_page_token=encode_token(personas[-1].user_id, "personas") if more else "",
+            total_size=total,
+        )
+
+    async def ListPairs(self, request: pb.ListPairsRequest, context: Any) -> pb.ListPairsResponse:
+        tenant, terms = tenant_of(context), _terms(request.filter, _PAIR_FIELDS)
+        after = _after(decode_token(request.page_token, request.filter))
+        page = await asyncio.to_thread(
+            self._shelf.list_pairs, tenant, terms, after, page_size(request.page_size)
+        )
+        return pb.ListPairsResponse(
+            pairs=[codec.encode_stored_pair(stored) for stored in page.items],
+            next_page_token=_token(page.after, request.filter),
+            total_size=page.total,
+        )
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:
+        tenant_of(context)
+        if len(request.follow_ups) > _MOST_CLASSIFIED:
+            raise InvalidArgument(
+                f"at most {_MOST_CLASSIFIED} follow-ups a call", field="follow_ups"
+            )
+        exchanges = [Exchange(f.request, f.answer, f.follow_up) for f in request.follow_ups]
+        labels, _ = await asyncio.to_thread(self._classifier.judge, exchanges)
+        return pb.ClassifyResponse(labels=[codec.encode_label(label) for label in labels])
+
+
+def _terms(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
+    """Values of enumerations are taken in any case: kind = POSITIVE, state = kept."""
+    terms = parse_filter(text, fields)
+    for term in terms:
+        if term.operator not in ("=", "!="):
+            raise InvalidArgument(
+                f"filter compares {term.field} by = or != only",
+                reason="INVALID_FILTER",
+                field="filter",
+            )
+    folded = ("kind", "source", "state")
+    return tuple(
+        Term(t.field, t.operator, t.value.lower()) if t.field in folded else t for t in terms
+    )
+
+
+def _after(position: object) -> int | None:
+    return position if isinstance(position, int) else None
+
+
+def _token(after: int | None, request: str) -> str:
+    return encode_token(after, request) if after is not None else ""

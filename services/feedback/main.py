@@ -1,0 +1,223 @@
+"""Wires the feedback service: `python -m services.feedback.main`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from services.feedback.adapters.grpc_reward import GrpcRewardScorer
+from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.adapters.sql_tables import METADATA
+from services.feedback.adapters.vllm_chat import VllmChat
+from services.feedback.app import explicit as explicit_app
+from services.feedback.app import mining
+from services.feedback.app.classifier import Classifier, load_head
+from services.feedback.app.explicit import JoinExplicit
+from services.feedback.app.mining import JudgeFollowUps, TakeTurn
+from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
+from services.feedback.app.personas import WritePersona
+from services.feedback.app.ports import ChatModel, Embedder, RewardScorer
+from services.feedback.app.requests import (
+    PERSONA_OF_COMPLAINT,
+    PERSONA_OF_TURNS,
+    REWRITE_BACKLOG,
+    REWRITE_LIVE,
+    SAMPLE,
+    Limits,
+    Requests,
+)
+from services.feedback.consumer import ExplicitHandler, ExplicitSweep, TurnsHandler
+from services.feedback.grpc_api import FeedbackServicer
+from services.feedback.settings import FeedbackSettings
+from services.feedback.workers import (
+    FilterLoop,
+    JudgeLoop,
+    LateFollowUps,
+    PairJobs,
+    PersonaJobs,
+    paced,
+    repeat,
+)
+from shared import telemetry
+from shared.database import Database
+from shared.events import EventLog
+from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
+from shared.kafka import KafkaEventLog
+from shared.process import Background, Service, run
+from shared.rpc import Mount
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay, SqlStage
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+
+GROUPS = {mining.STAGE: (INTERACTION_LOGGED,), explicit_app.STAGE: (FEEDBACK_GIVEN,)}
+HEAD = Path(__file__).parent / "head.npz"
+
+
+class Parts:
+    """The service over its ports; tests build it on twins."""
+
+    def __init__(
+        self,
+        settings: FeedbackSettings,
+        database: Database,
+        log: EventLog,
+        embedder: Embedder,
+        chat: ChatModel,
+        scorer: RewardScorer,
+    ) -> None:
+        self.settings, self.database, self.log = settings, database, log
+        self.shelf = SqlShelf(database)
+        head = load_head(HEAD)
+        self.classifier = Classifier(embedder, head, settings.abstain_below or head.threshold)
+        self.requests = Requests(_limits(settings))
+        join = JoinExplicit(
+            self.requests,
+            settings.context_messages,
+            settings.context_characters,
+            settings.conversation_quiet_s,
+        )
+        self.turns = SqlStage(
+            mining.STAGE, database, log, [INTERACTION_LOGGED], TurnsHandler(TakeTurn(self.requests))
+        )
+        self.explicit = SqlStage(
+            explicit_app.STAGE, database, log, [FEEDBACK_GIVEN], ExplicitHandler(join)
+        )
+        self.relay = OutboxRelay(database, log)
+        self.sweep = ExplicitSweep(database, join, self._turns_lag, settings.explicit_wait_s)
+        self.late = LateFollowUps(database, self.shelf, self._turns_lag, settings.answer_wait_s)
+        self.judge = JudgeLoop(
+            database,
+            self.shelf,
+            JudgeFollowUps(self.classifier, self.requests),
+            settings.judge_batch,
+            settings.context_messages,
+            settings.context_characters,
+        )
+        self._wire_writers(chat, scorer)
+
+    def _wire_writers(self, chat: ChatModel, scorer: RewardScorer) -> None:
+        settings, database, shelf = self.settings, self.database, self.shelf
+        personas = PersonaJobs(database, WritePersona(shelf, chat))
+        writing = {"temperature": settings.temperature}
+        rewrites = PairJobs(
+            database,
+            shelf,
+            ProposeRewrite(
+                shelf,
+                chat,
+                scorer,
+                settings.rewrite_samples,
+                max_tokens=settings.candidate_max_tokens,
+                **writing,
+            ),
+            "CANDIDATES",
+        )
+        samples = PairJobs(
+            database,
+            shelf,
+            SampleUnderPersona(
+                shelf,
+                chat,
+                scorer,
+                settings.ubr_samples,
+                settings.ubr_min_margin,
+                max_tokens=settings.candidate_max_tokens,
+                **writing,
+            ),
+            "SAMPLES",
+        )
+        self.filter = FilterLoop(database, shelf, FilterPairs(scorer))
+        self.workers = {
+            PERSONA_OF_COMPLAINT: personas.worker(PERSONA_OF_COMPLAINT),
+            PERSONA_OF_TURNS: personas.worker(PERSONA_OF_TURNS),
+            REWRITE_LIVE: rewrites.worker(REWRITE_LIVE, settings.llm_threads),
+            REWRITE_BACKLOG: rewrites.worker(REWRITE_BACKLOG),
+            SAMPLE: samples.worker(SAMPLE),
+        }
+
+    def background(self) -> list[Background]:
+        settings = self.settings
+        pace = {
+            PERSONA_OF_COMPLAINT: settings.persona_complaint_max_per_minute,
+            PERSONA_OF_TURNS: settings.persona_max_per_minute,
+            REWRITE_BACKLOG: settings.rewrite_backlog_max_per_minute,
+            SAMPLE: settings.ubr_max_per_minute,
+        }
+        return [
+            ("turns", self.turns.run),
+            ("explicit", self.explicit.run),
+            ("outbox", self.relay.run),
+            ("judge", repeat(self.judge.once, 0.5, self.database)),
+            ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
+            ("late", repeat(_idle(self.late.once), 5.0)),
+            ("filter", repeat(self.filter.once, settings.filter_every_s)),
+            (REWRITE_LIVE, self.workers[REWRITE_LIVE].run),
+            *((kind, paced(self.workers[kind], rate)) for kind, rate in pace.items()),
+        ]
+
+    def mount(self) -> Mount:
+        servicer = FeedbackServicer(self.shelf, self.classifier)
+        return (
+            "trimtab.feedback.v1.FeedbackService",
+            partial(add_FeedbackServiceServicer_to_server, servicer),
+        )
+
+    def _turns_lag(self) -> int:
+        return self.log.lag(mining.STAGE, [INTERACTION_LOGGED])[INTERACTION_LOGGED]
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(FeedbackSettings)
+    telemetry.start("feedback", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    database = Database(settings.database_url, METADATA)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    parts = Parts(
+        settings,
+        database,
+        log,
+        MiniLmEmbedder(
+            common.encoder, threads=settings.encoder_threads, max_tokens=settings.encoder_tokens
+        ),
+        VllmChat(common.vllm_replicas, common.base_model_name),
+        GrpcRewardScorer(common.reward_address),
+    )
+    run(
+        Service(
+            name="feedback",
+            common=common,
+            settings=settings,
+            database=database,
+            log=log,
+            mounts=[parts.mount()],
+            background=parts.background(),
+            groups=GROUPS,
+        )
+    )
+
+
+def _limits(settings: FeedbackSettings) -> Limits:
+    channels = tuple(name.strip() for name in settings.live_channels.split(",") if name.strip())
+    return Limits(
+        persona_min_turns=settings.persona_min_turns,
+        pairs_per_user_day=settings.pairs_per_user_day,
+        ubr_per_user_day=settings.ubr_per_user_day,
+        ubr_share=settings.ubr_share,
+        rewrite_min_probability=settings.rewrite_min_probability,
+        live_channels=channels,
+    )
+
+
+def _idle(once: Callable[[], int]) -> Callable[[], int]:
+    """Sweeps look at everything each time: none follows another at once."""
+
+    def swept() -> int:
+        once()
+        return 0
+
+    return swept
+
+
+if __name__ == "__main__":
+    main()

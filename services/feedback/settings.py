@@ -1,0 +1,56 @@
+"""TRIMTAB_FEEDBACK_*: what can be set. Limits bound what users can cause."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ServiceSettings
+
+
+class FeedbackSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_FEEDBACK_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51002, ge=0, le=65535)
+    metrics_port: int = Field(default=51102, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/feedback/state.db"
+
+    # Labels. 0 takes the threshold that was fitted with the head (see MODEL_CARD.md).
+    abstain_below: float = Field(default=0.0, ge=0, le=1)
+    judge_batch: int = Field(default=64, ge=1, le=1024)
+    encoder_threads: int = Field(default=1, ge=1)
+    encoder_tokens: int = Field(default=64, ge=8, le=256)
+    # How much of the conversation goes with a label or a pair.
+    context_messages: int = Field(default=8, ge=1)
+    context_characters: int = Field(default=6000, ge=100)
+
+    # How long explicit feedback waits for its turn, and a follow-up for its answer.
+    explicit_wait_s: float = Field(default=120.0, ge=0)
+    answer_wait_s: float = Field(default=120.0, ge=0)
+    # A rating of a whole conversation is joined once no turn of it came for so long.
+    conversation_quiet_s: float = Field(default=3.0, ge=0)
+
+    # The policy model: concurrent calls for live rewrites, and how often the rest may ask.
+    llm_threads: int = Field(default=4, ge=1)
+    persona_min_turns: int = Field(default=3, ge=1)
+    persona_max_per_minute: float = Field(default=20.0, gt=0)
+    persona_complaint_max_per_minute: float = Field(default=120.0, gt=0)
+
+    rewrite_samples: int = Field(default=4, ge=1, le=16)
+    rewrite_min_probability: float = Field(default=0.6, ge=0, le=1)
+    # Channels whose rewrites are made at once; those of others (imports) wait their turn.
+    live_channels: str = "openai"
+    rewrite_backlog_max_per_minute: float = Field(default=10.0, gt=0)
+    pairs_per_user_day: int = Field(default=20, ge=0)
+    candidate_max_tokens: int = Field(default=120, ge=8)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+
+    # User-based rewards: generation is dear on a CPU, so a share of requests, few a user.
+    ubr_share: float = Field(default=0.1, ge=0, le=1)
+    ubr_samples: int = Field(default=4, ge=2, le=16)
+    ubr_per_user_day: int = Field(default=1, ge=0)
+    ubr_min_margin: float = Field(default=0.5, ge=0)
+    ubr_max_per_minute: float = Field(default=10.0, gt=0)
+
+    # How often proposals are shown to the reward model.
+    filter_every_s: float = Field(default=2.0, gt=0)

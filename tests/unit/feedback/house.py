@@ -1,0 +1,145 @@
+"""The whole feedback service on twins: an in-memory log and database, keywords for labels."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat, ScriptedScorer
+from services.feedback.adapters.sql_tables import METADATA
+from services.feedback.app.classifier import Classifier, Exchange
+from services.feedback.app.ports import Vectors
+from services.feedback.domain import DISSATISFIED, Kind, Label
+from services.feedback.main import Parts
+from services.feedback.settings import FeedbackSettings
+from shared.database import Database
+from shared.events import Event
+from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.memory_log import MemoryEventLog
+from shared.message_codec import encode_message
+from shared.messages import Message, text_message
+from shared.stage import drain
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LONG = "Rivers are long bodies of water that flow through many lands. " * 8
+SHORT = "The Roe River is very short indeed."
+_KEYWORDS = {
+    "shorter": Kind.REATTEMPT_WITH_FEEDBACK,
+    "wrong": Kind.REATTEMPT_WITHOUT_FEEDBACK,
+    "thanks": Kind.POSITIVE,
+    "lol": Kind.NONE,
+}
+
+
+class KeywordClassifier(Classifier):
+    """Sure of its keywords; unsure of "maybe"."""
+
+    def judge(self, exchanges: list[Exchange]) -> tuple[list[Label], Vectors]:  # type: ignore[override]
+        vectors = self.embedder.embed([exchange.request for exchange in exchanges])
+        return [_label(exchange.follow_up) for exchange in exchanges], vectors
+
+
+def _label(text: str) -> Label:
+    kind = next((k for word, k in _KEYWORDS.items() if word in text), Kind.NEW_REQUEST)
+    probabilities = {k.value: (0.9 if k is kind else 0.025) for k in Kind}
+    bad = sum(probabilities[k.value] for k in DISSATISFIED)
+    return Label(kind, probabilities, bad, "LOW_CONFIDENCE" if "maybe" in text else "")
+
+
+def script(messages: list[Message]) -> str:
+    last = messages[-1].text
+    if "how this user likes answers" in last:
+        return "This user wants shorter answers."
+    return "Here is one short river answer." if "shorter" in last else "Rivers vary a good deal."
+
+
+class House:
+    def __init__(self, database: Database | None = None, **settings: object) -> None:
+        self.log = MemoryEventLog()
+        self.database = database or Database("sqlite://", METADATA)
+        self.chat = ScriptedChat(script)
+        self.scorer = ScriptedScorer(lambda text: -len(text.split()) / 10.0)
+        self.settings = FeedbackSettings(
+            **{"conversation_quiet_s": 0.0, "ubr_share": 0.0, **settings}
+        )
+        self.start()
+
+    def start(self) -> None:
+        """As a process starts: on the same log and database."""
+        self.parts = Parts(
+            self.settings, self.database, self.log, HashingEmbedder(), self.chat, self.scorer
+        )
+        judge = self.parts.judge.judge
+        keyword = KeywordClassifier(HashingEmbedder(), self.parts.classifier.head, 0.5)
+        object.__setattr__(judge, "classifier", keyword)
+
+    def log_turns(self, *turns: common.Turn) -> None:
+        self.log.publish([turn_event(turn) for turn in turns])
+
+    def chat_with(self, user: str, conversation: str, *texts: str, channel: str = "openai") -> None:
+        """Texts of user and assistant in turn, from 0."""
+        self.log_turns(
+            *(
+                turn(user, conversation, index, text, channel=channel)
+                for index, text in enumerate(texts)
+            )
+        )
+
+    def give(self, feedback: common.ExplicitFeedback) -> None:
+        value = events.FeedbackGiven(feedback=feedback).SerializeToString()
+        self.log.publish(
+            [Event(FEEDBACK_GIVEN, f"given.{feedback.feedback_id}", "k", value, "t", NOW)]
+        )
+
+    def settle(self) -> None:
+        """Until nothing is left to do."""
+        drain(self.parts.turns)
+        drain(self.parts.explicit)
+        for _ in range(50):
+            busy = self.parts.judge.once() + self.parts.sweep.sweep_once()
+            busy += sum(worker.run_once() for worker in self.parts.workers.values())
+            busy += self.parts.filter.once()
+            if not busy:
+                break
+        while self.parts.relay.relay_once():
+            continue
+
+    def published(self, topic: str, kind: type) -> list:  # type: ignore[type-arg]
+        return [kind.FromString(record.event.value) for record in self.log.records(topic)]
+
+    def counts(self, stage: str) -> dict[tuple[str, str], int]:
+        return {(o, r): n for s, o, r, n in self.database.counts() if s == stage and n}
+
+    def adds_up(self) -> bool:
+        sums: dict[str, Counter[str]] = {}
+        for stage, outcome, _, n in self.database.counts():
+            sums.setdefault(stage, Counter())[outcome] += n
+        return all(
+            s["taken"] == s["made"] + s["abstained"] + s["dropped"] + s["waiting"]
+            for s in sums.values()
+        )
+
+
+def turn(
+    user: str, conversation: str, index: int, text: str, *, channel: str = "openai", role: str = ""
+) -> common.Turn:
+    role = role or ("assistant" if index % 2 else "user")
+    made = common.Turn(
+        tenant="local",
+        conversation_id=conversation,
+        index=index,
+        turn_id=f"t{index}",
+        message=encode_message(text_message(role, text)),
+        user_id=user,
+        model_version="assistant-v0" if role == "assistant" else "",
+        completion_id=f"{conversation}-{index}" if role == "assistant" else "",
+        channel=channel,
+    )
+    made.create_time.FromDatetime(NOW + timedelta(seconds=index))
+    return made
+
+
+def turn_event(logged: common.Turn) -> Event:
+    key = f"tenants/{logged.tenant}/conversations/{logged.conversation_id}"
+    value = events.InteractionLogged(turn=logged).SerializeToString()
+    return Event(INTERACTION_LOGGED, f"{key}/{logged.turn_id}", key, value, "test", NOW)

@@ -1,0 +1,190 @@
+"""Pure rules: candidates, personas, contexts, features and labels, explicit values."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from services.feedback.adapters.memory import HashingEmbedder
+from services.feedback.app.candidates import clean, heeds, problem_of, usable, wish_prompt
+from services.feedback.app.classifier import (
+    FEATURES,
+    Classifier,
+    Exchange,
+    Head,
+    cheap_features,
+    design,
+    embed_exchanges,
+    label_of,
+    load_head,
+    save_head,
+)
+from services.feedback.app.explicit import verdict_of
+from services.feedback.app.personas import check_persona, template, whole_sentences
+from services.feedback.domain import (
+    KINDS,
+    Explicit,
+    Kind,
+    Label,
+    Mined,
+    Rating,
+    Source,
+    bounded_context,
+)
+from shared.messages import text_message
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+TWENTY = "one two three four five six seven eight nine ten " * 2
+
+
+@pytest.mark.parametrize(
+    ("follow_up", "text", "does"),
+    [
+        ("no, shorter please", "six words make this one short", True),
+        ("too long", TWENTY, False),
+        ("keep it under 8 words", "six words make this one short", True),
+        (
+            "that's way more than I needed, keep it under 5 words",
+            "six words make up this one",
+            False,
+        ),
+        ("40 words max.", TWENTY, True),
+        ("more detail please", "six words make this one short", False),
+        ("more detail please", TWENTY + "eleven", True),
+        ("please use a list", "- one\n- two", True),
+        ("please use a list", "one and two", False),
+        ("no lists please, just prose", "- one\n- two", False),
+        ("that's wrong, it should be the other one", TWENTY, True),
+    ],
+)
+def test_wishes_that_can_be_counted(follow_up: str, text: str, does: bool) -> None:
+    assert heeds(text, TWENTY.strip(), follow_up) is does
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Too few words.", "TOO_FEW_WORDS"),
+        ("well aaaaaaaa this is it.", "REPETITION"),
+        ("no no no no no no no no no no.", "REPETITION"),
+        ("The answer as it WAS before.", "SAME_AS_ANSWER"),
+        ("You said make it sound friendly please so here.", "LEAKS_FEEDBACK"),
+        ("A river is water that flows.", ""),
+    ],
+)
+def test_the_floor_of_sanity(text: str, problem: str) -> None:
+    original = "the answer  as it was before."
+    assert problem_of(text, original, "make it sound friendly please") == problem
+
+
+def test_unfinished_candidates_are_cut_at_their_last_sentence() -> None:
+    assert clean(" It flows to the sea. And then the wat") == "It flows to the sea."
+    assert clean("It never ends and") == ""
+    assert usable(["It flows to the sea. And"] * 2, "x", "") == (["It flows to the sea."], [])
+
+
+def test_the_wish_is_a_suffix_of_the_request() -> None:
+    context = [
+        text_message("user", "a"),
+        text_message("assistant", "b"),
+        text_message("user", "c?"),
+    ]
+    assert [m.text for m in wish_prompt(context, "shorter")] == ["a", "b", "c?\n\n(shorter)"]
+
+
+def complaint(text: str) -> Mined:
+    label = Label(Kind.REATTEMPT_WITH_FEEDBACK, {}, 1.0)
+    return Mined("f", "local", "ada", "c", Source.FOLLOW_UP, label, NOW, follow_up=text)
+
+
+def test_personas_are_checked() -> None:
+    said = [complaint("please keep answers short")]
+    assert check_persona("This user likes short answers. And so", said, []) == (
+        "This user likes short answers.",
+        "",
+    )
+    assert check_persona("  ", said, [])[1] == "EMPTY"
+    assert check_persona("I'm sorry, I can't do that.", said, [])[1] == "REFUSAL"
+    assert check_persona("word " * 80, said, [])[1] == "TOO_LONG"
+    assert check_persona("This user enjoys gardening a lot.", said, [])[1] == "UNGROUNDED"
+    assert whole_sentences("One two. Three four five.", 4) == "One two."
+
+
+def test_the_template_quotes_the_user_within_its_bound() -> None:
+    complaints = [complaint("too long!"), complaint("Too long."), complaint("use a list")]
+    assert template(complaints) == 'This user said of answers: "too long"; "use a list".'
+    assert len(template([complaint("so many words " * 30)] * 9).split()) <= 60
+
+
+def test_context_keeps_the_newest_and_starts_with_the_user() -> None:
+    roles = ("user", "assistant", "user", "assistant", "user")
+    messages = [text_message(role, str(n) * 10) for n, role in enumerate(roles)]
+    assert [m.text[0] for m in bounded_context(messages, 4, 1000)] == ["2", "3", "4"]
+    assert [m.text[0] for m in bounded_context(messages, 9, 25)] == ["4"]
+    assert [m.text[0] for m in bounded_context(messages, 9, 1)] == ["4"]
+
+
+def test_cheap_features_say_what_they_are_named_for() -> None:
+    exchange = Exchange("what is a river", "Sorry, a river is long.", "No, too LONG! What is it?")
+    found = dict(zip(FEATURES, cheap_features(exchange, (0.1, 0.2, 0.3)), strict=True))
+    assert (found["starts_no"], found["length"], found["too"], found["thanks"]) == (1, 1, 1, 0)
+    assert (found["question_mark"], found["exclamation"], found["apology_before"]) == (1, 1, 1)
+    assert found["cos_request"] == 0.1
+    assert found["overlap_request"] == pytest.approx(2 / 6)
+    assert found["log_words"] == pytest.approx(np.log(7))
+
+
+def head(dimensions: int) -> Head:
+    size = 3 * dimensions + len(FEATURES)
+    weights = np.zeros((size, len(KINDS)))
+    weights[3 * dimensions + FEATURES.index("thanks"), KINDS.index(Kind.POSITIVE)] = 4.0
+    return Head(weights, np.zeros(len(KINDS)), np.zeros(size), np.ones(size), 2.0, 0.6)
+
+
+def test_labels_are_the_softmax_of_the_head_over_the_temperature() -> None:
+    classifier = Classifier(HashingEmbedder(8), head(8), 0.6)
+    exchanges = [Exchange("a", "b", "thanks"), Exchange("a", "b", "hm"), Exchange("a", "b", "")]
+    labels, vectors = classifier.judge(exchanges)
+    assert labels[0].kind is Kind.POSITIVE
+    assert labels[0].probabilities["positive"] == pytest.approx(np.e**2 / (np.e**2 + 4))
+    assert labels[0].dissatisfaction == pytest.approx(2 / (np.e**2 + 4))
+    assert [label.abstain_reason for label in labels] == ["", "LOW_CONFIDENCE", "NON_TEXT"]
+    assert vectors.shape == (3, 8)
+    assert classifier.judge([])[0] == []
+
+
+def test_marks_alone_are_too_short_but_a_question_mark_is_not() -> None:
+    row = np.array([0.9, 0.1, 0.0, 0.0, 0.0])
+    assert label_of(Exchange("a", "b", "..."), row, 0.5).abstain_reason == "TOO_SHORT"
+    assert label_of(Exchange("a", "b", "???"), row, 0.5).abstain_reason == ""
+
+
+def test_a_head_survives_its_file_and_refuses_other_features(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    save_head(head(8), tmp_path / "head.npz")
+    again = load_head(tmp_path / "head.npz")
+    assert np.array_equal(again.weights, head(8).weights)
+    assert (again.temperature, again.threshold) == (2.0, 0.6)
+    exchange = [Exchange("a b", "b c", "thanks a lot")]
+    inputs = design(exchange, *embed_exchanges(HashingEmbedder(8), exchange))
+    assert np.allclose(again.probabilities(inputs), head(8).probabilities(inputs))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "dissatisfaction"),
+    [
+        ({"thumbs_up": True}, Kind.POSITIVE, 0.0),
+        ({"thumbs_up": False}, Kind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
+        ({"thumbs_up": False, "comment": "too long"}, Kind.REATTEMPT_WITH_FEEDBACK, 1.0),
+        ({"rating": Rating(4, 1, 5)}, Kind.POSITIVE, 0.25),
+        ({"rating": Rating(3, 1, 5)}, Kind.NONE, 0.5),
+        ({"rating": Rating(0, 0, 10)}, Kind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
+        ({"demonstration": "Better."}, Kind.REATTEMPT_WITH_FEEDBACK, 1.0),
+        ({"comment": "hm"}, Kind.NONE, 0.5),
+    ],
+)
+def test_what_explicit_values_say(
+    value: dict[str, object], kind: Kind, dissatisfaction: float
+) -> None:
+    explicit = Explicit("f", "local", "ada", NOW, completion_id="x", **value)  # type: ignore[arg-type]
+    verdict = verdict_of(explicit)
+    assert (verdict.kind, verdict.dissatisfaction) == (kind, dissatisfaction)
