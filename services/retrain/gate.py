@@ -50,6 +50,8 @@ def _above(figures: Figures, name: str, threshold: float, least: int) -> GateChe
         return _missing(name, rule, threshold, required=least <= 1)
     if found.count < least:
         words = f"{found.count} cases, fewer than {least}: for information only"
+        if not found.count:
+            return GateCheck(found, rule, threshold, UNSURE, found.method, required=least <= 1)
         return GateCheck(found, rule, threshold, UNSURE, words, required=False)
     verdict = PASS if found.low > threshold else FAIL if found.high < threshold else UNSURE
     return GateCheck(found, rule, threshold, verdict, _said(found))

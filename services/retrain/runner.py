@@ -145,7 +145,8 @@ class Runner:
         held_out = self.snapshots.held_out(_required(run.snapshot))
         controls = (self.registry.version(run.control_version),) if run.control_version else ()
         contest = Contest(
-            request_id=run.run,
+            # One that failed is not asked for again: it would only say so again.
+            request_id=f"{run.run}/{run.failures}" if run.failures else run.run,
             candidate=self.registry.version(run.model_version),
             champion=self.registry.version(run.champion_version),
             controls=controls,

@@ -78,10 +78,10 @@ def test_a_clear_gain_is_seen_within_twenty_pairs():
 def test_clear_harm_is_seen():
     rng = np.random.default_rng(5)
     test = RolloutTest()
-    for pairs in range(1, 31):
+    for _ in range(30):
         test = feed(test, float(rng.random() < 0.2), float(rng.random() < 0.9))
         if test.log_e_worse >= LOG_20:
             break
     assert test.log_e_worse >= LOG_20
-    assert pairs < 20
+    assert test.pairs < 20
     assert test.log_e_better < 0

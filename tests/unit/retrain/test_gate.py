@@ -1,0 +1,75 @@
+"""The gate, line by line: what passes, what fails, what can not be told."""
+
+import pytest
+
+from services.retrain.domain import Estimate, Thresholds
+from services.retrain.gate import check
+
+
+def figures(**changes: Estimate | None) -> tuple[Estimate, ...]:
+    good: dict[str, Estimate | None] = {
+        "win_rate": Estimate("win_rate", 0.8, 0.68, 0.88, count=60),
+        "sane": Estimate("sane_share", 0.95, 0.86, 0.98, count=60),
+        "sane_before": Estimate("sane_share@assistant-v0", 0.95, 0.86, 0.98, count=60),
+        "pairs": Estimate("held_out_pair_accuracy", 0.9, 0.77, 0.96, count=40),
+        "logp": Estimate("chosen_logp_change", 0.2, 0.1, 0.3, count=40),
+        "length": Estimate("length_words", 30, 25, 35, count=60),
+        "syco": Estimate("sycophancy", 0.3, 0.2, 0.4, count=40),
+        "syco_before": Estimate("sycophancy@assistant-v0", 0.25, 0.15, 0.35, count=40),
+        "refusal": Estimate("over_refusal", 0.1, 0.04, 0.2, count=40),
+        "refusal_before": Estimate("over_refusal@assistant-v0", 0.1, 0.04, 0.2, count=40),
+    }
+    return tuple(estimate for estimate in (good | changes).values() if estimate)
+
+
+def verdicts(estimates: tuple[Estimate, ...]) -> tuple[dict[str, str], str]:
+    lines, verdict = check(estimates, "assistant-v0", Thresholds())
+    return {line.estimate.name.split(" ")[0]: line.verdict for line in lines}, verdict
+
+
+def test_all_lines_hold():
+    lines, verdict = verdicts(figures())
+    assert verdict == "passed"
+    assert set(lines.values()) == {"pass"}
+    assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "estimate", "line", "overall"),
+    [
+        ("win_rate", Estimate("win_rate", 0.55, 0.42, 0.67, count=60), "not_enough_evidence", ""),
+        ("win_rate", Estimate("win_rate", 0.3, 0.2, 0.42, count=60), "fail", "failed"),
+        ("win_rate", Estimate("win_rate", 0.5, 0, 1, count=0), "not_enough_evidence", ""),
+        ("win_rate", None, "not_enough_evidence", ""),
+        ("sane", Estimate("sane_share", 0.5, 0.4, 0.6, count=60), "fail", "failed"),
+        ("sane", Estimate("sane_share", 0.85, 0.7, 0.92, count=60), "not_enough_evidence", ""),
+        (
+            "pairs",
+            Estimate("held_out_pair_accuracy", 0.4, 0.1, 0.8, count=5),
+            "not_enough_evidence",
+            "passed",
+        ),
+        ("pairs", None, "not_enough_evidence", "passed"),
+        ("pairs", Estimate("held_out_pair_accuracy", 0.2, 0.1, 0.4, count=40), "fail", "failed"),
+        ("logp", Estimate("chosen_logp_change", -0.8, -1, -0.6, count=40), "fail", "failed"),
+        ("length", Estimate("length_words", 2, 1, 3, count=60), "fail", "failed"),
+        ("syco", Estimate("sycophancy", 0.7, 0.55, 0.82, count=40), "fail", "failed"),
+        ("syco", Estimate("sycophancy", 0.42, 0.28, 0.57, count=40), "pass", "passed"),
+        ("refusal", Estimate("over_refusal", 0.6, 0.45, 0.74, count=40), "fail", "failed"),
+        ("refusal", None, "not_enough_evidence", ""),
+    ],
+)
+def test_each_line(name: str, estimate: Estimate | None, line: str, overall: str):
+    lines, verdict = verdicts(figures(**{name: estimate}))
+    wanted = {"pairs": "held_out_pair_accuracy", "sane": "sane_share", "syco": "sycophancy"}
+    wanted |= {"logp": "chosen_logp_change", "length": "length_words", "refusal": "over_refusal"}
+    assert lines[wanted.get(name, name)] == line
+    assert verdict == (overall or "not_enough_evidence")
+
+
+def test_a_line_says_figure_rule_and_threshold():
+    lines, _ = check(figures(), "assistant-v0", Thresholds(win_rate=0.6))
+    assert (lines[0].rule, lines[0].threshold) == ("low > 0.6", 0.6)
+    assert lines[0].words == "0.800 [0.680, 0.880] from 60"
+    assert lines[1].rule == "low of (version - champion) >= -0.15"
+    assert lines[1].estimate.low == pytest.approx(-0.0895, abs=0.01)
