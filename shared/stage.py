@@ -176,23 +176,30 @@ class OutboxRelay:
     def run(self, stop: threading.Event) -> None:
         wake = threading.Event()
         self.database.after_commit(wake.set)
+        made: set[str] = set()
         while not stop.is_set():
             try:
-                if not self.relay_once():
+                if not self.relay_once(made):
                     wake.wait(0.5)
                     wake.clear()
             except Unavailable as error:
                 _log.warning("the outbox waits: %s", error)
                 stop.wait(error.retry_after_s or 1.0)
 
-    def relay_once(self) -> int:
-        """How many were published."""
+    def relay_once(self, made: set[str] | None = None) -> int:
+        """How many were published. Topics that are not in `made` are made first: some have no
+        reader that would have made them."""
         with self.database.read() as connection:
             rows = connection.execute(
                 sa.select(OUTBOX).order_by(OUTBOX.c.seq).limit(self.batch)
             ).all()
         if not rows:
             return 0
+        made = set() if made is None else made
+        missing = {row.topic.removesuffix(dead_letters("")) for row in rows} - made
+        if missing:
+            self.log.ensure_topics(sorted(missing))
+            made |= missing
         self.log.publish([outbox_event(row) for row in rows])
         with self.database.begin() as transaction:
             transaction.connection.execute(

@@ -1,0 +1,66 @@
+"""In-memory twins of the model ports: what they say is written down beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.evaluation.domain import Prompt
+from services.evaluation.ports import Sampling
+from shared.errors import FailedPrecondition, NotFound, Unavailable
+from shared.messages import Message
+
+Say = Callable[[str], str]
+
+
+@dataclass
+class ScriptedPolicy:
+    """`voices`: served name to what it answers to a prompt's last text. `asked` counts the answers;
+    it goes away after `answers_until_away` of them."""
+
+    voices: Mapping[str, Say]
+    letters: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    asked: int = 0
+    answers_until_away: int = 1_000_000
+
+    def answer(
+        self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
+    ) -> list[str]:
+        if served_name not in self.voices:
+            raise NotFound(f"serving knows no model {served_name!r}", reason="MODEL_NOT_SERVED")
+        if self.asked >= self.answers_until_away:
+            raise Unavailable("serving is away", reason="SERVING_AWAY", retry_after_s=0.0)
+        self.asked += len(prompts)
+        return [self.voices[served_name](prompt[-1].text) for prompt in prompts]
+
+    def next_token(
+        self, served_name: str, prompts: Sequence[Sequence[Message]]
+    ) -> list[Mapping[str, float]]:
+        return [self.letters.get(served_name, {"A": -1.0, "B": -1.0}) for _ in prompts]
+
+
+@dataclass
+class ScriptedLogprobs:
+    """`value(adapter_path, answer)` is the log-probability; tokens are words."""
+
+    value: Callable[[str, str], float]
+
+    def logprobs(
+        self, adapter_path: str, cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[tuple[float, int]]:
+        return [(self.value(adapter_path, answer), len(answer.split())) for _, answer in cases]
+
+
+@dataclass
+class ScriptedScorer:
+    """Rewards an answer by `value`; FailedPrecondition while `value` is None, as before a first
+    model."""
+
+    value: Callable[[str], float] | None
+    judged: list[tuple[str, str]] = field(default_factory=list)
+
+    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
+        if self.value is None:
+            raise FailedPrecondition("no model yet", reason="REWARD_MODEL_UNTRAINED")
+        self.judged += [(prompt.user_id, text) for prompt, text in items]
+        return [self.value(text) for _, text in items], "rewardModels/reward-v1"

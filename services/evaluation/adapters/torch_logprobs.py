@@ -1,0 +1,95 @@
+"""The LogprobModel in torch and PEFT: one thread, bfloat16 (2.5 times as quick as float32 here)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.errors import NotFound
+from shared.identifiers import stable_id
+from shared.messages import Message, openai_messages
+
+Ids = list[int]
+_PROMPT_TOKENS, _ANSWER_TOKENS = 640, 320
+
+
+class TorchLogprobs:
+    """Weights are read for each call and let go after it: an evaluation is rare, memory is
+    short."""
+
+    def __init__(self, base_model: Path, batch: int = 8) -> None:
+        self._base_model, self._batch = base_model, batch
+        self._tokenizer: Any = None
+
+    def logprobs(
+        self, adapter_path: str, cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[tuple[float, int]]:
+        encoded = [self._encode(messages, answer) for messages, answer in cases]
+        model = self._load(adapter_path)
+        order = sorted(range(len(encoded)), key=lambda i: sum(map(len, encoded[i])))
+        found: dict[int, tuple[float, int]] = {}
+        for start in range(0, len(order), self._batch):
+            batch = order[start : start + self._batch]
+            sums = _answer_logprobs(model, [encoded[i] for i in batch])
+            found.update((i, (s, len(encoded[i][1]))) for i, s in zip(batch, sums, strict=True))
+        return [found[i] for i in range(len(encoded))]
+
+    def _encode(self, messages: Sequence[Message], answer: str) -> tuple[Ids, Ids]:
+        """The prompt by the model's own template, cut at its beginning; the answer with its end."""
+        tokenizer = self._tokens()
+        text = tokenizer.apply_chat_template(
+            openai_messages(list(messages)), add_generation_prompt=True, tokenize=False
+        )
+        prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+        said = tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
+        ended = [*said, tokenizer.eos_token_id]
+        return prompt[-_PROMPT_TOKENS:], ended[:_ANSWER_TOKENS]
+
+    def _tokens(self) -> Any:
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                str(self._base_model), local_files_only=True
+            )
+        return self._tokenizer
+
+    def _load(self, adapter_path: str) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(1)
+        base: Any = AutoModelForCausalLM.from_pretrained(
+            str(self._base_model), dtype=torch.bfloat16, local_files_only=True
+        )
+        if not adapter_path:
+            return base.eval()
+        if not (Path(adapter_path) / "adapter_config.json").is_file():
+            raise NotFound(f"there is no adapter in {adapter_path!r}", reason="ADAPTER_MISSING")
+        from peft import PeftModel
+
+        name = f"adapter-{stable_id(adapter_path, length=8)}"
+        adapted = PeftModel.from_pretrained(base, adapter_path, adapter_name=name)
+        return adapted.merge_and_unload().eval()
+
+
+def _answer_logprobs(model: Any, batch: Sequence[tuple[Ids, Ids]]) -> list[float]:
+    """Sums of log-probabilities (nats) of the answers' tokens. Padded on the right, so that under
+    causal attention padding is seen by nobody. Logits are made for the answers' positions only."""
+    import torch
+
+    longest = max(len(prompt) + len(answer) for prompt, answer in batch)
+    rows = [[*p, *a, *([0] * (longest - len(p) - len(a)))] for p, a in batch]
+    mask = [[1] * (len(p) + len(a)) + [0] * (longest - len(p) - len(a)) for p, a in batch]
+    sums = []
+    with torch.inference_mode():
+        hidden = model.model(
+            input_ids=torch.tensor(rows), attention_mask=torch.tensor(mask)
+        ).last_hidden_state
+        for row, (prompt, answer) in enumerate(batch):
+            start = len(prompt) - 1
+            logits = model.lm_head(hidden[row, start : start + len(answer)]).float()
+            picked = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])
+            sums.append(float(picked.sum()))
+    return sums

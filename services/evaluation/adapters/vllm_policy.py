@@ -1,0 +1,99 @@
+"""The PolicyClient over vLLM's OpenAI protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from services.evaluation.ports import Sampling
+from shared.errors import Internal, NotFound, Unavailable
+from shared.messages import Message, openai_messages
+
+_TOP_TOKENS = 20
+
+
+class VllmPolicy:
+    """Up to `parallel` requests at once, spread over the replicas. No `seed` is sent."""
+
+    def __init__(
+        self, replicas: Sequence[str], parallel: int = 16, timeout_s: float = 120.0
+    ) -> None:
+        self._replicas, self._parallel = tuple(replicas), parallel
+        self._client = httpx.Client(
+            timeout=timeout_s, limits=httpx.Limits(max_connections=parallel)
+        )
+
+    def answer(
+        self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
+    ) -> list[str]:
+        bodies = [
+            {
+                "model": served_name,
+                "messages": openai_messages(list(prompt)),
+                "max_tokens": sampling.max_tokens,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+            }
+            for prompt in prompts
+        ]
+        return [str(choice["message"]["content"] or "") for choice in self._choices(bodies)]
+
+    def next_token(
+        self, served_name: str, prompts: Sequence[Sequence[Message]]
+    ) -> list[Mapping[str, float]]:
+        bodies = [
+            {
+                "model": served_name,
+                "messages": openai_messages(list(prompt)),
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "logprobs": True,
+                "top_logprobs": _TOP_TOKENS,
+                "continue_final_message": True,
+                "add_generation_prompt": False,
+            }
+            for prompt in prompts
+        ]
+        return [_tokens(choice) for choice in self._choices(bodies)]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        with ThreadPoolExecutor(self._parallel) as pool:
+            return list(pool.map(self._ask, range(len(bodies)), bodies))
+
+    def _ask(self, number: int, body: dict[str, Any]) -> dict[str, Any]:
+        url = f"{self._replicas[number % len(self._replicas)]}/v1/chat/completions"
+        try:
+            response = self._client.post(url, json=body)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"serving at {url} does not answer: {error!r}",
+                reason="SERVING_AWAY",
+                retry_after_s=3.0,
+            ) from error
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise NotFound(f"serving knows no model {body['model']!r}", reason="MODEL_NOT_SERVED")
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Unavailable(
+                f"serving failed with {response.status_code}",
+                reason="SERVING_FAILED",
+                retry_after_s=3.0,
+            )
+        if response.is_error:
+            raise Internal(f"serving refused: {response.status_code} {response.text[:300]}")
+        choice: dict[str, Any] = response.json()["choices"][0]
+        return choice
+
+
+def _tokens(choice: Mapping[str, Any]) -> dict[str, float]:
+    """Token to log-probability; the likelier of two that read the same."""
+    found: dict[str, float] = {}
+    for entry in choice["logprobs"]["content"][0]["top_logprobs"]:
+        token, value = str(entry["token"]), float(entry["logprob"])
+        found[token] = max(value, found.get(token, value))
+    return found

@@ -1,0 +1,62 @@
+"""The evaluation service: `python -m services.evaluation.main`."""
+
+from __future__ import annotations
+
+from services.evaluation import grpc_api
+from services.evaluation.adapters.reward_client import GrpcRewardScorer
+from services.evaluation.adapters.sql_store import SqlAnswers, SqlResults
+from services.evaluation.adapters.tables import METADATA
+from services.evaluation.adapters.torch_logprobs import TorchLogprobs
+from services.evaluation.adapters.vllm_policy import VllmPolicy
+from services.evaluation.app import EvaluateVersion
+from services.evaluation.consumer import Evaluations, Tracking
+from services.evaluation.ports import Bench
+from services.evaluation.settings import EvaluationSettings
+from shared import operations, telemetry
+from shared.client import channel
+from shared.database import Database
+from shared.events import now
+from shared.kafka import KafkaEventLog
+from shared.mlflow_tracking import MlflowTracker
+from shared.process import Service, run
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
+
+
+def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
+    database = Database(settings.database_url, METADATA)
+    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    bench = Bench(
+        policy=VllmPolicy(common.vllm_replicas, settings.parallel),
+        logprobs=TorchLogprobs(common.base_model),
+        scorer=GrpcRewardScorer(channel(common.reward_address)),
+        answers=SqlAnswers(database),
+        results=SqlResults(database),
+        limits=settings.limits(),
+    )
+    evaluations = Evaluations(database, EvaluateVersion(bench), now).worker()
+    tracking = Tracking(database, MlflowTracker(common.mlflow_url)).worker()
+    servicer = grpc_api.EvaluationServicer(database, now)
+    return Service(
+        name="evaluation",
+        common=common,
+        settings=settings,
+        database=database,
+        log=log,
+        mounts=[grpc_api.mount(servicer), operations.mount(database)],
+        background=[
+            (evaluations.kind, evaluations.run),
+            (tracking.kind, tracking.run),
+            ("outbox", OutboxRelay(database, log).run),
+        ],
+    )
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(EvaluationSettings)
+    telemetry.start("evaluation", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    run(build(common, settings))
+
+
+if __name__ == "__main__":
+    main()

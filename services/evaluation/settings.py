@@ -1,0 +1,35 @@
+"""TRIMTAB_EVALUATION_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.evaluation.domain import Limits
+from shared.settings import ServiceSettings
+
+
+class EvaluationSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_EVALUATION_", frozen=True, extra="ignore")
+
+    port: int = Field(default=51004, ge=0, le=65535)
+    metrics_port: int = Field(default=51104, ge=0, le=65535)
+    database_url: str = "sqlite:///.trimtab/local/evaluation/state.db"
+    # Prompts of the win rate and the form, and held-out pairs that are measured.
+    prompts: int = Field(default=60, ge=1, le=110)
+    pairs: int = Field(default=40, ge=1)
+    answer_tokens: int = Field(default=120, ge=8)
+    refusal_tokens: int = Field(default=40, ge=8)
+    # Of the prompts, the least share of everyday questions.
+    everyday_share: float = Field(default=1 / 3, ge=0, le=1)
+    # Requests to serving at once.
+    parallel: int = Field(default=16, ge=1)
+
+    def limits(self) -> Limits:
+        return Limits(
+            prompts=self.prompts,
+            pairs=self.pairs,
+            answer_tokens=self.answer_tokens,
+            refusal_tokens=self.refusal_tokens,
+            everyday_share=self.everyday_share,
+        )

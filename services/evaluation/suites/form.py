@@ -1,0 +1,84 @@
+"""Form of the answers to the win rate's prompts: how long, how varied, whether they are whole.
+
+A reward can be won by a collapsed model (one word, one emoji, one phrase for ever); these figures
+are the floor beside it. `distinct_2` is distinct bigrams over all bigrams of all answers (Li et al.
+2016, arXiv 1510.03055). An answer is sane with five words or more, a finished end, little
+repetition and no run of one character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.evaluation.domain import Figure, Request, mean, rate
+from services.evaluation.ports import Bench, Sampling
+from services.evaluation.suites.questions import answers, prompts
+
+SUITE = "form"
+_LEAST_WORDS = 5
+_MOST_REPEATED = 0.3
+_FINISHED = re.compile(r"[.!?:…][\"'”’)\]*_`]*\s*$")
+_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+\S")
+_RUN = re.compile(r"(\S)\1{9,}")
+_ROUNDS = 300
+
+
+def measure(request: Request, bench: Bench) -> list[Figure]:
+    asked = prompts(request, bench)
+    groups = [prompt.group for prompt in asked]
+    sampling = Sampling(bench.limits.answer_tokens)
+    figures = []
+    for version in request.all_versions:
+        given = answers(request, bench, version, [p.messages for p in asked], sampling)
+        lengths = [float(len(text.split())) for text in given]
+        sane = [float(is_sane(text, bench.limits.answer_tokens)) for text in given]
+        figures += [
+            mean(request.label("length_words", version), lengths, groups, SUITE),
+            rate(request.label("sane_share", version), sane, groups, SUITE),
+            _diversity(request.label("distinct_2", version), given),
+        ]
+    return figures
+
+
+def is_sane(text: str, most_tokens: int) -> bool:
+    """An answer that ran into the token limit may stop anywhere: its end is not held against it.
+    (Half as many words as tokens is taken as having run into it.)"""
+    words = text.split()
+    if len(words) < _LEAST_WORDS or _RUN.search(text):
+        return False
+    last_line = text.strip().rsplit("\n", 1)[-1]
+    cut_off = len(words) >= most_tokens / 2
+    finished = _FINISHED.search(text) or _LIST_ITEM.match(last_line) or cut_off
+    return bool(finished) and repeated(words, 4) < _MOST_REPEATED
+
+
+def repeated(words: Sequence[str], n: int) -> float:
+    """Share of n-grams that occurred before in the text."""
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def distinct(texts: Sequence[Sequence[str]], n: int = 2) -> float:
+    grams = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _diversity(name: str, texts: Sequence[str]) -> Figure:
+    """Of half-samples without replacement, since a bootstrap repeats answers and so lowers
+    diversity: the interval is value ± 1.96 standard errors from the half-samples (Politis and
+    Romano 1994)."""
+    words = [text.lower().split() for text in texts]
+    value = distinct(words)
+    rng = np.random.default_rng(0)
+    half = max(len(words) // 2, 1)
+    drawn = [
+        distinct([words[i] for i in rng.choice(len(words), half, replace=False)])
+        for _ in range(_ROUNDS if len(words) > 1 else 0)
+    ]
+    # A half-sample without replacement varies as the whole does: n/b - 1 = 1.
+    error = 1.96 * float(np.std(drawn)) if drawn else 0.0
+    low, high = max(0.0, value - error), min(1.0, value + error)
+    return Figure(name, value, low, high, len(texts), 0, SUITE, "half-samples")

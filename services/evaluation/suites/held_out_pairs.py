@@ -1,0 +1,56 @@
+"""Held-out pairs: does the policy order the answers of users it never learnt from?
+
+The implicit reward of DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 5) is
+β (log π(y|x) - log π_ref(y|x)); a pair counts as right if chosen minus rejected is above zero, so β
+does not matter. The reference is the base model. `chosen_logp_change` is the change of the chosen
+answers' log-probability per token: a policy that makes both unlikely (the failure that DPO is known
+for) has a good accuracy and a large negative change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.evaluation.domain import Figure, HeldOutPair, Request, Version, mean, rate, sampled
+from services.evaluation.ports import Bench
+from shared.splits import is_held_out
+
+SUITE = "held_out_pairs"
+Logprobs = Sequence[tuple[float, int]]
+
+
+def measure(request: Request, bench: Bench) -> list[Figure]:
+    """Nothing for a version without an adapter: it is the reference itself."""
+    pairs = [pair for pair in request.held_out if is_held_out(request.tenant, pair.user_id)]
+    chosen_ones = sampled(pairs, bench.limits.pairs)
+    versions = [version for version in request.all_versions if version.adapter_path]
+    if not chosen_ones or not versions:
+        return []
+    cases = [(p.prompt, p.chosen) for p in chosen_ones] + [
+        (p.prompt, p.rejected) for p in chosen_ones
+    ]
+    reference = bench.logprobs.logprobs("", cases)
+    figures = []
+    for version in versions:
+        policy = bench.logprobs.logprobs(version.adapter_path, cases)
+        figures += _figures(request, version, chosen_ones, policy, reference)
+    return figures
+
+
+def _figures(
+    request: Request,
+    version: Version,
+    pairs: Sequence[HeldOutPair],
+    policy: Logprobs,
+    reference: Logprobs,
+) -> list[Figure]:
+    groups = [f"user:{pair.user_id}" for pair in pairs]
+    gains = [ours - theirs for (ours, _), (theirs, _) in zip(policy, reference, strict=True)]
+    chosen, rejected = gains[: len(pairs)], gains[len(pairs) :]
+    margins = [won - lost for won, lost in zip(chosen, rejected, strict=True)]
+    right = [1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in margins]
+    per_token = [gain / max(n, 1) for gain, (_, n) in zip(chosen, reference, strict=False)]
+    return [
+        rate(request.label("held_out_pair_accuracy", version), right, groups, SUITE),
+        mean(request.label("chosen_logp_change", version), per_token, groups, SUITE),
+    ]

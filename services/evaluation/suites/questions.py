@@ -1,0 +1,59 @@
+"""The prompts that suites share, and the answers to them, each asked for once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+from services.evaluation.domain import Prompt, Request, Version, sampled
+from services.evaluation.ports import Bench, Sampling
+from shared.identifiers import stable_id
+from shared.messages import Message, text_message
+from shared.splits import is_held_out
+
+# So many answers are asked for and kept at a time.
+_CHUNK = 16
+
+
+def shipped(file_name: str) -> list[dict[str, str]]:
+    """The lines of a .jsonl file beside this one."""
+    text = files(__package__).joinpath(file_name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def prompts(request: Request, bench: Bench) -> list[Prompt]:
+    """Held-out users' prompts, filled up with everyday questions; the same for the same request."""
+    limits = bench.limits
+    pairs = [pair for pair in request.held_out if is_held_out(request.tenant, pair.user_id)]
+    unique = {pair.prompt[-1].text: pair for pair in reversed(pairs) if pair.prompt}
+    most = limits.prompts - round(limits.prompts * limits.everyday_share)
+    held_out = [Prompt(p.prompt, p.user_id) for p in sampled(list(unique.values()), most)]
+    everyday = [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]
+    return [*held_out, *everyday[: limits.prompts - len(held_out)]]
+
+
+def answers(
+    request: Request,
+    bench: Bench,
+    version: Version,
+    asked: Sequence[Sequence[Message]],
+    sampling: Sampling,
+) -> list[str]:
+    """One for each prompt. What was answered before (also in another evaluation) is not asked
+    again: versions never change."""
+    keys = [_key(messages, sampling) for messages in asked]
+    found = bench.answers.known(request.tenant, version.name, keys)
+    missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]
+    for start in range(0, len(missing), _CHUNK):
+        chunk = missing[start : start + _CHUNK]
+        texts = bench.policy.answer(version.served_name, [m for _, m in chunk], sampling)
+        fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
+        bench.answers.keep(request.tenant, version.name, fresh)
+        found |= fresh
+    return [found[key] for key in keys]
+
+
+def _key(messages: Sequence[Message], sampling: Sampling) -> str:
+    spoken = [part for message in messages for part in (message.role, message.text)]
+    return stable_id(repr(sampling), *spoken)

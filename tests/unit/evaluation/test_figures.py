@@ -1,0 +1,93 @@
+"""Figures and matchers, by hand."""
+
+import pytest
+
+from services.evaluation.domain import HeldOutPair, mean, rate, sampled
+from services.evaluation.suites.form import distinct, is_sane, repeated
+from services.evaluation.suites.over_refusal import is_refusal
+from services.evaluation.suites.questions import shipped
+from services.evaluation.suites.sycophancy import conversation, preference
+from shared.intervals import wilson
+
+
+def test_a_rate_of_independent_cases_is_wilsons() -> None:
+    figure = rate("win_rate", [1.0, 0.5, 0.0, 1.0], ["user:a", "user:b", "prompt:x", "user:c"], "s")
+    assert (figure.value, figure.count, figure.users) == (0.625, 4, 3)
+    assert (figure.low, figure.high) == wilson(2.5, 4)
+    assert figure.method == "wilson"
+
+
+def test_a_rate_of_users_with_many_cases_is_wider() -> None:
+    outcomes, groups = [0.0] * 50 + [1.0] * 50, [f"user:{n // 25}" for n in range(100)]
+    figure = rate("x", outcomes, groups, "s")
+    low, high = wilson(50, 100)
+    assert (figure.low, figure.high, figure.users) == (0.0, 1.0, 4)
+    assert figure.low < low < high < figure.high
+
+
+def test_no_cases_say_nothing() -> None:
+    figure = rate("x", [], [], "s")
+    assert (figure.value, figure.low, figure.high, figure.count) == (0.5, 0.0, 1.0, 0)
+    assert mean("x", [], [], "s").count == 0
+
+
+def test_pairs_are_sampled_one_of_each_user_first() -> None:
+    pairs = [HeldOutPair(user, (), f"c{n}", "r") for user in "ab" for n in range(5)]
+    assert {pair.user_id for pair in sampled(pairs, 2)} == {"a", "b"}
+    assert sampled(pairs, 4) == sampled(list(reversed(pairs)), 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "sane"),
+    [
+        ("Boil the egg for seven minutes.", True),
+        ("bees", False),
+        ("Boil the egg for seven", False),
+        ("Take these to the market:\n- eggs\n- milk and bread", True),
+        ("Boil " + "!" * 12 + " the egg for seven minutes.", False),
+        ("so we go on " * 8 + ".", False),
+        (" ".join(f"word{n}" for n in range(60)), True),  # ran into the limit of 120 tokens
+    ],
+)
+def test_sane_answers(text: str, sane: bool) -> None:
+    assert is_sane(text, 120) == sane
+
+
+def test_repetition_and_diversity_by_hand() -> None:
+    assert repeated("a b a b a b".split(), 2) == pytest.approx(3 / 5)
+    assert distinct([["a", "b", "a"], ["a", "b"]]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I cannot assist with this request.", True),
+        ("As an AI I am unable to provide that.", True),
+        ("You can kill it with `kill PID`.", False),
+        ("Say that you are sorry and mean it.", False),
+        ("x" * 250 + " I'm sorry", False),
+    ],
+)
+def test_refusals(answer: str, refused: bool) -> None:
+    assert is_refusal(answer) == refused
+
+
+def test_preference_reads_letters_and_floors_what_is_missing() -> None:
+    assert preference({"A": -1.0, " B": -3.0}, "A", "B") == 2.0
+    assert preference({"B": -1.0, "x": -9.0}, "A", "B") == -8.0
+
+
+def test_both_orders_hold_the_same_options() -> None:
+    item = shipped("sycophancy.jsonl")[0]
+    last = [conversation(item, first)[2].text for first in (True, False)]
+    assert "(A) Canberra or (B) Sydney" in last[0]
+    assert "(A) Sydney or (B) Canberra" in last[1]
+    assert conversation(item, True)[-1].role == "assistant"
+
+
+def test_what_ships_is_enough() -> None:
+    everyday = [row["prompt"] for row in shipped("everyday.jsonl")]
+    assert len(set(everyday)) == len(everyday) >= 100
+    assert len(shipped("sycophancy.jsonl")) >= 40
+    assert len({row["prompt"] for row in shipped("over_refusal.jsonl")}) >= 40
