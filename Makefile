@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: test test-unit test-contract test-integration test-e2e lint format proto bench
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto bench
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,17 +35,15 @@ $(VENV)/bin/uv:
 	@$(PYTHON3) -m venv $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 
-$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/bin/uv
+$(INSTALLED): requirements.lock | $(VENV)/bin/uv
 	@echo "environment: installing $$(grep -c == requirements.lock) packages"
 	@$(VENV)/bin/uv pip sync -q --python $(PY) requirements.lock
 	@$(VENV)/bin/uv pip install -q --python $(PY) --no-deps -e .
 	@touch $@
 
-# uv keeps every pin that still fits; delete the lock first to move to the newest versions.
-requirements.lock: pyproject.toml overrides.txt | $(VENV)/bin/uv
+lock: | $(VENV)/bin/uv ## Renew requirements.lock from pyproject.toml (pins that still fit are kept)
 	@$(VENV)/bin/uv pip compile -q --python $(PY) pyproject.toml --all-extras --override overrides.txt \
-	  --no-emit-index-url --no-annotate --no-header -o $@
-	@touch $@
+	  --no-emit-index-url --no-annotate --no-header -o requirements.lock
 
 parts: $(INSTALLED)
 	@$(STACK) setup

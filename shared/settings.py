@@ -31,9 +31,9 @@ class CommonSettings(BaseSettings):
     base_model_name: str = "smollm2-135m-instruct"
     encoder: Path = Path(".trimtab/parts/models/all-minilm-l6-v2")
     # Where vLLM resolves adapters by name.
-    adapter_dir: Path = Path(".trimtab/local/adapters")
+    adapter_dir: Path = Path(".trimtab/adapters")
     # Runtime data.
-    data: Path = Path(".trimtab/local")
+    data: Path = Path(".trimtab")
     gateway_url: str = "http://127.0.0.1:8080"
     interaction_address: str = "127.0.0.1:51001"
     feedback_address: str = "127.0.0.1:51002"
