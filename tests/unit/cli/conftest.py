@@ -1,0 +1,58 @@
+"""Runs command lines over the twins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from services.cli.main import run
+from services.cli.session import Session
+from tests.unit.cli.twins import Answer, TwinGateway, TwinPlatform, TwinProbe
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+    platform: TwinPlatform
+    waited: list[float]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def trimtab(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ran]:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run_(
+        *arguments: str,
+        answers: dict[str, Answer] | None = None,
+        gateway: TwinGateway | None = None,
+        down: tuple[str, ...] = (),
+    ) -> Ran:
+        platform, waited = TwinPlatform(answers or {}), list[float]()
+
+        def factory(as_json: bool, tenant: str) -> Session:
+            return Session(
+                platform=platform,
+                gateway=gateway or TwinGateway(),
+                probe=TwinProbe(down),
+                wait=waited.append,
+                as_json=as_json,
+                tenant=tenant,
+            )
+
+        code = run(arguments, factory)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err, platform, waited)
+
+    return run_

@@ -1,0 +1,221 @@
+"""Command lines over twin ports: what is asked, the JSON, the tables, the exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.cli.main import hoist
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
+from tests.unit.cli.twins import CHAMPION, away
+
+COUNTS = [
+    {"stage": "feedback.turns", "outcome": "taken", "count": 10},
+    {"stage": "feedback.turns", "outcome": "made", "count": 6},
+    {"stage": "feedback.turns", "outcome": "abstained", "reason": "UNSURE", "count": 3},
+    {"stage": "feedback.turns", "outcome": "waiting", "reason": "TURN", "count": 1},
+]
+RUN = {
+    "name": "runs/r1",
+    "state": "RUN_STATE_SUCCEEDED",
+    "trigger": {"kind": "TRIGGER_KIND_DRIFT", "detail": "alarms/a1"},
+    "champion_version": "assistant-v0",
+    "model_version": "assistant-v1",
+    "verdict": "passed",
+    "snapshot": {"digest": "d" * 64, "train_pairs": 119, "train_users": 33, "held_out_pairs": 31},
+    "gate": [
+        {
+            "estimate": {"name": "win_rate", "value": 0.64, "low": 0.52, "high": 0.75, "count": 60},
+            "rule": "low >= 0.5",
+            "threshold": 0.5,
+            "verdict": "pass",
+            "words": "better than the champion",
+        }
+    ],
+}
+
+
+def test_json_and_tenant_may_stand_anywhere() -> None:
+    assert hoist(["--json", "drift", "list"]) == (["drift", "list"], True, "")
+    assert hoist(["drift", "--tenant", "acme", "list", "--json"]) == (
+        ["drift", "list"],
+        True,
+        "acme",
+    )
+    assert hoist(["import", "--", "--json"]) == (["import", "--", "--json"], False, "")
+
+
+def test_status_adds_up_each_stage(trimtab: Any) -> None:
+    answers = {"feedback.GetStageCounts": {"counts": COUNTS, "lag": {"interaction.logged.v1": 12}}}
+    ran = trimtab("status", "--json", answers=answers)
+    assert ran.code == 0
+    assert [one["up"] for one in ran.json["parts"]] == [True] * 12
+    assert ran.json["lag"] == [
+        {"service": "feedback", "topic": "interaction.logged.v1", "lag": "12"}
+    ]
+    assert ran.json["stages"][2] == {
+        "service": "feedback",
+        "stage": "feedback.turns",
+        "outcome": "abstained",
+        "reason": "UNSURE",
+        "count": "3",
+    }
+    assert ran.json["rollout"]["canary"]["version"] == "assistant-v1"
+    text = trimtab("status", answers=answers).out
+    assert " ".join(text.split()).count("feedback.turns 10 6 3 0 1 yes") == 1
+    assert "0.88 [0.81, 0.93] of 120 from 40 users" in text
+
+
+def test_status_of_what_is_away_says_so_and_exits_with_4(trimtab: Any) -> None:
+    answers = {"drift.Check": away("drift"), "registry.Check": away("registry")}
+    answers["registry.GetRollout"] = away("registry")
+    ran = trimtab("--json", "status", answers=answers, down=("kafka",))
+    assert ran.code == 4
+    down = {one["name"]: one["detail"] for one in ran.json["parts"] if not one["up"]}
+    assert down == {
+        "drift": "drift is not reachable",
+        "registry": "registry is not reachable",
+        "kafka": "kafka: Connection refused",
+    }
+    assert ran.json["rollout"] is None
+
+
+def test_lists_go_on_page_by_page_up_to_the_limit(trimtab: Any) -> None:
+    def pages(request: dict[str, Any]) -> dict[str, Any]:
+        start = int(request["page_token"] or 0)
+        ids = range(start, min(start + request["page_size"], start + 2))
+        found = [{"conversation_id": f"c{number}", "turn_count": 4} for number in ids]
+        return {"conversations": found, "next_page_token": str(start + 2)}
+
+    ran = trimtab(
+        "conversations", "list", "--limit", "5", "--json", answers={"ListConversations": pages}
+    )
+    assert ran.code == 0
+    names = [one["conversation_id"] for one in ran.json["conversations"]]
+    assert names == ["c0", "c1", "c2", "c3", "c4"]
+    assert [request["page_size"] for _, _, request in ran.platform.asked] == [5, 3, 1]
+
+
+def test_a_conversation_is_shown_turn_by_turn(trimtab: Any) -> None:
+    turn = {
+        "index": 1,
+        "model_version": "assistant-v0",
+        "message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "[hi] there"}}]},
+    }
+    answer = {"conversation": {"name": "tenants/acme/conversations/c1"}, "turns": [turn]}
+    ran = trimtab(
+        "conversations", "show", "c1", "--tenant", "acme", answers={"GetConversation": answer}
+    )
+    assert ran.platform.asked[0][2] == {"name": "tenants/acme/conversations/c1"}
+    assert "1 assistant (assistant-v0)\n[hi] there" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NotFound("no run r9"), 3, "error: NOT_FOUND: no run r9. Next: the matching `list`"),
+        (
+            away("retrain"),
+            4,
+            "error: SERVICE_AWAY: retrain is not reachable. Next: `trimtab status`",
+        ),
+        (InvalidArgument("bad name"), 2, "error: INVALID_ARGUMENT: bad name. Next: `--help`"),
+        (Unauthenticated("no key"), 1, "error: UNAUTHENTICATED: no key. Next: set TRIMTAB_KEY"),
+        (FailedPrecondition("it ended"), 1, "error: FAILED_PRECONDITION: it ended. Next:"),
+    ],
+)
+def test_errors_are_one_line_with_what_to_do(
+    trimtab: Any, error: Exception, code: int, said: str
+) -> None:
+    ran = trimtab("retrain", "show", "r9", answers={"GetRun": error})
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith(said)
+    assert ran.err.count("\n") == 1
+    scripted = json.loads(trimtab("retrain", "show", "r9", "--json", answers={"GetRun": error}).err)
+    assert set(scripted["error"]) == {"reason", "message", "next"}
+
+
+def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
+    text = " ".join(trimtab("retrain", "show", "r1", answers={"GetRun": {"run": RUN}}).out.split())
+    assert "runs/r1 succeeded passed" in text
+    assert "119 pairs of 33 users to train, 31 held out" in text
+    assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
+
+
+def test_watch_follows_a_run_to_its_end(trimtab: Any) -> None:
+    states = iter(["TRAIN", "TRAIN", "GATE", "REJECTED"])
+
+    def run(_: dict[str, Any]) -> dict[str, Any]:
+        return {"run": {**RUN, "state": f"RUN_STATE_{next(states)}", "progress": 0.5}}
+
+    ran = trimtab("retrain", "watch", "r1", answers={"GetRun": run})
+    assert ran.code == 1
+    assert ran.waited == [1.0, 1.0, 1.0]
+    lines = ran.out.splitlines()[:3]
+    assert [line.strip() for line in lines] == ["train 50%", "gate 50%", "rejected 50%"]
+
+
+def test_start_gives_the_operation_and_waits_if_asked(trimtab: Any) -> None:
+    metadata = {"@type": "type.googleapis.com/trimtab.retrain.v1.RunMetadata", "run": RUN}
+    answers = {
+        "StartRetrain": {"name": "operations/o1", "metadata": metadata},
+        "GetRun": {"run": RUN},
+    }
+    ran = trimtab("retrain", "start", "--reason", "why not", "--json", answers=answers)
+    assert ran.code == 0
+    assert ran.json["metadata"]["run"]["name"] == "runs/r1"
+    assert ran.platform.asked[0][2]["reason"].endswith(": why not")
+    waited = trimtab("retrain", "start", "--wait", "--json", answers=answers)
+    assert (waited.code, waited.json["verdict"]) == (0, "passed")
+
+
+def test_promotion_needs_a_reason(trimtab: Any) -> None:
+    assert trimtab("models", "promote", "assistant-v1").code == 2
+    ran = trimtab(
+        "models",
+        "promote",
+        "assistant-v1",
+        "--reason",
+        "reviewed",
+        answers={"PromoteVersion": CHAMPION},
+    )
+    assert ran.code == 0
+    _, _, request = ran.platform.asked[0]
+    assert (request["version"], request["reason"]) == ("assistant-v1", "reviewed")
+    assert request["actor"]
+
+
+def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None:
+    versions = {"versions": [{"version": "assistant-v1", "state": "VERSION_STATE_CANARY"}]}
+    ran = trimtab("models", "list", answers={"ListVersions": versions})
+    assert "assistant-v1  canary" in ran.out
+    streams = {"streams": [{"stream": "reward", "state": "watching", "log_threshold": 7.6009}]}
+    assert "1 of 2e+03" in trimtab("drift", "streams", answers={"ListStreams": streams}).out
+    alarms = {"alarms": [{"name": "alarms/a1", "stream": "reward", "direction": "down"}]}
+    ran = trimtab("drift", "list", "--json", answers={"ListAlarms": alarms})
+    assert ran.json["alarms"][0]["direction"] == "down"
+    mined = {"feedback": [{"kind": "FOLLOW_UP_KIND_POSITIVE", "dissatisfaction": 0.04}]}
+    assert "positive  " in trimtab("feedback", "list", answers={"ListFeedback": mined}).out
+    letters = {"dead_letters": [{"partition": 1, "offset": 7, "reason": "UNDECODABLE"}]}
+    line = ("deadletters", "list", "--service", "feedback", "--topic", "feedback.given.v1")
+    assert "1/7" in trimtab(*line, answers={"ListDeadLetters": letters}).out
+    assert trimtab("deadletters", "list", "--service", "mood", "--topic", "x").code == 2
+
+
+def test_every_command_teaches_by_example(trimtab: Any) -> None:
+    groups = {
+        "conversations": ("list", "show"),
+        "feedback": ("list", "personas", "pairs"),
+        "retrain": ("start", "list", "show", "watch", "cancel"),
+        "models": ("list", "show", "promote", "rollback"),
+        "drift": ("list", "streams"),
+        "deadletters": ("list", "replay"),
+    }
+    lines = [("status",), ("import",)]
+    lines += [(group, command) for group, commands in groups.items() for command in commands]
+    for line in lines:
+        ran = trimtab(*line, "--help")
+        assert ran.code == 0
+        assert f"trimtab {' '.join(line)}" in ran.out.split("Example", 1)[1]

@@ -1,0 +1,33 @@
+"""The gRPC adapter against a real server, and against nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.dashboard.adapters.grpc_peers import GrpcPeers
+from services.drift import grpc_api
+from services.drift.adapters.sql_readings import SqlReadings
+from services.drift.adapters.sql_streams import METADATA
+from services.drift.domain import Watching
+from shared.database import Database
+from shared.errors import InvalidArgument, Unavailable
+from shared.rpc import RpcServer
+
+
+async def test_answers_and_errors_come_back_as_they_were() -> None:
+    database = Database("sqlite://", METADATA)
+    servicer = grpc_api.DriftServicer(SqlReadings(database), Watching())
+    server = RpcServer("drift", [grpc_api.mount(servicer)], drain_s=0)
+    port = await server.start()
+    addresses = {"drift": f"127.0.0.1:{port}", "registry": "127.0.0.1:1"}
+    peers = GrpcPeers(addresses, {"gateway": "http://127.0.0.1:1"}, "local", timeout_s=2.0)
+    assert await peers.call("drift", "ListAlarms", {}) == {"alarms": [], "next_page_token": ""}
+    with pytest.raises(InvalidArgument, match="stream is one of"):
+        await peers.call("drift", "ListBuckets", {"stream": "mood"})
+    with pytest.raises(Unavailable, match="registry is not reachable"):
+        await peers.call("registry", "GetRollout", {})
+    with pytest.raises(Unavailable, match="gateway is not reachable"):
+        await peers.answers("gateway")
+    await peers.close()
+    await server.drain()
+    database.close()

@@ -1,0 +1,158 @@
+"""The page over peers that are up, empty and down: its values, its fragments, its JSON twin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from services.dashboard.web import FRAGMENTS
+from tests.unit.dashboard import twin_peers
+
+Open = Callable[..., httpx.AsyncClient]
+
+
+def words(html: str) -> str:
+    """The text of a page, one space between words."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+async def fragment(open_page: Open, peers: Any, name: str) -> str:
+    async with open_page(peers) as page:
+        answer = await page.get(f"/fragments/{name}")
+    assert answer.status_code == 200
+    return answer.text
+
+
+async def test_the_loop_shows_every_stage_with_its_reasons_and_lag(open_page: Open) -> None:
+    html = await fragment(open_page, twin_peers.full(), "loop")
+    text = words(html)
+    assert html.count("<small>up</small>") == 8
+    assert "feedback.turns 5,210" in text
+    assert "2,100 made · 3,110 abstained" in text
+    assert "abstained not a follow up 2,800" in text
+    assert "231 made · 2 dropped · 7 waiting" in text
+    assert "lag 12" in text
+    assert "interaction.logged.v1: 12 not yet taken" in html
+    assert 'aria-label="drift.reward: of 2605 taken, 2605 made' in html
+
+
+async def test_who_serves_with_both_estimates(open_page: Open) -> None:
+    text = words(await fragment(open_page, twin_peers.full(), "serving"))
+    assert "champion assistant-v0 70% 88% [81%, 93%] 120 40" in text
+    assert "canary assistant-v1 30% 22% [13%, 35%] 54 18" in text
+    assert "evidence 13 of the 20 that promote it" in text
+
+
+async def test_runs_with_progress_and_each_gate_line(open_page: Open) -> None:
+    html = await fragment(open_page, twin_peers.full(), "runs")
+    text = words(html)
+    assert "r2 train" in text
+    assert '<progress max="1" value="0.4"' in html
+    assert "step 12 of 30, margin 0.9" in text
+    assert "assistant-v1 succeeded gate: passed" in text
+    assert "held_out_pair_accuracy 0.81 [0.69, 0.89] 60 (20) low &gt;= 0.5 pass" in text
+    assert "over_refusal 0.05 [0.01, 0.4] 60 (20) high &lt;= 0.3 not enough evidence" in text
+    assert '<details id="gate-r1" open>' in html
+
+
+async def test_alarms_and_personas(open_page: Open) -> None:
+    text = words(await fragment(open_page, twin_peers.full(), "alarms"))
+    assert "12:18:00 dissatisfaction up assistant-v0 9% 100% [72%, 100%]" in text
+    assert "2000 conversations or more in the mean" in text
+    assert "Conversations: c120, c121" in text
+    text = words(await fragment(open_page, twin_peers.full(), "personas"))
+    assert "Personas 4 of 31" in text
+    assert "user-0 version 2, 12:19:00 Wants answers of at most two sentences" in text
+
+
+async def test_the_course_is_there_as_a_table_too(open_page: Open) -> None:
+    text = words(await fragment(open_page, twin_peers.full(), "course"))
+    assert "12:39:00 assistant-v0 95% 12 9" in text
+    assert "novelty assistant-v0 watching 214 0.41" in text
+    assert "reward assistant-v0 learning 214 -" in text
+
+
+async def test_the_whole_page_polls_its_fragments(open_page: Open) -> None:
+    async with open_page(twin_peers.full()) as page:
+        html = (await page.get("/")).text
+        script = await page.get("/scripts/htmx.js")
+        foreign = await page.get("/scripts/other.js")
+    for name in FRAGMENTS:
+        assert f'hx-get="/fragments/{name}" hx-trigger="every 2s"' in html
+    assert html.count("http-equiv") == 1 and "<noscript><meta" in html
+    assert (script.status_code, script.text) == (200, "var script;")
+    assert foreign.status_code == 404
+    assert "http://" not in html and "https://" not in html
+
+
+async def test_without_scripts_it_is_tables_that_reload(open_page: Open) -> None:
+    async with open_page(twin_peers.full(), scripts=False) as page:
+        html = (await page.get("/")).text
+    assert '<meta http-equiv="refresh" content="5">' in html
+    assert "<script" not in html
+    assert '<details id="course-table" open>' in html
+    assert "scripts are not built" in html
+
+
+async def test_all_down_is_said_part_by_part_and_never_a_500(open_page: Open) -> None:
+    async with open_page(twin_peers.down()) as page:
+        whole = await page.get("/")
+        health = await page.get("/healthz")
+        twin = (await page.get("/api/loop.json")).json()
+    assert (whole.status_code, health.json()) == (200, {"status": "ok"})
+    text = words(whole.text)
+    for part in twin_peers.STAGES:
+        assert f"{part} is not reachable" in text
+    assert text.count("starts") >= 8
+    assert {one["trouble"] for one in twin["parts"]} == {
+        f"{one['name']} is not reachable" for one in twin["parts"]
+    }
+    assert set(twin["troubles"]) == {"serving", "runs", "alarms", "streams", "course", "personas"}
+
+
+async def test_an_empty_loop_says_what_comes_next(open_page: Open) -> None:
+    async with open_page(twin_peers.empty()) as page:
+        text = words((await page.get("/")).text)
+    for said in (
+        "No version is registered yet.",
+        "No follow-up was judged in the time shown.",
+        "No run yet.",
+        "No alarm.",
+        "No persona yet",
+    ):
+        assert said in text
+    assert "not reachable" not in text
+
+
+async def test_the_json_twin_holds_the_same_figures(open_page: Open) -> None:
+    async with open_page(twin_peers.full()) as page:
+        loop = (await page.get("/api/loop.json")).json()
+    feedback = next(one for one in loop["parts"] if one["name"] == "feedback")
+    explicit, turns = feedback["stages"]
+    assert (explicit["taken"], explicit["made"], explicit["waiting"]) == (240, 231, 7)
+    assert (turns["name"], turns["taken"], turns["abstained"]) == ("feedback.turns", 5210, 3110)
+    assert [one["share"] for one in loop["rollout"]["versions"]] == pytest.approx([0.7, 0.3])
+    assert [one["model_version"] for one in loop["courses"]] == ["assistant-v0", "assistant-v1"]
+    assert loop["courses"][1]["points"][0]["count"] == 12
+    assert loop["runs"][1]["gate"][1]["figure"]["low"] == 0.52
+
+
+async def test_open_pages_share_one_look_and_ask_only_for_the_window(open_page: Open) -> None:
+    peers = twin_peers.full()
+    async with open_page(peers) as page:
+        for name in FRAGMENTS:
+            await page.get(f"/fragments/{name}")
+    assert len(peers.asked) == 13  # seven services' counts and six lists, once
+    buckets = next(request for _, method, request in peers.asked if method == "ListBuckets")
+    assert buckets == {"stream": "dissatisfaction", "start_time": "2026-11-20T09:40:00Z"}
+
+
+async def test_an_unknown_fragment_is_named(open_page: Open) -> None:
+    async with open_page(twin_peers.full()) as page:
+        answer = await page.get("/fragments/mood")
+    assert answer.status_code == 404
+    assert "loop, serving" in answer.json()["error"]
