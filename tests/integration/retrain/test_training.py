@@ -1,0 +1,201 @@
+"""The trainer on a tiny random Llama, in fp32: values by hand, not shapes."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from services.registry.adapters.adapter_folder import AdapterFolder
+from services.retrain.adapters.objectives.dpo import dpo
+from services.retrain.adapters.objectives.sft import nll
+from services.retrain.adapters.policy import Encoded, LoraPolicy, LoraShape
+from services.retrain.adapters.training import EncodedPair, Trainer, batch_of
+from services.retrain.domain import TrainingPlan
+
+PLAN = TrainingPlan(
+    rank=4, alpha=8, layers=2, learning_rate=1e-2, batch_pairs=4, max_steps=12, stop_margin=99.0
+)
+
+
+def tiny() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).float().eval()
+
+
+def policy() -> LoraPolicy:
+    return LoraPolicy(tiny(), LoraShape(rank=4, alpha=8, layers=2), seed=1)
+
+
+def pairs(count: int = 10) -> list[EncodedPair]:
+    """Chosen answers are of low ids, rejected ones of high ids and longer."""
+    draw = torch.Generator().manual_seed(3)
+
+    def ids(low: int, high: int, length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(low, high, (length,), generator=draw).tolist())
+
+    made = []
+    for n in range(count):
+        prompt = ids(0, 64, 5 + n % 3)
+        made.append(
+            EncodedPair(Encoded(prompt, ids(0, 16, 6)), Encoded(prompt, ids(32, 64, 9 + n % 4)))
+        )
+    return made
+
+
+def naive(model: object, encoded: Encoded) -> torch.Tensor:
+    """The whole forward pass, the way a book writes it."""
+    ids = torch.tensor([(*encoded.prompt, *encoded.answer)])
+    logits = model(input_ids=ids).logits[0]  # type: ignore[operator]
+    log_probabilities = logits.log_softmax(-1)
+    start = len(encoded.prompt)
+    places = range(start, start + len(encoded.answer))
+    return torch.stack([log_probabilities[t - 1, ids[0, t]] for t in places]).sum()
+
+
+def test_dpo_by_hand():
+    loss, margin = dpo(
+        torch.tensor([-10.0, -10.0]),
+        torch.tensor([-20.0, -20.0]),
+        torch.tensor([-12.0, -10.0]),
+        torch.tensor([-17.0, -20.0]),
+        beta=0.1,
+    )
+    assert margin.tolist() == pytest.approx([0.5, 0.0])
+    assert loss.tolist() == pytest.approx([math.log(1 + math.exp(-0.5)), math.log(2)])
+    assert nll(torch.tensor(-12.0), torch.tensor(4)).item() == 3.0
+
+
+def test_the_reference_is_the_policy_before_training():
+    untrained = policy()
+    for pair in pairs(4):
+        for encoded in (pair.chosen, pair.rejected):
+            prepared = untrained.prepare(encoded)
+            assert prepared.reference == pytest.approx(naive(tiny(), encoded).item(), abs=1e-4)
+            now = untrained.log_probability(prepared).item()
+            assert now == pytest.approx(prepared.reference, abs=1e-4)
+
+
+def test_kept_hidden_states_give_the_whole_pass_loss_and_gradient():
+    trained = policy()
+    with torch.no_grad():
+        for parameter in trained.parameters:
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            )
+    pair = pairs(1)[0]
+    prepared = [trained.prepare(encoded) for encoded in (pair.chosen, pair.rejected)]
+    references = [torch.tensor(kept.reference) for kept in prepared]
+    assert references[0].item() == pytest.approx(naive(tiny(), pair.chosen).item(), abs=1e-4)
+    quick, _ = dpo(*(trained.log_probability(kept) for kept in prepared), *references, beta=0.1)
+    quick_gradients = torch.autograd.grad(quick, trained.parameters)
+    whole, _ = dpo(
+        naive(trained.peft, pair.chosen), naive(trained.peft, pair.rejected), *references, beta=0.1
+    )
+    whole_gradients = torch.autograd.grad(whole, trained.parameters)
+    assert quick.item() == pytest.approx(whole.item(), abs=1e-4)
+    assert quick.item() != pytest.approx(math.log(2), abs=1e-3)
+    for ours, theirs in zip(quick_gradients, whole_gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_the_margin_rises_and_the_first_loss_is_known(tmp_path: Path):
+    trainer = Trainer(policy(), pairs(), PLAN, tmp_path)
+    steps = trainer.run(lambda step: None)
+    assert [step.step for step in steps] == list(range(1, 13))
+    first, last = steps[0], steps[-1]
+    assert first.loss == pytest.approx(math.log(2) + 0.2 * first.nll, abs=1e-4)
+    assert first.margin == pytest.approx(0.0, abs=1e-4)
+    assert last.margin > 0.3
+    assert last.loss < first.loss
+    assert last.accuracy == 1.0
+    assert last.chosen_change > 0
+
+
+def test_training_stops_at_the_margin(tmp_path: Path):
+    plan = TrainingPlan(**{**_plan(), "stop_margin": 0.2, "max_steps": 40})
+    steps = Trainer(policy(), pairs(), plan, tmp_path).run(lambda step: None)
+    assert len(steps) < 40
+    assert sum(step.margin for step in steps[-3:]) / 3 >= 0.2
+    assert sum(step.margin for step in steps[-4:-1]) / 3 < 0.2
+
+
+def test_the_control_learns_the_chosen_answers(tmp_path: Path):
+    plan = TrainingPlan(**{**_plan(), "objective": "sft"})
+    steps = Trainer(policy(), pairs(), plan, tmp_path).run(lambda step: None)
+    assert len(steps) == 12
+    assert steps[0].loss == pytest.approx(steps[0].nll)
+    assert steps[-1].nll < steps[0].nll - 0.1
+
+
+@pytest.mark.parametrize("killed_after", [5, 7])
+def test_a_resumed_training_ends_with_the_same_adapter(tmp_path: Path, killed_after: int):
+    class Killed(BaseException):
+        pass
+
+    def kill(step: object) -> None:
+        if getattr(step, "step", 0) == killed_after + 1:
+            raise Killed
+
+    whole_policy, resumed_policy = policy(), policy()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = Trainer(whole_policy, pairs(), PLAN, tmp_path / "a").run(lambda step: None)
+    with pytest.raises(Killed):
+        Trainer(policy(), pairs(), PLAN, tmp_path / "b").run(kill)
+    seen: list[int] = []
+    resumed = Trainer(resumed_policy, pairs(), PLAN, tmp_path / "b").run(
+        lambda step: seen.append(step.step)
+    )
+    assert seen[0] == 6
+    assert resumed == whole
+    for name, value in whole_policy.state().items():
+        torch.testing.assert_close(resumed_policy.state()[name], value, atol=0, rtol=0)
+
+
+def test_a_checkpoint_of_another_plan_is_left_alone(tmp_path: Path):
+    Trainer(policy(), pairs(), PLAN, tmp_path).run(lambda step: None)
+    other = TrainingPlan(**{**_plan(), "beta": 0.2})
+    steps = Trainer(policy(), pairs(), other, tmp_path).run(lambda step: None)
+    assert steps[0].margin == pytest.approx(0.0, abs=1e-4)
+
+
+def test_batches_cover_each_epoch_and_depend_on_the_seed_alone():
+    epoch = [i for number in range(5) for i in batch_of(number, 10, 4, seed=0)]
+    assert sorted(epoch[:10]) == list(range(10)) == sorted(epoch[10:20])
+    assert epoch[:10] != epoch[10:20]
+    assert batch_of(3, 10, 4, seed=0) == batch_of(3, 10, 4, seed=0)
+    assert batch_of(0, 10, 4, seed=0) != batch_of(0, 10, 4, seed=1)
+
+
+def test_the_saved_adapter_is_what_was_trained_and_what_the_registry_takes(tmp_path: Path):
+    trained = policy()
+    Trainer(trained, pairs(), PLAN, tmp_path).run(lambda step: None)
+    base = tmp_path / "base"
+    tiny().save_pretrained(base)
+    trained.save(tmp_path / "adapter", str(base))
+    shelf = AdapterFolder(tmp_path / "shelf", base)
+    assert len(shelf.inspect(str(tmp_path / "adapter"))) == 64
+    loaded = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), tmp_path / "adapter")
+    pair = pairs(1)[0]
+    expected = trained.log_probability(trained.prepare(pair.chosen)).item()
+    assert naive(loaded.eval(), pair.chosen).item() == pytest.approx(expected, abs=1e-4)
+
+
+def _plan() -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(PLAN)
