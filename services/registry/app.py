@@ -71,6 +71,9 @@ class Session(Protocol):
 class Store(Protocol):
     def begin(self) -> AbstractContextManager[Session]: ...
 
+    def read(self) -> AbstractContextManager[Session]:
+        """To look only: nobody is told of a commit."""
+
 
 class AdapterShelf(Protocol):
     """Where every replica finds adapters by name."""
@@ -145,16 +148,16 @@ class Registry:
         return self._verified(version)
 
     def get(self, version: str) -> Version:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             return _known(session, version)
 
     def versions(self, below: int | None, most: int) -> list[Version]:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             return session.versions(below, most)
 
     def rollout(self) -> tuple[Rollout, Version, Version | None]:
         """With its champion and canary."""
-        with self.store.begin() as session:
+        with self.store.read() as session:
             return with_versions(session)
 
     def start_rollout(
@@ -224,7 +227,7 @@ class Registry:
             return rejected
 
     def _reserved(self, asked: Registration) -> Version:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             found = session.by_request(asked.request_id)
         if found:
             return found
@@ -288,6 +291,9 @@ class Judge:
 
     def tick(self) -> None:
         """Ends a rollout whose time is up."""
+        with self.store.read() as session:
+            if decide(session.rollout(), self.policy, self.clock()) is None:
+                return
         with self.store.begin() as session:
             self._decide(session, session.rollout())
 
@@ -295,7 +301,7 @@ class Judge:
         """Rolls back a canary that a replica, though it answers, does not serve. Unavailable
         passes on.
         """
-        with self.store.begin() as session:
+        with self.store.read() as session:
             rollout, _, canary = with_versions(session)
         if canary is None:
             return

@@ -53,7 +53,7 @@ def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker
     """Points the aliases at what is served when the job runs, so that a late job does no harm."""
 
     def perform(job: Job) -> Finish:
-        with store.begin() as session:
+        with store.read() as session:
             _, champion, canary = with_versions(session)
         models.point("champion", champion)
         models.point("challenger", canary)

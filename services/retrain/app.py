@@ -92,11 +92,11 @@ class Retrain:
         return ""
 
     def get(self, run: str) -> Run:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             return _known(session, run)
 
     def runs(self, below: int | None, most: int) -> list[Run]:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             return session.runs(below, most)
 
     def cancel(self, run: str) -> Run:
@@ -116,7 +116,7 @@ class Retrain:
             return found
 
     def preview(self, place_of: Callable[[str], str]) -> Snapshot:
-        with self.store.begin() as session:
+        with self.store.read() as session:
             pairs, _ = session.pairs()
             selection = select(pairs, session.personas(), self.rules.caps)
         snapshot = describe(selection, "")

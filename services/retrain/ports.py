@@ -53,6 +53,9 @@ class Session(Protocol):
 class Store(Protocol):
     def begin(self) -> AbstractContextManager[Session]: ...
 
+    def read(self) -> AbstractContextManager[Session]:
+        """To look only: nobody is told of a commit."""
+
 
 class Snapshots(Protocol):
     """Immutable, by digest."""

@@ -46,10 +46,13 @@ class Runner:
 
     def advance(self, is_stopping: Callable[[], bool]) -> float:
         """Takes one step; returns the seconds until the next should be taken."""
+        with self.store.read() as session:
+            if session.under_way() is None:
+                return 0.5
         with self.store.begin() as session:
             run = session.under_way()
             if run is None:
-                return 0.5
+                return 0.0
             key = (run.run, run.state, run.failures)
             if key not in self.taken_up:
                 self.taken_up.add(key)
@@ -92,7 +95,7 @@ class Runner:
     def _queued(self, run: Run) -> Run:
         now = self.clock()
         if run.pairs_until and now < run.pairs_until:
-            with self.store.begin() as session:
+            with self.store.read() as session:
                 count = session.train_pairs_after(0)
             if count < self.rules.min_pairs:
                 words = f"waits for pairs: {count} of {self.rules.min_pairs}"
@@ -101,7 +104,7 @@ class Runner:
 
     def _snapshot(self, run: Run) -> Run:
         champion = self.registry.champion()
-        with self.store.begin() as session:
+        with self.store.read() as session:
             pairs, place = session.pairs()
             selection = select(pairs, session.personas(), self.rules.caps)
         if len(selection.train) < self.rules.least_pairs:
@@ -220,7 +223,7 @@ class Runner:
         def stopped() -> bool:
             if is_stopping():
                 return True
-            with self.store.begin() as session:
+            with self.store.read() as session:
                 found = session.run(run.run)
             return found is None or found.is_cancelling
 

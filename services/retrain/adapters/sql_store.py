@@ -58,6 +58,11 @@ class SqlStore:
         with self._database.begin() as transaction:
             yield SqlSession(transaction)
 
+    @contextmanager
+    def read(self) -> Iterator[SqlSession]:
+        with self._database.read() as connection:
+            yield SqlSession(Transaction(connection))
+
 
 class SqlSession:
     def __init__(self, transaction: Transaction) -> None:

@@ -250,6 +250,15 @@ def test_state_survives_a_restart(house: House):
     assert (rollout.test.canary.users, rollout.canary_share) == (1, 0.3)
 
 
+def test_looking_wakes_nobody(house: House):
+    woken: list[bool] = []
+    house.database.after_commit(lambda: woken.append(True))
+    house.app.rollout()
+    house.app.versions(None, 10)
+    house.judge.tick()
+    assert woken == []
+
+
 async def test_watchers_hear_of_a_change_at_once(house: House):
     import asyncio
 
