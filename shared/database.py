@@ -58,6 +58,9 @@ COUNTS = sa.Table(
 )
 
 
+_WROTE = "trimtab_wrote"
+
+
 class Database:
     """Owns the engine. Writers of one process take turns; readers do not wait for them."""
 
@@ -66,16 +69,20 @@ class Database:
         self._sqlite = self.engine.dialect.name == "sqlite"
         self._writing = threading.RLock()
         self._committed: list[Callable[[], None]] = []
+        sa.event.listen(self.engine, "after_cursor_execute", _note_write)
         for metadata in (METADATA, *tables):
             metadata.create_all(self.engine)
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """One write transaction: all of it or nothing. Listeners hear of it after the commit."""
-        with self._writing if self._sqlite else threading.Lock():
-            with self.engine.begin() as connection:
-                yield Transaction(connection)
-        for listener in self._committed:
+        """One write transaction: all of it or nothing. Listeners hear of it after the commit, if it
+        wrote anything: a listener may itself look into the database without waking itself."""
+        turn = self._writing if self._sqlite else threading.Lock()
+        with turn, self.engine.begin() as connection:
+            connection.info.pop(_WROTE, None)
+            yield Transaction(connection)
+            wrote = connection.info.pop(_WROTE, False)
+        for listener in self._committed if wrote else ():
             listener()
 
     @contextmanager
@@ -204,6 +211,12 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _note_write(connection: sa.Connection, *call: Any) -> None:
+    context = call[3]
+    if context is not None and (context.isinsert or context.isupdate or context.isdelete):
+        connection.info[_WROTE] = True
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
