@@ -1,4 +1,4 @@
-"""The EventLog on Apache Kafka: idempotent and transactional producers, CloudEvents in binary mode."""
+"""The EventLog on Apache Kafka: idempotent and transactional producers, binary CloudEvents."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class KafkaEventLog:
         self._bootstrap = [server.strip() for server in bootstrap.split(",")]
         self._partitions, self._replication = partitions, replication
         self._timeout_s, self._max_bytes = timeout_s, max_message_bytes
+        self._timeout_ms = int(timeout_s * 1000)
         self._lock = threading.Lock()
         self._producer: Any = None
         self._admin_client: Any = None
@@ -69,7 +70,14 @@ class KafkaEventLog:
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=1_000,
                 fetch_max_wait_ms=100,
+                # Topics and partitions made later are found within seconds.
+                metadata_max_age_ms=3_000,
+                bootstrap_timeout_ms=self._timeout_ms,
             )
+            # A group that is joined before the partitions are known is given none, and now and then
+            # the client misses that they have become known since: it would wait for ever.
+            for topic in topics:
+                consumer.partitions_for_topic(topic)
             consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
         except KafkaError as error:
             raise _away(error) from error
@@ -94,23 +102,19 @@ class KafkaEventLog:
             raise _away(error) from error
 
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap, group_id=group, enable_auto_commit=False
-        )
         try:
-            lags: dict[str, int] = {}
-            for topic in topics:
-                parts = [
-                    TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()
-                ]
-                ends = consumer.end_offsets(parts) if parts else {}
-                begins = consumer.beginning_offsets(parts) if parts else {}
-                lags[topic] = sum(ends[p] - (consumer.committed(p) or begins[p]) for p in parts)
-            return lags
+            consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=group,
+                enable_auto_commit=False,
+                bootstrap_timeout_ms=self._timeout_ms,
+            )
+            try:
+                return {topic: _lag(consumer, topic) for topic in topics}
+            finally:
+                consumer.close()
         except KafkaError as error:
             raise _away(error) from error
-        finally:
-            consumer.close()
 
     def close(self) -> None:
         with self._lock:
@@ -133,8 +137,9 @@ class KafkaEventLog:
             compression_type="lz4",
             linger_ms=2,
             max_request_size=self._max_bytes,
-            max_block_ms=int(self._timeout_s * 1000),
-            delivery_timeout_ms=int(self._timeout_s * 1000),
+            max_block_ms=self._timeout_ms,
+            delivery_timeout_ms=self._timeout_ms,
+            bootstrap_timeout_ms=self._timeout_ms,
             request_timeout_ms=int(self._timeout_s * 900),
             **options,
         )
@@ -142,7 +147,9 @@ class KafkaEventLog:
     def _admin(self) -> Any:
         with self._lock:
             if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+                self._admin_client = KafkaAdminClient(
+                    bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=self._timeout_ms
+                )
             return self._admin_client
 
     def _create(self, admin: Any, name: str) -> None:
@@ -170,7 +177,8 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         parts = [Partition(p.topic, p.partition) for p in assigned]
         for partition, offset in self._positions(parts).items():
-            self._consumer.seek(TopicPartition(*partition), offset)
+            if partition in parts:
+                self._consumer.seek(TopicPartition(*partition), offset)
 
 
 class KafkaGroupConsumer:
@@ -217,6 +225,13 @@ class KafkaTransactionalWriter:
         self._producer.close()
 
 
+def _lag(consumer: Any, topic: str) -> int:
+    parts = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+    ends = consumer.end_offsets(parts) if parts else {}
+    begins = consumer.beginning_offsets(parts) if parts else {}
+    return sum(ends[p] - (consumer.committed(p) or begins[p]) for p in parts)
+
+
 def _send(producer: Any, event: Event) -> Any:
     headers = {
         "ce_specversion": "1.0",
@@ -232,7 +247,7 @@ def _send(producer: Any, event: Event) -> Any:
 
 
 def _record(message: Any) -> Record:
-    """Foreign records may lack headers: their place becomes their id, so that a retry makes the same."""
+    """Foreign records may lack headers: their place becomes their id, the same at each retry."""
     headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
     place = f"{message.topic}/{message.partition}/{message.offset}"
     stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)

@@ -8,7 +8,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from shared.errors import Unavailable
+from shared.errors import InvalidArgument, Unavailable
 from shared.events import Event, Partition, Positions, Record
 from shared.topics import dead_letters
 
@@ -16,8 +16,9 @@ from shared.topics import dead_letters
 class MemoryEventLog:
     """Partitions are chosen by key. `go_away()` makes it behave like a broker that is not there."""
 
-    def __init__(self, partitions: int = 4) -> None:
-        self._partitions = partitions
+    def __init__(self, partitions: int = 4, max_message_bytes: int = 16 * 1024 * 1024) -> None:
+        self._partitions, self._max_bytes = partitions, max_message_bytes
+        self._writers: dict[str, MemoryTransactionalWriter] = {}
         self._records: dict[Partition, list[Record]] = defaultdict(list)
         self._topics: set[str] = set()
         self._committed: dict[tuple[str, Partition], int] = {}
@@ -38,10 +39,7 @@ class MemoryEventLog:
             ]
 
     def publish(self, events: Sequence[Event]) -> None:
-        if self._away:
-            raise Unavailable(
-                "the event log is away; try again", reason="EVENT_LOG_AWAY", retry_after_s=1
-            )
+        self._require()
         with self._changed:
             self._append(events)
 
@@ -51,6 +49,7 @@ class MemoryEventLog:
         topics: Sequence[str],
         positions: Callable[[Sequence[Partition]], Positions] | None = None,
     ) -> MemoryConsumer:
+        self._require()
         assigned = [Partition(topic, n) for topic in topics for n in range(self._partitions)]
         start = dict(positions(assigned)) if positions else {}
         for partition in assigned:
@@ -58,13 +57,17 @@ class MemoryEventLog:
         return MemoryConsumer(self, group, start)
 
     def transactional_writer(self, transactional_id: str) -> MemoryTransactionalWriter:
-        return MemoryTransactionalWriter(self)
+        writer = MemoryTransactionalWriter(self, transactional_id)
+        self._writers[transactional_id] = writer
+        return writer
 
     def ensure_topics(self, topics: Sequence[str]) -> None:
+        self._require()
         self._topics.update(topics)
         self._topics.update(dead_letters(topic) for topic in topics)
 
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
+        self._require()
         with self._changed:
             lags = dict.fromkeys(topics, 0)
             for partition, records in self._records.items():
@@ -77,7 +80,15 @@ class MemoryEventLog:
     def close(self) -> None:
         """Nothing is held."""
 
+    def _require(self) -> None:
+        if self._away:
+            raise Unavailable(
+                "the event log is away; try again", reason="EVENT_LOG_AWAY", retry_after_s=1
+            )
+
     def _append(self, events: Sequence[Event]) -> None:
+        if any(len(event.value) > self._max_bytes for event in events):
+            raise InvalidArgument("the event is too large", reason="EVENT_TOO_LARGE")
         for event in events:
             number = zlib.crc32(event.key.encode()) % self._partitions
             partition = Partition(event.topic, number)
@@ -118,14 +129,13 @@ class MemoryConsumer:
 
 
 class MemoryTransactionalWriter:
-    def __init__(self, log: MemoryEventLog) -> None:
-        self._log = log
+    def __init__(self, log: MemoryEventLog, transactional_id: str) -> None:
+        self._log, self._id = log, transactional_id
 
     def write(self, events: Sequence[Event], group: str, positions: Positions) -> None:
-        if self._log._away:
-            raise Unavailable(
-                "the event log is away; try again", reason="EVENT_LOG_AWAY", retry_after_s=1
-            )
+        self._log._require()
+        if self._log._writers[self._id] is not self:
+            raise Unavailable("a newer writer has this id", reason="EVENT_LOG_AWAY")
         with self._log._changed:
             self._log._append(events)
             for partition, offset in positions.items():
