@@ -1,7 +1,7 @@
-"""gRPC calls by name, with requests and answers as JSON-shaped dicts: for the command line and the page.
+"""gRPC calls by name, with requests and answers as JSON-shaped dicts: for the CLI and the page.
 
-Names are the protos' own (`preserving_proto_field_name`), fields without a value are present, 64-bit
-integers are strings, as protobuf's JSON mapping has them.
+Names are the protos' own (`preserving_proto_field_name`), fields without a value are present,
+64-bit integers are strings, as protobuf's JSON mapping has them.
 """
 
 from __future__ import annotations

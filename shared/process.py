@@ -14,7 +14,6 @@ from prometheus_client import start_http_server
 
 from shared import stage_api, telemetry
 from shared.database import Database
-from shared.errors import Unavailable
 from shared.events import EventLog
 from shared.rpc import Mount, RpcServer
 from shared.settings import CommonSettings, ServiceSettings
@@ -98,11 +97,5 @@ def _start_metrics(service: Service) -> None:
         return
     meter = stage_api.LagMeter(service.log, service.groups)
 
-    def lag() -> Mapping[str, int]:
-        try:
-            return meter()
-        except Unavailable:
-            return {}
-
-    telemetry.StageCollector(service.name, service.database.counts, lag).register()
+    telemetry.StageCollector(service.name, service.database.counts, meter).register()
     start_http_server(service.settings.metrics_port, addr=service.common.host)

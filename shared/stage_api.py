@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from shared.database import Database
-from shared.errors import InvalidArgument
+from shared.errors import InvalidArgument, Unavailable
 from shared.events import Event, EventLog, Partition, Record
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
@@ -19,25 +20,50 @@ from shared.paging import decode_token, encode_token, page_size
 from shared.rpc import Mount
 from shared.topics import dead_letters
 
+_log = logging.getLogger(__name__)
+
 
 class LagMeter:
-    """The group's lag by topic, asked of the log at most every `fresh_s`."""
+    """The groups' lag by topic, as last seen: asked of the log at most every `fresh_s`, in a thread
+    of its own that nobody waits for longer than `patience_s`. A log that is slow or away must not
+    hold up the counts; what it does not tell is left out.
+    """
 
     def __init__(
-        self, log: EventLog, groups: Mapping[str, Sequence[str]], fresh_s: float = 2.0
+        self,
+        log: EventLog,
+        groups: Mapping[str, Sequence[str]],
+        fresh_s: float = 5.0,
+        patience_s: float = 0.5,
     ) -> None:
-        self._log, self._groups, self._fresh_s = log, groups, fresh_s
+        self._log, self._groups = log, groups
+        self._fresh_s, self._patience_s = fresh_s, patience_s
         self._lock = threading.Lock()
         self._lag: dict[str, int] = {}
-        self._asked = 0.0
+        self._asking: threading.Thread | None = None
+        self._asked = float("-inf")
 
     def __call__(self) -> dict[str, int]:
         with self._lock:
-            if time.monotonic() - self._asked > self._fresh_s:
-                lags = [self._log.lag(group, topics) for group, topics in self._groups.items()]
-                self._lag = {topic: n for lag in lags for topic, n in lag.items()}
-                self._asked = time.monotonic()
+            if self._asking is None and time.monotonic() - self._asked > self._fresh_s:
+                self._asking = threading.Thread(target=self._ask, name="lag", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking is not None:
+            asking.join(self._patience_s)
+        with self._lock:
             return dict(self._lag)
+
+    def _ask(self) -> None:
+        found: dict[str, int] = {}
+        try:
+            for group, topics in self._groups.items():
+                found |= self._log.lag(group, topics)
+        except Unavailable as error:
+            _log.info("the lag is not known: %s", error)
+        finally:
+            with self._lock:
+                self._lag, self._asking, self._asked = found, None, time.monotonic()
 
 
 class StageServicer(pb_grpc.StageServiceServicer):

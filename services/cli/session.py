@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from shared.errors import (
     Unavailable,
 )
 
+# Times to the second, in UTC; --json has them whole.
+_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z$")
+
 OK, ERROR, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
 
 
@@ -38,7 +42,7 @@ class Session:
     wait: Callable[[float], None]
     as_json: bool = False
     tenant: str = "local"
-    out: Console = field(default_factory=lambda: Console(soft_wrap=False))
+    out: Console = field(default_factory=lambda: console_for(sys.stdout.isatty()))
     err: Console = field(default_factory=lambda: Console(stderr=True))
 
     def show(self, document: Any, people: Callable[[], None]) -> None:
@@ -65,6 +69,11 @@ class Session:
 
     def line(self, text: str) -> None:
         self.out.print(text, markup=False, highlight=False)
+
+
+def console_for(terminal: bool) -> Console:
+    """Tables into a pipe are not cut to a terminal's width."""
+    return Console() if terminal else Console(width=200)
 
 
 def session_of(context: typer.Context) -> Session:
@@ -112,5 +121,5 @@ def report(error: TrimtabError, as_json: bool) -> int:
 
 
 def _cell(value: object) -> str:
-    text = "-" if value in (None, "") else str(value)
+    text = "-" if value in (None, "") else _TIME.sub(r"\1 \2", str(value))
     return text.replace("[", "\\[")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from services.dashboard import shaping
 from services.dashboard.domain import Loop, Part
-from shared.errors import NotFound, TrimtabError, Unavailable
+from shared.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
 
 Json = dict[str, Any]
 
@@ -51,39 +51,37 @@ class Asked:
 
 
 @dataclass
-class Troubles:
-    """Collects what could not be read, by section."""
+class Answers:
+    """Collects answers by section, and why one could not be had."""
 
-    words: dict[str, str] = field(default_factory=dict)
+    peers: Peers
+    troubles: dict[str, str] = field(default_factory=dict)
 
-    async def or_empty(self, section: str, asked: Awaitable[Json]) -> Json:
+    async def of(self, section: str, part: str, method: str, **request: Any) -> Json:
         try:
-            return await asked
+            return await self.peers.call(part, method, request)
         except NotFound:
             return {}  # nothing is there yet, which is no trouble
         except TrimtabError as error:
-            self.words[section] = error.message
+            self.troubles[section] = error.message
             return {}
 
 
-async def look(peers: Peers, asked: Asked, now: datetime) -> Loop:
-    """Never raises for a service that is away: its section says so."""
-    troubles = Troubles()
-
-    def ask(section: str, part: str, method: str, **request: Any) -> Awaitable[Json]:
-        return troubles.or_empty(section, peers.call(part, method, request))
-
+async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = None) -> Loop:
+    """Never raises for a service that is away or slow: its section says so, and shows what was
+    known `before`."""
+    answers = Answers(peers)
     start = (now - timedelta(seconds=asked.window_s)).isoformat().replace("+00:00", "Z")
-    places = asyncio.gather(*(_part(peers, name) for name in PLACES))
+    places = asyncio.gather(*(_part(peers, name, before) for name in PLACES))
     rollout, runs, alarms, streams, buckets, personas = await asyncio.gather(
-        ask("serving", "registry", "GetRollout"),
-        ask("runs", "retrain", "ListRuns", page_size=asked.runs),
-        ask("alarms", "drift", "ListAlarms", page_size=asked.alarms),
-        ask("streams", "drift", "ListStreams"),
-        ask("course", "drift", "ListBuckets", stream="dissatisfaction", start_time=start),
-        ask("personas", "feedback", "ListPersonas", page_size=asked.personas),
+        answers.of("serving", "registry", "GetRollout"),
+        answers.of("runs", "retrain", "ListRuns", page_size=asked.runs),
+        answers.of("alarms", "drift", "ListAlarms", page_size=asked.alarms),
+        answers.of("streams", "drift", "ListStreams"),
+        answers.of("course", "drift", "ListBuckets", stream="dissatisfaction", start_time=start),
+        answers.of("personas", "feedback", "ListPersonas", page_size=asked.personas),
     )
-    return Loop(
+    seen = Loop(
         time=now.isoformat(timespec="seconds"),
         tenant=asked.tenant,
         parts=tuple(await places),
@@ -95,18 +93,44 @@ async def look(peers: Peers, asked: Asked, now: datetime) -> Loop:
         bucket_s=int(buckets.get("bucket_s", 0)),
         personas=tuple(shaping.persona(one) for one in personas.get("personas", ())),
         persona_count=int(personas.get("total_size", 0)),
-        troubles=troubles.words,
+        troubles=answers.troubles,
     )
+    return _kept(seen, before)
 
 
-async def _part(peers: Peers, name: str) -> Part:
+# Which fields of a Loop each section fills.
+_FIELDS = {
+    "serving": ("rollout",),
+    "runs": ("runs",),
+    "alarms": ("alarms",),
+    "streams": ("streams",),
+    "course": ("courses", "bucket_s"),
+    "personas": ("personas", "persona_count"),
+}
+
+
+def _kept(seen: Loop, before: Loop | None) -> Loop:
+    if before is None:
+        return seen
+    fields = [name for section in seen.troubles for name in _FIELDS[section]]
+    return replace(seen, **{name: getattr(before, name) for name in fields})
+
+
+async def _part(peers: Peers, name: str, before: Loop | None) -> Part:
     try:
         if name in HTTP:
             await peers.answers(name)
             return Part(name, PLACES[name])
         answer = await peers.call(name, "GetStageCounts", {})
     except TrimtabError as error:
-        return Part(name, PLACES[name], trouble=error.message, advice=advice(name, error))
+        known = [part for part in before.parts if part.name == name] if before else []
+        state = "slow" if isinstance(error, DeadlineExceeded) else "down"
+        return replace(
+            known[0] if known else Part(name, PLACES[name]),
+            state=state,
+            trouble=error.message,
+            advice=advice(name, error),
+        )
     return Part(
         name,
         PLACES[name],
@@ -118,9 +142,11 @@ async def _part(peers: Peers, name: str) -> Part:
 
 def advice(part: str, error: TrimtabError) -> str:
     """What whoever is on call does next."""
+    if isinstance(error, DeadlineExceeded):
+        return "The machine may be busy; the figures are the last ones known."
     if isinstance(error, Unavailable):
         return f"'make status' and 'make logs' say why; 'make up' starts {part} again."
-    return f"{part} answers, but with an error: see make logs."
+    return f"{part} answers, but with an error: see 'make logs'."
 
 
 @dataclass
@@ -138,6 +164,6 @@ class Window:
     async def look(self) -> Loop:
         async with self._lock:
             if self._seen is None or time.monotonic() - self._seen_at > self.fresh_s:
-                self._seen = await look(self.peers, self.asked, self.clock())
+                self._seen = await look(self.peers, self.asked, self.clock(), self._seen)
                 self._seen_at = time.monotonic()
             return self._seen

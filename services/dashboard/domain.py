@@ -37,10 +37,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One service at its place in the loop. `trouble` is empty when it answered."""
+    """One service at its place in the loop. When it did not answer, `state` is "slow" or "down",
+    `trouble` says why, and the figures are the last ones known."""
 
     name: str
     does: str
+    state: str = "up"
     trouble: str = ""
     advice: str = ""
     stages: tuple[Stage, ...] = ()
@@ -176,7 +178,8 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """All of it at one moment. `troubles` says for a section why it could not be read."""
+    """All of it at one moment. `troubles` says for a section why it could not be read; what is
+    shown of it then is what was known before."""
 
     time: str
     tenant: str

@@ -12,10 +12,14 @@ STACK_FILE = Path(".trimtab/local/env")
 
 
 def variables(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """`folder` or the nearest one above it that has a local stack's file; `environ` wins."""
-    for place in (folder, *folder.parents):
-        if (place / STACK_FILE).is_file():
-            return {**read_exports((place / STACK_FILE).read_text()), **environ}
+    """Of TRIMTAB_DATA's stack, else of `folder` or the nearest one above it that has a local
+    stack's file; `environ` wins."""
+    files = [place / STACK_FILE for place in (folder, *folder.parents)]
+    if environ.get("TRIMTAB_DATA"):
+        files.insert(0, Path(environ["TRIMTAB_DATA"]) / "local" / "env")
+    for file in files:
+        if file.is_file():
+            return {**read_exports(file.read_text()), **environ}
     return dict(environ)
 
 

@@ -7,7 +7,7 @@ import httpx
 
 from services.dashboard.app import Json
 from shared.client import aio_channel, error_of, metadata
-from shared.errors import Unavailable
+from shared.errors import DeadlineExceeded, Unavailable
 from shared.json_calls import call_of, decode, encode
 
 
@@ -38,7 +38,8 @@ class GrpcPeers:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise Unavailable(f"{part} did not answer within {self._timeout_s:g} s") from error
+                words = f"{part} did not answer within {self._timeout_s:g} s"
+                raise DeadlineExceeded(words) from error
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise Unavailable(f"{part} is not reachable") from error
             raise error_of(error, part) from error

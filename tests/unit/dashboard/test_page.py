@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from services.dashboard.app import Asked, look
 from services.dashboard.web import FRAGMENTS
 from tests.unit.dashboard import twin_peers
 
@@ -156,3 +158,16 @@ async def test_an_unknown_fragment_is_named(open_page: Open) -> None:
         answer = await page.get("/fragments/mood")
     assert answer.status_code == 404
     assert "loop, serving" in answer.json()["error"]
+
+
+async def test_slow_services_keep_their_last_figures_and_say_so() -> None:
+    peers, now = twin_peers.full(), datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
+    first = await look(peers, Asked("local"), now)
+    peers.slow = True
+    later = await look(peers, Asked("local"), now, first)
+    assert [(one.state, one.stages) for one in later.parts if one.name != "gateway"] == [
+        ("slow", one.stages) for one in first.parts if one.name != "gateway"
+    ]
+    assert later.parts[2].trouble == "feedback did not answer within 2 s"
+    assert (later.runs, later.courses, later.rollout) == (first.runs, first.courses, first.rollout)
+    assert later.troubles["runs"] == "retrain did not answer within 2 s"

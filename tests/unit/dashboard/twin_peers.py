@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from shared.errors import NotFound, Unavailable
+from shared.errors import DeadlineExceeded, NotFound, Unavailable
 from shared.json_calls import call_of, decode, encode
 
 Json = dict[str, Any]
@@ -186,10 +186,13 @@ class TwinPeers:
 
     def __init__(self, answers: Json, stages: dict[str, list[Json]], down: bool = False) -> None:
         self._answers, self._stages, self._down = answers, stages, down
+        self.slow = False
         self.asked: list[tuple[str, str, Json]] = []
 
     async def call(self, part: str, method: str, request: Json) -> Json:
         self.asked.append((part, method, request))
+        if self.slow:
+            raise DeadlineExceeded(f"{part} did not answer within 2 s")
         if self._down:
             raise Unavailable(f"{part} is not reachable")
         call = call_of(part, method)
