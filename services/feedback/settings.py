@@ -19,7 +19,7 @@ class FeedbackSettings(ServiceSettings):
     abstain_below: float = Field(default=0.0, ge=0, le=1)
     judge_batch: int = Field(default=64, ge=1, le=1024)
     encoder_threads: int = Field(default=1, ge=1)
-    encoder_tokens: int = Field(default=64, ge=8, le=256)
+    encoder_tokens: int = Field(default=48, ge=8, le=256)
     # How much of the conversation goes with a label or a pair.
     context_messages: int = Field(default=8, ge=1)
     context_characters: int = Field(default=6000, ge=100)

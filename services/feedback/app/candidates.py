@@ -23,12 +23,14 @@ _SHORTER = re.compile(
     re.I,
 )
 _LONGER = re.compile(
-    r"\b(longer|more detail(s|ed)?|elaborate|expand|too short|in depth|deeper|more than that)\b",
+    r"\b(longer|more detail(s|ed)?|elaborate|expand|too (short|brief)|in depth|deeper|at least"
+    r"|or more|minimum|not enough|(?<!no )more than)\b",
     re.I,
 )
 _LIST = re.compile(r"\b(list|bullets?|bullet points|numbered|steps)\b", re.I)
 _NO_LIST = re.compile(r"\b(no|not|don't|without|stop)\b[^.]*\b(lists?|bullets?)", re.I)
-_MOST_WORDS = re.compile(r"(\d+)\s*(-\s*)?words?|words?[^.\d]{0,12}(\d+)", re.I)
+_WORDS = re.compile(r"\bwords?\b", re.I)
+_NUMBER = re.compile(r"\d+")
 _ITEM = re.compile(r"^\s*([-*•]|\d+[.)])\s", re.M)
 
 
@@ -80,11 +82,12 @@ def heeds(text: str, original: str, follow_up: str) -> bool:
     """False if the follow-up says something of length or lists that can be counted, and `text` does
     not do it. What can not be counted is left to the reward model."""
     words, before = len(text.split()), len(original.split())
-    named = _MOST_WORDS.search(follow_up)
-    if named and not _LONGER.search(follow_up):
-        return words <= int(named.group(1) or named.group(3))
+    named = [int(number) for number in _NUMBER.findall(follow_up) if _WORDS.search(follow_up)]
     if _LONGER.search(follow_up):
-        return words > before
+        return words >= max(named) if named else words > before
+    # A complaint may count the answer's words beside the limit: the limit is the lesser of the two.
+    if named:
+        return words <= min(named)
     if _SHORTER.search(follow_up) and words > 0.67 * before:
         return False
     if _NO_LIST.search(follow_up):

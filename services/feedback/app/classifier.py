@@ -98,8 +98,7 @@ class Head:
         logits = ((inputs - self.mean) / self.scale) @ self.weights + self.bias
         logits = logits / self.temperature
         odds: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
-        rows: Floats = odds / odds.sum(axis=1, keepdims=True)
-        return rows
+        return np.asarray(np.divide(odds, odds.sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ Vectors = NDArray[np.float32]
 class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[len(texts), dimensions], float32, rows of unit length; the same text gives the same row
-        whatever stands beside it (to 1e-4)."""
+        whatever stands beside it (cosine above 0.999)."""
 
 
 class ChatModel(Protocol):
