@@ -161,7 +161,7 @@ class KafkaEventLog:
             _log.debug("topic %s was made by another service meanwhile", name)
 
 
-class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Assigned(ConsumerRebalanceListener):
     """Seeks to where the owner's state says, each time partitions are assigned."""
 
     def __init__(

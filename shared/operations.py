@@ -62,7 +62,7 @@ def get(database: Database, name: str) -> operations_pb2.Operation:
         return _get(connection, name)
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     """google.longrunning.Operations over the table; cancelling is each service's own call."""
 
     def __init__(self, database: Database) -> None:

@@ -72,4 +72,4 @@ def decode_token(token: str, request: str) -> object:
         raise InvalidArgument(
             "page_token belongs to a request with another filter", field="page_token"
         )
-    return position  # type: ignore[no-any-return]
+    return position

@@ -80,7 +80,7 @@ class RpcServer:
         await self._server.stop(self._drain_s)
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Around every call: trace, time, deadline, and the one translation of errors to statuses."""
 
     def __init__(self, service: str, timeout_s: float) -> None:

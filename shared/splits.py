@@ -1,4 +1,4 @@
-"""Which users are held out. One rule for the whole house, so that no figure is judged by what it learnt from."""
+"""Which users are held out. One rule for the whole house: no figure is judged by what it learnt from."""
 
 from __future__ import annotations
 
