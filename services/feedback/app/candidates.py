@@ -24,7 +24,7 @@ _SHORTER = re.compile(
 )
 _LONGER = re.compile(
     r"\b(longer|more detail(s|ed)?|elaborate|expand|too (short|brief)|in depth|deeper|at least"
-    r"|or more|minimum|not enough|(?<!no )more than)\b",
+    r"|or more|minimum|not enough|(?<!no )more than \d)\b",
     re.I,
 )
 _LIST = re.compile(r"\b(list|bullets?|bullet points|numbered|steps)\b", re.I)

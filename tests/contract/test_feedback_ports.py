@@ -1,0 +1,127 @@
+"""One suite over each port's twin and its real adapter."""
+
+import os
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat
+from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.adapters.vllm_chat import VllmChat
+from services.feedback.app.classifier import Classifier, Exchange, load_head
+from services.feedback.app.ports import ChatModel, Embedder
+from services.feedback.domain import Kind
+from services.feedback.main import HEAD
+from shared.errors import Unavailable
+from shared.messages import text_message
+from shared.settings import CommonSettings
+
+ENCODER = Path(os.environ.get("TRIMTAB_ENCODER", ".trimtab/parts/models/all-minilm-l6-v2"))
+
+
+@pytest.fixture(scope="module")
+def minilm() -> MiniLmEmbedder:
+    if not ENCODER.exists():
+        pytest.skip("the encoder is not built")
+    return MiniLmEmbedder(ENCODER)
+
+
+@pytest.fixture(params=["twin", "minilm"])
+def embedder(request: pytest.FixtureRequest) -> Embedder:
+    if request.param == "twin":
+        return HashingEmbedder()
+    made: Embedder = request.getfixturevalue("minilm")
+    return made
+
+
+def test_vectors_are_of_unit_length_and_do_not_depend_on_neighbours(embedder: Embedder) -> None:
+    texts = ["a river is long", "", "shorter please", "a river is long", "word " * 500]
+    vectors = embedder.embed(texts)
+    assert vectors.shape == (5, 384)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3)
+    assert np.array_equal(vectors[0], vectors[3])
+    assert float(embedder.embed(["shorter please"])[0] @ vectors[2]) > 0.999
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_what_means_the_same_is_nearer(embedder: Embedder) -> None:
+    one, same, other = embedder.embed(["how do I boil an egg", "how to boil an egg", "who won?"])
+    assert one @ same > one @ other
+
+
+ANSWER = (
+    "There are many ways to keep bread fresh. Keep it in a paper bag at room temperature, away from "
+    "the sun, or freeze it in slices and toast them when you want them. Avoid the fridge, as the "
+    "cold makes the starch go stale faster. Buy smaller loaves more often if you live alone."
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "follow_ups"),
+    [
+        (
+            Kind.REATTEMPT_WITH_FEEDBACK,
+            (
+                "no, shorter please",
+                "too long, I asked for something brief",
+                "that's way more than I needed, keep it under 40 words",
+                "please use a list",
+                "can you be more specific",
+                "Ugh, so many words. Just the essentials please.",
+            ),
+        ),
+        (Kind.REATTEMPT_WITHOUT_FEEDBACK, ("not what I asked", "try again", "that's not it")),
+        (Kind.POSITIVE, ("perfect, thanks", "great, that helps", "Nice and short, thank you!")),
+        (
+            Kind.NEW_REQUEST,
+            (
+                "what is the shortest river?",
+                "Which instrument should I learn first?",
+                "Thanks! How do I clean a cast iron pan?",
+            ),
+        ),
+        (Kind.NONE, ("ok", "lol", "and you?")),
+    ],
+)
+def test_the_committed_head_knows_these(
+    minilm: MiniLmEmbedder, kind: Kind, follow_ups: tuple[str, ...]
+) -> None:
+    head = load_head(HEAD)
+    classifier = Classifier(minilm, head, head.threshold)
+    labels, _ = classifier.judge(
+        [Exchange("How do I keep bread fresh?", ANSWER, text) for text in follow_ups]
+    )
+    assert [(label.kind, label.abstained) for label in labels] == [(kind, False)] * len(labels)
+
+
+@pytest.fixture(params=["twin", "vllm"])
+def chat(request: pytest.FixtureRequest) -> ChatModel:
+    if request.param == "twin":
+        return ScriptedChat(lambda messages: "An answer.")
+    common = CommonSettings()
+    try:
+        httpx.get(f"{common.vllm_replicas[0]}/health", timeout=1.0).raise_for_status()
+    except httpx.HTTPError:
+        pytest.skip("no vLLM answers at TRIMTAB_VLLM_URLS")
+    return VllmChat(common.vllm_replicas, common.base_model_name)
+
+
+def test_a_model_gives_as_many_answers_as_were_asked(chat: ChatModel) -> None:
+    answers = chat.complete([text_message("user", "Say hello.")], 3, 0.7, 16)
+    assert len(answers) == 3
+    assert all(isinstance(answer, str) for answer in answers)
+
+
+@pytest.mark.parametrize("kind", ["twin", "vllm"])
+def test_a_model_that_is_away_is_unavailable(kind: str) -> None:
+    if kind == "twin":
+        scripted = ScriptedChat(lambda messages: "An answer.")
+        scripted.away = True
+        model: ChatModel = scripted
+    else:
+        model = VllmChat(("http://127.0.0.1:9",), "nobody")
+    with pytest.raises(Unavailable):
+        model.complete([text_message("user", "Say hello.")], 1, 0.0, 16)
