@@ -45,7 +45,7 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     async def look() -> Loop:
         return await windows[0].look()
 
-    return create_app(look, settings.node_modules, settings.refresh_s, lifespan)
+    return create_app(look, settings.scripts, settings.refresh_s, lifespan)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,14 @@ class DashboardSettings(ServiceSettings):
     port: int = Field(default=8090, ge=0, le=65535)
     tenant: str = "local"
     # Where npm put htmx.org and echarts; without them the page is plain HTML and reloads itself.
-    node_modules: Path = Path(".trimtab/parts/node/node_modules")
+    # By default below the built parts.
+    node_modules: Path | None = None
+    parts: Path = Field(default=Path(".trimtab/parts"), validation_alias="TRIMTAB_PARTS")
     peer_timeout_s: float = Field(default=2.0, gt=0)
     refresh_s: int = Field(default=2, ge=1)
     # How far back the course of dissatisfaction is drawn.
     window_s: int = Field(default=3 * 3600, ge=60)
+
+    @property
+    def scripts(self) -> Path:
+        return self.node_modules or self.parts / "node" / "node_modules"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from services.dashboard.app import Asked, look
+from services.dashboard.settings import DashboardSettings
 from services.dashboard.web import FRAGMENTS
 from tests.unit.dashboard import twin_peers
 
@@ -171,3 +173,12 @@ async def test_slow_services_keep_their_last_figures_and_say_so() -> None:
     assert later.parts[2].trouble == "feedback did not answer within 2 s"
     assert (later.runs, later.courses, later.rollout) == (first.runs, first.courses, first.rollout)
     assert later.troubles["runs"] == "retrain did not answer within 2 s"
+
+
+def test_scripts_lie_below_the_built_parts_unless_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRIMTAB_PARTS", str(tmp_path))
+    assert DashboardSettings().scripts == tmp_path / "node" / "node_modules"
+    monkeypatch.setenv("TRIMTAB_DASHBOARD_NODE_MODULES", "elsewhere")
+    assert DashboardSettings().scripts == Path("elsewhere")
