@@ -176,7 +176,7 @@ class TrainModel:
         """The model with version 0: its number is given when it is stored.
 
         Raises FailedPrecondition REWARD_DATA_MISSING when there is nothing to compare, or all of it
-        is of users in one fold.
+        is of too few users or of users in one fold.
         """
         pairs, ratings = self._models.data(tenant)
         seen_pairs = [pair for pair in pairs if not is_held_out(tenant, pair.user_id)]
@@ -200,6 +200,12 @@ class TrainModel:
         if not found:
             raise FailedPrecondition(
                 "nothing to compare yet: no pairs, and no ratings that differ",
+                reason="REWARD_DATA_MISSING",
+            )
+        if len(users_of(found)) < self._rules.min_users:
+            raise FailedPrecondition(
+                f"what there is to compare is of {len(users_of(found))} users, fewer than"
+                f" {self._rules.min_users}",
                 reason="REWARD_DATA_MISSING",
             )
         better = self._featuriser.features([c.better for c in found])

@@ -110,12 +110,14 @@ def model_name(version: int) -> str:
 class TrainingRules:
     """When and on what a model is trained.
 
-    `min_data`: pairs and ratings of the first model; `growth`: by which share the data must have
+    `min_data`: pairs and ratings of the first model, `min_users` the people behind them: one or two
+    must not speak for all; `growth`: by which share the data must have
     grown for the next. `pairs_suffice`: from so many pairs on, ratings count `rating_weight` each,
     since pairs say what is better on the same request and ratings only across requests.
     """
 
     min_data: int = 24
+    min_users: int = 5
     growth: float = 0.5
     folds: int = 5
     bootstraps: int = 2

@@ -17,6 +17,8 @@ class RewardSettings(ServiceSettings):
     database_url: str = "sqlite:///.trimtab/local/reward/state.db"
     # Pairs and ratings before the first model, and the growth before the next.
     min_pairs: int = Field(default=24, ge=2)
+    # Distinct people behind what is compared.
+    min_users: int = Field(default=5, ge=2)
     growth: float = Field(default=0.5, gt=0)
     folds: int = Field(default=5, ge=2)
     bootstraps: int = Field(default=2, ge=2)
@@ -30,6 +32,7 @@ class RewardSettings(ServiceSettings):
     def rules(self) -> TrainingRules:
         return TrainingRules(
             min_data=self.min_pairs,
+            min_users=self.min_users,
             growth=self.growth,
             folds=self.folds,
             bootstraps=self.bootstraps,

@@ -71,7 +71,8 @@ class TorchLogprobs:
 
         name = f"adapter-{stable_id(adapter_path, length=8)}"
         adapted = PeftModel.from_pretrained(base, adapter_path, adapter_name=name)
-        return adapted.merge_and_unload().eval()
+        # Not merged: a small change would be rounded away in the weights' bfloat16.
+        return adapted.get_base_model().eval()
 
 
 def _answer_logprobs(model: Any, batch: Sequence[tuple[Ids, Ids]]) -> list[float]:

@@ -16,7 +16,8 @@ _MOST_TOKENS = 128
 class MiniLmEncoder:
     """Loads on first use (seconds). One thread: beside a busy serving engine that is the quickest.
 
-    Safe to call from several threads; calls take turns.
+    Safe to call from several threads: calls take turns batch by batch, so that a training does not
+    hold up a call.
     """
 
     def __init__(self, path: Path, batch: int = 32) -> None:
@@ -25,16 +26,16 @@ class MiniLmEncoder:
         self._loaded: tuple[Any, Any] | None = None
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        with self._lock:
-            tokenizer, model = self._loaded = self._loaded or self._load()
-            found: dict[int, NDArray[np.float64]] = {}
-            # Alike in length together: little is padded.
-            order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-            for start in range(0, len(order), self._batch):
-                batch = order[start : start + self._batch]
+        found: dict[int, NDArray[np.float64]] = {}
+        # Alike in length together: little is padded.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), self._batch):
+            batch = order[start : start + self._batch]
+            with self._lock:
+                tokenizer, model = self._loaded = self._loaded or self._load()
                 vectors = _embed(tokenizer, model, [texts[i] or " " for i in batch])
-                found.update(zip(batch, vectors, strict=True))
-            return np.array([found[i] for i in range(len(texts))])
+            found.update(zip(batch, vectors, strict=True))
+        return np.array([found[i] for i in range(len(texts))])
 
     def _load(self) -> tuple[Any, Any]:
         import torch

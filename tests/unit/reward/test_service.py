@@ -147,6 +147,15 @@ def test_it_trains_at_the_first_count_and_again_after_growth() -> None:
     assert models_after(14, 15) == 2
 
 
+def test_too_few_people_do_not_speak_for_all() -> None:
+    house = House(min_data=10)
+    for number in range(12):
+        house.pair(number, f"user{number % 2}")
+    house.drain()
+    assert house.training.run_once()
+    assert house.models.newest_version("local") == 0
+
+
 def test_held_out_users_and_own_judgements_train_nothing() -> None:
     house = House(min_data=3)
     held_out = [f"u{n}" for n in range(100) if is_held_out("local", f"u{n}")][:5]

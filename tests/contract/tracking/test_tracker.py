@@ -1,0 +1,65 @@
+"""One suite over the tracker's twin and over a real MLflow server (TRIMTAB_MLFLOW_URL)."""
+
+import os
+import uuid
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from shared.errors import Unavailable
+from shared.mlflow_tracking import MlflowTracker
+from shared.tracking import ExperimentTracker, MemoryTracker, TrackedRun
+
+
+def _real() -> ExperimentTracker:
+    url = os.environ.get("TRIMTAB_MLFLOW_URL", "")
+    if not url:
+        pytest.skip("TRIMTAB_MLFLOW_URL names no server")
+    return MlflowTracker(url, timeout_s=20.0)
+
+
+@pytest.fixture(params=[MemoryTracker, _real], ids=["memory", "mlflow"])
+def tracker(request: pytest.FixtureRequest) -> ExperimentTracker:
+    make: Callable[[], ExperimentTracker] = request.param
+    return make()
+
+
+def _run(key: str, accuracy: float) -> TrackedRun:
+    return TrackedRun(
+        experiment="contract",
+        key=key,
+        name="a run",
+        params={"pairs": "24"},
+        metrics={"accuracy": accuracy, "win_rate@assistant-v0": 0.5},
+        tags={"kind": "test"},
+        artifacts={"card.json": b"{}"},
+    )
+
+
+def test_a_key_is_logged_once_and_keeps_its_id(tracker: ExperimentTracker) -> None:
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+    run_id = tracker.log(_run(first, 0.75))
+    assert run_id
+    assert tracker.log(_run(first, 0.1)) == run_id
+    assert tracker.log(_run(second, 0.75)) != run_id
+
+
+def test_mlflow_holds_what_was_logged() -> None:
+    tracker = _real()
+    from mlflow import MlflowClient
+
+    run_id = tracker.log(_run(uuid.uuid4().hex, 0.75))
+    client = MlflowClient(tracking_uri=os.environ["TRIMTAB_MLFLOW_URL"])
+    run = client.get_run(run_id)
+    assert run.data.metrics == {"accuracy": 0.75, "win_rate/assistant-v0": 0.5}
+    assert run.data.params == {"pairs": "24"}
+    assert run.info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(run_id)] == ["card.json"]
+
+
+def test_a_server_that_is_away_is_said_at_once() -> None:
+    with pytest.raises(Unavailable) as raised:
+        MlflowTracker("http://127.0.0.1:9", timeout_s=1.0).log(_run("k", 0.5))
+    assert raised.value.reason == "TRACKER_AWAY"
+    assert isinstance(raised.value.__cause__, httpx.HTTPError)
