@@ -1,0 +1,53 @@
+"""Log-probabilities of the real policy, with and without an adapter."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.evaluation.adapters.torch_logprobs import TorchLogprobs
+from shared.errors import NotFound
+from shared.messages import text_message
+
+MODEL = Path(os.environ.get("TRIMTAB_BASE_MODEL", ".trimtab/parts/models/smollm2-135m-instruct"))
+pytestmark = pytest.mark.skipif(not MODEL.exists(), reason="the policy's parts are not there")
+PROMPT = (text_message("user", "What is the capital of France?"),)
+CASES = [
+    (PROMPT, "The capital of France is Paris."),
+    (PROMPT, "Umbrella seven green the of."),
+    ((text_message("user", "Hello!"),), "Hello! How can I help you today?"),
+]
+
+
+@pytest.mark.timeout(400)
+def test_sense_is_likelier_than_nonsense_and_an_adapter_changes_it(tmp_path: Path) -> None:
+    scorer = TorchLogprobs(MODEL)
+    base = scorer.logprobs("", CASES)
+    assert base[0][0] > base[1][0] + 10
+    alone = TorchLogprobs(MODEL, batch=1).logprobs("", CASES)
+    assert [n for _, n in alone] == [n for _, n in base]
+    # Padding beside a longer case changes rounding only.
+    assert [value for value, _ in alone] == pytest.approx([value for value, _ in base], rel=0.05)
+    adapter = _adapter(tmp_path)
+    adapted = scorer.logprobs(str(adapter), CASES)
+    assert abs(adapted[0][0] - base[0][0]) > 0.5
+    with pytest.raises(NotFound):
+        scorer.logprobs(str(tmp_path / "nowhere"), CASES)
+
+
+def _adapter(folder: Path) -> Path:
+    """A LoRA adapter with weights that do something."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(str(MODEL), local_files_only=True)
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(base, config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+    model.save_pretrained(str(folder / "adapter"))
+    return folder / "adapter"
