@@ -153,7 +153,8 @@ def design(
     )
     cheap = np.array([cheap_features(e, tuple(c)) for e, c in zip(exchanges, cosines, strict=True)])
     parts = [follow_ups, follow_ups * requests, follow_ups * answers, cheap]
-    return np.concatenate(parts, axis=1).astype(np.float64)
+    inputs: Floats = np.concatenate(parts, axis=1).astype(np.float64)
+    return inputs
 
 
 def cheap_features(exchange: Exchange, cosines: tuple[float, ...]) -> list[float]:
