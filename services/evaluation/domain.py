@@ -113,8 +113,8 @@ class Evaluation:
 class Limits:
     """How much is asked, so that a whole evaluation ends within its time."""
 
-    prompts: int = 60
-    pairs: int = 40
+    prompts: int = 48
+    pairs: int = 32
     answer_tokens: int = 120
     refusal_tokens: int = 40
     # Of the prompts, at least this share is everyday questions: what the training was not about.

@@ -16,8 +16,8 @@ class EvaluationSettings(ServiceSettings):
     metrics_port: int = Field(default=51104, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/local/evaluation/state.db"
     # Prompts of the win rate and the form, and held-out pairs that are measured.
-    prompts: int = Field(default=60, ge=1, le=110)
-    pairs: int = Field(default=40, ge=1)
+    prompts: int = Field(default=48, ge=1, le=110)
+    pairs: int = Field(default=32, ge=1)
     answer_tokens: int = Field(default=120, ge=8)
     refusal_tokens: int = Field(default=40, ge=8)
     # Of the prompts, the least share of everyday questions.
