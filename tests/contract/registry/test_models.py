@@ -1,0 +1,94 @@
+"""One suite over the ModelStore's twin and over a real MLflow server (TRIMTAB_MLFLOW_URL)."""
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.registry.adapters.memory import MemoryModels
+from services.registry.app import ModelStore
+from services.registry.domain import State, Version
+from shared.errors import Unavailable
+
+
+def _memory() -> ModelStore:
+    return MemoryModels()
+
+
+def _real() -> ModelStore:
+    url = os.environ.get("TRIMTAB_MLFLOW_URL", "")
+    if not url:
+        pytest.skip("TRIMTAB_MLFLOW_URL names no server")
+    from services.registry.adapters.mlflow_models import MlflowModels
+
+    return MlflowModels(url, model=f"assistant-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(params=[_memory, _real], ids=["memory", "mlflow"])
+def models(request: pytest.FixtureRequest) -> ModelStore:
+    make: Callable[[], ModelStore] = request.param
+    return make()
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Version:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    return Version(
+        version="assistant-v1",
+        number=1,
+        served_name="assistant-v1",
+        state=State.REGISTERED,
+        create_time=datetime(2026, 11, 20, tzinfo=UTC),
+        adapter_path=str(tmp_path),
+        adapter_digest="d",
+        snapshot_digest="s",
+        run="runs/run-1",
+    )
+
+
+def test_a_version_is_registered_once(models: ModelStore, version: Version) -> None:
+    number = models.register(version)
+    assert models.register(version) == number
+    other = replace(version, version="assistant-v2", number=2)
+    assert models.register(other) != number
+
+
+def test_aliases_point_and_are_taken_away(models: ModelStore, version: Version) -> None:
+    models.register(version)
+    models.point("challenger", version)
+    models.point("champion", version)
+    models.point("challenger", None)
+    models.point("challenger", None)
+
+
+def test_the_base_model_bears_no_alias(models: ModelStore, version: Version) -> None:
+    models.point("champion", replace(version, version="assistant-v0"))
+
+
+def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version) -> None:
+    models = _real()
+    from mlflow import MlflowClient
+
+    number = models.register(version)
+    models.point("champion", version)
+    client = MlflowClient(tracking_uri=os.environ["TRIMTAB_MLFLOW_URL"])
+    name = models._model  # type: ignore[attr-defined]
+    found = client.get_model_version_by_alias(name, "champion")
+    assert (found.version, found.tags["version"]) == (number, "assistant-v1")
+    assert found.tags["snapshot_digest"] == "s"
+    files = {file.path for file in client.list_artifacts(found.run_id, "adapter")}
+    assert files == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+
+
+def test_a_server_that_is_away_is_said(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from services.registry.adapters.mlflow_models import MlflowModels
+
+    with pytest.raises(Unavailable) as raised:
+        MlflowModels("http://127.0.0.1:9").register(version)
+    assert raised.value.reason == "MLFLOW_AWAY"

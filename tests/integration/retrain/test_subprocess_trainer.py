@@ -1,0 +1,132 @@
+"""Training in a child process: done once, cancelled at once, resumed after a kill -9."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from infra.local.settings import load
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.domain import Caps, Snapshot, TrainingPlan, select
+from shared.errors import Cancelled
+from tests.unit.retrain.pairs import many
+
+PLAN = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
+# Five to seven child processes import torch here: seconds each on a free machine.
+pytestmark = pytest.mark.timeout(600)
+PARENT = """
+import sys
+from pathlib import Path
+from tests.integration.retrain.test_subprocess_trainer import PLAN, snapshot_of, trainer_of
+root = Path(sys.argv[1])
+trainer_of(root).train("run-1", snapshot_of(root), PLAN, lambda share, words: None, lambda: False)
+"""
+
+
+def trainer_of(root: Path) -> SubprocessTrainer:
+    return SubprocessTrainer(root / "runs", root / "base")
+
+
+def snapshot_of(root: Path) -> Snapshot:
+    return ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """With a tiny base model that has the real one's tokenizer."""
+    real = load().base_model
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(real / name, tmp_path / "base" / name)
+    return tmp_path
+
+
+def until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def digest(folder: str | Path) -> str:
+    weights = Path(folder) / "adapter_model.safetensors"
+    return hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_trained_once_shown_on_the_way_and_not_again(root: Path):
+    shown: list[tuple[float, str]] = []
+    trainer, snapshot = trainer_of(root), snapshot_of(root)
+    made = trainer.train("run-1", snapshot, PLAN, lambda *p: shown.append(p), lambda: False)
+    assert len(made.steps) == 12
+    assert made.steps[0].margin == pytest.approx(0.0, abs=0.05)
+    started = time.monotonic()
+    assert trainer.train("run-1", snapshot, PLAN, lambda *p: None, lambda: False) == made
+    assert time.monotonic() - started < 0.5
+    sft = replace(PLAN, objective="sft")
+    control = trainer.train("run-1", snapshot, sft, lambda *p: None, lambda: False)
+    assert digest(control.adapter_path) != digest(made.adapter_path)
+
+
+def test_a_cancelled_training_stops_within_seconds(root: Path):
+    plan, progress = replace(PLAN, max_steps=100_000), root / "runs/run-1/dpo/progress.json"
+    stopped: list[float] = []
+
+    def is_stopped() -> bool:
+        if progress.exists():
+            stopped.append(time.monotonic())
+        return bool(stopped)
+
+    with pytest.raises(Cancelled):
+        trainer_of(root).train("run-1", snapshot_of(root), plan, lambda *p: None, is_stopped)
+    assert time.monotonic() - stopped[0] < 3
+
+
+def test_a_service_killed_takes_its_child_with_it_and_the_next_goes_on(root: Path, tmp_path: Path):
+    whole = SubprocessTrainer(root / "whole", root / "base").train(
+        "run-1", snapshot_of(root), PLAN, lambda *p: None, lambda: False
+    )
+    folder = root / "runs/run-1/dpo"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(root)])
+    until((folder / "checkpoint.pt").exists)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until(lambda: not _trains(folder), 5)
+    resumed = trainer_of(root).train(
+        "run-1", snapshot_of(root), PLAN, lambda *p: None, lambda: False
+    )
+    assert resumed.steps == whole.steps
+    assert digest(resumed.adapter_path) == digest(whole.adapter_path)
+
+
+def _trains(folder: Path) -> bool:
+    """Whether any process still trains in this folder."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if str(folder) in line and "services.retrain.train" in line:
+                return True
+    return False
