@@ -52,10 +52,12 @@ def _mlflow(settings: StackSettings) -> Program:
     artifacts = ["--artifacts-destination", str(folder / "artifacts")]
     where = ["--host", settings.host, "--port", str(settings.mlflow.port)]
     workers = ["--workers", str(settings.mlflow.workers)]
+    # Nothing here asks the server to run jobs; its seven job runners would take a core while they start.
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Program(
         name="mlflow",
         command=(sys.executable, "-m", "mlflow", "server", *store, *artifacts, *where, *workers),
-        environment=_marked(settings, OFFLINE | {"OMP_NUM_THREADS": "1"}),
+        environment=_marked(settings, OFFLINE | no_jobs | {"OMP_NUM_THREADS": "1"}),
         ports=settings.ports()["mlflow"],
         ready=lambda: health.http(f"http://{settings.host}:{settings.mlflow.port}/health"),
     )
