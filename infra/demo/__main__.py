@@ -27,6 +27,8 @@ from infra.local.stack import LocalStack, PartFailed
 from shared.errors import TrimtabError
 
 SETTLE_S = 60.0
+# A machine that is busy otherwise may take long to start vLLM.
+READY_S = 600.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +72,7 @@ def run(
     build_parts()
     settings = load_stack(options.data, ports_offset=options.ports_offset)
     stack = with_overlay(LocalStack(settings, progress.say), variables)
-    stack.up()
+    stack.up(timeout_s=READY_S)
     env = stack.env()
     key, tenant = next(iter(settings.keys.items()))
     report = asyncio.run(play(options, population, progress, env, (key, tenant)))

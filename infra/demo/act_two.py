@@ -28,8 +28,8 @@ DRAIN_S = 120.0
 class Limits:
     """How long each wait may take, in seconds."""
 
-    calm_s: float = 300.0
-    alarm_s: float = 300.0
+    calm_s: float = 600.0
+    alarm_s: float = 600.0
     run_starts_s: float = 660.0
     run_ends_s: float = 900.0
     rollout_s: float = 600.0

@@ -45,7 +45,8 @@ class Progress:
         return time.monotonic() - self.began
 
     def say(self, words: str) -> None:
-        self.console.print(f"[{_clock(self.elapsed_s)}] {words}", markup=False, highlight=False)
+        line = f"[{_clock(self.elapsed_s)}] {words}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def headline(self, words: str) -> None:
         self.console.rule(f"{words} · {_clock(self.elapsed_s)}", align="left")
