@@ -154,8 +154,16 @@ class Parts:
             ("late", repeat(_idle(self.late.once), 5.0)),
             ("filter", repeat(self.filter.once, settings.filter_every_s)),
             (REWRITE_LIVE, self.workers[REWRITE_LIVE].run),
-            *((kind, paced(self.workers[kind], rate)) for kind, rate in pace.items()),
+            *(
+                (kind, paced(self.workers[kind], rate, self._before(kind)))
+                for kind, rate in pace.items()
+            ),
         ]
+
+    @staticmethod
+    def _before(kind: str) -> tuple[str, ...]:
+        """Complaints of live users come first; their personas do not wait for their rewrites."""
+        return () if kind == PERSONA_OF_COMPLAINT else (REWRITE_LIVE, PERSONA_OF_COMPLAINT)
 
     def mount(self) -> Mount:
         servicer = FeedbackServicer(self.shelf, self.classifier)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.feedback.adapters.sql_book import SqlBook
@@ -28,7 +28,7 @@ from services.feedback.domain import Mined
 from shared.database import Database, Transaction
 from shared.errors import FailedPrecondition, NotFound, Unavailable
 from shared.events import now
-from shared.jobs import Finish, Job, Postpone, Worker
+from shared.jobs import Finish, Job, Postpone, Worker, waiting
 
 _log = logging.getLogger(__name__)
 
@@ -124,15 +124,23 @@ def repeat(
     return run
 
 
-def paced(worker: Worker, per_minute: float) -> Callable[[threading.Event], None]:
-    """Takes at most `per_minute` jobs a minute, one at a time: for work that may wait."""
+def paced(
+    worker: Worker, per_minute: float, yields_to: Sequence[str] = ()
+) -> Callable[[threading.Event], None]:
+    """Takes at most `per_minute` jobs a minute, one at a time, and none while jobs of a kind in
+    `yields_to` wait: the model's time is dear, and this work may wait."""
     gap_s = 60.0 / per_minute if per_minute > 0 else 0.0
+
+    def once() -> bool:
+        if any(waiting(worker.database, kind) for kind in yields_to):
+            return False
+        return worker.run_once()
 
     def run(stop: threading.Event) -> None:
         worker._release()
         while not stop.is_set():
             try:
-                stop.wait(gap_s if worker.run_once() else worker.idle_s)
+                stop.wait(gap_s if once() else worker.idle_s)
             except Exception:  # noqa: BLE001 - logged; one bad batch must not end the loop
                 _log.exception("worker %s goes on after an error", worker.kind)
                 stop.wait(1.0)

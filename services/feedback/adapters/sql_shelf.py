@@ -80,7 +80,7 @@ class SqlShelf:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         found = [codec.decode_mined(row.value, row.channel) for row in rows]
-        return [mined for mined in found if mined.follow_up.strip()]
+        return [mined for mined in found if mined.follow_up.strip() and mined.answer_turn_id]
 
     def proposed_pairs(self, most: int) -> list[Pair]:
         waits = PAIRS.c.state == PairState.PROPOSED.value

@@ -97,6 +97,21 @@ def heeds(text: str, original: str, follow_up: str) -> bool:
     return True
 
 
+def tokens_for(original: str, follow_up: str, most: int) -> int:
+    """How many tokens a candidate may have: what is too long for the wish need not be written.
+
+    A word of English is about 1.4 tokens; what is cut off is cut at its last whole sentence.
+    """
+    if _LONGER.search(follow_up):
+        return most
+    limit = most
+    if _WORDS.search(follow_up) and (named := _NUMBER.findall(follow_up)):
+        limit = min(int(number) for number in named)
+    elif _SHORTER.search(follow_up):
+        limit = int(0.67 * len(original.split()))
+    return max(24, min(most, int(1.5 * limit) + 16))
+
+
 def usable(texts: Sequence[str], original: str, follow_up: str) -> tuple[list[str], list[str]]:
     """The usable ones in order, without repeats; and the problems of the others."""
     kept: list[str] = []

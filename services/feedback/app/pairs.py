@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from services.feedback.app.candidates import (
     persona_sample_prompt,
     rewrite_prompt,
+    tokens_for,
     usable,
     wish_prompt,
 )
@@ -79,6 +80,7 @@ class ProposeRewrite:
 
     def _candidates(self, mined: Mined, answer: Message) -> list[str]:
         fresh = (self.samples + 1) // 2
+        tokens = tokens_for(answer.text, mined.follow_up, self.max_tokens)
         asks = [
             (wish_prompt(mined.context, mined.follow_up), fresh),
             (rewrite_prompt(mined.context, answer, mined.follow_up), self.samples - fresh),
@@ -87,7 +89,7 @@ class ProposeRewrite:
             text
             for messages, n in asks
             if n
-            for text in self.chat.complete(messages, n, self.temperature, self.max_tokens)
+            for text in self.chat.complete(messages, n, self.temperature, tokens)
         ]
 
     def _best(self, mined: Mined, kept: Sequence[str]) -> str:

@@ -136,7 +136,7 @@ class Shelf(Protocol):
         """The newest first."""
 
     def complaints(self, tenant: str, user_id: str, most: int) -> list[Mined]:
-        """Feedback of this user that says what to change, newest first."""
+        """What this user said to change in an answer (not in a whole conversation), newest first."""
 
     def proposed_pairs(self, most: int) -> list[Pair]:
         """Pairs without a verdict, oldest first."""

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from services.feedback.adapters.memory import HashingEmbedder
-from services.feedback.app.candidates import clean, heeds, problem_of, usable, wish_prompt
+from services.feedback.app.candidates import (
+    clean,
+    heeds,
+    problem_of,
+    tokens_for,
+    usable,
+    wish_prompt,
+)
 from services.feedback.app.classifier import (
     FEATURES,
     Classifier,
@@ -86,6 +93,15 @@ def test_unfinished_candidates_are_cut_at_their_last_sentence() -> None:
     assert clean(" It flows to the sea. And then the wat") == "It flows to the sea."
     assert clean("It never ends and") == ""
     assert usable(["It flows to the sea. And"] * 2, "x", "") == (["It flows to the sea."], [])
+
+
+def test_candidates_get_the_tokens_that_their_wish_needs() -> None:
+    original = "word " * 100
+    assert tokens_for(original, "at most 40 words please", 120) == 76
+    assert tokens_for(original, "shorter please", 120) == 116
+    assert tokens_for(original, "at least 40 words please", 120) == 120
+    assert tokens_for(original, "5 words", 120) == 24
+    assert tokens_for(original, "use a table", 120) == 120
 
 
 def test_the_wish_is_a_suffix_of_the_request() -> None:
