@@ -98,8 +98,7 @@ class Director:
         self._progress.headline(f"the taste shifts: {names}")
         if not await self._until("the drift alarm", self._has_alarm, self._limits.alarm_s):
             raise DemoFailed("no drift alarm came")
-        alarm = self.act.alarm
-        if alarm:
+        if alarm := self.act.alarm:
             self._progress.say(f"alarm: {alarm.current.value:.0%} dissatisfied; {alarm.guarantee}")
 
     async def _train(self) -> None:
@@ -157,10 +156,22 @@ class Director:
     async def _has_run(self) -> Seen:
         assert self.act.alarm is not None  # noqa: S101 - the phase before ended with it
         self.act.run = await self._watch.drift_run(self.act.alarm)
+        self._trickle_if_enough()
         kept = await self._watch.pairs("kept")
         words = run_words(self.act.run) if self.act.run else "no run yet"
         began = self.act.run is not None and self.act.run.state != retrain_pb2.RUN_STATE_QUEUED
         return Seen(began, f"{words}; {kept} pairs kept; {self._traffic_words()}")
+
+    def _trickle_if_enough(self) -> None:
+        """Pairs are made of complaints, by the same model on the same cores: more of them than the
+        run waits for would only slow it down."""
+        traffic = self._population.traffic
+        complaints = sum(1 for one in self.act.book.in_phase("shift") if one.act == "complain")
+        if complaints >= traffic.enough_complaints and not self._crowd.pace.interval_s:
+            self._crowd.pace.interval_s = traffic.training_interval_s
+            self._progress.say(
+                f"{complaints} complaints are enough; from here on a trickle of users"
+            )
 
     async def _run_ended(self) -> Seen:
         assert self.act.run is not None  # noqa: S101 - the phase before ended with it

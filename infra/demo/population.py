@@ -80,6 +80,7 @@ class Taste(Frozen):
 class Traffic(Frozen):
     rounds: Annotated[int, Field(gt=0)] = 3
     concurrency: Annotated[int, Field(gt=0, le=256)] = 16
+    enough_complaints: Annotated[int, Field(gt=0)] = 110
     training_interval_s: Annotated[float, Field(ge=0)] = 2.0
     measure_conversations: Annotated[int, Field(gt=0)] = 80
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7

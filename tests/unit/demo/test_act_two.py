@@ -13,6 +13,7 @@ from rich.console import Console
 
 from infra.demo import act_two, progress
 from infra.demo.act_two import Director, Limits
+from infra.demo.population import load
 from infra.demo.progress import Progress
 from infra.demo.stage import Stage
 from infra.demo.users import Answer, Book
@@ -20,7 +21,7 @@ from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
-from tests.unit.demo.test_users import TEXT, load
+from tests.unit.demo.test_users import TEXT
 
 LIMITS = Limits(2, 2, 2, 2, 2, 2)
 
@@ -29,10 +30,10 @@ LIMITS = Limits(2, 2, 2, 2, 2, 2)
 class Loop:
     """A loop that goes one step further each time it is looked at."""
 
-    end: retrain_pb2.RunState = retrain_pb2.RUN_STATE_SUCCEEDED
-    canary: registry_pb2.VersionState = registry_pb2.VERSION_STATE_CHAMPION
+    end: retrain_pb2.RunState.ValueType = retrain_pb2.RUN_STATE_SUCCEEDED
+    canary: registry_pb2.VersionState.ValueType = registry_pb2.VERSION_STATE_CHAMPION
     alarms: bool = True
-    states: list[retrain_pb2.RunState] = field(default_factory=list)
+    states: list[retrain_pb2.RunState.ValueType] = field(default_factory=list)
 
     async def champion(self) -> str:
         return "v0"
