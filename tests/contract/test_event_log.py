@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaAdminClient
 
-from infra.local.settings import free_ports, load_on_free_ports
-from infra.local.stack import LocalStack
+from infra.local.settings import free_ports
 from shared.errors import InvalidArgument, Unavailable
 from shared.events import Consumer, Event, EventLog, Partition, Positions, Record
 from shared.kafka import KafkaEventLog
@@ -28,16 +27,6 @@ class Broker:
     open: Callable[[], EventLog]
     topics: Callable[[], set[str]]
     open_away: Callable[[], EventLog]
-
-
-@pytest.fixture(scope="module")
-def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    stack = LocalStack(load_on_free_ports(tmp_path_factory.mktemp("kafka")))
-    try:
-        stack.up(only=["kafka"], timeout_s=60)
-        yield stack.env()["TRIMTAB_KAFKA"]
-    finally:
-        stack.down()
 
 
 @pytest.fixture(params=["memory", "kafka"])

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
+from infra.local.stack import LocalStack
 from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.vllm_chat import VllmChat
@@ -16,7 +16,6 @@ from services.feedback.domain import Kind
 from services.feedback.main import HEAD
 from shared.errors import Unavailable
 from shared.messages import text_message
-from shared.settings import CommonSettings
 
 ENCODER = Path(os.environ.get("TRIMTAB_ENCODER", ".trimtab/parts/models/all-minilm-l6-v2"))
 
@@ -101,12 +100,8 @@ def test_the_committed_head_knows_these(
 def chat(request: pytest.FixtureRequest) -> ChatModel:
     if request.param == "twin":
         return ScriptedChat(lambda messages: "An answer.")
-    common = CommonSettings()
-    try:
-        httpx.get(f"{common.vllm_replicas[0]}/health", timeout=1.0).raise_for_status()
-    except httpx.HTTPError:
-        pytest.skip("no vLLM answers at TRIMTAB_VLLM_URLS")
-    return VllmChat(common.vllm_replicas, common.base_model_name)
+    stack: LocalStack = request.getfixturevalue("vllm_stack")
+    return VllmChat((stack.env()["TRIMTAB_VLLM_URLS"],), stack.settings.models.base_name)
 
 
 def test_a_model_gives_as_many_answers_as_were_asked(chat: ChatModel) -> None:

@@ -1,8 +1,6 @@
-"""One suite over the ModelStore's twin and over a real MLflow server (TRIMTAB_MLFLOW_URL)."""
+"""One suite over the ModelStore's twin and over a real MLflow server."""
 
-import os
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,23 +13,17 @@ from services.registry.domain import State, Version
 from shared.errors import Unavailable
 
 
-def _memory() -> ModelStore:
-    return MemoryModels()
-
-
-def _real() -> ModelStore:
-    url = os.environ.get("TRIMTAB_MLFLOW_URL", "")
-    if not url:
-        pytest.skip("TRIMTAB_MLFLOW_URL names no server")
+def _real(url: str) -> ModelStore:
     from services.registry.adapters.mlflow_models import MlflowModels
 
     return MlflowModels(url, model=f"assistant-{uuid.uuid4().hex[:8]}")
 
 
-@pytest.fixture(params=[_memory, _real], ids=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "mlflow"])
 def models(request: pytest.FixtureRequest) -> ModelStore:
-    make: Callable[[], ModelStore] = request.param
-    return make()
+    if request.param == "memory":
+        return MemoryModels()
+    return _real(request.getfixturevalue("mlflow_url"))
 
 
 @pytest.fixture
@@ -70,13 +62,13 @@ def test_the_base_model_bears_no_alias(models: ModelStore, version: Version) -> 
     models.point("champion", replace(version, version="assistant-v0"))
 
 
-def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version) -> None:
-    models = _real()
+def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflow_url: str) -> None:
+    models = _real(mlflow_url)
     from mlflow import MlflowClient
 
     number = models.register(version)
     models.point("champion", version)
-    client = MlflowClient(tracking_uri=os.environ["TRIMTAB_MLFLOW_URL"])
+    client = MlflowClient(tracking_uri=mlflow_url)
     name = models._model  # type: ignore[attr-defined]
     found = client.get_model_version_by_alias(name, "champion")
     assert (found.version, found.tags["version"]) == (number, "assistant-v1")

@@ -1,8 +1,6 @@
-"""One suite over the tracker's twin and over a real MLflow server (TRIMTAB_MLFLOW_URL)."""
+"""One suite over the tracker's twin and over a real MLflow server."""
 
-import os
 import uuid
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -12,17 +10,11 @@ from shared.mlflow_tracking import MlflowTracker
 from shared.tracking import ExperimentTracker, MemoryTracker, TrackedRun
 
 
-def _real() -> ExperimentTracker:
-    url = os.environ.get("TRIMTAB_MLFLOW_URL", "")
-    if not url:
-        pytest.skip("TRIMTAB_MLFLOW_URL names no server")
-    return MlflowTracker(url, timeout_s=20.0)
-
-
-@pytest.fixture(params=[MemoryTracker, _real], ids=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "mlflow"])
 def tracker(request: pytest.FixtureRequest) -> ExperimentTracker:
-    make: Callable[[], ExperimentTracker] = request.param
-    return make()
+    if request.param == "memory":
+        return MemoryTracker()
+    return MlflowTracker(request.getfixturevalue("mlflow_url"), timeout_s=20.0)
 
 
 def _run(key: str, accuracy: float) -> TrackedRun:
@@ -45,12 +37,12 @@ def test_a_key_is_logged_once_and_keeps_its_id(tracker: ExperimentTracker) -> No
     assert tracker.log(_run(second, 0.75)) != run_id
 
 
-def test_mlflow_holds_what_was_logged() -> None:
-    tracker = _real()
+def test_mlflow_holds_what_was_logged(mlflow_url: str) -> None:
+    tracker = MlflowTracker(mlflow_url, timeout_s=20.0)
     from mlflow import MlflowClient
 
     run_id = tracker.log(_run(uuid.uuid4().hex, 0.75))
-    client = MlflowClient(tracking_uri=os.environ["TRIMTAB_MLFLOW_URL"])
+    client = MlflowClient(tracking_uri=mlflow_url)
     run = client.get_run(run_id)
     assert run.data.metrics == {"accuracy": 0.75, "win_rate/assistant-v0": 0.5}
     assert run.data.params == {"pairs": "24"}

@@ -1,7 +1,6 @@
 """Adapters by name on the real vLLM: dropped in, served, and kept out of other answers."""
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -9,21 +8,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from infra.local.settings import StackSettings, load_on_free_ports
+from infra.local.settings import StackSettings
 from infra.local.stack import LocalStack
 
 Logprobs = list[float]
 BESIDE = 3
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    made = LocalStack(load_on_free_ports(tmp_path_factory.mktemp("vllm")))
-    try:
-        made.up(only=["vllm"])
-        yield made
-    finally:
-        made.down()
 
 
 def loud_adapter(settings: StackSettings, name: str) -> None:
@@ -53,19 +42,20 @@ class Asker:
 
 
 @pytest.mark.timeout(600)
-async def test_an_adapter_serves_by_name_and_leaves_the_base_alone(stack: LocalStack) -> None:
+async def test_an_adapter_serves_by_name_and_leaves_the_base_alone(vllm_stack: LocalStack) -> None:
+    stack = vllm_stack
     settings, base = stack.settings, stack.settings.models.base_name
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         asker = Asker(stack.env()["TRIMTAB_VLLM_URLS"], client)
-        assert (await asker.post("assistant-v1", "Hello")).status_code == httpx.codes.NOT_FOUND
-        loud_adapter(settings, "assistant-v1")
-        assert (await asker.post("assistant-v1", "Hello")).status_code == httpx.codes.OK
+        assert (await asker.post("loud-v1", "Hello")).status_code == httpx.codes.NOT_FOUND
+        loud_adapter(settings, "loud-v1")
+        assert (await asker.post("loud-v1", "Hello")).status_code == httpx.codes.OK
 
         question = "Tell me about cats"
         alone = await asker.logprobs(base, question)
-        noise = await asker.logprobs("assistant-v1", question)
+        noise = await asker.logprobs("loud-v1", question)
         assert noise != pytest.approx(alone, abs=0.3)
-        others = [asker.logprobs("assistant-v1", f"Explain rain {n}") for n in range(BESIDE)]
+        others = [asker.logprobs("loud-v1", f"Explain rain {n}") for n in range(BESIDE)]
         beside, *_ = await asyncio.gather(asker.logprobs(base, question), *others)
     # A batch of another size moves the logits a little; an adapter moves them by whole units.
     assert beside[:4] == pytest.approx(alone[:4], abs=0.3)
