@@ -25,12 +25,19 @@ from tests.unit.retrain.pairs import many
 PLAN = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
 # Five to seven child processes import torch here: seconds each on a free machine.
 pytestmark = pytest.mark.timeout(600)
+# A service of its own that never imports torch, as the real one.
 PARENT = """
 import sys
 from pathlib import Path
-from tests.integration.retrain.test_subprocess_trainer import PLAN, snapshot_of, trainer_of
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.domain import Caps, TrainingPlan, select
+from tests.unit.retrain.pairs import many
 root = Path(sys.argv[1])
-trainer_of(root).train("run-1", snapshot_of(root), PLAN, lambda share, words: None, lambda: False)
+snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))
+plan = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
+trainer = SubprocessTrainer(root / "runs", root / "base")
+trainer.train("run-1", snapshot, plan, lambda share, words: None, lambda: False)
 """
 
 
