@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.identifiers import share_of
@@ -76,11 +76,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Newest first. A user's cap keeps one loud person from speaking for all."""
+    """Newest first. A user's cap keeps one loud person from speaking for all; the age, counted back
+    from the newest pair, keeps what people wanted long ago from speaking for what they want now."""
 
     train_pairs: int = 200
     held_out_pairs: int = 60
     pairs_per_user: int = 20
+    max_age_days: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,13 @@ def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Se
     """
     usable = [pair for pair in pairs if pair.chosen.text.strip() and _differ(pair)]
     newest = sorted(usable, key=lambda pair: (pair.create_time, pair.pair_id), reverse=True)
+    oldest = newest[0].create_time - timedelta(days=caps.max_age_days) if newest else None
     train: list[Pair] = []
     held_out: list[Pair] = []
     by_user: Counter[str] = Counter()
     for pair in newest:
+        if oldest and pair.create_time < oldest:
+            break
         part, cap = (
             (held_out, caps.held_out_pairs) if pair.is_held_out else (train, caps.train_pairs)
         )

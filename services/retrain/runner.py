@@ -96,7 +96,7 @@ class Runner:
         now = self.clock()
         if run.pairs_until and now < run.pairs_until:
             with self.store.read() as session:
-                count = session.train_pairs_after(0)
+                count = len(select(session.pairs()[0], {}, self.rules.caps).train)
             if count < self.rules.min_pairs:
                 words = f"waits for pairs: {count} of {self.rules.min_pairs}"
                 raise Waiting(count / self.rules.min_pairs, words)

@@ -38,6 +38,8 @@ class RetrainSettings(ServiceSettings):
     max_pairs: int = Field(default=200, ge=1)
     max_held_out_pairs: int = Field(default=60, ge=0)
     max_pairs_per_user: int = Field(default=20, ge=1)
+    # Counted back from the newest pair.
+    max_pair_age_days: float = Field(default=90.0, gt=0)
 
     # Training: see domain.TrainingPlan.
     train_control: bool = True
@@ -100,7 +102,12 @@ class RetrainSettings(ServiceSettings):
     @property
     def rules(self) -> Rules:
         return Rules(
-            caps=Caps(self.max_pairs, self.max_held_out_pairs, self.max_pairs_per_user),
+            caps=Caps(
+                self.max_pairs,
+                self.max_held_out_pairs,
+                self.max_pairs_per_user,
+                self.max_pair_age_days,
+            ),
             plan=self.plan,
             thresholds=self.thresholds,
             train_control=self.train_control,

@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.domain import Caps, describe, digest_of, has_persona, select
 from shared.messages import text_message
-from tests.unit.retrain.pairs import HELD_OUT, TRAINED, many, pair
+from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
 
 def test_users_are_in_one_part_only_and_the_newest_are_kept():
@@ -82,3 +83,11 @@ def test_a_half_written_snapshot_is_written_again(tmp_path: Path):
     (folder / "train.parquet").write_bytes(b"half of a fi")
     snapshot = ParquetSnapshots(str(tmp_path)).keep(selection)
     assert tuple(read_pairs(snapshot.uri, "train")) == selection.train
+
+
+def test_what_people_wanted_long_ago_is_left_out() -> None:
+    old = pair(1, TRAINED[0], create_time=START - timedelta(days=91))
+    recent = pair(2, TRAINED[0], create_time=START - timedelta(days=89))
+    newest = pair(3, TRAINED[1], create_time=START)
+    assert select([old, recent, newest], {}, Caps()).train == (recent, newest)
+    assert select([old, recent], {}, Caps()).train == (old, recent)
