@@ -6,7 +6,8 @@ SQLite (WAL) in a file by default, PostgreSQL by URL, `sqlite://` in memory for 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +81,9 @@ class Database:
         turn = self._writing if self._sqlite else threading.Lock()
         with turn, self.engine.begin() as connection:
             connection.info.pop(_WROTE, None)
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
+            transaction.flush()
             wrote = connection.info.pop(_WROTE, False)
         for listener in self._committed if wrote else ():
             listener()
@@ -118,46 +121,85 @@ class Database:
 
 
 class Transaction:
-    """What may happen together: state, emitted events, counts, positions."""
+    """What may happen together: state, emitted events, counts, positions.
+
+    Events and counts are gathered and written once, at the end: a batch of five hundred records
+    counts in a few statements.
+    """
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
+        self._events: list[dict[str, Any]] = []
+        self._counts: Counter[tuple[str, str, str]] = Counter()
 
     def emit(self, event: Event) -> None:
         """Puts the event into the outbox; the relay publishes it after the commit, in order."""
-        self.connection.execute(
-            OUTBOX.insert().values(
-                topic=event.topic,
-                event_id=event.id,
-                key=event.key,
-                value=event.value,
-                source=event.source,
-                time=event.time.astimezone(UTC).isoformat(),
-                headers=dict(event.headers),
-            )
+        self._events.append(
+            {
+                "topic": event.topic,
+                "event_id": event.id,
+                "key": event.key,
+                "value": event.value,
+                "source": event.source,
+                "time": event.time.astimezone(UTC).isoformat(),
+                "headers": dict(event.headers),
+            }
         )
 
     def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None:
         """Adds to a durable count. Outcomes: taken, made, abstained, dropped; `n` may be negative for
         "waiting", the one outcome that goes down again."""
-        insert = self.insert(COUNTS).values(stage=stage, outcome=outcome, reason=reason, count=n)
-        self.connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["stage", "outcome", "reason"], set_={"count": COUNTS.c.count + n}
+        self._counts[(stage, outcome, reason)] += n
+
+    def counted(self, stage: str, outcome: str) -> int:
+        """How often so far, over all reasons, this transaction's own included."""
+        rows = (COUNTS.c.stage == stage) & (COUNTS.c.outcome == outcome)
+        query = sa.select(sa.func.coalesce(sa.func.sum(COUNTS.c["count"]), 0)).where(rows)
+        own = sum(n for (of, what, _), n in self._counts.items() if (of, what) == (stage, outcome))
+        return int(self.connection.execute(query).scalar_one()) + own
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What fails inside leaves nothing behind: no state, no event, no count."""
+        events, counts = len(self._events), self._counts.copy()
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            del self._events[events:]
+            self._counts = counts
+            raise
+
+    def flush(self) -> None:
+        """Writes what was gathered; `Database.begin` does it before the commit."""
+        if self._events:
+            self.connection.execute(OUTBOX.insert(), self._events)
+        for (stage, outcome, reason), n in sorted(self._counts.items()):
+            insert = self.insert(COUNTS).values(
+                stage=stage, outcome=outcome, reason=reason, count=n
             )
-        )
+            self.connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["stage", "outcome", "reason"],
+                    set_={"count": COUNTS.c.count + n},
+                )
+            )
+        self._events, self._counts = [], Counter()
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT in the database at hand."""
         dialect = self.connection.dialect.name
         return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
-    def first_time(self, stage: str, event_id: str) -> bool:
-        """True once for each id: remembers it."""
-        statement = (
-            self.insert(SEEN).values(stage=stage, event_id=event_id).on_conflict_do_nothing()
-        )
-        return bool(self.connection.execute(statement).rowcount)
+    def first_time(self, stage: str, event_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that come for the first time: each once. Remembers them."""
+        asked = set(event_ids)
+        known = sa.select(SEEN.c.event_id).where(SEEN.c.stage == stage, SEEN.c.event_id.in_(asked))
+        fresh = asked - set(self.connection.execute(known).scalars())
+        if fresh:
+            rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(fresh)]
+            self.connection.execute(SEEN.insert(), rows)
+        return fresh
 
     def positions(self, stage: str) -> dict[Partition, int]:
         rows = self.connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()

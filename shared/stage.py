@@ -92,13 +92,14 @@ def take_batch(
 ) -> Positions:
     """Handles records within `transaction`; returns the next positions, already written to it."""
     kept = transaction.positions(stage)
-    positions: dict[Partition, int] = {}
-    for record in records:
-        if record.offset < kept.get(record.partition, 0):
-            continue  # taken by another member before the partition came here
-        positions[record.partition] = record.offset + 1
-        if not transaction.first_time(stage, record.event.id):
+    # Others were taken by another member before the partition came here.
+    ours = [record for record in records if record.offset >= kept.get(record.partition, 0)]
+    positions = {record.partition: record.offset + 1 for record in ours}
+    fresh = transaction.first_time(stage, [record.event.id for record in ours])
+    for record in ours:
+        if record.event.id not in fresh:
             continue  # published twice by a producer that was killed before it knew
+        fresh.discard(record.event.id)
         transaction.count(stage, "taken")
         _take_one(stage, record, transaction, handle, failures)
     transaction.set_positions(stage, positions)
@@ -114,7 +115,7 @@ def _take_one(
 ) -> None:
     place = (record.partition, record.offset)
     try:
-        with transaction.connection.begin_nested(), record_span(stage, record.event):
+        with transaction.savepoint(), record_span(stage, record.event):
             handle(record, transaction)
     except DecodeError as error:
         bury(stage, record, transaction, "UNDECODABLE", str(error))

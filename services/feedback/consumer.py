@@ -97,7 +97,7 @@ class ExplicitSweep:
     def _settle(self, row: Any, now: float, expired: bool, transaction: Transaction) -> bool:
         explicit = codec.decode_explicit(row.value)
         delete = EXPLICIT.delete().where(EXPLICIT.c.seq == row.seq)
-        with transaction.connection.begin_nested():
+        with transaction.savepoint():
             try:
                 joined = self.join(explicit, now, SqlBook(transaction))
             except InvalidArgument as error:

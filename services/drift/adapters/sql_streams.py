@@ -112,7 +112,7 @@ class SqlStreams:
 
     def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
         unit = f"{key.tenant}/{key.model_version}/{conversation_id}"
-        return self._transaction.first_time(f"drift.unit.{key.stream}", unit)
+        return bool(self._transaction.first_time(f"drift.unit.{key.stream}", [unit]))
 
     def remember(self, observation: Observation, epoch: int, position: int) -> None:
         self._connection.execute(

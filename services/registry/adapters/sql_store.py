@@ -107,7 +107,7 @@ class SqlSession:
     def first_of_user(self, rollout: Rollout, seen: Observation) -> bool:
         start = rollout.start_time.isoformat() if rollout.start_time else ""
         key = f"{rollout.canary}/{start}/{seen.model_version}/{seen.user}"
-        return self._transaction.first_time("registry.judge.users", key)
+        return bool(self._transaction.first_time("registry.judge.users", [key]))
 
     def _one(self, condition: sa.ColumnElement[bool]) -> Version | None:
         row = self._connection.execute(sa.select(VERSIONS.c.body).where(condition)).first()

@@ -23,7 +23,7 @@ from services.reward.app import ANSWERS
 from services.reward.domain import Accuracy, Answer, LoggedAnswer, ModelCard, Pair, Rating
 from services.reward.ensemble import Ensemble
 from services.reward.ports import RewardModel
-from shared.database import COUNTS, Database, Transaction
+from shared.database import Database, Transaction
 from shared.errors import NotFound
 from shared.jobs import enqueue
 
@@ -108,9 +108,7 @@ class SqlIntake:
 
     def backlog(self) -> int:
         # The durable count, not COUNT(*): it is asked for every answer.
-        waits = (COUNTS.c.stage == ANSWERS) & (COUNTS.c.outcome == "waiting")
-        query = sa.select(sa.func.coalesce(sa.func.sum(COUNTS.c["count"]), 0)).where(waits)
-        return int(self._tx.connection.execute(query).scalar_one())
+        return self._tx.counted(ANSWERS, "waiting")
 
     def count(self, stage: str, outcome: str, reason: str, n: int = 1) -> None:
         self._tx.count(stage, outcome, reason, n)
