@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument(
         "--conversations", type=int, default=600, help="human chats, at most; 0: none"
     )
-    root.add_argument("--send-s", type=float, default=60.0, help="for sending human chats, at most")
-    root.add_argument("--mine-s", type=float, default=180.0, help="for mining them, at most")
+    root.add_argument("--send-s", type=float, default=100.0, help="for human chats, about")
+    root.add_argument("--mine-s", type=float, default=180.0, help="for the last of them, at most")
     root.add_argument("--data", type=Path, help="the data folder of the stack")
     root.add_argument("--ports-offset", type=int, default=0, help="add this to every port")
     return root
@@ -109,7 +109,7 @@ async def _acts(
     one = None
     if options.conversations:
         stage.progress.headline("act one: real people")
-        budget = act_one.Budget(options.conversations, options.send_s, options.mine_s, rest_s=20.0)
+        budget = act_one.Budget(options.conversations, options.send_s, options.mine_s, rest_s=60.0)
         one = await act_one.play(stage, budget)
     stage.progress.headline("act two: a live product (its users are simulated)")
     two = await Director(stage, population, Limits()).play()

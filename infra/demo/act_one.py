@@ -12,17 +12,20 @@ from infra.demo.chitchat import CHANNEL, MODEL_VERSION, HumanChat, read
 from infra.demo.imports import BATCH, Importer, Sent
 from infra.demo.progress import DemoFailed, Seen
 from infra.demo.stage import Stage
+from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.gen.trimtab.reward.v1 import reward_pb2
 
 IN_FLIGHT = 2
+# Follow-ups that may wait to be judged before more are sent.
+BACKLOG = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`conversations` at most, as many as can be sent within `send_s`; what was sent must be mined
-    within `mine_s`; persona and reward model get `rest_s` to appear."""
+    """`conversations` at most, as many as are sent and mined within `send_s`; the last of them must
+    be mined within `mine_s` more; persona and reward model get `rest_s` to appear."""
 
     conversations: int
     send_s: float
@@ -51,10 +54,12 @@ async def play(stage: Stage, budget: Budget) -> ActOne:
     )
     asked = _Asked(stage)
     await asked.begin()
-    sent = asked.sent = await _send(stage, chats, budget)
+    sent = await _send(stage, chats, budget, asked)
     if not await stage.progress.until("all to be stored and mined", asked.taken, budget.mine_s):
         raise DemoFailed("what was sent did not come through")
-    if not await stage.progress.until("personas and a reward model", asked.learnt, budget.rest_s):
+    if not await stage.progress.until(
+        "personas, a reward model and its scores", asked.learnt, budget.rest_s
+    ):
         stage.progress.say("going on: they come as the jobs get their turn")
     return ActOne(
         sent=sent,
@@ -67,28 +72,27 @@ async def play(stage: Stage, budget: Budget) -> ActOne:
     )
 
 
-async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget) -> Sent:
-    """Batches, IN_FLIGHT at a time, until all are sent or the time is over."""
+async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget, asked: _Asked) -> Sent:
+    """Batches, IN_FLIGHT at a time, no faster than they are mined, until all are sent or the time
+    is over."""
     importer = Importer(stage.gateway_url, stage.key, stage.prefix)
-    batches = [chats[i : i + BATCH] for i in range(0, len(chats), BATCH)]
-    began, said = time.monotonic(), 0.0
+    asked.sent = importer.sent
+    began = time.monotonic()
     try:
-        for first in range(0, len(batches), IN_FLIGHT):
+        for first in range(0, len(chats), BATCH * IN_FLIGHT):
+            left_s = budget.send_s - (time.monotonic() - began)
+            what = f"mining to keep up ({_words(importer.sent)} sent)"
+            await stage.progress.until(what, asked.keeps_up, left_s, quiet_s=1.0)
             if time.monotonic() - began > budget.send_s:
                 stage.progress.say("the time for sending is over; the rest is left out")
                 break
-            now = batches[first : first + IN_FLIGHT]
-            await asyncio.gather(*(importer.send(batch) for batch in now))
-            sent_chats = chats[: (first + len(now)) * BATCH]
-            importer.sent.users = len({chat.user_id for chat in sent_chats})
-            if time.monotonic() - said > 5:
-                said = time.monotonic()
-                stage.progress.say(f"importing: {_words(importer.sent)}")
+            now = chats[first : first + BATCH * IN_FLIGHT]
+            batches = [now[at : at + BATCH] for at in range(0, len(now), BATCH)]
+            await asyncio.gather(*(importer.send(batch) for batch in batches))
+            importer.sent.users = len({chat.user_id for chat in chats[: first + len(now)]})
     finally:
         await importer.close()
-    took_s = time.monotonic() - began
-    per_s = importer.sent.turns / max(took_s, 0.001)
-    stage.progress.say(f"imported {_words(importer.sent)} in {took_s:.0f} s ({per_s:.0f} turns/s)")
+    stage.progress.say(f"imported {_words(importer.sent)} in {time.monotonic() - began:.0f} s")
     return importer.sent
 
 
@@ -106,11 +110,19 @@ class _Asked:
         self._doors = stage.doors
         self._before = (0, 0, 0)
         self.sent = Sent()
-        self.stored = self.mined = self.joined = self.personas = self.pairs = 0
+        self.stored = self.mined = self.joined = 0
+        self.personas = self.pairs = self.unscored = 0
         self.reward_model = ""
 
     async def begin(self) -> None:
         self._before = await self._totals()
+
+    async def keeps_up(self) -> Seen:
+        """Both who judge follow-ups and, once there is a reward model, who scores answers."""
+        seen = await self.taken()
+        await self.learnt()
+        scored = self.unscored < BACKLOG or not self.reward_model
+        return Seen(self.sent.follow_ups - self.mined < BACKLOG and scored, seen.words)
 
     async def taken(self) -> Seen:
         totals = zip(await self._totals(), self._before, strict=True)
@@ -139,11 +151,15 @@ class _Asked:
             reward.ListRewardModels, reward_pb2.ListRewardModelsRequest(page_size=1)
         )
         self.personas, self.pairs = personas.total_size, pairs.total_size
+        counts = await self._doors.ask(
+            self._doors.stages["reward"].GetStageCounts, common_pb2.GetStageCountsRequest()
+        )
+        self.unscored = sum(one.count for one in counts.counts if one.outcome == "waiting")
         self.reward_model = _described(models.reward_models)
         return Seen(
-            bool(self.personas and self.reward_model),
-            f"{self.personas} personas, {self.pairs} pairs proposed so far,"
-            f" reward model: {self.reward_model or 'none yet'}",
+            bool(self.personas and self.reward_model and not self.unscored),
+            f"{self.personas} personas, {self.pairs} pairs proposed so far, reward model:"
+            f" {self.reward_model or 'none yet'}, {self.unscored} answers to be scored",
         )
 
     async def _totals(self) -> tuple[int, int, int]:

@@ -52,9 +52,14 @@ class Progress:
         self.console.rule(f"{words} · {_clock(self.elapsed_s)}", align="left")
 
     async def until(
-        self, what: str, look: Callable[[], Awaitable[Seen]], limit_s: float, quiet: bool = False
+        self,
+        what: str,
+        look: Callable[[], Awaitable[Seen]],
+        limit_s: float,
+        quiet_s: float = 0.0,
     ) -> bool:
-        """Looks until it is done (True) or the time is over (False), and says how far it is.
+        """Looks until it is done (True) or the time is over (False), and says how far it is; nothing
+        of what is over within `quiet_s`.
 
         A service that is away for a moment is asked again; its words stand in the line.
         """
@@ -64,9 +69,10 @@ class Progress:
             waited = time.monotonic() - began
             if seen.done or waited > limit_s:
                 mark = "ok" if seen.done else "gave up on"
-                self.say(f"{mark}: {what} after {waited:.0f} s: {seen.words}")
+                if waited > quiet_s:
+                    self.say(f"{mark}: {what} after {waited:.0f} s: {seen.words}")
                 return seen.done
-            if not quiet and time.monotonic() - said >= SAY_EVERY_S:
+            if time.monotonic() - said >= SAY_EVERY_S:
                 said = time.monotonic()
                 self.say(
                     f"waiting for {what}, {waited:.0f} s of at most {limit_s:.0f}: {seen.words}"
