@@ -189,7 +189,7 @@ def main() -> None:
             common.encoder, threads=settings.encoder_threads, max_tokens=settings.encoder_tokens
         ),
         VllmChat(common.vllm_replicas, common.base_model_name),
-        GrpcRewardScorer(common.reward_address),
+        GrpcRewardScorer(common.reward_address, settings.reward_min_pairs),
     )
     run(
         Service(

@@ -54,3 +54,6 @@ class FeedbackSettings(ServiceSettings):
 
     # How often proposals are shown to the reward model.
     filter_every_s: float = Field(default=2.0, gt=0)
+    # Pairs that a reward model must rest on to judge: one made of ratings alone only knows who was
+    # content, not what is better on the same request.
+    reward_min_pairs: int = Field(default=12, ge=0)

@@ -63,9 +63,9 @@ class TakeData:
             intake.count(stage, "made", f"held_out_{what}")
             return
         intake.count(stage, "made", what)
-        data, due = intake.count_data(tenant)
-        if data >= (due or self.rules.min_data):
-            intake.schedule_training(tenant, data, self.rules.next_due(data))
+        progress = intake.count_data(tenant, is_pair=stage == PAIRS)
+        if self.rules.is_due(progress):
+            intake.schedule_training(tenant, self.rules.trained(progress))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,16 @@ class ScoreAnswers:
         self._loaded: dict[tuple[str, int], RewardModel] = {}
 
     def __call__(
-        self, tenant: str, items: Sequence[tuple[Answer, str]], name: str = ""
+        self,
+        tenant: str,
+        items: Sequence[tuple[Answer, str]],
+        name: str = "",
+        min_pairs: int = 0,
     ) -> tuple[list[Score], str]:
         """One score for each (answer, user id or ""), and the model's name.
 
         Raises InvalidArgument for more than MOST_ITEMS, FailedPrecondition REWARD_MODEL_UNTRAINED
-        until there is a model, NotFound for a name that never was.
+        until there is a model that rests on `min_pairs` pairs, NotFound for a name that never was.
         """
         if len(items) > MOST_ITEMS:
             raise InvalidArgument(
@@ -145,6 +149,11 @@ class ScoreAnswers:
                 field="items",
             )
         model = self._model(tenant, name)
+        if model.card.pairs < min_pairs:
+            raise FailedPrecondition(
+                f"{model.card.name} rests on {model.card.pairs} pairs, fewer than {min_pairs}",
+                reason="REWARD_MODEL_UNTRAINED",
+            )
         if not items:
             return [], model.card.name
         features = self._featuriser.features([answer for answer, _ in items])

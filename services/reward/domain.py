@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
 
@@ -107,12 +107,24 @@ def model_name(version: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How much there is to learn from, and how much there must be for the next model; a due of 0
+    before the first. `data`: pairs and ratings."""
+
+    data: int
+    due: int
+    pairs: int
+    pairs_due: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRules:
     """When and on what a model is trained.
 
     `min_data`: pairs and ratings of the first model, `min_users` the people behind them: one or two
     must not speak for all; `growth`: by which share the data must have
-    grown for the next. `pairs_suffice`: from so many pairs on, ratings count `rating_weight` each,
+    grown for the next, or the pairs alone: many ratings must not put off what pairs have to say.
+    `pairs_suffice`: from so many pairs on, ratings count `rating_weight` each,
     since pairs say what is better on the same request and ratings only across requests.
     """
 
@@ -131,6 +143,19 @@ class TrainingRules:
     def next_due(self, data: int) -> int:
         """How much data there must be for the model after one trained on `data`."""
         return max(self.min_data, ceil(data * (1 + self.growth)))
+
+    def is_due(self, progress: Progress) -> bool:
+        return progress.data >= (progress.due or self.min_data) or progress.pairs >= (
+            progress.pairs_due or self.min_data
+        )
+
+    def trained(self, progress: Progress) -> Progress:
+        """The progress after a model of all that there is."""
+        return replace(
+            progress,
+            due=self.next_due(progress.data),
+            pairs_due=self.next_due(progress.pairs),
+        )
 
 
 def comparisons(

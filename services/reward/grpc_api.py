@@ -42,7 +42,9 @@ class RewardServicer(pb_grpc.RewardServiceServicer):
 
     def _scored(self, tenant: str, request: pb.ScoreRequest) -> pb.ScoreResponse:
         items = codec.decode_items(request.items)
-        return codec.encode_scores(*self._score(tenant, items, request.reward_model))
+        return codec.encode_scores(
+            *self._score(tenant, items, request.reward_model, request.min_pairs)
+        )
 
     def _start(self, tenant: str, request_id: str) -> operations_pb2.Operation:
         digest = stable_id(tenant, request_id or uuid.uuid4().hex)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.domain import LoggedAnswer, ModelCard, Pair, Rating
+from services.reward.domain import LoggedAnswer, ModelCard, Pair, Progress, Rating
 from services.reward.ensemble import Ensemble
 
 Array = NDArray[np.float64]
@@ -35,12 +35,11 @@ class Intake(Protocol):
 
     def add_rating(self, tenant: str, rating: Rating) -> bool: ...
 
-    def count_data(self, tenant: str) -> tuple[int, int]:
-        """Adds one to the tenant's data for training; returns it and how much is due for a
-        training."""
+    def count_data(self, tenant: str, *, is_pair: bool) -> Progress:
+        """Adds one to the tenant's data for training."""
 
-    def schedule_training(self, tenant: str, data: int, next_due: int) -> None:
-        """A durable job, once for each `data`; and when the next one is due."""
+    def schedule_training(self, tenant: str, then: Progress) -> None:
+        """A durable job, once for each `then.data`; `then` says when the next one is due."""
 
     def keep_request(self, tenant: str, conversation_id: str, text: str) -> None: ...
 

@@ -12,7 +12,10 @@ from shared.message_codec import encode_message
 
 
 class GrpcRewardScorer:
-    def __init__(self, address: str, *, timeout_s: float = 60.0) -> None:
+    """`min_pairs`: pairs that a model must rest on; until then it counts as untrained."""
+
+    def __init__(self, address: str, min_pairs: int, *, timeout_s: float = 60.0) -> None:
+        self._min_pairs = min_pairs
         self._channel = channel(address)
         self._stub = pb_grpc.RewardServiceStub(self._channel)
         self._timeout_s = timeout_s
@@ -27,7 +30,7 @@ class GrpcRewardScorer:
         ]
         with translated("reward"):
             response = self._stub.Score(
-                pb.ScoreRequest(items=items),
+                pb.ScoreRequest(items=items, min_pairs=self._min_pairs),
                 metadata=tuple(metadata(tenant)),
                 timeout=self._timeout_s,
             )

@@ -20,7 +20,15 @@ from services.reward.adapters.tables import (
     UNSCORED,
 )
 from services.reward.app import ANSWERS
-from services.reward.domain import Accuracy, Answer, LoggedAnswer, ModelCard, Pair, Rating
+from services.reward.domain import (
+    Accuracy,
+    Answer,
+    LoggedAnswer,
+    ModelCard,
+    Pair,
+    Progress,
+    Rating,
+)
 from services.reward.ensemble import Ensemble
 from services.reward.ports import RewardModel
 from shared.database import Database, Transaction
@@ -58,22 +66,25 @@ class SqlIntake:
         }
         return self._insert_new(RATINGS, row)
 
-    def count_data(self, tenant: str) -> tuple[int, int]:
-        insert = self._tx.insert(PROGRESS).values(tenant=tenant, data=1, due=0)
+    def count_data(self, tenant: str, *, is_pair: bool) -> Progress:
+        one = int(is_pair)
+        insert = self._tx.insert(PROGRESS).values(
+            tenant=tenant, data=1, due=0, pairs=one, pairs_due=0
+        )
+        grown = {"data": PROGRESS.c.data + 1, "pairs": PROGRESS.c.pairs + one}
         self._tx.connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["tenant"], set_={"data": PROGRESS.c.data + 1}
-            )
+            insert.on_conflict_do_update(index_elements=["tenant"], set_=grown)
         )
         row = self._tx.connection.execute(
             sa.select(PROGRESS).where(PROGRESS.c.tenant == tenant)
         ).one()
-        return row.data, row.due
+        return Progress(row.data, row.due, row.pairs, row.pairs_due)
 
-    def schedule_training(self, tenant: str, data: int, next_due: int) -> None:
-        enqueue(self._tx, TRAIN_JOB, f"{TRAIN_JOB}:{tenant}:{data}", {"tenant": tenant})
+    def schedule_training(self, tenant: str, then: Progress) -> None:
+        enqueue(self._tx, TRAIN_JOB, f"{TRAIN_JOB}:{tenant}:{then.data}", {"tenant": tenant})
+        due = {"due": then.due, "pairs_due": then.pairs_due}
         self._tx.connection.execute(
-            PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(due=next_due)
+            PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(**due)
         )
 
     def keep_request(self, tenant: str, conversation_id: str, text: str) -> None:

@@ -38,6 +38,8 @@ PROGRESS = sa.Table(
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("data", sa.BigInteger, nullable=False),
     sa.Column("due", sa.BigInteger, nullable=False),
+    sa.Column("pairs", sa.BigInteger, nullable=False),
+    sa.Column("pairs_due", sa.BigInteger, nullable=False),
 )
 REQUESTS = sa.Table(
     "last_requests",

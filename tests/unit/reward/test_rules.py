@@ -1,8 +1,18 @@
 """What ratings say, what is seen on an answer's surface, when a model is due."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.reward.domain import Answer, Pair, Rating, TrainingRules, comparisons, from_ratings
+from services.reward.domain import (
+    Answer,
+    Pair,
+    Progress,
+    Rating,
+    TrainingRules,
+    comparisons,
+    from_ratings,
+)
 from services.reward.features import SURFACE, repeated_trigrams, surface
 
 RULES = TrainingRules()
@@ -57,3 +67,9 @@ def test_surface_features_by_hand() -> None:
 def test_repetition_and_an_empty_text() -> None:
     assert repeated_trigrams("a b c a b c".split()) == pytest.approx(0.25)
     assert surface("")[6:] == [0.0] * 6
+
+
+def test_pairs_are_learnt_from_however_many_ratings_there_are() -> None:
+    after_ratings = RULES.trained(Progress(data=1000, due=0, pairs=0, pairs_due=0))
+    assert not RULES.is_due(replace(after_ratings, data=1023, pairs=23))
+    assert RULES.is_due(replace(after_ratings, data=1024, pairs=RULES.min_data))

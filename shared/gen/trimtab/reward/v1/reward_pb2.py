@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/reward/v1/reward.proto\x12\x11trimtab.reward.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\"J\n\tScoreItem\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.trimtab.common.v1.Message\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"Q\n\x0cScoreRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"$\n\x05Score\x12\x0e\n\x06reward\x18\x01 \x01(\x01\x12\x0b\n\x03std\x18\x02 \x01(\x01\"O\n\rScoreResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"-\n\x17TrainRewardModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\":\n\x18TrainRewardModelMetadata\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\"P\n\x18TrainRewardModelResponse\x12\x34\n\x0creward_model\x18\x01 \x01(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\"\xec\x01\n\x0bRewardModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x03\x12\x0f\n\x07ratings\x18\x04 \x01(\x03\x12\r\n\x05users\x18\x05 \x01(\x03\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12\x36\n\x11held_out_accuracy\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x15\n\rmlflow_run_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x17ListRewardModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x18ListRewardModelsResponse\x12\x35\n\rreward_models\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa7\x02\n\rRewardService\x12J\n\x05Score\x12\x1f.trimtab.reward.v1.ScoreRequest\x1a .trimtab.reward.v1.ScoreResponse\x12]\n\x10TrainRewardModel\x12*.trimtab.reward.v1.TrainRewardModelRequest\x1a\x1d.google.longrunning.Operation\x12k\n\x10ListRewardModels\x12*.trimtab.reward.v1.ListRewardModelsRequest\x1a+.trimtab.reward.v1.ListRewardModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/reward/v1/reward.proto\x12\x11trimtab.reward.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\"J\n\tScoreItem\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.trimtab.common.v1.Message\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"d\n\x0cScoreRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\x12\x11\n\tmin_pairs\x18\x03 \x01(\x05\"$\n\x05Score\x12\x0e\n\x06reward\x18\x01 \x01(\x01\x12\x0b\n\x03std\x18\x02 \x01(\x01\"O\n\rScoreResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"-\n\x17TrainRewardModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\":\n\x18TrainRewardModelMetadata\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\"P\n\x18TrainRewardModelResponse\x12\x34\n\x0creward_model\x18\x01 \x01(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\"\xec\x01\n\x0bRewardModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x03\x12\x0f\n\x07ratings\x18\x04 \x01(\x03\x12\r\n\x05users\x18\x05 \x01(\x03\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12\x36\n\x11held_out_accuracy\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x15\n\rmlflow_run_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x17ListRewardModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x18ListRewardModelsResponse\x12\x35\n\rreward_models\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa7\x02\n\rRewardService\x12J\n\x05Score\x12\x1f.trimtab.reward.v1.ScoreRequest\x1a .trimtab.reward.v1.ScoreResponse\x12]\n\x10TrainRewardModel\x12*.trimtab.reward.v1.TrainRewardModelRequest\x1a\x1d.google.longrunning.Operation\x12k\n\x10ListRewardModels\x12*.trimtab.reward.v1.ListRewardModelsRequest\x1a+.trimtab.reward.v1.ListRewardModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREITEM']._serialized_start=155
   _globals['_SCOREITEM']._serialized_end=229
   _globals['_SCOREREQUEST']._serialized_start=231
-  _globals['_SCOREREQUEST']._serialized_end=312
-  _globals['_SCORE']._serialized_start=314
-  _globals['_SCORE']._serialized_end=350
-  _globals['_SCORERESPONSE']._serialized_start=352
-  _globals['_SCORERESPONSE']._serialized_end=431
-  _globals['_TRAINREWARDMODELREQUEST']._serialized_start=433
-  _globals['_TRAINREWARDMODELREQUEST']._serialized_end=478
-  _globals['_TRAINREWARDMODELMETADATA']._serialized_start=480
-  _globals['_TRAINREWARDMODELMETADATA']._serialized_end=538
-  _globals['_TRAINREWARDMODELRESPONSE']._serialized_start=540
-  _globals['_TRAINREWARDMODELRESPONSE']._serialized_end=620
-  _globals['_REWARDMODEL']._serialized_start=623
-  _globals['_REWARDMODEL']._serialized_end=859
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=861
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=925
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=927
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=1033
-  _globals['_REWARDSERVICE']._serialized_start=1036
-  _globals['_REWARDSERVICE']._serialized_end=1331
+  _globals['_SCOREREQUEST']._serialized_end=331
+  _globals['_SCORE']._serialized_start=333
+  _globals['_SCORE']._serialized_end=369
+  _globals['_SCORERESPONSE']._serialized_start=371
+  _globals['_SCORERESPONSE']._serialized_end=450
+  _globals['_TRAINREWARDMODELREQUEST']._serialized_start=452
+  _globals['_TRAINREWARDMODELREQUEST']._serialized_end=497
+  _globals['_TRAINREWARDMODELMETADATA']._serialized_start=499
+  _globals['_TRAINREWARDMODELMETADATA']._serialized_end=557
+  _globals['_TRAINREWARDMODELRESPONSE']._serialized_start=559
+  _globals['_TRAINREWARDMODELRESPONSE']._serialized_end=639
+  _globals['_REWARDMODEL']._serialized_start=642
+  _globals['_REWARDMODEL']._serialized_end=878
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=880
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=944
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=946
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=1052
+  _globals['_REWARDSERVICE']._serialized_start=1055
+  _globals['_REWARDSERVICE']._serialized_end=1350
 # @@protoc_insertion_point(module_scope)

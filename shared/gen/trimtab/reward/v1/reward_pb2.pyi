@@ -52,8 +52,13 @@ class ScoreRequest(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
+    MIN_PAIRS_FIELD_NUMBER: _builtins.int
     reward_model: _builtins.str
     """Empty: the newest."""
+    min_pairs: _builtins.int
+    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED unless the model rests on so many pairs:
+    one made of ratings alone knows nothing of what is better on the same request.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
         """At most 1,024."""
@@ -63,10 +68,11 @@ class ScoreRequest(_message.Message):
         *,
         items: _abc.Iterable[Global___ScoreItem] | None = ...,
         reward_model: _builtins.str = ...,
+        min_pairs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "reward_model", b"reward_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "min_pairs", b"min_pairs", "reward_model", b"reward_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
