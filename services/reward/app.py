@@ -22,6 +22,7 @@ from services.reward.domain import (
     TrainingRules,
     comparisons,
     model_name,
+    recent,
     users_of,
 )
 from services.reward.ensemble import NO_FOLD, Ensemble, TrainingSet, train
@@ -187,7 +188,7 @@ class TrainModel:
         Raises FailedPrecondition REWARD_DATA_MISSING when there is nothing to compare, or all of it
         is of too few users or of users in one fold.
         """
-        pairs, ratings = self._models.data(tenant)
+        pairs, ratings = recent(*self._models.data(tenant), self._rules)
         seen_pairs = [pair for pair in pairs if not is_held_out(tenant, pair.user_id)]
         seen_ratings = [rating for rating in ratings if not is_held_out(tenant, rating.user_id)]
         found = comparisons(seen_pairs, seen_ratings, self._rules)

@@ -30,6 +30,7 @@ def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
         required(pair.user_id, "pair.user_id"),
         Answer(request, chosen),
         Answer(request, rejected),
+        pair.create_time.ToDatetime(UTC),
     )
     own = pair.source == events.PAIR_SOURCE_USER_BASED_REWARD
     return required(pair.tenant, "pair.tenant"), decoded, own
@@ -47,6 +48,7 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
         required(mined.user_id, "user_id"),
         Answer(_request(context), text),
         1.0 - mined.dissatisfaction,
+        mined.create_time.ToDatetime(UTC),
     )
     return required(mined.tenant, "tenant"), rating
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from shared.identifiers import share_of
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Pair:
     user_id: str
     better: Answer
     worse: Answer
+    said_at: datetime = LONG_AGO
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Rating:
     user_id: str
     answer: Answer
     satisfaction: float
+    said_at: datetime = LONG_AGO
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,10 @@ class TrainingRules:
     `min_data`: pairs and ratings of the first model, `min_users` the people behind them: one or two
     must not speak for all; `growth`: by which share the data must have
     grown for the next, or the pairs alone: many ratings must not put off what pairs have to say.
-    `pairs_suffice`: from so many pairs on, ratings count `rating_weight` each,
+    `pairs_suffice`: from so many pairs on, all ratings together weigh `ratings_share` of them,
     since pairs say what is better on the same request and ratings only across requests.
+    `max_age_days`, counted back from the newest: what is older is left out as soon as `min_data`
+    is newer, since what people want changes.
     """
 
     min_data: int = 24
@@ -135,7 +141,8 @@ class TrainingRules:
     bootstraps: int = 2
     l2: float = 0.03
     pairs_suffice: int = 30
-    rating_weight: float = 0.25
+    ratings_share: float = 0.25
+    max_age_days: float = 90.0
     across_users_weight: float = 0.3
     most_per_user: int = 50
     most_from_ratings: int = 1000
@@ -162,19 +169,34 @@ def comparisons(
     pairs: Sequence[Pair], ratings: Sequence[Rating], rules: TrainingRules
 ) -> list[Comparison]:
     """Pairs (newest `most_per_user` of each user, so that nobody speaks for all) and what ratings
-    say."""
+    say. What to compare is `recent` first."""
     kept: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         kept[pair.user_id].append(pair)
     chosen = [p for of_user in kept.values() for p in of_user[-rules.most_per_user :]]
-    weight = rules.rating_weight if len(chosen) >= rules.pairs_suffice else 1.0
     from_pairs = [Comparison(p.better, p.worse, (p.user_id,)) for p in chosen]
-    return from_pairs + from_ratings(ratings, rules, weight)
+    rated = from_ratings(ratings, rules)
+    if len(chosen) >= rules.pairs_suffice and rated:
+        most = rules.ratings_share * len(chosen) / sum(c.weight for c in rated)
+        rated = [replace(c, weight=c.weight * min(1.0, most)) for c in rated]
+    return from_pairs + rated
 
 
-def from_ratings(
-    ratings: Sequence[Rating], rules: TrainingRules, weight: float = 1.0
-) -> list[Comparison]:
+def recent(
+    pairs: Sequence[Pair], ratings: Sequence[Rating], rules: TrainingRules
+) -> tuple[Sequence[Pair], Sequence[Rating]]:
+    """Without what was said long before the newest; all of it while too little is recent."""
+    if not pairs and not ratings:
+        return pairs, ratings
+    newest = max(one.said_at for one in (*pairs, *ratings))
+    oldest = newest - timedelta(days=rules.max_age_days)
+    new_pairs = [pair for pair in pairs if pair.said_at >= oldest]
+    new_ratings = [rating for rating in ratings if rating.said_at >= oldest]
+    enough = len(new_pairs) + len(new_ratings) >= rules.min_data
+    return (new_pairs, new_ratings) if enough else (pairs, ratings)
+
+
+def from_ratings(ratings: Sequence[Rating], rules: TrainingRules) -> list[Comparison]:
     """Within one user: what was rated higher against what was rated lower (a gap of a quarter of
     the scale or more). Only when no user gives any: across users, with a clear gap (half the scale)
     and less weight, since people use scales differently. At most `most_from_ratings`, a fixed
@@ -184,11 +206,11 @@ def from_ratings(
         by_user[rating.user_id].append(rating)
     within: list[Comparison] = []
     for of_user in by_user.values():
-        within += _ordered(of_user[-rules.most_per_user :], 0.25, weight)
+        within += _ordered(of_user[-rules.most_per_user :], 0.25, 1.0)
     if within:
         return _sample(within, rules.most_from_ratings)
     newest = ratings[-2 * rules.most_per_user :]
-    across = _ordered(newest, 0.5, weight * rules.across_users_weight)
+    across = _ordered(newest, 0.5, rules.across_users_weight)
     return _sample(across, rules.most_from_ratings)
 
 

@@ -52,6 +52,7 @@ class SqlIntake:
             "request": pair.better.request,
             "better": pair.better.text,
             "worse": pair.worse.text,
+            "said_at": pair.said_at.timestamp(),
         }
         return self._insert_new(PAIRS, row)
 
@@ -63,6 +64,7 @@ class SqlIntake:
             "request": rating.answer.request,
             "answer": rating.answer.text,
             "satisfaction": rating.satisfaction,
+            "said_at": rating.said_at.timestamp(),
         }
         return self._insert_new(RATINGS, row)
 
@@ -252,11 +254,12 @@ def _card(row: Any) -> ModelCard:
 
 def _pair(row: Any) -> Pair:
     better, worse = Answer(row.request, row.better), Answer(row.request, row.worse)
-    return Pair(row.pair_id, row.user_id, better, worse)
+    return Pair(row.pair_id, row.user_id, better, worse, datetime.fromtimestamp(row.said_at, UTC))
 
 
 def _rating(row: Any) -> Rating:
-    return Rating(row.rating_id, row.user_id, Answer(row.request, row.answer), row.satisfaction)
+    answer, said_at = Answer(row.request, row.answer), datetime.fromtimestamp(row.said_at, UTC)
+    return Rating(row.rating_id, row.user_id, answer, row.satisfaction, said_at)
 
 
 def _logged(row: Any) -> LoggedAnswer:

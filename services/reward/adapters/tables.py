@@ -17,6 +17,7 @@ PAIRS = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("better", sa.Text, nullable=False),
     sa.Column("worse", sa.Text, nullable=False),
+    sa.Column("said_at", sa.Float, nullable=False),
     sa.UniqueConstraint("tenant", "pair_id"),
 )
 RATINGS = sa.Table(
@@ -29,6 +30,7 @@ RATINGS = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("satisfaction", sa.Float, nullable=False),
+    sa.Column("said_at", sa.Float, nullable=False),
     sa.UniqueConstraint("tenant", "rating_id"),
 )
 # How much there is to train on, and how much there must be for the next training.

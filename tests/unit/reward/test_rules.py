@@ -1,6 +1,7 @@
 """What ratings say, what is seen on an answer's surface, when a model is due."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from services.reward.domain import (
     TrainingRules,
     comparisons,
     from_ratings,
+    recent,
 )
 from services.reward.features import SURFACE, repeated_trigrams, surface
 
@@ -45,7 +47,31 @@ def test_ratings_weigh_less_beside_enough_pairs_and_nobody_speaks_for_all() -> N
     found = comparisons([pair(i) for i in range(200)], ratings, RULES)
     assert sum(c.users == ("talker",) for c in found) == RULES.most_per_user
     assert found[0].better.text == "better 150"
-    assert [c.weight for c in found if c.users == ("a",)] == [RULES.rating_weight]
+    few = comparisons([pair(i) for i in range(29)], ratings, RULES)
+    assert [c.weight for c in few if c.users == ("a",)] == [1.0]
+
+
+def test_many_ratings_together_weigh_a_quarter_of_the_pairs() -> None:
+    pairs = [Pair(f"p{i}", f"u{i}", Answer("r", "b"), Answer("r", "w")) for i in range(40)]
+    ratings = [
+        _rating(f"rater{i}", text, s) for i in range(100) for text, s in (("g", 1.0), ("b", 0.0))
+    ]
+    weights = [c.weight for c in comparisons(pairs, ratings, RULES)]
+    assert weights[:40] == [1.0] * 40
+    assert weights[40:] == [pytest.approx(0.1)] * 100
+
+
+def test_what_was_said_long_ago_goes_once_there_is_enough_that_is_new() -> None:
+    new = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def pair(i: int, said_at: datetime) -> Pair:
+        return Pair(f"p{i}", "u", Answer("r", "b"), Answer("r", "w"), said_at)
+
+    old = [pair(i, new - timedelta(days=91)) for i in range(30)]
+    assert recent([*old, *(pair(100 + i, new) for i in range(23))], [], RULES)[0][:30] == old
+    newer = [pair(100 + i, new) for i in range(24)]
+    assert recent([*old, *newer], [], RULES) == (newer, [])
+    assert recent([], [], RULES) == ([], [])
 
 
 @pytest.mark.parametrize(("data", "due"), [(0, 24), (24, 36), (25, 38), (100, 150)])
