@@ -76,7 +76,8 @@ class Director:
             await self._calm()
             await self._shift()
             await self._train()
-            await self._roll_out()
+            if not self.act.verdict:
+                await self._roll_out()
             await self._measure()
         except DemoFailed as failed:
             self.act.problem = str(failed)
@@ -113,15 +114,17 @@ class Director:
         self._judge_run()
 
     def _judge_run(self) -> None:
-        """A run that ended without a version to roll out ends the act."""
+        """The gate's no is a verdict too: the former champion goes on serving. Any other end of a
+        run ends the act."""
         run = self.act.run
         if run is None or run.state == retrain_pb2.RUN_STATE_SUCCEEDED:
             return
-        state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
-        if run.state == retrain_pb2.RUN_STATE_REJECTED:
-            self.act.verdict = "rejected by the gate"
-            self.act.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
-        raise DemoFailed(f"{run.name} was {state}: {run.error or run.verdict}; no rollout followed")
+        if run.state != retrain_pb2.RUN_STATE_REJECTED:
+            state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+            raise DemoFailed(f"{run.name} was {state}: {run.error or run.verdict}")
+        self.act.verdict = "rejected by the gate"
+        self.act.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
+        self._progress.say(f"{run.name}: {run.verdict}, no rollout; {self.act.evidence}")
 
     async def _roll_out(self) -> None:
         self._progress.headline("a canary among the users")
