@@ -16,7 +16,7 @@ class DriftSettings(ServiceSettings):
 
     port: int = Field(default=51005, ge=0, le=65535)
     metrics_port: int = Field(default=51105, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/drift/state.db"
+    database_url: str = "sqlite:///.trimtab/drift/state.db"
     reference_observations: int = Field(default=80, ge=10)
     mean_rows_between_false_alarms: float = Field(default=2000.0, gt=1)
     novelty_rows_between_false_alarms: float = Field(default=20_000.0, gt=1)

@@ -14,7 +14,7 @@ class EvaluationSettings(ServiceSettings):
 
     port: int = Field(default=51004, ge=0, le=65535)
     metrics_port: int = Field(default=51104, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/evaluation/state.db"
+    database_url: str = "sqlite:///.trimtab/evaluation/state.db"
     # Prompts of the win rate and the form, and held-out pairs that are measured.
     prompts: int = Field(default=48, ge=1, le=110)
     pairs: int = Field(default=32, ge=1)

@@ -13,7 +13,7 @@ class FeedbackSettings(ServiceSettings):
 
     port: int = Field(default=51002, ge=0, le=65535)
     metrics_port: int = Field(default=51102, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/feedback/state.db"
+    database_url: str = "sqlite:///.trimtab/feedback/state.db"
 
     # Labels. 0 takes the threshold that was fitted with the head (see MODEL_CARD.md).
     abstain_below: float = Field(default=0.0, ge=0, le=1)

@@ -15,7 +15,7 @@ class InteractionSettings(ServiceSettings):
 
     port: int = Field(default=51001, ge=0, le=65535)
     metrics_port: int = Field(default=51101, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/interaction/state.db"
+    database_url: str = "sqlite:///.trimtab/interaction/state.db"
     # The longest a stream may take, too.
     call_timeout_s: float = Field(default=300.0, gt=0)
     # A turn's content and metadata, at most.

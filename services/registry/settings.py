@@ -14,7 +14,7 @@ class RegistrySettings(ServiceSettings):
 
     port: int = Field(default=51007, ge=0, le=65535)
     metrics_port: int = Field(default=51107, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/registry/state.db"
+    database_url: str = "sqlite:///.trimtab/registry/state.db"
     # Watchers never hang up by themselves: a stopping server need not wait long for them.
     drain_s: float = Field(default=2.0, ge=0)
     # Share of users sent to a canary. A careful team takes less; half is quick on one machine.

@@ -16,7 +16,7 @@ class RetrainSettings(ServiceSettings):
 
     port: int = Field(default=51006, ge=0, le=65535)
     metrics_port: int = Field(default=51106, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/retrain/state.db"
+    database_url: str = "sqlite:///.trimtab/retrain/state.db"
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.
     snapshots: str = ""

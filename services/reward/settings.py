@@ -14,7 +14,7 @@ class RewardSettings(ServiceSettings):
 
     port: int = Field(default=51003, ge=0, le=65535)
     metrics_port: int = Field(default=51103, ge=0, le=65535)
-    database_url: str = "sqlite:///.trimtab/local/reward/state.db"
+    database_url: str = "sqlite:///.trimtab/reward/state.db"
     # Pairs and ratings before the first model, and the growth before the next.
     min_pairs: int = Field(default=24, ge=2)
     # Distinct people behind what is compared.
