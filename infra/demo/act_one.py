@@ -81,7 +81,7 @@ async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget, asked:
     try:
         for first in range(0, len(chats), BATCH * IN_FLIGHT):
             left_s = budget.send_s - (time.monotonic() - began)
-            what = f"mining to keep up ({_words(importer.sent)} sent)"
+            what = f"mining and scoring to keep up ({_words(importer.sent)} sent)"
             await stage.progress.until(what, asked.keeps_up, left_s, quiet_s=1.0)
             if time.monotonic() - began > budget.send_s:
                 stage.progress.say("the time for sending is over; the rest is left out")
@@ -122,7 +122,8 @@ class _Asked:
         seen = await self.taken()
         await self.learnt()
         scored = self.unscored < BACKLOG or not self.reward_model
-        return Seen(self.sent.follow_ups - self.mined < BACKLOG and scored, seen.words)
+        words = f"{seen.words}, {self.unscored} answers to be scored"
+        return Seen(self.sent.follow_ups - self.mined < BACKLOG and scored, words)
 
     async def taken(self) -> Seen:
         totals = zip(await self._totals(), self._before, strict=True)
