@@ -188,7 +188,7 @@ def recent(
     """Without what was said long before the newest; all of it while too little is recent."""
     if not pairs and not ratings:
         return pairs, ratings
-    newest = max(one.said_at for one in (*pairs, *ratings))
+    newest = max([pair.said_at for pair in pairs] + [rating.said_at for rating in ratings])
     oldest = newest - timedelta(days=rules.max_age_days)
     new_pairs = [pair for pair in pairs if pair.said_at >= oldest]
     new_ratings = [rating for rating in ratings if rating.said_at >= oldest]
