@@ -75,6 +75,7 @@ def _vllm(settings: StackSettings) -> Program:
         "--max-model-len": vllm.max_model_len,
         "--max-lora-rank": vllm.max_lora_rank,
         "--max-loras": vllm.max_loras,
+        "--distributed-executor-backend": "uni",
     }
     flags = [str(word) for option in options.items() for word in option]
     module = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
@@ -88,7 +89,11 @@ def _vllm(settings: StackSettings) -> Program:
 
 
 def _vllm_environment(settings: StackSettings) -> dict[str, str]:
+    """The engine computes in its own process and its threads are not bound to cores: else it would
+    reserve one core of two and spin on it while the worker computes on the other."""
     return {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(settings.vllm.threads),
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.vllm.kv_cache_gb),
