@@ -27,16 +27,19 @@ SETTINGS = {
     "TRIMTAB_FEEDBACK_CANDIDATE_MAX_TOKENS": "40",
     "TRIMTAB_FEEDBACK_UBR_SHARE": "0",
     "TRIMTAB_FEEDBACK_FILTER_EVERY_S": "0.5",
+    "TRIMTAB_FEEDBACK_REWARD_MIN_PAIRS": "4",
     "TRIMTAB_RETRAIN_MIN_PAIRS": "10",
     "TRIMTAB_RETRAIN_LEAST_PAIRS": "4",
-    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "45",
+    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "90",
     "TRIMTAB_RETRAIN_MAX_PAIRS": "16",
     "TRIMTAB_RETRAIN_MAX_STEPS": "6",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
     "TRIMTAB_REGISTRY_MIN_USERS": "4",
     "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "40",
 }
-LIMITS = Limits(calm_s=90, alarm_s=90, run_starts_s=90, run_ends_s=240, rollout_s=90, measure_s=60)
+LIMITS = Limits(
+    calm_s=120, alarm_s=120, run_starts_s=150, run_ends_s=240, rollout_s=90, measure_s=60
+)
 Played = tuple[ActTwo, Audit, list[Any]]
 VERDICTS = ("promoted", "rolled back", "rejected by the gate")
 
