@@ -74,7 +74,7 @@ async def _play(world: World) -> Played:
         await doors.close()
 
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(720)
 
 
 def test_an_alarm_starts_a_run_that_comes_to_a_verdict(
