@@ -34,11 +34,15 @@ SETTINGS = {
     "TRIMTAB_RETRAIN_MAX_PAIRS": "16",
     "TRIMTAB_RETRAIN_MAX_STEPS": "6",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
+    "TRIMTAB_EVALUATION_PROMPTS": "16",
+    "TRIMTAB_EVALUATION_PAIRS": "8",
+    "TRIMTAB_EVALUATION_ANSWER_TOKENS": "60",
+    "TRIMTAB_EVALUATION_REFUSAL_TOKENS": "12",
     "TRIMTAB_REGISTRY_MIN_USERS": "4",
     "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "40",
 }
 LIMITS = Limits(
-    calm_s=120, alarm_s=120, run_starts_s=150, run_ends_s=240, rollout_s=90, measure_s=60
+    calm_s=150, alarm_s=150, run_starts_s=150, run_ends_s=420, rollout_s=120, measure_s=90
 )
 Played = tuple[ActTwo, Audit, list[Any]]
 VERDICTS = ("promoted", "rolled back", "rejected by the gate")
@@ -74,7 +78,7 @@ async def _play(world: World) -> Played:
         await doors.close()
 
 
-pytestmark = pytest.mark.timeout(720)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_an_alarm_starts_a_run_that_comes_to_a_verdict(
