@@ -71,7 +71,7 @@ def policy() -> Iterator[PolicyServer]:
         yield server
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(700)
 async def test_kills_change_no_count(tmp_path: Path, policy: PolicyServer) -> None:
     undisturbed = await _played(tmp_path / "a", policy, killing=False)
     killed = await _played(tmp_path / "b", policy, killing=True)
@@ -137,7 +137,7 @@ async def _settled(doors: Doors) -> None:
         done = not found.wrong and not found.under_way and not waiting
         return done, (found.wrong, found.under_way, waiting)
 
-    await eventually("rest", look, limit_s=90.0)
+    await eventually("rest", look, limit_s=180.0)
 
 
 async def _retrained(world: World, doors: Doors, killing: bool) -> None:
@@ -145,12 +145,12 @@ async def _retrained(world: World, doors: Doors, killing: bool) -> None:
     request = retrain_pb2.StartRetrainRequest(request_id="only", reason="test")
     await doors.ask(doors.retrain.StartRetrain, request)
     if killing:
-        await eventually("training", lambda: _run_in(doors, (retrain_pb2.RUN_STATE_TRAIN,)), 60.0)
+        await eventually("training", lambda: _run_in(doors, (retrain_pb2.RUN_STATE_TRAIN,)), 90.0)
         world.stack.kill("retrain")
         await asyncio.to_thread(world.stack.wait_ready, ["retrain"])
     # Asked for again, as a caller that lost the answer would: it is the same run.
     await doors.ask(doors.retrain.StartRetrain, request)
-    await eventually("the end of the run", lambda: _run_in(doors, ENDED), 150.0)
+    await eventually("the end of the run", lambda: _run_in(doors, ENDED), 240.0)
 
 
 async def _run_in(doors: Doors, states: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -55,7 +55,7 @@ def make_world(folder: Path, overlay: Mapping[str, str]) -> World:
 class Poster:
     """A client of the REST doors that comes back until its deadline when a service is away."""
 
-    def __init__(self, world: World, patience_s: float = 60.0) -> None:
+    def __init__(self, world: World, patience_s: float = 120.0) -> None:
         self._patience_s = patience_s
         self._client = httpx.AsyncClient(
             base_url=world.gateway_url,
