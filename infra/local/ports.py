@@ -29,7 +29,7 @@ def holder(port: int) -> str:
             if here == port and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
-        pass
+        return "a process that may not be looked at"
     return "another process"
 
 

@@ -50,16 +50,30 @@ def test_a_version_is_registered_once(models: ModelStore, version: Version) -> N
     assert models.register(other) != number
 
 
+def _aliases(models: ModelStore) -> dict[str, str]:
+    """Where each alias points, asked of the twin or of the server itself."""
+    if isinstance(models, MemoryModels):
+        return models.aliases
+    client, name = models._client, models._model  # type: ignore[attr-defined]
+    found = client.get_registered_model(name).aliases
+    return {alias: str(number) for alias, number in found.items()}
+
+
 def test_aliases_point_and_are_taken_away(models: ModelStore, version: Version) -> None:
-    models.register(version)
+    number = models.register(version)
     models.point("challenger", version)
     models.point("champion", version)
+    assert _aliases(models) == {"challenger": number, "champion": number}
     models.point("challenger", None)
     models.point("challenger", None)
+    assert _aliases(models) == {"champion": number}
 
 
 def test_the_base_model_bears_no_alias(models: ModelStore, version: Version) -> None:
+    models.register(version)
+    models.point("champion", version)
     models.point("champion", replace(version, version="assistant-v0"))
+    assert _aliases(models) == {}
 
 
 def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflow_url: str) -> None:
