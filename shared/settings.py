@@ -35,13 +35,13 @@ class CommonSettings(BaseSettings):
     # Runtime data.
     data: Path = Path(".trimtab")
     gateway_url: str = "http://127.0.0.1:8080"
-    interaction_address: str = "127.0.0.1:51001"
-    feedback_address: str = "127.0.0.1:51002"
-    reward_address: str = "127.0.0.1:51003"
-    evaluation_address: str = "127.0.0.1:51004"
-    drift_address: str = "127.0.0.1:51005"
-    retrain_address: str = "127.0.0.1:51006"
-    registry_address: str = "127.0.0.1:51007"
+    interaction_address: str = "127.0.0.1:21001"
+    feedback_address: str = "127.0.0.1:21002"
+    reward_address: str = "127.0.0.1:21003"
+    evaluation_address: str = "127.0.0.1:21004"
+    drift_address: str = "127.0.0.1:21005"
+    retrain_address: str = "127.0.0.1:21006"
+    registry_address: str = "127.0.0.1:21007"
     # OTLP endpoint for traces; none are exported when empty.
     otlp_endpoint: str = ""
     log_level: str = "INFO"

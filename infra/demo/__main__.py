@@ -105,6 +105,11 @@ async def play(
 async def _acts(
     options: argparse.Namespace, population: Population, stage: Stage, vllm_url: str
 ) -> Report:
+    if await Watch(stage.doors).played_before():
+        raise DemoFailed(
+            "this stack's loop has been closed before: its champion has learnt these users' taste, so"
+            " no drift would come. `make clean` removes it; then `make demo` again."
+        )
     before = await holdings(stage.doors)
     one = None
     if options.conversations:

@@ -34,6 +34,16 @@ class Watch:
     async def champion(self) -> str:
         return str((await self.rollout()).champion.version)
 
+    async def played_before(self) -> bool:
+        """Whether this stack's loop has closed, or begun to, before this demo."""
+        champion = (await self.rollout()).champion
+        if champion.adapter_path:
+            return True
+        request = drift_pb2.ListAlarmsRequest(
+            filter=f'stream = "{STREAM}" AND model_version = "{champion.version}"', page_size=1
+        )
+        return bool((await self._doors.ask(self._doors.drift.ListAlarms, request)).alarms)
+
     async def rollout(self) -> registry_pb2.Rollout:
         registry = self._doors.registry
         response = await self._doors.ask(registry.GetRollout, registry_pb2.GetRolloutRequest())

@@ -14,8 +14,8 @@ from shared.settings import ServiceSettings
 class DriftSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_DRIFT_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51005, ge=0, le=65535)
-    metrics_port: int = Field(default=51105, ge=0, le=65535)
+    port: int = Field(default=21005, ge=0, le=65535)
+    metrics_port: int = Field(default=21105, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/drift/state.db"
     reference_observations: int = Field(default=80, ge=10)
     mean_rows_between_false_alarms: float = Field(default=2000.0, gt=1)

@@ -12,8 +12,8 @@ from shared.settings import ServiceSettings
 class EvaluationSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_EVALUATION_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51004, ge=0, le=65535)
-    metrics_port: int = Field(default=51104, ge=0, le=65535)
+    port: int = Field(default=21004, ge=0, le=65535)
+    metrics_port: int = Field(default=21104, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/evaluation/state.db"
     # Prompts of the win rate and the form, and held-out pairs that are measured.
     prompts: int = Field(default=48, ge=1, le=110)

@@ -11,8 +11,8 @@ from shared.settings import ServiceSettings
 class FeedbackSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_FEEDBACK_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51002, ge=0, le=65535)
-    metrics_port: int = Field(default=51102, ge=0, le=65535)
+    port: int = Field(default=21002, ge=0, le=65535)
+    metrics_port: int = Field(default=21102, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/feedback/state.db"
 
     # Labels. 0 takes the threshold that was fitted with the head (see MODEL_CARD.md).

@@ -16,7 +16,7 @@ class GatewaySettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_GATEWAY_", frozen=True, extra="ignore")
 
     port: int = Field(default=8080, ge=0, le=65535)
-    metrics_port: int = Field(default=51100, ge=0, le=65535)
+    metrics_port: int = Field(default=21100, ge=0, le=65535)
     # A JSON object: API key -> tenant. Without any, every request is refused.
     keys: dict[str, Tenant] = Field(default_factory=dict)
     max_body_mb: int = Field(default=16, ge=1)

@@ -13,8 +13,8 @@ class InteractionSettings(ServiceSettings):
         env_prefix="TRIMTAB_INTERACTION_", frozen=True, extra="ignore"
     )
 
-    port: int = Field(default=51001, ge=0, le=65535)
-    metrics_port: int = Field(default=51101, ge=0, le=65535)
+    port: int = Field(default=21001, ge=0, le=65535)
+    metrics_port: int = Field(default=21101, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/interaction/state.db"
     # The longest a stream may take, too.
     call_timeout_s: float = Field(default=300.0, gt=0)

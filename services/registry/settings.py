@@ -12,8 +12,8 @@ from shared.settings import ServiceSettings
 class RegistrySettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_REGISTRY_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51007, ge=0, le=65535)
-    metrics_port: int = Field(default=51107, ge=0, le=65535)
+    port: int = Field(default=21007, ge=0, le=65535)
+    metrics_port: int = Field(default=21107, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/registry/state.db"
     # Watchers never hang up by themselves: a stopping server need not wait long for them.
     drain_s: float = Field(default=2.0, ge=0)

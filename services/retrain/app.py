@@ -51,6 +51,8 @@ class Retrain:
     store: Store
     rules: Rules
     clock: Callable[[], datetime]
+    # The version that serves now, by the registry. Raises Unavailable while that can not be asked.
+    champion: Callable[[], str]
 
     def start(self, request_id: str, detail: str) -> Run:
         with self.store.begin() as session:
@@ -80,6 +82,9 @@ class Retrain:
         """Makes a run; or says why not. Alarms close together are one."""
         if not is_trigger(alarm):
             return "NOT_A_TRIGGER"
+        # Imported chats carry other models' names, and a canary is the registry's to judge.
+        if alarm.model_version != self.champion():
+            return "NOT_THE_CHAMPION"
         if session.under_way():
             return "RUN_UNDER_WAY"
         now = self.clock()

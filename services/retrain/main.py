@@ -45,7 +45,8 @@ def main() -> None:
 def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     database = Database(settings.database_url, TABLES)
     log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
-    app = Retrain(SqlStore(database), settings.rules, now)
+    registry = GrpcRegistry(channel(common.registry_address), settings.tenant)
+    app = Retrain(SqlStore(database), settings.rules, now, lambda: registry.champion().version)
     root = common.data / "retrain"
     snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
     runner = Runner(
@@ -54,7 +55,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         snapshots=snapshots,
         trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
         evaluator=GrpcEvaluator(channel(common.evaluation_address), settings.tenant),
-        registry=GrpcRegistry(channel(common.registry_address), settings.tenant),
+        registry=registry,
         tracker=MlflowTracker(common.mlflow_url),
         clock=now,
     )

@@ -14,8 +14,8 @@ from shared.settings import ServiceSettings
 class RetrainSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_RETRAIN_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51006, ge=0, le=65535)
-    metrics_port: int = Field(default=51106, ge=0, le=65535)
+    port: int = Field(default=21006, ge=0, le=65535)
+    metrics_port: int = Field(default=21106, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/retrain/state.db"
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.

@@ -12,8 +12,8 @@ from shared.settings import ServiceSettings
 class RewardSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_REWARD_", frozen=True, extra="ignore")
 
-    port: int = Field(default=51003, ge=0, le=65535)
-    metrics_port: int = Field(default=51103, ge=0, le=65535)
+    port: int = Field(default=21003, ge=0, le=65535)
+    metrics_port: int = Field(default=21103, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/reward/state.db"
     # Pairs and ratings before the first model, and the growth before the next.
     min_pairs: int = Field(default=24, ge=2)

@@ -146,5 +146,5 @@ def test_addresses_come_from_the_environment_else_the_stack_else_defaults(tmp_pa
     settings = common(found)
     assert found["TRIMTAB_KEY"] == "k1"
     assert (settings.drift_address, settings.retrain_address) == ("127.0.0.1:1", "127.0.0.1:3")
-    assert settings.registry_address == "127.0.0.1:51007"
+    assert settings.registry_address == "127.0.0.1:21007"
     assert read_exports("echo hello\nexport A='b c' D=e") == {"A": "b c", "D": "e"}

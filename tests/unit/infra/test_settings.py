@@ -20,8 +20,8 @@ def broken(tmp_path: Path, old: str, new: str) -> Path:
 def test_the_shipped_file_gives_the_documented_ports(tmp_path: Path) -> None:
     ports = load(tmp_path).ports()
     assert ports["kafka"] == (19092, 19093)
-    assert ports["gateway"] == (8080, 51100)
-    assert ports["registry"] == (51007, 51107)
+    assert ports["gateway"] == (8080, 21100)
+    assert ports["registry"] == (21007, 21107)
     assert len(ports) == 12
 
 
@@ -61,8 +61,8 @@ def test_a_wrong_value_is_named(tmp_path: Path, old: str, new: str, named: str) 
 
 
 def test_a_port_given_twice_names_both_parts(tmp_path: Path) -> None:
-    file = broken(tmp_path, "port = 51002", "port = 51001")
-    with pytest.raises(ValidationError, match="51001 is given to both interaction and feedback"):
+    file = broken(tmp_path, "port = 21002", "port = 21001")
+    with pytest.raises(ValidationError, match="21001 is given to both interaction and feedback"):
         load(tmp_path, file=file)
 
 
@@ -70,8 +70,8 @@ def test_services_learn_the_stack_from_the_environment(tmp_path: Path) -> None:
     variables = environment(load(tmp_path, parts=tmp_path / "parts"))
     assert variables["TRIMTAB_KAFKA"] == "127.0.0.1:19092"
     assert variables["TRIMTAB_GATEWAY_URL"] == "http://127.0.0.1:8080"
-    assert variables["TRIMTAB_REWARD_ADDRESS"] == "127.0.0.1:51003"
-    assert variables["TRIMTAB_RETRAIN_METRICS_PORT"] == "51106"
+    assert variables["TRIMTAB_REWARD_ADDRESS"] == "127.0.0.1:21003"
+    assert variables["TRIMTAB_RETRAIN_METRICS_PORT"] == "21106"
     assert variables["TRIMTAB_FEEDBACK_DATABASE_URL"] == f"sqlite:///{tmp_path}/feedback/state.db"
     assert variables["TRIMTAB_GATEWAY_KEYS"] == '{"local-dev-key": "local"}'
     assert variables["TRIMTAB_BASE_MODEL"] == f"{tmp_path}/parts/models/smollm2-135m-instruct"

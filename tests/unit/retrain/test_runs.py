@@ -45,8 +45,8 @@ class House:
         self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
         self.store, self.time = SqlStore(self.database), START
         self.rules = Rules(**({"min_pairs": 20} | rules))  # type: ignore[arg-type]
-        self.app = Retrain(self.store, self.rules, lambda: self.time)
         self.trainer, self.registry = MemoryTrainer(), MemoryRegistry()
+        self.app = Retrain(self.store, self.rules, lambda: self.time, lambda: "assistant-v0")
         self.evaluator = MemoryEvaluator(figures())
         self.runner = self.new_runner()
         self.pairs = pair_stage(self.database, self.log)
@@ -70,9 +70,15 @@ class House:
             self.publish(PREFERENCE_MINED, one.pair_id, value)
         drain(self.pairs)
 
-    def alarm(self, name: str, stream: str = "dissatisfaction", direction: str = "up") -> None:
+    def alarm(
+        self,
+        name: str,
+        stream: str = "dissatisfaction",
+        direction: str = "up",
+        version: str = "assistant-v0",
+    ) -> None:
         alarm = events_pb2.Alarm(
-            name=f"alarms/{name}", stream=stream, direction=direction, model_version="assistant-v0"
+            name=f"alarms/{name}", stream=stream, direction=direction, model_version=version
         )
         value = events_pb2.DriftDetected(alarm=alarm).SerializeToString()
         self.publish(DRIFT_DETECTED, name, value)
@@ -298,6 +304,7 @@ def test_alarms_that_make_no_run_say_why():
     house.mine()
     house.alarm("a", "novelty")
     house.alarm("b", "dissatisfaction", "down")
+    house.alarm("h", version="human-chat")
     house.alarm("c", "reward", "down")
     house.alarm("d")
     run = house.walk()
@@ -307,9 +314,10 @@ def test_alarms_that_make_no_run_say_why():
     house.alarm("f")
     assert len(house.app.runs(None, 10)) == 2
     assert house.counts(ALARMS) == {
-        "taken": 6,
+        "taken": 7,
         "made": 2,
         "abstainedNOT_A_TRIGGER": 2,
+        "abstainedNOT_THE_CHAMPION": 1,
         "abstainedRUN_UNDER_WAY": 1,
         "abstainedCOOLING_DOWN": 1,
     }
