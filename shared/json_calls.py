@@ -21,7 +21,7 @@ from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
-from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2, keys_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
 from shared.gen.trimtab.reward.v1 import reward_pb2
@@ -37,6 +37,7 @@ _MODULES = (
     feedback_pb2,
     health_pb2,
     interaction_pb2,
+    keys_pb2,
     operations_pb2,
     registry_pb2,
     retrain_pb2,
@@ -49,6 +50,7 @@ EVERYWHERE = {
     "GetStageCounts": "trimtab.common.v1.StageService",
     "ListDeadLetters": "trimtab.common.v1.DeadLetterService",
     "ReplayDeadLetters": "trimtab.common.v1.DeadLetterService",
+    "TraceConversation": "trimtab.common.v1.TraceService",
     "Check": "grpc.health.v1.Health",
     "GetOperation": "google.longrunning.Operations",
     "WaitOperation": "google.longrunning.Operations",
@@ -65,13 +67,24 @@ class Call(NamedTuple):
 
 def call_of(part: str, method: str) -> Call:
     """`part` is one of PARTS. Raises KeyError for a method that its service does not have."""
-    own = f"trimtab.{part}.v1.{part.capitalize()}Service"
-    name = EVERYWHERE.get(method, own)
+    name = EVERYWHERE.get(method) or _own_service(part, method)
     service = descriptor_pool.Default().FindServiceByName(name)
     found = service.methods_by_name[method]
     return Call(
         f"/{name}/{method}", GetMessageClass(found.input_type), GetMessageClass(found.output_type)
     )
+
+
+def _own_service(part: str, method: str) -> str:
+    """The service of the part's package that has the method."""
+    package = f"trimtab.{part}.v1"
+    for module in _MODULES:
+        if module.DESCRIPTOR.package != package:
+            continue
+        for service in module.DESCRIPTOR.services_by_name.values():
+            if method in service.methods_by_name:
+                return str(service.full_name)
+    raise KeyError(f"{package} has no method {method}")
 
 
 def encode(call: Call, request: Json) -> Message:

@@ -216,3 +216,84 @@ class DeadLetterService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class TraceServiceStub:
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.TraceConversation = channel.unary_unary(
+                '/trimtab.common.v1.TraceService/TraceConversation',
+                request_serializer=trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationRequest.SerializeToString,
+                response_deserializer=trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationResponse.FromString,
+                _registered_method=True)
+
+
+class TraceServiceServicer:
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    def TraceConversation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TraceServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'TraceConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceConversation,
+                    request_deserializer=trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationRequest.FromString,
+                    response_serializer=trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'trimtab.common.v1.TraceService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('trimtab.common.v1.TraceService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TraceService:
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    @staticmethod
+    def TraceConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.common.v1.TraceService/TraceConversation',
+            trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationRequest.SerializeToString,
+            trimtab_dot_common_dot_v1_dot_common__pb2.TraceConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

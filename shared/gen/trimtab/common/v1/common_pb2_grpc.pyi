@@ -90,3 +90,40 @@ class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_common_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_common_pb2.ReplayDeadLettersResponse]]: ...
 
 def add_DeadLetterServiceServicer_to_server(servicer: DeadLetterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class TraceServiceStub:
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
+    TraceConversation: _grpc.UnaryUnaryMultiCallable[_common_pb2.TraceConversationRequest, _common_pb2.TraceConversationResponse]
+
+@_typing.type_check_only
+class TraceServiceAsyncStub(TraceServiceStub):
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    TraceConversation: _aio.UnaryUnaryMultiCallable[_common_pb2.TraceConversationRequest, _common_pb2.TraceConversationResponse]  # type: ignore[assignment]
+
+class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
+    as if it were not there.
+    """
+
+    @_abc_1.abstractmethod
+    def TraceConversation(
+        self,
+        request: _common_pb2.TraceConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.TraceConversationResponse, _abc.Awaitable[_common_pb2.TraceConversationResponse]]: ...
+
+def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
