@@ -4,6 +4,7 @@ from __future__ import annotations
 
 INTERACTION_LOGGED = "interaction.logged.v1"
 FEEDBACK_GIVEN = "feedback.given.v1"
+PREFERENCE_GIVEN = "preference.given.v1"
 FEEDBACK_MINED = "feedback.mined.v1"
 PREFERENCE_PROPOSED = "preference.proposed.v1"
 PREFERENCE_MINED = "preference.mined.v1"
@@ -17,6 +18,7 @@ MODEL_PROMOTED = "model.promoted.v1"
 ALL = (
     INTERACTION_LOGGED,
     FEEDBACK_GIVEN,
+    PREFERENCE_GIVEN,
     FEEDBACK_MINED,
     PREFERENCE_PROPOSED,
     PREFERENCE_MINED,

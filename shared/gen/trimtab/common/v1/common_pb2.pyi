@@ -43,6 +43,54 @@ ROLE_ASSISTANT: Role.ValueType  # 3
 ROLE_TOOL: Role.ValueType  # 4
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _TurnSignal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TurnSignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnSignal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TURN_SIGNAL_UNSPECIFIED: _TurnSignal.ValueType  # 0
+    TURN_SIGNAL_REGENERATION: _TurnSignal.ValueType  # 1
+    """An answer: the same history was sent again, so the answer before it was not kept to."""
+    TURN_SIGNAL_EDIT: _TurnSignal.ValueType  # 2
+    """A user's message: said anew after the one before it had been answered."""
+
+class TurnSignal(_TurnSignal, metaclass=_TurnSignalEnumTypeWrapper):
+    """What a turn that was made instead of another one says of that one."""
+
+TURN_SIGNAL_UNSPECIFIED: TurnSignal.ValueType  # 0
+TURN_SIGNAL_REGENERATION: TurnSignal.ValueType  # 1
+"""An answer: the same history was sent again, so the answer before it was not kept to."""
+TURN_SIGNAL_EDIT: TurnSignal.ValueType  # 2
+"""A user's message: said anew after the one before it had been answered."""
+Global___TurnSignal: _TypeAlias = TurnSignal  # noqa: Y015
+
+class _FeedbackMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_MODE_UNSPECIFIED: _FeedbackMode.ValueType  # 0
+    """As ADD."""
+    FEEDBACK_MODE_ADD: _FeedbackMode.ValueType  # 1
+    """Stands beside it."""
+    FEEDBACK_MODE_REPLACE: _FeedbackMode.ValueType  # 2
+    """Takes its place."""
+
+class FeedbackMode(_FeedbackMode, metaclass=_FeedbackModeEnumTypeWrapper):
+    """What later feedback does to the same person's earlier feedback on the same target and of the same
+    kind of value (a thumb, a rating, a category, a comment, a demonstration).
+    """
+
+FEEDBACK_MODE_UNSPECIFIED: FeedbackMode.ValueType  # 0
+"""As ADD."""
+FEEDBACK_MODE_ADD: FeedbackMode.ValueType  # 1
+"""Stands beside it."""
+FEEDBACK_MODE_REPLACE: FeedbackMode.ValueType  # 2
+"""Takes its place."""
+Global___FeedbackMode: _TypeAlias = FeedbackMode  # noqa: Y015
+
 @_typing.final
 class Message(_message.Message):
     """One message of a conversation: a role and typed parts."""
@@ -233,6 +281,8 @@ class Turn(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    REPLACES_TURN_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/conversations/{conversation}/turns/{turn}; set by the service."""
     tenant: _builtins.str
@@ -250,6 +300,10 @@ class Turn(_message.Message):
     """For assistant turns: the completion's id, as returned to the client."""
     channel: _builtins.str
     """Where it came in: "openai", "rest", "grpc", "import", ..."""
+    signal: Global___TurnSignal.ValueType
+    """Set if it was made instead of another turn of the same index: its sibling. Both are kept."""
+    replaces_turn_id: _builtins.str
+    """The turn_id of the turn it was made instead of."""
     @_builtins.property
     def message(self) -> Global___Message: ...
     @_builtins.property
@@ -271,10 +325,12 @@ class Turn(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         channel: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        signal: Global___TurnSignal.ValueType = ...,
+        replaces_turn_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "index", b"index", "message", b"message", "metadata", b"metadata", "model_version", b"model_version", "name", b"name", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "index", b"index", "message", b"message", "metadata", b"metadata", "model_version", b"model_version", "name", b"name", "replaces_turn_id", b"replaces_turn_id", "signal", b"signal", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,6 +354,8 @@ class ExplicitFeedback(_message.Message):
     DEMONSTRATION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Stable within the tenant; by default derived from target, source and value."""
     tenant: _builtins.str
@@ -313,6 +371,10 @@ class ExplicitFeedback(_message.Message):
     demonstration: _builtins.str
     """A corrected answer: a demonstration."""
     comment: _builtins.str
+    """May stand alone, without a value."""
+    mode: Global___FeedbackMode.ValueType
+    index: _builtins.int
+    """With conversation_id, instead of turn_id: the answer by its place, as Turn.index counts."""
     @_builtins.property
     def rating(self) -> Global___Rating: ...
     @_builtins.property
@@ -332,13 +394,20 @@ class ExplicitFeedback(_message.Message):
         demonstration: _builtins.str = ...,
         comment: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        mode: Global___FeedbackMode.ValueType = ...,
+        index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "create_time", b"create_time", "demonstration", b"demonstration", "rating", b"rating", "thumbs_up", b"thumbs_up", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "category", b"category", "create_time", b"create_time", "demonstration", b"demonstration", "index", b"index", "rating", b"rating", "thumbs_up", b"thumbs_up", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "comment", b"comment", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "demonstration", b"demonstration", "feedback_id", b"feedback_id", "rating", b"rating", "tenant", b"tenant", "thumbs_up", b"thumbs_up", "turn_id", b"turn_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "category", b"category", "comment", b"comment", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "demonstration", b"demonstration", "feedback_id", b"feedback_id", "index", b"index", "mode", b"mode", "rating", b"rating", "tenant", b"tenant", "thumbs_up", b"thumbs_up", "turn_id", b"turn_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
     _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["thumbs_up", "rating", "category", "demonstration"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 
 Global___ExplicitFeedback: _TypeAlias = ExplicitFeedback  # noqa: Y015

@@ -82,6 +82,8 @@ class _PairSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairSource
     PAIR_SOURCE_REGENERATION: _PairSource.ValueType  # 4
     PAIR_SOURCE_EDIT: _PairSource.ValueType  # 5
     PAIR_SOURCE_ARENA_VOTE: _PairSource.ValueType  # 6
+    PAIR_SOURCE_IMPORT: _PairSource.ValueType  # 7
+    """Stated elsewhere and brought in, such as a preference data set."""
 
 class PairSource(_PairSource, metaclass=_PairSourceEnumTypeWrapper): ...
 
@@ -92,6 +94,8 @@ PAIR_SOURCE_DEMONSTRATION: PairSource.ValueType  # 3
 PAIR_SOURCE_REGENERATION: PairSource.ValueType  # 4
 PAIR_SOURCE_EDIT: PairSource.ValueType  # 5
 PAIR_SOURCE_ARENA_VOTE: PairSource.ValueType  # 6
+PAIR_SOURCE_IMPORT: PairSource.ValueType  # 7
+"""Stated elsewhere and brought in, such as a preference data set."""
 Global___PairSource: _TypeAlias = PairSource  # noqa: Y015
 
 @_typing.final
@@ -182,6 +186,7 @@ class FeedbackMined(_message.Message):
     FOLLOW_UP_FIELD_NUMBER: _builtins.int
     REQUEST_EMBEDDING_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -215,6 +220,10 @@ class FeedbackMined(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def replaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """feedback_ids of explicit feedback in whose place this stands: they no longer count."""
+
     def __init__(
         self,
         *,
@@ -236,10 +245,11 @@ class FeedbackMined(_message.Message):
         follow_up: _builtins.str = ...,
         request_embedding: _abc.Iterable[_builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        replaces: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "request_embedding", b"request_embedding", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,6 +332,28 @@ class PreferencePair(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreferencePair: _TypeAlias = PreferencePair  # noqa: Y015
+
+@_typing.final
+class PreferenceGiven(_message.Message):
+    """preference.given.v1: a preference that people stated outside a conversation (a vote, a data set)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pair(self) -> Global___PreferencePair: ...
+    def __init__(
+        self,
+        *,
+        pair: Global___PreferencePair | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pair", b"pair"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pair", b"pair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreferenceGiven: _TypeAlias = PreferenceGiven  # noqa: Y015
 
 @_typing.final
 class PreferenceProposed(_message.Message):

@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/feedback/v1/feedback.proto\x12\x13trimtab.feedback.v1\x1a\x1etrimtab/events/v1/events.proto\"L\n\x13ListFeedbackRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x14ListFeedbackResponse\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32 .trimtab.events.v1.FeedbackMined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetPersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x12GetPersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"<\n\x13ListPersonasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x14ListPersonasResponse\x12,\n\x08personas\x18\x01 \x03(\x0b\x32\x1a.trimtab.events.v1.Persona\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"v\n\x04Pair\x12/\n\x04pair\x18\x01 \x01(\x0b\x32!.trimtab.events.v1.PreferencePair\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.trimtab.feedback.v1.PairState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"I\n\x10ListPairsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"j\n\x11ListPairsResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.trimtab.feedback.v1.Pair\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\">\n\x08\x46ollowUp\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x11\n\tfollow_up\x18\x03 \x01(\t\"D\n\x0f\x43lassifyRequest\x12\x31\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1d.trimtab.feedback.v1.FollowUp\"\xde\x01\n\x05Label\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.events.v1.FollowUpKind\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.trimtab.feedback.v1.Label.ProbabilitiesEntry\x12\x17\n\x0f\x64issatisfaction\x18\x03 \x01(\x01\x12\x11\n\tabstained\x18\x04 \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x10\x43lassifyResponse\x12*\n\x06labels\x18\x01 \x03(\x0b\x32\x1a.trimtab.feedback.v1.Label*m\n\tPairState\x12\x1a\n\x16PAIR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_STATE_PROPOSED\x10\x01\x12\x13\n\x0fPAIR_STATE_KEPT\x10\x02\x12\x16\n\x12PAIR_STATE_DROPPED\x10\x03\x32\xef\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x63\n\x0cListFeedback\x12(.trimtab.feedback.v1.ListFeedbackRequest\x1a).trimtab.feedback.v1.ListFeedbackResponse\x12]\n\nGetPersona\x12&.trimtab.feedback.v1.GetPersonaRequest\x1a\'.trimtab.feedback.v1.GetPersonaResponse\x12\x63\n\x0cListPersonas\x12(.trimtab.feedback.v1.ListPersonasRequest\x1a).trimtab.feedback.v1.ListPersonasResponse\x12Z\n\tListPairs\x12%.trimtab.feedback.v1.ListPairsRequest\x1a&.trimtab.feedback.v1.ListPairsResponse\x12W\n\x08\x43lassify\x12$.trimtab.feedback.v1.ClassifyRequest\x1a%.trimtab.feedback.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/feedback/v1/feedback.proto\x12\x13trimtab.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"L\n\x13ListFeedbackRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x14ListFeedbackResponse\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32 .trimtab.events.v1.FeedbackMined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"y\n\x0fWaitingFeedback\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\x12/\n\x0b\x61rrive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x1aListWaitingFeedbackRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x81\x01\n\x1bListWaitingFeedbackResponse\x12\x35\n\x07waiting\x18\x01 \x03(\x0b\x32$.trimtab.feedback.v1.WaitingFeedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetPersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x12GetPersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"<\n\x13ListPersonasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x14ListPersonasResponse\x12,\n\x08personas\x18\x01 \x03(\x0b\x32\x1a.trimtab.events.v1.Persona\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"v\n\x04Pair\x12/\n\x04pair\x18\x01 \x01(\x0b\x32!.trimtab.events.v1.PreferencePair\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.trimtab.feedback.v1.PairState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"I\n\x10ListPairsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"j\n\x11ListPairsResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.trimtab.feedback.v1.Pair\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\">\n\x08\x46ollowUp\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x11\n\tfollow_up\x18\x03 \x01(\t\"D\n\x0f\x43lassifyRequest\x12\x31\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1d.trimtab.feedback.v1.FollowUp\"\xde\x01\n\x05Label\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.events.v1.FollowUpKind\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.trimtab.feedback.v1.Label.ProbabilitiesEntry\x12\x17\n\x0f\x64issatisfaction\x18\x03 \x01(\x01\x12\x11\n\tabstained\x18\x04 \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x10\x43lassifyResponse\x12*\n\x06labels\x18\x01 \x03(\x0b\x32\x1a.trimtab.feedback.v1.Label*m\n\tPairState\x12\x1a\n\x16PAIR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_STATE_PROPOSED\x10\x01\x12\x13\n\x0fPAIR_STATE_KEPT\x10\x02\x12\x16\n\x12PAIR_STATE_DROPPED\x10\x03\x32\xe9\x04\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x63\n\x0cListFeedback\x12(.trimtab.feedback.v1.ListFeedbackRequest\x1a).trimtab.feedback.v1.ListFeedbackResponse\x12x\n\x13ListWaitingFeedback\x12/.trimtab.feedback.v1.ListWaitingFeedbackRequest\x1a\x30.trimtab.feedback.v1.ListWaitingFeedbackResponse\x12]\n\nGetPersona\x12&.trimtab.feedback.v1.GetPersonaRequest\x1a\'.trimtab.feedback.v1.GetPersonaResponse\x12\x63\n\x0cListPersonas\x12(.trimtab.feedback.v1.ListPersonasRequest\x1a).trimtab.feedback.v1.ListPersonasResponse\x12Z\n\tListPairs\x12%.trimtab.feedback.v1.ListPairsRequest\x1a&.trimtab.feedback.v1.ListPairsResponse\x12W\n\x08\x43lassify\x12$.trimtab.feedback.v1.ClassifyRequest\x1a%.trimtab.feedback.v1.ClassifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,36 +36,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LABEL_PROBABILITIESENTRY']._loaded_options = None
   _globals['_LABEL_PROBABILITIESENTRY']._serialized_options = b'8\001'
-  _globals['_PAIRSTATE']._serialized_start=1295
-  _globals['_PAIRSTATE']._serialized_end=1404
-  _globals['_LISTFEEDBACKREQUEST']._serialized_start=91
-  _globals['_LISTFEEDBACKREQUEST']._serialized_end=167
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=169
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=288
-  _globals['_GETPERSONAREQUEST']._serialized_start=290
-  _globals['_GETPERSONAREQUEST']._serialized_end=323
-  _globals['_GETPERSONARESPONSE']._serialized_start=325
-  _globals['_GETPERSONARESPONSE']._serialized_end=390
-  _globals['_LISTPERSONASREQUEST']._serialized_start=392
-  _globals['_LISTPERSONASREQUEST']._serialized_end=452
-  _globals['_LISTPERSONASRESPONSE']._serialized_start=454
-  _globals['_LISTPERSONASRESPONSE']._serialized_end=567
-  _globals['_PAIR']._serialized_start=569
-  _globals['_PAIR']._serialized_end=687
-  _globals['_LISTPAIRSREQUEST']._serialized_start=689
-  _globals['_LISTPAIRSREQUEST']._serialized_end=762
-  _globals['_LISTPAIRSRESPONSE']._serialized_start=764
-  _globals['_LISTPAIRSRESPONSE']._serialized_end=870
-  _globals['_FOLLOWUP']._serialized_start=872
-  _globals['_FOLLOWUP']._serialized_end=934
-  _globals['_CLASSIFYREQUEST']._serialized_start=936
-  _globals['_CLASSIFYREQUEST']._serialized_end=1004
-  _globals['_LABEL']._serialized_start=1007
-  _globals['_LABEL']._serialized_end=1229
-  _globals['_LABEL_PROBABILITIESENTRY']._serialized_start=1177
-  _globals['_LABEL_PROBABILITIESENTRY']._serialized_end=1229
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1231
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1293
-  _globals['_FEEDBACKSERVICE']._serialized_start=1407
-  _globals['_FEEDBACKSERVICE']._serialized_end=1902
+  _globals['_PAIRSTATE']._serialized_start=1684
+  _globals['_PAIRSTATE']._serialized_end=1793
+  _globals['_LISTFEEDBACKREQUEST']._serialized_start=156
+  _globals['_LISTFEEDBACKREQUEST']._serialized_end=232
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=234
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=353
+  _globals['_WAITINGFEEDBACK']._serialized_start=355
+  _globals['_WAITINGFEEDBACK']._serialized_end=476
+  _globals['_LISTWAITINGFEEDBACKREQUEST']._serialized_start=478
+  _globals['_LISTWAITINGFEEDBACKREQUEST']._serialized_end=545
+  _globals['_LISTWAITINGFEEDBACKRESPONSE']._serialized_start=548
+  _globals['_LISTWAITINGFEEDBACKRESPONSE']._serialized_end=677
+  _globals['_GETPERSONAREQUEST']._serialized_start=679
+  _globals['_GETPERSONAREQUEST']._serialized_end=712
+  _globals['_GETPERSONARESPONSE']._serialized_start=714
+  _globals['_GETPERSONARESPONSE']._serialized_end=779
+  _globals['_LISTPERSONASREQUEST']._serialized_start=781
+  _globals['_LISTPERSONASREQUEST']._serialized_end=841
+  _globals['_LISTPERSONASRESPONSE']._serialized_start=843
+  _globals['_LISTPERSONASRESPONSE']._serialized_end=956
+  _globals['_PAIR']._serialized_start=958
+  _globals['_PAIR']._serialized_end=1076
+  _globals['_LISTPAIRSREQUEST']._serialized_start=1078
+  _globals['_LISTPAIRSREQUEST']._serialized_end=1151
+  _globals['_LISTPAIRSRESPONSE']._serialized_start=1153
+  _globals['_LISTPAIRSRESPONSE']._serialized_end=1259
+  _globals['_FOLLOWUP']._serialized_start=1261
+  _globals['_FOLLOWUP']._serialized_end=1323
+  _globals['_CLASSIFYREQUEST']._serialized_start=1325
+  _globals['_CLASSIFYREQUEST']._serialized_end=1393
+  _globals['_LABEL']._serialized_start=1396
+  _globals['_LABEL']._serialized_end=1618
+  _globals['_LABEL_PROBABILITIESENTRY']._serialized_start=1566
+  _globals['_LABEL_PROBABILITIESENTRY']._serialized_end=1618
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1620
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1682
+  _globals['_FEEDBACKSERVICE']._serialized_start=1796
+  _globals['_FEEDBACKSERVICE']._serialized_end=2413
 # @@protoc_insertion_point(module_scope)

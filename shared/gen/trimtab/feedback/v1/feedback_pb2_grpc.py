@@ -40,6 +40,11 @@ class FeedbackServiceStub:
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
                 response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
                 _registered_method=True)
+        self.ListWaitingFeedback = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/ListWaitingFeedback',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackResponse.FromString,
+                _registered_method=True)
         self.GetPersona = channel.unary_unary(
                 '/trimtab.feedback.v1.FeedbackService/GetPersona',
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.GetPersonaRequest.SerializeToString,
@@ -68,6 +73,13 @@ class FeedbackServiceServicer:
 
     def ListFeedback(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWaitingFeedback(self, request, context):
+        """Explicit feedback that waits for the turn it is about.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -104,6 +116,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListFeedback,
                     request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackRequest.FromString,
                     response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'ListWaitingFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaitingFeedback,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackResponse.SerializeToString,
             ),
             'GetPersona': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPersona,
@@ -154,6 +171,33 @@ class FeedbackService:
             '/trimtab.feedback.v1.FeedbackService/ListFeedback',
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaitingFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/ListWaitingFeedback',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListWaitingFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

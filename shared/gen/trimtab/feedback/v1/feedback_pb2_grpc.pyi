@@ -34,6 +34,8 @@ class FeedbackServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
     ListFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]
+    ListWaitingFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListWaitingFeedbackRequest, _feedback_pb2.ListWaitingFeedbackResponse]
+    """Explicit feedback that waits for the turn it is about."""
     GetPersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]
     ListPersonas: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
@@ -46,6 +48,8 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]  # type: ignore[assignment]
+    ListWaitingFeedback: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListWaitingFeedbackRequest, _feedback_pb2.ListWaitingFeedbackResponse]  # type: ignore[assignment]
+    """Explicit feedback that waits for the turn it is about."""
     GetPersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]  # type: ignore[assignment]
     ListPersonas: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]  # type: ignore[assignment]
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
@@ -61,6 +65,14 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListFeedbackResponse, _abc.Awaitable[_feedback_pb2.ListFeedbackResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWaitingFeedback(
+        self,
+        request: _feedback_pb2.ListWaitingFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.ListWaitingFeedbackResponse, _abc.Awaitable[_feedback_pb2.ListWaitingFeedbackResponse]]:
+        """Explicit feedback that waits for the turn it is about."""
 
     @_abc_1.abstractmethod
     def GetPersona(

@@ -51,6 +51,11 @@ class InteractionServiceStub:
                 request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.SerializeToString,
                 response_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.FromString,
                 _registered_method=True)
+        self.LogPreferences = channel.unary_unary(
+                '/trimtab.interaction.v1.InteractionService/LogPreferences',
+                request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesRequest.SerializeToString,
+                response_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesResponse.FromString,
+                _registered_method=True)
         self.GetConversation = channel.unary_unary(
                 '/trimtab.interaction.v1.InteractionService/GetConversation',
                 request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.GetConversationRequest.SerializeToString,
@@ -89,6 +94,15 @@ class InteractionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogPreferences(self, request, context):
+        """The same promise for preferences that people stated between two answers. Set: user_id, source
+        (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
+        evidence, feedback_text and create_time if they are known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConversation(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -118,6 +132,11 @@ def add_InteractionServiceServicer_to_server(servicer, server):
                     servicer.LogFeedback,
                     request_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.FromString,
                     response_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.SerializeToString,
+            ),
+            'LogPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogPreferences,
+                    request_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesRequest.FromString,
+                    response_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesResponse.SerializeToString,
             ),
             'GetConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConversation,
@@ -213,6 +232,33 @@ class InteractionService:
             '/trimtab.interaction.v1.InteractionService/LogFeedback',
             trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.SerializeToString,
             trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.interaction.v1.InteractionService/LogPreferences',
+            trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesRequest.SerializeToString,
+            trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,11 @@ class InteractionServiceStub:
     StreamTurns: _grpc.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]
     LogFeedback: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]
     """The same promise for explicit feedback."""
+    LogPreferences: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]
+    """The same promise for preferences that people stated between two answers. Set: user_id, source
+    (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
+    evidence, feedback_text and create_time if they are known.
+    """
     GetConversation: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.GetConversationRequest, _interaction_pb2.GetConversationResponse]
     ListConversations: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.ListConversationsRequest, _interaction_pb2.ListConversationsResponse]
 
@@ -59,6 +64,11 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     StreamTurns: _aio.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]  # type: ignore[assignment]
     LogFeedback: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]  # type: ignore[assignment]
     """The same promise for explicit feedback."""
+    LogPreferences: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]  # type: ignore[assignment]
+    """The same promise for preferences that people stated between two answers. Set: user_id, source
+    (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
+    evidence, feedback_text and create_time if they are known.
+    """
     GetConversation: _aio.UnaryUnaryMultiCallable[_interaction_pb2.GetConversationRequest, _interaction_pb2.GetConversationResponse]  # type: ignore[assignment]
     ListConversations: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ListConversationsRequest, _interaction_pb2.ListConversationsResponse]  # type: ignore[assignment]
 
@@ -91,6 +101,17 @@ class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.LogFeedbackResponse, _abc.Awaitable[_interaction_pb2.LogFeedbackResponse]]:
         """The same promise for explicit feedback."""
+
+    @_abc_1.abstractmethod
+    def LogPreferences(
+        self,
+        request: _interaction_pb2.LogPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interaction_pb2.LogPreferencesResponse, _abc.Awaitable[_interaction_pb2.LogPreferencesResponse]]:
+        """The same promise for preferences that people stated between two answers. Set: user_id, source
+        (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
+        evidence, feedback_text and create_time if they are known.
+        """
 
     @_abc_1.abstractmethod
     def GetConversation(
