@@ -1,4 +1,4 @@
-"""trimtab.common.v1.Message <-> shared.messages.Message."""
+"""trimtab.common.v1.Message <-> shared.messages.Message, and the names of signals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ _ROLE_NAMES = {
     pb.ROLE_TOOL: "tool",
 }
 _ROLES = {name: role for role, name in _ROLE_NAMES.items()}
+_SIGNAL_NAMES = {
+    pb.TURN_SIGNAL_UNSPECIFIED: "",
+    pb.TURN_SIGNAL_REGENERATION: "regeneration",
+    pb.TURN_SIGNAL_EDIT: "edit",
+}
+_SIGNALS = {name: signal for signal, name in _SIGNAL_NAMES.items()}
 
 
 def decode_message(message: pb.Message, field: str = "message") -> Message:
@@ -37,6 +43,15 @@ def encode_message(message: Message) -> pb.Message:
     if message.role not in _ROLES:
         raise InvalidArgument(f"unknown role {message.role!r}", reason="UNKNOWN_ROLE", field="role")
     return pb.Message(role=_ROLES[message.role], parts=[_encode_part(p) for p in message.parts])
+
+
+def decode_signal(signal: pb.TurnSignal) -> str:
+    """One of SIGNALS. One that is not known here says nothing."""
+    return _SIGNAL_NAMES.get(signal, "")
+
+
+def encode_signal(signal: str) -> pb.TurnSignal:
+    return _SIGNALS[signal]
 
 
 def _decode_part(part: pb.Part, field: str) -> Part:

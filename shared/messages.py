@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.identifiers import stable_id
+
 ROLES = ("system", "user", "assistant", "tool")
+# What a turn that was made instead of another one says of that one; "" if it was not.
+SIGNALS = ("", "regeneration", "edit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,29 @@ class Message:
     def text(self) -> str:
         """The text parts, one below the other."""
         return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+def content_of(message: Message) -> str:
+    """A message's content as one string, for ids. Clients strip the whitespace at its ends."""
+    return "\n".join(_part_content(part) for part in message.parts).strip()
+
+
+def default_turn_id(index: int, message: Message) -> str:
+    """The id of the turn at `index`, unless it is given one: from place, role and content alone, so
+    that an answer has one id, whoever logs it."""
+    return f"{index:06d}-{stable_id(message.role, content_of(message))[:10]}"
+
+
+def _part_content(part: Part) -> str:
+    match part:
+        case Text(text):
+            return text
+        case Media(uri, _):
+            return uri
+        case ToolCall(call_id, function, arguments):
+            return f"{call_id} {function} {arguments}"
+        case ToolResult(call_id, result):
+            return f"{call_id} {result}"
 
 
 def text_message(role: str, text: str) -> Message:

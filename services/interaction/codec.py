@@ -23,7 +23,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.identifiers import conversation_name
-from shared.message_codec import decode_message, encode_message
+from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
 from shared.telemetry import trace_headers
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
 
@@ -49,6 +49,8 @@ def decode_turn(turn: pb.Turn) -> Turn:
         create_time=_decode_time(turn, turn.create_time),
         channel=turn.channel,
         metadata=dict(turn.metadata),
+        signal=decode_signal(turn.signal),
+        replaces_turn_id=turn.replaces_turn_id,
     )
 
 
@@ -65,6 +67,8 @@ def encode_turn(turn: Turn) -> pb.Turn:
         completion_id=turn.completion_id,
         channel=turn.channel,
         metadata=dict(turn.metadata),
+        signal=encode_signal(turn.signal),
+        replaces_turn_id=turn.replaces_turn_id,
     )
     if turn.create_time:
         encoded.create_time.FromDatetime(turn.create_time)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.errors import InvalidArgument, PermissionDenied, TrimtabError
 from shared.identifiers import check_segment, conversation_name, stable_id, turn_name
-from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from shared.messages import Message, content_of, default_turn_id
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
@@ -30,6 +30,9 @@ class Turn:
     create_time: datetime | None = None
     channel: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    # One of shared.messages.SIGNALS, with the turn it was made instead of.
+    signal: str = ""
+    replaces_turn_id: str = ""
 
     @property
     def name(self) -> str:
@@ -130,29 +133,6 @@ class Limits:
     max_turn_bytes: int = 256 * 1024
 
 
-def content_of(message: Message) -> str:
-    """A message's content as one string, for ids. Clients strip the whitespace at its ends."""
-    return "\n".join(_part_content(part) for part in message.parts).strip()
-
-
-def _part_content(part: Part) -> str:
-    match part:
-        case Text(text):
-            return text
-        case Media(uri, _):
-            return uri
-        case ToolCall(call_id, function, arguments):
-            return f"{call_id} {function} {arguments}"
-        case ToolResult(call_id, result):
-            return f"{call_id} {result}"
-
-
-def default_turn_id(turn: Turn) -> str:
-    """From place, role and content alone, so that an answer has one id, whoever logs it."""
-    digest = stable_id(turn.message.role, content_of(turn.message))[:10]
-    return f"{turn.index:06d}-{digest}"
-
-
 def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
     """The turn with tenant, id and time filled in. Raises InvalidArgument naming the field, or
     PermissionDenied (TENANT_MISMATCH)."""
@@ -166,10 +146,14 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
             field="index",
         )
     _check_content(turn, limits)
-    for name in ("turn_id", "model_version", "completion_id", "channel"):
+    for name in ("turn_id", "model_version", "completion_id", "channel", "replaces_turn_id"):
         _check_optional_id(getattr(turn, name), name)
     accepted = replace(turn, tenant=tenant, create_time=_checked_time(turn.create_time, now))
-    return accepted if turn.turn_id else replace(accepted, turn_id=default_turn_id(accepted))
+    return (
+        accepted
+        if turn.turn_id
+        else replace(accepted, turn_id=default_turn_id(turn.index, turn.message))
+    )
 
 
 def accept_feedback(feedback: Feedback, tenant: str, now: datetime, limits: Limits) -> Feedback:

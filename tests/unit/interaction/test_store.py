@@ -13,7 +13,7 @@ from shared.database import Database
 from shared.errors import InvalidArgument, NotFound, PermissionDenied
 from shared.events import Event
 from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
+from shared.messages import default_turn_id, text_message
 from shared.stage import SqlStage, drain
 from shared.topics import INTERACTION_LOGGED, dead_letters
 
@@ -70,6 +70,18 @@ def test_a_repeat_counts_once_and_takes_nothing_away(store: Store) -> None:
     _, turns = store.conversations.get("local", "tenants/local/conversations/a")
     assert [(t.model_version, t.completion_id) for t in turns] == [("assistant-v1", "chatcmpl-1")]
     assert store.database.counts() == [(STAGE, "made", "", 1), (STAGE, "taken", "", 1)]
+
+
+def test_an_answer_made_instead_of_another_stands_beside_it_and_says_so(store: Store) -> None:
+    first = replace(said("a", 1, "Hi", 0), turn_id=default_turn_id(1, said("a", 1, "Hi").message))
+    again = replace(said("a", 1, "Ho", 1), signal="regeneration", replaces_turn_id=first.turn_id)
+    store.take([first, again])
+    _, turns = store.conversations.get("local", "tenants/local/conversations/a")
+    assert [(turn.index, turn.message.text, turn.signal) for turn in turns] == [
+        (1, "Hi", ""),
+        (1, "Ho", "regeneration"),
+    ]
+    assert turns[1].replaces_turn_id == turns[0].turn_id != turns[1].turn_id
 
 
 def test_other_content_under_a_stored_id_is_a_dead_letter(store: Store) -> None:
