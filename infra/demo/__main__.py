@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument(
         "--conversations", type=int, default=600, help="human chats, at most; 0: none"
     )
-    root.add_argument("--send-s", type=float, default=80.0, help="for human chats, about")
+    root.add_argument("--send-s", type=float, default=60.0, help="for human chats, about")
     root.add_argument("--mine-s", type=float, default=180.0, help="for the last of them, at most")
     root.add_argument("--data", type=Path, help="the data folder of the stack")
     root.add_argument("--ports-offset", type=int, default=0, help="add this to every port")
