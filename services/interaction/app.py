@@ -11,9 +11,11 @@ from services.interaction.domain import (
     Conversation,
     Feedback,
     Limits,
+    Preference,
     Refusal,
     Turn,
     accept_feedback,
+    accept_preference,
     accept_turn,
 )
 from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
@@ -22,13 +24,13 @@ from shared.paging import Term, decode_token, encode_token, page_size, parse_fil
 
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time")
 
-Item = TypeVar("Item", Turn, Feedback)
+Item = TypeVar("Item", Turn, Feedback, Preference)
 
 
 class Journal(Protocol):
     """Where accepted items become durable."""
 
-    async def write(self, items: Sequence[Turn | Feedback]) -> None:
+    async def write(self, items: Sequence[Turn | Feedback | Preference]) -> None:
         """Returns once all of them are held with acks=all. Unavailable or ResourceExhausted if not:
         some may be held, and the caller repeats the whole."""
 
@@ -91,6 +93,14 @@ class Intake:
         if feedback:
             await self._journal.write(feedback)
         return feedback, refusals
+
+    async def log_preferences(
+        self, tenant: str, items: Sequence[Preference | TrimtabError]
+    ) -> tuple[list[Preference], list[Refusal]]:
+        preferences, refusals = self._sort(tenant, items, accept_preference, 0)
+        if preferences:
+            await self._journal.write(preferences)
+        return preferences, refusals
 
     def _sort(
         self,

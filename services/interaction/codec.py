@@ -12,6 +12,7 @@ from services.interaction.domain import (
     Conversation,
     Demonstration,
     Feedback,
+    Preference,
     Rating,
     Refusal,
     Turn,
@@ -25,7 +26,7 @@ from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.identifiers import conversation_name
 from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
 from shared.telemetry import trace_headers
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 _SOURCE = "interaction"
 
@@ -88,6 +89,8 @@ def encode_feedback(feedback: Feedback) -> pb.ExplicitFeedback:
         turn_id=feedback.turn_id,
         user_id=feedback.user_id,
         comment=feedback.comment,
+        mode=pb.FEEDBACK_MODE_REPLACE if feedback.replaces else pb.FEEDBACK_MODE_ADD,
+        index=feedback.index,
     )
     match feedback.value:
         case bool(thumbs_up):
@@ -128,11 +131,39 @@ def encode_conversation(conversation: Conversation) -> interaction_pb2.Conversat
     return encoded
 
 
-def event_of(item: Turn | Feedback) -> Event:
+def decode_preferences(
+    pairs: Sequence[events_pb2.PreferencePair],
+) -> list[Preference | TrimtabError]:
+    return [_attempt_preference(pair) for pair in pairs]
+
+
+def encode_preference(preference: Preference) -> events_pb2.PreferencePair:
+    encoded = events_pb2.PreferencePair(
+        pair_id=preference.pair_id,
+        tenant=preference.tenant,
+        user_id=preference.user_id,
+        conversation_id=preference.conversation_id,
+        source=events_pb2.PairSource.Value(f"PAIR_SOURCE_{preference.source.upper()}"),
+        prompt=[encode_message(message) for message in preference.prompt],
+        chosen=encode_message(preference.chosen),
+        rejected=encode_message(preference.rejected),
+        model_version=preference.model_version,
+        evidence=preference.evidence,
+        feedback_text=preference.feedback_text,
+    )
+    if preference.create_time:
+        encoded.create_time.FromDatetime(preference.create_time)
+    return encoded
+
+
+def event_of(item: Turn | Feedback | Preference) -> Event:
     """The event of an accepted item; the same item makes the same id."""
     if isinstance(item, Turn):
         topic, key = INTERACTION_LOGGED, conversation_name(item.tenant, item.conversation_id)
         value = events_pb2.InteractionLogged(turn=encode_turn(item)).SerializeToString()
+    elif isinstance(item, Preference):
+        topic, key = PREFERENCE_GIVEN, item.key
+        value = events_pb2.PreferenceGiven(pair=encode_preference(item)).SerializeToString()
     else:
         topic, key = FEEDBACK_GIVEN, item.target
         value = events_pb2.FeedbackGiven(feedback=encode_feedback(item)).SerializeToString()
@@ -164,9 +195,40 @@ def _attempt_feedback(item: pb.ExplicitFeedback) -> Feedback | TrimtabError:
             user_id=item.user_id,
             comment=item.comment,
             create_time=_decode_time(item, item.create_time),
+            index=item.index if item.HasField("index") else None,
+            replaces=item.mode == pb.FEEDBACK_MODE_REPLACE,
         )
     except TrimtabError as error:
         return error
+
+
+def _attempt_preference(pair: events_pb2.PreferencePair) -> Preference | TrimtabError:
+    try:
+        return Preference(
+            tenant=pair.tenant,
+            user_id=pair.user_id,
+            source=_source_of(pair.source),
+            prompt=tuple(
+                decode_message(message, f"prompt[{place}]")
+                for place, message in enumerate(pair.prompt)
+            ),
+            chosen=decode_message(pair.chosen, "chosen"),
+            rejected=decode_message(pair.rejected, "rejected"),
+            pair_id=pair.pair_id,
+            conversation_id=pair.conversation_id,
+            model_version=pair.model_version,
+            evidence=tuple(pair.evidence),
+            feedback_text=pair.feedback_text,
+            create_time=_decode_time(pair, pair.create_time),
+        )
+    except TrimtabError as error:
+        return error
+
+
+def _source_of(number: int) -> str:
+    """The name of a PairSource in lower case; "" for one that is not known."""
+    known = events_pb2.PairSource.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix("PAIR_SOURCE_").lower() if known else ""
 
 
 def _decode_value(item: pb.ExplicitFeedback) -> Value | None:
@@ -182,7 +244,9 @@ def _decode_value(item: pb.ExplicitFeedback) -> Value | None:
     return None
 
 
-def _decode_time(owner: pb.Turn | pb.ExplicitFeedback, time: Timestamp) -> datetime | None:
+def _decode_time(
+    owner: pb.Turn | pb.ExplicitFeedback | events_pb2.PreferencePair, time: Timestamp
+) -> datetime | None:
     if not owner.HasField("create_time"):
         return None
     try:

@@ -86,6 +86,10 @@ class Feedback:
     user_id: str = ""
     comment: str = ""
     create_time: datetime | None = None
+    # Instead of turn_id: the answer's place in the conversation.
+    index: int | None = None
+    # Takes the place of what the user said before of the same target with the same kind of value.
+    replaces: bool = False
 
     @property
     def target(self) -> str:
@@ -96,12 +100,57 @@ class Feedback:
 
     @property
     def digest(self) -> str:
-        said = (repr(self.value), self.comment, self.user_id)
+        """The id of feedback that has none. What replaces is told apart by its time, too: up, down
+        and up again are three things said."""
+        said = [repr(self.value), self.comment, self.user_id]
+        if self.index is not None:
+            said.append(f"index {self.index}")
+        if self.replaces and self.create_time:
+            said.append(self.create_time.isoformat())
         return stable_id(self.target, self.turn_id, self.completion_id, *said)
 
     @property
     def event_id(self) -> str:
         return stable_id("feedback", self.tenant, self.feedback_id, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Of two answers to one prompt, the one that somebody preferred, stated outside a conversation.
+    `source` is one of PREFERENCE_SOURCES; `model_version` wrote the rejected answer."""
+
+    tenant: str
+    user_id: str
+    source: str
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+    pair_id: str = ""
+    conversation_id: str = ""
+    model_version: str = ""
+    evidence: tuple[str, ...] = ()
+    feedback_text: str = ""
+    create_time: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """The event's key."""
+        if self.conversation_id:
+            return conversation_name(self.tenant, self.conversation_id)
+        return f"tenants/{self.tenant}/users/{self.user_id}"
+
+    @property
+    def digest(self) -> str:
+        messages = (*self.prompt, self.chosen, self.rejected)
+        said = [text for message in messages for text in (message.role, content_of(message))]
+        return stable_id(self.tenant, self.user_id, self.source, self.conversation_id, *said)
+
+    @property
+    def event_id(self) -> str:
+        return stable_id("preference", self.tenant, self.pair_id, self.digest)
+
+
+PREFERENCE_SOURCES = ("arena_vote", "import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +216,66 @@ def accept_feedback(feedback: Feedback, tenant: str, now: datetime, limits: Limi
         )
     for name in ("feedback_id", "completion_id", "conversation_id", "turn_id", "user_id"):
         _check_optional_id(getattr(feedback, name), name)
-    _check_value(feedback.value, limits)
+    _check_index(feedback)
+    if feedback.value is not None or not feedback.comment.strip():
+        _check_value(feedback.value, limits)
     _check_size(len(feedback.comment.encode()), limits, "comment")
     accepted = replace(
         feedback, tenant=tenant, create_time=_checked_time(feedback.create_time, now)
     )
     return accepted if feedback.feedback_id else replace(accepted, feedback_id=accepted.digest)
+
+
+def accept_preference(
+    preference: Preference, tenant: str, now: datetime, limits: Limits
+) -> Preference:
+    """The preference with tenant, id and time filled in. Raises as `accept_turn` does."""
+    _check_tenant(preference.tenant, tenant)
+    _check_user(preference.user_id)
+    for name in ("pair_id", "conversation_id", "model_version"):
+        _check_optional_id(getattr(preference, name), name)
+    if preference.source not in PREFERENCE_SOURCES:
+        raise InvalidArgument(
+            f"source must be one of {', '.join(PREFERENCE_SOURCES)}",
+            reason="INVALID_SOURCE",
+            field="source",
+        )
+    _check_sides(preference, limits)
+    accepted = replace(
+        preference, tenant=tenant, create_time=_checked_time(preference.create_time, now)
+    )
+    return accepted if preference.pair_id else replace(accepted, pair_id=accepted.digest)
+
+
+def _check_sides(preference: Preference, limits: Limits) -> None:
+    if not preference.prompt:
+        raise InvalidArgument("the prompt is empty", reason="EMPTY_MESSAGE", field="prompt")
+    sides = {"chosen": preference.chosen, "rejected": preference.rejected}
+    for name, message in sides.items():
+        if message.role != "assistant" or not content_of(message):
+            raise InvalidArgument(
+                f"{name} must be an assistant's message with content",
+                reason="EMPTY_MESSAGE",
+                field=name,
+            )
+    if content_of(preference.chosen) == content_of(preference.rejected):
+        raise InvalidArgument(
+            "chosen and rejected are the same", reason="SAME_ANSWER", field="rejected"
+        )
+    whole = (*preference.prompt, *sides.values())
+    size = sum(len(content_of(message).encode()) for message in whole)
+    _check_size(size + len(preference.feedback_text.encode()), limits, "prompt")
+
+
+def _check_index(feedback: Feedback) -> None:
+    if feedback.index is None:
+        return
+    if feedback.index < 0 or not feedback.conversation_id or feedback.turn_id:
+        raise InvalidArgument(
+            "index counts from 0, and goes with conversation_id instead of turn_id",
+            reason="INVALID_INDEX",
+            field="index",
+        )
 
 
 def _check_tenant(said: str, tenant: str) -> None:
@@ -232,7 +335,7 @@ def _check_value(value: Value | None, limits: Limits) -> None:
     match value:
         case None:
             raise InvalidArgument(
-                "feedback needs a value: a thumb, a rating, a category or a demonstration",
+                "feedback needs a value (a thumb, a rating, a category, a demonstration) or a comment",
                 reason="MISSING_VALUE",
                 field="value",
             )

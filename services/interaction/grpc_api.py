@@ -63,6 +63,16 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
             refusals=[codec.encode_refusal(refusal) for refusal in refusals],
         )
 
+    async def LogPreferences(
+        self, request: pb.LogPreferencesRequest, context: Any
+    ) -> pb.LogPreferencesResponse:
+        items = codec.decode_preferences(request.pairs)
+        pairs, refusals = await self._intake.log_preferences(tenant_of(context), items)
+        return pb.LogPreferencesResponse(
+            pair_ids=[pair.pair_id for pair in pairs],
+            refusals=[codec.encode_refusal(refusal) for refusal in refusals],
+        )
+
     async def GetConversation(
         self, request: pb.GetConversationRequest, context: Any
     ) -> pb.GetConversationResponse:

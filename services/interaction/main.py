@@ -21,7 +21,7 @@ from shared.kafka import KafkaEventLog
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
@@ -30,7 +30,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         common.kafka, partitions=common.kafka_partitions, timeout_s=settings.publish_timeout_s
     )
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
-    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN))
+    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     servicer = InteractionServicer(
         Intake(journal, limits, now), Conversations(SqlConversationStore(database))
     )

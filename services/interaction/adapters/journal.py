@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.interaction.codec import event_of
-from services.interaction.domain import Feedback, Turn
+from services.interaction.domain import Feedback, Preference, Turn
 from shared.errors import InvalidArgument, ResourceExhausted, TrimtabError, Unavailable
 from shared.events import Event, EventLog
 
@@ -54,7 +54,7 @@ class EventLogJournal:
         self._waiting = 0
         self._topics_made = False
 
-    async def write(self, items: Sequence[Turn | Feedback]) -> None:
+    async def write(self, items: Sequence[Turn | Feedback | Preference]) -> None:
         events = [event_of(item) for item in items]
         self._admit(len(events))
         loop = asyncio.get_running_loop()
