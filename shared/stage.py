@@ -19,13 +19,15 @@ from google.protobuf.message import DecodeError
 from shared.database import OUTBOX, Database, Transaction, outbox_event
 from shared.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.events import Consumer, Event, EventLog, Partition, Positions, Record
-from shared.telemetry import record_span
+from shared.telemetry import batch_span, record_span
 from shared.topics import dead_letters
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 Handle = Callable[[Record, Transaction], None]
+# Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
+HandleAll = Callable[[Sequence[Record], Transaction], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class SqlStage:
     """`handle` raises InvalidArgument (or DecodeError) for a record that can not be taken: it goes to the
     dead letters with the reason. Unavailable is retried until it passes. Anything else is retried
     _ATTEMPTS times, then dead-lettered as HANDLER_FAILED, so that poison can not stop a partition.
+
+    `handle_all`, where given, takes many records in a few statements. If it raises, nothing of it
+    stays and each half is tried by itself, down to `handle` for one record: what it does must not
+    depend on how records are cut into calls.
     """
 
     name: str
@@ -41,6 +47,7 @@ class SqlStage:
     topics: Sequence[str]
     handle: Handle
     batch_records: int = 500
+    handle_all: HandleAll | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Takes records until `stop` is set. Reconnects for as long as Kafka is away."""
@@ -75,7 +82,9 @@ class SqlStage:
         self, records: list[Record], failures: Counter[tuple[Partition, int]], consumer: Consumer
     ) -> None:
         with self.database.begin() as transaction:
-            positions = take_batch(self.name, records, transaction, self.handle, failures)
+            positions = take_batch(
+                self.name, records, transaction, self.handle, failures, self.handle_all
+            )
         # Only so that lag can be seen from outside; the truth is in the database.
         try:
             consumer.commit(positions)
@@ -89,6 +98,7 @@ def take_batch(
     transaction: Transaction,
     handle: Handle,
     failures: Counter[tuple[Partition, int]],
+    handle_all: HandleAll | None = None,
 ) -> Positions:
     """Handles records within `transaction`; returns the next positions, already written to it."""
     kept = transaction.positions(stage)
@@ -96,14 +106,45 @@ def take_batch(
     ours = [record for record in records if record.offset >= kept.get(record.partition, 0)]
     positions = {record.partition: record.offset + 1 for record in ours}
     fresh = transaction.first_time(stage, [record.event.id for record in ours])
+    taken: list[Record] = []
     for record in ours:
-        if record.event.id not in fresh:
-            continue  # published twice by a producer that was killed before it knew
-        fresh.discard(record.event.id)
-        transaction.count(stage, "taken")
-        _take_one(stage, record, transaction, handle, failures)
+        if record.event.id in fresh:  # else published twice by a producer killed before it knew
+            fresh.discard(record.event.id)
+            taken.append(record)
+    if taken:
+        transaction.count(stage, "taken", n=len(taken))
+    if handle_all is None:
+        for record in taken:
+            _take_one(stage, record, transaction, handle, failures)
+    else:
+        _take_many(stage, taken, transaction, handle, failures, handle_all)
     transaction.set_positions(stage, positions)
     return positions
+
+
+def _take_many(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+    handle_all: HandleAll,
+) -> None:
+    """All at once; when something in them can not be taken, by halves until it stands alone."""
+    if len(records) < 2:
+        for record in records:
+            _take_one(stage, record, transaction, handle, failures)
+        return
+    try:
+        with transaction.savepoint(), batch_span(stage, [record.event for record in records]):
+            handle_all(records, transaction)
+    except Unavailable:
+        raise
+    except Exception as error:
+        _log.debug("%s takes %d records by halves: %s", stage, len(records), error)
+        middle = len(records) // 2
+        for half in (records[:middle], records[middle:]):
+            _take_many(stage, half, transaction, handle, failures, handle_all)
 
 
 def _take_one(

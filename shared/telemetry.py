@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
@@ -85,6 +85,19 @@ def record_span(stage: str, event: Event) -> Iterator[None]:
     """A span for taking one record, as a child of the span that published it."""
     context = propagate.extract(dict(event.headers))
     with _TRACER.start_as_current_span(f"{stage} {event.topic}", context=context):
+        yield
+
+
+@contextmanager
+def batch_span(stage: str, events: Sequence[Event]) -> Iterator[None]:
+    """A span for taking many records at once, linked to the sampled spans that published them."""
+    links = []
+    for header in {event.headers.get("traceparent", "") for event in events}:
+        if header.endswith("-01"):  # sampled
+            context = propagate.extract({"traceparent": header})
+            links.append(trace.Link(trace.get_current_span(context).get_span_context()))
+    topic = events[0].topic if events else ""
+    with _TRACER.start_as_current_span(f"{stage} {topic}", links=links):
         yield
 
 

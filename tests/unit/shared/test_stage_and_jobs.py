@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +83,49 @@ def test_a_bad_record_goes_to_the_dead_letters_and_the_rest_goes_on(
     assert letter.event.headers["dlq_reason"] == "BAD"
     assert letter.event.headers["dlq_offset"] == "1"
     assert letter.event.value == b"bad"
+
+
+class ManyDoubled(Doubler):
+    """The same for many at once; remembers how many it was asked for each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def all(self, records: Sequence[Record], transaction: Transaction) -> None:
+        self.asked.append(len(records))
+        for record in records:
+            self(record, transaction)
+
+
+def test_many_are_taken_at_once(log: MemoryEventLog, database: Database) -> None:
+    many = ManyDoubled()
+    stage = SqlStage("double", database, log, ["in.v1"], many, handle_all=many.all)
+    log.publish([event(n) for n in range(10)] + [event(n) for n in range(5)])
+    assert drain(stage) == 15
+    assert many.asked == [10]
+    assert counts(database) == {("taken", ""): 10, ("made", ""): 10}
+    assert len(log.records("out.v1")) == 10
+
+
+def test_a_bad_record_among_many_stands_alone_and_nothing_is_done_twice(
+    log: MemoryEventLog, database: Database
+) -> None:
+    many = ManyDoubled()
+    stage = SqlStage("double", database, log, ["in.v1"], many, handle_all=many.all)
+    # One key, so that there is one order.
+    values = [b"bad" if n in (2, 11) else b"ok" for n in range(16)]
+    log.publish([event(3 * n, value=value) for n, value in enumerate(values)])
+    drain(stage)
+    assert counts(database) == {("taken", ""): 16, ("made", ""): 14, ("dropped", "BAD"): 2}
+    assert [letter.offset for letter in log.records("in.v1.dlq")] == [0, 1]
+    assert sorted(letter.event.headers["dlq_offset"] for letter in log.records("in.v1.dlq")) == [
+        "11",
+        "2",
+    ]
+    made = [record.event.id for record in log.records("out.v1")]
+    assert made == [f"e{3 * n}.out" for n in range(16) if n not in (2, 11)]
+    assert len(many.asked) < 16
 
 
 def test_nothing_is_written_while_a_part_is_away(log: MemoryEventLog, database: Database) -> None:
