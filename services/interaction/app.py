@@ -38,10 +38,11 @@ class Journal(Protocol):
 class Shelf(Protocol):
     """The stored turns, within one transaction."""
 
-    def digest_of(self, turn: Turn) -> str | None:
-        """The digest of the stored turn of this name, if there is one."""
+    def digests_of(self, turns: Sequence[Turn]) -> dict[str, str]:
+        """The digests of those that are stored already, by the turn's name."""
 
-    def add(self, turn: Turn) -> None: ...
+    def add(self, turns: Sequence[Turn]) -> None:
+        """Stores turns whose names are new, and counts them into their conversations."""
 
 
 class ConversationStore(Protocol):
@@ -121,20 +122,25 @@ class Intake:
         return accepted, refusals
 
 
-def keep(turn: Turn, shelf: Shelf) -> bool:
-    """Stores a turn; False if it is stored already: the first one wins, so a repeat that knows less
-    (no version, no completion id) takes nothing away. InvalidArgument if its id is taken."""
-    stored = shelf.digest_of(turn)
-    if stored is None:
-        shelf.add(turn)
-        return True
-    if stored != turn.digest:
-        raise InvalidArgument(
-            f"{turn.name} is stored with other content",
-            reason="DUPLICATE_ID_OTHER_CONTENT",
-            field="turn_id",
-        )
-    return False
+def keep(turns: Sequence[Turn], shelf: Shelf) -> int:
+    """Stores turns and says how many were new: the first of a name wins, so a repeat that knows less
+    (no version, no completion id) takes nothing away. InvalidArgument if an id is taken by other
+    content; then nothing is stored."""
+    stored, fresh = shelf.digests_of(turns), list[Turn]()
+    for turn in turns:
+        digest = stored.get(turn.name)
+        if digest is None:
+            stored[turn.name] = turn.digest
+            fresh.append(turn)
+        elif digest != turn.digest:
+            raise InvalidArgument(
+                f"{turn.name} is stored with other content",
+                reason="DUPLICATE_ID_OTHER_CONTENT",
+                field="turn_id",
+            )
+    if fresh:
+        shelf.add(fresh)
+    return len(fresh)
 
 
 class Conversations:

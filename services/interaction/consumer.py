@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from services.interaction.app import Shelf, keep
 from services.interaction.codec import decode_logged
-from services.interaction.domain import Limits, accept_turn
+from services.interaction.domain import Limits, Turn, accept_turn
 from shared.database import Transaction
 from shared.events import Record
 from shared.identifiers import check_segment
@@ -16,7 +16,7 @@ STAGE = "interaction"
 
 
 class TurnKeeper:
-    """Handles one record. The rules are checked again: others can write to the topic, too."""
+    """Handles records, one or many. The rules are checked again: others can write to the topic, too."""
 
     def __init__(
         self,
@@ -27,10 +27,18 @@ class TurnKeeper:
         self._shelf, self._limits, self._clock = shelf, limits, clock
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take_all((record,), transaction)
+
+    def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
+        """All of them, or the reason why one can not be taken is raised."""
+        now = self._clock()
+        turns = [self._read(record, now) for record in records]
+        made = keep(turns, self._shelf(transaction))
+        if made:
+            transaction.count(STAGE, "made", n=made)
+        if made < len(turns):
+            transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - made)
+
+    def _read(self, record: Record, now: datetime) -> Turn:
         turn = decode_logged(record.event.value)
-        tenant = check_segment(turn.tenant, "tenant")
-        accepted = accept_turn(turn, tenant, self._clock(), self._limits)
-        if keep(accepted, self._shelf(transaction)):
-            transaction.count(STAGE, "made")
-        else:
-            transaction.count(STAGE, "abstained", "STORED_ALREADY")
+        return accept_turn(turn, check_segment(turn.tenant, "tenant"), now, self._limits)

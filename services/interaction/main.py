@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.store import TABLES, SqlConversationStore, SqlShelf
+from services.interaction.adapters.shelf import SqlShelf
+from services.interaction.adapters.store import SqlConversationStore
+from services.interaction.adapters.tables import TABLES
 from services.interaction.app import Conversations, Intake
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits
@@ -35,7 +37,9 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         Intake(journal, limits, now), Conversations(SqlConversationStore(database))
     )
     keeper = TurnKeeper(SqlShelf, limits, now)
-    stage = SqlStage(STAGE, database, log, (INTERACTION_LOGGED,), keeper)
+    stage = SqlStage(
+        STAGE, database, log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
+    )
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
     return Service(
         name="interaction",

@@ -1,4 +1,4 @@
-"""Conversations and turns in SQL."""
+"""Conversations and their turns, found in SQL."""
 
 from __future__ import annotations
 
@@ -8,96 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.interaction.adapters.tables import CONVERSATIONS, TURNS
 from services.interaction.app import Place, microseconds
-from services.interaction.codec import decode_turn, encode_turn
+from services.interaction.codec import decode_turn
 from services.interaction.domain import Conversation, Turn
-from shared.database import Database, Transaction
+from shared.database import Database
 from shared.errors import InvalidArgument
-from shared.events import now
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.paging import Term
-
-TABLES = sa.MetaData()
-
-CONVERSATIONS = sa.Table(
-    "conversations",
-    TABLES,
-    sa.Column("tenant", sa.String, primary_key=True),
-    sa.Column("conversation_id", sa.String, primary_key=True),
-    sa.Column("user_id", sa.String, nullable=False),
-    sa.Column("channel", sa.String, nullable=False),
-    sa.Column("turn_count", sa.Integer, nullable=False),
-    sa.Column("created_us", sa.BigInteger, nullable=False),
-    sa.Column("updated_us", sa.BigInteger, nullable=False),
-    sa.Index("conversations_by_time", "tenant", "created_us", "conversation_id"),
-    sa.Index("conversations_by_user", "tenant", "user_id", "created_us"),
-)
-TURNS = sa.Table(
-    "turns",
-    TABLES,
-    sa.Column("tenant", sa.String, primary_key=True),
-    sa.Column("conversation_id", sa.String, primary_key=True),
-    sa.Column("turn_id", sa.String, primary_key=True),
-    sa.Column("position", sa.Integer, nullable=False),
-    sa.Column("model_version", sa.String, nullable=False),
-    sa.Column("digest", sa.String, nullable=False),
-    sa.Column("created_us", sa.BigInteger, nullable=False),
-    # A serialised trimtab.common.v1.Turn.
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Index("turns_by_version", "tenant", "model_version", "conversation_id"),
-)
-
-
-class SqlShelf:
-    """The turns within a transaction."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-
-    def digest_of(self, turn: Turn) -> str | None:
-        query = sa.select(TURNS.c.digest).where(
-            TURNS.c.tenant == turn.tenant,
-            TURNS.c.conversation_id == turn.conversation_id,
-            TURNS.c.turn_id == turn.turn_id,
-        )
-        return self._transaction.connection.execute(query).scalar_one_or_none()
-
-    def add(self, turn: Turn) -> None:
-        created_us = microseconds(turn.create_time or now())
-        self._transaction.connection.execute(
-            TURNS.insert().values(
-                tenant=turn.tenant,
-                conversation_id=turn.conversation_id,
-                turn_id=turn.turn_id,
-                position=turn.index,
-                model_version=turn.model_version,
-                digest=turn.digest,
-                created_us=created_us,
-                body=encode_turn(turn).SerializeToString(),
-            )
-        )
-        self._widen(turn, created_us)
-
-    def _widen(self, turn: Turn, created_us: int) -> None:
-        """Makes the conversation, or counts the turn in and widens its time."""
-        had = CONVERSATIONS.c
-        insert = self._transaction.insert(CONVERSATIONS).values(
-            tenant=turn.tenant,
-            conversation_id=turn.conversation_id,
-            user_id=turn.user_id,
-            channel=turn.channel,
-            turn_count=1,
-            created_us=created_us,
-            updated_us=created_us,
-        )
-        changes = {
-            "turn_count": had.turn_count + 1,
-            "created_us": sa.case((had.created_us > created_us, created_us), else_=had.created_us),
-            "updated_us": sa.case((had.updated_us < created_us, created_us), else_=had.updated_us),
-        }
-        self._transaction.connection.execute(
-            insert.on_conflict_do_update(index_elements=["tenant", "conversation_id"], set_=changes)
-        )
 
 
 class SqlConversationStore:

@@ -5,7 +5,9 @@ from functools import partial
 import pytest
 
 from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.store import TABLES, SqlConversationStore, SqlShelf
+from services.interaction.adapters.shelf import SqlShelf
+from services.interaction.adapters.store import SqlConversationStore
+from services.interaction.adapters.tables import TABLES
 from services.interaction.app import Conversations, Intake
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits
@@ -40,7 +42,14 @@ class Edge:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.journal.run, args=(self.stop,))
         keeper = TurnKeeper(SqlShelf, Limits(), now)
-        self.stage = SqlStage(STAGE, self.database, self.log, (INTERACTION_LOGGED,), keeper)
+        self.stage = SqlStage(
+            STAGE,
+            self.database,
+            self.log,
+            (INTERACTION_LOGGED,),
+            keeper,
+            handle_all=keeper.take_all,
+        )
         servicer = InteractionServicer(
             Intake(self.journal, Limits(), now),
             Conversations(SqlConversationStore(self.database)),

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.interaction.adapters.store import TABLES, SqlConversationStore, SqlShelf
+from services.interaction.adapters.shelf import SqlShelf
+from services.interaction.adapters.store import SqlConversationStore
+from services.interaction.adapters.tables import TABLES
 from services.interaction.app import Conversations
 from services.interaction.codec import event_of
 from services.interaction.consumer import STAGE, TurnKeeper
@@ -25,7 +27,14 @@ class Store:
     def __init__(self) -> None:
         self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
         keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
-        self.stage = SqlStage(STAGE, self.database, self.log, (INTERACTION_LOGGED,), keeper)
+        self.stage = SqlStage(
+            STAGE,
+            self.database,
+            self.log,
+            (INTERACTION_LOGGED,),
+            keeper,
+            handle_all=keeper.take_all,
+        )
         self.conversations = Conversations(SqlConversationStore(self.database))
 
     def take(self, turns: Iterable[Turn]) -> None:
