@@ -47,6 +47,8 @@ OUTBOX = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("time", sa.String, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
+    # Event.owner; rows of an owner who is erased are removed.
+    sa.Column("owner", sa.String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 COUNTS = sa.Table(
@@ -66,7 +68,7 @@ class Database:
     """Owns the engine. Writers of one process take turns; readers do not wait for them."""
 
     def __init__(self, url: str, *tables: sa.MetaData) -> None:
-        self.engine = _engine(url)
+        self.engine = open_engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
         self._writing = threading.RLock()
         self._committed: list[Callable[[], None]] = []
@@ -116,6 +118,17 @@ class Database:
         with self.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(OUTBOX)).scalar_one()
 
+    def scrub(self) -> bool:
+        """Takes what was deleted out of SQLite's write-ahead log, too; False while a reader keeps it
+        from being emptied. PostgreSQL vacuums in its own time."""
+        if not self._sqlite:
+            return True
+        with self._writing, self.engine.connect() as connection:
+            # Outside of a transaction, which the engine would begin.
+            driver: Any = connection.connection.driver_connection
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -143,6 +156,7 @@ class Transaction:
                 "source": event.source,
                 "time": event.time.astimezone(UTC).isoformat(),
                 "headers": dict(event.headers),
+                "owner": event.owner,
             }
         )
 
@@ -226,10 +240,12 @@ def outbox_event(row: Any) -> Event:
         source=row.source,
         time=datetime.fromisoformat(row.time),
         headers=row.headers,
+        owner=row.owner,
     )
 
 
-def _engine(url: str) -> sa.Engine:
+def open_engine(url: str) -> sa.Engine:
+    """SQLite by file (its folder is made) or in memory, PostgreSQL by URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(parsed, pool_pre_ping=True)
@@ -251,6 +267,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "synchronous=NORMAL",
         "busy_timeout=30000",
         "foreign_keys=ON",
+        # What is deleted is overwritten with zeros: an erased user's words do not stay in free pages.
+        "secure_delete=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

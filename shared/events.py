@@ -6,7 +6,8 @@ tests/contract runs one suite over both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time as clock
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
@@ -26,6 +27,11 @@ class Event:
     source: str
     time: datetime
     headers: Mapping[str, str] = field(default_factory=dict)
+    # Whose personal data it holds, as a resource name (tenants/{tenant}/users/{user}); empty: nobody's.
+    # A log that seals (shared.sealing) hides value and headers from whoever has not the owner's key.
+    owner: str = ""
+    # When this process made it (Unix time): what was made before its owner was erased is not published.
+    made: float = field(default_factory=clock.time, compare=False)
 
 
 class Partition(NamedTuple):
@@ -40,6 +46,14 @@ class Record:
     event: Event
     partition: Partition
     offset: int
+    # The key that it was sealed with; empty if it was not.
+    key_id: str = ""
+    # Why its value can not be read, else empty: ERASED (its owner was erased: a stage counts it as
+    # dropped and goes on), UNKNOWN_KEY, BROKEN_SEAL (both go to the dead letters).
+    unreadable: str = ""
+
+
+ERASED = "ERASED"
 
 
 Positions = Mapping[Partition, int]
@@ -90,6 +104,10 @@ class EventLog(Protocol):
 
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
         """Records not yet taken by `group`, by topic."""
+
+    def erased(self, key_ids: Collection[str]) -> Set[str]:
+        """Those of the keys whose owner was erased: what they sealed must not be kept any more,
+        also when it was read while they still opened it. Asked within the transaction that keeps it."""
 
     def close(self) -> None: ...
 

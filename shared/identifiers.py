@@ -47,6 +47,11 @@ def turn_name(tenant: str, conversation_id: str, turn_id: str) -> str:
     return f"{conversation_name(tenant, conversation_id)}/turns/{turn_id}"
 
 
+def user_name(tenant: str, user_id: str) -> str:
+    """Also the owner of what a user said, for sealing."""
+    return f"tenants/{tenant}/users/{user_id}"
+
+
 def parse_name(name: str, pattern: str) -> tuple[str, ...]:
     """The variable segments of `name`: parse_name("tenants/a/users/b", "tenants/*/users/*") = ("a", "b").
 

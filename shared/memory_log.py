@@ -6,7 +6,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from shared.errors import InvalidArgument, Unavailable
 from shared.events import Event, Partition, Positions, Record
@@ -76,6 +76,10 @@ class MemoryEventLog:
                         (group, partition), 0
                     )
             return lags
+
+    def erased(self, key_ids: Collection[str]) -> frozenset[str]:
+        """This log opens no seals: shared.sealing does."""
+        return frozenset()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -34,6 +34,12 @@ class CommonSettings(BaseSettings):
     adapter_dir: Path = Path(".trimtab/adapters")
     # Runtime data.
     data: Path = Path(".trimtab")
+    # Where the keys of users lie (SQLAlchemy's URL), apart from what they open.
+    keyring: str = Field(
+        default="sqlite:///.trimtab/keyring/keys.db", validation_alias="TRIMTAB_KEYRING_URL"
+    )
+    # How long a process may go on with keys as it knows them.
+    keyring_ttl_s: float = Field(default=2.0, gt=0, le=30)
     gateway_url: str = "http://127.0.0.1:8080"
     interaction_address: str = "127.0.0.1:21001"
     feedback_address: str = "127.0.0.1:21002"

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from shared.database import OUTBOX, Database, Transaction, outbox_event
 from shared.errors import InvalidArgument, TrimtabError, Unavailable
-from shared.events import Consumer, Event, EventLog, Partition, Positions, Record
+from shared.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
 from shared.telemetry import batch_span, record_span
 from shared.topics import dead_letters
 
@@ -83,7 +83,13 @@ class SqlStage:
     ) -> None:
         with self.database.begin() as transaction:
             positions = take_batch(
-                self.name, records, transaction, self.handle, failures, self.handle_all
+                self.name,
+                records,
+                transaction,
+                self.handle,
+                failures,
+                self.handle_all,
+                self.log.erased,
             )
         # Only so that lag can be seen from outside; the truth is in the database.
         try:
@@ -99,8 +105,10 @@ def take_batch(
     handle: Handle,
     failures: Counter[tuple[Partition, int]],
     handle_all: HandleAll | None = None,
+    erased: Callable[[Collection[str]], Set[str]] = lambda _: frozenset(),
 ) -> Positions:
-    """Handles records within `transaction`; returns the next positions, already written to it."""
+    """Handles records within `transaction`; returns the next positions, already written to it.
+    `erased` is EventLog.erased."""
     kept = transaction.positions(stage)
     # Others were taken by another member before the partition came here.
     ours = [record for record in records if record.offset >= kept.get(record.partition, 0)]
@@ -113,6 +121,7 @@ def take_batch(
             taken.append(record)
     if taken:
         transaction.count(stage, "taken", n=len(taken))
+        taken = _readable(stage, taken, transaction, erased)
     if handle_all is None:
         for record in taken:
             _take_one(stage, record, transaction, handle, failures)
@@ -120,6 +129,27 @@ def take_batch(
         _take_many(stage, taken, transaction, handle, failures, handle_all)
     transaction.set_positions(stage, positions)
     return positions
+
+
+def _readable(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    erased: Callable[[Collection[str]], Set[str]],
+) -> list[Record]:
+    """Those that may be handled. What its owner's erasure took away is counted; what can not be opened
+    for another cause goes to the dead letters as it is."""
+    gone = erased({record.key_id for record in records if record.key_id})
+    readable: list[Record] = []
+    for record in records:
+        if record.unreadable == ERASED or record.key_id in gone:
+            transaction.count(stage, "dropped", ERASED)
+        elif record.unreadable:
+            detail = f"sealed with {record.key_id}: mend the keyring, then replay"
+            bury(stage, record, transaction, record.unreadable, detail)
+        else:
+            readable.append(record)
+    return readable
 
 
 def _take_many(
@@ -203,6 +233,7 @@ def bury(
             source=stage,
             time=event.time,
             headers=headers,
+            owner=event.owner,
         )
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.database import Database
 from shared.errors import InvalidArgument, Unavailable
-from shared.events import Event, EventLog, Partition, Record
+from shared.events import ERASED, Event, EventLog, Partition, Record
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
 from shared.identifiers import stable_id
@@ -136,8 +136,9 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
         try:
             while records := consumer.poll(3.0 if not replayed else 0.5):
                 positions: dict[Partition, int] = {r.partition: r.offset + 1 for r in records}
-                writer.write([_again(record, topic) for record in records], group, positions)
-                replayed += len(records)
+                again = [_again(record, topic) for record in records if not _is_gone(record)]
+                writer.write(again, group, positions)
+                replayed += len(again)
             return replayed
         finally:
             writer.close()
@@ -186,7 +187,13 @@ def _again(record: Record, topic: str) -> Event:
         source=record.event.source,
         time=record.event.time,
         headers=headers,
+        owner=record.event.owner,
     )
+
+
+def _is_gone(record: Record) -> bool:
+    """Its user was erased: there is nothing left to take again."""
+    return record.unreadable == ERASED
 
 
 def _dead_letter(record: Record) -> pb.DeadLetter:
@@ -196,9 +203,9 @@ def _dead_letter(record: Record) -> pb.DeadLetter:
         partition=int(headers.get("dlq_partition", "0")),
         offset=int(headers.get("dlq_offset", "0")),
         event_id=record.event.id,
-        reason=headers.get("dlq_reason", ""),
+        reason=headers.get("dlq_reason", "") or record.unreadable,
         detail=headers.get("dlq_detail", ""),
-        value=record.event.value,
+        value=b"" if record.unreadable else record.event.value,
     )
     letter.time.FromDatetime(record.event.time)
     return letter

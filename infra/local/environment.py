@@ -22,6 +22,7 @@ def common(settings: StackSettings) -> dict[str, str]:
         "TRIMTAB_HOST": host,
         "TRIMTAB_DATA": str(settings.data),
         "TRIMTAB_PARTS": str(settings.parts),
+        "TRIMTAB_KEYRING_URL": f"sqlite:///{settings.data / 'keyring' / 'keys.db'}",
         "TRIMTAB_KAFKA": f"{host}:{settings.kafka.port}",
         "TRIMTAB_KAFKA_PARTITIONS": str(settings.kafka.partitions),
         "TRIMTAB_MLFLOW_URL": f"http://{host}:{settings.mlflow.port}",
