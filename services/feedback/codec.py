@@ -25,9 +25,10 @@ from services.feedback.domain import (
 from shared import topics
 from shared.errors import InvalidArgument
 from shared.events import Event
+from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
-from shared.identifiers import check_segment, conversation_name
+from shared.identifiers import check_segment, conversation_name, stable_id, user_name
 from shared.message_codec import decode_message, encode_message
 from shared.telemetry import trace_headers
 
@@ -89,7 +90,20 @@ def decode_explicit(value: bytes) -> Explicit:
         category=given.category,
         demonstration=given.demonstration,
         comment=given.comment,
+        index=given.index if given.HasField("index") else None,
+        replaces=given.mode == common.FEEDBACK_MODE_REPLACE,
     )
+
+
+def decode_preference(value: bytes) -> Pair:
+    """The pair of a `preference.given.v1` record. Raises DecodeError or InvalidArgument: the record
+    goes to the dead letters."""
+    given = events.PreferenceGiven.FromString(value).pair
+    for name in ("pair_id", "tenant", "user_id"):
+        check_segment(getattr(given, name), f"pair.{name}")
+    if not given.prompt:
+        raise InvalidArgument("the prompt is empty", reason="NO_REQUEST", field="pair.prompt")
+    return decode_pair(given.SerializeToString())
 
 
 def encode_mined(mined: Mined) -> events.FeedbackMined:
@@ -112,6 +126,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         follow_up=mined.follow_up,
         request_embedding=mined.request_embedding,
         create_time=_timestamp(mined.create_time),
+        replaces=mined.replaces,
     )
 
 
@@ -139,6 +154,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         answer=decode_message(mined.answer) if mined.HasField("answer") else None,
         follow_up=mined.follow_up,
         request_embedding=tuple(mined.request_embedding),
+        replaces=tuple(mined.replaces),
     )
 
 
@@ -217,6 +233,13 @@ def encode_label(label: Label) -> pb.Label:
     )
 
 
+def encode_waiting(value: bytes, arrived: float) -> pb.WaitingFeedback:
+    """`value` is a `feedback.given.v1` record; `arrived` in Unix time."""
+    given = events.FeedbackGiven.FromString(value).feedback
+    arrive_time = _timestamp(datetime.fromtimestamp(arrived, UTC))
+    return pb.WaitingFeedback(feedback=given, arrive_time=arrive_time)
+
+
 def encode_stored_pair(stored: StoredPair) -> pb.Pair:
     return pb.Pair(
         pair=encode_pair(stored.pair), state=_PAIR_STATES[stored.state], reason=stored.reason
@@ -230,6 +253,7 @@ def mined_event(mined: Mined) -> Event:
         conversation_name(mined.tenant, mined.conversation_id),
         encode_mined(mined).SerializeToString(),
         mined.create_time,
+        user_name(mined.tenant, mined.user_id),
     )
 
 
@@ -246,20 +270,23 @@ def kept_event(pair: Pair) -> Event:
 def persona_event(persona: Persona) -> Event:
     return _event(
         topics.PERSONA_UPDATED,
-        f"{persona.tenant}.{persona.user_id}.persona.{persona.version}",
-        f"tenants/{persona.tenant}/users/{persona.user_id}",
+        # Ids and keys stay readable on the topics: no user's id is in them.
+        stable_id("persona", persona.tenant, persona.user_id, str(persona.version)),
+        stable_id("persona", persona.tenant, persona.user_id),
         events.PersonaUpdated(persona=encode_persona(persona)).SerializeToString(),
         persona.update_time,
+        user_name(persona.tenant, persona.user_id),
     )
 
 
 def _pair_event(topic: str, what: str, pair: Pair, value: bytes) -> Event:
     key = conversation_name(pair.tenant, pair.conversation_id)
-    return _event(topic, f"{pair.pair_id}.{what}", key, value, pair.create_time)
+    owner = user_name(pair.tenant, pair.user_id)
+    return _event(topic, f"{pair.pair_id}.{what}", key, value, pair.create_time, owner)
 
 
-def _event(topic: str, event_id: str, key: str, value: bytes, time: datetime) -> Event:
-    return Event(topic, event_id, key, value, SOURCE, time, trace_headers())
+def _event(topic: str, event_id: str, key: str, value: bytes, time: datetime, owner: str) -> Event:
+    return Event(topic, event_id, key, value, SOURCE, time, trace_headers(), owner)
 
 
 def _key_of(table: Mapping[K, Any], number: int) -> K:

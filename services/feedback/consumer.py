@@ -16,6 +16,7 @@ from services.feedback.adapters.sql_tables import EXPLICIT
 from services.feedback.app import explicit as explicit_app
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import TakeTurn
+from services.feedback.app.preferences import TakePreference
 from shared.database import Database, Transaction
 from shared.errors import InvalidArgument
 from shared.events import Event, Partition, Record
@@ -56,6 +57,14 @@ class ExplicitHandler:
             )
         )
         transaction.count(explicit_app.STAGE, "waiting", "TURN_NOT_LOGGED")
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencesHandler:
+    take: TakePreference
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take(codec.decode_preference(record.event.value), SqlBook(transaction))
 
 
 @dataclass(frozen=True, slots=True)

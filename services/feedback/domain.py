@@ -39,6 +39,8 @@ class PairSource(StrEnum):
     USER_GUIDED_REWRITE = "user_guided_rewrite"
     USER_BASED_REWARD = "user_based_reward"
     DEMONSTRATION = "demonstration"
+    ARENA_VOTE = "arena_vote"
+    IMPORT = "import"
 
 
 class PairState(StrEnum):
@@ -121,6 +123,8 @@ class Mined:
     answer: Message | None = None
     follow_up: str = ""
     request_embedding: tuple[float, ...] = ()
+    # Explicit feedback in whose place this stands.
+    replaces: tuple[str, ...] = ()
 
     @property
     def request(self) -> str:
@@ -151,10 +155,31 @@ class Explicit:
     category: str = ""
     demonstration: str = ""
     comment: str = ""
+    # Instead of turn_id: the answer's place.
+    index: int | None = None
+    # Takes the place of the same user's feedback of this kind on the same target.
+    replaces: bool = False
 
     @property
     def whole_conversation(self) -> bool:
-        return not self.completion_id and not self.turn_id
+        return not self.completion_id and not self.turn_id and self.index is None
+
+    @property
+    def value_kind(self) -> str:
+        if self.thumbs_up is not None:
+            return "thumb"
+        if self.rating is not None:
+            return "rating"
+        return "demonstration" if self.demonstration else "category" if self.category else "comment"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a piece of explicit feedback stands among what its user said of the same target: which
+    pieces it has replaced, or that a later one has replaced it already."""
+
+    replaces: tuple[str, ...] = ()
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,19 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             total_size=page.total,
         )
 
+    async def ListWaitingFeedback(
+        self, request: pb.ListWaitingFeedbackRequest, context: Any
+    ) -> pb.ListWaitingFeedbackResponse:
+        after = _after(decode_token(request.page_token, "waiting"))
+        page = await asyncio.to_thread(
+            self._shelf.list_waiting, tenant_of(context), after, page_size(request.page_size)
+        )
+        return pb.ListWaitingFeedbackResponse(
+            waiting=page.items,
+            next_page_token=_token(page.after, "waiting"),
+            total_size=page.total,
+        )
+
     async def GetPersona(
         self, request: pb.GetPersonaRequest, context: Any
     ) -> pb.GetPersonaResponse:

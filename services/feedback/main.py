@@ -12,13 +12,14 @@ from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.adapters.sql_tables import METADATA
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app import explicit as explicit_app
-from services.feedback.app import mining
+from services.feedback.app import mining, preferences
 from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
 from services.feedback.app.personas import WritePersona
 from services.feedback.app.ports import ChatModel, Embedder, RewardScorer
+from services.feedback.app.preferences import TakePreference
 from services.feedback.app.requests import (
     PERSONA_OF_COMPLAINT,
     PERSONA_OF_TURNS,
@@ -28,7 +29,12 @@ from services.feedback.app.requests import (
     Limits,
     Requests,
 )
-from services.feedback.consumer import ExplicitHandler, ExplicitSweep, TurnsHandler
+from services.feedback.consumer import (
+    ExplicitHandler,
+    ExplicitSweep,
+    PreferencesHandler,
+    TurnsHandler,
+)
 from services.feedback.grpc_api import FeedbackServicer
 from services.feedback.settings import FeedbackSettings
 from services.feedback.workers import (
@@ -42,16 +48,20 @@ from services.feedback.workers import (
 )
 from shared import telemetry
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import EventLog
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
-from shared.kafka import KafkaEventLog
 from shared.process import Background, Service, run
 from shared.rpc import Mount
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
-GROUPS = {mining.STAGE: (INTERACTION_LOGGED,), explicit_app.STAGE: (FEEDBACK_GIVEN,)}
+GROUPS = {
+    mining.STAGE: (INTERACTION_LOGGED,),
+    explicit_app.STAGE: (FEEDBACK_GIVEN,),
+    preferences.STAGE: (PREFERENCE_GIVEN,),
+}
 HEAD = Path(__file__).parent / "head.npz"
 
 
@@ -83,6 +93,13 @@ class Parts:
         )
         self.explicit = SqlStage(
             explicit_app.STAGE, database, log, [FEEDBACK_GIVEN], ExplicitHandler(join)
+        )
+        self.preferences = SqlStage(
+            preferences.STAGE,
+            database,
+            log,
+            [PREFERENCE_GIVEN],
+            PreferencesHandler(TakePreference(self.requests.limits)),
         )
         self.relay = OutboxRelay(database, log)
         self.sweep = ExplicitSweep(database, join, self._turns_lag, settings.explicit_wait_s)
@@ -148,6 +165,7 @@ class Parts:
         return [
             ("turns", self.turns.run),
             ("explicit", self.explicit.run),
+            ("preferences", self.preferences.run),
             ("outbox", self.relay.run),
             ("judge", repeat(self.judge.once, 0.5, self.database)),
             ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
@@ -180,7 +198,7 @@ def main() -> None:
     common, settings = load(CommonSettings), load(FeedbackSettings)
     telemetry.start("feedback", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = Database(settings.database_url, METADATA)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     parts = Parts(
         settings,
         database,

@@ -16,6 +16,7 @@ from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.app.mining import JudgeFollowUps, give_up
 from services.feedback.app.pairs import (
+    REPLACED,
     UNTRAINED,
     FilterPairs,
     Outcome,
@@ -204,6 +205,8 @@ class PairJobs:
         return mined
 
     def _outcome(self, mined: Mined) -> Outcome:
+        if self.shelf.is_replaced(mined.feedback_id):
+            return Outcome(None, REPLACED)
         try:
             return self.make.make(mined)
         except FailedPrecondition as error:

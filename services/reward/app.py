@@ -57,6 +57,7 @@ class TakeData:
         elif not intake.add_rating(tenant, rating):
             intake.count(RATINGS, "abstained", "REPEATED")
         else:
+            intake.drop_ratings(tenant, rating.replaces)
             self._kept(intake, tenant, RATINGS, "rating", rating.user_id)
 
     def _kept(self, intake: Intake, tenant: str, stage: str, what: str, user_id: str) -> None:

@@ -11,7 +11,7 @@ from shared.events import Event
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
-from shared.identifiers import conversation_name, stable_id
+from shared.identifiers import conversation_name, stable_id, user_name
 from shared.message_codec import decode_message
 from shared.messages import Message
 from shared.telemetry import trace_headers
@@ -49,6 +49,7 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
         Answer(_request(context), text),
         1.0 - mined.dissatisfaction,
         mined.create_time.ToDatetime(UTC),
+        tuple(mined.replaces),
     )
     return required(mined.tenant, "tenant"), rating
 
@@ -125,6 +126,7 @@ def scored_event(answer: LoggedAnswer, score: Score, name: str, now: datetime) -
         source="reward",
         time=now,
         headers=trace_headers(),
+        owner=user_name(answer.tenant, answer.user_id),
     )
 
 

@@ -42,6 +42,8 @@ class Rating:
     answer: Answer
     satisfaction: float
     said_at: datetime = LONG_AGO
+    # Earlier ratings of the same answer by the same user, in whose place this stands.
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

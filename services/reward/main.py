@@ -11,8 +11,8 @@ from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainin
 from services.reward.settings import RewardSettings
 from shared import operations, telemetry
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import now
-from shared.kafka import KafkaEventLog
 from shared.mlflow_tracking import MlflowTracker
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
@@ -21,7 +21,7 @@ from shared.stage import OutboxRelay
 
 def build(common: CommonSettings, settings: RewardSettings) -> Service:
     database = Database(settings.database_url, METADATA)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     models, rules = SqlRewardModels(database), settings.rules()
     featuriser = Featuriser(MiniLmEncoder(common.encoder), settings.cached_texts)
     score = ScoreAnswers(featuriser, models, rules.folds)

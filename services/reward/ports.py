@@ -35,6 +35,9 @@ class Intake(Protocol):
 
     def add_rating(self, tenant: str, rating: Rating) -> bool: ...
 
+    def drop_ratings(self, tenant: str, rating_ids: Sequence[str]) -> None:
+        """Forgets ratings that their users have replaced; later models do not learn from them."""
+
     def count_data(self, tenant: str, *, is_pair: bool) -> Progress:
         """Adds one to the tenant's data for training."""
 

@@ -1,4 +1,4 @@
-"""trimtab feedback list | personas | pairs"""
+"""trimtab feedback list | waiting | personas | pairs"""
 
 from __future__ import annotations
 
@@ -32,6 +32,29 @@ def list_(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
         session.platform, "feedback", "ListFeedback", "feedback", {"filter": filter_}, limit
     )
     session.show({"feedback": found}, lambda: _labels(session, found))
+
+
+@app.command()
+def waiting(context: typer.Context, limit: Limit = 20) -> None:
+    """List explicit feedback that waits for the turn it is about.
+
+    \b
+    Example:
+      trimtab feedback waiting --limit 5
+    """
+    session = session_of(context)
+    found = listed(session.platform, "feedback", "ListWaitingFeedback", "waiting", {}, limit)
+    rows = [
+        (
+            one["arrive_time"],
+            one["feedback"]["completion_id"] or one["feedback"]["conversation_id"],
+            one["feedback"]["user_id"],
+            _short(one["feedback"]["comment"]),
+        )
+        for one in found
+    ]
+    columns = ("since", "about", "user", "comment")
+    session.show({"waiting": found}, lambda: session.table(columns, rows, "Nothing waits."))
 
 
 @app.command()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.feedback import codec
-from services.feedback.adapters.sql_tables import FEEDBACK, PAIRS, PENDING, SPENT, TURNS, USERS
+from services.feedback.adapters.sql_tables import (
+    FEEDBACK,
+    PAIRS,
+    PENDING,
+    SAID,
+    SPENT,
+    TURNS,
+    USERS,
+)
 from services.feedback.domain import (
     Explicit,
     Mined,
     Pair,
     PairState,
     Persona,
+    Standing,
     StoredPair,
     Turn,
     User,
@@ -73,6 +82,8 @@ class SqlBook:
             query = query.where(TURNS.c.conversation_id == explicit.conversation_id)
         if explicit.turn_id:
             query = query.where(TURNS.c.turn_id == explicit.turn_id)
+        if explicit.index is not None:
+            query = query.where(TURNS.c.idx == explicit.index)
         row = self._sql.execute(query.order_by(TURNS.c.idx.desc()).limit(1)).first()
         return turn_of(row) if row else None
 
@@ -132,7 +143,29 @@ class SqlBook:
         )
         return bool(self._sql.execute(statement).rowcount)
 
-    def add_mined(self, mined: Mined) -> bool:
+    def stand(
+        self, feedback_id: str, slot: str, said_at: float, *, replaces: bool
+    ) -> Standing | None:
+        row = {"feedback_id": feedback_id, "slot": slot, "said_at": said_at}
+        if not self._added(SAID, **row, replaces=replaces, replaced=False):
+            return None
+        place = sa.tuple_(SAID.c.said_at, SAID.c.feedback_id)
+        here = sa.tuple_(sa.literal(said_at), sa.literal(feedback_id))
+        later = (SAID.c.slot == slot) & SAID.c.replaces & (place > here)
+        is_replaced = bool(self._sql.execute(sa.select(sa.exists().where(later))).scalar())
+        gone = [feedback_id] if is_replaced else []
+        replaced: list[str] = []
+        if replaces:
+            standing = (SAID.c.slot == slot) & SAID.c.replaced.is_(False) & (place < here)
+            replaced = list(
+                self._sql.execute(sa.select(SAID.c.feedback_id).where(standing)).scalars()
+            )
+        if gone + replaced:
+            ids = SAID.c.feedback_id.in_(gone + replaced)
+            self._sql.execute(SAID.update().where(ids).values(replaced=True))
+        return Standing(tuple(sorted(replaced)), is_replaced)
+
+    def add_mined(self, mined: Mined, *, publish: bool = True) -> bool:
         added = self._added(
             FEEDBACK,
             feedback_id=mined.feedback_id,
@@ -146,7 +179,7 @@ class SqlBook:
             channel=mined.channel,
             value=codec.encode_mined(mined).SerializeToString(),
         )
-        if added:
+        if added and publish:
             self._tx.emit(codec.mined_event(mined))
         return added
 
@@ -180,6 +213,11 @@ class SqlBook:
         elif added and stored.state is PairState.KEPT:
             self._tx.emit(codec.kept_event(pair))
         return added
+
+    def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
+        waits = PAIRS.c.pair_id.in_(pair_ids) & (PAIRS.c.state == PairState.PROPOSED.value)
+        update = PAIRS.update().where(waits).values(state=PairState.DROPPED.value, reason=reason)
+        return self._sql.execute(update).rowcount
 
     def settle_pair(self, pair: Pair, state: PairState, reason: str) -> bool:
         waits = (PAIRS.c.pair_id == pair.pair_id) & (PAIRS.c.state == PairState.PROPOSED.value)

@@ -9,7 +9,15 @@ import sqlalchemy as sa
 
 from services.feedback import codec
 from services.feedback.adapters.sql_book import turn_of, turns_before, user_at
-from services.feedback.adapters.sql_tables import FEEDBACK, PAIRS, PENDING, TURNS, USERS
+from services.feedback.adapters.sql_tables import (
+    EXPLICIT,
+    FEEDBACK,
+    PAIRS,
+    PENDING,
+    SAID,
+    TURNS,
+    USERS,
+)
 from services.feedback.domain import (
     FollowUp,
     Kind,
@@ -25,6 +33,8 @@ from services.feedback.domain import (
 from shared.database import Database
 from shared.paging import Term
 
+# What later feedback stands in the place of is kept, but shown to nobody.
+_STANDS = FEEDBACK.c.feedback_id.not_in(sa.select(SAID.c.feedback_id).where(SAID.c.replaced))
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
     "!=": lambda column, value: column != value,
@@ -54,6 +64,11 @@ class SqlShelf:
             row = connection.execute(query).first()
         return codec.decode_mined(row.value, row.channel) if row else None
 
+    def is_replaced(self, feedback_id: str) -> bool:
+        query = sa.select(SAID.c.replaced).where(SAID.c.feedback_id == feedback_id)
+        with self._database.read() as connection:
+            return bool(connection.execute(query).scalar())
+
     def user(self, tenant: str, user_id: str) -> User:
         with self._database.read() as connection:
             return user_at(connection, tenant, user_id)
@@ -75,6 +90,7 @@ class SqlShelf:
             & (FEEDBACK.c.user_id == user_id)
             & (FEEDBACK.c.kind == Kind.REATTEMPT_WITH_FEEDBACK.value)
             & FEEDBACK.c.abstained.is_(False)
+            & _STANDS
         )
         query = sa.select(FEEDBACK).where(theirs).order_by(FEEDBACK.c.seq.desc()).limit(most)
         with self._database.read() as connection:
@@ -102,15 +118,25 @@ class SqlShelf:
     def list_feedback(
         self, tenant: str, terms: Sequence[Term], after: int | None, size: int
     ) -> Page:
+        wanted = [_STANDS, FEEDBACK.c.tenant == tenant, *_conditions(FEEDBACK, terms)]
         return self._page(
-            FEEDBACK, tenant, terms, after, size, lambda r: codec.decode_mined(r.value, r.channel)
+            FEEDBACK, wanted, after, size, lambda r: codec.decode_mined(r.value, r.channel)
+        )
+
+    def list_waiting(self, tenant: str, after: int | None, size: int) -> Page:
+        """Explicit feedback whose turn is not there yet, oldest first."""
+        # The tenant is the second segment of the key: tenants/{tenant}/...
+        wanted = [EXPLICIT.c.key.startswith(f"tenants/{tenant}/", autoescape=True)]
+        return self._page(
+            EXPLICIT, wanted, after, size, lambda r: codec.encode_waiting(r.value, r.arrived)
         )
 
     def list_pairs(self, tenant: str, terms: Sequence[Term], after: int | None, size: int) -> Page:
         def stored(row: Any) -> StoredPair:
             return StoredPair(codec.decode_pair(row.value), PairState(row.state), row.reason)
 
-        return self._page(PAIRS, tenant, terms, after, size, stored)
+        wanted = [PAIRS.c.tenant == tenant, *_conditions(PAIRS, terms)]
+        return self._page(PAIRS, wanted, after, size, stored)
 
     def list_personas(self, tenant: str, after: str, size: int) -> tuple[list[Persona], bool, int]:
         """Ordered by user; whether more follow; how many there are."""
@@ -126,13 +152,11 @@ class SqlShelf:
     def _page(
         self,
         table: sa.Table,
-        tenant: str,
-        terms: Sequence[Term],
+        wanted: Sequence[Any],
         after: int | None,
         size: int,
         decode: Callable[[Any], Any],
     ) -> Page:
-        wanted = [table.c.tenant == tenant, *(_condition(table, term) for term in terms)]
         query = sa.select(table).where(*wanted, table.c.seq > (after or 0))
         with self._database.read() as connection:
             total = connection.execute(
@@ -143,6 +167,10 @@ class SqlShelf:
         return Page(
             [decode(row) for row in rows[:size]], rows[size - 1].seq if more else None, total
         )
+
+
+def _conditions(table: sa.Table, terms: Sequence[Term]) -> list[Any]:
+    return [_condition(table, term) for term in terms]
 
 
 def _condition(table: sa.Table, term: Term) -> Any:

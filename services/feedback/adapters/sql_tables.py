@@ -71,6 +71,16 @@ EXPLICIT = sa.Table(
     sa.Column("arrived", sa.Float, nullable=False),
     sqlite_autoincrement=True,
 )
+# What was said explicitly, in slots of user, target and kind of value.
+SAID = sa.Table(
+    "explicit_feedback",
+    METADATA,
+    sa.Column("feedback_id", sa.String, primary_key=True),
+    sa.Column("slot", sa.String, nullable=False, index=True),
+    sa.Column("said_at", sa.Float, nullable=False),
+    sa.Column("replaces", sa.Boolean, nullable=False),
+    sa.Column("replaced", sa.Boolean, nullable=False),
+)
 USERS = sa.Table(
     "users",
     METADATA,

@@ -1,15 +1,18 @@
 """Joins what people say outside the conversation with the answer that it is about.
 
 Counts of stage "feedback.explicit": made: "thumbs", "rating", "demonstration"; abstained:
-CATEGORY_ONLY, COMMENT_ONLY (joined and published, but it says no degree); waiting: TURN_NOT_LOGGED;
-dropped: what is malformed, and NEVER_LOGGED (both to the dead letters).
+CATEGORY_ONLY, COMMENT_ONLY (joined and published, but it says no degree), REPLACED (its user said
+something else in its place before it could be joined; not published); waiting: TURN_NOT_LOGGED;
+dropped: ALREADY_KNOWN, what is malformed, and NEVER_LOGGED (these two to the dead letters).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from services.feedback.app.pairs import DEMONSTRATED, REPLACED, pair_id
 from services.feedback.app.ports import Book
 from services.feedback.app.requests import PAIRS, Requests
 from services.feedback.domain import (
@@ -57,15 +60,36 @@ class JoinExplicit:
         if answer is None or not self._settled(explicit, now, book):
             return False
         mined = self._mined(explicit, answer, verdict, book)
-        if not book.add_mined(mined):
+        standing = book.stand(
+            mined.feedback_id,
+            slot_of(explicit, mined),
+            explicit.create_time.timestamp(),
+            replaces=explicit.replaces,
+        )
+        if standing is None:
             book.count(STAGE, "dropped", "ALREADY_KNOWN")
             return True
+        self._retract(mined.tenant, standing.replaces, book)
+        if standing.is_replaced:
+            book.add_mined(mined, publish=False)
+            book.count(STAGE, "abstained", "REPLACED")
+            return True
+        mined = replace(mined, replaces=standing.replaces)
+        book.add_mined(mined)
         book.count(STAGE, verdict.outcome, verdict.reason)
         if explicit.demonstration:
             self._propose(explicit, mined, book)
         elif mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK and not explicit.whole_conversation:
             self.requests.after_complaint(mined, book)
         return True
+
+    def _retract(self, tenant: str, feedback_ids: Sequence[str], book: Book) -> None:
+        """Pairs that nobody has judged yet go with the feedback they were made of."""
+        names = (DEMONSTRATED, PairSource.USER_GUIDED_REWRITE.value)
+        pairs = [pair_id(name, tenant, one) for one in feedback_ids for name in names]
+        if dropped := book.drop_proposed(pairs, REPLACED) if pairs else 0:
+            book.count(PAIRS, "waiting", "REWARD", -dropped)
+            book.count(PAIRS, "dropped", REPLACED, dropped)
 
     def _settled(self, explicit: Explicit, now: float, book: Book) -> bool:
         if not explicit.whole_conversation:
@@ -110,7 +134,7 @@ class JoinExplicit:
             return
         persona = book.user(mined.tenant, mined.user_id).persona
         pair = Pair(
-            pair_id=stable_id("pair", mined.tenant, mined.feedback_id),
+            pair_id=pair_id(DEMONSTRATED, mined.tenant, mined.feedback_id),
             tenant=mined.tenant,
             user_id=mined.user_id,
             conversation_id=mined.conversation_id,
@@ -129,6 +153,13 @@ class JoinExplicit:
         )
         book.add_pair(StoredPair(pair, PairState.PROPOSED))
         book.count(PAIRS, "waiting", "REWARD")
+
+
+def slot_of(explicit: Explicit, mined: Mined) -> str:
+    """What can stand in the place of what: the same user's words of one kind on one target, by
+    whichever of its names the target was called."""
+    target = (mined.tenant, mined.conversation_id, mined.answer_turn_id)
+    return stable_id("slot", *target, mined.user_id, explicit.value_kind)
 
 
 def verdict_of(explicit: Explicit) -> Verdict:

@@ -6,9 +6,9 @@ user-based rewards was chosen by the reward model, so it is kept as made and nev
 reward model must not learn from itself. The pair (answer, follow-up) stays as it was logged.
 
 Counts of stage "feedback.pairs": made: the pair's source; abstained: USER_CAP, UNSURE_FEEDBACK,
-NO_REQUEST, SAME_AS_ANSWER, NO_PERSONA, SMALL_MARGIN, FAILED, or the commonest problem
+NO_REQUEST, SAME_AS_ANSWER, NO_PERSONA, SMALL_MARGIN, REPLACED, FAILED, or the commonest problem
 of the candidates (TOO_FEW_WORDS, REPETITION, LEAKS_FEEDBACK, IGNORES_FEEDBACK, ...);
-dropped: REWARD_PREFERS_ORIGINAL; waiting: CANDIDATES, SAMPLES, REWARD.
+dropped: REWARD_PREFERS_ORIGINAL, REPLACED, ALREADY_KNOWN; waiting: CANDIDATES, SAMPLES, REWARD.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from shared.identifiers import stable_id, turn_name
 from shared.messages import Message, text_message
 
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
+# Why a pair is not made, or dropped: its user has taken back the feedback that it rests on.
+REPLACED = "REPLACED"
+# How `pair_id` calls a demonstration.
+DEMONSTRATED = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +194,16 @@ def judged(pair: Pair, margin: float, reward_model: str) -> Pair:
     return replace(pair, reward_margin=margin, reward_model=reward_model, confidence=confidence)
 
 
+def pair_id(name: str, tenant: str, feedback_id: str) -> str:
+    """Of the pair that is made of a piece of feedback; `name` is its source, or DEMONSTRATED."""
+    return stable_id(*(("pair", name) if name else ("pair",)), tenant, feedback_id)
+
+
 def pair_of(mined: Mined, source: PairSource, chosen: str, rejected: str) -> Pair:
     turns = [t for t in (mined.answer_turn_id, mined.follow_up_turn_id) if t]
     names = tuple(turn_name(mined.tenant, mined.conversation_id, turn) for turn in turns)
     return Pair(
-        pair_id=stable_id("pair", source.value, mined.tenant, mined.feedback_id),
+        pair_id=pair_id(source.value, mined.tenant, mined.feedback_id),
         tenant=mined.tenant,
         user_id=mined.user_id,
         conversation_id=mined.conversation_id,

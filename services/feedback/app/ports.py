@@ -21,6 +21,7 @@ from services.feedback.domain import (
     Pair,
     PairState,
     Persona,
+    Standing,
     StoredPair,
     Turn,
     User,
@@ -108,8 +109,14 @@ class Book(Protocol):
     def spend(self, tenant: str, user_id: str, what: str, day: str, most: int) -> bool:
         """Takes one of the user's `most` for the day; False if there is none left."""
 
-    def add_mined(self, mined: Mined) -> bool:
-        """Stores and publishes on feedback.mined.v1; False if it is there already."""
+    def add_mined(self, mined: Mined, *, publish: bool = True) -> bool:
+        """Stores, and publishes on feedback.mined.v1; False if it is there already."""
+
+    def stand(
+        self, feedback_id: str, slot: str, said_at: float, *, replaces: bool
+    ) -> Standing | None:
+        """Takes its place in a slot (user, target, kind of value), in the order in which things were
+        said, not in which they came. None if it stands there already."""
 
     def put_persona(self, persona: Persona) -> None:
         """Stores and publishes on persona.updated.v1."""
@@ -117,6 +124,9 @@ class Book(Protocol):
     def add_pair(self, stored: StoredPair) -> bool:
         """Stores a pair; publishes it on preference.proposed.v1 if it is PROPOSED, on
         preference.mined.v1 if it is KEPT. False if it is there already."""
+
+    def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
+        """PROPOSED to DROPPED; how many there were."""
 
     def settle_pair(self, pair: Pair, state: PairState, reason: str) -> bool:
         """PROPOSED to KEPT (published) or DROPPED; True for the one that changed it."""
@@ -129,6 +139,9 @@ class Shelf(Protocol):
         """Oldest first."""
 
     def mined(self, feedback_id: str) -> Mined | None: ...
+
+    def is_replaced(self, feedback_id: str) -> bool:
+        """Whether later feedback stands in its place."""
 
     def user(self, tenant: str, user_id: str) -> User: ...
 

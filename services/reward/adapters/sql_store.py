@@ -68,6 +68,11 @@ class SqlIntake:
         }
         return self._insert_new(RATINGS, row)
 
+    def drop_ratings(self, tenant: str, rating_ids: Sequence[str]) -> None:
+        if rating_ids:
+            theirs = (RATINGS.c.tenant == tenant) & RATINGS.c.rating_id.in_(rating_ids)
+            self._tx.connection.execute(RATINGS.delete().where(theirs))
+
     def count_data(self, tenant: str, *, is_pair: bool) -> Progress:
         one = int(is_pair)
         insert = self._tx.insert(PROGRESS).values(

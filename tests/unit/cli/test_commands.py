@@ -198,6 +198,12 @@ def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None
     assert ran.json["alarms"][0]["direction"] == "down"
     mined = {"feedback": [{"kind": "FOLLOW_UP_KIND_POSITIVE", "dissatisfaction": 0.04}]}
     assert "positive  " in trimtab("feedback", "list", answers={"ListFeedback": mined}).out
+    waits = {
+        "feedback": {"completion_id": "x-1", "comment": "why?"},
+        "arrive_time": "2026-11-20T12:00:00Z",
+    }
+    answers = {"ListWaitingFeedback": {"waiting": [waits]}}
+    assert "x-1" in trimtab("feedback", "waiting", answers=answers).out
     letters = {"dead_letters": [{"partition": 1, "offset": 7, "reason": "UNDECODABLE"}]}
     line = ("deadletters", "list", "--service", "feedback", "--topic", "feedback.given.v1")
     assert "1/7" in trimtab(*line, answers={"ListDeadLetters": letters}).out
@@ -207,7 +213,7 @@ def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None
 def test_every_command_teaches_by_example(trimtab: Any) -> None:
     groups = {
         "conversations": ("list", "show"),
-        "feedback": ("list", "personas", "pairs"),
+        "feedback": ("list", "waiting", "personas", "pairs"),
         "retrain": ("start", "list", "show", "watch", "cancel"),
         "models": ("list", "show", "promote", "rollback"),
         "drift": ("list", "streams"),

@@ -87,14 +87,15 @@ class House:
 
     def give(self, feedback: common.ExplicitFeedback) -> None:
         value = events.FeedbackGiven(feedback=feedback).SerializeToString()
-        self.log.publish(
-            [Event(FEEDBACK_GIVEN, f"given.{feedback.feedback_id}", "k", value, "t", NOW)]
-        )
+        key = f"tenants/{feedback.tenant}/conversations/{feedback.conversation_id or 'unknown'}"
+        event = Event(FEEDBACK_GIVEN, f"given.{feedback.feedback_id}", key, value, "t", NOW)
+        self.log.publish([event])
 
     def settle(self) -> None:
         """Until nothing is left to do."""
         drain(self.parts.turns)
         drain(self.parts.explicit)
+        drain(self.parts.preferences)
         for _ in range(50):
             busy = self.parts.judge.once() + self.parts.sweep.sweep_once()
             busy += sum(worker.run_once() for worker in self.parts.workers.values())

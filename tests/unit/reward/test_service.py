@@ -199,6 +199,25 @@ def test_explicit_ratings_are_kept_and_other_feedback_is_counted() -> None:
     assert len(house.log.records(dead_letters(FEEDBACK_MINED))) == 1
 
 
+def test_a_rating_that_was_replaced_is_forgotten() -> None:
+    house = House()
+    for number, replaces in enumerate([[], [], ["f0"]]):
+        mined = events.FeedbackMined(
+            feedback_id=f"f{number}",
+            tenant="local",
+            user_id="user1",
+            source=events.FEEDBACK_SOURCE_EXPLICIT,
+            dissatisfaction=0.25 * number,
+            answer=encode_message(text_message("assistant", "An answer.")),
+            replaces=replaces,
+        )
+        house.publish(FEEDBACK_MINED, f"f{number}", mined.SerializeToString())
+    house.drain()
+    _, ratings = house.models.data("local")
+    kept = [(one.rating_id, one.satisfaction) for one in ratings]
+    assert sorted(kept) == [("f1", 0.75), ("f2", 0.5)]
+
+
 def test_answers_wait_for_the_first_model_and_are_scored_once() -> None:
     house = House()
     house.turn(0, "user", "What is the time?")
