@@ -8,7 +8,7 @@ from services.drift.adapters.sql_streams import METADATA
 from services.drift.settings import DriftSettings
 from shared import telemetry
 from shared.database import Database
-from shared.kafka import KafkaEventLog
+from shared.event_log import open_event_log
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay
@@ -18,7 +18,7 @@ def main() -> None:
     common, settings = load(CommonSettings), load(DriftSettings)
     telemetry.start("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = Database(settings.database_url, METADATA)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     watching = settings.watching
     run(
         Service(

@@ -15,8 +15,8 @@ from services.evaluation.settings import EvaluationSettings
 from shared import operations, telemetry
 from shared.client import channel
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import now
-from shared.kafka import KafkaEventLog
 from shared.mlflow_tracking import MlflowTracker
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
@@ -25,7 +25,7 @@ from shared.stage import OutboxRelay
 
 def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
     database = Database(settings.database_url, METADATA)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     bench = Bench(
         policy=VllmPolicy(common.vllm_replicas, settings.parallel),
         logprobs=TorchLogprobs(common.base_model),

@@ -23,7 +23,7 @@ from shared.events import Event, now
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.identifiers import conversation_name
+from shared.identifiers import conversation_name, user_name
 from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
 from shared.telemetry import trace_headers
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
@@ -168,7 +168,15 @@ def event_of(item: Turn | Feedback | Preference) -> Event:
         topic, key = FEEDBACK_GIVEN, item.target
         value = events_pb2.FeedbackGiven(feedback=encode_feedback(item)).SerializeToString()
     time = item.create_time or now()
-    return Event(topic, item.event_id, key, value, _SOURCE, time, trace_headers())
+    return Event(topic, item.event_id, key, value, _SOURCE, time, trace_headers(), _owner(item))
+
+
+def _owner(item: Turn | Feedback | Preference) -> str:
+    """Feedback of nobody in particular belongs to what it is about: an erasure of the user there
+    takes it along."""
+    if item.user_id:
+        return user_name(item.tenant, item.user_id)
+    return item.target if isinstance(item, Feedback) else ""
 
 
 def decode_logged(value: bytes) -> Turn:

@@ -137,7 +137,8 @@ class Preference:
         """The event's key."""
         if self.conversation_id:
             return conversation_name(self.tenant, self.conversation_id)
-        return f"tenants/{self.tenant}/users/{self.user_id}"
+        # Keys stay readable on the topics: no user's id is in them.
+        return stable_id("preference", self.tenant, self.user_id)
 
     @property
     def digest(self) -> str:

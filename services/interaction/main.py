@@ -15,11 +15,11 @@ from services.interaction.grpc_api import InteractionServicer
 from services.interaction.settings import InteractionSettings
 from shared import telemetry
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
-from shared.kafka import KafkaEventLog
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
@@ -28,9 +28,7 @@ from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     database = Database(settings.database_url, TABLES)
-    log = KafkaEventLog(
-        common.kafka, partitions=common.kafka_partitions, timeout_s=settings.publish_timeout_s
-    )
+    log = open_event_log(common, timeout_s=settings.publish_timeout_s)
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     servicer = InteractionServicer(

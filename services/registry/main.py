@@ -15,9 +15,9 @@ from services.registry.grpc_api import RegistryServicer, RolloutFeed
 from services.registry.settings import RegistrySettings
 from shared import telemetry
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import now
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
-from shared.kafka import KafkaEventLog
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay
@@ -34,7 +34,7 @@ def main() -> None:
 
 def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     database = Database(settings.database_url, TABLES)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     store, models = SqlStore(database), MlflowModels(common.mlflow_url)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
     shelf = AdapterFolder(common.adapter_dir, common.base_model, settings.max_lora_rank)

@@ -25,9 +25,9 @@ from services.retrain.settings import RetrainSettings
 from shared import operations, telemetry
 from shared.client import channel
 from shared.database import Database
+from shared.event_log import open_event_log
 from shared.events import now
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
-from shared.kafka import KafkaEventLog
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay
@@ -44,7 +44,7 @@ def main() -> None:
 
 def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     database = Database(settings.database_url, TABLES)
-    log = KafkaEventLog(common.kafka, partitions=common.kafka_partitions)
+    log = open_event_log(common)
     registry = GrpcRegistry(channel(common.registry_address), settings.tenant)
     app = Retrain(SqlStore(database), settings.rules, now, lambda: registry.champion().version)
     root = common.data / "retrain"

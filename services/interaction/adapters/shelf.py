@@ -76,6 +76,7 @@ def _row(turn: Turn) -> dict[str, Any]:
         "tenant": turn.tenant,
         "conversation_id": turn.conversation_id,
         "turn_id": turn.turn_id,
+        "user_id": turn.user_id,
         "position": turn.index,
         "model_version": turn.model_version,
         "digest": turn.digest,

@@ -27,6 +27,8 @@ TURNS = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("conversation_id", sa.String, nullable=False),
     sa.Column("turn_id", sa.String, nullable=False),
+    # Who may ask for it to be erased or exported: several people can talk in one conversation.
+    sa.Column("user_id", sa.String, nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("digest", sa.String, nullable=False),
@@ -34,6 +36,7 @@ TURNS = sa.Table(
     # A serialised trimtab.common.v1.Turn.
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("turns_by_name", "tenant", "conversation_id", "turn_id", unique=True),
+    sa.Index("turns_by_user", "tenant", "user_id"),
     sa.Index("turns_by_version", "tenant", "model_version", "conversation_id"),
     sqlite_autoincrement=True,
 )
