@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _none_if_empty(value: object) -> object:
+    return value or None
+
+
+OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 
 
 class CommonSettings(BaseSettings):
@@ -50,6 +57,10 @@ class CommonSettings(BaseSettings):
     registry_address: str = "127.0.0.1:21007"
     # OTLP endpoint for traces; none are exported when empty.
     otlp_endpoint: str = ""
+    # What is taken out of texts before they are stored: a TOML file; secrets are masked without one.
+    # The key of its digests, the same for every part of the house.
+    redaction: OptionalFile = None
+    redaction_key: SecretStr = SecretStr("")
     log_level: str = "INFO"
 
     @property
@@ -83,3 +94,9 @@ def load(kind: type[T]) -> T:
             name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"settings: {name}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
+
+
+def stop(variable: str, words: str) -> NoReturn:
+    """Ends the process as a wrong value does: for what only reading a file can tell."""
+    print(f"settings: {variable}: {words}", file=sys.stderr)
+    sys.exit(2)

@@ -32,6 +32,12 @@ THREAD_DEATHS = Counter(
     "trimtab_thread_deaths_total", "Background threads that ended.", ["service"]
 )
 
+REDACTIONS = Counter(
+    "trimtab_redactions_total",
+    "Places taken out of texts before they were stored.",
+    ["service", "kind", "action"],
+)
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, with the trace id. Never the content of conversations."""
