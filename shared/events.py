@@ -27,7 +27,8 @@ class Event:
     source: str
     time: datetime
     headers: Mapping[str, str] = field(default_factory=dict)
-    # Whose personal data it holds, as a resource name (tenants/{tenant}/users/{user}); empty: nobody's.
+    # Whose personal data it holds, as a resource name (tenants/{tenant}/users/{user}), or several with a
+    # space between; empty: nobody's.
     # A log that seals (shared.sealing) hides value and headers from whoever has not the owner's key.
     owner: str = ""
     # When this process made it (Unix time): what was made before its owner was erased is not published.

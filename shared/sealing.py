@@ -2,7 +2,9 @@
 
 A sealed event's value is `nonce (12 bytes) | ciphertext and tag` of a MessagePack array
 [owner, private headers, value]; the header SEALED_WITH names the key by an id that says nothing of the
-owner, and is authenticated with it. Topic, id, key, source, time and the headers that machinery needs
+owner, and is authenticated with it. An event of several owners names the keys of all (joined by commas)
+and opens only with all of them: the erasure of any one takes it away. Topic, id, key, source, time and
+the headers that machinery needs
 (trace, place of a dead letter) stay readable: none of them carries words.
 
 Reading opens what the keyring still opens. An event whose owner was erased comes out as an unreadable
@@ -12,12 +14,14 @@ owner who was erased after the event was made puts the event in its place, empty
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.events import (
     ERASED,
@@ -29,7 +33,7 @@ from shared.events import (
     Record,
     TransactionalWriter,
 )
-from shared.keyring import CachedKeyring, KeyState, Opened
+from shared.keyring import CachedKeyring, Key, KeyState, Opened
 
 SEALED_WITH = "trimtab_sealed_with"
 UNKNOWN_KEY, BROKEN_SEAL = "UNKNOWN_KEY", "BROKEN_SEAL"
@@ -70,11 +74,12 @@ class SealedEventLog:
         return self._log.lag(group, topics)
 
     def erased(self, key_ids: Collection[str]) -> set[str]:
-        wanted = {one for one in key_ids if one}
+        wanted = {one for key_id in key_ids for one in key_id.split(",") if one}
         if not wanted:
             return set()
         found = self._keyring.for_opening(wanted)
-        return {one for one, opened in found.items() if opened.key.state is not KeyState.LIVE}
+        gone = {one for one, opened in found.items() if opened.key.state is not KeyState.LIVE}
+        return {key_id for key_id in key_ids if not gone.isdisjoint(key_id.split(","))}
 
     def close(self) -> None:
         self._log.close()
@@ -107,33 +112,46 @@ class SealedWriter:
 
 def seal(events: Sequence[Event], keyring: CachedKeyring) -> list[Event]:
     """The events in order, those with an owner sealed."""
-    owners = {event.owner for event in events if event.owner}
+    owners = {one for event in events if event.owner for one in event.owner.split(" ")}
     if not owners:
         return list(events)
     newest = max(event.made for event in events)
     keys = keyring.for_sealing(owners, newest)
-    return [_sealed(event, keys[event.owner]) if event.owner else event for event in events]
+    return [_sealed(event, keys) if event.owner else event for event in events]
 
 
 def unseal(records: Sequence[Record], keyring: CachedKeyring) -> list[Record]:
     """The records in order, those that were sealed opened or marked unreadable."""
-    ids = {one for record in records if (one := record.event.headers.get(SEALED_WITH))}
-    if not ids:
+    sealed = {one for record in records if (one := record.event.headers.get(SEALED_WITH))}
+    if not sealed:
         return list(records)
-    keys = keyring.for_opening(ids)
+    keys = keyring.for_opening({one for ids in sealed for one in ids.split(",")})
     return [_unsealed(record, keys) for record in records]
 
 
-def _sealed(event: Event, opened: Opened) -> Event:
-    key, cipher = opened.key, opened.cipher
-    if event.made <= key.since:
-        return _with(event, b"", {}, key.former_id)
-    if cipher is None:
-        return _with(event, b"", {}, key.id)
+def _sealed(event: Event, keys: Mapping[str, Opened]) -> Event:
+    theirs = [keys[owner] for owner in event.owner.split(" ")]
+    ids = ",".join(_usable_id(opened.key, event.made) for opened in theirs)
+    if any(opened.cipher is None or event.made <= opened.key.since for opened in theirs):
+        return _with(event, b"", {}, ids)
     public, private = _parted(event.headers)
     nonce = os.urandom(_NONCE)
-    content = cipher.encrypt(nonce, _encode((event.owner, private, event.value)), key.id.encode())
-    return _with(event, nonce + content, public, key.id)
+    plain = _encode((event.owner, private, event.value))
+    content = _cipher(theirs).encrypt(nonce, plain, ids.encode())
+    return _with(event, nonce + content, public, ids)
+
+
+def _usable_id(key: Key, made: float) -> str:
+    """What was made before the owner was erased is of the key that was destroyed."""
+    return key.former_id if made <= key.since else key.id
+
+
+def _cipher(opened: Sequence[Opened]) -> AESGCM:
+    """One key's own, or one that is made of several keys."""
+    first = opened[0].cipher
+    if first is not None and len(opened) == 1:
+        return first
+    return AESGCM(hashlib.sha256(b"".join(one.key.secret for one in opened)).digest())
 
 
 def _parted(headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -153,14 +171,14 @@ def _unsealed(record: Record, keys: Mapping[str, Opened]) -> Record:
     key_id = event.headers.get(SEALED_WITH)
     if key_id is None:
         return record
-    opened = keys.get(key_id)
-    if opened is None:
-        return replace(record, key_id=key_id, unreadable=UNKNOWN_KEY)
-    if opened.cipher is None or opened.key.state is not KeyState.LIVE:
+    theirs = [opened for one in key_id.split(",") if (opened := keys.get(one))]
+    if any(opened.key.state is not KeyState.LIVE for opened in theirs):
         return replace(record, key_id=key_id, unreadable=ERASED)
+    if len(theirs) <= key_id.count(","):
+        return replace(record, key_id=key_id, unreadable=UNKNOWN_KEY)
     nonce, content = event.value[:_NONCE], event.value[_NONCE:]
     try:
-        plain = opened.cipher.decrypt(nonce, content, key_id.encode())
+        plain = _cipher(theirs).decrypt(nonce, content, key_id.encode())
         owner, private, value = _decode(plain)
     except (InvalidTag, ValueError, msgspec.DecodeError):
         return replace(record, key_id=key_id, unreadable=BROKEN_SEAL)

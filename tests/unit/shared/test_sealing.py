@@ -73,6 +73,16 @@ def test_events_of_nobody_pass_as_they_are(house: House) -> None:
     assert house.inner.records("in.v1")[0].event == event(1, owner="")
 
 
+def test_what_belongs_to_two_goes_with_either(house: House) -> None:
+    house.log.publish([event(1, f"{ANN} {BEN}"), event(2, BEN)])
+    drain(house.stage)
+    assert [one.owner for one in house.kept] == [f"{ANN} {BEN}", BEN]
+    house.keyring.destroy([ANN], time.time())
+    again = SqlStage("again", house.database, house.log, ["in.v1"], house._keep)
+    drain(again)
+    assert [one.id for one in house.kept[2:]] == ["e2"]
+
+
 def test_the_same_words_are_sealed_differently_each_time(house: House) -> None:
     house.log.publish([event(1), event(2)])
     first, second = (record.event.value for record in house.inner.records("in.v1"))
