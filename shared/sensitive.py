@@ -231,10 +231,13 @@ _SECRETS = _shapes(
         "://": r"://[^\s:/@\[\]]{0,128}:([^\s/@\[\]]{1,256})@",  # a password in a URL
     }
 )
-_NAME = re.compile(
-    r"(?:(?:api|access|secret|private|account)[ _-]?key|secret|token|password|passwd|pwd|passphrase"
-    r"|authorization|bearer)[\"']?\s{0,4}$",
-    re.IGNORECASE,
+_NAMES = (
+    *(
+        f"{of}{sign}key"
+        for of in ("api", "access", "secret", "private")
+        for sign in ("_", "-", " ", "")
+    ),
+    *("secret", "token", "password", "passwd", "pwd", "passphrase", "authorization", "bearer"),
 )
 _VALUE = re.compile(
     r"\s{0,4}(?:bearer\s{1,4}|basic\s{1,4})?[\"']?([^\s\"',;\[\]<>]{8,512})", re.IGNORECASE
@@ -245,7 +248,8 @@ def _assigned(text: str) -> Iterator[Found]:
     """What stands after a name and `:` or `=`, if it has a digit or a sign: `key: whatever` is none."""
     after = 0
     for sign in sorted((*_places(text, ":"), *_places(text, "="))):
-        if sign < after or not _NAME.search(text, max(0, sign - 28), sign):
+        name = text[max(0, sign - 20) : sign].rstrip("\"' ").lower()
+        if sign < after or not name.endswith(_NAMES):
             continue
         match = _VALUE.match(text, sign + 1)
         value = match.group(1).rstrip(".)}") if match else ""

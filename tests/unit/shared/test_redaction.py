@@ -135,25 +135,8 @@ def test_a_category_stays_an_identifier() -> None:
 
 
 _PIECES = st.sampled_from(
-    [
-        "a@b.de",
-        "+49 30 901820",
-        "4111111111111111",
-        "10.0.0.1",
-        "[EMAIL]",
-        "[",
-        "]",
-        ":",
-        " ",
-        "x",
-        "AKIAIOSFODNN7EXAMPLE",
-        "password=",
-        "hunter22",
-        "fe80::1",
-        "DE89370400440532013000",
-        "1",
-        "@",
-    ]
+    """a@b.de|+49 30 901820|4111111111111111|10.0.0.1|[EMAIL]|[|]|:| |x|AKIAIOSFODNN7EXAMPLE|password=
+    |hunter22|fe80::1|DE89370400440532013000|1|@""".split("|")
 )
 
 
