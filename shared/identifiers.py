@@ -28,6 +28,11 @@ def share_of(key: str, salt: str) -> float:
     return int(stable_id(salt, key, length=13), 16) / 16**13
 
 
+def is_segment(value: str) -> bool:
+    """Whether it can stand in a resource name."""
+    return _SEGMENT.fullmatch(value) is not None
+
+
 def check_segment(value: str, field: str) -> str:
     """`value` if it can stand in a resource name, else InvalidArgument naming `field`."""
     if not _SEGMENT.fullmatch(value):
