@@ -119,29 +119,23 @@ class Redactor:
         self._policies = policies or Policies()
         self._key, self._counted = key.encode(), counted
 
-    def text(self, tenant: str, text: str) -> str:
-        """A comment, a correction, a value of metadata: by kinds; whole if the policy is metadata only."""
-        return self._run(tenant, lambda run: run.content(text))
-
-    def value(self, tenant: str, text: str) -> str:
-        """A value beside the content, such as one of metadata: by kinds, never replaced by its length."""
-        return self._run(tenant, lambda run: run.text(text))
-
-    def label(self, tenant: str, text: str) -> str:
-        """An identifier that somebody chose, such as a category: placeholders without brackets."""
-        return self.value(tenant, text).translate(_NO_BRACKETS)
-
     def message(self, tenant: str, message: Message) -> Message:
         """The same object if nothing was found in it."""
-        return self._run(tenant, lambda run: run.message(message))
+        return self.run(tenant, lambda redaction: redaction.message(message))[0]
 
-    def _run(self, tenant: str, work: Callable[[_Run], T]) -> T:
+    def text(self, tenant: str, text: str) -> str:
+        return self.run(tenant, lambda redaction: redaction.content(text))[0]
+
+    def run(self, tenant: str, work: Callable[[Redaction], T]) -> tuple[T, Mapping[str, int]]:
+        """What `work` makes of one item, and what was taken out of it, by kind."""
         policy = self._policies.of(tenant)
-        run = _Run(policy, self._tenant_key(tenant) if policy.needs_key else b"")
-        done = work(run)
-        for (kind, action), n in run.counts.items():
+        redaction = Redaction(policy, self._tenant_key(tenant) if policy.needs_key else b"")
+        done = work(redaction)
+        kinds: Counter[str] = Counter()
+        for (kind, action), n in redaction.counts.items():
             self._counted(kind, action, n)
-        return done
+            kinds[kind] += n
+        return done, kinds
 
     def _tenant_key(self, tenant: str) -> bytes:
         return hmac.digest(self._key, f"redaction:{tenant}".encode(), hashlib.sha256)
@@ -153,8 +147,8 @@ _PLACEHOLDER = re.compile(
 )
 
 
-class _Run:
-    """One policy over one item; gathers what was taken out."""
+class Redaction:
+    """One policy over one item; gathers what was taken out in `counts`, by kind and action."""
 
     def __init__(self, policy: Policy, key: bytes) -> None:
         self._policy, self._key = policy, key
@@ -169,12 +163,18 @@ class _Run:
         return replace(message, parts=parts) if changed else message
 
     def content(self, text: str) -> str:
+        """What somebody said: by kinds, or whole if the policy keeps metadata only."""
         if self._policy.metadata_only:
             return self._measured(text)
         return self.text(text)
 
+    def label(self, text: str) -> str:
+        """An identifier that somebody chose, such as a category: placeholders without brackets."""
+        found = self.text(text)
+        return text if found is text else found.translate(_NO_BRACKETS)
+
     def text(self, text: str) -> str:
-        """`text` itself if nothing was found."""
+        """By kinds, as for values of metadata; `text` itself if nothing was found."""
         if not self._policy.finders or not text:
             return text
         for _ in range(_ROUNDS):

@@ -18,9 +18,11 @@ from services.interaction.domain import (
     accept_preference,
     accept_turn,
 )
+from services.interaction.redacting import redacted
 from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
 from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.redaction import Redactor
 
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time")
 
@@ -73,10 +75,18 @@ class Page:
 
 
 class Intake:
-    """Takes batches: what breaks a rule is refused with its reason, the rest is journalled."""
+    """Takes batches: what breaks a rule is refused with its reason; the rest is journalled, without
+    what the tenant's policy of redaction takes out. Ids are made of what is left."""
 
-    def __init__(self, journal: Journal, limits: Limits, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        redactor: Redactor | None = None,
+    ) -> None:
         self._journal, self._limits, self._clock = journal, limits, clock
+        self._redactor = redactor or Redactor()
 
     async def log_turns(
         self, tenant: str, items: Sequence[Turn | TrimtabError], first: int = 0
@@ -116,14 +126,15 @@ class Intake:
                 refusals.append(Refusal(position, item))
                 continue
             try:
-                accepted.append(accept(item, tenant, now, self._limits))
+                clean = redacted(item, tenant, self._redactor, self._limits)
+                accepted.append(accept(clean, tenant, now, self._limits))
             except TrimtabError as error:
                 refusals.append(Refusal(position, error))
         return accepted, refusals
 
 
-def keep(turns: Sequence[Turn], shelf: Shelf) -> int:
-    """Stores turns and says how many were new: the first of a name wins, so a repeat that knows less
+def keep(turns: Sequence[Turn], shelf: Shelf) -> list[Turn]:
+    """Stores turns and says which were new: the first of a name wins, so a repeat that knows less
     (no version, no completion id) takes nothing away. InvalidArgument if an id is taken by other
     content; then nothing is stored."""
     stored, fresh = shelf.digests_of(turns), list[Turn]()
@@ -140,7 +151,7 @@ def keep(turns: Sequence[Turn], shelf: Shelf) -> int:
             )
     if fresh:
         shelf.add(fresh)
-    return len(fresh)
+    return fresh
 
 
 class Conversations:

@@ -8,11 +8,14 @@ from datetime import datetime
 from services.interaction.app import Shelf, keep
 from services.interaction.codec import decode_logged
 from services.interaction.domain import Limits, Turn, accept_turn
+from services.interaction.redacting import counts_of
 from shared.database import Transaction
 from shared.events import Record
 from shared.identifiers import check_segment
 
 STAGE = "interaction"
+# Places taken out of the stored turns, by kind: taken = made.
+REDACTION = "redaction"
 
 
 class TurnKeeper:
@@ -35,9 +38,13 @@ class TurnKeeper:
         turns = [self._read(record, now) for record in records]
         made = keep(turns, self._shelf(transaction))
         if made:
-            transaction.count(STAGE, "made", n=made)
-        if made < len(turns):
-            transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - made)
+            transaction.count(STAGE, "made", n=len(made))
+        if len(made) < len(turns):
+            transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - len(made))
+        for turn in made:
+            for kind, n in counts_of(turn).items():
+                transaction.count(REDACTION, "taken", n=n)
+                transaction.count(REDACTION, "made", kind, n)
 
     def _read(self, record: Record, now: datetime) -> Turn:
         turn = decode_logged(record.event.value)

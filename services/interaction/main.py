@@ -21,6 +21,7 @@ from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
 from shared.process import Service, run
+from shared.redaction_policy import redactor_of
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
@@ -32,7 +33,8 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     servicer = InteractionServicer(
-        Intake(journal, limits, now), Conversations(SqlConversationStore(database))
+        Intake(journal, limits, now, redactor_of(common, "interaction")),
+        Conversations(SqlConversationStore(database)),
     )
     keeper = TurnKeeper(SqlShelf, limits, now)
     stage = SqlStage(

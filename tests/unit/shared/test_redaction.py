@@ -104,7 +104,7 @@ def test_metadata_only_keeps_lengths_and_keyed_digests() -> None:
     assert stored.startswith("[TEXT 12 ") and "How" not in stored
     assert redactor.text("acme", stored) == stored
     assert redactor.message("other", text_message("user", "How are you?")).text != stored
-    assert redactor.value("acme", "stop") == "stop"
+    assert redactor.run("acme", lambda one: one.text("stop")) == ("stop", {})
 
 
 def test_arguments_of_tools_stay_json() -> None:
@@ -121,7 +121,8 @@ def test_what_is_taken_out_is_counted_by_kind() -> None:
     redactor = Redactor(
         Policies(MASK_ALL), counted=lambda kind, action, n: counts.update({(kind, action): n})
     )
-    redactor.text("acme", "a@b.de, c@d.de, 10.0.0.1")
+    _, kinds = redactor.run("acme", lambda one: one.text("a@b.de, c@d.de, 10.0.0.1"))
+    assert kinds == {"EMAIL": 2, "IP": 1}
     assert counts == {("EMAIL", "mask"): 2, ("IP", "mask"): 1}
 
 
@@ -131,7 +132,9 @@ def test_an_own_kind_comes_before_the_built_in_ones() -> None:
 
 
 def test_a_category_stays_an_identifier() -> None:
-    assert Redactor(Policies(MASK_ALL)).label("acme", "a@b.de") == "EMAIL"
+    redactor = Redactor(Policies(MASK_ALL))
+    assert redactor.run("acme", lambda one: one.label("a@b.de")) == ("EMAIL", {"EMAIL": 1})
+    assert redactor.run("acme", lambda one: one.label("EMAIL")) == ("EMAIL", {})
 
 
 _PIECES = st.sampled_from(

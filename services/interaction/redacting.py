@@ -1,0 +1,89 @@
+"""What is taken out of items before they are accepted; the same for every door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from services.interaction.domain import Category, Demonstration, Feedback, Limits, Preference, Turn
+from shared.messages import content_of
+from shared.redaction import Redaction, Redactor
+
+# The value of metadata that says what was taken out of a turn, such as "EMAIL=2 SECRET=1".
+REDACTED = "redacted"
+
+Item = TypeVar("Item", Turn, Feedback, Preference)
+
+
+def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Item:
+    """The item without what the tenant's policy wants out; the same object if there is nothing.
+    What is too large to be accepted is not gone through."""
+    if _chars(item) > limits.max_turn_bytes:
+        return item
+    match item:
+        case Turn():
+            found, counts = redactor.run(tenant, lambda one: _turn(item, one))
+            return found if not counts else replace(found, metadata=_noted(found, counts))
+        case Feedback():
+            return redactor.run(tenant, lambda one: _feedback(item, one))[0]
+    return redactor.run(tenant, lambda one: _preference(item, one))[0]
+
+
+def counts_of(turn: Turn) -> Mapping[str, int]:
+    """What was taken out of a turn, by kind, as its metadata say."""
+    counts: dict[str, int] = {}
+    for word in turn.metadata.get(REDACTED, "").split():
+        kind, equals, count = word.partition("=")
+        if equals and kind.isidentifier() and count.isdecimal() and len(count) < 7:
+            counts[kind] = counts.get(kind, 0) + int(count)
+    return counts
+
+
+def _noted(turn: Turn, counts: Mapping[str, int]) -> dict[str, str]:
+    """Added to what a door before this one has taken out."""
+    whole = dict(counts_of(turn))
+    for kind, n in counts.items():
+        whole[kind] = whole.get(kind, 0) + n
+    said = " ".join(f"{kind}={n}" for kind, n in sorted(whole.items()))
+    return {**turn.metadata, REDACTED: said}
+
+
+def _turn(turn: Turn, redaction: Redaction) -> Turn:
+    message = redaction.message(turn.message)
+    metadata = {key: redaction.text(value) for key, value in turn.metadata.items()}
+    if message is turn.message and metadata == turn.metadata:
+        return turn
+    return replace(turn, message=message, metadata=metadata)
+
+
+def _feedback(feedback: Feedback, redaction: Redaction) -> Feedback:
+    value = feedback.value
+    match value:
+        case Category(name):
+            value = Category(redaction.label(name))
+        case Demonstration(text):
+            value = Demonstration(redaction.content(text))
+    return replace(feedback, value=value, comment=redaction.content(feedback.comment))
+
+
+def _preference(preference: Preference, redaction: Redaction) -> Preference:
+    return replace(
+        preference,
+        prompt=tuple(redaction.message(message) for message in preference.prompt),
+        chosen=redaction.message(preference.chosen),
+        rejected=redaction.message(preference.rejected),
+        feedback_text=redaction.content(preference.feedback_text),
+    )
+
+
+def _chars(item: Turn | Feedback | Preference) -> int:
+    """No more than the bytes that a limit is set to."""
+    match item:
+        case Turn():
+            return len(content_of(item.message))
+        case Feedback():
+            said = item.value.text if isinstance(item.value, Demonstration) else ""
+            return max(len(said), len(item.comment))
+    whole = (*item.prompt, item.chosen, item.rejected)
+    return sum(len(content_of(message)) for message in whole) + len(item.feedback_text)

@@ -1,0 +1,119 @@
+"""No door lets through what the tenant's policy takes out; twice is as once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.interaction.adapters.shelf import SqlShelf
+from services.interaction.adapters.tables import TABLES
+from services.interaction.app import Intake
+from services.interaction.codec import event_of
+from services.interaction.consumer import STAGE, TurnKeeper
+from services.interaction.domain import (
+    Category,
+    Demonstration,
+    Feedback,
+    Limits,
+    Preference,
+    Turn,
+)
+from services.interaction.redacting import redacted
+from shared.database import Database
+from shared.events import now
+from shared.memory_log import MemoryEventLog
+from shared.messages import Message, Text, ToolCall, ToolResult, default_turn_id, text_message
+from shared.redaction import Action, Policies, Policy, Redactor
+from shared.stage import SqlStage, drain
+from shared.topics import INTERACTION_LOGGED
+
+MAIL = "bob@example.com"
+LIMITS = Limits(max_turn_bytes=1024)
+REDACTOR = Redactor(Policies(tenants={"acme": Policy({"email": Action.MASK})}))
+TURN = Turn("", "c-1", 2, text_message("user", f"I am {MAIL}"), "ada")
+
+
+class Kept:
+    """A journal that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.items: list[Turn | Feedback | Preference] = []
+
+    async def write(self, items: object) -> None:
+        self.items += items  # type: ignore[operator]
+
+
+async def test_turns_are_stored_without_it_under_ids_of_what_is_left() -> None:
+    journal = Kept()
+    intake = Intake(journal, LIMITS, now, REDACTOR)
+    (turn,), refusals = await intake.log_turns("acme", [TURN])
+    assert not refusals
+    assert turn.message.text == "I am [EMAIL]"
+    assert turn.turn_id == default_turn_id(2, text_message("user", "I am [EMAIL]"))
+    assert turn.metadata == {"redacted": "EMAIL=1"}
+    assert MAIL.encode() not in event_of(journal.items[0]).value
+    ((again,), _) = await intake.log_turns("acme", [turn])
+    assert again == turn
+    ((other,), _) = await intake.log_turns("other", [TURN])
+    assert other.message.text == f"I am {MAIL}"
+
+
+async def test_every_text_of_a_turn_is_gone_through() -> None:
+    parts = (Text(MAIL), ToolCall("c", "f", f'{{"to": "{MAIL}"}}'), ToolResult("c", MAIL))
+    turn = replace(TURN, message=Message("assistant", parts), metadata={"from": MAIL})
+    ((stored,), _) = await Intake(Kept(), LIMITS, now, REDACTOR).log_turns("acme", [turn])
+    assert MAIL not in repr(stored)
+    assert stored.metadata == {"from": "[EMAIL]", "redacted": "EMAIL=4"}
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        (Feedback("", Demonstration(MAIL), completion_id="x"), Demonstration("[EMAIL]")),
+        (Feedback("", Category(MAIL), completion_id="x"), Category("EMAIL")),
+        (Feedback("", True, completion_id="x"), True),
+    ],
+)
+async def test_feedback_is_gone_through(said: Feedback, stored: object) -> None:
+    intake = Intake(Kept(), LIMITS, now, REDACTOR)
+    said = replace(said, comment=f"ask {MAIL}")
+    ((feedback,), refusals) = await intake.log_feedback("acme", [said])
+    assert not refusals
+    assert (feedback.value, feedback.comment) == (stored, "ask [EMAIL]")
+
+
+async def test_preferences_are_gone_through() -> None:
+    said = Preference(
+        "",
+        "ada",
+        "import",
+        (text_message("user", MAIL),),
+        text_message("assistant", f"A {MAIL}"),
+        text_message("assistant", f"B {MAIL}"),
+        feedback_text=MAIL,
+    )
+    ((stored,), _) = await Intake(Kept(), LIMITS, now, REDACTOR).log_preferences("acme", [said])
+    assert MAIL not in repr(stored)
+    assert stored.chosen.text == "A [EMAIL]"
+
+
+async def test_what_is_too_large_is_refused_and_not_gone_through() -> None:
+    large = replace(TURN, message=text_message("user", MAIL * 100))
+    assert redacted(large, "acme", REDACTOR, LIMITS) is large
+    _, (refusal,) = await Intake(Kept(), LIMITS, now, REDACTOR).log_turns("acme", [large])
+    assert refusal.error.reason == "MESSAGE_TOO_LARGE"
+
+
+async def test_what_was_taken_out_is_in_the_counts_once() -> None:
+    journal, log, database = Kept(), MemoryEventLog(), Database("sqlite://", TABLES)
+    await Intake(journal, LIMITS, now, REDACTOR).log_turns("acme", [TURN])
+    event = event_of(journal.items[0])
+    log.ensure_topics((INTERACTION_LOGGED,))
+    log.publish([event, event])
+    keeper = TurnKeeper(SqlShelf, LIMITS, now)
+    drain(SqlStage(STAGE, database, log, (INTERACTION_LOGGED,), keeper))
+    assert [row for row in database.counts() if row[0] == "redaction"] == [
+        ("redaction", "made", "EMAIL", 1),
+        ("redaction", "taken", "", 1),
+    ]
