@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto bench
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,8 +104,14 @@ format: $(INSTALLED) ## Put the code into its one style
 proto: parts ## Generate shared/gen from protos/
 	$(PY) protos/generate.py
 
+migration: parts ## Write a service's next migration (SERVICE=name MESSAGE="what changes")
+	@$(PY) -m infra.migrations $(SERVICE) "$(MESSAGE)"
+
 bench: parts ## Run the benchmarks
 	$(PY) -m tests.benchmarks
+
+bench-ingest: parts ## Measure ingest: turns/s, time to queryable, Phoenix and MLflow beside it
+	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
+from shared import migrations
 from shared.events import Event, Partition, Positions
 
 METADATA = sa.MetaData()
@@ -65,14 +66,21 @@ _WROTE = "trimtab_wrote"
 
 
 class Database:
-    """Owns the engine. Writers of one process take turns; readers do not wait for them."""
+    """Owns the engine. Writers of one process take turns; readers do not wait for them.
 
-    def __init__(self, url: str, *tables: sa.MetaData) -> None:
+    With `revisions`, a service's folder of migrations, the database is brought to the newest of them;
+    without, the tables are made as they are in the code: for tests, and for what is not kept.
+    """
+
+    def __init__(self, url: str, *tables: sa.MetaData, revisions: Path | None = None) -> None:
         self.engine = open_engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
         self._writing = threading.RLock()
         self._committed: list[Callable[[], None]] = []
         sa.event.listen(self.engine, "after_cursor_execute", _note_write)
+        if revisions is not None:
+            migrations.upgrade(self.engine, revisions)
+            return
         for metadata in (METADATA, *tables):
             metadata.create_all(self.engine)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.drift import consumer, grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA
 from services.drift.settings import DriftSettings
 from shared import telemetry
 from shared.database import Database
@@ -17,7 +18,7 @@ from shared.stage import OutboxRelay
 def main() -> None:
     common, settings = load(CommonSettings), load(DriftSettings)
     telemetry.start("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    database = Database(settings.database_url, METADATA)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     watching = settings.watching
     run(

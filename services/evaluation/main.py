@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.evaluation import grpc_api
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
 from services.evaluation.adapters.sql_store import SqlAnswers, SqlResults
-from services.evaluation.adapters.tables import METADATA
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
 from services.evaluation.adapters.vllm_policy import VllmPolicy
 from services.evaluation.app import EvaluateVersion
@@ -24,7 +25,7 @@ from shared.stage import OutboxRelay
 
 
 def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
-    database = Database(settings.database_url, METADATA)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     bench = Bench(
         policy=VllmPolicy(common.vllm_replicas, settings.parallel),

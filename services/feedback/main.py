@@ -9,7 +9,6 @@ from pathlib import Path
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.sql_shelf import SqlShelf
-from services.feedback.adapters.sql_tables import METADATA
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app import explicit as explicit_app
 from services.feedback.app import mining, preferences
@@ -197,7 +196,7 @@ class Parts:
 def main() -> None:
     common, settings = load(CommonSettings), load(FeedbackSettings)
     telemetry.start("feedback", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    database = Database(settings.database_url, METADATA)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     parts = Parts(
         settings,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from services.interaction.adapters.journal import EventLogJournal
 from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tables import TABLES
 from services.interaction.app import Conversations, Intake
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits
@@ -28,7 +28,7 @@ from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
-    database = Database(settings.database_url, TABLES)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common, timeout_s=settings.publish_timeout_s)
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.mlflow_models import MlflowModels
-from services.registry.adapters.sql_store import TABLES, SqlStore
+from services.registry.adapters.sql_store import SqlStore
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app import Judge, Registry
 from services.registry.consumer import GROUPS, alias_worker, judge_stage, watch_clock
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def build(common: CommonSettings, settings: RegistrySettings) -> Service:
-    database = Database(settings.database_url, TABLES)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     store, models = SqlStore(database), MlflowModels(common.mlflow_url)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)

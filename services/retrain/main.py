@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 
 from services.retrain.adapters.mlflow_tracker import MlflowTracker
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.sql_store import TABLES, SqlStore
+from services.retrain.adapters.sql_store import SqlStore
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.app import Retrain
 from services.retrain.consumer import (
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def build(common: CommonSettings, settings: RetrainSettings) -> Service:
-    database = Database(settings.database_url, TABLES)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     registry = GrpcRegistry(channel(common.registry_address), settings.tenant)
     app = Retrain(SqlStore(database), settings.rules, now, lambda: registry.champion().version)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.reward import grpc_api
 from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.adapters.sql_store import SqlRewardModels
-from services.reward.adapters.tables import METADATA
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
 from services.reward.settings import RewardSettings
@@ -20,7 +21,7 @@ from shared.stage import OutboxRelay
 
 
 def build(common: CommonSettings, settings: RewardSettings) -> Service:
-    database = Database(settings.database_url, METADATA)
+    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     models, rules = SqlRewardModels(database), settings.rules()
     featuriser = Featuriser(MiniLmEncoder(common.encoder), settings.cached_texts)

@@ -1,0 +1,63 @@
+"""What the revisions make is what the code expects; what was stored before stays."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from infra.local.paths import REPO
+from shared import migrations
+from shared.database import Database, open_engine
+
+SERVICES = sorted(one.parent.name for one in (REPO / "services").glob("*/migrations"))
+
+
+def revisions(service: str) -> Path:
+    return REPO / "services" / service / "migrations"
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'state.db'}"
+
+
+def test_every_service_with_a_database_has_revisions() -> None:
+    with_database = {
+        main.parent.name
+        for main in (REPO / "services").glob("*/main.py")
+        if "Database(" in main.read_text()
+    }
+    assert with_database <= set(SERVICES)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_revisions_make_the_tables_of_the_code(service: str, tmp_path: Path) -> None:
+    engine = open_engine(url(tmp_path))
+    migrations.upgrade(engine, revisions(service))
+    tables = import_module(f"services.{service}.migrations").TABLES
+    assert migrations.differences(engine, tables) == []
+
+
+def test_a_difference_is_seen(tmp_path: Path) -> None:
+    engine = open_engine(url(tmp_path))
+    migrations.upgrade(engine, revisions("reward"))
+    more = sa.MetaData()
+    sa.Table("more", more, sa.Column("id", sa.String, primary_key=True))
+    tables = (*import_module("services.reward.migrations").TABLES, more)
+    assert [change[0] for change in migrations.differences(engine, tables)] == ["add_table"]
+
+
+def test_processes_that_start_at_once_take_turns(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        opened = [
+            threads.submit(Database, url(tmp_path), revisions=revisions("reward")) for _ in range(4)
+        ]
+        databases = [one.result() for one in opened]
+    with databases[0].read() as connection:
+        held = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars()
+        assert list(held) == [migrations.newest(revisions("reward"))]
+    for database in databases:
+        database.close()
