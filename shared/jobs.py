@@ -3,7 +3,7 @@
 A stage must not hold a transaction while a model writes. It enqueues a job in its own transaction;
 a worker takes the job, does the slow part, and writes the result, the events and the job's end in
 one transaction. A worker that is killed leaves the job to be taken again: the slow part is repeated,
-its effect is not.
+its effect is not. A job whose row is removed before it ends has no effect either.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Postpone(Exception):
     def __init__(self, delay_s: float, reason: str) -> None:
         super().__init__(reason)
         self.delay_s, self.reason = delay_s, reason
+
+
+class _WithdrawnError(Exception):
+    """The job's row is gone: its user was erased while the slow part went on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,11 @@ class Worker:
             finish = self.perform(job)
             with self.database.begin() as transaction:
                 finish(transaction)
-                transaction.connection.execute(JOBS.delete().where(JOBS.c.id == job.id))
+                mine = transaction.connection.execute(JOBS.delete().where(JOBS.c.id == job.id))
+                if not mine.rowcount:
+                    raise _WithdrawnError
+        except _WithdrawnError:
+            _log.info("job %s was withdrawn meanwhile: what it made is not kept", job.id)
         except Postpone as error:
             self._later(job, error.delay_s, error.reason, counted=False)
         except Unavailable as error:

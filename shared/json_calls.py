@@ -16,12 +16,12 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
 from shared.errors import InvalidArgument
-from shared.gen.trimtab.common.v1 import common_pb2
+from shared.gen.trimtab.common.v1 import common_pb2, personal_data_pb2
 from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
-from shared.gen.trimtab.interaction.v1 import interaction_pb2, keys_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2, keys_pb2, user_data_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
 from shared.gen.trimtab.reward.v1 import reward_pb2
@@ -39,9 +39,11 @@ _MODULES = (
     interaction_pb2,
     keys_pb2,
     operations_pb2,
+    personal_data_pb2,
     registry_pb2,
     retrain_pb2,
     reward_pb2,
+    user_data_pb2,
 )
 # The services of the house in the order of the loop.
 PARTS = ("interaction", "feedback", "reward", "drift", "retrain", "evaluation", "registry")

@@ -61,17 +61,14 @@ class Keyring(Protocol):
         """The newest key of each owner. One that has none gets one, and one whose newest key was
         destroyed before `now` (Unix time) gets the next generation. The same to whoever asks."""
 
-    def newest(self, owners: Collection[str]) -> Mapping[str, Key]:
-        """The newest key of each owner that has one; makes none."""
-
     def by_ids(self, ids: Collection[str]) -> Mapping[str, Key]:
         """Those that there are."""
 
-    def close(self, owners: Collection[str]) -> int:
-        """LIVE to CLOSING, for the owners that have a key; how many that were."""
+    def close(self, owners: Collection[str]) -> set[str]:
+        """LIVE to CLOSING, for the owners that have a key; the ids of all that are CLOSING now."""
 
-    def destroy(self, owners: Collection[str], now: float) -> int:
-        """Every key of the owners to DESTROYED, secret and all; how many that were."""
+    def destroy(self, ids: Collection[str], now: float) -> int:
+        """To DESTROYED, secret and all; how many that were and had not been before."""
 
     def changes(self, after: int | None) -> tuple[list[str], int]:
         """The ids of keys that changed their state since the change numbered `after` (None: no ids

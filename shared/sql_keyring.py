@@ -6,7 +6,7 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ class SqlKeyring:
             Path(str(path)).chmod(0o600)
 
     def of_owners(self, owners: Collection[str], now: float) -> dict[str, Key]:
-        found = self.newest(owners)
+        with self._reading() as connection:
+            found = self._newest(connection, owners)
         ended = {o: k for o, k in found.items() if 0 < k.destroyed < now}
         missing = [owner for owner in owners if owner not in found]
         if missing or ended:
@@ -73,10 +74,6 @@ class SqlKeyring:
                 self._make(connection, missing, ended)
                 found |= self._newest(connection, [*missing, *ended])
         return found
-
-    def newest(self, owners: Collection[str]) -> dict[str, Key]:
-        with self._reading() as connection:
-            return self._newest(connection, owners)
 
     def by_ids(self, ids: Collection[str]) -> dict[str, Key]:
         found: dict[str, Key] = {}
@@ -86,14 +83,29 @@ class SqlKeyring:
                 found |= {row.id: _key(row) for row in rows}
         return found
 
-    def close(self, owners: Collection[str]) -> int:
-        return self._change(owners, _KEYS.c.state == KeyState.LIVE, {"state": KeyState.CLOSING})
+    def close(self, owners: Collection[str]) -> set[str]:
+        closing: set[str] = set()
+        with self._writing() as connection:
+            for chunk in _chunks(self.pseudonym(owner) for owner in owners):
+                theirs = _KEYS.c.owner.in_(chunk)
+                query = sa.select(_KEYS.c.id).where(theirs, _KEYS.c.state == KeyState.LIVE)
+                live = connection.execute(query).scalars().all()
+                self._change(connection, live, {"state": KeyState.CLOSING})
+                query = sa.select(_KEYS.c.id).where(theirs, _KEYS.c.state == KeyState.CLOSING)
+                closing |= set(connection.execute(query).scalars())
+        return closing
 
-    def destroy(self, owners: Collection[str], now: float) -> int:
-        changes = {"state": KeyState.DESTROYED, "secret": b"", "destroyed": now}
-        count = self._change(owners, _KEYS.c.state != KeyState.DESTROYED, changes)
+    def destroy(self, ids: Collection[str], now: float) -> int:
+        values = {"state": KeyState.DESTROYED, "secret": b"", "destroyed": now}
+        destroyed = 0
+        with self._writing() as connection:
+            for chunk in _chunks(ids):
+                mine = _KEYS.c.id.in_(chunk) & (_KEYS.c.state != KeyState.DESTROYED)
+                found = connection.execute(sa.select(_KEYS.c.id).where(mine)).scalars().all()
+                self._change(connection, found, values)
+                destroyed += len(found)
         self._scrub()
-        return count
+        return destroyed
 
     def changes(self, after: int | None) -> tuple[list[str], int]:
         with self._reading() as connection:
@@ -139,21 +151,11 @@ class SqlKeyring:
                 found[named[row.owner]] = _key(row)
         return found
 
-    def _change(
-        self, owners: Collection[str], condition: sa.ColumnElement[bool], values: dict[str, Any]
-    ) -> int:
-        named, changed = [self.pseudonym(owner) for owner in owners], 0
-        with self._writing() as connection:
-            for chunk in _chunks(named):
-                theirs = _KEYS.c.owner.in_(chunk) & condition
-                ids = connection.execute(sa.select(_KEYS.c.id).where(theirs)).scalars().all()
-                if not ids:
-                    continue
-                mine = _KEYS.c.id.in_(ids)
-                connection.execute(_KEYS.update().where(mine).values(values))
-                connection.execute(_CHANGES.insert(), [{"key_id": one} for one in ids])
-                changed += len(ids)
-        return changed
+    @staticmethod
+    def _change(connection: sa.Connection, ids: Sequence[str], values: dict[str, Any]) -> None:
+        if ids:
+            connection.execute(_KEYS.update().where(_KEYS.c.id.in_(ids)).values(values))
+            connection.execute(_CHANGES.insert(), [{"key_id": one} for one in ids])
 
     def _kept_pepper(self) -> bytes:
         insert = self._insert(_PEPPER).values(one=1, secret=secrets.token_bytes(32))

@@ -14,6 +14,8 @@ EVALUATION_COMPLETED = "evaluation.completed.v1"
 DRIFT_DETECTED = "drift.detected.v1"
 RETRAIN_COMPLETED = "retrain.completed.v1"
 MODEL_PROMOTED = "model.promoted.v1"
+USER_ERASURE_REQUESTED = "user.erasure_requested.v1"
+USER_ERASURE_REPORTED = "user.erasure_reported.v1"
 
 ALL = (
     INTERACTION_LOGGED,
@@ -28,6 +30,8 @@ ALL = (
     DRIFT_DETECTED,
     RETRAIN_COMPLETED,
     MODEL_PROMOTED,
+    USER_ERASURE_REQUESTED,
+    USER_ERASURE_REPORTED,
 )
 
 

@@ -42,19 +42,17 @@ def test_many_owners_at_once(keyring: SqlKeyring) -> None:
     owners = [f"tenants/a/users/u{n}" for n in range(1_201)]
     made = keyring.of_owners(owners, 1.0)
     assert len({key.id for key in made.values()}) == 1_201
-    assert keyring.newest(owners) == made
-
-
-def test_newest_makes_no_key(keyring: SqlKeyring) -> None:
-    assert keyring.newest([ANN]) == {}
+    assert keyring.of_owners(owners, 2.0) == made
 
 
 def test_a_destroyed_key_is_a_tombstone_and_is_never_made_again(keyring: SqlKeyring) -> None:
     former = keyring.of_owners([ANN], 1.0)[ANN]
-    assert keyring.close([ANN, BEN]) == 1
+    assert keyring.close([ANN, BEN]) == {former.id}
+    assert keyring.close([ANN]) == {former.id}
     assert keyring.by_ids([former.id])[former.id].state is KeyState.CLOSING
-    assert keyring.destroy([ANN], now=50.0) == 1
-    assert keyring.destroy([ANN], now=60.0) == 0
+    assert keyring.destroy([former.id], now=50.0) == 1
+    assert keyring.destroy([former.id], now=60.0) == 0
+    assert keyring.close([ANN]) == set()
     tombstone = keyring.by_ids([former.id])[former.id]
     assert (tombstone.state, tombstone.secret, tombstone.destroyed) == ("destroyed", b"", 50.0)
     assert keyring.of_owners([ANN], 49.0)[ANN] == tombstone
@@ -62,7 +60,7 @@ def test_a_destroyed_key_is_a_tombstone_and_is_never_made_again(keyring: SqlKeyr
 
 def test_who_comes_back_gets_the_next_generation(keyring: SqlKeyring) -> None:
     former = keyring.of_owners([ANN], 1.0)[ANN]
-    keyring.destroy([ANN], now=50.0)
+    keyring.destroy([former.id], now=50.0)
     renewed = keyring.of_owners([ANN], 51.0)[ANN]
     assert (renewed.state, renewed.generation) == (KeyState.LIVE, 2)
     assert (renewed.former_id, renewed.since) == (former.id, 50.0)
@@ -79,13 +77,12 @@ def test_pseudonyms_are_stable_and_need_the_keyring(keyring: SqlKeyring, url: st
 def test_the_file_holds_no_owner_and_no_destroyed_secret(
     keyring: SqlKeyring, tmp_path: Path
 ) -> None:
-    secret = keyring.of_owners([ANN, BEN], 1.0)[ANN].secret
-    kept = keyring.newest([BEN])[BEN].secret
-    assert any(secret in path.read_bytes() for path in tmp_path.iterdir())
-    keyring.destroy([ANN], now=50.0)
+    made = keyring.of_owners([ANN, BEN], 1.0)
+    assert any(made[ANN].secret in path.read_bytes() for path in tmp_path.iterdir())
+    keyring.destroy([made[ANN].id], now=50.0)
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert secret not in content
-    assert kept in content
+    assert made[ANN].secret not in content
+    assert made[BEN].secret in content
     assert b"ann" not in content
     assert (tmp_path / "keys.db").stat().st_mode & 0o077 == 0
 
@@ -95,7 +92,7 @@ def test_a_cache_sees_what_others_destroyed_within_its_time(keyring: SqlKeyring,
     cache = CachedKeyring(SqlKeyring(url), ttl_s=2.0, clock=clock)
     key = cache.for_sealing({ANN}, made=1.0)[ANN].key
     assert cache.for_opening({key.id})[key.id].cipher is not None
-    keyring.destroy([ANN], now=50.0)
+    keyring.destroy([key.id], now=50.0)
     clock.now += 1.9
     assert cache.for_opening({key.id})[key.id].key.state is KeyState.LIVE
     clock.now += 0.2

@@ -46,6 +46,9 @@ class House:
         transaction.count("keep", "made")
         self.kept.append(record.event)
 
+    def erase(self, owner: str) -> None:
+        self.keyring.destroy(self.keyring.close([owner]), time.time())
+
     def counts(self) -> dict[tuple[str, str], int]:
         return {(outcome, reason): n for _, outcome, reason, n in self.database.counts()}
 
@@ -77,7 +80,7 @@ def test_what_belongs_to_two_goes_with_either(house: House) -> None:
     house.log.publish([event(1, f"{ANN} {BEN}"), event(2, BEN)])
     drain(house.stage)
     assert [one.owner for one in house.kept] == [f"{ANN} {BEN}", BEN]
-    house.keyring.destroy([ANN], time.time())
+    house.erase(ANN)
     again = SqlStage("again", house.database, house.log, ["in.v1"], house._keep)
     drain(again)
     assert [one.id for one in house.kept[2:]] == ["e2"]
@@ -91,7 +94,7 @@ def test_the_same_words_are_sealed_differently_each_time(house: House) -> None:
 
 def test_what_was_erased_counts_as_dropped_and_the_rest_goes_on(house: House) -> None:
     house.log.publish([event(1), event(2, BEN), event(3)])
-    house.keyring.destroy([ANN], time.time())
+    house.erase(ANN)
     drain(house.stage)
     assert [one.id for one in house.kept] == ["e2"]
     assert house.counts() == {("taken", ""): 3, ("made", ""): 1, ("dropped", "ERASED"): 2}
@@ -120,7 +123,7 @@ def test_what_was_read_before_the_erasure_is_not_kept_after_it(house: House) -> 
 def test_what_was_made_before_the_erasure_is_published_empty(house: House) -> None:
     early = event(1)
     house.log.publish([event(0)])
-    house.keyring.destroy([ANN], time.time())
+    house.erase(ANN)
     late = event(2)
     house.log.publish([early, late])
     values = {record.event.id: record.event.value for record in house.inner.records("in.v1")}
@@ -156,7 +159,7 @@ def test_dead_letters_are_sealed_detail_and_all_and_die_with_their_owner(house: 
     (letter,) = read_all(house.log, "in.v1.dlq")
     assert WORDS.decode() in letter.event.headers["dlq_detail"]
     assert (letter.event.value, letter.event.owner) == (b"bad", ANN)
-    house.keyring.destroy([ANN], time.time())
+    house.erase(ANN)
     (letter,) = read_all(house.log, "in.v1.dlq")
     assert letter.unreadable == "ERASED"
     assert DeadLetterServicer("s", house.log, ["in.v1"])._replay("in.v1") == 0
