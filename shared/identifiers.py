@@ -15,12 +15,9 @@ def stable_id(*parts: str, length: int = 24) -> str:
 
     Parts are length-prefixed, so that ("a", "bc") and ("ab", "c") differ.
     """
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        digest.update(f"{len(encoded)}:".encode())
-        digest.update(encoded)
-    return digest.hexdigest()[:length]
+    encoded = [part.encode() for part in parts]
+    prefixed = b"".join([b"%d:%b" % (len(part), part) for part in encoded])
+    return hashlib.sha256(prefixed).hexdigest()[:length]
 
 
 def share_of(key: str, salt: str) -> float:

@@ -35,7 +35,7 @@ def decode_message(message: pb.Message, field: str = "message") -> Message:
             reason="EMPTY_MESSAGE",
             field=f"{field}.parts",
         )
-    parts = tuple(_decode_part(p, f"{field}.parts[{i}]") for i, p in enumerate(message.parts))
+    parts = tuple([_decode_part(part, field, place) for place, part in enumerate(message.parts)])
     return Message(_ROLE_NAMES[message.role], parts)
 
 
@@ -54,7 +54,7 @@ def encode_signal(signal: str) -> pb.TurnSignal:
     return _SIGNALS[signal]
 
 
-def _decode_part(part: pb.Part, field: str) -> Part:
+def _decode_part(part: pb.Part, message: str, place: int) -> Part:
     match part.WhichOneof("kind"):
         case "text":
             return Text(part.text.text)
@@ -65,6 +65,7 @@ def _decode_part(part: pb.Part, field: str) -> Part:
             return ToolCall(call.call_id, call.function, call.arguments)
         case "tool_result":
             return ToolResult(part.tool_result.call_id, part.tool_result.result)
+    field = f"{message}.parts[{place}]"
     raise InvalidArgument(f"{field} has no kind that is known", reason="UNKNOWN_PART", field=field)
 
 

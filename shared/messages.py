@@ -55,7 +55,7 @@ class Message:
 
 def content_of(message: Message) -> str:
     """A message's content as one string, for ids. Clients strip the whitespace at its ends."""
-    return "\n".join(_part_content(part) for part in message.parts).strip()
+    return "\n".join([_part_content(part) for part in message.parts]).strip()
 
 
 def default_turn_id(index: int, message: Message) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -156,8 +157,15 @@ def encode_preference(preference: Preference) -> events_pb2.PreferencePair:
     return encoded
 
 
-def event_of(item: Turn | Feedback | Preference) -> Event:
-    """The event of an accepted item; the same item makes the same id."""
+def events_of(items: Sequence[Turn | Feedback | Preference]) -> list[Event]:
+    """The events of accepted items, all of the current trace; the same item makes the same id."""
+    headers = trace_headers()
+    return [event_of(item, headers) for item in items]
+
+
+def event_of(
+    item: Turn | Feedback | Preference, headers: Mapping[str, str] = MappingProxyType({})
+) -> Event:
     if isinstance(item, Turn):
         topic, key = INTERACTION_LOGGED, conversation_name(item.tenant, item.conversation_id)
         value = events_pb2.InteractionLogged(turn=encode_turn(item)).SerializeToString()
@@ -168,7 +176,7 @@ def event_of(item: Turn | Feedback | Preference) -> Event:
         topic, key = FEEDBACK_GIVEN, item.target
         value = events_pb2.FeedbackGiven(feedback=encode_feedback(item)).SerializeToString()
     time = item.create_time or now()
-    return Event(topic, item.event_id, key, value, _SOURCE, time, trace_headers(), _owner(item))
+    return Event(topic, item.event_id, key, value, _SOURCE, time, headers, _owner(item))
 
 
 def _owner(item: Turn | Feedback | Preference) -> str:

@@ -198,12 +198,11 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
     _check_content(turn, limits)
     for name in ("turn_id", "model_version", "completion_id", "channel", "replaces_turn_id"):
         _check_optional_id(getattr(turn, name), name)
-    accepted = replace(turn, tenant=tenant, create_time=_checked_time(turn.create_time, now))
-    return (
-        accepted
-        if turn.turn_id
-        else replace(accepted, turn_id=default_turn_id(turn.index, turn.message))
-    )
+    turn_id = turn.turn_id or default_turn_id(turn.index, turn.message)
+    create_time = _checked_time(turn.create_time, now)
+    if (turn.tenant, turn.turn_id, turn.create_time) == (tenant, turn_id, create_time):
+        return turn  # nothing was missing
+    return replace(turn, tenant=tenant, turn_id=turn_id, create_time=create_time)
 
 
 def accept_feedback(feedback: Feedback, tenant: str, now: datetime, limits: Limits) -> Feedback:

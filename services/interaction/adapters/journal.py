@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.interaction.codec import event_of
+from services.interaction.codec import events_of
 from services.interaction.domain import Feedback, Preference, Turn
 from shared.errors import InvalidArgument, ResourceExhausted, TrimtabError, Unavailable
 from shared.events import Event, EventLog
@@ -55,7 +55,7 @@ class EventLogJournal:
         self._topics_made = False
 
     async def write(self, items: Sequence[Turn | Feedback | Preference]) -> None:
-        events = [event_of(item) for item in items]
+        events = events_of(items)
         self._admit(len(events))
         loop = asyncio.get_running_loop()
         call = _Call(events, loop.create_future(), loop)
