@@ -9,14 +9,19 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from prometheus_client import start_http_server
 
-from shared import stage_api, telemetry
+from shared import stage_api, telemetry, trace_api
+from shared.access import Access, OpenAccess
 from shared.database import Database
 from shared.events import EventLog
+from shared.key_follower import guarded
 from shared.rpc import Mount, RpcServer
 from shared.settings import CommonSettings, ServiceSettings
+from shared.tls import load_tls
+from shared.tracing import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +31,9 @@ Background = tuple[str, Callable[[threading.Event], None]]
 
 @dataclass(frozen=True)
 class Service:
-    """What main.py wires. `groups`: the stages' names and the topics each takes from."""
+    """What main.py wires. `groups`: the stages' names and the topics each takes from. `access`: who
+    may call, if it is not to follow interaction's keys; `tenant`: the only one that is served.
+    `tracer`: where the turns of a conversation are, or why they ended."""
 
     name: str
     common: CommonSettings
@@ -36,6 +43,9 @@ class Service:
     mounts: Sequence[Mount]
     background: Sequence[Background] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    access: Access | None = None
+    tenant: str = ""
+    tracer: Tracer = field(default_factory=Tracer)
 
 
 def run(service: Service) -> None:
@@ -50,28 +60,50 @@ async def _serve(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     threads = [_start(service.name, name, body, stop) for name, body in service.background]
+    access, following = _guard(service)
     server = RpcServer(
         service.name,
         [
             *service.mounts,
             *stage_api.mounts(service.name, service.database, service.log, service.groups),
+            trace_api.mount(service.name, service.log, service.groups, service.tracer),
         ],
         host=service.common.host,
         port=service.settings.port,
         call_timeout_s=service.settings.call_timeout_s,
         drain_s=service.settings.drain_s,
         max_message_mb=service.settings.max_message_mb,
+        access=access,
+        credentials=load_tls(service.common).server(),
     )
     port = await server.start()
     _start_metrics(service)
     _log.info("%s serves on %s:%s", service.name, service.common.host, port)
     await stopped.wait()
+    following.cancel()
     await server.drain()
     stop.set()
     for thread in threads:
         await asyncio.to_thread(thread.join, service.settings.drain_s)
     service.log.close()
     service.database.close()
+
+
+def _guard(service: Service) -> tuple[Access, asyncio.Future[None]]:
+    """Who may call, and what keeps it fresh until it is cancelled."""
+    if service.access is not None or not service.common.require_keys:
+        return service.access or OpenAccess(), asyncio.get_running_loop().create_future()
+    access, follower = guarded(service.common, service.name, service.tenant)
+    following = asyncio.ensure_future(follower.run())
+    following.add_done_callback(partial(_ended, service.name))
+    return access, following
+
+
+def _ended(service: str, following: asyncio.Future[None]) -> None:
+    """Keys that nobody follows any more would never be revoked: rather start anew."""
+    if not following.cancelled() and following.exception() is not None:
+        _log.critical("%s follows no keys any more", service, exc_info=following.exception())
+        os._exit(1)
 
 
 def _start(

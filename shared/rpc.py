@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from shared.access import Access, OpenAccess, calling_key, set_calling_key
 from shared.errors import (
     DOMAIN,
     DeadlineExceeded,
@@ -48,12 +49,14 @@ class RpcServer:
         call_timeout_s: float = 60.0,
         drain_s: float = 10.0,
         max_message_mb: int = 16,
+        access: Access | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._drain_s = drain_s
-        self._address = f"{host}:{port}"
+        self._address, self._credentials = f"{host}:{port}", credentials
         size = max_message_mb * 1024 * 1024
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(service, call_timeout_s)],
+            interceptors=[CallInterceptor(service, call_timeout_s, access or OpenAccess())],
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
@@ -68,7 +71,10 @@ class RpcServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> int:
-        port = self._server.add_insecure_port(self._address)
+        if self._credentials is None:
+            port = self._server.add_insecure_port(self._address)
+        else:
+            port = self._server.add_secure_port(self._address, self._credentials)
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -81,10 +87,11 @@ class RpcServer:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Around every call: trace, time, deadline, and the one translation of errors to statuses."""
+    """Around every call: who may, trace, time, deadline, and the one translation of errors to
+    statuses."""
 
-    def __init__(self, service: str, timeout_s: float) -> None:
-        self._service, self._timeout_s = service, timeout_s
+    def __init__(self, service: str, timeout_s: float, access: Access) -> None:
+        self._service, self._timeout_s, self._access = service, timeout_s, access
 
     async def intercept_service(
         self,
@@ -94,7 +101,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or details.method.startswith(("/grpc.health", "/grpc.reflection")):
             return handler
-        method = details.method.rsplit("/", 1)[-1]
+        method = details.method
         if handler.response_streaming:
             wrapped = self._streaming(method, handler.unary_stream or handler.stream_stream)
             make = (
@@ -137,11 +144,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _around(
-        self, method: str, context: grpc.aio.ServicerContext[Any, Any]
+        self, path: str, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[None]:
-        started, code = time.monotonic(), "OK"
+        started, code, method = time.monotonic(), "OK", path.rsplit("/", 1)[-1]
         try:
-            with call_span(method, _metadata(context)):
+            metadata = _metadata(context)
+            set_calling_key(self._access.admit(path, metadata, _is_certified(context)))
+            with call_span(method, metadata):
                 yield
         except (asyncio.CancelledError, grpc.aio.AbortError):
             code = "CANCELLED"
@@ -183,11 +192,24 @@ def to_status(error: TrimtabError) -> status_pb2.Status:
 
 
 def tenant_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The caller's tenant, from its metadata. PermissionDenied if there is none."""
-    tenant = _metadata(context).get(TENANT, "")
+    """The caller's tenant: its key's, else from its metadata. PermissionDenied if there is none, or
+    if a key's caller names another."""
+    tenant, key = _metadata(context).get(TENANT, ""), calling_key()
+    if key is not None:
+        if tenant not in ("", key.tenant):
+            raise PermissionDenied(
+                f"the key is of tenant {key.tenant!r}, the call of {tenant[:40]!r}",
+                reason="TENANT_MISMATCH",
+            )
+        return key.tenant
     if not tenant:
         raise PermissionDenied(f"the call carries no {TENANT} metadata", reason="TENANT_MISSING")
     return check_segment(tenant, "tenant")
+
+
+def _is_certified(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    """Whether the caller showed a certificate that TLS has verified."""
+    return bool(context.auth_context().get("x509_pem_cert"))
 
 
 def _metadata(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:

@@ -61,6 +61,15 @@ class CommonSettings(BaseSettings):
     # The key of its digests, the same for every part of the house.
     redaction: OptionalFile = None
     redaction_key: SecretStr = SecretStr("")
+    # On: gRPC calls need a key (shared/access.py). Parts of the house know each other by the token,
+    # or by client certificates.
+    require_keys: bool = False
+    internal_token: SecretStr = SecretStr("")
+    # PEM files (shared/tls.py).
+    tls_cert: OptionalFile = None
+    tls_key: OptionalFile = None
+    tls_ca: OptionalFile = None
+    tls_client_ca: OptionalFile = None
     log_level: str = "INFO"
 
     @property
