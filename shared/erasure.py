@@ -6,8 +6,9 @@ stage only notes the job. The job removes rows in one transaction, then what lie
 empties SQLite's write-ahead log; how much was removed where is noted with each step, so that a kill -9
 anywhere repeats the step and not the counting. The report is published with the end of the job.
 
-Until interaction has all reports, the user's closed key seals whatever is still made of their data;
-then it is destroyed. What a person says after the audit record says COMPLETE is new data.
+It is asked for in two rounds, the second once all have reported the first: it takes what was on its way
+from one service to another meanwhile. Until then the user's closed key seals whatever is still made of
+their data; then it is destroyed. What a person says after the audit record says COMPLETE is new data.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _WAITING = "UNDER_WAY"
 NOTES = sa.Table(
     "erasure_notes",
     METADATA,
+    # Erasure.name
     sa.Column("erasure", sa.String, primary_key=True),
     # "removed": `place` is where, `count` how much; "learnt": `place` is a model version.
     sa.Column("kind", sa.String, primary_key=True),
@@ -52,6 +54,13 @@ class Erasure:
     tenant: str
     user_id: str
     conversation_ids: tuple[str, ...] = ()
+    # From 1: see Erasing.
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of this round."""
+        return f"{self.erasure}.{self.round}"
 
     @property
     def owner(self) -> str:
@@ -191,7 +200,7 @@ class Erasing:
 
     def _take(self, record: Record, transaction: Transaction) -> None:
         asked = decode_requested(record.event.value)
-        if not enqueue(transaction, JOB, f"{JOB}:{asked.erasure}", asdict(asked)):
+        if not enqueue(transaction, JOB, f"{JOB}:{asked.name}", asdict(asked)):
             transaction.count(self.stage_name, "abstained", _WAITING)
             return
         transaction.count(self.stage_name, "waiting", _WAITING)
@@ -202,12 +211,12 @@ class Erasing:
         erasure = Erasure(**payload, conversation_ids=conversations)
         survey = self.remover.survey(erasure)
         with self.database.begin() as transaction:
-            note_removed(transaction, erasure.erasure, survey.counts)
-            _note(transaction, erasure.erasure, "learnt", dict.fromkeys(survey.model_versions, 1))
+            note_removed(transaction, erasure.name, survey.counts)
+            _note(transaction, erasure.name, "learnt", dict.fromkeys(survey.model_versions, 1))
         with self.database.begin() as transaction:
             removed = dict(self.remover.remove_rows(erasure, transaction))
             removed["outbox"] = _clear_outbox(transaction, erasure.owner)
-            note_removed(transaction, erasure.erasure, removed)
+            note_removed(transaction, erasure.name, removed)
         self.remover.remove_files(erasure)
         if not self.database.scrub():
             raise Unavailable("a reader holds the write-ahead log", retry_after_s=0.2)
@@ -215,7 +224,7 @@ class Erasing:
 
     def _finish(self, erasure: Erasure, transaction: Transaction) -> None:
         transaction.emit(_reported(self.service, erasure, transaction))
-        theirs = NOTES.c.erasure == erasure.erasure
+        theirs = NOTES.c.erasure == erasure.name
         transaction.connection.execute(NOTES.delete().where(theirs))
         transaction.count(self.stage_name, "waiting", _WAITING, -1)
         transaction.count(self.stage_name, "made")
@@ -251,7 +260,7 @@ def requested_event(erasure: Erasure, owner: str) -> Event:
     value = message.SerializeToString()
     return Event(
         USER_ERASURE_REQUESTED,
-        stable_id("user.erasure_requested", erasure.erasure),
+        stable_id("user.erasure_requested", erasure.name),
         f"erasures/{erasure.erasure}",
         value,
         "interaction",
@@ -267,11 +276,12 @@ def decode_requested(value: bytes) -> Erasure:
         tenant=check_segment(message.tenant, "tenant"),
         user_id=check_segment(message.user_id, "user_id"),
         conversation_ids=tuple(message.conversation_ids),
+        round=message.round,
     )
 
 
 def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event:
-    query = sa.select(NOTES).where(NOTES.c.erasure == erasure.erasure).order_by(NOTES.c.place)
+    query = sa.select(NOTES).where(NOTES.c.erasure == erasure.name).order_by(NOTES.c.place)
     notes: Sequence[Any] = transaction.connection.execute(query).all()
     removals = [
         pb.Removal(place=n.place, count=n.count) for n in notes if n.kind == "removed" and n.count
@@ -281,6 +291,7 @@ def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event
         erasure=erasure.erasure,
         tenant=erasure.tenant,
         service=service,
+        round=erasure.round,
         removals=removals,
         model_versions=versions,
     )
@@ -288,7 +299,7 @@ def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event
     message.create_time.FromDatetime(made)
     return Event(
         USER_ERASURE_REPORTED,
-        stable_id("user.erasure_reported", erasure.erasure, service),
+        stable_id("user.erasure_reported", erasure.name, service),
         f"erasures/{erasure.erasure}",
         message.SerializeToString(),
         service,

@@ -188,5 +188,6 @@ class Worker:
             self._later(job, min(2.0**job.attempts, 30.0), repr(error), counted=True)
             return
         with self.database.begin() as transaction:
-            self.abandon(job, error, transaction)
-            transaction.connection.execute(JOBS.delete().where(JOBS.c.id == job.id))
+            delete = JOBS.delete().where(JOBS.c.id == job.id)
+            if transaction.connection.execute(delete).rowcount:  # else it was withdrawn
+                self.abandon(job, error, transaction)

@@ -1,6 +1,6 @@
 """The tables that every service has beside its own: all of them, whichever it uses."""
 
-from shared import jobs, operations
+from shared import erasure, jobs, operations
 from shared.database import METADATA
 
-__all__ = ["METADATA", "jobs", "operations"]
+__all__ = ["METADATA", "erasure", "jobs", "operations"]

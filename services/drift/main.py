@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.drift import consumer, grpc_api
+from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.settings import DriftSettings
-from shared import telemetry
+from shared import personal_data, telemetry
 from shared.database import Database
+from shared.erasure import Erasing, RowRemover
 from shared.event_log import open_event_log
 from shared.process import Service, run
 from shared.settings import CommonSettings, load
@@ -21,6 +23,7 @@ def main() -> None:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     watching = settings.watching
+    erasing = Erasing("drift", database, log, RowRemover(ROWS))
     run(
         Service(
             name="drift",
@@ -28,13 +31,17 @@ def main() -> None:
             settings=settings,
             database=database,
             log=log,
-            mounts=[grpc_api.mount(grpc_api.DriftServicer(SqlReadings(database), watching))],
+            mounts=[
+                grpc_api.mount(grpc_api.DriftServicer(SqlReadings(database), watching)),
+                personal_data.mount("drift", SqlHoldings(database)),
+            ],
             background=[
                 (consumer.FEEDBACK, consumer.feedback_stage(database, log, watching).run),
                 (consumer.REWARD, consumer.reward_stage(database, log, watching).run),
                 ("outbox", OutboxRelay(database, log).run),
+                *erasing.background(),
             ],
-            groups=consumer.GROUPS,
+            groups={**consumer.GROUPS, **erasing.groups},
         )
     )
 

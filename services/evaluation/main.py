@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.evaluation import grpc_api
+from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
 from services.evaluation.adapters.sql_store import SqlAnswers, SqlResults
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
 from services.evaluation.adapters.vllm_policy import VllmPolicy
 from services.evaluation.app import EvaluateVersion
-from services.evaluation.consumer import Evaluations, Tracking
+from services.evaluation.consumer import EVALUATE_JOB, Evaluations, Tracking
 from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
-from shared import operations, telemetry
+from shared import operations, personal_data, telemetry
 from shared.client import channel
 from shared.database import Database
+from shared.erasure import Erasing
 from shared.event_log import open_event_log
 from shared.events import now
 from shared.mlflow_tracking import MlflowTracker
@@ -37,6 +39,8 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
     )
     evaluations = Evaluations(database, EvaluateVersion(bench), now).worker()
     tracking = Tracking(database, MlflowTracker(common.mlflow_url)).worker()
+    remover = EvaluationRemover(database, EVALUATE_JOB)
+    erasing = Erasing("evaluation", database, log, remover)
     servicer = grpc_api.EvaluationServicer(database, now)
     return Service(
         name="evaluation",
@@ -44,12 +48,18 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
         settings=settings,
         database=database,
         log=log,
-        mounts=[grpc_api.mount(servicer), operations.mount(database)],
+        mounts=[
+            grpc_api.mount(servicer),
+            operations.mount(database),
+            personal_data.mount("evaluation", remover.holdings),
+        ],
         background=[
             (evaluations.kind, evaluations.run),
             (tracking.kind, tracking.run),
             ("outbox", OutboxRelay(database, log).run),
+            *erasing.background(),
         ],
+        groups=erasing.groups,
     )
 
 

@@ -106,6 +106,15 @@ def decode_preference(value: bytes) -> Pair:
     return decode_pair(given.SerializeToString())
 
 
+def owner_of(explicit: Explicit) -> str:
+    """Whose data it is: the user's, or of whomever it is about."""
+    if explicit.user_id:
+        return user_name(explicit.tenant, explicit.user_id)
+    if explicit.conversation_id:
+        return conversation_name(explicit.tenant, explicit.conversation_id)
+    return f"tenants/{explicit.tenant}/completions/{explicit.completion_id}"
+
+
 def encode_mined(mined: Mined) -> events.FeedbackMined:
     return events.FeedbackMined(
         feedback_id=mined.feedback_id,
@@ -246,25 +255,26 @@ def encode_stored_pair(stored: StoredPair) -> pb.Pair:
     )
 
 
-def mined_event(mined: Mined) -> Event:
+def mined_event(mined: Mined, owner: str) -> Event:
+    """`owner`: everyone whose words it holds, as shared.events.Event has it."""
     return _event(
         topics.FEEDBACK_MINED,
         mined.feedback_id,
         conversation_name(mined.tenant, mined.conversation_id),
         encode_mined(mined).SerializeToString(),
         mined.create_time,
-        user_name(mined.tenant, mined.user_id),
+        owner,
     )
 
 
-def proposed_event(pair: Pair) -> Event:
+def proposed_event(pair: Pair, owner: str) -> Event:
     value = events.PreferenceProposed(pair=encode_pair(pair)).SerializeToString()
-    return _pair_event(topics.PREFERENCE_PROPOSED, "proposed", pair, value)
+    return _pair_event(topics.PREFERENCE_PROPOSED, "proposed", pair, value, owner)
 
 
-def kept_event(pair: Pair) -> Event:
+def kept_event(pair: Pair, owner: str) -> Event:
     value = events.PreferenceMined(pair=encode_pair(pair)).SerializeToString()
-    return _pair_event(topics.PREFERENCE_MINED, "mined", pair, value)
+    return _pair_event(topics.PREFERENCE_MINED, "mined", pair, value, owner)
 
 
 def persona_event(persona: Persona) -> Event:
@@ -279,9 +289,8 @@ def persona_event(persona: Persona) -> Event:
     )
 
 
-def _pair_event(topic: str, what: str, pair: Pair, value: bytes) -> Event:
+def _pair_event(topic: str, what: str, pair: Pair, value: bytes, owner: str) -> Event:
     key = conversation_name(pair.tenant, pair.conversation_id)
-    owner = user_name(pair.tenant, pair.user_id)
     return _event(topic, f"{pair.pair_id}.{what}", key, value, pair.create_time, owner)
 
 

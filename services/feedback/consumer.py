@@ -133,5 +133,6 @@ def record_of(row: Any) -> Record:
         source=row.source,
         time=datetime.fromtimestamp(row.time, UTC),
         headers=row.headers,
+        owner=codec.owner_of(codec.decode_explicit(row.value)),
     )
     return Record(event, Partition(row.topic, row.number), row.position)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.sql_shelf import SqlShelf
@@ -45,8 +46,9 @@ from services.feedback.workers import (
     paced,
     repeat,
 )
-from shared import telemetry
+from shared import personal_data, telemetry
 from shared.database import Database
+from shared.erasure import Erasing
 from shared.event_log import open_event_log
 from shared.events import EventLog
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
@@ -111,6 +113,7 @@ class Parts:
             settings.context_messages,
             settings.context_characters,
         )
+        self.erasing = Erasing("feedback", database, log, FeedbackRemover())
         self._wire_writers(chat, scorer)
 
     def _wire_writers(self, chat: ChatModel, scorer: RewardScorer) -> None:
@@ -166,6 +169,7 @@ class Parts:
             ("explicit", self.explicit.run),
             ("preferences", self.preferences.run),
             ("outbox", self.relay.run),
+            *self.erasing.background(),
             ("judge", repeat(self.judge.once, 0.5, self.database)),
             ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
             ("late", repeat(_idle(self.late.once), 5.0)),
@@ -215,9 +219,9 @@ def main() -> None:
             settings=settings,
             database=database,
             log=log,
-            mounts=[parts.mount()],
+            mounts=[parts.mount(), personal_data.mount("feedback", SqlHoldings(database))],
             background=parts.background(),
-            groups=GROUPS,
+            groups={**GROUPS, **parts.erasing.groups},
         )
     )
 

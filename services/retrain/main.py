@@ -6,6 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.mlflow_tracker import MlflowTracker
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.snapshots import ParquetSnapshots
@@ -23,9 +24,10 @@ from services.retrain.consumer import (
 from services.retrain.grpc_api import RetrainServicer
 from services.retrain.runner import Runner
 from services.retrain.settings import RetrainSettings
-from shared import operations, telemetry
+from shared import operations, personal_data, telemetry
 from shared.client import channel
 from shared.database import Database
+from shared.erasure import Erasing
 from shared.event_log import open_event_log
 from shared.events import now
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
@@ -60,6 +62,8 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         tracker=MlflowTracker(common.mlflow_url),
         clock=now,
     )
+    remover = RetrainRemover(database, snapshots, app)
+    erasing = Erasing("retrain", database, log, remover)
     servicer = RetrainServicer(
         app, lambda name: operations.get(database, f"operations/{name}"), snapshots.place_of
     )
@@ -70,7 +74,11 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         settings=settings,
         database=database,
         log=log,
-        mounts=[("trimtab.retrain.v1.RetrainService", add), operations.mount(database)],
+        mounts=[
+            ("trimtab.retrain.v1.RetrainService", add),
+            operations.mount(database),
+            personal_data.mount("retrain", remover.holdings),
+        ],
         background=[
             ("pairs", pair_stage(database, log).run),
             ("personas", persona_stage(database, log).run),
@@ -78,8 +86,9 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             ("clock", partial(watch_clock, app, settings.schedule, now)),
             ("runner", partial(walk_runs, runner)),
             ("outbox", OutboxRelay(database, log).run),
+            *erasing.background(),
         ],
-        groups=GROUPS,
+        groups={**GROUPS, **erasing.groups},
     )
 
 

@@ -76,8 +76,8 @@ class TakeTurn:
 
     most_waiting: int
 
-    def user(self, intake: Intake, tenant: str, conversation_id: str, text: str) -> None:
-        intake.keep_request(tenant, conversation_id, text)
+    def user(self, intake: Intake, said: LoggedAnswer) -> None:
+        intake.keep_request(said)
         intake.count(ANSWERS, "made", "request_kept")
 
     def other(self, intake: Intake) -> None:

@@ -31,6 +31,7 @@ def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
         Answer(request, chosen),
         Answer(request, rejected),
         pair.create_time.ToDatetime(UTC),
+        pair.conversation_id,
     )
     own = pair.source == events.PAIR_SOURCE_USER_BASED_REWARD
     return required(pair.tenant, "pair.tenant"), decoded, own
@@ -50,6 +51,7 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
         1.0 - mined.dissatisfaction,
         mined.create_time.ToDatetime(UTC),
         tuple(mined.replaces),
+        mined.conversation_id,
     )
     return required(mined.tenant, "tenant"), rating
 

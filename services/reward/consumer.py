@@ -77,7 +77,7 @@ class Intakes:
         message, logged = codec.decode_turn(record.event.value)
         intake = SqlIntake(tx)
         if message.role == "user":
-            self.take_turn.user(intake, logged.tenant, logged.conversation_id, message.text)
+            self.take_turn.user(intake, logged)
         elif message.role == "assistant":
             self.take_turn.assistant(intake, logged)
         else:

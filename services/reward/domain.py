@@ -31,6 +31,7 @@ class Pair:
     better: Answer
     worse: Answer
     said_at: datetime = LONG_AGO
+    conversation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Rating:
     said_at: datetime = LONG_AGO
     # Earlier ratings of the same answer by the same user, in whose place this stands.
     replaces: tuple[str, ...] = ()
+    conversation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

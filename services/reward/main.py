@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.reward import grpc_api
+from services.reward.adapters.erasing import RewardRemover
 from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.adapters.sql_store import SqlRewardModels
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
 from services.reward.settings import RewardSettings
-from shared import operations, telemetry
+from shared import operations, personal_data, telemetry
 from shared.database import Database
+from shared.erasure import Erasing
 from shared.event_log import open_event_log
 from shared.events import now
 from shared.mlflow_tracking import MlflowTracker
@@ -32,6 +34,8 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         Tracking(models, MlflowTracker(common.mlflow_url)).worker(database),
     ]
     scoring = Scoring(database, score, now, settings.score_batch)
+    remover = RewardRemover(database)
+    erasing = Erasing("reward", database, log, remover)
     servicer = grpc_api.RewardServicer(database, models, score)
     return Service(
         name="reward",
@@ -39,12 +43,17 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         settings=settings,
         database=database,
         log=log,
-        mounts=[grpc_api.mount(servicer), operations.mount(database)],
+        mounts=[
+            grpc_api.mount(servicer),
+            operations.mount(database),
+            personal_data.mount("reward", remover.holdings),
+        ],
         background=[
             *background(intakes.stages(database, log), workers, scoring),
             ("outbox", OutboxRelay(database, log).run),
+            *erasing.background(),
         ],
-        groups=GROUPS,
+        groups={**GROUPS, **erasing.groups},
     )
 
 

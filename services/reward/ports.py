@@ -44,7 +44,8 @@ class Intake(Protocol):
     def schedule_training(self, tenant: str, then: Progress) -> None:
         """A durable job, once for each `then.data`; `then` says when the next one is due."""
 
-    def keep_request(self, tenant: str, conversation_id: str, text: str) -> None: ...
+    def keep_request(self, said: LoggedAnswer) -> None:
+        """What a user said last in a conversation, for the answer that follows."""
 
     def last_request(self, tenant: str, conversation_id: str) -> str:
         """Empty if no user has said anything yet."""

@@ -32,6 +32,7 @@ from services.feedback.domain import (
 )
 from shared.database import Transaction
 from shared.gen.trimtab.common.v1 import common_pb2
+from shared.identifiers import user_name
 from shared.jobs import enqueue
 from shared.message_codec import decode_message, encode_message
 
@@ -180,7 +181,7 @@ class SqlBook:
             value=codec.encode_mined(mined).SerializeToString(),
         )
         if added and publish:
-            self._tx.emit(codec.mined_event(mined))
+            self._tx.emit(codec.mined_event(mined, self._owners(mined)))
         return added
 
     def put_persona(self, persona: Persona) -> None:
@@ -209,9 +210,9 @@ class SqlBook:
             value=codec.encode_pair(pair).SerializeToString(),
         )
         if added and stored.state is PairState.PROPOSED:
-            self._tx.emit(codec.proposed_event(pair))
+            self._tx.emit(codec.proposed_event(pair, self._owners(pair)))
         elif added and stored.state is PairState.KEPT:
-            self._tx.emit(codec.kept_event(pair))
+            self._tx.emit(codec.kept_event(pair, self._owners(pair)))
         return added
 
     def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
@@ -225,8 +226,16 @@ class SqlBook:
         update = PAIRS.update().where(waits).values(state=state.value, reason=reason, value=value)
         changed = bool(self._sql.execute(update).rowcount)
         if changed and state is PairState.KEPT:
-            self._tx.emit(codec.kept_event(pair))
+            self._tx.emit(codec.kept_event(pair, self._owners(pair)))
         return changed
+
+    def _owners(self, said: Mined | Pair) -> str:
+        """Who said it, and whose conversation it quotes: a reviewer judges what others talked of."""
+        query = sa.select(TURNS.c.user_id).where(
+            TURNS.c.tenant == said.tenant, TURNS.c.conversation_id == said.conversation_id
+        )
+        users = {said.user_id, *self._sql.execute(query.distinct()).scalars()}
+        return " ".join(user_name(said.tenant, user) for user in sorted(users))
 
     def _added(self, table: sa.Table, **values: Any) -> bool:
         statement = self._tx.insert(table).values(**values).on_conflict_do_nothing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, cast
@@ -23,6 +23,7 @@ _FIELDS = [
 ]
 SCHEMA = pa.schema(_FIELDS)
 DATASHEET = "datasheet.json"
+PARTS = ("train", "held_out")
 
 
 class ParquetSnapshots:
@@ -54,12 +55,68 @@ class ParquetSnapshots:
     def place_of(self, digest: str) -> str:
         return f"{self._root}/{digest}"
 
+    def rows_of(self, wanted: Callable[[str, str, str], bool]) -> dict[str, dict[str, int]]:
+        """By digest, then by part: how many rows are of a (tenant, user id, conversation id) that
+        `wanted` says yes to. Snapshots without any are left out."""
+        found: dict[str, dict[str, int]] = {}
+        for digest in self._digests():
+            counts = {part: _count(f"{self._root}/{digest}", part, wanted) for part in PARTS}
+            if any(counts.values()):
+                found[digest] = counts
+        return found
+
+    def redact(self, digest: str, unwanted: Callable[[str, str, str], bool]) -> None:
+        """Takes rows out. The digest stays the snapshot's name, though it is the name of what it was;
+        the datasheet says how many rows are gone."""
+        files, folder = _files(self.place_of(digest))
+        removed = {}
+        for part in PARTS:
+            pairs = read_pairs(self.place_of(digest), part)
+            kept = [p for p in pairs if not unwanted(p.tenant, p.user_id, p.conversation_id)]
+            removed[part] = len(pairs) - len(kept)
+            if removed[part]:
+                _write(files, f"{folder}/.{part}.parquet", kept)
+                files.mv(f"{folder}/.{part}.parquet", f"{folder}/{part}.parquet")
+        _note_redaction(files, folder, removed)
+
+    def pairs_of(self, wanted: Callable[[str, str, str], bool]) -> Iterator[tuple[str, str, Pair]]:
+        """(digest, part, pair), for an export."""
+        for digest in self.rows_of(wanted):
+            for part in PARTS:
+                for pair in read_pairs(self.place_of(digest), part):
+                    if wanted(pair.tenant, pair.user_id, pair.conversation_id):
+                        yield digest, part, pair
+
+    def _digests(self) -> list[str]:
+        """Of the snapshots that are whole."""
+        files, folder = _files(self._root)
+        sheets = files.glob(f"{folder}/*/{DATASHEET}")
+        return sorted(str(sheet).split("/")[-2] for sheet in sheets)
+
 
 def read_pairs(place: str, part: str) -> list[Pair]:
     """`part` is "train" or "held_out"; in the snapshot's order."""
     files, folder = _files(place)
     with files.open(f"{folder}/{part}.parquet", "rb") as source:
         return [_pair(row) for row in pq.read_table(source).to_pylist()]
+
+
+def _count(place: str, part: str, wanted: Callable[[str, str, str], bool]) -> int:
+    files, folder = _files(place)
+    columns = ["tenant", "user_id", "conversation_id"]
+    with files.open(f"{folder}/{part}.parquet", "rb") as source:
+        read = pq.read_table(source, columns=columns).to_pydict()
+    return sum(map(wanted, *(read[name] for name in columns)))
+
+
+def _note_redaction(files: Any, folder: str, removed: dict[str, int]) -> None:
+    with files.open(f"{folder}/{DATASHEET}") as source:
+        sheet = json.load(source)
+    former = sheet.get("redacted", dict.fromkeys(PARTS, 0))
+    sheet["redacted"] = {part: former[part] + removed[part] for part in PARTS}
+    with files.open(f"{folder}/.{DATASHEET}", "w") as out:
+        json.dump(sheet, out, indent=1, sort_keys=True)
+    files.mv(f"{folder}/.{DATASHEET}", f"{folder}/{DATASHEET}")
 
 
 def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:

@@ -53,6 +53,7 @@ class SqlIntake:
             "better": pair.better.text,
             "worse": pair.worse.text,
             "said_at": pair.said_at.timestamp(),
+            "conversation_id": pair.conversation_id,
         }
         return self._insert_new(PAIRS, row)
 
@@ -65,6 +66,7 @@ class SqlIntake:
             "answer": rating.answer.text,
             "satisfaction": rating.satisfaction,
             "said_at": rating.said_at.timestamp(),
+            "conversation_id": rating.conversation_id,
         }
         return self._insert_new(RATINGS, row)
 
@@ -94,14 +96,13 @@ class SqlIntake:
             PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(**due)
         )
 
-    def keep_request(self, tenant: str, conversation_id: str, text: str) -> None:
+    def keep_request(self, said: LoggedAnswer) -> None:
+        values = {"text": said.answer.text, "user_id": said.user_id}
         insert = self._tx.insert(REQUESTS).values(
-            tenant=tenant, conversation_id=conversation_id, text=text
+            tenant=said.tenant, conversation_id=said.conversation_id, **values
         )
         self._tx.connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["tenant", "conversation_id"], set_={"text": text}
-            )
+            insert.on_conflict_do_update(index_elements=["tenant", "conversation_id"], set_=values)
         )
 
     def last_request(self, tenant: str, conversation_id: str) -> str:

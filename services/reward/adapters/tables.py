@@ -18,6 +18,8 @@ PAIRS = sa.Table(
     sa.Column("better", sa.Text, nullable=False),
     sa.Column("worse", sa.Text, nullable=False),
     sa.Column("said_at", sa.Float, nullable=False),
+    # Whose conversation it quotes: an erasure may be of another than `user_id`.
+    sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("tenant", "pair_id"),
 )
 RATINGS = sa.Table(
@@ -31,6 +33,8 @@ RATINGS = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("satisfaction", sa.Float, nullable=False),
     sa.Column("said_at", sa.Float, nullable=False),
+    # Whose conversation it quotes: an erasure may be of another than `user_id`.
+    sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("tenant", "rating_id"),
 )
 # How much there is to train on, and how much there must be for the next training.
@@ -49,6 +53,7 @@ REQUESTS = sa.Table(
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("conversation_id", sa.String, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False, server_default=""),
 )
 UNSCORED = sa.Table(
     "unscored_answers",

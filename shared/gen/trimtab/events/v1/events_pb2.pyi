@@ -739,9 +739,14 @@ class UserErasureRequested(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CONVERSATION_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     erasure: _builtins.str
     tenant: _builtins.str
     user_id: _builtins.str
+    round: _builtins.int
+    """It is asked for twice: the second round takes what was on its way from one service to another
+    while the first went on. From 1.
+    """
     @_builtins.property
     def conversation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Conversations in which the user took part; what others said of them holds the user's words, too."""
@@ -756,10 +761,11 @@ class UserErasureRequested(_message.Message):
         user_id: _builtins.str = ...,
         conversation_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_ids", b"conversation_ids", "create_time", b"create_time", "erasure", b"erasure", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_ids", b"conversation_ids", "create_time", b"create_time", "erasure", b"erasure", "round", b"round", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -777,9 +783,11 @@ class UserErasureReported(_message.Message):
     REMOVALS_FIELD_NUMBER: _builtins.int
     MODEL_VERSIONS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     erasure: _builtins.str
     tenant: _builtins.str
     service: _builtins.str
+    round: _builtins.int
     @_builtins.property
     def removals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Removal]: ...
     @_builtins.property
@@ -797,10 +805,11 @@ class UserErasureReported(_message.Message):
         removals: _abc.Iterable[Global___Removal] | None = ...,
         model_versions: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "erasure", b"erasure", "model_versions", b"model_versions", "removals", b"removals", "service", b"service", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "erasure", b"erasure", "model_versions", b"model_versions", "removals", b"removals", "round", b"round", "service", b"service", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

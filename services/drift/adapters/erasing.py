@@ -1,0 +1,32 @@
+"""What the drift service holds of a user: figures and ids of what they said, no words.
+
+A stream's running evidence is left as it is: it is a sum over many, out of which no one can be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from services.drift.adapters.sql_streams import BUCKETS, VALUES
+from shared.database import Database
+from shared.erasure import Erasure, Rows, of_user
+from shared.personal_data import Held
+
+ROWS = (
+    Rows("observations", VALUES, of_user(VALUES)),
+    Rows("buckets", BUCKETS, of_user(BUCKETS)),
+)
+
+
+class SqlHoldings:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __call__(self, tenant: str, user_id: str) -> Iterator[Held]:
+        theirs = of_user(VALUES)(Erasure("", tenant, user_id))
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(VALUES).where(theirs)).mappings().all()
+        for row in rows:
+            yield "score" if row["stream"] == "reward" else "observation", dict(row)

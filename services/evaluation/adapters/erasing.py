@@ -1,0 +1,79 @@
+"""What the evaluation service holds of a user: held-out pairs in requests, and answers to their prompts.
+
+Kept answers only save asking a version twice. Their keys do not say whose prompt they answer, so an
+erasure that finds pairs of the user forgets all of the tenant's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
+from shared.database import Database, Transaction
+from shared.erasure import Erasure, Survey
+from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.jobs import JOBS, Postpone
+from shared.personal_data import Held
+
+_UNDER_WAY_S = 1.0
+
+
+class EvaluationRemover:
+    """shared.erasure.Remover. An evaluation under way that holds the user's pairs is waited for: it
+    keeps answers as they come."""
+
+    def __init__(self, database: Database, job_kind: str) -> None:
+        self._database, self._job_kind = database, job_kind
+
+    def survey(self, erasure: Erasure) -> Survey:
+        with self._database.read() as connection:
+            for row, _, _ in _quoting(connection, erasure):
+                job = f"{self._job_kind}:{row.evaluation}"
+                if connection.execute(sa.select(JOBS.c.id).where(JOBS.c.id == job)).first():
+                    raise Postpone(_UNDER_WAY_S, f"evaluation {row.evaluation} is under way")
+        return Survey()
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        connection, pairs, answers = transaction.connection, 0, 0
+        for row, request, theirs in _quoting(connection, erasure):
+            pairs += len(theirs)
+            rest = [pair for pair in request.held_out_pairs if pair not in theirs]
+            del request.held_out_pairs[:]
+            request.held_out_pairs.extend(rest)
+            update = EVALUATIONS.update().where(EVALUATIONS.c.evaluation == row.evaluation)
+            connection.execute(update.values(request=request.SerializeToString()))
+        if pairs:
+            forget = ANSWERS.delete().where(ANSWERS.c.tenant == erasure.tenant)
+            answers = int(connection.execute(forget).rowcount)
+        return {"held_out_pairs": pairs, "answers": answers}
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """There are none: the tracker is given figures."""
+
+    def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
+        """For an export."""
+        with self._database.read() as connection:
+            for _, _, pairs in _quoting(connection, Erasure("", tenant, user_id)):
+                for pair in pairs:
+                    yield "held_out_pair", pair
+
+
+def _quoting(
+    connection: sa.Connection, erasure: Erasure
+) -> Iterator[tuple[Any, pb.EvaluateRequest, list[events.PreferencePair]]]:
+    """The evaluations whose request holds pairs of the user, or of the user's conversations."""
+    conversations = set(erasure.conversation_ids)
+    query = sa.select(EVALUATIONS).where(EVALUATIONS.c.tenant == erasure.tenant)
+    for row in connection.execute(query).all():
+        request = pb.EvaluateRequest.FromString(row.request)
+        theirs = [
+            pair
+            for pair in request.held_out_pairs
+            if pair.user_id == erasure.user_id or pair.conversation_id in conversations
+        ]
+        if theirs:
+            yield row, request, theirs

@@ -1,0 +1,199 @@
+"""What the feedback service holds of a user, and how it goes.
+
+What others said of the user's conversations quotes them, so it goes, too. Whatever of it was still
+waiting ends as dropped ERASED: the counts of every stage still add up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.feedback import codec
+from services.feedback.adapters.sql_tables import (
+    EXPLICIT,
+    FEEDBACK,
+    PAIRS,
+    PENDING,
+    SAID,
+    SPENT,
+    TURNS,
+    USERS,
+)
+from services.feedback.app import explicit as explicit_app
+from services.feedback.app import mining
+from services.feedback.app.requests import (
+    PAIRS as PAIRS_STAGE,
+)
+from services.feedback.app.requests import (
+    PERSONA_OF_COMPLAINT,
+    PERSONA_OF_TURNS,
+    PERSONAS,
+    REWRITE_BACKLOG,
+    REWRITE_LIVE,
+    SAMPLE,
+)
+from services.feedback.domain import Explicit, PairState
+from shared.database import Database, Transaction
+from shared.erasure import (
+    Erasure,
+    Rows,
+    Survey,
+    delete_rows,
+    of_conversation,
+    of_user,
+    of_user_or_conversation,
+    parts,
+)
+from shared.events import ERASED
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.jobs import JOBS
+from shared.personal_data import Held
+
+# Kinds of jobs, the stage that counts them, and what they wait as.
+_PERSONA_JOBS = dict.fromkeys((PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS), (PERSONAS, "TO_WRITE"))
+_PAIR_JOBS = dict.fromkeys((REWRITE_LIVE, REWRITE_BACKLOG), (PAIRS_STAGE, "CANDIDATES"))
+_JOBS = _PERSONA_JOBS | _PAIR_JOBS | {SAMPLE: (PAIRS_STAGE, "SAMPLES")}
+_ROWS = (
+    Rows("follow_ups", PENDING, of_conversation(PENDING)),
+    Rows("feedback", FEEDBACK, of_user_or_conversation(FEEDBACK)),
+    Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
+    Rows("personas", USERS, of_user(USERS)),
+    Rows("limits", SPENT, of_user(SPENT)),
+    Rows("turns", TURNS, of_user(TURNS)),
+)
+
+
+class FeedbackRemover:
+    """shared.erasure.Remover: everything is in the database."""
+
+    def survey(self, erasure: Erasure) -> Survey:
+        return Survey()
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """There are none."""
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        whole = _with_own_conversations(erasure, transaction)
+        feedback_ids = _feedback_ids(whole, transaction)
+        removed = {
+            "waiting_feedback": _remove_waiting(whole, transaction),
+            "jobs": _withdraw_jobs(whole, feedback_ids, transaction),
+        }
+        _settle_follow_ups(whole, transaction)
+        _settle_pairs(whole, transaction)
+        for some in _chunks(sorted(feedback_ids)):
+            transaction.connection.execute(SAID.delete().where(SAID.c.feedback_id.in_(some)))
+        return removed | delete_rows(_ROWS, whole, transaction)
+
+
+class SqlHoldings:
+    """What is held of a user, for an export."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __call__(self, tenant: str, user_id: str) -> Iterator[Held]:
+        user = Erasure("", tenant, user_id)
+        with self._database.read() as connection:
+            for kind, table, message in (
+                ("feedback", FEEDBACK, events.FeedbackMined),
+                ("pair", PAIRS, events.PreferencePair),
+            ):
+                rows = connection.execute(sa.select(table.c.value).where(of_user(table)(user)))
+                for row in rows.all():
+                    yield kind, message.FromString(row.value)
+            for row in connection.execute(sa.select(USERS.c.persona).where(of_user(USERS)(user))):
+                if row.persona is not None:
+                    yield "persona", events.Persona.FromString(row.persona)
+            for row in connection.execute(sa.select(EXPLICIT.c.value)).all():
+                given = events.FeedbackGiven.FromString(row.value).feedback
+                if (given.tenant, given.user_id) == (tenant, user_id):
+                    yield "waiting_feedback", given
+
+
+def _with_own_conversations(erasure: Erasure, transaction: Transaction) -> Erasure:
+    """Also those that only this service knows of yet."""
+    query = sa.select(TURNS.c.conversation_id).where(of_user(TURNS)(erasure)).distinct()
+    own = set(transaction.connection.execute(query).scalars())
+    return replace(erasure, conversation_ids=tuple(sorted(own | set(erasure.conversation_ids))))
+
+
+def _feedback_ids(erasure: Erasure, transaction: Transaction) -> set[str]:
+    ids: set[str] = set()
+    for part in parts(erasure):
+        query = sa.select(FEEDBACK.c.feedback_id).where(of_user_or_conversation(FEEDBACK)(part))
+        ids |= set(transaction.connection.execute(query).scalars())
+    return ids
+
+
+def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
+    """Explicit feedback of the user, or on the user's answers, that waits for its turn."""
+    answered = sa.select(TURNS.c.completion_id).where(of_user(TURNS)(erasure))
+    completions = set(transaction.connection.execute(answered).scalars()) - {""}
+    rows = transaction.connection.execute(sa.select(EXPLICIT.c.seq, EXPLICIT.c.value)).all()
+    gone = [
+        row.seq
+        for row in rows
+        if _is_theirs(codec.decode_explicit(row.value), erasure, completions)
+    ]
+    for some in _chunks(gone):
+        transaction.connection.execute(EXPLICIT.delete().where(EXPLICIT.c.seq.in_(some)))
+    _drop(transaction, explicit_app.STAGE, "TURN_NOT_LOGGED", len(gone))
+    return len(gone)
+
+
+def _is_theirs(explicit: Explicit, erasure: Erasure, completions: Collection[str]) -> bool:
+    return explicit.tenant == erasure.tenant and (
+        explicit.user_id == erasure.user_id
+        or explicit.conversation_id in erasure.conversation_ids
+        or explicit.completion_id in completions
+    )
+
+
+def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transaction) -> int:
+    """A worker that has one in hand finds it gone and keeps nothing of it."""
+    query = sa.select(JOBS.c.id, JOBS.c.kind, JOBS.c.payload).where(JOBS.c.kind.in_(_JOBS))
+    of_them = {"tenant": erasure.tenant, "user_id": erasure.user_id}
+    withdrawn = 0
+    for row in transaction.connection.execute(query).all():
+        payload = json.loads(row.payload)
+        if payload.get("feedback_id") not in feedback_ids and payload != of_them:
+            continue
+        transaction.connection.execute(JOBS.delete().where(JOBS.c.id == row.id))
+        _drop(transaction, *_JOBS[row.kind], 1)
+        withdrawn += 1
+    return withdrawn
+
+
+def _settle_follow_ups(erasure: Erasure, transaction: Transaction) -> None:
+    for part in parts(erasure):
+        query = sa.select(PENDING.c.ready, sa.func.count()).where(of_conversation(PENDING)(part))
+        for ready, count in transaction.connection.execute(query.group_by(PENDING.c.ready)).all():
+            _drop(transaction, mining.STAGE, "TO_JUDGE" if ready else "ANSWER_MISSING", count)
+
+
+def _settle_pairs(erasure: Erasure, transaction: Transaction) -> None:
+    """Pairs that wait for the reward model's judgement. `parts` would count the user's own again for
+    each part, so places are gathered first."""
+    waiting: set[int] = set()
+    for part in parts(erasure):
+        theirs = of_user_or_conversation(PAIRS)(part) & (PAIRS.c.state == PairState.PROPOSED.value)
+        waiting |= set(
+            transaction.connection.execute(sa.select(PAIRS.c.seq).where(theirs)).scalars()
+        )
+    _drop(transaction, PAIRS_STAGE, "REWARD", len(waiting))
+
+
+def _drop(transaction: Transaction, stage: str, waited_as: str, n: int) -> None:
+    if n:
+        transaction.count(stage, "waiting", waited_as, -n)
+        transaction.count(stage, "dropped", ERASED, n)
+
+
+def _chunks(items: list[Any], size: int = 500) -> list[list[Any]]:
+    return [items[first : first + size] for first in range(0, len(items), size)]

@@ -1,0 +1,104 @@
+"""What retrain holds of a user, how it goes, and which versions had learnt from it.
+
+Folders of trainings hold weights, steps and figures, and the tracker is given those: no pairs. The
+weights of a version can not be unlearnt; the audit names the versions, and what is trained later has
+not seen the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.sql_store import PAIRS, PERSONAS
+from services.retrain.app import Retrain
+from services.retrain.domain import row_of
+from shared.database import Database, Transaction
+from shared.erasure import Erasure, Survey
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.jobs import Postpone
+from shared.personal_data import Held
+
+_CANCELLING_S = 0.5
+
+
+class RetrainRemover:
+    """shared.erasure.Remover. A run under way whose snapshot holds the user is cancelled: it must
+    not make a version that has learnt from them after they were erased."""
+
+    def __init__(self, database: Database, snapshots: ParquetSnapshots, app: Retrain) -> None:
+        self._database, self._snapshots, self._app = database, snapshots, app
+
+    def survey(self, erasure: Erasure) -> Survey:
+        found = self._snapshots.rows_of(_theirs(erasure))
+        rows = sum(sum(counts.values()) for counts in found.values())
+        taught = {digest for digest, counts in found.items() if counts["train"]}
+        with self._app.store.read() as session:
+            runs = [run for run in session.runs(None, 1_000_000) if run.snapshot]
+        versions = {
+            version
+            for run in runs
+            if run.snapshot and run.snapshot.digest in taught
+            for version in (run.model_version, run.control_version)
+            if version
+        }
+        return Survey({"snapshots": rows}, sorted(versions))
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        connection = transaction.connection
+        places = [place for place, _ in _pairs(connection, erasure)]
+        for first in range(0, len(places), 500):
+            some = places[first : first + 500]
+            connection.execute(PAIRS.delete().where(PAIRS.c.place.in_(some)))
+        user = f"{erasure.tenant}/{erasure.user_id}"
+        personas = connection.execute(PERSONAS.delete().where(PERSONAS.c.user == user))
+        return {"pairs": len(places), "personas": int(personas.rowcount)}
+
+    def remove_files(self, erasure: Erasure) -> None:
+        found = self._snapshots.rows_of(_theirs(erasure))
+        with self._app.store.read() as session:
+            run = session.under_way()
+        if run is not None and run.snapshot and run.snapshot.digest in found:
+            self._app.cancel(run.run)
+            raise Postpone(_CANCELLING_S, f"{run.run} is being cancelled")
+        for digest in found:
+            self._snapshots.redact(digest, _theirs(erasure))
+
+    def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
+        """For an export."""
+        erasure = Erasure("", tenant, user_id)
+        with self._database.read() as connection:
+            for _, pair in _pairs(connection, erasure):
+                yield "training_pair", pair
+            user = f"{tenant}/{user_id}"
+            for row in connection.execute(sa.select(PERSONAS).where(PERSONAS.c.user == user)):
+                yield "training_persona", {"text": row.text, "version": row.version}
+        for digest, part, taught in self._snapshots.pairs_of(_theirs(erasure)):
+            content: dict[str, Any] = {**row_of(taught), "snapshot": digest, "part": part}
+            yield "snapshot_pair", content
+
+
+def _theirs(erasure: Erasure) -> Callable[[str, str, str], bool]:
+    conversations = set(erasure.conversation_ids)
+
+    def theirs(tenant: str, user_id: str, conversation_id: str) -> bool:
+        return tenant == erasure.tenant and (
+            user_id == erasure.user_id or conversation_id in conversations
+        )
+
+    return theirs
+
+
+def _pairs(
+    connection: sa.Connection, erasure: Erasure
+) -> Iterator[tuple[int, events_pb2.PreferencePair]]:
+    """(place, pair) of those of the user, and of those that quote the user's conversations."""
+    theirs = _theirs(erasure)
+    query = sa.select(PAIRS.c.place, PAIRS.c.body).where(PAIRS.c.tenant == erasure.tenant)
+    for row in connection.execute(query).all():
+        pair = events_pb2.PreferencePair.FromString(row.body)
+        if theirs(pair.tenant, pair.user_id, pair.conversation_id):
+            yield row.place, pair

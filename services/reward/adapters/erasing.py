@@ -1,0 +1,116 @@
+"""What the reward service holds of a user, how it goes, and which reward models had learnt from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.reward.adapters.sql_store import TRAIN_JOB
+from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
+from services.reward.app import ANSWERS, WAITS
+from services.reward.domain import model_name
+from shared.database import Database, Transaction
+from shared.erasure import (
+    Erasure,
+    Rows,
+    Survey,
+    delete_rows,
+    of_user,
+    of_user_or_conversation,
+    parts,
+)
+from shared.events import ERASED
+from shared.jobs import JOBS, enqueue
+from shared.personal_data import Held
+from shared.splits import is_held_out
+
+_ROWS = (
+    Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
+    Rows("ratings", RATINGS, of_user_or_conversation(RATINGS)),
+    Rows("requests", REQUESTS, of_user_or_conversation(REQUESTS)),
+    Rows("unscored_answers", UNSCORED, of_user_or_conversation(UNSCORED)),
+)
+
+
+class RewardRemover:
+    """shared.erasure.Remover: everything is in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def survey(self, erasure: Erasure) -> Survey:
+        """Every model that was trained since the oldest of what is removed was said: a model's card
+        does not list whose data it saw, so this names one too many rather than one too few."""
+        with self._database.read() as connection:
+            learnt_from = _training_rows(connection, erasure)
+            oldest = min((row.said_at for row in learnt_from), default=None)
+            query = sa.select(MODELS.c.version, MODELS.c.card).where(
+                MODELS.c.tenant == erasure.tenant
+            )
+            models = connection.execute(query.order_by(MODELS.c.version)).all()
+        if oldest is None:
+            return Survey()
+        since = datetime.fromtimestamp(oldest, UTC).isoformat()
+        learnt = [model_name(row.version) for row in models if row.card["create_time"] >= since]
+        return Survey(model_versions=learnt)
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        learnt_from = _training_rows(transaction.connection, erasure)
+        if learnt_from:
+            _shrink(transaction, erasure.tenant, learnt_from)
+            _train_again(transaction, erasure)
+        removed = delete_rows(_ROWS, erasure, transaction)
+        if count := removed["unscored_answers"]:
+            transaction.count(ANSWERS, "waiting", WAITS, -count)
+            transaction.count(ANSWERS, "dropped", ERASED, count)
+        return removed
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """There are none: the tracker is given weights and figures."""
+
+    def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
+        """What is held of a user, for an export."""
+        user = Erasure("", tenant, user_id)
+        for kind, table in (("pair", PAIRS), ("rating", RATINGS), ("unscored_answer", UNSCORED)):
+            with self._database.read() as connection:
+                rows = connection.execute(sa.select(table).where(of_user(table)(user))).mappings()
+                for row in rows.all():
+                    yield f"reward_{kind}", {k: v for k, v in row.items() if k != "seq"}
+
+
+def _training_rows(connection: sa.Connection, erasure: Erasure) -> list[Any]:
+    """(seq, said_at, is_pair) of what models learn from: not what is held out."""
+    found: dict[tuple[int, bool], Any] = {}
+    for table in (PAIRS, RATINGS):
+        for part in parts(erasure):
+            columns = (table.c.seq, table.c.user_id, table.c.said_at)
+            is_pair = sa.literal(table is PAIRS).label("is_pair")
+            query = sa.select(*columns, is_pair).where(of_user_or_conversation(table)(part))
+            for row in connection.execute(query):
+                if not is_held_out(erasure.tenant, row.user_id):
+                    found[row.seq, table is PAIRS] = row
+    return list(found.values())
+
+
+def _shrink(transaction: Transaction, tenant: str, gone: list[Any]) -> None:
+    """There is so much less to learn from."""
+    pairs = sum(bool(row.is_pair) for row in gone)
+    less = {"data": PROGRESS.c.data - len(gone), "pairs": PROGRESS.c.pairs - pairs}
+    transaction.connection.execute(
+        PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(less)
+    )
+
+
+def _train_again(transaction: Transaction, erasure: Erasure) -> None:
+    """A training under way read what is removed: its job is withdrawn, so that its model is not kept,
+    and asked for anew."""
+    rows = transaction.connection.execute(sa.select(JOBS).where(JOBS.c.kind == TRAIN_JOB)).all()
+    for row in rows:
+        payload = json.loads(row.payload)
+        if payload["tenant"] == erasure.tenant:
+            transaction.connection.execute(JOBS.delete().where(JOBS.c.id == row.id))
+            enqueue(transaction, TRAIN_JOB, f"{row.id}:{erasure.erasure}", payload)
