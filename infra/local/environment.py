@@ -51,7 +51,8 @@ def own(settings: StackSettings, name: str) -> dict[str, str]:
     """The fields of one service's settings."""
     service = settings.services[name]
     key = f"TRIMTAB_{name.upper()}"
-    return {
+    otlp = {f"{key}_OTLP_PORT": str(service.otlp_port)} if service.otlp_port else {}
+    return otlp | {
         f"{key}_PORT": str(service.port),
         f"{key}_METRICS_PORT": str(service.metrics_port),
         f"{key}_DATABASE_URL": f"sqlite:///{settings.data / name / 'state.db'}",

@@ -50,6 +50,12 @@ class Service(Frozen):
     port: Port
     metrics_port: Port
     torch_threads: int = Field(default=1, gt=0)
+    # The gateway's OTLP over gRPC.
+    otlp_port: Port | None = None
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.port, self.metrics_port, *((self.otlp_port,) if self.otlp_port else ()))
 
 
 class StackSettings(Frozen):
@@ -81,7 +87,7 @@ class StackSettings(Frozen):
             "kafka": (self.kafka.port, self.kafka.controller_port),
             "mlflow": (self.mlflow.port,),
             "vllm": (self.vllm.port,),
-        } | {name: (one.port, one.metrics_port) for name, one in self.services.items()}
+        } | {name: one.ports for name, one in self.services.items()}
 
     @property
     def run_folder(self) -> Path:
