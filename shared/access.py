@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared.errors import PermissionDenied, Unauthenticated
@@ -29,20 +30,29 @@ _VERBS = {
 _ACROSS_TENANTS = frozenset({"WatchKeys", "ReportUses", "ReplayDeadLetters", "ListOperations"})
 _ADMINS_SERVICES = frozenset({"KeyService", "UserDataService"})
 
-# The key behind the call that is being served; None for parts of the house.
-_KEY: ContextVar[LiveKey | None] = ContextVar("trimtab_key", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A caller with a key."""
+
+    key: LiveKey
+    quotas: Quotas
+
+
+# Who called; None for parts of the house.
+_CALLER: ContextVar[Admitted | None] = ContextVar("trimtab_caller", default=None)
 
 
 class Access(Protocol):
-    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> LiveKey | None:
-        """The key that `method` ("/package.Service/Method") is called with; None for a part of the
-        house. Unauthenticated, PermissionDenied, or ResourceExhausted past the tenant's quota."""
+    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
+        """Who calls `method` ("/package.Service/Method"); None for a part of the house.
+        Unauthenticated, PermissionDenied, or ResourceExhausted past the tenant's quota."""
 
 
 class OpenAccess:
     """Everybody is a part of the house."""
 
-    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> LiveKey | None:
+    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
         return None
 
 
@@ -52,7 +62,7 @@ class KeyedAccess:
     def __init__(self, book: KeyBook, quotas: Quotas, token: str = "", tenant: str = "") -> None:
         self._book, self._quotas, self._token, self._tenant = book, quotas, token, tenant
 
-    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> LiveKey | None:
+    def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
         secret = bearer(metadata.get("authorization", ""))
         if not secret:
             if certified or self._is_house(metadata.get(INTERNAL, "")):
@@ -68,7 +78,7 @@ class KeyedAccess:
             )
         key.need(role)
         self._quotas.request(key.tenant)
-        return key
+        return Admitted(key, self._quotas)
 
     def _is_house(self, token: str) -> bool:
         return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
@@ -94,10 +104,19 @@ def bearer(authorization: str) -> str:
 
 
 def calling_key() -> LiveKey | None:
-    """The key behind the call that is being served."""
-    return _KEY.get()
+    """The key behind the call that is being served; None for a part of the house."""
+    caller = _CALLER.get()
+    return None if caller is None else caller.key
 
 
-def set_calling_key(key: LiveKey | None) -> None:
+def charge_turns(count: int) -> None:
+    """ResourceExhausted if the caller's tenant may not send as many now. The house's doors have
+    charged for what they pass on."""
+    caller = _CALLER.get()
+    if caller is not None:
+        caller.quotas.turns(caller.key.tenant, count)
+
+
+def set_caller(caller: Admitted | None) -> None:
     """For the server's interceptor: each call runs in a context of its own."""
-    _KEY.set(key)
+    _CALLER.set(caller)

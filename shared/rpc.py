@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from shared.access import Access, OpenAccess, calling_key, set_calling_key
+from shared.access import Access, OpenAccess, calling_key, set_caller
 from shared.errors import (
     DOMAIN,
     DeadlineExceeded,
@@ -149,7 +149,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         started, code, method = time.monotonic(), "OK", path.rsplit("/", 1)[-1]
         try:
             metadata = _metadata(context)
-            set_calling_key(self._access.admit(path, metadata, _is_certified(context)))
+            set_caller(self._access.admit(path, metadata, _is_certified(context)))
             with call_span(method, metadata):
                 yield
         except (asyncio.CancelledError, grpc.aio.AbortError):

@@ -1,0 +1,209 @@
+"""Keys and quotas of tenants: made, listed, rotated, revoked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from shared.identifiers import check_segment, parse_name
+from shared.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
+from shared.paging import decode_token, encode_token, page_size
+
+DEFAULT_GRACE = timedelta(hours=1)
+_SHOWN_CHARS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key without its text. It is live until it is revoked or expires."""
+
+    tenant: str
+    key_id: str
+    digest: str
+    prefix: str
+    display_name: str
+    roles: frozenset[str]
+    create_time: datetime
+    expire_time: datetime | None = None
+    # How long it was made for: its successor is made for as long.
+    lifetime: timedelta | None = None
+    revoke_time: datetime | None = None
+    last_use_time: datetime | None = None
+    rotated_from: str = ""
+    rotated_to: str = ""
+
+    @property
+    def name(self) -> str:
+        return key_name(self.tenant, self.key_id)
+
+    def is_live(self, now: datetime) -> bool:
+        return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
+
+    def live(self) -> LiveKey:
+        return LiveKey(self.digest, self.tenant, self.key_id, self.roles, self.expire_time)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    keys: Sequence[Key]
+    next_token: str
+
+
+class KeyStore(Protocol):
+    def add(self, key: Key, *, instead_of: Key | None = None) -> None:
+        """`instead_of`: another key as it is from now on, written in the same transaction."""
+
+    def get(self, tenant: str, key_id: str) -> Key | None: ...
+
+    def put(self, key: Key) -> None: ...
+
+    def page(
+        self, tenant: str, after: tuple[int, str] | None, size: int, live_at: datetime | None
+    ) -> list[Key]:
+        """Newest first; only those live at `live_at`, if it is given."""
+
+    def live(self, now: datetime) -> list[Key]:
+        """Of all tenants."""
+
+    def note_uses(self, uses: Sequence[tuple[str, datetime]]) -> None:
+        """By key id; an earlier time than the one known changes nothing."""
+
+    def quotas(self) -> dict[str, Quota]: ...
+
+    def put_quota(self, tenant: str, quota: Quota) -> None: ...
+
+
+class Keys:
+    """`changed` is called after each change, with the new state stored."""
+
+    def __init__(
+        self, store: KeyStore, clock: Callable[[], datetime], changed: Callable[[], None]
+    ) -> None:
+        self._store, self._clock, self._changed = store, clock, changed
+
+    def create(
+        self, tenant: str, display_name: str, roles: Sequence[str], lifetime: timedelta | None
+    ) -> tuple[Key, str]:
+        """The key and its text, which is nowhere else."""
+        check_segment(tenant, "tenant")
+        if not roles or not set(roles) <= set(ROLES):
+            raise InvalidArgument(
+                f"a key needs one or more of the roles {', '.join(ROLES)}",
+                reason="INVALID_ROLES",
+                field="roles",
+            )
+        if len(display_name) > 128:
+            raise InvalidArgument("display_name has more than 128 characters", field="display_name")
+        if lifetime is not None and lifetime <= timedelta():
+            raise InvalidArgument("lifetime must be positive", field="lifetime")
+        key, secret = self._made(tenant, display_name, frozenset(roles), lifetime)
+        self._store.add(key)
+        self._changed()
+        return key, secret
+
+    def rotate(self, tenant: str, name: str, grace: timedelta | None) -> tuple[Key, str]:
+        """A key in `name`'s place, which goes on for `grace`."""
+        grace = DEFAULT_GRACE if grace is None else grace
+        if grace < timedelta():
+            raise InvalidArgument("grace must not be negative", field="grace")
+        old, now = self._get(tenant, name), self._clock()
+        if not old.is_live(now):
+            raise FailedPrecondition(
+                f"{name} has ended; make a new key instead", reason="KEY_ENDED", field="name"
+            )
+        if old.rotated_to:
+            raise FailedPrecondition(
+                f"{name} was rotated to {old.rotated_to}; rotate that one",
+                reason="KEY_ROTATED",
+                field="name",
+            )
+        key, secret = self._made(tenant, old.display_name, old.roles, old.lifetime)
+        end = now + grace
+        ending = end if old.expire_time is None else min(end, old.expire_time)
+        old = replace(old, expire_time=ending, rotated_to=key.name)
+        key = replace(key, rotated_from=old.name)
+        self._store.add(key, instead_of=old)
+        self._changed()
+        return key, secret
+
+    def revoke(self, tenant: str, name: str) -> Key:
+        key = self._get(tenant, name)
+        if key.revoke_time is None:
+            key = replace(key, revoke_time=self._clock())
+            self._store.put(key)
+            self._changed()
+        return key
+
+    def list(self, tenant: str, size: int, token: str, *, show_ended: bool) -> KeyPage:
+        request, limit = f"{tenant}\n{show_ended}", page_size(size)
+        after = _place(decode_token(token, request))
+        live_at = None if show_ended else self._clock()
+        found = self._store.page(tenant, after, limit + 1, live_at)
+        page, more = found[:limit], len(found) > limit
+        place = [_microseconds(page[-1].create_time), page[-1].key_id] if more else None
+        return KeyPage(page, encode_token(place, request) if more else "")
+
+    def quota(self, tenant: str) -> Quota:
+        return self._store.quotas().get(tenant, Quota())
+
+    def set_quota(self, tenant: str, quota: Quota) -> Quota:
+        figures = {
+            "requests_per_second": quota.requests_per_s,
+            "turns_per_second": quota.turns_per_s,
+            "burst_seconds": quota.burst_s,
+        }
+        for name, figure in figures.items():
+            if not 0 <= figure <= 1e9:
+                raise InvalidArgument(f"{name} must be 0 to 1e9", field=f"quota.{name}")
+        self._store.put_quota(tenant, quota)
+        self._changed()
+        return quota
+
+    def _get(self, tenant: str, name: str) -> Key:
+        owner, key_id = parse_name(name, "tenants/*/keys/*")
+        if owner != tenant:
+            raise PermissionDenied(
+                f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+            )
+        found = self._store.get(tenant, key_id)
+        if found is None:
+            raise NotFound(f"there is no key {name}", field="name")
+        return found
+
+    def _made(
+        self, tenant: str, display_name: str, roles: frozenset[str], lifetime: timedelta | None
+    ) -> tuple[Key, str]:
+        secret, now = new_secret(), self._clock()
+        key = Key(
+            tenant=tenant,
+            key_id=secrets.token_hex(8),
+            digest=secret_digest(secret),
+            prefix=secret[:_SHOWN_CHARS],
+            display_name=display_name,
+            roles=roles,
+            create_time=now,
+            expire_time=None if lifetime is None else now + lifetime,
+            lifetime=lifetime,
+        )
+        return key, secret
+
+
+def key_name(tenant: str, key_id: str) -> str:
+    return f"tenants/{tenant}/keys/{key_id}"
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp()) * 1_000_000 + time.microsecond
+
+
+def _place(position: object) -> tuple[int, str] | None:
+    match position:
+        case None:
+            return None
+        case [int(created_us), str(key_id)]:
+            return created_us, key_id
+    raise InvalidArgument("page_token is not one of ours", field="page_token")

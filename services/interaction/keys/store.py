@@ -1,0 +1,167 @@
+"""Keys and quotas in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.interaction.keys.app import Key
+from shared.database import Database, Transaction
+from shared.keys import Quota
+
+TABLES = sa.MetaData()
+
+KEYS = sa.Table(
+    "api_keys",
+    TABLES,
+    sa.Column("key_id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False, unique=True),
+    sa.Column("prefix", sa.String, nullable=False),
+    sa.Column("display_name", sa.String, nullable=False),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("expires_us", sa.BigInteger),
+    sa.Column("lifetime_s", sa.BigInteger),
+    sa.Column("revoked_us", sa.BigInteger),
+    sa.Column("used_us", sa.BigInteger),
+    sa.Column("rotated_from", sa.String, nullable=False),
+    sa.Column("rotated_to", sa.String, nullable=False),
+    sa.Index("api_keys_by_time", "tenant", "created_us", "key_id"),
+)
+QUOTAS = sa.Table(
+    "tenant_quotas",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("requests_per_s", sa.Float, nullable=False),
+    sa.Column("turns_per_s", sa.Float, nullable=False),
+    sa.Column("burst_s", sa.Float, nullable=False),
+)
+
+
+class SqlKeyStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, key: Key, *, instead_of: Key | None = None) -> None:
+        with self._database.begin() as transaction:
+            transaction.connection.execute(KEYS.insert().values(**_row(key)))
+            if instead_of is not None:
+                _update(transaction, instead_of)
+
+    def get(self, tenant: str, key_id: str) -> Key | None:
+        query = sa.select(KEYS).where(KEYS.c.tenant == tenant, KEYS.c.key_id == key_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _key(row)
+
+    def put(self, key: Key) -> None:
+        with self._database.begin() as transaction:
+            _update(transaction, key)
+
+    def page(
+        self, tenant: str, after: tuple[int, str] | None, size: int, live_at: datetime | None
+    ) -> list[Key]:
+        made = (KEYS.c.created_us, KEYS.c.key_id)
+        query = sa.select(KEYS).where(KEYS.c.tenant == tenant)
+        if after is not None:
+            query = query.where(sa.tuple_(*made) < after)
+        if live_at is not None:
+            query = query.where(*_live(live_at))
+        query = query.order_by(*(column.desc() for column in made)).limit(size)
+        with self._database.read() as connection:
+            return [_key(row) for row in connection.execute(query)]
+
+    def live(self, now: datetime) -> list[Key]:
+        query = sa.select(KEYS).where(*_live(now)).order_by(KEYS.c.key_id)
+        with self._database.read() as connection:
+            return [_key(row) for row in connection.execute(query)]
+
+    def note_uses(self, uses: Sequence[tuple[str, datetime]]) -> None:
+        with self._database.begin() as transaction:
+            for key_id, time in uses:
+                used_us = _us(time)
+                earlier = KEYS.c.used_us.is_(None) | (KEYS.c.used_us < used_us)
+                transaction.connection.execute(
+                    KEYS.update().where(KEYS.c.key_id == key_id, earlier).values(used_us=used_us)
+                )
+
+    def quotas(self) -> dict[str, Quota]:
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(QUOTAS)).all()
+        return {row.tenant: Quota(row.requests_per_s, row.turns_per_s, row.burst_s) for row in rows}
+
+    def put_quota(self, tenant: str, quota: Quota) -> None:
+        figures = {
+            "requests_per_s": quota.requests_per_s,
+            "turns_per_s": quota.turns_per_s,
+            "burst_s": quota.burst_s,
+        }
+        with self._database.begin() as transaction:
+            insert = transaction.insert(QUOTAS).values(tenant=tenant, **figures)
+            transaction.connection.execute(
+                insert.on_conflict_do_update(index_elements=["tenant"], set_=figures)
+            )
+
+
+def _live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        KEYS.c.revoked_us.is_(None),
+        KEYS.c.expires_us.is_(None) | (KEYS.c.expires_us > _us(now)),
+    )
+
+
+def _update(transaction: Transaction, key: Key) -> None:
+    """All but when it was used, which is told by the doors in the meantime."""
+    row = {name: value for name, value in _row(key).items() if name != "used_us"}
+    transaction.connection.execute(KEYS.update().where(KEYS.c.key_id == key.key_id).values(**row))
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "tenant": key.tenant,
+        "digest": key.digest,
+        "prefix": key.prefix,
+        "display_name": key.display_name,
+        "roles": sorted(key.roles),
+        "created_us": _us(key.create_time),
+        "expires_us": key.expire_time and _us(key.expire_time),
+        "lifetime_s": None if key.lifetime is None else int(key.lifetime.total_seconds()),
+        "revoked_us": key.revoke_time and _us(key.revoke_time),
+        "used_us": key.last_use_time and _us(key.last_use_time),
+        "rotated_from": key.rotated_from,
+        "rotated_to": key.rotated_to,
+    }
+
+
+def _key(row: Any) -> Key:
+    return Key(
+        tenant=row.tenant,
+        key_id=row.key_id,
+        digest=row.digest,
+        prefix=row.prefix,
+        display_name=row.display_name,
+        roles=frozenset(row.roles),
+        create_time=_time(row.created_us) or datetime.min.replace(tzinfo=UTC),
+        expire_time=_time(row.expires_us),
+        lifetime=None if row.lifetime_s is None else timedelta(seconds=row.lifetime_s),
+        revoke_time=_time(row.revoked_us),
+        last_use_time=_time(row.used_us),
+        rotated_from=row.rotated_from,
+        rotated_to=row.rotated_to,
+    )
+
+
+def _us(time: datetime) -> int:
+    return int(time.timestamp()) * 1_000_000 + time.microsecond
+
+
+def _time(us: int | None) -> datetime | None:
+    if us is None:
+        return None
+    seconds, rest = divmod(us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
