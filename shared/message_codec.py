@@ -45,12 +45,12 @@ def encode_message(message: Message) -> pb.Message:
     return pb.Message(role=_ROLES[message.role], parts=[_encode_part(p) for p in message.parts])
 
 
-def decode_signal(signal: pb.TurnSignal) -> str:
+def decode_signal(signal: pb.TurnSignal.ValueType) -> str:
     """One of SIGNALS. One that is not known here says nothing."""
     return _SIGNAL_NAMES.get(signal, "")
 
 
-def encode_signal(signal: str) -> pb.TurnSignal:
+def encode_signal(signal: str) -> pb.TurnSignal.ValueType:
     return _SIGNALS[signal]
 
 

@@ -7,11 +7,23 @@ from base64 import b64decode, b64encode
 from datetime import UTC
 
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, Refused
+from services.gateway.domain.turns import (
+    GivenFeedback,
+    LoggedTurn,
+    Rating,
+    Refused,
+    StatedPreference,
+)
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
-from shared.message_codec import decode_message, encode_message
+from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
+
+_SOURCES = {
+    "import": events_pb2.PAIR_SOURCE_IMPORT,
+    "arena_vote": events_pb2.PAIR_SOURCE_ARENA_VOTE,
+}
 
 
 def encode_turn(turn: LoggedTurn) -> pb.Turn:
@@ -25,6 +37,9 @@ def encode_turn(turn: LoggedTurn) -> pb.Turn:
         completion_id=turn.completion_id,
         channel=turn.channel,
         metadata=dict(turn.metadata),
+        turn_id=turn.turn_id,
+        signal=encode_signal(turn.signal),
+        replaces_turn_id=turn.replaces_turn_id,
     )
     if turn.create_time:
         encoded.create_time.FromDatetime(turn.create_time.astimezone(UTC))
@@ -43,6 +58,9 @@ def decode_turn(turn: pb.Turn) -> LoggedTurn:
         completion_id=turn.completion_id,
         channel=turn.channel,
         metadata=dict(turn.metadata),
+        turn_id=turn.turn_id,
+        signal=decode_signal(turn.signal),
+        replaces_turn_id=turn.replaces_turn_id,
     )
 
 
@@ -65,6 +83,9 @@ def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:
         turn_id=feedback.turn_id,
         user_id=feedback.user_id,
         comment=feedback.comment,
+        feedback_id=feedback.feedback_id,
+        index=feedback.index,
+        mode=pb.FEEDBACK_MODE_REPLACE if feedback.replaces else pb.FEEDBACK_MODE_ADD,
     )
     match feedback.value:
         case bool(thumbs_up):
@@ -77,6 +98,23 @@ def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:
             encoded.demonstration = feedback.demonstration
     if feedback.create_time:
         encoded.create_time.FromDatetime(feedback.create_time.astimezone(UTC))
+    return encoded
+
+
+def encode_preference(preference: StatedPreference) -> events_pb2.PreferencePair:
+    encoded = events_pb2.PreferencePair(
+        pair_id=preference.pair_id,
+        user_id=preference.user_id,
+        conversation_id=preference.conversation_id,
+        source=_SOURCES[preference.source],
+        prompt=[encode_message(message) for message in preference.prompt],
+        chosen=encode_message(preference.chosen),
+        rejected=encode_message(preference.rejected),
+        model_version=preference.model_version,
+        feedback_text=preference.comment,
+    )
+    if preference.create_time:
+        encoded.create_time.FromDatetime(preference.create_time.astimezone(UTC))
     return encoded
 
 

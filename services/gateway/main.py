@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-import httpx
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, start_http_server
 
 from services.gateway.adapters.interaction import InteractionSink
+from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.metrics import RecorderCollector, RequestMeter
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
+from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.adapters.upstream import HttpUpstream
+from services.gateway.adapters.upstream import HttpUpstream, open_session
 from services.gateway.app.answering import Answering
+from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.linking import Linker
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.rollout import Rollout, Version
@@ -30,6 +38,7 @@ from services.gateway.http_api.doors import Doors
 from services.gateway.settings import GatewaySettings
 from shared import telemetry
 from shared.client import aio_channel
+from shared.database import Database
 from shared.events import now
 from shared.settings import CommonSettings, load
 
@@ -59,6 +68,7 @@ async def serve(common: CommonSettings, settings: GatewaySettings) -> None:
             log_config=None,
             access_log=False,
             lifespan="on",
+            http="httptools",
             timeout_graceful_shutdown=int(settings.drain_s) + 1,
         )
         await DrainingServer(config).serve()
@@ -72,16 +82,21 @@ async def _application(
     stack.callback(spool.close)
     interaction = await stack.enter_async_context(aio_channel(common.interaction_address))
     registry = await stack.enter_async_context(aio_channel(common.registry_address))
-    client = await stack.enter_async_context(_client(settings))
+    session = await stack.enter_async_context(
+        open_session(settings.upstream_timeout_s, settings.connect_timeout_s)
+    )
     sink = InteractionSink(interaction)
     recorder = Recorder(spool, sink)
     file = RolloutFile(folder / "rollout.json")
     book = _book(common, settings, file)
     follower = RolloutFollower(registry, book, file)
-    upstream = HttpUpstream(client, common.vllm_replicas)
+    upstream = HttpUpstream(session, common.vllm_replicas)
+    links = _links(settings, stack)
+    linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
+    log = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
     parts = Parts(
         doors=Doors(settings.keys, settings.max_body_mb * 1024 * 1024),
-        answering=Answering(book, upstream, recorder, now, seeds_allowed=settings.seeds_allowed),
+        answering=Answering(book, upstream, linker, log, now, seeds_allowed=settings.seeds_allowed),
         ingesting=Ingesting(sink),
         recorder=recorder,
         book=book,
@@ -94,12 +109,19 @@ async def _application(
     return build(parts)
 
 
-def _client(settings: GatewaySettings) -> httpx.AsyncClient:
-    timeout = httpx.Timeout(
-        settings.upstream_timeout_s, connect=settings.connect_timeout_s, pool=None
-    )
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-    return httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+def _links(settings: GatewaySettings, stack: contextlib.AsyncExitStack) -> SqlLinks:
+    """With its thread running until `stack` is left; then all of them are written."""
+    revisions = Path(__file__).with_name("migrations")
+    database = Database(settings.database_url, revisions=revisions)
+    stack.callback(database.close)
+    max_age = timedelta(days=settings.link_days)
+    links = SqlLinks(database, max_links=settings.max_links, max_age=max_age)
+    stop = threading.Event()
+    thread = threading.Thread(target=links.run, args=(stop,), name="links")
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(stop.set)
+    return links
 
 
 def _book(common: CommonSettings, settings: GatewaySettings, file: RolloutFile) -> RolloutBook:
@@ -141,7 +163,10 @@ def main() -> None:
     telemetry.start("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     if not settings.keys:
         _log.warning("TRIMTAB_GATEWAY_KEYS is empty: every request will be refused")
-    asyncio.run(serve(common, settings))
+    # What is there now lives for as long as the process: nothing to look through again and again.
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(common, settings))
 
 
 if __name__ == "__main__":

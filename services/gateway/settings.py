@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings import ServiceSettings
@@ -28,3 +28,19 @@ class GatewaySettings(ServiceSettings):
     # Off: vLLM's CPU build can be killed by a request with a seed.
     seeds_allowed: bool = False
     champion: str = "assistant-v0"
+    # Links between the calls of a conversation: where they are kept, how many and how long.
+    database_url: str = "sqlite:///.trimtab/gateway/state.db"
+    max_links: int = Field(default=1_000_000, ge=1)
+    link_days: float = Field(default=30.0, gt=0)
+    # Keys the links' digests. Gateways that share a database share it; by default each makes its own.
+    link_secret: str = ""
+    # Whether exchanges that say `store: false` are logged all the same.
+    log_unstored: bool = False
+
+    @model_validator(mode="after")
+    def _shared_links_need_a_shared_secret(self) -> GatewaySettings:
+        if not self.database_url.startswith("sqlite") and not self.link_secret:
+            raise ValueError(
+                "LINK_SECRET must be set, the same for all gateways of one DATABASE_URL"
+            )
+        return self

@@ -53,4 +53,13 @@ class RecorderCollector(Collector):
         for outcome, reasons in (("refused", counts.refused), ("dropped", counts.dropped)):
             for reason, count in reasons.items():
                 turns.add_metric([outcome, reason], count)
-        return [depth, turns]
+        dropping = GaugeMetricFamily(
+            "trimtab_gateway_dropping", "1 while turns cannot be logged and are dropped."
+        )
+        dropping.add_metric([], 1 if self._recorder.dropping else 0)
+        left_out = CounterMetricFamily(
+            "trimtab_gateway_left_out", "Exchanges not to be logged.", labels=["reason"]
+        )
+        for reason, count in counts.left_out.items():
+            left_out.add_metric([reason], count)
+        return [depth, turns, dropping, left_out]

@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
-import httpx
+import aiohttp
 
 from services.gateway.domain.rollout import choose_replica
 from shared.errors import DeadlineExceeded, Unavailable
 
 _log = logging.getLogger(__name__)
 _PATH = "/v1/chat/completions"
+_HEADERS = {"content-type": "application/json"}
+# What an upstream tells the client to do next.
+_ADVICE = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+
+
+def open_session(timeout_s: float, connect_timeout_s: float) -> aiohttp.ClientSession:
+    """`timeout_s`: how long a model server may take to begin, and between two chunks. To be made on
+    the event loop that uses it."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=timeout_s)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0)
+    return aiohttp.ClientSession(
+        connector=connector, timeout=timeout, trust_env=False, read_bufsize=256 * 1024
+    )
 
 
 class HttpUpstream:
-    """One client for all replicas; connections are kept and shared."""
+    """One session for all replicas; connections are kept and shared."""
 
-    def __init__(self, client: httpx.AsyncClient, replicas: tuple[str, ...]) -> None:
-        self._client, self._replicas = client, replicas
+    def __init__(self, session: aiohttp.ClientSession, replicas: tuple[str, ...]) -> None:
+        self._session, self._replicas = session, replicas
 
-    async def send(self, body: Mapping[str, Any], tenant: str, user_id: str) -> HttpReply:
+    async def send(self, body: bytes, tenant: str, user_id: str) -> HttpReply:
         failures: list[str] = []
-        for replica in choose_replica(self._replicas, tenant, user_id):
-            request = self._client.build_request("POST", replica + _PATH, json=dict(body))
+        order = choose_replica(self._replicas, tenant, user_id)
+        # The first one once more at the end: a connection that it had just closed for being idle
+        # says nothing of the replica.
+        for replica in (*order, *order[:1]):
             try:
-                return HttpReply(await self._client.send(request, stream=True))
-            except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+                response = await self._session.post(replica + _PATH, data=body, headers=_HEADERS)
+            except aiohttp.ConnectionTimeoutError as error:
+                failures.append(type(error).__name__)
+                _log.warning("replica %s is away: %r", replica, error)
+            except TimeoutError as error:
                 raise DeadlineExceeded(
                     "the model server did not begin to answer in time", reason="UPSTREAM_SLOW"
                 ) from error
-            except httpx.TransportError as error:
+            except aiohttp.ClientError as error:
                 # No byte of an answer came, so another replica may be asked.
-                failures.append(f"{type(error).__name__}")
+                failures.append(type(error).__name__)
                 _log.warning("replica %s is away: %r", replica, error)
+            else:
+                return HttpReply(response)
         raise Unavailable(
             f"no model server answers ({', '.join(failures)}); try again in a moment",
             reason="UPSTREAM_AWAY",
@@ -43,35 +62,50 @@ class HttpUpstream:
 
 
 class HttpReply:
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
     @property
     def status(self) -> int:
-        return self._response.status_code
+        return self._response.status
 
     @property
     def content_type(self) -> str:
-        return str(self._response.headers.get("content-type", "application/json"))
+        return self._response.headers.get("content-type", "application/json")
+
+    @property
+    def advice(self) -> dict[str, str]:
+        headers = self._response.headers
+        return {name: headers[name] for name in _ADVICE if name in headers}
 
     async def read(self) -> bytes:
         try:
-            return await self._response.aread()
-        except httpx.TransportError as error:
+            return await self._response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise _broken(error) from error
 
-    async def lines(self) -> AsyncIterator[str]:
+    async def lines(self) -> AsyncIterator[bytes]:
+        rest = b""
         try:
-            async for line in self._response.aiter_lines():
-                yield line
-        except httpx.TransportError as error:
+            async for piece in self._response.content.iter_any():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield line.rstrip(b"\r")
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise _broken(error) from error
+        if rest:
+            yield rest
 
     async def close(self) -> None:
-        await self._response.aclose()
+        """Gives the connection back if all of it was read, else cuts it: the model server is to
+        stop."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
 
 
-def _broken(error: httpx.TransportError) -> Unavailable:
+def _broken(error: Exception) -> Unavailable:
     return Unavailable(
         f"the model server broke off: {type(error).__name__}",
         reason="UPSTREAM_BROKEN",

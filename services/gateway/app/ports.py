@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from services.gateway.domain.linking import Link, Question
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
 
 
 class Sink(Protocol):
@@ -19,6 +20,11 @@ class Sink(Protocol):
         self, tenant: str, feedback: Sequence[GivenFeedback]
     ) -> tuple[list[str], list[Refused]]:
         """The ids of what was accepted, and what was refused."""
+
+    async def log_preferences(
+        self, tenant: str, preferences: Sequence[StatedPreference]
+    ) -> tuple[list[str], list[Refused]]:
+        """Likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +61,32 @@ class Reply(Protocol):
     @property
     def content_type(self) -> str: ...
 
+    @property
+    def advice(self) -> Mapping[str, str]:
+        """Headers that tell a client what to do next: when to come back, above all."""
+
     async def read(self) -> bytes:
         """Unavailable if the connection breaks."""
 
-    def lines(self) -> AsyncIterator[str]:
-        """Unavailable if the connection breaks."""
+    def lines(self) -> AsyncIterator[bytes]:
+        """Without their ends. Unavailable if the connection breaks."""
 
     async def close(self) -> None: ...
 
 
 class Upstream(Protocol):
-    async def send(self, body: Mapping[str, Any], tenant: str, user_id: str) -> Reply:
-        """Asks the user's replica, or the next one if it breaks before the first byte. Unavailable
-        if none answers, DeadlineExceeded if it takes too long."""
+    async def send(self, body: bytes, tenant: str, user_id: str) -> Reply:
+        """`body` is JSON. Asks the user's replica, or the next one if it breaks before the first
+        byte. Unavailable if none answers, DeadlineExceeded if it takes too long."""
+
+
+class Links(Protocol):
+    """Answered calls by their digests. Old ones are forgotten: what is not found begins anew."""
+
+    async def find(self, question: Question) -> list[Link]:
+        """Oldest first, each once: links of the question's history, links that answered one of its
+        prefixes, links with its parent, and those that went on from the first of these. Never
+        raises, and is empty rather than late."""
+
+    def remember(self, link: Link) -> None:
+        """Found from now on in this process; durable, and found in others, a moment later."""

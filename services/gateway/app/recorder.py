@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, OrderedDict
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.gateway.app.ports import Batch, Sink, Spool
-from services.gateway.domain.chat import turn_key
 from services.gateway.domain.turns import LoggedTurn
 from shared.errors import (
     Cancelled,
@@ -20,10 +20,16 @@ from shared.errors import (
     TrimtabError,
     Unavailable,
 )
+from shared.messages import default_turn_id
 
 _log = logging.getLogger(__name__)
 _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled, Internal)
 _LONGEST_WAIT_S = 5.0
+# Turns gather this long before they are forwarded together: one call for many is what keeps the
+# forwarding out of the chats' way.
+_GATHERED_S = 0.05
+_MANY = 200
+_SAID_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -36,42 +42,48 @@ class RecorderCounts:
     # By reason: what interaction refused, and what never got there.
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    # Exchanges, by the reason they were not to be logged for.
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 class Recorder:
     """`record` is called on the event loop and never raises; `run` forwards until cancelled."""
 
-    def __init__(self, spool: Spool, sink: Sink, remembered_turns: int = 200_000) -> None:
+    def __init__(self, spool: Spool, sink: Sink) -> None:
         self._spool, self._sink = spool, sink
-        self._remembered = remembered_turns
-        self._seen: OrderedDict[str, None] = OrderedDict()
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
+        self._said_at = -_SAID_EVERY_S
         self.counts = RecorderCounts()
         self.away = ""
+        # Why turns are being dropped right now; empty if they are not.
+        self.dropping = ""
 
     @property
     def pending(self) -> int:
         return self._spool.pending
 
-    def record(self, turns: Sequence[LoggedTurn]) -> None:
-        """Spools the turns that this process has not logged yet. A history is sent with every call,
-        so most of it was; what is logged twice all the same has one event id and counts once."""
-        keys = {turn_key(turn): turn for turn in turns}
-        fresh = {key: turn for key, turn in keys.items() if key not in self._seen}
-        if not fresh:
-            return
+    def record(self, turns: Sequence[LoggedTurn]) -> list[LoggedTurn]:
+        """Spools the turns and gives them as they are logged, with their ids; nothing if they had
+        to be dropped, which is counted. A turn spooled twice has one event id and counts once."""
+        kept = [_named(turn) for turn in turns]
+        if not kept:
+            return []
         try:
-            self._spool.append(list(fresh.values()))
+            self._spool.append(kept)
         except TrimtabError as error:
-            self.counts.dropped[error.reason] += len(fresh)
-            _log.error("%s turns are not logged: %s", len(fresh), error)
-            return
-        self._remember(fresh)
-        self.counts.recorded += len(fresh)
+            self._drop(len(kept), error)
+            return []
+        self.dropping = ""
+        self.counts.recorded += len(kept)
         if self.away:
-            self.counts.spooled += len(fresh)
+            self.counts.spooled += len(kept)
         self._settled.clear()
         self._wake.set()
+        return kept
+
+    def leave_out(self, reason: str) -> None:
+        """An exchange that was not to be logged: counted, so that it is not missed."""
+        self.counts.left_out[reason] += 1
 
     async def run(self) -> None:
         wait_s = 0.2
@@ -81,10 +93,13 @@ class Recorder:
                 self._wake.clear()
                 self._settled.set()
                 await self._wake.wait()
+                await asyncio.sleep(_GATHERED_S)
                 continue
             try:
                 await self._forward(batch)
                 wait_s = 0.2
+                if self.pending < _MANY:
+                    await asyncio.sleep(_GATHERED_S)
             except _PASSING as error:
                 self._lost(error)
                 await asyncio.sleep(wait_s)
@@ -105,6 +120,8 @@ class Recorder:
             "forwarded": counts.forwarded,
             "refused": dict(counts.refused),
             "dropped": dict(counts.dropped),
+            "dropping": self.dropping,
+            "left_out": dict(counts.left_out),
             "away": self.away,
         }
 
@@ -123,6 +140,7 @@ class Recorder:
         if batch.unreadable:
             self.counts.dropped["UNREADABLE"] += batch.unreadable
         self._spool.advance(batch)
+        self.dropping = ""
         if self.away:
             _log.info("interaction is back")
         self.away = ""
@@ -134,7 +152,18 @@ class Recorder:
         self.away = error.message or error.reason
         self._settled.set()
 
-    def _remember(self, keys: dict[str, LoggedTurn]) -> None:
-        self._seen.update(dict.fromkeys(keys))
-        while len(self._seen) > self._remembered:
-            self._seen.popitem(last=False)
+    def _drop(self, turns: int, error: TrimtabError) -> None:
+        """An alarm that goes on for as long as turns are dropped, but does not fill the disk with
+        its own lines."""
+        self.counts.dropped[error.reason] += turns
+        self.dropping = error.reason
+        if time.monotonic() - self._said_at >= _SAID_EVERY_S:
+            self._said_at = time.monotonic()
+            total = sum(self.counts.dropped.values())
+            _log.error("turns are dropped, %s since the start: %s", total, error)
+
+
+def _named(turn: LoggedTurn) -> LoggedTurn:
+    return (
+        turn if turn.turn_id else replace(turn, turn_id=default_turn_id(turn.index, turn.message))
+    )

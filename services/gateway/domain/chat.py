@@ -1,15 +1,16 @@
-"""OpenAI chat bodies: who speaks, in which conversation, and which turns an exchange leaves."""
+"""OpenAI chat bodies: who speaks, in which conversation, and which turns a request leaves."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.gateway.domain.linking import Place
 from services.gateway.domain.turns import LoggedTurn
 from shared.errors import InvalidArgument
 from shared.identifiers import check_segment, stable_id
@@ -31,11 +32,23 @@ class Chat:
     """One request, as far as the gateway needs to understand it."""
 
     tenant: str
-    user_id: str
-    conversation_id: str
+    key_digest: str
+    # Who speaks, and in which conversation; empty where the request does not say.
+    speaker: str
+    named_conversation: str
     # Without system messages: a message's index is its place here.
     messages: tuple[Message, ...]
     metadata: Mapping[str, str]
+    # OpenAI's `store`: None if it was not said.
+    store: bool | None = None
+    # The client library sends a call again that it had no answer to.
+    repeated: bool = False
+
+    def user_id(self, conversation_id: str) -> str:
+        """The speaker, or an anonymous one for each conversation."""
+        if self.speaker:
+            return self.speaker
+        return f"anonymous-{stable_id(self.key_digest, conversation_id, length=16)}"
 
 
 def read_chat(
@@ -52,14 +65,20 @@ def read_chat(
     said = body.get("user") or headers.get("x-trimtab-user") or ""
     if not isinstance(said, str):
         raise _wrong("user must be a string", "user")
-    given = headers.get("x-trimtab-conversation") or metadata.get("conversation_id")
-    conversation = (
-        check_segment(str(given), "conversation_id")
-        if given
-        else _derived_conversation(tenant, said or key_digest, turns)
+    given = headers.get("x-trimtab-conversation") or metadata.get("conversation_id") or ""
+    store = body.get("store")
+    if store is not None and not isinstance(store, bool):
+        raise _wrong("store must be true or false", "store")
+    return Chat(
+        tenant=tenant,
+        key_digest=key_digest,
+        speaker=_user(said) if said else "",
+        named_conversation=check_segment(str(given), "conversation_id") if given else "",
+        messages=turns,
+        metadata=_texts(metadata),
+        store=store,
+        repeated=headers.get("x-stainless-retry-count", "0") != "0",
     )
-    user = _user(said) if said else f"anonymous-{stable_id(key_digest, conversation, length=16)}"
-    return Chat(tenant, user, conversation, turns, _texts(metadata))
 
 
 def read_message(message: object, name: str) -> Message:
@@ -81,80 +100,38 @@ def read_message(message: object, name: str) -> Message:
     return Message(_ROLES[role], (*parts, *_tool_calls(message.get("tool_calls"))))
 
 
-def turns_of(chat: Chat, channel: str, time: datetime) -> list[LoggedTurn]:
-    """All messages that have content, as turns. Versions of earlier answers are not known here; if
-    they were logged when they were made, that record stays."""
+def asked_turns(
+    chat: Chat, conversation_id: str, place: Place, channel: str, time: datetime
+) -> list[LoggedTurn]:
+    """The messages that the conversation has not been told yet, as turns. Versions of earlier
+    answers are not known here; if they were logged when they were made, that record stays."""
     last = len(chat.messages) - 1
+    user_id = chat.user_id(conversation_id)
     return [
         LoggedTurn(
             tenant=chat.tenant,
-            conversation_id=chat.conversation_id,
+            conversation_id=conversation_id,
             index=index,
             message=message,
-            user_id=chat.user_id,
+            user_id=user_id,
             create_time=time,
             channel=channel,
             metadata=chat.metadata if index == last else {},
+            signal=place.signal if index == last else "",
+            replaces_turn_id=place.replaces_turn_id if index == last else "",
         )
         for index, message in enumerate(chat.messages)
-        if has_content(message)
+        if index >= place.told and has_content(message)
     ]
-
-
-def turn_key(turn: LoggedTurn) -> str:
-    """What makes two turns the same turn: conversation, place, role and content."""
-    message = turn.message
-    rest = [repr(part) for part in message.parts if not isinstance(part, Text)]
-    place = (turn.tenant, turn.conversation_id, str(turn.index), message.role)
-    return stable_id(*place, message.text.strip(), *rest)
 
 
 def has_content(message: Message) -> bool:
     return bool(message.text.strip()) or any(not isinstance(p, Text) for p in message.parts)
 
 
-@dataclass(slots=True)
-class Answer:
-    """The first choice of a completion, gathered from its chunks or its whole."""
-
-    completion_id: str = ""
-    finish_reason: str = ""
-    _text: list[str] = field(default_factory=list)
-    _calls: dict[int, list[str]] = field(default_factory=dict)
-
-    def add(self, completion: Mapping[str, Any]) -> None:
-        """A `chat.completion` or a `chat.completion.chunk`."""
-        self.completion_id = self.completion_id or str(completion.get("id") or "")
-        for choice in completion.get("choices") or ():
-            if choice.get("index", 0) == 0:
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
-                self._add_message(choice.get("message") or choice.get("delta") or {})
-
-    def message(self) -> Message:
-        text = "".join(self._text)
-        calls = [ToolCall(*call) for _, call in sorted(self._calls.items())]
-        return Message("assistant", (*((Text(text),) if text else ()), *calls))
-
-    def _add_message(self, said: Mapping[str, Any]) -> None:
-        if isinstance(said.get("content"), str):
-            self._text.append(said["content"])
-        for place, call in enumerate(said.get("tool_calls") or ()):
-            function = call.get("function") or {}
-            had = self._calls.setdefault(call.get("index", place), ["", "", ""])
-            had[0] += call.get("id") or ""
-            had[1] += function.get("name") or ""
-            had[2] += function.get("arguments") or ""
-
-
 def key_digest(key: str) -> str:
     """What the gateway remembers of an API key."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _derived_conversation(tenant: str, who: str, turns: Sequence[Message]) -> str:
-    """The simple link between the calls of one conversation: who it is and how it began."""
-    first = next((message.text for message in turns if message.role == "user"), "")
-    return f"auto-{stable_id(tenant, who, first)}"
 
 
 def _user(said: str) -> str:

@@ -11,7 +11,8 @@ from shared.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class LoggedTurn:
-    """One message at its place; its id follows from place, role and content."""
+    """One message at its place. Without a `turn_id` it has the one that follows from place, role and
+    content. `signal` is one of shared.messages.SIGNALS."""
 
     tenant: str
     conversation_id: str
@@ -23,6 +24,9 @@ class LoggedTurn:
     completion_id: str = ""
     channel: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    turn_id: str = ""
+    signal: str = ""
+    replaces_turn_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class GivenFeedback:
-    """`value` is a thumb (bool), a rating or a category (str); or `demonstration` is set."""
+    """`value` is a thumb (bool), a rating or a category (str); or `demonstration` is set; or there is
+    a comment alone. The answer is named by its completion, its turn, or its place (`index`)."""
 
     completion_id: str = ""
     conversation_id: str = ""
@@ -42,6 +47,26 @@ class GivenFeedback:
     user_id: str = ""
     value: bool | Rating | str | None = None
     demonstration: str = ""
+    comment: str = ""
+    create_time: datetime | None = None
+    feedback_id: str = ""
+    index: int | None = None
+    # Takes the place of the same user's feedback of this kind on this target.
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatedPreference:
+    """Of two answers to one prompt, the one that was preferred. `source`: "import", "arena_vote"."""
+
+    user_id: str
+    source: str
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+    pair_id: str = ""
+    conversation_id: str = ""
+    model_version: str = ""
     comment: str = ""
     create_time: datetime | None = None
 

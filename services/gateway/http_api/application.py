@@ -37,10 +37,11 @@ class Parts:
 
 def build(parts: Parts) -> FastAPI:
     application = FastAPI(title="Trimtab gateway", lifespan=parts.lifespan, redirect_slashes=False)
-    application.include_router(chat.routes(parts.doors, parts.answering, parts.book))
+    application.include_router(chat.routes(parts.doors, parts.book))
     application.include_router(ingest.routes(parts.doors, parts.ingesting))
     problems.install(application)
-    application.add_middleware(Measured, meter=parts.meter)
+    chats = chat.ChatDoor(parts.doors, parts.answering)
+    application.add_middleware(Measured, meter=parts.meter, chats=chats)
 
     @application.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -55,15 +56,17 @@ def build(parts: Parts) -> FastAPI:
 
 
 class Measured:
-    """Times a request to its last byte. The route's pattern is the label, never the path."""
+    """Times a request to its last byte, and hands chats over without a router in between. The
+    route's pattern is the label, never the path."""
 
-    def __init__(self, app: ASGIApp, meter: Meter) -> None:
-        self._app, self._meter = app, meter
+    def __init__(self, app: ASGIApp, meter: Meter, chats: chat.ChatDoor) -> None:
+        self._app, self._meter, self._chats = app, meter, chats
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_chat = scope["path"] == self._chats.path and scope["method"] == "POST"
         began, status, version = time.monotonic(), 500, ""
 
         async def watched(message: Message) -> None:
@@ -77,7 +80,8 @@ class Measured:
         carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             with call_span(f"{scope['method']} {scope['path']}", carried):
-                await self._app(scope, receive, watched)
+                await (self._chats if is_chat else self._app)(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
+            route = self._chats.path if is_chat else route
             self._meter(route, status, version, time.monotonic() - began)

@@ -6,15 +6,16 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import anyio
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from services.gateway.app.answering import Answering, Streamed
+from services.gateway.app.answering import Answering, Streamed, Whole
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.rollout import ALIAS
 from services.gateway.http_api.doors import Doors
-from shared.errors import NotFound
+from services.gateway.http_api.problems import problem
+from shared.errors import NotFound, TrimtabError
 
 
 class ClosedStream(StreamingResponse):
@@ -28,23 +29,47 @@ class ClosedStream(StreamingResponse):
                 await cast(AsyncGenerator[bytes, None], self.body_iterator).aclose()
 
 
-def routes(doors: Doors, answering: Answering, book: RolloutBook) -> APIRouter:
-    router = APIRouter()
+class ChatDoor:
+    """POST /v1/chat/completions as a bare ASGI application: what a framework would add to each call
+    here is what each user would wait for."""
 
-    @router.post("/v1/chat/completions")
-    async def complete(request: Request) -> Response:
-        caller = doors.caller(request)
-        body = await doors.read_object(request)
-        answer = await answering.answer(body, request.headers, caller.tenant, caller.key_digest)
+    path = "/v1/chat/completions"
+
+    def __init__(self, doors: Doors, answering: Answering) -> None:
+        self._doors, self._answering = doors, answering
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(Request(scope, receive))
+        except TrimtabError as error:
+            await problem(error)(scope, receive, send)
+            return
         if isinstance(answer, Streamed):
             headers = {**answer.headers, "cache-control": "no-cache"}
-            return ClosedStream(answer.events, headers=headers, media_type="text/event-stream")
-        return Response(
-            answer.body,
-            answer.status,
-            dict(answer.headers),
-            media_type=answer.content_type,
-        )
+            stream = ClosedStream(answer.events, headers=headers, media_type="text/event-stream")
+            await stream(scope, receive, send)
+            return
+        await send(_start(answer))
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, request: Request) -> Whole | Streamed:
+        caller = self._doors.caller(request)
+        body = await self._doors.read_object(request)
+        return await self._answering.answer(body, request.headers, caller.tenant, caller.key_digest)
+
+
+def _start(answer: Whole) -> Message:
+    headers = {
+        **answer.headers,
+        "content-type": answer.content_type,
+        "content-length": str(len(answer.body)),
+    }
+    coded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": answer.status, "headers": coded}
+
+
+def routes(doors: Doors, book: RolloutBook) -> APIRouter:
+    router = APIRouter()
 
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:

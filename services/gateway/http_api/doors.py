@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from fastapi import Request
 from services.gateway.domain.chat import key_digest
 from services.gateway.http_api.problems import BodyTooLarge
 from shared.errors import InvalidArgument, Unauthenticated
+from shared.json_text import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,17 @@ class Doors:
         self._tenants = {key_digest(key): tenant for key, tenant in keys.items()}
         self._max_body_bytes = max_body_bytes
 
+    @property
+    def max_body_bytes(self) -> int:
+        return self._max_body_bytes
+
     def caller(self, request: Request) -> Caller:
         """Unauthenticated if the key is missing or wrong."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return self.identify(request.headers.get("authorization", ""))
+
+    def identify(self, authorization: str) -> Caller:
+        """The caller by an `authorization` header of whichever protocol."""
+        scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated(
                 "send your API key as `Authorization: Bearer KEY`", reason="MISSING_API_KEY"
@@ -41,9 +49,9 @@ class Doors:
 
     async def read_object(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where it breaks."""
-        body = await self._read(request)
+        body = await self.read(request)
         try:
-            document = json.loads(body)
+            document = decode(body)
         except (ValueError, RecursionError) as error:
             raise InvalidArgument(
                 f"the body is not JSON: {error}", reason="MALFORMED_JSON", field="body"
@@ -54,7 +62,8 @@ class Doors:
             )
         return document
 
-    async def _read(self, request: Request) -> bytes:
+    async def read(self, request: Request) -> bytes:
+        """The body as it came. BodyTooLarge past the limit."""
         said = request.headers.get("content-length", "")
         if said.isdigit() and int(said) > self._max_body_bytes:
             raise self._too_large()

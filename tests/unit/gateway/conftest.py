@@ -10,23 +10,30 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 
+from services.gateway.adapters.links import LinkMemory
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.adapters.upstream import HttpUpstream
+from services.gateway.adapters.upstream import HttpUpstream, open_session
 from services.gateway.app.answering import Answering
+from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.linking import Linker
+from services.gateway.app.ports import Links
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from shared.errors import Unavailable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"
+PLACE = web.AppKey("place", int)
 
 
 class MemorySink:
@@ -35,6 +42,7 @@ class MemorySink:
     def __init__(self) -> None:
         self.turns: list[LoggedTurn] = []
         self.feedback: list[tuple[str, GivenFeedback]] = []
+        self.preferences: list[tuple[str, StatedPreference]] = []
         self.away = False
 
     async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]:
@@ -56,77 +64,130 @@ class MemorySink:
         self.feedback += [(tenant, one) for one in feedback]
         return [f"f{place}" for place in range(len(feedback))], []
 
+    async def log_preferences(
+        self, tenant: str, preferences: Sequence[StatedPreference]
+    ) -> tuple[list[str], list[Refused]]:
+        if self.away:
+            raise Unavailable("interaction is away", retry_after_s=3)
+        self.preferences += [(tenant, one) for one in preferences]
+        return [f"p{place}" for place in range(len(preferences))], []
 
-class ModelServer(httpx.AsyncBaseTransport):
-    """Says "word " * words, one word a chunk. Hosts named in `down` refuse connections."""
+
+class ModelServer:
+    """Model servers on real sockets, one for each replica, that share one mind: they say "word " *
+    words, `n` times, one word a chunk."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.hosts: list[str] = []
-        self.down: set[str] = set()
+        # The replicas that were asked, by place.
+        self.asked: list[int] = []
         self.words, self.break_after = 3, 10**9
+        self.text = "word "
+        self.usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
         self.go_on = asyncio.Event()
         self.go_on.set()
-        self.closed = 0
+        self.cut_off = 0
+        self._servers: list[TestServer] = []
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.hosts.append(request.url.host)
-        if request.url.host in self.down:
-            raise httpx.ConnectError("refused", request=request)
-        body = json.loads(await request.aread())
+    async def start(self, replicas: int) -> tuple[str, ...]:
+        for place in range(replicas):
+            application = web.Application()
+            application[PLACE] = place
+            application.router.add_post("/v1/chat/completions", self._complete)
+            self._servers.append(TestServer(application))
+            await self._servers[-1].start_server()
+        return tuple(str(server.make_url("")).rstrip("/") for server in self._servers)
+
+    async def stop(self, place: int | None = None) -> None:
+        for server in self._servers if place is None else [self._servers[place]]:
+            await server.close()
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.app[PLACE])
+        body = json.loads(await request.read())
         self.bodies.append(body)
         if body["model"] == "broken":
             problem = {"object": "error", "message": "context too long", "code": 400}
-            return httpx.Response(400, json=problem)
+            return web.json_response(problem, status=400)
+        if body["model"] == "busy":
+            headers = {"retry-after": "7"}
+            return web.Response(status=429, text="slow down", headers=headers)
         if body.get("stream"):
-            headers = {"content-type": "text/event-stream"}
-            return httpx.Response(200, headers=headers, stream=Chunks(self, body["model"]))
-        message = {"role": "assistant", "content": "word " * self.words}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+            return await self._stream(request, body)
+        choices = [
+            {
+                "index": number,
+                "message": {"role": "assistant", "content": self._said(number) * self.words},
+                "finish_reason": "stop",
+            }
+            for number in range(body.get("n") or 1)
+        ]
         completion = {"id": f"chatcmpl-{len(self.bodies)}", "object": "chat.completion"}
-        completion |= {"created": 1, "model": body["model"], "choices": [choice], "usage": usage}
-        return httpx.Response(200, json=completion)
+        completion |= {"created": 1, "model": body["model"], "choices": choices}
+        return web.json_response({**completion, "usage": self.usage})
 
+    async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            await self._say(response, body)
+        except (ConnectionError, asyncio.CancelledError):
+            self.cut_off += 1
+            raise
+        return response
 
-class Chunks(httpx.AsyncByteStream):
-    def __init__(self, server: ModelServer, model: str) -> None:
-        self._server, self._model = server, model
+    async def _say(self, response: web.StreamResponse, body: dict[str, Any]) -> None:
+        numbers = range(body.get("n") or 1)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._chunk({"role": "assistant", "content": ""})
-        for place in range(self._server.words):
-            if place == self._server.break_after:
-                raise httpx.ReadError("gone")
-            yield self._chunk({"content": "word "})
-            await self._server.go_on.wait()
-        yield self._chunk({}, "stop")
-        yield b"data: [DONE]\n\n"
+        async def chunk(number: int, delta: dict[str, Any], finish: str | None = None) -> None:
+            choice = {"index": number, "delta": delta, "finish_reason": finish}
+            await send({"choices": [choice]})
 
-    async def aclose(self) -> None:
-        self._server.closed += 1
+        async def send(fields: dict[str, Any]) -> None:
+            whole = {"id": "chatcmpl-s", "object": "chat.completion.chunk", "created": 1}
+            event = json.dumps({**whole, "model": body["model"], **fields})
+            await response.write(f"data: {event}\n\n".encode())
 
-    def _chunk(self, delta: dict[str, str], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        chunk = {"id": "chatcmpl-s", "object": "chat.completion.chunk", "created": 1}
-        chunk |= {"model": self._model, "choices": [choice]}
-        return f"data: {json.dumps(chunk)}\n\n".encode()
+        for number in numbers:
+            await chunk(number, {"role": "assistant", "content": ""})
+        for place in range(self.words):
+            if place == self.break_after:
+                assert response._req is not None
+                assert response._req.transport is not None
+                response._req.transport.abort()
+                return
+            for number in numbers:
+                await chunk(number, {"content": self._said(number)})
+            while not self.go_on.is_set():
+                await response.write(b": still here\n\n")
+                await asyncio.sleep(0.01)
+        for number in numbers:
+            await chunk(number, {}, "stop")
+        if (body.get("stream_options") or {}).get("include_usage"):
+            await send({"choices": [], "usage": self.usage})
+        await response.write(b"data: [DONE]\n\n")
+
+    def _said(self, number: int) -> str:
+        return self.text if not number else f"{self.text.strip()}{number} "
 
 
 class Gateway:
     """The whole application with its recorder running."""
 
-    def __init__(self, folder: Path, replicas: tuple[str, ...] = ("http://vllm-a",)) -> None:
-        self.sink, self.model = MemorySink(), ModelServer()
+    def __init__(self, folder: Path, replicas: int = 1, links: Links | None = None) -> None:
+        self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.spool = FileSpool(folder)
         self.recorder = Recorder(self.spool, self.sink)
+        self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
         self.book = RolloutBook(Rollout(0, Version("assistant-v0", "base")), "default")
         self.measured: list[tuple[str, int, str]] = []
-        upstream = HttpUpstream(httpx.AsyncClient(transport=self.model), replicas)
-        self.application = build(
+
+    def _build(self, upstream: HttpUpstream) -> FastAPI:
+        log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
+        return build(
             Parts(
                 doors=Doors({KEY: "local", "key-b": "other"}, 100_000),
-                answering=Answering(self.book, upstream, self.recorder, lambda: NOW),
+                answering=Answering(self.book, upstream, self.linker, log, lambda: NOW),
                 ingesting=Ingesting(self.sink),
                 recorder=self.recorder,
                 book=self.book,
@@ -136,24 +197,29 @@ class Gateway:
                 lifespan=self._lifespan,
             )
         )
-        transport = httpx.ASGITransport(self.application)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
-        self.http.headers["authorization"] = f"Bearer {KEY}"
-        self.openai = AsyncOpenAI(
-            api_key=KEY, base_url="http://gateway/v1", http_client=self.http, max_retries=0
-        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         yield
 
     async def __aenter__(self) -> "Gateway":
+        self.session = open_session(5.0, 1.0)
+        upstream = HttpUpstream(self.session, await self.model.start(self.replicas))
+        self.application = self._build(upstream)
+        transport = httpx.ASGITransport(self.application)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+        self.http.headers["authorization"] = f"Bearer {KEY}"
+        self.openai = AsyncOpenAI(
+            api_key=KEY, base_url="http://gateway/v1", http_client=self.http, max_retries=0
+        )
         self.task = asyncio.create_task(self.recorder.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
         await self.http.aclose()
+        await self.session.close()
+        await self.model.stop()
         self.spool.close()
 
     async def logged(self) -> list[LoggedTurn]:

@@ -48,7 +48,7 @@ async def test_a_stream_carries_the_versions_name_and_is_logged_whole(gateway: A
     _, answer = await gateway.logged()
     assert (answer.message.text, answer.completion_id) == (text, "chatcmpl-s")
     assert answer.metadata == {"finish_reason": "stop"}
-    assert gateway.model.closed == 1
+    assert gateway.model.cut_off == 0
 
 
 async def test_fields_that_are_not_known_here_go_on(gateway: Any) -> None:
@@ -164,7 +164,7 @@ async def test_errors_of_the_model_server_come_back_as_they_were(gateway: Any) -
 
 
 async def test_no_model_server_is_a_503_that_says_when_to_come_back(gateway: Any) -> None:
-    gateway.model.down = {"vllm-a"}
+    await gateway.model.stop(0)
     body = {"model": "assistant", "messages": HELLO}
     answer = await gateway.http.post("/v1/chat/completions", json=body)
     assert answer.status_code == 503
@@ -175,20 +175,18 @@ async def test_no_model_server_is_a_503_that_says_when_to_come_back(gateway: Any
 async def test_a_replica_that_is_away_is_passed_over(
     start_gateway: Callable[..., Any], tmp_path: Path
 ) -> None:
-    replicas = ("http://vllm-a", "http://vllm-b")
-    async with start_gateway(tmp_path, replicas) as gateway:
+    async with start_gateway(tmp_path, 2) as gateway:
         for user in range(20):
             body = {"model": "assistant", "messages": HELLO, "user": f"u{user}"}
             await gateway.http.post("/v1/chat/completions", json=body)
-        first = gateway.model.hosts
-        assert {"vllm-a", "vllm-b"} == set(first)
-        gateway.model.down, gateway.model.hosts = {"vllm-a"}, []
+        assert set(gateway.model.asked) == {0, 1}
+        await gateway.model.stop(0)
+        gateway.model.asked = []
         for user in range(20):
             body = {"model": "assistant", "messages": HELLO, "user": f"u{user}"}
             answer = await gateway.http.post("/v1/chat/completions", json=body)
             assert answer.status_code == 200
-        assert gateway.model.hosts.count("vllm-b") == 20
-        assert gateway.model.hosts.count("vllm-a") == first.count("vllm-a")
+        assert gateway.model.asked == [1] * 20
 
 
 async def test_a_model_server_that_breaks_off_is_said_in_the_stream(gateway: Any) -> None:
@@ -228,7 +226,9 @@ async def test_an_aborted_stream_is_logged_as_far_as_it_went(gateway: Any) -> No
     _, logged = gateway.sink.turns
     assert logged.message.text == "word "
     assert logged.metadata == {"aborted_by": "client"}
-    assert gateway.model.closed == 1
+    async with asyncio.timeout(5):
+        while not gateway.model.cut_off:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_models_lists_what_can_be_asked_for(gateway: Any) -> None:

@@ -1,0 +1,258 @@
+"""Links between calls: the newest in memory, all of them in SQL, written behind the chats' backs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from services.gateway.domain.linking import Link, Question
+from shared.database import Database
+
+_log = logging.getLogger(__name__)
+TABLES = sa.MetaData()
+LINKS = sa.Table(
+    "links",
+    TABLES,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("history", sa.String, nullable=False, index=True),
+    sa.Column("answered", sa.String, nullable=False, index=True),
+    sa.Column("parent", sa.String, nullable=False, index=True),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("asked_turn_id", sa.String, nullable=False),
+    sa.Column("answer_turn_id", sa.String, nullable=False),
+    sa.Column("made_us", sa.BigInteger, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Calls that begin and go on alike are many only where nobody is named: the newest will do.
+_ALIKE = 64
+_GATHERED_S = 0.03
+_PRUNED_EVERY_S = 60.0
+_MOST_UNWRITTEN = 20_000
+
+
+class LinkMemory:
+    """The port in memory: the newest links, up to `most`. Of one event loop."""
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
+        self._links: OrderedDict[Link, None] = OrderedDict()
+        self._by: dict[str, list[Link]] = {}
+
+    async def find(self, question: Question) -> list[Link]:
+        return self.found(question)
+
+    def found(self, question: Question) -> list[Link]:
+        first = self._of("history", [question.history])
+        went_on = [] if question.answers else [link.answered for link in first]
+        found = {
+            *first,
+            *self._of("answered", question.prefixes),
+            *self._of("parent", [key for key in (question.parent, *went_on) if key]),
+        }
+        return sorted(found, key=lambda link: link.made)
+
+    def remember(self, link: Link) -> None:
+        if link in self._links:
+            return
+        self._links[link] = None
+        for key in _keys(link):
+            alike = self._by.setdefault(key, [])
+            alike.append(link)
+            del alike[:-_ALIKE]
+        if len(self._links) > self._most:
+            self._forget(self._links.popitem(last=False)[0])
+
+    def _of(self, column: str, digests: Iterable[str]) -> list[Link]:
+        return [link for digest in digests for link in self._by.get(f"{column}:{digest}", ())]
+
+    def _forget(self, old: Link) -> None:
+        for key in _keys(old):
+            left = [link for link in self._by.get(key, ()) if link is not old]
+            if left:
+                self._by[key] = left
+            else:
+                self._by.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    question: Question
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[list[Link]]
+
+
+@dataclass(slots=True)
+class SqlLinks:
+    """`run` is the one thread that uses the database; the rest is called on the event loop.
+
+    A link is durable some 30 ms after it was remembered: that much a kill -9 can take. While the
+    database is away, links are kept in memory and written later; beyond a bound the oldest are lost,
+    and conversations that go on from them begin anew.
+    """
+
+    database: Database
+    max_links: int = 1_000_000
+    max_age: timedelta = timedelta(days=30)
+    wait_s: float = 0.5
+    memory: LinkMemory = field(default_factory=LinkMemory)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _queue: queue.SimpleQueue[Link | _Asked] = field(default_factory=queue.SimpleQueue)
+
+    async def find(self, question: Question) -> list[Link]:
+        found = self.memory.found(question)
+        if _suffices(question, found):
+            return found
+        loop = asyncio.get_running_loop()
+        asked = _Asked(question, loop, loop.create_future())
+        self._queue.put(asked)
+        try:
+            stored = await asyncio.wait_for(asked.answer, self.wait_s)
+        except TimeoutError:
+            _log.warning("links are not found in time; the conversation may begin anew")
+            return found
+        for link in stored:
+            self.memory.remember(link)
+        return self.memory.found(question) if stored else found
+
+    def remember(self, link: Link) -> None:
+        self.memory.remember(link)
+        self._queue.put(link)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set and all is written."""
+        unwritten: list[Link] = []
+        pruned = 0.0
+        while not stop.is_set() or not self._queue.empty():
+            asked = self._gather(unwritten)
+            try:
+                self._write(unwritten)
+                unwritten.clear()
+                self._answer(asked)
+                if time.monotonic() - pruned > _PRUNED_EVERY_S:
+                    self.prune()
+                    pruned = time.monotonic()
+            except sa.exc.SQLAlchemyError as error:
+                _log.warning("links wait for their database: %s", error)
+                del unwritten[:-_MOST_UNWRITTEN]
+                for one in asked:
+                    one.loop.call_soon_threadsafe(_settle, one.answer, [])
+                stop.wait(0.5)
+
+    def prune(self) -> int:
+        """Forgets what is too old or too much; how many."""
+        oldest = _microseconds(self.clock() - self.max_age)
+        newest = sa.select(sa.func.max(LINKS.c.seq)).scalar_subquery()
+        over = (LINKS.c.made_us < oldest) | (LINKS.c.seq <= newest - self.max_links)
+        with self.database.begin() as transaction:
+            return transaction.connection.execute(LINKS.delete().where(over)).rowcount
+
+    def _gather(self, links: list[Link]) -> list[_Asked]:
+        """Adds to `links` what came within a moment; cut short by a question, which must not wait."""
+        asked: list[_Asked] = []
+        deadline = time.monotonic() + (_GATHERED_S if links else 0.2)
+        while not asked and (left := deadline - time.monotonic()) > 0:
+            try:
+                first = self._queue.get(timeout=left)
+            except queue.Empty:
+                break
+            if isinstance(first, Link):
+                deadline = min(deadline, time.monotonic() + _GATHERED_S)
+                links.append(first)
+            else:
+                asked.append(first)
+        while True:
+            try:
+                more = self._queue.get_nowait()
+            except queue.Empty:
+                return asked
+            if isinstance(more, Link):
+                links.append(more)
+            else:
+                asked.append(more)
+
+    def _write(self, links: Sequence[Link]) -> None:
+        if not links:
+            return
+        rows = [
+            {
+                "history": link.history,
+                "answered": link.answered,
+                "parent": link.parent,
+                "conversation_id": link.conversation_id,
+                "asked_turn_id": link.asked_turn_id,
+                "answer_turn_id": link.answer_turn_id,
+                "made_us": _microseconds(link.made),
+            }
+            for link in links
+        ]
+        with self.database.begin() as transaction:
+            transaction.connection.execute(LINKS.insert(), rows)
+
+    def _answer(self, asked: Sequence[_Asked]) -> None:
+        """All questions by a few queries: each may be given what another asked for, too."""
+        if not asked:
+            return
+        questions = [one.question for one in asked]
+        with self.database.read() as connection:
+            first = _rows(connection, LINKS.c.history, [q.history for q in questions])
+            beginnings = {q.history for q in questions if not q.answers}
+            went_on = [link.answered for link in first if link.history in beginnings]
+            prefixes = [digest for q in questions for digest in q.prefixes]
+            parents = [*went_on, *(q.parent for q in questions if q.parent)]
+            found = [
+                *first,
+                *_rows(connection, LINKS.c.answered, prefixes),
+                *_rows(connection, LINKS.c.parent, parents),
+            ]
+        for one in asked:
+            one.loop.call_soon_threadsafe(_settle, one.answer, found)
+
+
+def _keys(link: Link) -> tuple[str, ...]:
+    named = (("history", link.history), ("answered", link.answered), ("parent", link.parent))
+    return tuple(f"{column}:{digest}" for column, digest in named if digest)
+
+
+def _suffices(question: Question, found: Sequence[Link]) -> bool:
+    """Whether memory knows what the call goes on from; another gateway may know what went on."""
+    nearest = question.prefixes[:1]
+    return any(link.history == question.history or link.answered in nearest for link in found)
+
+
+def _rows(connection: sa.Connection, column: sa.Column[str], digests: list[str]) -> list[Link]:
+    if not digests:
+        return []
+    query = sa.select(LINKS).where(column.in_(set(digests))).order_by(LINKS.c.seq.desc())
+    rows = connection.execute(query.limit(_ALIKE * len(digests))).all()
+    return [
+        Link(
+            history=row.history,
+            answered=row.answered,
+            parent=row.parent,
+            conversation_id=row.conversation_id,
+            asked_turn_id=row.asked_turn_id,
+            answer_turn_id=row.answer_turn_id,
+            made=_EPOCH + row.made_us * _MICROSECOND,
+        )
+        for row in reversed(rows)
+    ]
+
+
+def _settle(answer: asyncio.Future[list[Link]], links: list[Link]) -> None:
+    if not answer.done():
+        answer.set_result(links)
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND

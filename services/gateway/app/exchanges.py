@@ -1,0 +1,84 @@
+"""What an exchange leaves: turns for the log, links for the calls that go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from services.gateway.app.linking import Linked, Linker
+from services.gateway.app.recorder import Recorder
+from services.gateway.domain.answers import Answer, answer_turns
+from services.gateway.domain.chat import Chat, asked_turns
+from services.gateway.domain.rollout import Version
+from services.gateway.domain.turns import LoggedTurn
+from shared.messages import Message
+
+_CHANNEL = "openai"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A chat on its way: as it came, where it stands, who answers it."""
+
+    chat: Chat
+    linked: Linked
+    body: Mapping[str, Any]
+    version: Version
+    began: datetime
+
+
+class ExchangeLog:
+    """`log_unstored`: whether exchanges that say `store: false` are logged all the same."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        linker: Linker,
+        clock: Callable[[], datetime],
+        *,
+        log_unstored: bool = False,
+    ) -> None:
+        self._recorder, self._linker, self._clock = recorder, linker, clock
+        self._log_unstored = log_unstored
+
+    def record(self, exchange: Exchange, answer: Answer, aborted: str) -> None:
+        """`aborted`: who broke off, "client" or "upstream"; empty if nobody did. Never raises."""
+        if exchange.chat.store is False and not self._log_unstored:
+            self._recorder.leave_out("STORE_FALSE")
+            return
+        chat, linked = exchange.chat, exchange.linked
+        asked = asked_turns(chat, linked.conversation_id, linked.place, _CHANNEL, exchange.began)
+        answers = answer_turns(answer, self._first(exchange), aborted)
+        if linked.place.signal == "regeneration":
+            answers = [(said, self._sibling(exchange, turn)) for said, turn in answers]
+        kept = self._recorder.record([*asked, *(turn for _, turn in answers)])
+        if kept:
+            self._linker.remember(linked, kept, [said for said, _ in answers])
+
+    def _first(self, exchange: Exchange) -> LoggedTurn:
+        """What all answers of the exchange have in common."""
+        chat, conversation_id = exchange.chat, exchange.linked.conversation_id
+        return LoggedTurn(
+            tenant=chat.tenant,
+            conversation_id=conversation_id,
+            index=len(chat.messages),
+            message=Message("assistant", ()),
+            user_id=chat.user_id(conversation_id),
+            create_time=self._clock(),
+            model_version=exchange.version.name,
+            channel=_CHANNEL,
+        )
+
+    def _sibling(self, exchange: Exchange, turn: LoggedTurn) -> LoggedTurn:
+        place = exchange.linked.place
+        completion_id = turn.completion_id or turn.metadata.get("choice_of", "")
+        return replace(
+            turn,
+            turn_id=self._linker.sibling_id(
+                exchange.linked, turn.index, turn.message, completion_id
+            ),
+            signal=place.signal,
+            replaces_turn_id=place.replaces_turn_id,
+        )

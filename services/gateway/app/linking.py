@@ -1,0 +1,75 @@
+"""Links stateless calls into conversations (the rules are domain.linking's)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.gateway.app.ports import Links
+from services.gateway.domain.chat import Chat
+from services.gateway.domain.linking import Link, Place, Question, chain_on, place_of, question_of
+from services.gateway.domain.turns import LoggedTurn
+from shared.identifiers import stable_id
+from shared.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A call at its place."""
+
+    question: Question
+    place: Place
+
+    @property
+    def conversation_id(self) -> str:
+        return self.place.conversation_id
+
+
+class Linker:
+    """`secret` keys the digests: gateways that share links share it."""
+
+    def __init__(self, links: Links, secret: bytes, clock: Callable[[], datetime]) -> None:
+        self._links, self._secret, self._clock = links, secret, clock
+
+    async def link(self, chat: Chat) -> Linked:
+        """The conversation that `chat` goes on with, or a new one. A named one wins. A client
+        library's own repeat of a call is no signal."""
+        question = question_of(
+            self._secret, chat.tenant, chat.speaker, chat.named_conversation, chat.messages
+        )
+        links = await self._links.find(question) if question.may_be_linked else []
+        place = place_of(question, links, self._clock())
+        if chat.repeated:
+            place = replace(place, signal="")
+        if chat.named_conversation or not place.conversation_id:
+            made = chat.named_conversation or f"chat-{secrets.token_hex(12)}"
+            place = replace(place, conversation_id=made)
+        return Linked(question, place)
+
+    def sibling_id(self, linked: Linked, index: int, answer: Message, completion_id: str) -> str:
+        """The turn id of an answer made instead of another. It says nothing of the content without
+        the secret, and differs for each completion: also one that says the same can be spoken of."""
+        said = chain_on(self._secret, linked.question.history, answer)
+        return f"{index:06d}-{stable_id(said, completion_id)[:10]}"
+
+    def remember(
+        self, linked: Linked, kept: Sequence[LoggedTurn], answers: Sequence[Message]
+    ) -> None:
+        """`kept`: the turns of the exchange as they were logged, the answers last; `answers`: those
+        as they were said, which is what will be sent again."""
+        question, replied = linked.question, kept[len(kept) - len(answers) :]
+        asked = kept[: len(kept) - len(answers)]
+        asked_turn_id = asked[-1].turn_id if asked else linked.place.asked_turn_id
+        for said, logged in zip(answers, replied, strict=True):
+            link = Link(
+                history=question.history,
+                answered=chain_on(self._secret, question.history, said),
+                parent=question.parent,
+                conversation_id=linked.conversation_id,
+                asked_turn_id=asked_turn_id,
+                answer_turn_id=logged.turn_id,
+                made=self._clock(),
+            )
+            self._links.remember(link)

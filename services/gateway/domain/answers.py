@@ -1,0 +1,87 @@
+"""What a model server answers, whole or in chunks, and the turns it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from services.gateway.domain.chat import has_content
+from services.gateway.domain.turns import LoggedTurn
+from shared.messages import Message, Text, ToolCall
+
+
+@dataclass(slots=True)
+class Choice:
+    """One of the answers to a request."""
+
+    finish_reason: str = ""
+    _text: list[str] = field(default_factory=list)
+    # By place: id, function's name, arguments.
+    _calls: dict[int, list[str]] = field(default_factory=dict)
+
+    def add(self, choice: Mapping[str, Any]) -> None:
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        said = choice.get("message") or choice.get("delta") or {}
+        for name in ("content", "refusal"):
+            if isinstance(said.get(name), str):
+                self._text.append(said[name])
+        for place, call in enumerate(said.get("tool_calls") or ()):
+            function = call.get("function") or {}
+            had = self._calls.setdefault(call.get("index", place), ["", "", ""])
+            had[0] += call.get("id") or ""
+            had[1] += function.get("name") or ""
+            had[2] += function.get("arguments") or ""
+
+    def message(self) -> Message:
+        text = "".join(self._text)
+        calls = [ToolCall(*call) for _, call in sorted(self._calls.items())]
+        return Message("assistant", (*((Text(text),) if text else ()), *calls))
+
+
+@dataclass(slots=True)
+class Answer:
+    """A completion, gathered from its chunks or its whole. A choice for each of `n`."""
+
+    completion_id: str = ""
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    choices: dict[int, Choice] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every choice has said why it ended."""
+        return bool(self.choices) and all(one.finish_reason for one in self.choices.values())
+
+    def add(self, completion: Mapping[str, Any]) -> None:
+        """A `chat.completion` or a `chat.completion.chunk`."""
+        self.completion_id = self.completion_id or str(completion.get("id") or "")
+        self.usage = completion.get("usage") or self.usage
+        for choice in completion.get("choices") or ():
+            number = choice.get("index", 0)
+            if number not in self.choices:
+                self.choices[number] = Choice()
+            self.choices[number].add(choice)
+
+
+def answer_turns(
+    answer: Answer, first: LoggedTurn, aborted: str
+) -> list[tuple[Message, LoggedTurn]]:
+    """Each choice that says something, with its turn: like `first`, the place, time and version of
+    the answer. Choice 0 is the answer; the others stand beside it as siblings that name it, without
+    the completion's id, so that what is said of a completion is said of its first choice."""
+    found = []
+    for number, choice in sorted(answer.choices.items()):
+        message = choice.message()
+        if not has_content(message):
+            continue
+        said = {"finish_reason": choice.finish_reason, "aborted_by": aborted}
+        if number:
+            said |= {"choice": str(number), "choice_of": answer.completion_id}
+        turn = replace(
+            first,
+            message=message,
+            completion_id="" if number else answer.completion_id,
+            metadata={name: value for name, value in said.items() if value},
+        )
+        found.append((message, turn))
+    return found
