@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY, start_http_server
 
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.links import SqlLinks
-from services.gateway.adapters.metrics import RecorderCollector, RequestMeter
+from services.gateway.adapters.metrics import RecorderCollector, RequestMeter, TelemetryCollector
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
@@ -32,7 +32,9 @@ from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
+from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.grpc_api import mounts
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from services.gateway.settings import GatewaySettings
@@ -40,6 +42,7 @@ from shared import telemetry
 from shared.client import aio_channel
 from shared.database import Database
 from shared.events import now
+from shared.rpc import RpcServer
 from shared.settings import CommonSettings, load
 
 _log = logging.getLogger(__name__)
@@ -94,10 +97,15 @@ async def _application(
     links = _links(settings, stack)
     linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
     log = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
+    doors = Doors(settings.keys, settings.max_body_mb * 1024 * 1024)
+    ingesting = Ingesting(sink)
+    telemetry_in = Telemetry(ingesting)
+    await _serve_otlp(common, settings, doors, telemetry_in, stack)
     parts = Parts(
-        doors=Doors(settings.keys, settings.max_body_mb * 1024 * 1024),
+        doors=doors,
         answering=Answering(book, upstream, linker, log, now, seeds_allowed=settings.seeds_allowed),
-        ingesting=Ingesting(sink),
+        ingesting=ingesting,
+        telemetry=telemetry_in,
         recorder=recorder,
         book=book,
         meter=RequestMeter(REGISTRY),
@@ -105,8 +113,32 @@ async def _application(
     )
     if settings.metrics_port:
         REGISTRY.register(RecorderCollector(recorder))
+        REGISTRY.register(TelemetryCollector(telemetry_in))
         start_http_server(settings.metrics_port, addr=common.host)
     return build(parts)
+
+
+async def _serve_otlp(
+    common: CommonSettings,
+    settings: GatewaySettings,
+    doors: Doors,
+    telemetry_in: Telemetry,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    """OTLP over gRPC, until `stack` is left."""
+    if not settings.otlp_port:
+        return
+    server = RpcServer(
+        "gateway",
+        mounts(doors, telemetry_in),
+        host=common.host,
+        port=settings.otlp_port,
+        call_timeout_s=settings.call_timeout_s,
+        drain_s=settings.drain_s,
+        max_message_mb=settings.max_body_mb,
+    )
+    await server.start()
+    stack.push_async_callback(server.drain)
 
 
 def _links(settings: GatewaySettings, stack: contextlib.AsyncExitStack) -> SqlLinks:

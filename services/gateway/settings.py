@@ -17,6 +17,8 @@ class GatewaySettings(ServiceSettings):
 
     port: int = Field(default=8080, ge=0, le=65535)
     metrics_port: int = Field(default=21100, ge=0, le=65535)
+    # OTLP over gRPC; 0 turns it off. OTLP over HTTP is on `port`.
+    otlp_port: int = Field(default=4317, ge=0, le=65535)
     # A JSON object: API key -> tenant. Without any, every request is refused.
     keys: dict[str, Tenant] = Field(default_factory=dict)
     max_body_mb: int = Field(default=16, ge=1)

@@ -7,8 +7,13 @@ from dataclasses import replace
 
 import grpc
 
-from services.gateway.codec import decode_refusal, encode_feedback, encode_turn
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from services.gateway.codec import (
+    decode_refusal,
+    encode_feedback,
+    encode_preference,
+    encode_turn,
+)
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
 from shared.client import metadata, translated
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
@@ -43,3 +48,13 @@ class InteractionSink:
                 request, metadata=metadata(tenant), timeout=self._timeout_s
             )
         return list(response.feedback_ids), [decode_refusal(one) for one in response.refusals]
+
+    async def log_preferences(
+        self, tenant: str, preferences: Sequence[StatedPreference]
+    ) -> tuple[list[str], list[Refused]]:
+        request = pb.LogPreferencesRequest(pairs=[encode_preference(one) for one in preferences])
+        with translated("interaction"):
+            response = await self._stub.LogPreferences(
+                request, metadata=metadata(tenant), timeout=self._timeout_s
+            )
+        return list(response.pair_ids), [decode_refusal(one) for one in response.refusals]

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services.gateway.app.recorder import Recorder
+from services.gateway.app.telemetry import Telemetry
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -63,3 +64,20 @@ class RecorderCollector(Collector):
         for reason, count in counts.left_out.items():
             left_out.add_metric([reason], count)
         return [depth, turns, dropping, left_out]
+
+
+class TelemetryCollector(Collector):
+    """OTLP spans and log records by what became of them."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def collect(self) -> Iterable[Metric]:
+        items = CounterMetricFamily(
+            "trimtab_gateway_otlp_items",
+            "OTLP spans and log records by what became of them.",
+            labels=["signal", "outcome"],
+        )
+        for (signal, outcome), count in sorted(self._telemetry.counts.items()):
+            items.add_metric([signal, outcome], count)
+        return [items]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.gateway.app.ports import Sink
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
 
 _CALL_TURNS = 1000
 _CALL_CHARS = 2_000_000
@@ -59,6 +59,13 @@ class Ingesting:
         """`feedback`: each with its place in the batch."""
         ids, refused = await self._sink.log_feedback(tenant, [one for _, one in feedback])
         return ids, [replace(one, position=feedback[one.position][0]) for one in refused]
+
+    async def log_preferences(
+        self, tenant: str, preferences: Sequence[tuple[int, StatedPreference]]
+    ) -> tuple[list[str], list[Refused]]:
+        """`preferences`: each with its place in the batch."""
+        ids, refused = await self._sink.log_preferences(tenant, [one for _, one in preferences])
+        return ids, [replace(one, position=preferences[one.position][0]) for one in refused]
 
 
 def _field(message: int, field: str) -> str:

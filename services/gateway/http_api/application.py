@@ -14,7 +14,8 @@ from services.gateway.app.answering import Answering
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
-from services.gateway.http_api import chat, ingest, problems
+from services.gateway.app.telemetry import Telemetry
+from services.gateway.http_api import chat, ingest, otlp, problems
 from services.gateway.http_api.doors import Doors
 from shared.telemetry import call_span
 
@@ -29,6 +30,7 @@ class Parts:
     doors: Doors
     answering: Answering
     ingesting: Ingesting
+    telemetry: Telemetry
     recorder: Recorder
     book: RolloutBook
     meter: Meter
@@ -39,6 +41,7 @@ def build(parts: Parts) -> FastAPI:
     application = FastAPI(title="Trimtab gateway", lifespan=parts.lifespan, redirect_slashes=False)
     application.include_router(chat.routes(parts.doors, parts.book))
     application.include_router(ingest.routes(parts.doors, parts.ingesting))
+    application.include_router(otlp.routes(parts.doors, parts.telemetry))
     problems.install(application)
     chats = chat.ChatDoor(parts.doors, parts.answering)
     application.add_middleware(Measured, meter=parts.meter, chats=chats)

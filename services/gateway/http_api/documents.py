@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
 from services.gateway.domain.chat import has_content, read_message
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, StatedPreference
 from shared.errors import InvalidArgument
 from shared.identifiers import check_segment, stable_id
+from shared.messages import Message, text_message
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,18 +38,39 @@ class ConversationDocument(BaseModel):
 
 
 class FeedbackDocument(BaseModel):
-    """`value`: a bool for a thumb, a number with `min` and `max`, or a string for a category."""
+    """`value`: a bool for a thumb, a number with `min` and `max`, or a string for a category. The
+    target: a completion, or a conversation with or without a message of it: its `turn_id`, or its
+    place (`message`, from 0, system messages not counted)."""
 
     id: str = ""
     completion_id: str = ""
     conversation_id: str = ""
     turn_id: str = ""
+    message: int | None = Field(default=None, ge=0)
+    mode: Literal["add", "replace"] = "add"
     user: str = ""
     value: StrictBool | float | str | None = None
     min: float | None = None
     max: float | None = None
     category: str = ""
     demonstration: str = ""
+    comment: str = ""
+    created: datetime | None = None
+
+
+class PreferenceDocument(BaseModel):
+    """`prompt`: a string for one user message, or OpenAI messages; so are the two answers."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str = ""
+    user: str = Field(min_length=1)
+    conversation_id: str = ""
+    source: Literal["import", "arena_vote"] = "import"
+    prompt: str | list[Any]
+    chosen: str | list[Any]
+    rejected: str | list[Any]
+    model_version: str = ""
     comment: str = ""
     created: datetime | None = None
 
@@ -122,18 +144,56 @@ def read_feedback(document: object) -> list[GivenFeedback]:
         user_id=read.user,
         comment=read.comment,
         create_time=_aware(read.created),
+        index=read.message,
+        replaces=read.mode == "replace",
     )
     values = [value for value in (_value(read), read.category or None) if value is not None]
     said = [_with(target, value=value) for value in values]
     if read.demonstration:
         said.append(_with(target, demonstration=read.demonstration))
+    if not said and read.comment.strip():
+        said.append(target)
     if not said:
         raise InvalidArgument(
-            "feedback needs a value, a category or a demonstration",
+            "feedback needs a value, a category, a demonstration or a comment",
             reason="MISSING_VALUE",
             field="value",
         )
+    if read.id:
+        # What was said together has one id from the caller, and one each from here on.
+        numbered = [read.id, *(f"{read.id}.{number}" for number in range(1, len(said)))]
+        said = [_with(one, feedback_id=name) for one, name in zip(said, numbered, strict=True)]
     return said
+
+
+def read_preference(document: object) -> StatedPreference:
+    """InvalidArgument names the field that is wrong."""
+    read = parse(PreferenceDocument, document)
+    return StatedPreference(
+        user_id=read.user,
+        source=read.source,
+        prompt=_spoken(read.prompt, "user", "prompt"),
+        chosen=_answer(read.chosen, "chosen"),
+        rejected=_answer(read.rejected, "rejected"),
+        pair_id=read.id,
+        conversation_id=read.conversation_id,
+        model_version=read.model_version,
+        comment=read.comment,
+        create_time=_aware(read.created),
+    )
+
+
+def _spoken(said: str | list[Any], role: str, field: str) -> tuple[Message, ...]:
+    if isinstance(said, str):
+        return (text_message(role, said),)
+    return tuple(read_message(one, f"{field}[{place}]") for place, one in enumerate(said))
+
+
+def _answer(said: str | list[Any], field: str) -> Message:
+    messages = _spoken(said, "assistant", field)
+    if len(messages) != 1:
+        raise InvalidArgument(f"{field} must be one answer", reason="INVALID_BODY", field=field)
+    return messages[0]
 
 
 def _value(read: FeedbackDocument) -> bool | Rating | str | None:

@@ -1,15 +1,21 @@
-"""/v1/conversations and /v1/feedback."""
+"""/v1/conversations, /v1/feedback and /v1/preferences."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
-from services.gateway.domain.turns import GivenFeedback
-from services.gateway.http_api.documents import items_of, read_conversation, read_feedback
+from services.gateway.domain.turns import GivenFeedback, Refused, StatedPreference
+from services.gateway.http_api.documents import (
+    items_of,
+    read_conversation,
+    read_feedback,
+    read_preference,
+)
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import problem
 from shared.errors import InvalidArgument
@@ -54,14 +60,40 @@ def routes(doors: Doors, ingesting: Ingesting) -> APIRouter:
             except InvalidArgument as error:
                 refused.append(_refusal(place, error.reason, error.message, error.field))
         ids, declined = await ingesting.log_feedback(caller.tenant, said) if said else ([], [])
-        refused += [_refusal(one.position, one.reason, one.message, one.field) for one in declined]
-        if refused and not batched:
-            return _single(refused[0])
-        accepted = len(items) - len({one["position"] for one in refused})
-        answer = {"accepted": accepted, "feedback_ids": ids, "refused": _sorted(refused)}
-        return JSONResponse(answer, _SOME_REFUSED if refused else 200)
+        return _answer(items, batched, {"feedback_ids": ids}, refused, declined)
+
+    @router.post("/v1/preferences")
+    async def preferences(request: Request) -> JSONResponse:
+        caller = doors.caller(request)
+        items = items_of(await doors.read_object(request), "preferences")
+        stated: list[tuple[int, StatedPreference]] = []
+        refused: list[dict[str, Any]] = []
+        for place, item in enumerate(items):
+            try:
+                stated.append((place, read_preference(item)))
+            except InvalidArgument as error:
+                refused.append(_refusal(place, error.reason, error.message, error.field))
+        logged = ingesting.log_preferences(caller.tenant, stated) if stated else None
+        ids, declined = await logged if logged else ([], [])
+        return _answer(items, True, {"pair_ids": ids}, refused, declined)
 
     return router
+
+
+def _answer(
+    items: Sequence[object],
+    batched: bool,
+    ids: dict[str, Any],
+    refused: list[dict[str, Any]],
+    declined: Sequence[Refused],
+) -> JSONResponse:
+    """What was accepted, and what was refused here and (`declined`) by interaction."""
+    refused += [_refusal(one.position, one.reason, one.message, one.field) for one in declined]
+    if refused and not batched:
+        return _single(refused[0])
+    accepted = len(items) - len({one["position"] for one in refused})
+    answer = {"accepted": accepted, **ids, "refused": _sorted(refused)}
+    return JSONResponse(answer, _SOME_REFUSED if refused else 200)
 
 
 def _single(refusal: dict[str, Any]) -> JSONResponse:

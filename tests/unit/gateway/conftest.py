@@ -25,6 +25,7 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.ports import Links
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
+from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
 from services.gateway.http_api.application import Parts, build
@@ -189,6 +190,7 @@ class Gateway:
                 doors=Doors({KEY: "local", "key-b": "other"}, 100_000),
                 answering=Answering(self.book, upstream, self.linker, log, lambda: NOW),
                 ingesting=Ingesting(self.sink),
+                telemetry=Telemetry(Ingesting(self.sink)),
                 recorder=self.recorder,
                 book=self.book,
                 meter=lambda route, status, version, _: self.measured.append(

@@ -103,6 +103,48 @@ async def test_feedback_of_every_kind(gateway: Any) -> None:
     assert (said[0].comment, said[4].demonstration) == ("nice", "Better: ...")
 
 
+async def test_feedback_names_its_answer_by_place_and_replaces_if_asked(gateway: Any) -> None:
+    items = [
+        {"conversation_id": "c-1", "message": 1, "value": False, "mode": "replace", "id": "f"},
+        {"conversation_id": "c-1", "comment": "too long"},
+        {"completion_id": "x", "value": True, "demonstration": "Better", "id": "g"},
+        {"conversation_id": "c-1", "value": True, "mode": "shout"},
+    ]
+    answer = await gateway.http.post("/v1/feedback", json={"feedback": items})
+    refused = [(r["position"], r["field"]) for r in answer.json()["refused"]]
+    assert refused == [(3, "mode")]
+    by_place, comment, *both = [one for _, one in gateway.sink.feedback]
+    assert (by_place.index, by_place.replaces, by_place.feedback_id) == (1, True, "f")
+    assert (comment.value, comment.comment, comment.replaces) == (None, "too long", False)
+    assert [one.feedback_id for one in both] == ["g", "g.1"]
+
+
+async def test_preferences_are_taken_in_batches(gateway: Any) -> None:
+    good = {"user": "ada", "prompt": "Hi", "chosen": "Hello", "rejected": "What?", "id": "p-1"}
+    spoken = [{"role": "user", "content": "Hi"}]
+    items = [
+        good,
+        {**good, "prompt": spoken, "chosen": [{"role": "assistant", "content": "Hello"}]},
+        {**good, "chosen": []},
+        {**good, "prompt": [{"role": "wizard", "content": "x"}]},
+        {**good, "source": "edit"},
+    ]
+    answer = await gateway.http.post("/v1/preferences", json={"preferences": items})
+    assert answer.status_code == 207
+    body = answer.json()
+    assert (body["accepted"], body["pair_ids"]) == (2, ["p0", "p1"])
+    assert [(r["position"], r["field"]) for r in body["refused"]] == [
+        (2, "chosen"),
+        (3, "prompt[0].role"),
+        (4, "source"),
+    ]
+    first, second = [one for _, one in gateway.sink.preferences]
+    assert (first.source, first.prompt, first.pair_id) == ("import", second.prompt, "p-1")
+    gateway.sink.away = True
+    again = await gateway.http.post("/v1/preferences", json={"preferences": items[:1]})
+    assert (again.status_code, again.headers["retry-after"]) == (503, "3")
+
+
 async def test_one_feedback_is_answered_by_itself(gateway: Any) -> None:
     good = await gateway.http.post("/v1/feedback", json={"completion_id": "x", "value": False})
     assert (good.status_code, good.json()["feedback_ids"]) == (200, ["f0"])

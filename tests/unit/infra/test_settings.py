@@ -20,7 +20,7 @@ def broken(tmp_path: Path, old: str, new: str) -> Path:
 def test_the_shipped_file_gives_the_documented_ports(tmp_path: Path) -> None:
     ports = load(tmp_path).ports()
     assert ports["kafka"] == (19092, 19093)
-    assert ports["gateway"] == (8080, 21100)
+    assert ports["gateway"] == (8080, 21100, 4317)
     assert ports["registry"] == (21007, 21107)
     assert len(ports) == 12
 
@@ -35,7 +35,7 @@ def test_an_offset_moves_every_port_and_nothing_else(tmp_path: Path) -> None:
 def test_free_ports_are_all_different(tmp_path: Path) -> None:
     moved = load_on_free_ports(tmp_path).ports().values()
     flat = [port for ports in moved for port in ports]
-    assert len(set(flat)) == len(flat) == 22
+    assert len(set(flat)) == len(flat) == 23
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:

@@ -1,0 +1,221 @@
+"""GenAI telemetry in: spans and log records become turns and feedback, durable before the answer.
+
+What is no GenAI telemetry is ignored, and counted; what can not be read is refused with its reason,
+and the rest goes in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.gateway.app.ingesting import Ingesting, PlacedTurn
+from services.gateway.domain.genai import read_choice, read_event
+from services.gateway.domain.spans import (
+    DETAILS,
+    EVALUATION,
+    Event,
+    Facts,
+    Span,
+    Taken,
+    facts_of,
+    is_genai,
+    is_inference,
+    read_details,
+    read_evaluation,
+    read_span,
+    time_of,
+    turns_of,
+)
+from services.gateway.domain.turns import GivenFeedback
+from shared.errors import InvalidArgument
+
+_CHOICE = "gen_ai.choice"
+_NO_CONTENT = (
+    "{} GenAI spans carry no messages; capture of message content is an option of the instrumentation"
+    " (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedItem:
+    """A span or log record that did not go in. `name` is its span's id, `place` its number."""
+
+    place: int
+    name: str
+    reason: str
+    text: str
+    field: str
+
+    def __str__(self) -> str:
+        return f"[{self.place}] {self.name}: {self.reason} at {self.field or '-'}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    refused: tuple[RefusedItem, ...] = ()
+    # Something that the sender should know though nothing was refused.
+    warning: str = ""
+
+    def message(self, most: int = 10) -> str:
+        """The reasons in words, `most` of them."""
+        said = [str(one) for one in self.refused[:most]]
+        if len(self.refused) > most:
+            said.append(f"and {len(self.refused) - most} more")
+        return "\n".join([*said, *([self.warning] if self.warning else [])])
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a span between its log records and itself: they come by two roads."""
+
+    facts: Facts | None = None
+    # Messages that its log records have brought so far; system messages are not counted.
+    messages: int = 0
+    started: bool = False
+
+
+class _Memory:
+    """The newest spans, by tenant, trace and span. Only what came lately can be told apart from what
+    never came."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[tuple[str, str, str], _Known] = OrderedDict()
+
+    def of(self, tenant: str, trace_id: str, span_id: str) -> _Known:
+        key = (tenant, trace_id, span_id)
+        found = self._known.pop(key, None) or _Known()
+        self._known[key] = found
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return found
+
+
+class Telemetry:
+    """`spans` and `logs` return once Kafka holds what was accepted. Unavailable if any of it could
+    not be written: the same export sent again counts once."""
+
+    def __init__(self, ingesting: Ingesting, remembered_spans: int = 20_000) -> None:
+        self._ingesting = ingesting
+        self._memory = _Memory(remembered_spans)
+        # By signal ("spans", "logs") and what became of them, since the process started.
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def spans(self, tenant: str, spans: Sequence[Span]) -> Outcome:
+        batch, without_content = _Batch("spans"), 0
+        for place, span in enumerate(spans):
+            if not is_genai(span):
+                self.counts["spans", "ignored"] += 1
+                continue
+            with batch.attempt(place, span.span_id):
+                taken = read_span(span, tenant)
+                batch.add(place, taken)
+                known = self._memory.of(tenant, span.trace_id, span.span_id)
+                known.facts = facts_of(span.attributes, span.resource, span.trace_id)
+                silent = is_inference(span.attributes) and not taken.turns and not known.started
+                without_content += silent
+        self.counts["spans", "without_content"] += without_content
+        warning = _NO_CONTENT.format(without_content) if without_content else ""
+        return await self._send(tenant, batch, [span.span_id for span in spans], warning)
+
+    async def logs(self, tenant: str, events: Sequence[Event]) -> Outcome:
+        batch = _Batch("logs")
+        for place, event in enumerate(events):
+            if not event.name.startswith("gen_ai."):
+                self.counts["logs", "ignored"] += 1
+                continue
+            with batch.attempt(place, event.span_id):
+                batch.add(place, self._event(tenant, event))
+        return await self._send(tenant, batch, [event.span_id for event in events], "")
+
+    def _event(self, tenant: str, event: Event) -> Taken:
+        if event.name == EVALUATION:
+            return Taken(feedback=(read_evaluation(event),))
+        if event.name == DETAILS:
+            return read_details(event, tenant)
+        return self._message(tenant, event)
+
+    def _message(self, tenant: str, event: Event) -> Taken:
+        """One message of a call. Its place is how many of its span came before it: records of a span
+        come in order, in one export or in several to the same gateway."""
+        known = self._memory.of(tenant, event.trace_id, event.span_id)
+        body = event.body if event.body is not None else event.attributes
+        if event.name == _CHOICE:
+            if not known.started:
+                raise InvalidArgument(
+                    "the answer came without the messages that led to it: their log records went"
+                    " elsewhere, or too long ago",
+                    reason="SPAN_CUT",
+                    field="event_name",
+                )
+            message = read_choice(body, "body")
+        else:
+            known.started = True
+            message = read_event(event.name, body, "body")
+        if message is None:
+            return Taken()
+        facts = known.facts or facts_of(event.attributes, event.resource, event.trace_id)
+        place = known.messages
+        known.messages += event.name != _CHOICE
+        when = time_of(event.time_ns)
+        traced = {"trace_id": event.trace_id, "span_id": event.span_id}
+        answer = 0 if event.name == _CHOICE else 1
+        return Taken(turns_of([message], answer, facts, tenant, (when, when), traced, place))
+
+    async def _send(
+        self, tenant: str, batch: _Batch, names: Sequence[str], warning: str
+    ) -> Outcome:
+        refused = list(batch.refused)
+        for one in await self._ingesting.log_conversations(batch.turns):
+            name = names[one.conversation]
+            refused.append(RefusedItem(one.conversation, name, one.reason, one.text, one.field))
+        if batch.feedback:
+            _, declined = await self._ingesting.log_feedback(tenant, batch.feedback)
+            refused += [
+                RefusedItem(one.position, names[one.position], one.reason, one.message, one.field)
+                for one in declined
+            ]
+        firsts = {one.place: one for one in reversed(refused)}
+        self.counts[batch.signal, "refused"] += len(firsts)
+        self.counts[batch.signal, "taken"] += len(batch.places - firsts.keys())
+        return Outcome(tuple(firsts[place] for place in sorted(firsts)), warning)
+
+
+class _Batch:
+    """What one export holds, each item with its place in it."""
+
+    def __init__(self, signal: str) -> None:
+        self.signal = signal
+        self.turns: list[PlacedTurn] = []
+        self.feedback: list[tuple[int, GivenFeedback]] = []
+        self.refused: list[RefusedItem] = []
+        self.places: set[int] = set()
+
+    def add(self, place: int, taken: Taken) -> None:
+        self.places.add(place)
+        self.turns += [PlacedTurn(place, turn.index, turn) for turn in taken.turns]
+        self.feedback += [(place, one) for one in taken.feedback]
+
+    def attempt(self, place: int, name: str) -> _Attempt:
+        return _Attempt(self, place, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Turns InvalidArgument into a refusal."""
+
+    batch: _Batch
+    place: int
+    name: str
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, InvalidArgument):
+            return False
+        refused = RefusedItem(self.place, self.name, error.reason, error.message, error.field)
+        self.batch.refused.append(refused)
+        return True

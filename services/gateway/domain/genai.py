@@ -1,0 +1,182 @@
+"""Messages as OpenTelemetry's GenAI conventions carry them, in every shape that is in use.
+
+Current: `{role, parts: [{type, ...}]}`. Older: OpenAI's own form, one event a message, and indexed
+attributes (`gen_ai.prompt.0.content`). System messages are left out: they have no place in a
+conversation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from services.gateway.domain.chat import read_message
+from shared.errors import InvalidArgument
+from shared.identifiers import stable_id
+from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
+
+INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_ROLES = {"assistant": "assistant", "model": "assistant", "user": "user", "tool": "tool"}
+_SYSTEM = ("system", "developer")
+_INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d+)\.(\w+)")
+_EVENT = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
+# What a model thought is not what it said; what was left out of a history was said before.
+_SILENT = ("reasoning", "compaction")
+
+
+def read_messages(value: object, field: str) -> list[Message]:
+    """The messages of `gen_ai.input.messages` or `gen_ai.output.messages`: JSON text, or what it
+    says. InvalidArgument names the place that can not be read."""
+    found = _json(value, field)
+    if not isinstance(found, list):
+        raise _wrong(f"{field} must be a list of messages", field)
+    read = (_message(one, f"{field}[{place}]") for place, one in enumerate(found))
+    return [message for message in read if message is not None]
+
+
+def read_openai(value: object, field: str) -> list[Message]:
+    """Messages in OpenAI's form: JSON text, a list, or one of them."""
+    found = _json(value, field)
+    if isinstance(found, str):
+        found = [{"role": "user", "content": found}]
+    items = found if isinstance(found, list) else [found]
+    read = [read_message(one, f"{field}[{place}]") for place, one in enumerate(items)]
+    return [message for message in read if message.role != "system"]
+
+
+def read_indexed(attributes: Mapping[str, Any], which: str) -> list[Message]:
+    """`gen_ai.prompt.N.*` or `gen_ai.completion.N.*`, as OpenLLMetry wrote them."""
+    gathered: dict[int, dict[str, Any]] = {}
+    for name, value in attributes.items():
+        found = _INDEXED.fullmatch(name)
+        if found and found[1] == which:
+            gathered.setdefault(int(found[2]), {})[found[3]] = value
+    return [
+        message
+        for number, one in sorted(gathered.items())
+        if (message := _indexed(one, f"gen_ai.{which}.{number}", which)) is not None
+    ]
+
+
+def read_event(name: str, body: object, field: str) -> Message | None:
+    """`gen_ai.user.message` and its like; None for a system message and for other events. `body` is
+    the log record's, or a span event's attributes."""
+    role = _EVENT.fullmatch(name)
+    if role is None or role[1] == "system":
+        return None
+    said = _object(body, field)
+    tool_id = said.get("id") or said.get("tool_call_id")
+    return read_message({"role": role[1], **said, "tool_call_id": tool_id}, field)
+
+
+def read_choice(body: object, field: str) -> Message | None:
+    """The answer of a `gen_ai.choice` event; None for the second choice and those after it."""
+    said = _object(body, field)
+    if said.get("index", 0) not in (0, "0"):
+        return None
+    message = _json(said.get("message") or {}, f"{field}.message")
+    if isinstance(message, str):
+        message = {"content": message}
+    return read_message({"role": "assistant", **_object(message, f"{field}.message")}, field)
+
+
+def _message(said: object, field: str) -> Message | None:
+    if not isinstance(said, Mapping):
+        raise _wrong(f"{field} must be an object", field)
+    role = said.get("role")
+    if role in _SYSTEM:
+        return None
+    if not isinstance(role, str) or role not in _ROLES:
+        raise InvalidArgument(
+            f"{field}.role must be one of {', '.join((*_SYSTEM, *_ROLES))}",
+            reason="UNKNOWN_ROLE",
+            field=f"{field}.role",
+        )
+    if "parts" not in said:
+        return read_message(said, field)
+    parts = said["parts"]
+    if not isinstance(parts, list):
+        raise _wrong(f"{field}.parts must be a list", f"{field}.parts")
+    read = [_part(one, f"{field}.parts[{place}]") for place, one in enumerate(parts)]
+    return Message(_ROLES[role], tuple(part for part in read if part is not None))
+
+
+def _part(part: object, field: str) -> Part | None:
+    """Media and kinds not known here are kept by reference."""
+    said = _object(part, field)
+    kind = said.get("type")
+    if not isinstance(kind, str):
+        raise _wrong(f"{field}.type must say what it is", f"{field}.type")
+    if kind in _SILENT:
+        return None
+    if kind == "text":
+        return Text(str(said.get("content") or ""))
+    if kind == "tool_call":
+        arguments = _text(said.get("arguments"))
+        return ToolCall(str(said.get("id") or ""), str(said.get("name") or ""), arguments)
+    if kind == "tool_call_response":
+        result = said.get("response", said.get("result"))
+        return ToolResult(str(said.get("id") or ""), _text(result))
+    uri = said.get("uri") or said.get("file_id")
+    if not isinstance(uri, str):
+        uri = f"sha256:{stable_id(_text(said), length=64)}"
+    return Media(uri, str(said.get("mime_type") or said.get("modality") or kind))
+
+
+def _indexed(said: Mapping[str, Any], field: str, which: str) -> Message | None:
+    role = said.get("role") or ("assistant" if which == "completion" else "user")
+    if role in _SYSTEM:
+        return None
+    return read_message({**said, "role": role, "content": _parts(said.get("content"))}, field)
+
+
+def _parts(content: object) -> object:
+    """Content with several parts was written as JSON text."""
+    if isinstance(content, str) and content.startswith('[{"type"'):
+        try:
+            return json.loads(content)
+        except ValueError:
+            return content
+    return content
+
+
+def _json(value: object, field: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith(("[", "{")):
+        if field in (INPUT, OUTPUT):
+            raise _wrong(f"{field} is neither a list nor JSON text of one", field)
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(
+            f"{field} is not JSON: {error}", reason="MALFORMED_JSON", field=field
+        ) from error
+
+
+def _object(value: object, field: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(f"{field} must be an object", field)
+    return value
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _wrong(message: str, field: str) -> InvalidArgument:
+    return InvalidArgument(message, reason="INVALID_ATTRIBUTE", field=field)
+
+
+def first_of(attributes: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """The first of `names` that is said, looked for in each of `attributes` in turn."""
+    for held in attributes:
+        for name in names:
+            if held.get(name) not in (None, ""):
+                return str(held[name])
+    return ""

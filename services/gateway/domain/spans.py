@@ -1,0 +1,284 @@
+"""GenAI spans and events of OpenTelemetry: what each of them leaves to be logged.
+
+Conversation: `gen_ai.conversation.id`, else the trace. User: the first of USER_KEYS on the span, then
+on the resource, else an anonymous one for each conversation. The model's version is the response's
+model, the completion's id the response's. A span repeats its history: a turn's id follows from its
+place and content, so what was logged before counts once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.gateway.domain.chat import has_content
+from services.gateway.domain.genai import (
+    INPUT,
+    OUTPUT,
+    first_of,
+    read_choice,
+    read_event,
+    read_indexed,
+    read_messages,
+    read_openai,
+)
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating
+from shared.errors import InvalidArgument
+from shared.identifiers import is_segment, stable_id
+from shared.messages import Message
+
+CHANNEL = "otlp"
+USER_KEYS = (
+    "user.id",
+    "enduser.id",
+    "gen_ai.user.id",
+    "gen_ai.user",
+    "enduser.pseudo.id",
+    "traceloop.association.properties.user_id",
+    "langfuse.user.id",
+)
+CONVERSATION_KEYS = ("gen_ai.conversation.id",)
+VERSION_KEYS = ("gen_ai.response.model", "gen_ai.request.model")
+EVALUATION = "gen_ai.evaluation.result"
+DETAILS = "gen_ai.client.inference.operation.details"
+# Spans of other operations (agents, tools, embeddings) repeat or prepare what these say.
+_INFERENCE = ("chat", "text_completion", "generate_content", "completion", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of a span, or a log record. `body` of a span's event is its attributes."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Any]
+    body: Any = None
+    trace_id: str = ""
+    span_id: str = ""
+    resource: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Ids in hex, times in Unix nanoseconds, 0 if unknown."""
+
+    trace_id: str
+    span_id: str
+    start_ns: int
+    end_ns: int
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a span says beside its messages."""
+
+    conversation_id: str
+    user_id: str
+    model_version: str = ""
+    completion_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is to be logged of a span or of some events."""
+
+    turns: tuple[LoggedTurn, ...] = ()
+    feedback: tuple[GivenFeedback, ...] = ()
+
+
+def is_genai(span: Span) -> bool:
+    return any(name.startswith("gen_ai.") for name in span.attributes) or any(
+        event.name.startswith("gen_ai.") for event in span.events
+    )
+
+
+def is_inference(attributes: Mapping[str, Any]) -> bool:
+    return str(attributes.get("gen_ai.operation.name") or "") in _INFERENCE
+
+
+def facts_of(attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str) -> Facts:
+    """InvalidArgument if there is nothing to know the conversation by."""
+    conversation = first_of((attributes,), CONVERSATION_KEYS) or trace_id
+    if not conversation:
+        raise InvalidArgument(
+            "neither gen_ai.conversation.id nor a trace id says which conversation it is",
+            reason="MISSING_ATTRIBUTE",
+            field="gen_ai.conversation.id",
+        )
+    return Facts(
+        conversation_id=conversation,
+        user_id=_user(first_of((attributes, resource), USER_KEYS), conversation),
+        model_version=_id(first_of((attributes,), VERSION_KEYS)),
+        completion_id=_id(first_of((attributes,), ("gen_ai.response.id",))),
+    )
+
+
+def read_span(span: Span, tenant: str) -> Taken:
+    """InvalidArgument names the attribute that is missing or can not be read."""
+    facts = facts_of(span.attributes, span.resource, span.trace_id)
+    feedback = tuple(_evaluation(event, facts) for event in span.events if event.name == EVALUATION)
+    if not is_inference(span.attributes):
+        return Taken(feedback=feedback)
+    asked, answered = _said(span)
+    if answered and not asked:
+        raise InvalidArgument(
+            "the span has an answer and no messages that led to it, so its place is not known",
+            reason="MISSING_ATTRIBUTE",
+            field=INPUT,
+        )
+    traced = {"trace_id": span.trace_id, "span_id": span.span_id}
+    times = (time_of(span.start_ns), time_of(span.end_ns))
+    return Taken(
+        turns_of([*asked, *answered[:1]], len(asked), facts, tenant, times, traced), feedback
+    )
+
+
+def turns_of(
+    messages: Sequence[Message],
+    answer: int,
+    facts: Facts,
+    tenant: str,
+    times: tuple[datetime | None, datetime | None],
+    metadata: Mapping[str, str],
+    first: int = 0,
+) -> tuple[LoggedTurn, ...]:
+    """Messages from place `first` on; the one at `answer` is what the model said in this span, at the
+    second of `times`. Versions of earlier answers are not known here."""
+    turns = [
+        LoggedTurn(
+            tenant=tenant,
+            conversation_id=facts.conversation_id,
+            index=first + place,
+            message=message,
+            user_id=facts.user_id,
+            create_time=times[0],
+            channel=CHANNEL,
+        )
+        for place, message in enumerate(messages)
+    ]
+    if answer < len(turns):
+        turns[answer] = replace(
+            turns[answer],
+            create_time=times[1],
+            model_version=facts.model_version,
+            completion_id=facts.completion_id,
+            metadata=metadata,
+        )
+    return tuple(turn for turn in turns if has_content(turn.message))
+
+
+def read_details(event: Event, tenant: str) -> Taken:
+    """A log record that carries a whole call, as a span does."""
+    span = Span(
+        event.trace_id,
+        event.span_id,
+        event.time_ns,
+        event.time_ns,
+        event.attributes or (event.body if isinstance(event.body, Mapping) else {}),
+        event.resource,
+    )
+    return read_span(span, tenant)
+
+
+def read_evaluation(event: Event) -> GivenFeedback:
+    """A `gen_ai.evaluation.result` that came as a log record."""
+    return _evaluation(event, facts_of(event.attributes, event.resource, event.trace_id))
+
+
+def _said(span: Span) -> tuple[list[Message], list[Message]]:
+    """What was asked and what was answered, from the first shape that says anything."""
+    held = span.attributes
+    if INPUT in held or OUTPUT in held:
+        return (
+            read_messages(held.get(INPUT) or [], INPUT),
+            read_messages(held.get(OUTPUT) or [], OUTPUT),
+        )
+    for event in span.events:
+        if event.name == DETAILS:
+            return _said(replace(span, attributes=event.attributes, events=()))
+    indexed = read_indexed(held, "prompt"), read_indexed(held, "completion")
+    return indexed if any(indexed) else _said_in_events(span.events)
+
+
+def _said_in_events(events: Sequence[Event]) -> tuple[list[Message], list[Message]]:
+    asked: list[Message] = []
+    answered: list[Message] = []
+    for event in events:
+        body = event.body if event.body is not None else event.attributes
+        if event.name == "gen_ai.content.prompt":
+            asked += read_openai(event.attributes.get("gen_ai.prompt"), "gen_ai.prompt")
+        elif event.name == "gen_ai.content.completion":
+            found = event.attributes.get("gen_ai.completion")
+            answered += read_openai(found, "gen_ai.completion")
+        elif event.name == "gen_ai.choice":
+            choice = read_choice(body, event.name)
+            answered += [choice] if choice else []
+        elif (message := read_event(event.name, body, event.name)) is not None:
+            asked.append(message)
+    return asked, answered
+
+
+def _evaluation(event: Event, facts: Facts) -> GivenFeedback:
+    """The score on its scale (0 to 1 if none is given), else its label, else its explanation."""
+    held = event.attributes
+    completion = first_of((held,), ("gen_ai.response.id",)) or facts.completion_id
+    given = GivenFeedback(
+        completion_id=_id(completion),
+        conversation_id="" if completion else facts.conversation_id,
+        user_id="" if facts.user_id.startswith("anonymous-") else facts.user_id,
+        comment=str(held.get("gen_ai.evaluation.explanation") or ""),
+        create_time=time_of(event.time_ns),
+    )
+    label = str(held.get("gen_ai.evaluation.score.label") or "")
+    if held.get("gen_ai.evaluation.score.value") is not None:
+        scale = [f"gen_ai.evaluation.score.{name}" for name in ("value", "min", "max")]
+        value, low, high = (
+            _number(held.get(name, default), name)
+            for name, default in zip(scale, (None, 0.0, 1.0), strict=True)
+        )
+        return replace(given, value=Rating(value, low, high))
+    if label:
+        return replace(given, value=label if is_segment(label) else f"label-{stable_id(label)}")
+    if given.comment.strip():
+        return given
+    raise InvalidArgument(
+        "the evaluation has neither a score nor a label nor an explanation",
+        reason="MISSING_ATTRIBUTE",
+        field="gen_ai.evaluation.score.value",
+    )
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidArgument(f"{name} must be a number", reason="INVALID_ATTRIBUTE", field=name)
+    return float(value)
+
+
+def _user(said: str, conversation: str) -> str:
+    """As it was said if it can be an id, else a hash, as for chats."""
+    if not said:
+        return f"anonymous-{stable_id(CHANNEL, conversation, length=16)}"
+    return said if is_segment(said) else f"user-{stable_id(said)}"
+
+
+def _id(said: str) -> str:
+    """Model names and ids may hold slashes (`org/model`); an id here may not."""
+    return said if is_segment(said) else said and said.replace("/", ":")[:128]
+
+
+def time_of(nanoseconds: int) -> datetime | None:
+    """None if it is not said; what lies outside of the calendar is refused like any absurd time."""
+    if not nanoseconds:
+        return None
+    try:
+        return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidArgument(
+            f"the time {nanoseconds} ns is not one", reason="ABSURD_TIME", field="time"
+        ) from error

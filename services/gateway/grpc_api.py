@@ -1,0 +1,62 @@
+"""OTLP over gRPC: decode, call, encode. The caller's key comes as `authorization` metadata."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
+
+from services.gateway import otlp_codec as codec
+from services.gateway.app.telemetry import Telemetry
+from services.gateway.http_api.doors import Doors
+from shared.rpc import Mount
+
+
+class TracesServicer(traces_grpc.TraceServiceServicer):
+    def __init__(self, doors: Doors, telemetry: Telemetry) -> None:
+        self._doors, self._telemetry = doors, telemetry
+
+    async def Export(
+        self, request: traces.ExportTraceServiceRequest, context: Any
+    ) -> traces.ExportTraceServiceResponse:
+        caller = self._doors.identify(_authorization(context))
+        outcome = await self._telemetry.spans(caller.tenant, codec.read_spans(request))
+        return codec.encode_spans_outcome(outcome)
+
+
+class LogsServicer(logs_grpc.LogsServiceServicer):
+    def __init__(self, doors: Doors, telemetry: Telemetry) -> None:
+        self._doors, self._telemetry = doors, telemetry
+
+    async def Export(
+        self, request: logs.ExportLogsServiceRequest, context: Any
+    ) -> logs.ExportLogsServiceResponse:
+        caller = self._doors.identify(_authorization(context))
+        outcome = await self._telemetry.logs(caller.tenant, codec.read_logs(request))
+        return codec.encode_logs_outcome(outcome)
+
+
+def mounts(doors: Doors, telemetry: Telemetry) -> list[Mount]:
+    return [
+        (
+            "opentelemetry.proto.collector.trace.v1.TraceService",
+            partial(
+                traces_grpc.add_TraceServiceServicer_to_server, TracesServicer(doors, telemetry)
+            ),
+        ),
+        (
+            "opentelemetry.proto.collector.logs.v1.LogsService",
+            partial(logs_grpc.add_LogsServiceServicer_to_server, LogsServicer(doors, telemetry)),
+        ),
+    ]
+
+
+def _authorization(context: Any) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return str(value)
+    return ""

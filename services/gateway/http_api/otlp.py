@@ -1,0 +1,119 @@
+"""OTLP over HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, plain or gzip.
+
+Errors have OTLP's body, a google.rpc.Status in the request's own encoding: exporters read no other.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from services.gateway import otlp_codec as codec
+from services.gateway.app.telemetry import Telemetry
+from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.problems import BodyTooLarge
+from shared.errors import InvalidArgument, TrimtabError, status_of
+from shared.rpc import to_status
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+_UNSUPPORTED = 415
+
+
+class UnsupportedMedia(InvalidArgument):
+    """415: neither protobuf nor JSON, or squeezed in a way that is not known here."""
+
+    default_reason = "UNSUPPORTED_MEDIA_TYPE"
+
+
+def routes(doors: Doors, telemetry: Telemetry) -> APIRouter:
+    router = APIRouter()
+
+    async def take_spans(tenant: str, request: Any) -> Message:
+        outcome = await telemetry.spans(tenant, codec.read_spans(request))
+        return codec.encode_spans_outcome(outcome)
+
+    async def take_logs(tenant: str, request: Any) -> Message:
+        outcome = await telemetry.logs(tenant, codec.read_logs(request))
+        return codec.encode_logs_outcome(outcome)
+
+    @router.post("/v1/traces")
+    async def traces(request: Request) -> Response:
+        return await _export(doors, request, ExportTraceServiceRequest, take_spans)
+
+    @router.post("/v1/logs")
+    async def logs(request: Request) -> Response:
+        return await _export(doors, request, ExportLogsServiceRequest, take_logs)
+
+    return router
+
+
+async def _export(
+    doors: Doors,
+    request: Request,
+    kind: type[Message],
+    take: Callable[[str, Any], Awaitable[Message]],
+) -> Response:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        caller = doors.caller(request)
+        if media not in (PROTOBUF, JSON):
+            raise UnsupportedMedia(
+                f"content-type must be {PROTOBUF} or {JSON}, not {media[:60]!r}",
+                field="content-type",
+            )
+        body = unsqueezed(await doors.read(request), _encoding(request), doors.max_body_bytes)
+        parsed = (codec.parse if media == PROTOBUF else codec.parse_json)(kind, body)
+        return _answer(200, await take(caller.tenant, parsed), media)
+    except TrimtabError as error:
+        return _refusal(error, media)
+
+
+def unsqueezed(body: bytes, encoding: str, most: int) -> bytes:
+    """The body as it was before its content-encoding. InvalidArgument if it is cut off or is none;
+    BodyTooLarge before more than `most` bytes come out of it."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise UnsupportedMedia(
+            f"content-encoding {encoding[:40]!r} is not known: gzip is", field="content-encoding"
+        )
+    inflate = zlib.decompressobj(wbits=31)
+    try:
+        whole = inflate.decompress(body, most)
+    except zlib.error as error:
+        raise InvalidArgument(
+            f"the body is no gzip: {error}", reason="BROKEN_GZIP", field="body"
+        ) from error
+    if inflate.unconsumed_tail:
+        raise BodyTooLarge(f"the body has more than {most} bytes when unpacked", field="body")
+    if not inflate.eof:
+        raise InvalidArgument("the gzip is cut off", reason="BROKEN_GZIP", field="body")
+    return whole
+
+
+def _encoding(request: Request) -> str:
+    return request.headers.get("content-encoding", "").strip().lower()
+
+
+def _refusal(error: TrimtabError, media: str) -> Response:
+    status = status_of(error).http
+    if isinstance(error, BodyTooLarge):
+        status = 413
+    if isinstance(error, UnsupportedMedia):
+        status = _UNSUPPORTED
+    response = _answer(status, to_status(error), media)
+    if error.retry_after_s is not None:
+        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    return response
+
+
+def _answer(status: int, message: Message, media: str) -> Response:
+    content = message.SerializeToString() if media == PROTOBUF else codec.encode_json(message)
+    return Response(content, status, media_type=media if media == PROTOBUF else JSON)

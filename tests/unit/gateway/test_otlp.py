@@ -1,0 +1,501 @@
+"""OTLP in: every shape of GenAI messages, what is refused, and the two encodings over HTTP."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from google.rpc import status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
+from opentelemetry.proto.common.v1 import common_pb2 as otlp
+
+from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.telemetry import Telemetry
+from services.gateway.domain.genai import read_messages
+from services.gateway.domain.spans import Event, Span
+from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, Refused
+from services.gateway.http_api import otlp as door
+from services.gateway.http_api import problems
+from services.gateway.http_api.doors import Doors
+from shared.errors import InvalidArgument, Unavailable
+from shared.messages import Media, Message, Text, ToolCall, ToolResult
+
+KEY, TRACE, SPAN = "key-a", "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+START, END = 1_770_000_000_000_000_000, 1_770_000_001_500_000_000
+ASKED = [
+    {"role": "system", "parts": [{"type": "text", "content": "Be kind"}]},
+    {"role": "user", "parts": [{"type": "text", "content": "Hello"}]},
+]
+SAID = [
+    {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}], "finish_reason": "stop"}
+]
+
+
+class MemorySink:
+    """Refuses turns that say "refuse me"; can be away."""
+
+    def __init__(self) -> None:
+        self.turns: list[LoggedTurn] = []
+        self.feedback: list[GivenFeedback] = []
+        self.away = False
+
+    async def log_turns(self, turns: Any) -> list[Refused]:
+        if self.away:
+            raise Unavailable("interaction is away", retry_after_s=2.5)
+        bad = [place for place, turn in enumerate(turns) if turn.message.text == "refuse me"]
+        self.turns += [turn for place, turn in enumerate(turns) if place not in bad]
+        return [Refused(place, "MESSAGE_TOO_LARGE", "too large", "message") for place in bad]
+
+    async def log_feedback(self, tenant: str, feedback: Any) -> tuple[list[str], list[Refused]]:
+        self.feedback += feedback
+        return ["f"] * len(feedback), []
+
+    async def log_preferences(self, tenant: str, preferences: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def sink() -> MemorySink:
+    return MemorySink()
+
+
+@pytest.fixture
+def telemetry(sink: MemorySink) -> Telemetry:
+    return Telemetry(Ingesting(sink))
+
+
+@pytest.fixture
+async def http(telemetry: Telemetry) -> AsyncIterator[httpx.AsyncClient]:
+    application = FastAPI()
+    application.include_router(door.routes(Doors({KEY: "acme"}, 100_000), telemetry))
+    problems.install(application)
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        client.headers["authorization"] = f"Bearer {KEY}"
+        yield client
+
+
+def span(**attributes: Any) -> Span:
+    held = {name.replace("__", "."): value for name, value in attributes.items()}
+    return Span(TRACE, SPAN, START, END, held)
+
+
+def chat(asked: Any = ASKED, said: Any = SAID, **more: Any) -> Span:
+    base = {
+        "gen_ai__operation__name": "chat",
+        "gen_ai__input__messages": json.dumps(asked),
+        "gen_ai__output__messages": json.dumps(said),
+        "gen_ai__response__model": "org/model-7",
+        "gen_ai__response__id": "chatcmpl-1",
+    }
+    return span(**{**base, **more})
+
+
+def words(sink: MemorySink) -> list[tuple[int, str, str]]:
+    return [(turn.index, turn.message.role, turn.message.text) for turn in sink.turns]
+
+
+async def test_a_span_becomes_turns(telemetry: Telemetry, sink: MemorySink) -> None:
+    outcome = await telemetry.spans("acme", [chat(gen_ai__conversation__id="c-1", user__id="ada")])
+    assert (outcome.refused, outcome.message()) == ((), "")
+    user, answer = sink.turns
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
+    assert (user.tenant, user.conversation_id, user.user_id) == ("acme", "c-1", "ada")
+    assert (user.channel, user.create_time) == ("otlp", datetime.fromtimestamp(START / 1e9, UTC))
+    assert (answer.model_version, answer.completion_id) == ("org:model-7", "chatcmpl-1")
+    assert answer.create_time == datetime.fromtimestamp(END / 1e9, UTC)
+    assert answer.metadata == {"trace_id": TRACE, "span_id": SPAN}
+    assert (user.model_version, user.completion_id, user.metadata) == ("", "", {})
+
+
+async def test_without_names_the_trace_is_the_conversation(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    await telemetry.spans("acme", [chat(), chat(enduser__id="ada lovelace")])
+    assert sink.turns[0].conversation_id == TRACE
+    assert sink.turns[0].user_id.startswith("anonymous-")
+    assert sink.turns[2].user_id.startswith("user-")
+
+
+@pytest.mark.parametrize("key", ["user.id", "enduser.id", "gen_ai.user.id", "langfuse.user.id"])
+async def test_the_resource_may_name_the_user(
+    telemetry: Telemetry, sink: MemorySink, key: str
+) -> None:
+    held = chat()
+    whole = Span(TRACE, SPAN, START, END, held.attributes, {key: "of-resource"})
+    await telemetry.spans("acme", [whole])
+    assert sink.turns[0].user_id == "of-resource"
+
+
+OLDER = [
+    # OpenLLMetry's indexed attributes.
+    span(
+        **{
+            "gen_ai.prompt.0.role": "system",
+            "gen_ai.prompt.0.content": "Be kind",
+            "gen_ai.prompt.1.role": "user",
+            "gen_ai.prompt.1.content": "Hello",
+            "gen_ai.completion.0.role": "assistant",
+            "gen_ai.completion.0.content": "Hi",
+        }
+    ),
+    # One event for each message, with the content as attributes.
+    Span(
+        TRACE,
+        SPAN,
+        START,
+        END,
+        {"gen_ai.system": "openai"},
+        events=(
+            Event("gen_ai.system.message", START, {"content": "Be kind"}),
+            Event("gen_ai.user.message", START, {"content": "Hello"}),
+            Event("gen_ai.choice", END, {"index": 0, "message": '{"content": "Hi"}'}),
+            Event("gen_ai.choice", END, {"index": 1, "message": '{"content": "Hey"}'}),
+        ),
+    ),
+    # Two events with everything as JSON text.
+    Span(
+        TRACE,
+        SPAN,
+        START,
+        END,
+        {},
+        events=(
+            Event(
+                "gen_ai.content.prompt",
+                START,
+                {"gen_ai.prompt": '[{"role": "user", "content": "Hello"}]'},
+            ),
+            Event(
+                "gen_ai.content.completion",
+                END,
+                {"gen_ai.completion": '[{"role": "assistant", "content": "Hi"}]'},
+            ),
+        ),
+    ),
+    # The current event, on the span.
+    Span(
+        TRACE,
+        SPAN,
+        START,
+        END,
+        {"gen_ai.operation.name": "chat"},
+        events=(
+            Event(
+                "gen_ai.client.inference.operation.details",
+                END,
+                {"gen_ai.input.messages": ASKED, "gen_ai.output.messages": SAID},
+            ),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("older", OLDER)
+async def test_older_shapes_say_the_same(
+    telemetry: Telemetry, sink: MemorySink, older: Span
+) -> None:
+    assert (await telemetry.spans("acme", [older])).refused == ()
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
+
+
+def test_parts_of_every_kind() -> None:
+    parts = [
+        {"type": "reasoning", "content": "hm"},
+        {"type": "text", "content": "Look"},
+        {"type": "tool_call", "id": "t1", "name": "find", "arguments": {"q": 1}},
+        {"type": "uri", "uri": "https://x/y.png", "mime_type": "image/png", "modality": "image"},
+        {"type": "blob", "content": "aGk=", "mime_type": "audio/wav", "modality": "audio"},
+        {"type": "hologram", "depth": 3},
+    ]
+    result = {
+        "role": "tool",
+        "parts": [{"type": "tool_call_response", "id": "t1", "response": [1]}],
+    }
+    said, answered = read_messages([{"role": "assistant", "parts": parts}, result], "m")
+    text, call, uri, blob, other = said.parts
+    assert (text, call) == (Text("Look"), ToolCall("t1", "find", '{"q": 1}'))
+    assert uri == Media("https://x/y.png", "image/png")
+    assert isinstance(blob, Media)
+    assert (blob.uri[:7], blob.mime_type) == ("sha256:", "audio/wav")
+    assert isinstance(other, Media)
+    assert other.mime_type == "hologram"
+    assert answered == Message("tool", (ToolResult("t1", "[1]"),))
+
+
+async def test_the_history_of_the_next_span_is_the_same_turns(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    more = [*ASKED, *SAID, {"role": "user", "parts": [{"type": "text", "content": "And?"}]}]
+    names = {"gen_ai__conversation__id": "c-1"}
+    await telemetry.spans("acme", [chat(**names), chat(more, **names)])
+    assert words(sink)[2:4] == words(sink)[:2]
+    assert words(sink)[4:] == [(2, "user", "And?"), (3, "assistant", "Hi")]
+
+
+BAD = [
+    (chat(gen_ai__input__messages="[{"), "MALFORMED_JSON", "gen_ai.input.messages"),
+    (chat(gen_ai__input__messages="Hello"), "INVALID_ATTRIBUTE", "gen_ai.input.messages"),
+    (chat(asked={"role": "user"}), "INVALID_ATTRIBUTE", "gen_ai.input.messages"),
+    (chat(asked=[{"role": "wizard"}]), "UNKNOWN_ROLE", "gen_ai.input.messages[0].role"),
+    (chat(asked=["hi"]), "INVALID_ATTRIBUTE", "gen_ai.input.messages[0]"),
+    (
+        chat(asked=[{"role": "user", "parts": [{"content": "x"}]}]),
+        "INVALID_ATTRIBUTE",
+        "gen_ai.input.messages[0].parts[0].type",
+    ),
+    (chat(asked=[]), "MISSING_ATTRIBUTE", "gen_ai.input.messages"),
+    (Span("", SPAN, START, END, chat().attributes), "MISSING_ATTRIBUTE", "gen_ai.conversation.id"),
+    (Span(TRACE, SPAN, START, 2**64 - 1, chat().attributes), "", ""),
+    (chat([{"role": "user", "content": "refuse me"}]), "MESSAGE_TOO_LARGE", "messages[0]"),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason", "field"), BAD)
+async def test_a_bad_span_is_refused_and_its_neighbours_go_in(
+    telemetry: Telemetry, sink: MemorySink, bad: Span, reason: str, field: str
+) -> None:
+    good = chat(gen_ai__conversation__id="good")
+    outcome = await telemetry.spans("acme", [good, bad, good])
+    assert [turn.conversation_id for turn in sink.turns].count("good") == 4
+    if reason:
+        (refused,) = outcome.refused
+        assert (refused.place, refused.reason, refused.field) == (1, reason, field)
+        assert f"[1] {SPAN}: {reason} at {field}" in outcome.message()
+        assert telemetry.counts["spans", "refused"] == 1
+    assert telemetry.counts["spans", "taken"] >= 2
+
+
+async def test_what_is_no_genai_is_ignored_and_what_is_silent_is_told(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    silent = span(gen_ai__operation__name="chat", gen_ai__request__model="m")
+    agent = chat(gen_ai__operation__name="invoke_agent")
+    outcome = await telemetry.spans("acme", [span(http__method="GET"), silent, agent])
+    assert (outcome.refused, sink.turns) == ((), [])
+    assert "1 GenAI spans carry no messages" in outcome.message()
+    assert telemetry.counts == {
+        ("spans", "ignored"): 1,
+        ("spans", "without_content"): 1,
+        ("spans", "taken"): 2,
+        ("spans", "refused"): 0,
+    }
+
+
+def record(name: str, body: Any = None, **attributes: Any) -> Event:
+    return Event(name, END, attributes, body, TRACE, SPAN)
+
+
+MESSAGES = [
+    record("gen_ai.system.message", {"content": "Be kind"}),
+    record("gen_ai.user.message", {"content": "Hello"}),
+    record("gen_ai.choice", {"index": 0, "message": {"role": "assistant", "content": "Hi"}}),
+]
+
+
+async def test_log_records_of_one_call_find_their_places_also_when_cut(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    for part in (MESSAGES[:1], MESSAGES[1:2], MESSAGES[2:]):
+        assert (await telemetry.logs("acme", part)).refused == ()
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
+    assert sink.turns[1].conversation_id == TRACE
+    # Their span comes later, and says nothing of its own: no warning.
+    late = await telemetry.spans("acme", [span(gen_ai__operation__name="chat")])
+    assert late.message() == ""
+
+
+async def test_a_span_that_came_first_tells_its_log_records_the_version(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    facts = {"gen_ai__response__model": "v7", "gen_ai__response__id": "r1"}
+    await telemetry.spans("acme", [span(**facts, gen_ai__conversation__id="c", user__id="ada")])
+    await telemetry.logs("acme", MESSAGES)
+    user, answer = sink.turns
+    assert (answer.model_version, answer.completion_id) == ("v7", "r1")
+    assert (user.conversation_id, user.user_id, user.model_version) == ("c", "ada", "")
+
+
+async def test_an_answer_whose_call_is_not_known_is_refused(telemetry: Telemetry) -> None:
+    outcome = await telemetry.logs("acme", [record("app.started"), MESSAGES[2]])
+    (refused,) = outcome.refused
+    assert (refused.place, refused.reason) == (1, "SPAN_CUT")
+    assert telemetry.counts["logs", "ignored"] == 1
+
+
+async def test_the_current_log_record_carries_a_whole_call(
+    telemetry: Telemetry, sink: MemorySink
+) -> None:
+    held = {**chat().attributes, "gen_ai.input.messages": ASKED, "gen_ai.output.messages": SAID}
+    event = record("gen_ai.client.inference.operation.details", None, **held)
+    assert (await telemetry.logs("acme", [event])).refused == ()
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
+    assert sink.turns[1].model_version == "org:model-7"
+
+
+async def test_evaluations_become_feedback(telemetry: Telemetry, sink: MemorySink) -> None:
+    def result(**held: Any) -> Event:
+        named = {f"gen_ai.evaluation.{name}": value for name, value in held.items()}
+        return record("gen_ai.evaluation.result", **named, **{"gen_ai.response.id": "r1"})
+
+    good = [
+        result(**{"score.value": 0.25, "explanation": "meh"}),
+        result(**{"score.value": 4, "score.min": 1, "score.max": 5}),
+        result(**{"score.label": "pass"}),
+        result(explanation="only words"),
+    ]
+    bad = [result(name="x"), result(**{"score.value": "high"})]
+    outcome = await telemetry.logs("acme", [*good, *bad])
+    assert [one.value for one in sink.feedback] == [
+        Rating(0.25, 0, 1),
+        Rating(4, 1, 5),
+        "pass",
+        None,
+    ]
+    assert {one.completion_id for one in sink.feedback} == {"r1"}
+    assert sink.feedback[0].comment == "meh"
+    assert [(one.place, one.field) for one in outcome.refused] == [
+        (4, "gen_ai.evaluation.score.value"),
+        (5, "gen_ai.evaluation.score.value"),
+    ]
+    on_span = Span(TRACE, SPAN, START, END, {"gen_ai.response.id": "r2"}, events=(good[2],))
+    await telemetry.spans("acme", [on_span])
+    assert sink.feedback[-1].completion_id == "r1"
+
+
+def export(*spans: Span) -> traces.ExportTraceServiceRequest:
+    request = traces.ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for one in spans:
+        made = scope.spans.add(
+            trace_id=bytes.fromhex(one.trace_id),
+            span_id=bytes.fromhex(one.span_id),
+            start_time_unix_nano=one.start_ns,
+            end_time_unix_nano=one.end_ns,
+        )
+        for key, value in one.attributes.items():
+            made.attributes.append(
+                otlp.KeyValue(key=key, value=otlp.AnyValue(string_value=str(value)))
+            )
+    return request
+
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+
+
+async def test_protobuf_over_http_plain_and_gzip(http: httpx.AsyncClient, sink: MemorySink) -> None:
+    body = export(chat()).SerializeToString()
+    plain = await http.post("/v1/traces", content=body, headers=PROTOBUF)
+    assert (plain.status_code, plain.headers["content-type"]) == (200, "application/x-protobuf")
+    answer = traces.ExportTraceServiceResponse.FromString(plain.content)
+    assert not answer.HasField("partial_success")
+    squeezed = {**PROTOBUF, "content-encoding": "gzip"}
+    assert (
+        await http.post("/v1/traces", content=gzip.compress(body), headers=squeezed)
+    ).status_code == 200
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")] * 2
+
+
+async def test_json_has_its_ids_in_hex(http: httpx.AsyncClient, sink: MemorySink) -> None:
+    attributes = [
+        {"key": key, "value": {"stringValue": value}} for key, value in chat().attributes.items()
+    ]
+    one = {
+        "traceId": TRACE.upper(),
+        "spanId": SPAN,
+        "startTimeUnixNano": str(START),
+        "endTimeUnixNano": END,
+        "attributes": attributes,
+        "somethingNew": 1,
+    }
+    document = {"resourceSpans": [{"scopeSpans": [{"spans": [one, {**one, "attributes": []}]}]}]}
+    answer = await http.post("/v1/traces", json=document)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert sink.turns[0].conversation_id == TRACE
+    assert sink.turns[0].create_time == datetime.fromtimestamp(START / 1e9, UTC)
+
+
+async def test_partial_success_says_how_many_and_why(http: httpx.AsyncClient) -> None:
+    body = export(chat(), chat(asked=[])).SerializeToString()
+    answer = await http.post("/v1/traces", content=body, headers=PROTOBUF)
+    assert answer.status_code == 200
+    partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert partial.rejected_spans == 1
+    assert "MISSING_ATTRIBUTE at gen_ai.input.messages" in partial.error_message
+
+
+async def test_logs_over_http(http: httpx.AsyncClient, sink: MemorySink) -> None:
+    request = logs.ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    asked = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
+    asked.event_name, asked.observed_time_unix_nano = "gen_ai.user.message", START
+    held = otlp.KeyValue(key="content", value=otlp.AnyValue(string_value="Hello"))
+    asked.body.kvlist_value.values.append(held)
+    answer = await http.post("/v1/logs", content=request.SerializeToString(), headers=PROTOBUF)
+    assert answer.status_code == 200
+    assert words(sink) == [(0, "user", "Hello")]
+
+
+async def test_away_is_a_503_that_says_when_to_come_back(
+    http: httpx.AsyncClient, sink: MemorySink
+) -> None:
+    sink.away = True
+    body = export(chat()).SerializeToString()
+    answer = await http.post("/v1/traces", content=body, headers=PROTOBUF)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    status = status_pb2.Status.FromString(answer.content)
+    assert (status.code, status.message) == (14, "interaction is away")
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"\xff\xff\xff", {}, 400),
+        # A field that is no UTF-8.
+        (b"\x0a\x06\x12\x04\x0a\x02\x0a\xff", {}, 400),
+        (gzip.compress(b"x" * 1000)[:-9], {"content-encoding": "gzip"}, 400),
+        (b"no gzip", {"content-encoding": "gzip"}, 400),
+        (gzip.compress(b"x" * 1_000_000), {"content-encoding": "gzip"}, 413),
+        (b"x" * 100_001, {}, 413),
+        (b"x", {"content-encoding": "br"}, 415),
+        (b"x", {"content-type": "text/plain"}, 415),
+        (b'{"resourceSpans": [', {"content-type": "application/json"}, 400),
+        (b'{"resourceSpans": 7}', {"content-type": "application/json"}, 400),
+        (b"", {"authorization": "Bearer nobody"}, 401),
+    ],
+)
+async def test_what_can_not_be_read_is_refused_as_a_whole(
+    http: httpx.AsyncClient, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = await http.post("/v1/traces", content=content, headers={**PROTOBUF, **headers})
+    assert answer.status_code == status
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+_MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "tool", "x"]) | _JSON},
+    optional={"parts": _JSON, "content": _JSON, "tool_calls": _JSON},
+)
+
+
+@given(st.lists(_MESSAGE | _JSON, max_size=4))
+def test_messages_are_read_or_refused_with_their_field(messages: list[Any]) -> None:
+    try:
+        read = read_messages(json.dumps(messages), "gen_ai.input.messages")
+    except InvalidArgument as error:
+        assert error.field.startswith("gen_ai.input.messages")
+    else:
+        assert all(one.role in ("user", "assistant", "tool") for one in read)
