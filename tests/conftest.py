@@ -1,11 +1,16 @@
 """Real parts for contract and integration tests: each starts once a session, when first asked for."""
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
+from tests import postgres
 
 
 def _part(name: str, paths: pytest.TempPathFactory) -> Iterator[LocalStack]:
@@ -40,3 +45,27 @@ def kafka_address(kafka_stack: LocalStack) -> str:
 @pytest.fixture(scope="session")
 def mlflow_url(mlflow_stack: LocalStack) -> str:
     return mlflow_stack.env()["TRIMTAB_MLFLOW_URL"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL of this session's own."""
+    folder = postgres.programs()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with postgres.server(folder, tmp_path_factory.mktemp("postgres") / "data") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    server = make_url(request.getfixturevalue("postgres_server"))
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)

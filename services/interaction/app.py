@@ -19,12 +19,13 @@ from services.interaction.domain import (
     accept_turn,
 )
 from services.interaction.redacting import redacted
+from services.interaction.searching import Phrase, parse_query
 from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
 from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.redaction import Redactor
 
-FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time")
+FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
 
 Item = TypeVar("Item", Turn, Feedback, Preference)
 
@@ -52,19 +53,28 @@ class ConversationStore(Protocol):
         """The conversation and its turns by index."""
 
     def page(
-        self, tenant: str, terms: Sequence[Term], after: Place | None, size: int
-    ) -> list[Conversation]:
-        """Newest first, those after `after`. InvalidArgument for a term that cannot be asked."""
+        self, tenant: str, sought: Sought, after: Place | None, size: int
+    ) -> list[tuple[Conversation, Place]]:
+        """Newest first, those after `after`, each with its place. InvalidArgument for a term that
+        cannot be asked."""
 
-    def count(self, tenant: str, terms: Sequence[Term]) -> int: ...
+    def count(self, tenant: str, sought: Sought) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page ends: creation time in microseconds, then the id."""
+    """Where a page ends: the time it is listed by in microseconds, then the id. Neither changes."""
 
-    created_us: int
+    listed_us: int
     conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which conversations: every term holds, and one of the turns has every phrase."""
+
+    terms: tuple[Term, ...]
+    phrases: tuple[Phrase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +181,16 @@ class Conversations:
             raise NotFound(f"{name} is not stored; was it logged a moment ago?", field="name")
         return found
 
-    def list(self, tenant: str, filter_text: str, size: int, token: str) -> Page:
-        """Newest first. The token belongs to tenant and filter."""
-        request, limit = f"{tenant}\n{filter_text}", page_size(size)
-        terms = parse_filter(filter_text, FILTER_FIELDS)
+    def list(self, tenant: str, filter_text: str, size: int, token: str, query: str = "") -> Page:
+        """Newest first. The token belongs to tenant, filter and query."""
+        request, limit = f"{tenant}\n{filter_text}\n{query}", page_size(size)
+        sought = Sought(parse_filter(filter_text, FILTER_FIELDS), parse_query(query))
         after = _place(decode_token(token, request))
-        found = self._store.page(tenant, terms, after, limit + 1)
-        page, more = found[:limit], len(found) > limit
-        next_token = encode_token(_position(page[-1]), request) if more else ""
-        return Page(page, next_token, self._store.count(tenant, terms))
+        found = self._store.page(tenant, sought, after, limit + 1)
+        page = [conversation for conversation, _ in found[:limit]]
+        more = len(found) > limit
+        next_token = encode_token(_position(found[limit - 1][1]), request) if more else ""
+        return Page(page, next_token, self._store.count(tenant, sought))
 
 
 def microseconds(time: datetime) -> int:
@@ -187,14 +198,14 @@ def microseconds(time: datetime) -> int:
     return int(time.timestamp()) * 1_000_000 + time.microsecond
 
 
-def _position(conversation: Conversation) -> list[int | str]:
-    return [microseconds(conversation.create_time), conversation.conversation_id]
+def _position(place: Place) -> list[int | str]:
+    return [place.listed_us, place.conversation_id]
 
 
 def _place(position: object) -> Place | None:
     match position:
         case None:
             return None
-        case [int(created_us), str(conversation_id)]:
-            return Place(created_us, conversation_id)
+        case [int(listed_us), str(conversation_id)]:
+            return Place(listed_us, conversation_id)
     raise InvalidArgument("page_token is not one of ours", field="page_token")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -13,9 +14,11 @@ from services.interaction.domain import (
     Conversation,
     Demonstration,
     Feedback,
+    Label,
     Preference,
     Rating,
     Refusal,
+    Score,
     Turn,
     Value,
 )
@@ -24,12 +27,15 @@ from shared.events import Event, now
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.identifiers import conversation_name, user_name
+from shared.identifiers import check_segment, conversation_name, user_name
 from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
 from shared.telemetry import trace_headers
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 _SOURCE = "interaction"
+_KIND = "FOLLOW_UP_KIND_"
+# The share of dissatisfaction from which a user counts as dissatisfied.
+_DISSATISFIED = 0.5
 
 
 def decode_turns(turns: Sequence[pb.Turn]) -> list[Turn | TrimtabError]:
@@ -190,6 +196,46 @@ def _owner(item: Turn | Feedback | Preference) -> str:
 def decode_logged(value: bytes) -> Turn:
     """The turn of an `interaction.logged.v1` record. DecodeError or InvalidArgument if none."""
     return decode_turn(events_pb2.InteractionLogged.FromString(value).turn)
+
+
+def decode_label(value: bytes) -> Label:
+    """What a `feedback.mined.v1` record says: the follow-up's kind unless it abstained, and whether
+    the user was satisfied. Of what is neither praise nor explicit, contentment is not claimed."""
+    mined = events_pb2.FeedbackMined.FromString(value)
+    explicit = mined.source == events_pb2.FEEDBACK_SOURCE_EXPLICIT
+    praise = explicit or mined.kind == events_pb2.FOLLOW_UP_KIND_POSITIVE
+    names = ["explicit"] if explicit else []
+    if mined.kind and not mined.abstained:
+        names.append(events_pb2.FollowUpKind.Name(mined.kind).removeprefix(_KIND).lower())
+    if not mined.abstained and mined.dissatisfaction >= _DISSATISFIED:
+        names.append("dissatisfied")
+    elif not mined.abstained and praise:
+        names.append("satisfied")
+    return Label(
+        tenant=check_segment(mined.tenant, "tenant"),
+        feedback_id=check_segment(mined.feedback_id, "feedback_id"),
+        conversation_id=mined.conversation_id,
+        turn_id=mined.answer_turn_id,
+        user_id=mined.user_id,
+        names=tuple(names),
+        replaces=tuple(mined.replaces),
+    )
+
+
+def decode_score(value: bytes) -> Score:
+    """What a `reward.scored.v1` record says. InvalidArgument if it is no number."""
+    scored = events_pb2.RewardScored.FromString(value)
+    if not math.isfinite(scored.reward):
+        raise InvalidArgument("reward is not a number", reason="INVALID_SCORE", field="reward")
+    return Score(
+        tenant=check_segment(scored.tenant, "tenant"),
+        conversation_id=scored.conversation_id,
+        turn_id=scored.turn_id,
+        user_id=scored.user_id,
+        value=scored.reward,
+        scored_us=scored.create_time.ToMicroseconds(),
+        model=scored.reward_model,
+    )
 
 
 def _attempt_turn(turn: pb.Turn) -> Turn | TrimtabError:

@@ -1,19 +1,21 @@
-"""interaction.logged.v1 -> the store."""
+"""interaction.logged.v1 -> the store; feedback.mined.v1 and reward.scored.v1 -> labels and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from services.interaction.app import Shelf, keep
-from services.interaction.codec import decode_logged
-from services.interaction.domain import Limits, Turn, accept_turn
-from services.interaction.redacting import counts_of
+from services.interaction.codec import decode_label, decode_logged, decode_score
+from services.interaction.domain import Label, Limits, Score, Turn, accept_turn
 from shared.database import Transaction
 from shared.events import Record
 from shared.identifiers import check_segment
+from shared.redaction import noted_counts
+from shared.topics import REWARD_SCORED
 
-STAGE = "interaction"
+STAGE, ANNOTATIONS = "interaction", "annotations"
 # Places taken out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
 
@@ -42,10 +44,43 @@ class TurnKeeper:
         if len(made) < len(turns):
             transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - len(made))
         for turn in made:
-            for kind, n in counts_of(turn).items():
+            for kind, n in noted_counts(turn.metadata).items():
                 transaction.count(REDACTION, "taken", n=n)
                 transaction.count(REDACTION, "made", kind, n)
 
     def _read(self, record: Record, now: datetime) -> Turn:
         turn = decode_logged(record.event.value)
         return accept_turn(turn, check_segment(turn.tenant, "tenant"), now, self._limits)
+
+
+class Notes(Protocol):
+    """Labels and scores, within one transaction. False for one that is known, or that came too late."""
+
+    def add_label(self, label: Label) -> bool: ...
+
+    def set_score(self, score: Score) -> bool: ...
+
+
+class Annotator:
+    """Handles records of what other services say of conversations, one or many."""
+
+    def __init__(self, notes: Callable[[Transaction], Notes]) -> None:
+        self._notes = notes
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take_all((record,), transaction)
+
+    def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
+        notes = self._notes(transaction)
+        for record in records:
+            reason = self._take(record, notes)
+            transaction.count(ANNOTATIONS, "abstained" if reason else "made", reason)
+
+    def _take(self, record: Record, notes: Notes) -> str:
+        """Why nothing was noted, or nothing."""
+        if record.partition.topic == REWARD_SCORED:
+            return "" if notes.set_score(decode_score(record.event.value)) else "OUTDATED"
+        label = decode_label(record.event.value)
+        if not label.names:
+            return "ABSTAINED"
+        return "" if notes.add_label(label) else "STORED_ALREADY"

@@ -163,6 +163,33 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What a follow-up, or explicit feedback, says of an answer (of the conversation without turn_id)."""
+
+    tenant: str
+    feedback_id: str
+    conversation_id: str
+    turn_id: str
+    user_id: str
+    names: tuple[str, ...]
+    # feedback_ids of labels that no longer count.
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A reward model's score of an answer."""
+
+    tenant: str
+    conversation_id: str
+    turn_id: str
+    user_id: str
+    value: float
+    scored_us: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     tenant: str
     conversation_id: str

@@ -9,6 +9,7 @@ from typing import Any
 from services.interaction import codec
 from services.interaction.app import Conversations, Intake
 from services.interaction.domain import Refusal, Turn
+from shared.access import charge_turns
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 from shared.rpc import tenant_of
@@ -26,6 +27,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
 
     async def LogTurns(self, request: pb.LogTurnsRequest, context: Any) -> pb.LogTurnsResponse:
         items = codec.decode_turns(request.turns)
+        charge_turns(len(items))
         turns, refusals = await self._intake.log_turns(tenant_of(context), items)
         return pb.LogTurnsResponse(
             names=[turn.name for turn in turns],
@@ -42,6 +44,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         try:
             async for request in requests:
                 items = codec.decode_turns(request.turns)
+                charge_turns(len(items))
                 pending.append(asyncio.create_task(self._intake.log_turns(tenant, items, position)))
                 position += len(items)
                 if len(pending) >= _IN_FLIGHT:
@@ -57,6 +60,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         self, request: pb.LogFeedbackRequest, context: Any
     ) -> pb.LogFeedbackResponse:
         items = codec.decode_feedback(request.feedback)
+        charge_turns(len(items))
         feedback, refusals = await self._intake.log_feedback(tenant_of(context), items)
         return pb.LogFeedbackResponse(
             feedback_ids=[one.feedback_id for one in feedback],
@@ -67,6 +71,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         self, request: pb.LogPreferencesRequest, context: Any
     ) -> pb.LogPreferencesResponse:
         items = codec.decode_preferences(request.pairs)
+        charge_turns(len(items))
         pairs, refusals = await self._intake.log_preferences(tenant_of(context), items)
         return pb.LogPreferencesResponse(
             pair_ids=[pair.pair_id for pair in pairs],
@@ -93,6 +98,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
             request.filter,
             request.page_size,
             request.page_token,
+            request.query,
         )
         return pb.ListConversationsResponse(
             conversations=[codec.encode_conversation(one) for one in page.conversations],

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from services.interaction.adapters.annotations import SqlNotes
 from services.interaction.adapters.journal import EventLogJournal
+from services.interaction.adapters.search import SearchIndexer
 from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
 from services.interaction.app import Conversations, Intake
-from services.interaction.consumer import STAGE, TurnKeeper
+from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from services.interaction.domain import Limits
 from services.interaction.grpc_api import InteractionServicer
+from services.interaction.keys.app import Keys
+from services.interaction.keys.grpc_api import mount as mount_keys
+from services.interaction.keys.live import LiveKeys
+from services.interaction.keys.store import SqlKeyStore
 from services.interaction.settings import InteractionSettings
 from shared import telemetry
+from shared.access import Access, OpenAccess
 from shared.database import Database
 from shared.event_log import open_event_log
 from shared.events import now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
+from shared.key_follower import keyed_access
+from shared.keys import KeyBook
 from shared.process import Service, run
 from shared.redaction_policy import redactor_of
+from shared.rpc import Mount
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.topics import (
+    FEEDBACK_GIVEN,
+    FEEDBACK_MINED,
+    INTERACTION_LOGGED,
+    PREFERENCE_GIVEN,
+    REWARD_SCORED,
+)
+
+ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
@@ -36,9 +55,14 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         Intake(journal, limits, now, redactor_of(common, "interaction")),
         Conversations(SqlConversationStore(database)),
     )
+    guard = _guard(common, database)
     keeper = TurnKeeper(SqlShelf, limits, now)
     stage = SqlStage(
         STAGE, database, log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
+    )
+    annotator = Annotator(SqlNotes)
+    annotations = SqlStage(
+        ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
     )
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
     return Service(
@@ -47,14 +71,35 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         settings=settings,
         database=database,
         log=log,
-        mounts=[("trimtab.interaction.v1.InteractionService", mount)],
+        access=guard.access,
+        mounts=[("trimtab.interaction.v1.InteractionService", mount), guard.mount],
         background=[
             ("journal", journal.run),
+            ("keys", guard.live.run),
             ("stage", stage.run),
+            ("annotations", annotations.run),
+            ("search", SearchIndexer(database).run),
             ("outbox", OutboxRelay(database, log).run),
         ],
-        groups={STAGE: (INTERACTION_LOGGED,)},
+        groups={STAGE: (INTERACTION_LOGGED,), ANNOTATIONS: ANNOTATED},
     )
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """Who may call, and the keys that say so."""
+
+    access: Access
+    live: LiveKeys
+    mount: Mount
+
+
+def _guard(common: CommonSettings, database: Database) -> _Guard:
+    book, store = KeyBook(now), SqlKeyStore(database)
+    live = LiveKeys(store, book, now)
+    live.refresh()
+    access = keyed_access(common, book) if common.require_keys else OpenAccess()
+    return _Guard(access, live, mount_keys(Keys(store, now, live.refresh), store, live))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.interaction.adapters.tables import CONVERSATIONS, TURNS
+from services.interaction.adapters.tables import CONVERSATIONS, TURNS, adding_turns
 from services.interaction.app import microseconds
 from services.interaction.codec import encode_turn
 from services.interaction.domain import Turn
@@ -31,6 +31,7 @@ class SqlShelf:
 
     def add(self, turns: Sequence[Turn]) -> None:
         rows = [_row(turn) for turn in turns]
+        adding_turns(self._transaction)
         self._transaction.connection.execute(TURNS.insert(), rows)
         self._widen(turns, rows)
 
@@ -49,6 +50,7 @@ class SqlShelf:
                     "turn_count": 0,
                     "created_us": created_us,
                     "updated_us": created_us,
+                    "listed_us": created_us,
                 },
             )
             one["turn_count"] += 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.interaction.adapters.tables import CONVERSATIONS, TURNS
-from services.interaction.app import Place, microseconds
+from services.interaction.adapters.search import matching
+from services.interaction.adapters.tables import CONVERSATIONS, LABELS, SCORES, TURNS
+from services.interaction.app import Place, Sought, microseconds
 from services.interaction.codec import decode_turn
 from services.interaction.domain import Conversation, Turn
 from shared.database import Database
@@ -41,24 +42,38 @@ class SqlConversationStore:
         return _conversation(row, versions), read
 
     def page(
-        self, tenant: str, terms: Sequence[Term], after: Place | None, size: int
-    ) -> list[Conversation]:
-        made = (CONVERSATIONS.c.created_us, CONVERSATIONS.c.conversation_id)
-        query = sa.select(CONVERSATIONS).where(*_conditions(tenant, terms))
+        self, tenant: str, sought: Sought, after: Place | None, size: int
+    ) -> list[tuple[Conversation, Place]]:
+        listed = (CONVERSATIONS.c.listed_us, CONVERSATIONS.c.conversation_id)
+        query = sa.select(CONVERSATIONS).where(*self._conditions(tenant, sought))
         if after is not None:
-            query = query.where(sa.tuple_(*made) < (after.created_us, after.conversation_id))
-        query = query.order_by(*(column.desc() for column in made)).limit(size)
+            query = query.where(sa.tuple_(*listed) < (after.listed_us, after.conversation_id))
+        query = query.order_by(*(column.desc() for column in listed)).limit(size)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             versions = _versions(connection, tenant, [row.conversation_id for row in rows])
-        return [_conversation(row, versions.get(row.conversation_id, set())) for row in rows]
+        return [
+            (
+                _conversation(row, versions.get(row.conversation_id, set())),
+                Place(row.listed_us, row.conversation_id),
+            )
+            for row in rows
+        ]
 
-    def count(self, tenant: str, terms: Sequence[Term]) -> int:
-        query = (
-            sa.select(sa.func.count()).select_from(CONVERSATIONS).where(*_conditions(tenant, terms))
-        )
+    def count(self, tenant: str, sought: Sought) -> int:
+        query = sa.select(sa.func.count()).select_from(CONVERSATIONS)
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one()
+            return connection.execute(query.where(*self._conditions(tenant, sought))).scalar_one()
+
+    def _conditions(self, tenant: str, sought: Sought) -> list[sa.ColumnElement[bool]]:
+        conditions = [CONVERSATIONS.c.tenant == tenant, *map(_condition, sought.terms)]
+        if sought.phrases:
+            said = sa.select(TURNS.c.conversation_id).where(
+                TURNS.c.tenant == tenant,
+                matching(sought.phrases, self._database.engine.dialect.name),
+            )
+            conditions.append(CONVERSATIONS.c.conversation_id.in_(said))
+        return conditions
 
 
 def _versions(connection: sa.Connection, tenant: str, ids: list[str]) -> dict[str, set[str]]:
@@ -71,13 +86,11 @@ def _versions(connection: sa.Connection, tenant: str, ids: list[str]) -> dict[st
     return found
 
 
-def _conditions(tenant: str, terms: Sequence[Term]) -> list[sa.ColumnElement[bool]]:
-    return [CONVERSATIONS.c.tenant == tenant, *(_condition(term) for term in terms)]
-
-
 def _condition(term: Term) -> sa.ColumnElement[bool]:
     if term.field == "create_time":
         return _compare(CONVERSATIONS.c.created_us, term.operator, microseconds(_time(term.value)))
+    if term.field == "score":
+        return _compare(_mean_score(), term.operator, _number(term.value))
     if term.operator not in ("=", "!="):
         raise InvalidArgument(
             f"{term.field} can be compared by = and != only",
@@ -91,10 +104,38 @@ def _condition(term: Term) -> sa.ColumnElement[bool]:
             TURNS.c.model_version == term.value,
         )
         return answered if term.operator == "=" else ~answered
+    if term.field == "label":
+        labelled = sa.exists().where(
+            LABELS.c.tenant == CONVERSATIONS.c.tenant,
+            LABELS.c.conversation_id == CONVERSATIONS.c.conversation_id,
+            LABELS.c.label == term.value,
+        )
+        return labelled if term.operator == "=" else ~labelled
     return _compare(CONVERSATIONS.c[term.field], term.operator, term.value)
 
 
-def _compare(column: sa.Column[Any], operator: str, value: object) -> sa.ColumnElement[bool]:
+def _mean_score() -> sa.ScalarSelect[Any]:
+    """Over the conversation's scored answers; a conversation without any is in no comparison."""
+    mine = (SCORES.c.tenant == CONVERSATIONS.c.tenant) & (
+        SCORES.c.conversation_id == CONVERSATIONS.c.conversation_id
+    )
+    mean = sa.select(sa.func.avg(SCORES.c.score)).where(mine)
+    return mean.correlate(CONVERSATIONS).scalar_subquery()
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgument(
+            f"{text[:40]!r} is not a number", reason="INVALID_FILTER", field="filter"
+        )
+    return number
+
+
+def _compare(column: sa.ColumnElement[Any], operator: str, value: object) -> sa.ColumnElement[bool]:
     words = {"=": "__eq__", "!=": "__ne__", "<": "__lt__", "<=": "__le__"}
     words |= {">": "__gt__", ">=": "__ge__"}
     compared: sa.ColumnElement[bool] = getattr(column, words[operator])(value)

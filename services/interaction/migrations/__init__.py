@@ -1,6 +1,7 @@
 """The interaction service's tables, and the revisions that make them."""
 
 from services.interaction.adapters.tables import TABLES as STATE
+from services.interaction.keys.store import TABLES as KEYS
 from shared.kernel_tables import METADATA
 
-TABLES = (METADATA, STATE)
+TABLES = (METADATA, STATE, KEYS)

@@ -343,23 +343,31 @@ class ListConversationsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """AND of terms: user_id = "u", channel = "openai", model_version = "assistant-v1",
-    create_time >= "2026-01-01T00:00:00Z", create_time < "..."
+    create_time >= "2026-01-01T00:00:00Z", create_time < "...", label = "dissatisfied" (also
+    "satisfied", "explicit" and what a follow-up is, such as "reattempt_with_feedback"),
+    score < 0.2 (mean reward of its answers)
     """
     page_size: _builtins.int
     """At most 1,000; 50 by default."""
     page_token: _builtins.str
+    query: _builtins.str
+    """Words that must all occur in one turn, in any order and case; `wor*` for every word that begins
+    so, quotes for words one after the other.
+    """
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

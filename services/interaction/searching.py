@@ -1,0 +1,57 @@
+"""What a word is, and what a query asks for: the same for every database that the words lie in.
+
+A turn matches when every word of the query occurs in it, in any order. `wor*` stands for every word
+that begins so, `"two words"` for these words one after the other. Case and width do not count; each
+Chinese or Japanese character is a word. There is no other syntax, so no query is wrong unless it has no
+word in it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from shared.errors import InvalidArgument
+
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W_{_IDEOGRAPHS}]+")
+_PART = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
+_LONGEST = 64
+_MOST_WORDS, _MOST_CHARS = 32, 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words one after the other; `prefix`: the last one may go on."""
+
+    words: tuple[str, ...]
+    prefix: bool
+
+
+def words_of(text: str) -> list[str]:
+    """In order; what is longer than any word is cut."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return [word[:_LONGEST] for word in _WORD.findall(folded)]
+
+
+def parse_query(text: str) -> tuple[Phrase, ...]:
+    """Empty for an empty query. InvalidArgument if it is too long, or there is no word in it."""
+    if not text.strip():
+        return ()
+    if len(text) > _MOST_CHARS:
+        raise _wrong(f"query has {len(text)} characters; at most {_MOST_CHARS} are taken")
+    phrases = []
+    for quoted, star, bare in _PART.findall(text):
+        words = tuple(words_of(bare or quoted))
+        if words:
+            phrases.append(Phrase(words, bare.endswith("*") or bool(star)))
+    if not phrases:
+        raise _wrong(f"query has no word in it: {text[:40]!r}")
+    if sum(len(phrase.words) for phrase in phrases) > _MOST_WORDS:
+        raise _wrong(f"query has more than {_MOST_WORDS} words")
+    return tuple(phrases)
+
+
+def _wrong(message: str) -> InvalidArgument:
+    return InvalidArgument(message, reason="INVALID_QUERY", field="query")
