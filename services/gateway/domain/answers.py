@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.gateway.domain.chat import has_content
 from services.gateway.domain.turns import LoggedTurn
 from shared.messages import Message, Text, ToolCall
+from shared.openai_messages import has_content
 
 
 @dataclass(slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +12,9 @@ from services.gateway.domain.linking import Place
 from services.gateway.domain.turns import LoggedTurn
 from shared.errors import InvalidArgument
 from shared.identifiers import check_segment, stable_id
-from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from shared.messages import Message
+from shared.openai_messages import has_content, read_message
 
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
 _SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 
@@ -81,25 +72,6 @@ def read_chat(
     )
 
 
-def read_message(message: object, name: str) -> Message:
-    """An OpenAI message as a value. InvalidArgument for what is no message or has no known role."""
-    if not isinstance(message, Mapping):
-        raise _wrong(f"{name} must be an object", name)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise InvalidArgument(
-            f"{name}.role must be one of {', '.join(_ROLES)}",
-            reason="UNKNOWN_ROLE",
-            field=f"{name}.role",
-        )
-    parts = _content_parts(message.get("content"), f"{name}.content")
-    if _ROLES[role] == "tool":
-        text = "\n".join(part.text for part in parts if isinstance(part, Text))
-        call_id = str(message.get("tool_call_id") or message.get("name") or "")
-        return Message("tool", (ToolResult(call_id, text),))
-    return Message(_ROLES[role], (*parts, *_tool_calls(message.get("tool_calls"))))
-
-
 def asked_turns(
     chat: Chat, conversation_id: str, place: Place, channel: str, time: datetime
 ) -> list[LoggedTurn]:
@@ -125,15 +97,6 @@ def asked_turns(
     ]
 
 
-def has_content(message: Message) -> bool:
-    return bool(message.text.strip()) or any(not isinstance(p, Text) for p in message.parts)
-
-
-def key_digest(key: str) -> str:
-    """What the gateway remembers of an API key."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
 def _user(said: str) -> str:
     """As it was said if it can be an id, else a hash: applications call users what they like."""
     return said if _SEGMENT.fullmatch(said) else f"user-{stable_id(said)}"
@@ -141,42 +104,6 @@ def _user(said: str) -> str:
 
 def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): value for name, value in metadata.items() if isinstance(value, str)}
-
-
-def _content_parts(content: object, name: str) -> tuple[Part, ...]:
-    if content is None:
-        return ()
-    if isinstance(content, str):
-        return (Text(content),)
-    if not isinstance(content, list):
-        raise _wrong(f"{name} must be a string or a list of parts", name)
-    return tuple(_content_part(part, f"{name}[{place}]") for place, part in enumerate(content))
-
-
-def _content_part(part: object, name: str) -> Part:
-    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-        raise _wrong(f"{name} must be an object with a type", name)
-    kind = part["type"]
-    if kind in ("text", "refusal"):
-        return Text(str(part.get(kind, "")))
-    held = part.get(kind)
-    uri = held.get("url") or held.get("file_id") if isinstance(held, Mapping) else held
-    # Media is kept by reference; data sent inline is named by its digest.
-    if not isinstance(uri, str) or uri.startswith("data:"):
-        uri = f"sha256:{stable_id(json.dumps(held, sort_keys=True, default=str), length=64)}"
-    return Media(uri, kind)
-
-
-def _tool_calls(calls: object) -> tuple[ToolCall, ...]:
-    if not isinstance(calls, list):
-        return ()
-    found = []
-    for call in calls:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(call, Mapping) and isinstance(function, Mapping):
-            name, arguments = str(function.get("name", "")), str(function.get("arguments", ""))
-            found.append(ToolCall(str(call.get("id", "")), name, arguments))
-    return tuple(found)
 
 
 def _wrong(message: str, name: str) -> InvalidArgument:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.gateway.domain.chat import has_content
 from services.gateway.domain.genai import (
     INPUT,
     OUTPUT,
@@ -29,6 +28,7 @@ from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating
 from shared.errors import InvalidArgument
 from shared.identifiers import is_segment, stable_id
 from shared.messages import Message
+from shared.openai_messages import has_content
 
 CHANNEL = "otlp"
 USER_KEYS = (

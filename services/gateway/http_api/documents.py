@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
-from services.gateway.domain.chat import has_content, read_message
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, StatedPreference
 from shared.errors import InvalidArgument
 from shared.identifiers import check_segment, stable_id
 from shared.messages import Message, text_message
+from shared.openai_messages import has_content, read_message
 
 M = TypeVar("M", bound=BaseModel)
 
