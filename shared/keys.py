@@ -60,6 +60,14 @@ class LiveKey:
             )
 
 
+def fixed_keys(tenants: Mapping[str, str]) -> tuple[LiveKey, ...]:
+    """Keys from settings (text -> tenant), with all roles."""
+    return tuple(
+        LiveKey(secret_digest(secret), tenant, "", frozenset(ROLES))
+        for secret, tenant in tenants.items()
+    )
+
+
 @dataclass(slots=True)
 class KeyBook:
     """The live keys and quotas, as last heard. Safe to use from several threads."""

@@ -102,6 +102,31 @@ class Policies:
         return any(policy.needs_key for policy in (self.default, *self.tenants.values()))
 
 
+# The value of a turn's metadata that says what was taken out of it, such as "EMAIL=2 SECRET=1".
+REDACTED = "redacted"
+
+
+def noted_counts(metadata: Mapping[str, str]) -> dict[str, int]:
+    """What was taken out of a turn, by kind, as its metadata say."""
+    counts: dict[str, int] = {}
+    for word in metadata.get(REDACTED, "").split():
+        kind, equals, count = word.partition("=")
+        if equals and kind.isidentifier() and count.isdecimal() and len(count) < 7:
+            counts[kind] = counts.get(kind, 0) + int(count)
+    return counts
+
+
+def noted(metadata: Mapping[str, str], counts: Mapping[str, int]) -> Mapping[str, str]:
+    """The metadata with `counts` added to what a door before this one has taken out."""
+    if not counts:
+        return metadata
+    whole = noted_counts(metadata)
+    for kind, n in counts.items():
+        whole[kind] = whole.get(kind, 0) + n
+    said = " ".join(f"{kind}={n}" for kind, n in sorted(whole.items()))
+    return {**metadata, REDACTED: said}
+
+
 Counted = Callable[[str, str, int], None]
 T = TypeVar("T")
 
@@ -167,6 +192,11 @@ class Redaction:
         if self._policy.metadata_only:
             return self._measured(text)
         return self.text(text)
+
+    def metadata(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
+        """The same object if nothing was found in it."""
+        found = {key: self.text(value) for key, value in metadata.items()}
+        return metadata if found == metadata else found
 
     def label(self, text: str) -> str:
         """An identifier that somebody chose, such as a category: placeholders without brackets."""

@@ -7,9 +7,11 @@ import contextlib
 import gc
 import logging
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,11 +41,15 @@ from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from services.gateway.settings import GatewaySettings
 from shared import telemetry
-from shared.client import aio_channel
+from shared.client import aio_channel, calling_of
 from shared.database import Database
 from shared.events import now
+from shared.key_follower import KeyFile, KeyFollower
+from shared.keys import KeyBook, Quotas, fixed_keys
+from shared.redaction_policy import redactor_of
 from shared.rpc import RpcServer
 from shared.settings import CommonSettings, load
+from shared.tls import load_tls
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +78,10 @@ async def serve(common: CommonSettings, settings: GatewaySettings) -> None:
             access_log=False,
             lifespan="on",
             http="httptools",
+            ssl_certfile=common.tls_cert,
+            ssl_keyfile=common.tls_key,
+            ssl_ca_certs=_text(settings.tls_client_ca),
+            ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
             timeout_graceful_shutdown=int(settings.drain_s) + 1,
         )
         await DrainingServer(config).serve()
@@ -83,13 +93,14 @@ async def _application(
     folder = common.data / "gateway"
     spool = FileSpool(folder / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
-    interaction = await stack.enter_async_context(aio_channel(common.interaction_address))
-    registry = await stack.enter_async_context(aio_channel(common.registry_address))
+    calling = calling_of(common)
+    interaction = await stack.enter_async_context(aio_channel(common.interaction_address, calling))
+    registry = await stack.enter_async_context(aio_channel(common.registry_address, calling))
     session = await stack.enter_async_context(
         open_session(settings.upstream_timeout_s, settings.connect_timeout_s)
     )
     sink = InteractionSink(interaction)
-    recorder = Recorder(spool, sink)
+    recorder = Recorder(spool, sink, redactor_of(common, "gateway"))
     file = RolloutFile(folder / "rollout.json")
     book = _book(common, settings, file)
     follower = RolloutFollower(registry, book, file)
@@ -97,8 +108,12 @@ async def _application(
     links = _links(settings, stack)
     linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
     log = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
-    doors = Doors(settings.keys, settings.max_body_mb * 1024 * 1024)
-    ingesting = Ingesting(sink)
+    keys = KeyBook(now, fixed_keys(settings.keys))
+    quotas = Quotas(lambda: keys.quotas)
+    file_of_keys = KeyFile(folder / "keys.json")
+    key_follower = KeyFollower(common.interaction_address, calling, keys, file_of_keys)
+    doors = Doors(keys, quotas, settings.max_body_mb * 1024 * 1024)
+    ingesting = Ingesting(sink, quotas)
     telemetry_in = Telemetry(ingesting)
     await _serve_otlp(common, settings, doors, telemetry_in, stack)
     parts = Parts(
@@ -109,7 +124,7 @@ async def _application(
         recorder=recorder,
         book=book,
         meter=RequestMeter(REGISTRY),
-        lifespan=_lifespan(recorder, follower, settings.drain_s),
+        lifespan=_lifespan(recorder, follower, key_follower, settings.drain_s),
     )
     if settings.metrics_port:
         REGISTRY.register(RecorderCollector(recorder))
@@ -136,6 +151,8 @@ async def _serve_otlp(
         call_timeout_s=settings.call_timeout_s,
         drain_s=settings.drain_s,
         max_message_mb=settings.max_body_mb,
+        # Its callers have keys; certificates are for parts of the house.
+        credentials=replace(load_tls(common), client_ca=b"").server(),
     )
     await server.start()
     stack.push_async_callback(server.drain)
@@ -164,10 +181,16 @@ def _book(common: CommonSettings, settings: GatewaySettings, file: RolloutFile) 
     return RolloutBook(Rollout(0, champion), "default")
 
 
-def _lifespan(recorder: Recorder, follower: RolloutFollower, drain_s: float) -> Any:
+def _lifespan(
+    recorder: Recorder, follower: RolloutFollower, key_follower: KeyFollower, drain_s: float
+) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [_watched("recorder", recorder.run()), _watched("rollout", follower.run())]
+        tasks = [
+            _watched("recorder", recorder.run()),
+            _watched("rollout", follower.run()),
+            _watched("keys", key_follower.run()),
+        ]
         yield
         await recorder.flush(drain_s)
         for task in tasks:
@@ -175,6 +198,10 @@ def _lifespan(recorder: Recorder, follower: RolloutFollower, drain_s: float) -> 
         await asyncio.gather(*tasks, return_exceptions=True)
 
     return lifespan
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -193,10 +220,11 @@ def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 def main() -> None:
     common, settings = load(CommonSettings), load(GatewaySettings)
     telemetry.start("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    if not settings.keys:
-        _log.warning("TRIMTAB_GATEWAY_KEYS is empty: every request will be refused")
     # What is there now lives for as long as the process: nothing to look through again and again.
     gc.freeze()
+    # The chats' thread gives the interpreter away with each write to a socket; the default of 5 ms
+    # is how long it would wait to have it back from the thread that writes links.
+    sys.setswitchinterval(0.0005)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(common, settings))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import OptionalFile, ServiceSettings
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
 
@@ -19,7 +19,7 @@ class GatewaySettings(ServiceSettings):
     metrics_port: int = Field(default=21100, ge=0, le=65535)
     # OTLP over gRPC; 0 turns it off. OTLP over HTTP is on `port`.
     otlp_port: int = Field(default=4317, ge=0, le=65535)
-    # A JSON object: API key -> tenant. Without any, every request is refused.
+    # A JSON object: API key -> tenant. Fixed keys with all roles, beside those that interaction keeps.
     keys: dict[str, Tenant] = Field(default_factory=dict)
     max_body_mb: int = Field(default=16, ge=1)
     # How long a model server may take to begin, and between two chunks.
@@ -38,6 +38,8 @@ class GatewaySettings(ServiceSettings):
     link_secret: str = ""
     # Whether exchanges that say `store: false` are logged all the same.
     log_unstored: bool = False
+    # A PEM file: callers over HTTPS must show a certificate that it signed.
+    tls_client_ca: OptionalFile = None
 
     @model_validator(mode="after")
     def _shared_links_need_a_shared_secret(self) -> GatewaySettings:

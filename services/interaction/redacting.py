@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from services.interaction.domain import Category, Demonstration, Feedback, Limits, Preference, Turn
 from shared.messages import content_of
-from shared.redaction import Redaction, Redactor
-
-# The value of metadata that says what was taken out of a turn, such as "EMAIL=2 SECRET=1".
-REDACTED = "redacted"
+from shared.redaction import Redaction, Redactor, noted
 
 Item = TypeVar("Item", Turn, Feedback, Preference)
 
@@ -24,35 +20,16 @@ def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Ite
     match item:
         case Turn():
             found, counts = redactor.run(tenant, lambda one: _turn(item, one))
-            return found if not counts else replace(found, metadata=_noted(found, counts))
+            return replace(found, metadata=noted(found.metadata, counts)) if counts else found
         case Feedback():
             return redactor.run(tenant, lambda one: _feedback(item, one))[0]
     return redactor.run(tenant, lambda one: _preference(item, one))[0]
 
 
-def counts_of(turn: Turn) -> Mapping[str, int]:
-    """What was taken out of a turn, by kind, as its metadata say."""
-    counts: dict[str, int] = {}
-    for word in turn.metadata.get(REDACTED, "").split():
-        kind, equals, count = word.partition("=")
-        if equals and kind.isidentifier() and count.isdecimal() and len(count) < 7:
-            counts[kind] = counts.get(kind, 0) + int(count)
-    return counts
-
-
-def _noted(turn: Turn, counts: Mapping[str, int]) -> dict[str, str]:
-    """Added to what a door before this one has taken out."""
-    whole = dict(counts_of(turn))
-    for kind, n in counts.items():
-        whole[kind] = whole.get(kind, 0) + n
-    said = " ".join(f"{kind}={n}" for kind, n in sorted(whole.items()))
-    return {**turn.metadata, REDACTED: said}
-
-
 def _turn(turn: Turn, redaction: Redaction) -> Turn:
     message = redaction.message(turn.message)
-    metadata = {key: redaction.text(value) for key, value in turn.metadata.items()}
-    if message is turn.message and metadata == turn.metadata:
+    metadata = redaction.metadata(turn.metadata)
+    if message is turn.message and metadata is turn.metadata:
         return turn
     return replace(turn, message=message, metadata=metadata)
 

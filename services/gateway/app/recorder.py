@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from services.gateway.app.ports import Batch, Sink, Spool
+from services.gateway.app.redacting import redacted
 from services.gateway.domain.turns import LoggedTurn
 from shared.errors import (
     Cancelled,
@@ -21,6 +22,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.messages import default_turn_id
+from shared.redaction import Redactor
 
 _log = logging.getLogger(__name__)
 _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled, Internal)
@@ -49,8 +51,8 @@ class RecorderCounts:
 class Recorder:
     """`record` is called on the event loop and never raises; `run` forwards until cancelled."""
 
-    def __init__(self, spool: Spool, sink: Sink) -> None:
-        self._spool, self._sink = spool, sink
+    def __init__(self, spool: Spool, sink: Sink, redactor: Redactor | None = None) -> None:
+        self._spool, self._sink, self._redactor = spool, sink, redactor or Redactor()
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
         self._said_at = -_SAID_EVERY_S
         self.counts = RecorderCounts()
@@ -63,9 +65,10 @@ class Recorder:
         return self._spool.pending
 
     def record(self, turns: Sequence[LoggedTurn]) -> list[LoggedTurn]:
-        """Spools the turns and gives them as they are logged, with their ids; nothing if they had
-        to be dropped, which is counted. A turn spooled twice has one event id and counts once."""
-        kept = [_named(turn) for turn in turns]
+        """Spools the turns and gives them as they are logged: redacted, and with ids made of what is
+        left; nothing if they had to be dropped, which is counted. A turn spooled twice has one event
+        id and counts once."""
+        kept = [_named(redacted(turn, self._redactor)) for turn in turns]
         if not kept:
             return []
         try:

@@ -16,6 +16,7 @@ from services.gateway.domain.rollout import ALIAS
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import problem
 from shared.errors import NotFound, TrimtabError
+from shared.keys import READER, WRITER
 
 
 class ClosedStream(StreamingResponse):
@@ -27,6 +28,10 @@ class ClosedStream(StreamingResponse):
         finally:
             with anyio.CancelScope(shield=True):
                 await cast(AsyncGenerator[bytes, None], self.body_iterator).aclose()
+
+
+# What a chat adds to a conversation, as quotas count: what was asked and what was answered.
+_TURNS = 2
 
 
 class ChatDoor:
@@ -54,6 +59,7 @@ class ChatDoor:
 
     async def _answer(self, request: Request) -> Whole | Streamed:
         caller = self._doors.caller(request)
+        self._doors.charge_turns(caller, _TURNS)
         body = await self._doors.read_object(request)
         return await self._answering.answer(body, request.headers, caller.tenant, caller.key_digest)
 
@@ -73,12 +79,12 @@ def routes(doors: Doors, book: RolloutBook) -> APIRouter:
 
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        doors.caller(request)
+        doors.caller(request, READER, WRITER)
         return {"object": "list", "data": [_model(name) for name in _names(book)]}
 
     @router.get("/v1/models/{name}")
     async def model(request: Request, name: str) -> dict[str, Any]:
-        doors.caller(request)
+        doors.caller(request, READER, WRITER)
         if name not in _names(book):
             raise NotFound(
                 f"The model {name[:80]!r} does not exist", reason="MODEL_NOT_FOUND", field="model"

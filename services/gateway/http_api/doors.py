@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
 
-from services.gateway.domain.chat import key_digest
 from services.gateway.http_api.problems import BodyTooLarge
+from shared.access import bearer
 from shared.errors import InvalidArgument, Unauthenticated
 from shared.json_text import decode
+from shared.keys import WRITER, KeyBook, Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +21,35 @@ class Caller:
 
 
 class Doors:
-    """`keys`: API key -> tenant. Only digests are kept: a look-up tells nothing by its time."""
+    """Keys by `book`; `quotas` bound what a tenant asks."""
 
-    def __init__(self, keys: Mapping[str, str], max_body_bytes: int) -> None:
-        self._tenants = {key_digest(key): tenant for key, tenant in keys.items()}
-        self._max_body_bytes = max_body_bytes
+    def __init__(self, book: KeyBook, quotas: Quotas, max_body_bytes: int) -> None:
+        self._book, self._quotas, self._max_body_bytes = book, quotas, max_body_bytes
 
     @property
     def max_body_bytes(self) -> int:
         return self._max_body_bytes
 
-    def caller(self, request: Request) -> Caller:
-        """Unauthenticated if the key is missing or wrong."""
-        return self.identify(request.headers.get("authorization", ""))
+    def caller(self, request: Request, *roles: str) -> Caller:
+        """Unauthenticated if the key is missing or wrong; PermissionDenied if it has none of `roles`
+        (by default: writer); ResourceExhausted past the tenant's quota of requests."""
+        return self.identify(request.headers.get("authorization", ""), *roles)
 
-    def identify(self, authorization: str) -> Caller:
+    def identify(self, authorization: str, *roles: str) -> Caller:
         """The caller by an `authorization` header of whichever protocol."""
-        scheme, _, key = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
+        secret = bearer(authorization)
+        if not secret:
             raise Unauthenticated(
                 "send your API key as `Authorization: Bearer KEY`", reason="MISSING_API_KEY"
             )
-        digest = key_digest(key.strip())
-        if digest not in self._tenants:
-            raise Unauthenticated("this API key is not known", reason="INVALID_API_KEY")
-        return Caller(self._tenants[digest], digest)
+        key = self._book.find(secret)
+        key.need(*(roles or (WRITER,)))
+        self._quotas.request(key.tenant)
+        return Caller(key.tenant, key.digest)
+
+    def charge_turns(self, caller: Caller, count: int) -> None:
+        """ResourceExhausted if the tenant may not log as many now."""
+        self._quotas.turns(caller.tenant, count)
 
     async def read_object(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where it breaks."""

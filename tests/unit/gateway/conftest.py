@@ -31,6 +31,7 @@ from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, St
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from shared.errors import Unavailable
+from shared.keys import KeyBook, Quotas, fixed_keys
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"
@@ -182,14 +183,16 @@ class Gateway:
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
         self.book = RolloutBook(Rollout(0, Version("assistant-v0", "base")), "default")
         self.measured: list[tuple[str, int, str]] = []
+        self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
+        self.quotas = Quotas(lambda: self.keys.quotas)
 
     def _build(self, upstream: HttpUpstream) -> FastAPI:
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
         return build(
             Parts(
-                doors=Doors({KEY: "local", "key-b": "other"}, 100_000),
+                doors=Doors(self.keys, self.quotas, 100_000),
                 answering=Answering(self.book, upstream, self.linker, log, lambda: NOW),
-                ingesting=Ingesting(self.sink),
+                ingesting=Ingesting(self.sink, self.quotas),
                 telemetry=Telemetry(Ingesting(self.sink)),
                 recorder=self.recorder,
                 book=self.book,

@@ -25,6 +25,8 @@ from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
 from services.gateway.http_api.doors import Doors
 from shared.errors import InvalidArgument, Unavailable
+from shared.events import now
+from shared.keys import KeyBook, Quotas, fixed_keys
 from shared.messages import Media, Message, Text, ToolCall, ToolResult
 
 KEY, TRACE, SPAN = "key-a", "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -74,12 +76,16 @@ def telemetry(sink: MemorySink) -> Telemetry:
 @pytest.fixture
 async def http(telemetry: Telemetry) -> AsyncIterator[httpx.AsyncClient]:
     application = FastAPI()
-    application.include_router(door.routes(Doors({KEY: "acme"}, 100_000), telemetry))
+    application.include_router(door.routes(_doors(), telemetry))
     problems.install(application)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         client.headers["authorization"] = f"Bearer {KEY}"
         yield client
+
+
+def _doors() -> Doors:
+    return Doors(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict), 100_000)
 
 
 def span(**attributes: Any) -> Span:
