@@ -171,32 +171,13 @@ class Erasing:
         )
 
     def background(self) -> list[tuple[str, Callable[[threading.Event], None]]]:
-        return [(self.stage_name, self.stage().run), (f"{self.stage_name}.work", self.work)]
+        work = Scrubbed(self.database, self.worker())
+        return [(self.stage_name, self.stage().run), (f"{self.stage_name}.work", work.run)]
 
     def worker(self) -> Worker:
         # A request that can not be carried out is tried for as long as it takes: it must not end
         # with something left.
         return Worker(self.database, JOB, self._perform, self._abandon, max_attempts=1_000_000)
-
-    def work(self, stop: threading.Event) -> None:
-        worker, wake = self.worker(), threading.Event()
-        worker._release()
-        self.database.after_commit(wake.set)
-        while not stop.is_set():
-            try:
-                if not self.work_once(worker):
-                    wake.wait(worker.idle_s)
-                    wake.clear()
-            except Exception:  # noqa: BLE001 - logged; the job is still there
-                _log.exception("%s goes on after an error", self.stage_name)
-                stop.wait(1.0)
-
-    def work_once(self, worker: Worker) -> bool:
-        """Does one job if one is due. Its end is scrubbed, too: the job knew the user's id."""
-        done = worker.run_once()
-        if done:
-            self.database.scrub()
-        return done
 
     def _take(self, record: Record, transaction: Transaction) -> None:
         asked = decode_requested(record.event.value)
@@ -231,6 +212,35 @@ class Erasing:
 
     def _abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
         raise RuntimeError("an erasure is never given up") from error
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """Does a worker's jobs, which know whom they erase, and leaves no trace of one that has ended."""
+
+    database: Database
+    worker: Worker
+    _is_clean: bool = True
+
+    def run(self, stop: threading.Event) -> None:
+        wake = threading.Event()
+        self.worker.release()
+        self.database.after_commit(wake.set)
+        while not stop.is_set():
+            try:
+                if not self.once():
+                    wake.wait(self.worker.idle_s)
+                    wake.clear()
+            except Exception:  # noqa: BLE001 - logged; the job is still there
+                _log.exception("%s goes on after an error", self.worker.kind)
+                stop.wait(1.0)
+
+    def once(self) -> bool:
+        """Does one job if one is due."""
+        done = self.worker.run_once()
+        if done or not self._is_clean:
+            self._is_clean = self.database.scrub()
+        return done
 
 
 def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, int]) -> None:

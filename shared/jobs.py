@@ -110,7 +110,7 @@ class Worker:
     idle_s: float = 0.5
 
     def run(self, stop: threading.Event) -> None:
-        self._release()
+        self.release()
         wake = threading.Event()
         self.database.after_commit(wake.set)
         with ThreadPoolExecutor(self.threads, thread_name_prefix=self.kind) as pool:
@@ -149,7 +149,7 @@ class Worker:
                 _log.exception("worker %s goes on after an error", self.kind)
                 stop.wait(1.0)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """One process owns a SQLite file: leases found at its start are those of its dead forerunner."""
         if self.database.engine.dialect.name == "sqlite":
             with self.database.begin() as transaction:

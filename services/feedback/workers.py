@@ -138,7 +138,7 @@ def paced(
         return worker.run_once()
 
     def run(stop: threading.Event) -> None:
-        worker._release()
+        worker.release()
         while not stop.is_set():
             try:
                 stop.wait(gap_s if once() else worker.idle_s)

@@ -20,10 +20,16 @@ from services.interaction.keys.grpc_api import mount as mount_keys
 from services.interaction.keys.live import LiveKeys
 from services.interaction.keys.store import SqlKeyStore
 from services.interaction.settings import InteractionSettings
-from shared import telemetry
+from services.interaction.users.conductor import Conductor
+from services.interaction.users.grpc_api import UserDataServicer
+from services.interaction.users.grpc_api import mount as mount_user_data
+from services.interaction.users.holdings import InteractionRemover, SqlHoldings
+from shared import operations, telemetry
 from shared.access import Access, OpenAccess
+from shared.client import aio_channel
 from shared.database import Database
-from shared.event_log import open_event_log
+from shared.erasure import Erasing
+from shared.event_log import open_event_log, open_keyring
 from shared.events import now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
@@ -48,7 +54,8 @@ ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
-    log = open_event_log(common, timeout_s=settings.publish_timeout_s)
+    keyring = open_keyring(common)
+    log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     servicer = InteractionServicer(
@@ -64,6 +71,8 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     annotations = SqlStage(
         ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
     )
+    conductor = Conductor(database, log, keyring, settings.reporting)
+    erasing = Erasing("interaction", database, log, InteractionRemover())
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
     return Service(
         name="interaction",
@@ -72,7 +81,11 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         database=database,
         log=log,
         access=guard.access,
-        mounts=[("trimtab.interaction.v1.InteractionService", mount), guard.mount],
+        mounts=[
+            ("trimtab.interaction.v1.InteractionService", mount),
+            guard.mount,
+            *_user_data(common, database, conductor),
+        ],
         background=[
             ("journal", journal.run),
             ("keys", guard.live.run),
@@ -80,9 +93,30 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             ("annotations", annotations.run),
             ("search", SearchIndexer(database).run),
             ("outbox", OutboxRelay(database, log).run),
+            *erasing.background(),
+            *conductor.background(),
         ],
-        groups={STAGE: (INTERACTION_LOGGED,), ANNOTATIONS: ANNOTATED},
+        groups={
+            STAGE: (INTERACTION_LOGGED,),
+            ANNOTATIONS: ANNOTATED,
+            **erasing.groups,
+            **conductor.groups,
+        },
     )
+
+
+def _user_data(common: CommonSettings, database: Database, conductor: Conductor) -> list[Mount]:
+    """Erasing and exporting users, and the operations of erasures."""
+    addresses = {
+        "feedback": common.feedback_address,
+        "reward": common.reward_address,
+        "evaluation": common.evaluation_address,
+        "drift": common.drift_address,
+        "retrain": common.retrain_address,
+    }
+    peers = {part: partial(aio_channel, address) for part, address in addresses.items()}
+    servicer = UserDataServicer(database, conductor, SqlHoldings(database), peers)
+    return [mount_user_data(servicer), operations.mount(database)]
 
 
 @dataclass(frozen=True)

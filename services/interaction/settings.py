@@ -22,3 +22,10 @@ class InteractionSettings(ServiceSettings):
     max_turn_kb: int = Field(default=256, ge=1)
     # How long Kafka may take to hold a batch before the caller is told UNAVAILABLE.
     publish_timeout_s: float = Field(default=8.0, gt=0)
+    # Who must report before an erasure is complete, comma-separated: every service that holds data
+    # of users.
+    erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"
+
+    @property
+    def reporting(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.erasure_services.split(",") if name.strip())

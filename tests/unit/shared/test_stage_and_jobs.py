@@ -212,7 +212,7 @@ def test_a_worker_killed_before_the_end_leaves_the_job(database: Database) -> No
         worker(database, killed).run_once()
     again = worker(database, lambda job: made)
     assert not again.run_once()  # the lease still holds
-    again._release()  # as a new process does
+    again.release()  # as a new process does
     assert again.run_once()
     assert counts(database) == {("made", ""): 1}
 

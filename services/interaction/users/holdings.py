@@ -1,0 +1,117 @@
+"""What interaction itself holds of a user: how it goes, and how it is given out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.interaction.adapters.search import forget_words, purge_words
+from services.interaction.adapters.tables import CONVERSATIONS, LABELS, SCORES, TURNS
+from shared.database import Database, Transaction
+from shared.erasure import (
+    Erasure,
+    Rows,
+    Survey,
+    delete_rows,
+    of_user,
+    of_user_or_conversation,
+    parts,
+)
+from shared.gen.trimtab.common.v1 import common_pb2
+from shared.personal_data import Held
+
+_BATCH = 500
+_ANNOTATIONS = (
+    Rows("labels", LABELS, of_user_or_conversation(LABELS)),
+    Rows("scores", SCORES, of_user_or_conversation(SCORES)),
+)
+
+
+class InteractionRemover:
+    """shared.erasure.Remover. Turns go with their words in the search index; a conversation in which
+    others spoke, too, stays with what they said."""
+
+    def survey(self, erasure: Erasure) -> Survey:
+        return Survey()
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        removed = {"turns": _remove_turns(erasure, transaction)}
+        removed |= delete_rows(_ANNOTATIONS, erasure, transaction)
+        removed["conversations"] = sum(
+            _shrink(part, transaction) for part in parts(_with_own(erasure, transaction))
+        )
+        if removed["turns"]:
+            purge_words(transaction)
+        return removed
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """There are none."""
+
+
+class SqlHoldings:
+    """For an export: turns as they were logged, and what was said of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __call__(self, tenant: str, user_id: str) -> Iterator[Held]:
+        user, after = Erasure("", tenant, user_id), 0
+        columns = (TURNS.c.seq, TURNS.c.body)
+        while True:
+            query = sa.select(*columns).where(of_user(TURNS)(user), TURNS.c.seq > after)
+            with self._database.read() as connection:
+                rows = connection.execute(query.order_by(TURNS.c.seq).limit(_BATCH)).all()
+            if not rows:
+                break
+            after = rows[-1].seq
+            for row in rows:
+                yield "turn", common_pb2.Turn.FromString(row.body)
+        for kind, table in (("label", LABELS), ("score", SCORES)):
+            query = sa.select(table).where(of_user(table)(user))
+            with self._database.read() as connection:
+                found: list[Any] = list(connection.execute(query).mappings().all())
+            for row in found:
+                yield kind, dict(row)
+
+
+def _remove_turns(erasure: Erasure, transaction: Transaction) -> int:
+    removed = 0
+    while True:
+        query = sa.select(TURNS.c.seq, TURNS.c.body).where(of_user(TURNS)(erasure)).limit(_BATCH)
+        rows = [(row.seq, row.body) for row in transaction.connection.execute(query)]
+        if not rows:
+            return removed
+        forget_words(transaction, rows)
+        gone = TURNS.c.seq.in_([seq for seq, _ in rows])
+        transaction.connection.execute(TURNS.delete().where(gone))
+        removed += len(rows)
+
+
+def _with_own(erasure: Erasure, transaction: Transaction) -> Erasure:
+    query = sa.select(CONVERSATIONS.c.conversation_id).where(of_user(CONVERSATIONS)(erasure))
+    own = set(transaction.connection.execute(query).scalars()) | set(erasure.conversation_ids)
+    return Erasure(erasure.erasure, erasure.tenant, erasure.user_id, tuple(sorted(own)))
+
+
+def _shrink(erasure: Erasure, transaction: Transaction) -> int:
+    """Conversations without turns go; the rest count the turns that are left, and are of the user who
+    spoke first among them. Returns how many went."""
+    theirs = (CONVERSATIONS.c.tenant == erasure.tenant) & CONVERSATIONS.c.conversation_id.in_(
+        erasure.conversation_ids
+    )
+    left = (TURNS.c.tenant == CONVERSATIONS.c.tenant) & (
+        TURNS.c.conversation_id == CONVERSATIONS.c.conversation_id
+    )
+    gone = transaction.connection.execute(
+        CONVERSATIONS.delete().where(theirs, ~sa.exists().where(left))
+    )
+    count = sa.select(sa.func.count()).select_from(TURNS).where(left).scalar_subquery()
+    first = sa.select(TURNS.c.user_id).where(left).order_by(TURNS.c.position, TURNS.c.seq).limit(1)
+    transaction.connection.execute(
+        CONVERSATIONS.update()
+        .where(theirs)
+        .values(turn_count=count, user_id=first.scalar_subquery())
+    )
+    return int(gone.rowcount)
