@@ -52,11 +52,13 @@ class RpcServer:
         access: Access | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        self._drain_s = drain_s
+        self._drain_s, self._draining = drain_s, asyncio.Event()
         self._address, self._credentials = f"{host}:{port}", credentials
         size = max_message_mb * 1024 * 1024
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(service, call_timeout_s, access or OpenAccess())],
+            interceptors=[
+                CallInterceptor(service, call_timeout_s, access or OpenAccess(), self._draining)
+            ],
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
@@ -81,7 +83,8 @@ class RpcServer:
         return int(port)
 
     async def drain(self) -> None:
-        """Says NOT_SERVING, lets calls end for `drain_s`, then stops."""
+        """Says NOT_SERVING, lets calls end for `drain_s` (those that watch end at once), then stops."""
+        self._draining.set()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._drain_s)
 
@@ -90,8 +93,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Around every call: who may, trace, time, deadline, and the one translation of errors to
     statuses."""
 
-    def __init__(self, service: str, timeout_s: float, access: Access) -> None:
+    def __init__(
+        self, service: str, timeout_s: float, access: Access, draining: asyncio.Event
+    ) -> None:
         self._service, self._timeout_s, self._access = service, timeout_s, access
+        self._draining = draining
 
     async def intercept_service(
         self,
@@ -137,7 +143,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             request: Any, context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
             async with self._around(method, context):
-                async for response in call(request, context):
+                responses = call(request, context)
+                if method.rsplit("/", 1)[-1].startswith("Watch"):
+                    responses = _until(self._draining, responses)
+                async for response in responses:
                     yield response
 
         return serve
@@ -165,6 +174,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await context.abort_with_status(rpc_status.to_status(to_status(error)))
         finally:
             RPC_SECONDS.labels(self._service, method, code).observe(time.monotonic() - started)
+
+
+_OVER = object()
+
+
+async def _until(over: asyncio.Event, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The responses until `over` is set: who watches never hangs up, and comes again."""
+    ending = asyncio.ensure_future(over.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(responses, _OVER))
+            try:
+                await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not coming.done():
+                    coming.cancel()
+            if coming.cancelled() or not coming.done() or coming.result() is _OVER:
+                return
+            yield coming.result()
+    finally:
+        ending.cancel()
 
 
 def to_status(error: TrimtabError) -> status_pb2.Status:

@@ -15,6 +15,7 @@ from services.dashboard.domain import Loop
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.web import create_app
 from shared import telemetry
+from shared.client import calling_of
 from shared.json_calls import PARTS
 from shared.settings import CommonSettings, load
 
@@ -36,7 +37,9 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         addresses = {part: str(getattr(common, f"{part}_address")) for part in PARTS}
         urls = {"gateway": common.gateway_url}
-        peers = GrpcPeers(addresses, urls, settings.tenant, settings.peer_timeout_s)
+        peers = GrpcPeers(
+            addresses, urls, settings.tenant, settings.peer_timeout_s, calling_of(common)
+        )
         windows.append(Window(peers, Asked(settings.tenant, settings.window_s)))
         yield
         windows.clear()

@@ -15,7 +15,7 @@ from services.evaluation.consumer import EVALUATE_JOB, Evaluations, Tracking
 from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
 from shared import operations, personal_data, telemetry
-from shared.client import channel
+from shared.client import calling_of, channel
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log
@@ -32,7 +32,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
     bench = Bench(
         policy=VllmPolicy(common.vllm_replicas, settings.parallel),
         logprobs=TorchLogprobs(common.base_model),
-        scorer=GrpcRewardScorer(channel(common.reward_address)),
+        scorer=GrpcRewardScorer(channel(common.reward_address, calling_of(common))),
         answers=SqlAnswers(database),
         results=SqlResults(database),
         limits=settings.limits(),

@@ -47,6 +47,7 @@ from services.feedback.workers import (
     repeat,
 )
 from shared import personal_data, telemetry
+from shared.client import calling_of, channel
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log
@@ -210,7 +211,9 @@ def main() -> None:
             common.encoder, threads=settings.encoder_threads, max_tokens=settings.encoder_tokens
         ),
         VllmChat(common.vllm_replicas, common.base_model_name),
-        GrpcRewardScorer(common.reward_address, settings.reward_min_pairs),
+        GrpcRewardScorer(
+            channel(common.reward_address, calling_of(common)), settings.reward_min_pairs
+        ),
     )
     run(
         Service(

@@ -26,7 +26,7 @@ from services.interaction.users.grpc_api import mount as mount_user_data
 from services.interaction.users.holdings import InteractionRemover, SqlHoldings
 from shared import operations, telemetry
 from shared.access import Access, OpenAccess
-from shared.client import aio_channel
+from shared.client import aio_channel, calling_of
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log, open_keyring
@@ -114,7 +114,8 @@ def _user_data(common: CommonSettings, database: Database, conductor: Conductor)
         "drift": common.drift_address,
         "retrain": common.retrain_address,
     }
-    peers = {part: partial(aio_channel, address) for part, address in addresses.items()}
+    calling = calling_of(common)
+    peers = {part: partial(aio_channel, address, calling) for part, address in addresses.items()}
     servicer = UserDataServicer(database, conductor, SqlHoldings(database), peers)
     return [mount_user_data(servicer), operations.mount(database)]
 

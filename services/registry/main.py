@@ -58,6 +58,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
             ("outbox", OutboxRelay(database, log).run),
         ],
         groups=GROUPS,
+        tenant=settings.tenant,
     )
 
 

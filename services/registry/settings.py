@@ -15,8 +15,8 @@ class RegistrySettings(ServiceSettings):
     port: int = Field(default=21007, ge=0, le=65535)
     metrics_port: int = Field(default=21107, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/registry/state.db"
-    # Watchers never hang up by themselves: a stopping server need not wait long for them.
-    drain_s: float = Field(default=2.0, ge=0)
+    # Whose keys may see and change versions, where keys are required: the tenant that they learnt from.
+    tenant: str = "local"
     # Share of users sent to a canary. A careful team takes less; half is quick on one machine.
     canary_share: float = Field(default=0.5, gt=0, le=1)
     # The chance, at most, that a canary that is no better is ever promoted.

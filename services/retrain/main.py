@@ -25,7 +25,7 @@ from services.retrain.grpc_api import RetrainServicer
 from services.retrain.runner import Runner
 from services.retrain.settings import RetrainSettings
 from shared import operations, personal_data, telemetry
-from shared.client import channel
+from shared.client import calling_of, channel
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log
@@ -48,7 +48,8 @@ def main() -> None:
 def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    registry = GrpcRegistry(channel(common.registry_address), settings.tenant)
+    calling = calling_of(common)
+    registry = GrpcRegistry(channel(common.registry_address, calling), settings.tenant)
     app = Retrain(SqlStore(database), settings.rules, now, lambda: registry.champion().version)
     root = common.data / "retrain"
     snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
@@ -57,7 +58,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         rules=app.rules,
         snapshots=snapshots,
         trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
-        evaluator=GrpcEvaluator(channel(common.evaluation_address), settings.tenant),
+        evaluator=GrpcEvaluator(channel(common.evaluation_address, calling), settings.tenant),
         registry=registry,
         tracker=MlflowTracker(common.mlflow_url),
         clock=now,
@@ -89,6 +90,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
+        tenant=settings.tenant,
     )
 
 

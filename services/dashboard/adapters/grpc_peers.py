@@ -6,7 +6,7 @@ import grpc
 import httpx
 
 from services.dashboard.app import Json
-from shared.client import aio_channel, error_of, metadata
+from shared.client import Calling, aio_channel, error_of, metadata
 from shared.errors import DeadlineExceeded, Unavailable
 from shared.json_calls import call_of, decode, encode
 
@@ -20,8 +20,10 @@ class GrpcPeers:
         http_urls: dict[str, str],
         tenant: str,
         timeout_s: float,
+        calling: Calling | None = None,
     ) -> None:
-        self._channels = {part: aio_channel(address) for part, address in addresses.items()}
+        known = calling or Calling()
+        self._channels = {part: aio_channel(address, known) for part, address in addresses.items()}
         self._http_urls, self._tenant, self._timeout_s = http_urls, tenant, timeout_s
         self._http = httpx.AsyncClient(timeout=timeout_s)
 

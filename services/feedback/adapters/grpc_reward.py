@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import grpc
+
 from services.feedback.app.ports import Candidate, Scores
-from shared.client import channel, metadata, translated
+from shared.client import metadata, translated
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
 from shared.message_codec import encode_message
@@ -14,9 +16,9 @@ from shared.message_codec import encode_message
 class GrpcRewardScorer:
     """`min_pairs`: pairs that a model must rest on; until then it counts as untrained."""
 
-    def __init__(self, address: str, min_pairs: int, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, opened: grpc.Channel, min_pairs: int, *, timeout_s: float = 60.0) -> None:
         self._min_pairs = min_pairs
-        self._channel = channel(address)
+        self._channel = opened
         self._stub = pb_grpc.RewardServiceStub(self._channel)
         self._timeout_s = timeout_s
 

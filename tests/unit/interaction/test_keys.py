@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 import sqlalchemy as sa
 
@@ -201,6 +202,17 @@ async def test_a_door_follows_and_starts_from_its_file(house: House, tmp_path: P
     assert _knows(alone, secret) and not _knows(alone, other)
     file._path.write_text(json.dumps({"keys": 1}))
     assert file.load() is None
+
+
+async def test_watchers_do_not_hold_up_a_server_that_stops(house: House) -> None:
+    house.live.refresh()
+    server = RpcServer("interaction", [mount(house.keys, house.store, house.live)], drain_s=30)
+    async with aio_channel(f"127.0.0.1:{await server.start()}") as channel:
+        watching = KeyServiceStub(channel).WatchKeys(pb.WatchKeysRequest())
+        assert await watching.read() == pb.WatchKeysResponse()
+        async with asyncio.timeout(5):
+            await server.drain()
+        assert await watching.code() is grpc.StatusCode.OK
 
 
 def _knows(book: KeyBook, secret: str) -> bool:
