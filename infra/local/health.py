@@ -1,5 +1,7 @@
 """Health checks: each returns quietly when the part serves and raises NotReady when it does not."""
 
+import logging
+
 TIMEOUT_S = 2.0
 
 
@@ -37,12 +39,16 @@ def grpc(address: str) -> None:
 
 def kafka(address: str) -> None:
     """Ready when the broker answers a metadata request."""
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
 
-    # While the broker is down the client would write each refused connection to stderr.
-    client = AdminClient({"bootstrap.servers": address, "log_level": 2})
+    # While the broker is down the client logs each refused connection as an error.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
-        client.list_topics(timeout=TIMEOUT_S)
-    except KafkaException as error:
+        client = KafkaAdminClient(
+            bootstrap_servers=address, request_timeout_ms=2000, bootstrap_timeout_ms=2000
+        )
+        client.describe_cluster()
+        client.close()
+    except (KafkaError, OSError, TimeoutError) as error:
         raise NotReady(f"{address}: {error}") from error

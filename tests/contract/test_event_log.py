@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from kafka import KafkaAdminClient
 
 from infra.local.settings import free_ports
 from shared.errors import InvalidArgument, Unavailable
@@ -40,7 +40,11 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     nobody = f"127.0.0.1:{free_ports(1)[0]}"
 
     def topics() -> set[str]:
-        return set(AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).topics)
+        admin = KafkaAdminClient(bootstrap_servers=address)
+        try:
+            return set(admin.list_topics())
+        finally:
+            admin.close()
 
     return Broker(
         lambda: KafkaEventLog(address), topics, lambda: KafkaEventLog(nobody, timeout_s=1.0)
