@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.cli.domain import Imported, Item, Json, Refused
-from shared.errors import NotFound, TrimtabError, Unavailable
+from services.cli.domain import Json
+from services.cli.domain.records import Imported, Item, Record, Refused
+from shared.errors import (
+    DeadlineExceeded,
+    NotFound,
+    ResourceExhausted,
+    TrimtabError,
+    Unavailable,
+)
 
 SERVICES = ("interaction", "feedback", "reward", "evaluation", "drift", "retrain", "registry")
 PROBED = ("gateway", "dashboard", "kafka", "mlflow", "vllm")
-# How often a batch is sent again when the gateway says that it is not ready.
+# How often a batch is sent when it is to be sent again.
 ATTEMPTS = 8
 
 
@@ -21,13 +29,6 @@ class Platform(Protocol):
 
     def call(self, part: str, method: str, request: Json, timeout_s: float = 10.0) -> Json:
         """Raises the TrimtabError that the service raised; Unavailable when it is away."""
-
-
-class Gateway(Protocol):
-    """The HTTP edge. The adapter is `HttpGateway`."""
-
-    def post(self, path: str, body: Json) -> Json:
-        """Raises TrimtabError; Unavailable carries how long to wait (Retry-After)."""
 
 
 class Probe(Protocol):
@@ -103,48 +104,110 @@ def listed(
     return items[:limit]
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record with what it says, or why it says nothing."""
+
+    record: Record
+    said: Item | Refused
+
+
+class Sent(Protocol):
+    """A batch on its way."""
+
+    def refusals(self) -> list[tuple[int, str, str, str]]:
+        """Waits until the rest is held by Kafka: (place in the batch, field, reason, detail) of what
+        was refused. Unavailable, ResourceExhausted or DeadlineExceeded: it is to be sent again."""
+
+
+class Door(Protocol):
+    """Where conversations go in. The adapters are GrpcDoor and HttpDoor."""
+
+    def send(self, items: Sequence[Item]) -> Sent:
+        """Does not wait for the answer."""
+
+
 @dataclass
 class Importer:
-    """Sends conversations in batches, as a product team would; sends a batch again on 503."""
+    """Sends records in batches, several at a time, and counts what was acknowledged, in order."""
 
-    gateway: Gateway
+    door: Door
     wait: Callable[[float], None]
-    batch: int = 50
+    batch_messages: int = 500
+    batch_bytes: int = 2_000_000
+    in_flight: int = 4
 
-    def run(self, items: Iterator[Item | Refused], told: Callable[[Imported], None]) -> Imported:
-        """`told` hears of the sum after each batch. Raises the error that waiting does not mend."""
-        done, batch = Imported(), list[Item]()
-        for item in items:
-            done.read += 1
-            if isinstance(item, Refused):
-                done.refused.append(item)
-                continue
-            batch.append(item)
-            if len(batch) >= self.batch:
-                self._send(batch, done)
-                told(done)
-                batch = []
+    def run(
+        self,
+        entries: Iterable[Entry],
+        done: Imported,
+        told: Callable[[Sequence[Entry], Sequence[Refused]], None],
+    ) -> None:
+        """Adds to `done`. `told` hears of each batch once it is acknowledged, with what was refused
+        of it. Raises the error that waiting does not mend."""
+        waiting: deque[tuple[list[Entry], Sent | None]] = deque()
+        for batch in self._batches(entries):
+            if len(waiting) >= self.in_flight:
+                self._finish(*waiting.popleft(), done, told)
+            items = _items(batch)
+            waiting.append((batch, self.door.send(items) if items else None))
+        while waiting:
+            self._finish(*waiting.popleft(), done, told)
+
+    def _batches(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        batch: list[Entry] = []
+        messages = size = 0
+        for entry in entries:
+            batch.append(entry)
+            messages += entry.said.messages if isinstance(entry.said, Item) else 1
+            size += len(entry.record.raw)
+            if messages >= self.batch_messages or size >= self.batch_bytes:
+                yield batch
+                batch, messages, size = [], 0, 0
         if batch:
-            self._send(batch, done)
-        told(done)
-        return done
+            yield batch
 
-    def _send(self, batch: Sequence[Item], done: Imported) -> None:
-        answer = self._post({"conversations": [item.body for item in batch]})
-        done.accepted += int(answer["accepted"])
-        done.turns += int(answer["turns"])
-        done.refused += [
-            Refused(batch[int(one["position"])].place, one["reason"], one["detail"])
-            for one in answer["refused"]
-        ]
+    def _finish(
+        self,
+        batch: list[Entry],
+        sent: Sent | None,
+        done: Imported,
+        told: Callable[[Sequence[Entry], Sequence[Refused]], None],
+    ) -> None:
+        found = self._answer(batch, sent) if sent else []
+        taken = [entry for entry in batch if isinstance(entry.said, Item)]
+        refused = [entry.said for entry in batch if isinstance(entry.said, Refused)]
+        said = [Refused(taken[p].record, reason, text, name) for p, name, reason, text in found]
+        refused += said
+        _add(done, batch, {place for place, *_ in found}, refused)
+        told(batch, sorted(refused, key=lambda one: (one.record.file, one.record.line)))
 
-    def _post(self, body: Json) -> Json:
+    def _answer(self, batch: list[Entry], sent: Sent) -> list[tuple[int, str, str, str]]:
         for _ in range(ATTEMPTS - 1):
             try:
-                return self.gateway.post("/v1/conversations", body)
-            except Unavailable as error:
+                return sent.refusals()
+            except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
                 self.wait(error.retry_after_s or 1.0)
-        return self.gateway.post("/v1/conversations", body)
+                sent = self.door.send(_items(batch))
+        return sent.refusals()
+
+
+def _items(batch: Sequence[Entry]) -> list[Item]:
+    return [entry.said for entry in batch if isinstance(entry.said, Item)]
+
+
+def _add(done: Imported, batch: Sequence[Entry], bad: set[int], refused: list[Refused]) -> None:
+    done.read += len(batch)
+    items = _items(batch)
+    for item in items:
+        done.conversations += len(item.conversations)
+        done.turns += sum(len(one.lines) for one in item.conversations)
+        done.feedback += len(item.opinions)
+        done.preferences += len(item.preferences)
+    done.records += len(items) - len(bad)
+    done.refused += len({(one.record.file, one.record.line) for one in refused})
+    for one in refused:
+        done.reasons[one.reason] = done.reasons.get(one.reason, 0) + 1
 
 
 def estimate_words(found: Json | None) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 
 from services.cli.adapters import surroundings
+from services.cli.adapters.grpc_door import GrpcDoor
 from services.cli.adapters.grpc_platform import GrpcPlatform
-from services.cli.adapters.http_gateway import HttpGateway
+from services.cli.adapters.http_door import HttpDoor
 from services.cli.adapters.net_probe import NetProbe
-from services.cli.app import SERVICES
+from services.cli.app import SERVICES, Door
 from services.cli.commands import (
     conversations,
     deadletters,
@@ -30,7 +32,9 @@ from services.cli.commands import (
     status,
 )
 from services.cli.session import ERROR, OK, USAGE, Session, report
+from shared.client import calling_of
 from shared.errors import TrimtabError
+from shared.settings import CommonSettings
 
 _HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
 
@@ -131,12 +135,20 @@ def connect(as_json: bool, tenant: str) -> Session:
     }
     return Session(
         platform=GrpcPlatform(addresses, tenant),
-        gateway=HttpGateway(common.gateway_url, found.get("TRIMTAB_KEY", "local-dev-key")),
+        door=partial(_door, found, common, tenant),
         probe=NetProbe(urls, common.kafka.split(",")[0]),
         wait=time.sleep,
         as_json=as_json,
         tenant=tenant,
     )
+
+
+def _door(found: Mapping[str, str], common: CommonSettings, tenant: str, through: str) -> Door:
+    """Imports go to interaction itself, unless the gateway is all that was made known to us."""
+    outside = "TRIMTAB_GATEWAY_URL" in found and "TRIMTAB_INTERACTION_ADDRESS" not in found
+    if (through or ("gateway" if outside else "grpc")) == "gateway":
+        return HttpDoor(common.gateway_url, found.get("TRIMTAB_KEY", "local-dev-key"))
+    return GrpcDoor(common.interaction_address, tenant, calling_of(common))
 
 
 if __name__ == "__main__":

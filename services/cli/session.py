@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.app import Gateway, Platform, Probe
+from services.cli.app import Door, Platform, Probe
 from services.cli.domain import Json
 from shared.errors import (
     DeadlineExceeded,
@@ -37,7 +37,8 @@ class Session:
     """Made by main, or by a test with twins of the ports."""
 
     platform: Platform
-    gateway: Gateway
+    # The door for imports: "grpc", "gateway", or "" for the one that is configured.
+    door: Callable[[str], Door]
     probe: Probe
     wait: Callable[[float], None]
     as_json: bool = False

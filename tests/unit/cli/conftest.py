@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cli.main import run
 from services.cli.session import Session
-from tests.unit.cli.twins import Answer, TwinGateway, TwinPlatform, TwinProbe
+from tests.unit.cli.twins import Answer, TwinDoor, TwinPlatform, TwinProbe
 
 
 @dataclass
@@ -29,14 +30,15 @@ class Ran:
 
 @pytest.fixture
 def trimtab(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Ran]:
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
 
     def run_(
         *arguments: str,
         answers: dict[str, Answer] | None = None,
-        gateway: TwinGateway | None = None,
+        door: TwinDoor | None = None,
         down: tuple[str, ...] = (),
     ) -> Ran:
         platform, waited = TwinPlatform(answers or {}), list[float]()
@@ -44,7 +46,7 @@ def trimtab(
         def factory(as_json: bool, tenant: str) -> Session:
             return Session(
                 platform=platform,
-                gateway=gateway or TwinGateway(),
+                door=lambda _: door or TwinDoor(),
                 probe=TwinProbe(down),
                 wait=waited.append,
                 as_json=as_json,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
+from services.cli.domain.records import Item
 from shared.errors import NotFound, TrimtabError, Unavailable
 from shared.json_calls import call_of, decode, encode
 
@@ -56,23 +57,30 @@ class TwinPlatform:
         return decode(ParseDict(made, found.response()))
 
 
-class TwinGateway:
-    """Says what it was told, in order: an answer, or an error to raise; then accepts everything."""
+class TwinDoor:
+    """Says what it was told, one for each send: refusals, or an error to raise; then takes all."""
 
-    def __init__(self, *says: Json | TrimtabError) -> None:
+    def __init__(self, *says: list[tuple[int, str, str, str]] | TrimtabError) -> None:
         self._says = list(says)
-        self.posted: list[Json] = []
+        self.sent: list[list[Item]] = []
 
-    def post(self, path: str, body: Json) -> Json:
-        self.posted.append(body)
-        said = self._says.pop(0) if self._says else None
-        if isinstance(said, TrimtabError):
-            raise said
-        if said is not None:
-            return said
-        conversations = body["conversations"]
-        turns = sum(len(one["messages"]) for one in conversations)
-        return {"accepted": len(conversations), "turns": turns, "refused": []}
+    def send(self, items: Sequence[Item]) -> TwinSent:
+        self.sent.append(list(items))
+        return TwinSent(self._says.pop(0) if self._says else [])
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for batch in self.sent for item in batch]
+
+
+class TwinSent:
+    def __init__(self, says: list[tuple[int, str, str, str]] | TrimtabError) -> None:
+        self._says = says
+
+    def refusals(self) -> list[tuple[int, str, str, str]]:
+        if isinstance(self._says, TrimtabError):
+            raise self._says
+        return self._says
 
 
 class TwinProbe:

@@ -1,0 +1,161 @@
+"""Records into the gateway over HTTP, with a product team's key; requests side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from services.cli.domain import Json
+from services.cli.domain.records import Conversation, Item, Opinion, Preference, Score
+from shared.errors import STATUS, Internal, TrimtabError, Unavailable
+from shared.messages import Media, Message, Text, ToolCall, ToolResult
+
+_OK = (200, 207)
+_Refusals = list[tuple[int, str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSent:
+    answers: Sequence[Future[_Refusals]]
+
+    def refusals(self) -> _Refusals:
+        return [refusal for answer in self.answers for refusal in answer.result()]
+
+
+class HttpDoor:
+    def __init__(self, url: str, key: str, threads: int = 4) -> None:
+        self._url, self._key = url, key
+        self._pool = ThreadPoolExecutor(threads)
+        self._client: httpx.Client | None = None
+
+    def send(self, items: Sequence[Item]) -> HttpSent:
+        asks: list[tuple[str, str, list[tuple[int, Json]]]] = [
+            ("/v1/conversations", "conversations", _all(items, "conversations", _conversation)),
+            ("/v1/feedback", "feedback", _all(items, "opinions", _opinion)),
+            ("/v1/preferences", "preferences", _all(items, "preferences", _preference)),
+        ]
+        return HttpSent([self._pool.submit(self._post, *ask) for ask in asks if ask[2]])
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        if self._client is not None:
+            self._client.close()
+
+    def _post(self, path: str, name: str, documents: list[tuple[int, Json]]) -> _Refusals:
+        body = {name: [document for _, document in documents]}
+        try:
+            response = self._opened().post(path, json=body)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the gateway at {self._url} does not answer", reason="GATEWAY_AWAY"
+            ) from error
+        if response.status_code not in _OK:
+            raise _error(response)
+        return [
+            (documents[one["position"]][0], one["field"], one["reason"], one["detail"])
+            for one in response.json()["refused"]
+        ]
+
+    def _opened(self) -> httpx.Client:
+        if self._client is None:
+            self._client = httpx.Client(
+                base_url=self._url,
+                headers={"Authorization": f"Bearer {self._key}"},
+                timeout=60.0,
+                trust_env=False,
+            )
+        return self._client
+
+
+def _all(
+    items: Sequence[Item], field: str, encode: Callable[[Any], Json]
+) -> list[tuple[int, Json]]:
+    return [
+        (place, encode(one)) for place, item in enumerate(items) for one in getattr(item, field)
+    ]
+
+
+def _conversation(said: Conversation) -> Json:
+    messages = []
+    for line in said.lines:
+        message = _message(line.message)
+        if line.created:
+            message["created"] = line.created.isoformat()
+        message["model_version"], message["completion_id"] = line.model_version, line.completion_id
+        messages.append(message)
+    return {"id": said.id, "user": said.user, "channel": "import", "messages": messages}
+
+
+def _message(message: Message) -> Json:
+    """In OpenAI's form. Media goes by its reference."""
+    if message.role == "tool":
+        result = next((one for one in message.parts if isinstance(one, ToolResult)), None)
+        if result is not None:
+            return {"role": "tool", "content": result.result, "tool_call_id": result.call_id}
+    content: list[Json] = []
+    calls: list[Json] = []
+    for part in message.parts:
+        match part:
+            case Text(text):
+                content.append({"type": "text", "text": text})
+            case Media(uri, kind):
+                content.append({"type": kind or "file", kind or "file": {"url": uri}})
+            case ToolCall(call_id, function, arguments):
+                called = {"name": function, "arguments": arguments}
+                calls.append({"id": call_id, "type": "function", "function": called})
+    return {"role": message.role, "content": content} | ({"tool_calls": calls} if calls else {})
+
+
+def _opinion(said: Opinion) -> Json:
+    document: Json = {
+        "id": said.id,
+        "completion_id": said.completion_id,
+        "conversation_id": said.conversation_id,
+        "message": said.index,
+        "user": said.user,
+        "comment": said.comment,
+        "created": said.created.isoformat() if said.created else None,
+    }
+    if isinstance(said.value, Score):
+        return document | {
+            "value": said.value.value,
+            "min": said.value.low,
+            "max": said.value.high,
+        }
+    return document | {"value": said.value}
+
+
+def _preference(stated: Preference) -> Json:
+    return {
+        "id": stated.id,
+        "user": stated.user,
+        "conversation_id": stated.conversation_id,
+        "source": stated.source,
+        "prompt": [_message(one) for one in stated.prompt],
+        "chosen": [_message(stated.chosen)],
+        "rejected": [_message(stated.rejected)],
+        "model_version": stated.model_version,
+        "created": stated.created.isoformat() if stated.created else None,
+    }
+
+
+def _error(response: httpx.Response) -> TrimtabError:
+    """The gateway's error as it was raised there; 429 is waited for like 503."""
+    message = f"the gateway answered {response.status_code}: {response.text[:300]}"
+    if response.status_code in (429, 503):
+        return Unavailable(message, retry_after_s=_delay(response))
+    for kind, status in STATUS.items():
+        if status.http == response.status_code:
+            return kind(message)
+    return Internal(message)
+
+
+def _delay(response: httpx.Response) -> float:
+    try:
+        return float(response.headers.get("retry-after", "1"))
+    except ValueError:
+        return 1.0  # a date: not worth parsing for a second

@@ -1,0 +1,89 @@
+"""What an import writes beside itself: the report of what was refused, and how far it has come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from services.cli.domain import Json
+from services.cli.domain.records import Imported, Record, Refused
+
+REASON, RECORD = "reason", "record"
+
+
+class Report:
+    """One JSON object for each refused record, with the record itself: mend it there and import the
+    report. Written as it goes; `size` says up to where it belongs to what is done."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self.path = path
+        if size or path.is_file():
+            with path.open("ab") as file:
+                file.truncate(size)
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def add(self, refused: Sequence[Refused]) -> None:
+        if not refused:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(_entry(one), ensure_ascii=False)}\n" for one in refused)
+
+
+class StateFile:
+    """How far an import has come: what was acknowledged, and nothing that was not. Gone at the end."""
+
+    def __init__(self, path: Path, source: Path, options: Json) -> None:
+        self._path = path
+        self._of = {"source": str(source.absolute()), "options": options}
+
+    def load(self) -> tuple[Imported, dict[str, int], int] | None:
+        """The sum, records done by file, and the report's size; None if there is nothing to resume,
+        or it is of another import."""
+        try:
+            held = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if {name: held.get(name) for name in self._of} != self._of:
+            return None
+        return Imported(**held["sum"]), held["files"], held["report_bytes"]
+
+    def save(self, done: Imported, files: dict[str, int], report_bytes: int) -> None:
+        """The old state or the new one is there after a kill, never half of one."""
+        held = {**self._of, "sum": asdict(done), "files": files, "report_bytes": report_bytes}
+        fresh = self._path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(held), encoding="utf-8")
+        fresh.replace(self._path)
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def unwrapped(record: Record, document: object) -> tuple[object, bytes]:
+    """A line of a report as the record it holds; anything else as it is."""
+    if isinstance(document, dict) and REASON in document and RECORD in document:
+        held = document[RECORD]
+        raw = held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)
+        return held, raw.encode(errors="surrogateescape")
+    return document, record.raw
+
+
+def _entry(refused: Refused) -> Json:
+    """The record as JSON if it is some, else as text: bytes that are no UTF-8 as \\xNN."""
+    raw: object
+    try:
+        raw = json.loads(refused.record.raw)
+    except ValueError:
+        raw = refused.record.raw.decode(errors="backslashreplace")
+    return {
+        "file": refused.record.file,
+        "line": refused.record.line,
+        "field": refused.field,
+        REASON: refused.reason,
+        "detail": refused.detail,
+        RECORD: raw,
+    }

@@ -1,0 +1,209 @@
+"""What the records of a file say, whatever their format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from services.cli.domain import Json
+from shared.errors import InvalidArgument
+from shared.identifiers import is_segment, stable_id
+from shared.messages import Message, content_of
+
+# One message, at most: larger than any service takes by default, smaller than a call may be.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One message of a conversation. `field` is its place in the record, for people."""
+
+    message: Message
+    field: str
+    created: datetime | None = None
+    model_version: str = ""
+    completion_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Its lines hold no system messages; a line's index is its place."""
+
+    id: str
+    user: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What somebody said of an answer (by completion, or conversation and index) or, without either
+    of them, of a conversation. `value`: a thumb, a score, a category, or nothing but the comment."""
+
+    id: str
+    conversation_id: str = ""
+    completion_id: str = ""
+    index: int | None = None
+    user: str = ""
+    value: bool | Score | str | None = None
+    comment: str = ""
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """`source` is "import" or "arena_vote"; `model_version` wrote what was rejected."""
+
+    id: str
+    user: str
+    source: str
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+    conversation_id: str = ""
+    model_version: str = ""
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What one record says."""
+
+    conversations: tuple[Conversation, ...] = ()
+    opinions: tuple[Opinion, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+
+    @property
+    def messages(self) -> int:
+        return sum(len(one.lines) for one in self.conversations) + len(self.preferences)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it stands in a file. `line` from 1; of an element of an array, where it begins."""
+
+    file: str
+    line: int
+    raw: bytes
+    # Set if it could not even be cut out of its file.
+    error: InvalidArgument | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What did not come in, and why."""
+
+    record: Record
+    reason: str
+    detail: str
+    field: str = ""
+
+
+@dataclass
+class Imported:
+    """The sum of an import. `records` came in whole; `refused` did not, or not whole."""
+
+    read: int = 0
+    records: int = 0
+    conversations: int = 0
+    turns: int = 0
+    feedback: int = 0
+    preferences: int = 0
+    refused: int = 0
+    # By reason.
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:
+    """With the file's own id, else one made of what was said. InvalidArgument for a bad one, and for a
+    conversation without messages."""
+    if not lines:
+        raise InvalidArgument(
+            "the conversation has no messages", reason="EMPTY_CONVERSATION", field="messages"
+        )
+    for line in lines:
+        check_message(line.message, line.field)
+    name = checked_id(own_id, "id") or content_id(lines)
+    return Conversation(name, checked_id(user, "user") or f"import-{name}"[:128], tuple(lines))
+
+
+def content_id(lines: list[Line]) -> str:
+    said = [text for line in lines for text in (line.message.role, content_of(line.message))]
+    return stable_id(*said)
+
+
+def check_message(message: Message, name: str) -> None:
+    content = content_of(message)
+    if not content:
+        raise InvalidArgument(f"{name} is empty", reason="EMPTY_MESSAGE", field=name)
+    size = len(content) if content.isascii() else len(content.encode(errors="surrogatepass"))
+    if size > MAX_MESSAGE_BYTES:
+        raise InvalidArgument(
+            f"{name} has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken",
+            reason="MESSAGE_TOO_LARGE",
+            field=name,
+        )
+
+
+def checked_id(value: object, name: str) -> str:
+    """Empty if there is none. InvalidArgument for one that can not stand in a name: a path, SQL."""
+    if value is None or value == "":
+        return ""
+    text = str(value)
+    if not isinstance(value, str | int) or not is_segment(text):
+        raise InvalidArgument(
+            f"{name} must be 1 to 128 letters, digits or ._:@- (got {text[:40]!r})",
+            reason="INVALID_ID",
+            field=name,
+        )
+    return text
+
+
+def loose_id(value: object) -> str:
+    """Names of models and people are taken as they are, with what an id may not hold as a hyphen."""
+    text = str(value) if isinstance(value, str | int) else ""
+    if not text or is_segment(text):
+        return text
+    return "".join(one if is_segment(one) else "-" for one in text)[:128]
+
+
+def moment(value: object, name: str) -> datetime | None:
+    """ISO 8601 or Unix seconds; UTC where it does not say. InvalidArgument for what is no time."""
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            found = datetime.fromisoformat(value)
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _no_time(value, name) from error
+    raise _no_time(value, name)
+
+
+def objects(record: Mapping[str, Any], name: str) -> list[Json]:
+    found = record.get(name)
+    if not isinstance(found, list):
+        raise InvalidArgument(f"{name} is no list", reason="INVALID_RECORD", field=name)
+    for place, one in enumerate(found):
+        if not isinstance(one, dict):
+            field = f"{name}[{place}]"
+            raise InvalidArgument(f"{field} is no object", reason="INVALID_RECORD", field=field)
+    return found
+
+
+def _no_time(value: object, name: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{name} is no time: {str(value)[:40]!r}", reason="ABSURD_TIME", field=name
+    )
