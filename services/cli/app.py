@@ -30,6 +30,9 @@ class Platform(Protocol):
     def call(self, part: str, method: str, request: Json, timeout_s: float = 10.0) -> Json:
         """Raises the TrimtabError that the service raised; Unavailable when it is away."""
 
+    def stream(self, part: str, method: str, request: Json) -> Iterator[Json]:
+        """The answers as they come; raises as `call` does, also between two."""
+
 
 class Probe(Protocol):
     def trouble(self, part: str) -> str:

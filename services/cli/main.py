@@ -30,6 +30,7 @@ from services.cli.commands import (
     models,
     retrain,
     status,
+    users,
 )
 from services.cli.session import ERROR, OK, USAGE, Session, report
 from shared.client import calling_of
@@ -75,6 +76,7 @@ def build() -> typer.Typer:
         ("models", models.app),
         ("drift", drift.app),
         ("deadletters", deadletters.app),
+        ("users", users.app),
     ):
         app.add_typer(group, name=name)
     return app

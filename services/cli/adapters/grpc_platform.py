@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import grpc
 
 from services.cli.domain import Json
@@ -24,15 +27,33 @@ class GrpcPlatform:
             response_deserializer=found.response.FromString,
         )
         sent, headers = encode(found, request), tuple(metadata(self._tenant))
+        with self._reached(part):
+            answer = caller(sent, timeout=timeout_s, metadata=headers)
+        return decode(answer)
+
+    def stream(self, part: str, method: str, request: Json) -> Iterator[Json]:
+        found = call_of(part, method)
+        opened = self._channels.setdefault(part, channel(self._addresses[part]))
+        caller = opened.unary_stream(
+            found.path,
+            request_serializer=found.request.SerializeToString,
+            response_deserializer=found.response.FromString,
+        )
+        sent, headers = encode(found, request), tuple(metadata(self._tenant))
+        with self._reached(part):
+            for answer in caller(sent, metadata=headers):
+                yield decode(answer)
+
+    @contextmanager
+    def _reached(self, part: str) -> Iterator[None]:
         try:
             with translated(part):
-                answer = caller(sent, timeout=timeout_s, metadata=headers)
+                yield
         except Unavailable as error:
             if error.reason != "SERVICE_AWAY":
                 raise
             where = f"{part} at {self._addresses[part]} is not reachable"
             raise Unavailable(where, reason=error.reason) from error
-        return decode(answer)
 
     def close(self) -> None:
         for opened in self._channels.values():

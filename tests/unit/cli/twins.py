@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -55,6 +55,18 @@ class TwinPlatform:
             raise answer
         made = answer(request) if callable(answer) else answer
         return decode(ParseDict(made, found.response()))
+
+    def stream(self, part: str, method: str, request: Json) -> Iterator[Json]:
+        """An answer here is {"answers": [...]}."""
+        self.asked.append((part, method, request))
+        found = call_of(part, method)
+        encode(found, request)
+        made = self._answers[method]
+        if isinstance(made, TrimtabError):
+            raise made
+        assert isinstance(made, dict)
+        for answer in made["answers"]:
+            yield decode(ParseDict(answer, found.response()))
 
 
 class TwinDoor:

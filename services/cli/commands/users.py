@@ -1,0 +1,211 @@
+"""trimtab users erase | erasures | export"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import uuid
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+
+app = typer.Typer(no_args_is_help=True, help="What a person may ask for about their own data.")
+
+COMPLETE = "ERASURE_STATE_COMPLETE"
+User = Annotated[str, typer.Argument(help="The user's id.")]
+
+
+@app.command()
+def erase(
+    context: typer.Context,
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow it to its end.")] = True,
+    request_id: Annotated[str, typer.Option(help="The same id gives the same erasure.")] = "",
+) -> None:
+    """Remove what is held of a user from every store, file and topic.
+
+    It can not be undone. It survives restarts of every service; asking again is harmless.
+
+    \b
+    Examples:
+      trimtab users erase ada
+      trimtab users erase ada --tenant acme --yes --no-wait
+    """
+    session = session_of(context)
+    if not yes:
+        typer.confirm(
+            f"Erase all that is held of user {user!r} of tenant {session.tenant!r}?",
+            abort=True,
+            err=True,
+        )
+    request = {
+        "user_id": user,
+        "actor": getpass.getuser(),
+        "request_id": request_id or uuid.uuid4().hex,
+    }
+    operation = session.platform.call("interaction", "EraseUser", request)
+    found: Json = (operation.get("metadata") or {}).get("erasure") or {}
+    if wait:
+        found = _follow(session, found["name"])
+    session.show(found, lambda: _erasure(session, found))
+
+
+@app.command()
+def erasures(
+    context: typer.Context,
+    user: Annotated[str, typer.Option(help="Only of this user.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List the audit of erasures, newest first; with --user, whether that user was erased.
+
+    \b
+    Examples:
+      trimtab users erasures
+      trimtab users erasures --user ada --json
+    """
+    session = session_of(context)
+    found = listed(
+        session.platform, "interaction", "ListErasures", "erasures", {"user_id": user}, limit
+    )
+    rows = [
+        (
+            one["name"],
+            _state(one),
+            one["actor"],
+            one.get("create_time"),
+            one.get("end_time"),
+            ", ".join(one["waiting_for"]),
+            ", ".join(one["model_versions"]),
+        )
+        for one in found
+    ]
+    columns = ("erasure", "state", "asked by", "asked", "complete", "waits for", "had learnt")
+    session.show({"erasures": found}, lambda: session.table(columns, rows, "None was asked for."))
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    erasure: Annotated[str, typer.Argument(help="Such as erasures/4f2a or 4f2a.")],
+) -> None:
+    """Show one erasure: what was removed where, and who had learnt from it.
+
+    \b
+    Example:
+      trimtab users show erasures/4f2a
+    """
+    session = session_of(context)
+    found = _get(session, erasure if "/" in erasure else f"erasures/{erasure}")
+    session.show(found, lambda: _erasure(session, found))
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    user: User,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A file; .zip has one file for each kind.")
+    ],
+) -> None:
+    """Write all that is held of a user to a file: JSON lines, or a zip of them.
+
+    A file is only left behind when the export is whole.
+
+    \b
+    Examples:
+      trimtab users export ada -o ada.jsonl
+      trimtab users export ada -o ada.zip
+    """
+    session = session_of(context)
+    answers = session.platform.stream("interaction", "ExportUser", {"user_id": user})
+    counts = write_export(output, (answer["record"] for answer in answers))
+    document = {"file": str(output), "records": dict(counts)}
+    rows = sorted(counts.items())
+    session.show(document, lambda: session.table(("what", ">records"), rows, "Nothing is held."))
+
+
+def write_export(path: Path, records: Iterable[Json]) -> Counter[str]:
+    """How many records of each kind ("service kind")."""
+    counts: Counter[str] = Counter()
+    staging = path.with_name(f".{path.name}.partial")
+    try:
+        with staging.open("w", encoding="utf-8") as out:
+            for record in records:
+                counts[f"{record['service']} {record['kind']}"] += 1
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if path.suffix == ".zip":
+            _zipped(staging, path)
+        else:
+            staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    return counts
+
+
+def _zipped(lines: Path, path: Path) -> None:
+    """One file of JSON lines for each kind, in constant memory."""
+    kinds: dict[str, Path] = {}
+    try:
+        with lines.open(encoding="utf-8") as source:
+            for line in source:
+                record = json.loads(line)
+                name = f"{record['service']}/{record['kind']}.jsonl"
+                part = lines.with_name(f"{lines.name}.{name.replace('/', '.')}")
+                with kinds.setdefault(name, part).open("a", encoding="utf-8") as out:
+                    out.write(json.dumps(record["content"], ensure_ascii=False) + "\n")
+        whole = lines.with_name(f"{lines.name}.zip")
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, part in sorted(kinds.items()):
+                packed.write(part, name)
+        whole.replace(path)
+    finally:
+        for part in kinds.values():
+            part.unlink(missing_ok=True)
+
+
+def _follow(session: Session, name: str) -> Json:
+    said = ""
+    while True:
+        found = _get(session, name)
+        waiting = ", ".join(found["waiting_for"])
+        words = f"{name} waits for: {waiting}" if waiting else ""
+        if words and words != said and not session.as_json:
+            session.line(words)
+        said = words
+        if found["state"] == COMPLETE:
+            return found
+        session.wait(0.5)
+
+
+def _get(session: Session, name: str) -> Json:
+    found: Json = session.platform.call("interaction", "GetErasure", {"name": name})["erasure"]
+    return found
+
+
+def _erasure(session: Session, found: Json) -> None:
+    session.line(f"{found['name']}  {_state(found)}  asked by {found['actor'] or '-'}")
+    if found["waiting_for"]:
+        session.line(f"waits for: {', '.join(found['waiting_for'])}")
+    rows = [
+        (report["service"], removal["place"], removal["count"])
+        for report in found["reports"]
+        for removal in report["removals"]
+    ]
+    session.table(("service", "where", ">removed"), rows, "Nothing was there to be removed.")
+    if found["model_versions"]:
+        session.line(f"had learnt from the user: {', '.join(found['model_versions'])}")
+    if found["state"] == COMPLETE:
+        session.line(f"{found['keys_destroyed']} keys destroyed: the topics hold only ciphertext.")
+
+
+def _state(erasure: Json) -> str:
+    return str(erasure["state"]).removeprefix("ERASURE_STATE_").lower()
