@@ -6,13 +6,13 @@ from shared.errors import InvalidArgument
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
 
-_ROLE_NAMES = {
+ROLE_NAMES = {
     pb.ROLE_SYSTEM: "system",
     pb.ROLE_USER: "user",
     pb.ROLE_ASSISTANT: "assistant",
     pb.ROLE_TOOL: "tool",
 }
-_ROLES = {name: role for role, name in _ROLE_NAMES.items()}
+_ROLES = {name: role for role, name in ROLE_NAMES.items()}
 _SIGNAL_NAMES = {
     pb.TURN_SIGNAL_UNSPECIFIED: "",
     pb.TURN_SIGNAL_REGENERATION: "regeneration",
@@ -23,7 +23,7 @@ _SIGNALS = {name: signal for signal, name in _SIGNAL_NAMES.items()}
 
 def decode_message(message: pb.Message, field: str = "message") -> Message:
     """Raises InvalidArgument naming `field` for an unknown role or an empty message."""
-    if message.role not in _ROLE_NAMES:
+    if message.role not in ROLE_NAMES:
         raise InvalidArgument(
             f"{field}.role must be one of system, user, assistant, tool",
             reason="UNKNOWN_ROLE",
@@ -36,7 +36,7 @@ def decode_message(message: pb.Message, field: str = "message") -> Message:
             field=f"{field}.parts",
         )
     parts = tuple([_decode_part(part, field, place) for place, part in enumerate(message.parts)])
-    return Message(_ROLE_NAMES[message.role], parts)
+    return Message(ROLE_NAMES[message.role], parts)
 
 
 def encode_message(message: Message) -> pb.Message:

@@ -10,6 +10,7 @@ from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.adapters.tracer import FeedbackTracer
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app import explicit as explicit_app
 from services.feedback.app import mining, preferences
@@ -225,6 +226,7 @@ def main() -> None:
             mounts=[parts.mount(), personal_data.mount("feedback", SqlHoldings(database))],
             background=parts.background(),
             groups={**GROUPS, **parts.erasing.groups},
+            tracer=FeedbackTracer(database),
         )
     )
 

@@ -11,6 +11,7 @@ from services.interaction.adapters.journal import EventLogJournal
 from services.interaction.adapters.search import SearchIndexer
 from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
+from services.interaction.adapters.tracer import InteractionTracer
 from services.interaction.app import Conversations, Intake
 from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from services.interaction.domain import Limits
@@ -81,6 +82,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         database=database,
         log=log,
         access=guard.access,
+        tracer=InteractionTracer(database),
         mounts=[
             ("trimtab.interaction.v1.InteractionService", mount),
             guard.mount,

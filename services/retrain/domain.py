@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -98,23 +98,36 @@ def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Se
 
     A pair without a persona takes its user's newest from `personas` (keyed tenant/user).
     """
-    usable = [pair for pair in pairs if pair.chosen.text.strip() and _differ(pair)]
-    newest = sorted(usable, key=lambda pair: (pair.create_time, pair.pair_id), reverse=True)
-    oldest = newest[0].create_time - timedelta(days=caps.max_age_days) if newest else None
-    train: list[Pair] = []
-    held_out: list[Pair] = []
-    by_user: Counter[str] = Counter()
+    parts: dict[str, list[Pair]] = {"train": [], "held_out": []}
+    for pair, verdict in verdicts(pairs, caps):
+        if verdict in parts:
+            persona = pair.persona or personas.get(pair.user, "")
+            parts[verdict].append(replace(pair, persona=persona))
+    return Selection(_canonical(parts["train"]), _canonical(parts["held_out"]))
+
+
+def verdicts(pairs: Iterable[Pair], caps: Caps) -> Iterator[tuple[Pair, str]]:
+    """Each pair, newest first, with its part ("train", "held_out"), or why it is left out:
+    NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP."""
+    newest = sorted(pairs, key=lambda pair: (pair.create_time, pair.pair_id), reverse=True)
+    oldest: datetime | None = None
+    taken: Counter[str] = Counter()
     for pair in newest:
-        if oldest and pair.create_time < oldest:
-            break
-        part, cap = (
-            (held_out, caps.held_out_pairs) if pair.is_held_out else (train, caps.train_pairs)
-        )
-        if len(part) >= cap or by_user[pair.user] >= caps.pairs_per_user:
+        part = "held_out" if pair.is_held_out else "train"
+        cap = caps.held_out_pairs if pair.is_held_out else caps.train_pairs
+        if not pair.chosen.text.strip() or not _differ(pair):
+            yield pair, "NOTHING_TO_LEARN"
             continue
-        by_user[pair.user] += 1
-        part.append(replace(pair, persona=pair.persona or personas.get(pair.user, "")))
-    return Selection(_canonical(train), _canonical(held_out))
+        oldest = oldest or pair.create_time - timedelta(days=caps.max_age_days)
+        if pair.create_time < oldest:
+            yield pair, "TOO_OLD"
+        elif taken[part] >= cap:
+            yield pair, "PART_IS_FULL"
+        elif taken[pair.user] >= caps.pairs_per_user:
+            yield pair, "USER_CAP"
+        else:
+            taken.update((part, pair.user))
+            yield pair, part
 
 
 def _differ(pair: Pair) -> bool:

@@ -12,6 +12,7 @@ from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_store import SqlStore
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.adapters.tracer import RetrainTracer
 from services.retrain.app import Retrain
 from services.retrain.consumer import (
     GROUPS,
@@ -91,6 +92,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         tenant=settings.tenant,
+        tracer=RetrainTracer(app.store, snapshots, app.rules.caps),
     )
 
 

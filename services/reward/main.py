@@ -8,6 +8,7 @@ from services.reward import grpc_api
 from services.reward.adapters.erasing import RewardRemover
 from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.adapters.sql_store import SqlRewardModels
+from services.reward.adapters.tracer import RewardTracer
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
 from services.reward.settings import RewardSettings
@@ -54,6 +55,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
+        tracer=RewardTracer(database),
     )
 
 

@@ -732,7 +732,7 @@ class TraceConversationRequest(_message.Message):
     turn_id: _builtins.str
     """One turn of it; empty: all."""
     completion_id: _builtins.str
-    """Instead of the two above; interaction knows what it stands for."""
+    """Instead of the two above, where a service knows what it stands for (feedback does)."""
     def __init__(
         self,
         *,

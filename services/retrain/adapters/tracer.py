@@ -1,0 +1,76 @@
+"""Where the pairs of a conversation are in retrain: in which snapshots and runs, or why in none, and
+which versions have learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.domain import Caps, Pair, Run, verdicts
+from services.retrain.ports import Store
+from shared.tracing import ABSTAINED, MADE, WAITING, Step, Tracer
+
+STAGE = "retrain.runs"
+_MOST_RUNS = 200
+
+
+class RetrainTracer(Tracer):
+    """Reads all pairs and the snapshots' columns of ids: for a person who asks, not for a loop."""
+
+    def __init__(self, store: Store, snapshots: ParquetSnapshots, caps: Caps) -> None:
+        self._store, self._snapshots, self._caps = store, snapshots, caps
+
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+        """By pair, whichever turn is asked for."""
+        with self._store.read() as session:
+            pairs, newest = session.pairs()
+            runs = session.runs(None, _MOST_RUNS)
+        asked = [pair for pair in pairs if _is_of(pair, tenant, conversation_id)]
+        if not asked:
+            return []
+        used = self._snapshots.pairs_of(
+            lambda owner, _, talk: owner == tenant and talk == conversation_id
+        )
+        parts = {(digest, pair.pair_id): part for digest, part, pair in used}
+        reasons = {pair.pair_id: verdict for pair, verdict in verdicts(pairs, self._caps)}
+        seen = max((run.pairs_seen for run in runs), default=0)
+        steps: list[Step] = []
+        for pair in asked:
+            found = list(_in_runs(pair, runs, parts))
+            steps += found or [_left_out(pair, reasons[pair.pair_id], newest > seen)]
+        return steps
+
+
+def _is_of(pair: Pair, tenant: str, conversation_id: str) -> bool:
+    return pair.tenant == tenant and pair.conversation_id == conversation_id
+
+
+def _in_runs(pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str]) -> Iterator[Step]:
+    """Oldest first."""
+    for run in reversed(runs):
+        part = parts.get((run.snapshot.digest, pair.pair_id)) if run.snapshot else None
+        if part is None:
+            continue
+        snapshot = run.snapshot.digest[:12] if run.snapshot else ""
+        verdict = run.verdict or run.state.value
+        if part == "held_out":
+            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), to judge by: not trained on"
+            yield Step(STAGE, "", ABSTAINED, "HELD_OUT", detail, pair.pair_id, run.create_time)
+        elif run.model_version:
+            detail = (
+                f"{run.model_version} learnt from it: snapshot {snapshot} of {run.run} ({verdict})"
+            )
+            yield Step(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
+        else:
+            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which made no version"
+            yield Step(STAGE, "", WAITING, "NO_VERSION", detail, pair.pair_id, run.create_time)
+
+
+def _left_out(pair: Pair, verdict: str, more_came: bool) -> Step:
+    if verdict in ("train", "held_out"):
+        detail = f"would be in the {verdict} part of a snapshot made now"
+        reason = "NO_RUN_SINCE" if more_came else "NO_RUN_TOOK_IT"
+        return Step(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.create_time)
+    return Step(
+        STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.create_time
+    )

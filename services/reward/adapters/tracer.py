@@ -1,0 +1,64 @@
+"""Where the turns of a conversation are in reward: waiting for a score, learnt from.
+
+What was scored is told by interaction, which keeps the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from services.reward.adapters.tables import MODELS, PAIRS, RATINGS, UNSCORED
+from services.reward.app import ANSWERS, WAITS
+from services.reward.app import PAIRS as PAIRS_STAGE
+from services.reward.app import RATINGS as RATINGS_STAGE
+from services.reward.domain import model_name
+from shared.database import Database
+from shared.splits import is_held_out
+from shared.tracing import ABSTAINED, MADE, WAITING, Step, Tracer
+
+
+class RewardTracer(Tracer):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+        """What was learnt from is told by pair and by rating, whichever turn is asked for."""
+        with self._database.read() as connection:
+            return [
+                *_waiting(connection, tenant, conversation_id, turn_id),
+                *_learnt(connection, tenant, conversation_id),
+            ]
+
+
+def _waiting(
+    connection: sa.Connection, tenant: str, conversation_id: str, turn_id: str
+) -> Iterator[Step]:
+    for row in connection.execute(_of(UNSCORED, tenant, conversation_id)):
+        if turn_id in ("", row.turn_id):
+            time = datetime.fromtimestamp(row.create_time, UTC)
+            detail = "waits for its score; there may be no model yet"
+            yield Step(ANSWERS, row.turn_id, WAITING, WAITS, detail, "", time)
+
+
+def _learnt(connection: sa.Connection, tenant: str, conversation_id: str) -> Iterator[Step]:
+    newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == tenant)
+    version = connection.execute(newest).scalar()
+    for table, stage, id_ in (
+        (PAIRS, PAIRS_STAGE, PAIRS.c.pair_id),
+        (RATINGS, RATINGS_STAGE, RATINGS.c.rating_id),
+    ):
+        for row in connection.execute(_of(table, tenant, conversation_id)):
+            held_out = is_held_out(tenant, row.user_id)
+            outcome, reason = (ABSTAINED, "HELD_OUT") if held_out else (MADE, "")
+            words = "judges models" if held_out else "kept for models to learn from"
+            detail = f"{words}; newest: {model_name(version)}" if version else f"{words}; none yet"
+            time = datetime.fromtimestamp(row.said_at, UTC)
+            yield Step(stage, "", outcome, reason, detail, getattr(row, id_.name), time)
+
+
+def _of(table: sa.Table, tenant: str, conversation_id: str) -> sa.Select[tuple[object]]:
+    mine = (table.c.tenant == tenant) & (table.c.conversation_id == conversation_id)
+    return sa.select(table).where(mine).order_by(table.c.seq)

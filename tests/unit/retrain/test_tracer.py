@@ -1,0 +1,94 @@
+"""In which snapshot a pair is, which version learnt from it, or why none did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.sql_store import TABLES, SqlStore
+from services.retrain.adapters.tracer import RetrainTracer
+from services.retrain.domain import (
+    Caps,
+    Pair,
+    Run,
+    State,
+    Thresholds,
+    Trigger,
+    TriggerKind,
+    select,
+    verdicts,
+)
+from shared.database import Database
+from shared.messages import text_message
+from shared.tracing import Step
+from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, pair
+
+CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)
+
+
+class House:
+    def __init__(self, folder: Path, *pairs: Pair) -> None:
+        self.store = SqlStore(Database("sqlite://", TABLES))
+        self.snapshots = ParquetSnapshots(str(folder))
+        with self.store.begin() as session:
+            for one in pairs:
+                session.add_pair(one)
+
+    def run(self, number: int, **changes: object) -> None:
+        with self.store.begin() as session:
+            pairs, newest = session.pairs()
+            snapshot = self.snapshots.keep(select(pairs, {}, CAPS))
+            made = Run(
+                run=f"runs/{number}",
+                number=number,
+                state=State.SUCCEEDED,
+                trigger=Trigger(TriggerKind.PERSON, ""),
+                thresholds=Thresholds(),
+                create_time=START,
+                update_time=START,
+                snapshot=snapshot,
+                pairs_seen=newest,
+                verdict="passed",
+                model_version="assistant-v1",
+            )
+            session.put(replace(made, **changes))  # type: ignore[arg-type]
+
+    def trace(self, conversation: str, tenant: str = "local") -> list[Step]:
+        tracer = RetrainTracer(self.store, self.snapshots, CAPS)
+        return list(tracer.steps(tenant, conversation, ""))
+
+
+def told(steps: list[Step]) -> list[tuple[str, str, str]]:
+    return [(step.name, step.outcome, step.reason) for step in steps]
+
+
+def test_a_pair_is_found_in_the_runs_that_learnt_from_it_or_held_it_out(tmp_path: Path) -> None:
+    learnt, judged = pair(1, TRAINED[0]), pair(2, HELD_OUT[0])
+    house = House(tmp_path, learnt, judged)
+    house.run(1)
+    house.run(2, model_version="", verdict="", state=State.TRAIN)
+    first, second = house.trace("c1")
+    assert (first.outcome, first.detail.split(":")[0]) == ("made", "assistant-v1 learnt from it")
+    assert "runs/1 (passed)" in first.detail
+    assert (second.outcome, second.reason) == ("waiting", "NO_VERSION")
+    assert told(house.trace("c2")) == [("p002", "abstained", "HELD_OUT")] * 2
+    assert house.trace("c1", "other") == []
+    assert house.trace("c9") == []
+
+
+def test_what_no_snapshot_has_says_why(tmp_path: Path) -> None:
+    empty = pair(9, TRAINED[5], chosen=text_message("assistant", " "))
+    first, second, third = (pair(n, TRAINED[n]) for n in (1, 2, 3))
+    again = pair(4, TRAINED[3])
+    house = House(tmp_path, first, second, third, again, empty)
+    assert told(house.trace("c4")) == [("p004", "waiting", "NO_RUN_SINCE")]
+    house.run(1)
+    assert told(house.trace("c1")) == [("p001", "abstained", "PART_IS_FULL")]
+    assert told(house.trace("c3")) == [("p003", "abstained", "USER_CAP")]
+    assert told(house.trace("c9")) == [("p009", "abstained", "NOTHING_TO_LEARN")]
+
+
+def test_what_is_too_old_is_left_out() -> None:
+    old, new = pair(1, TRAINED[0]), pair(86_400 * 91, TRAINED[1])
+    assert [verdict for _, verdict in verdicts([old, new], Caps())] == ["train", "TOO_OLD"]

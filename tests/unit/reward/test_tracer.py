@@ -1,0 +1,41 @@
+"""Where a turn is in reward."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from services.reward.adapters.sql_store import SqlIntake
+from services.reward.adapters.tables import METADATA
+from services.reward.adapters.tracer import RewardTracer
+from services.reward.domain import Answer, LoggedAnswer, Pair
+from shared.database import Database
+from shared.splits import is_held_out
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LEARNT = next(f"u{n}" for n in range(99) if not is_held_out("acme", f"u{n}"))
+HELD_OUT = next(f"u{n}" for n in range(99) if is_held_out("acme", f"u{n}"))
+
+
+def pair(pair_id: str, user: str) -> Pair:
+    return Pair(pair_id, user, Answer("q", "good"), Answer("q", "bad"), NOW, conversation_id="c1")
+
+
+def test_what_waits_and_what_is_learnt_from() -> None:
+    database = Database("sqlite://", METADATA)
+    with database.begin() as transaction:
+        intake = SqlIntake(transaction)
+        intake.add_answer(LoggedAnswer("acme", "ada", "c1", "t1", "v1", Answer("q", "a"), NOW))
+        intake.add_pair("acme", pair("p1", LEARNT))
+        intake.add_pair("acme", pair("p2", HELD_OUT))
+        intake.add_pair("other", pair("p3", LEARNT))
+    tracer = RewardTracer(database)
+    told = [
+        (s.stage, s.turn_id, s.outcome, s.reason, s.name) for s in tracer.steps("acme", "c1", "")
+    ]
+    assert told == [
+        ("reward.answers", "t1", "waiting", "UNSCORED", ""),
+        ("reward.pairs", "", "made", "", "p1"),
+        ("reward.pairs", "", "abstained", "HELD_OUT", "p2"),
+    ]
+    assert [step.name for step in tracer.steps("other", "c1", "")] == ["p3"]
+    assert not tracer.steps("acme", "c2", "")

@@ -1,0 +1,100 @@
+"""TraceService as every service mounts it: its tracer's steps and its dead letters, by tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared.client import aio_channel, metadata, translated
+from shared.database import Database, Transaction
+from shared.errors import InvalidArgument, NotFound
+from shared.events import Event, Record
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.common.v1.common_pb2_grpc import TraceServiceStub
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.memory_log import MemoryEventLog
+from shared.rpc import RpcServer
+from shared.stage import OutboxRelay, SqlStage, drain
+from shared.topics import INTERACTION_LOGGED
+from shared.trace_api import mount
+from shared.tracing import MADE, Step, Tracer
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Knows(Tracer):
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+        said = f"{tenant} {conversation_id} {turn_id}".strip()
+        return [Step("stage", turn_id, MADE, detail=said, time=NOW)]
+
+    def turn_of(self, tenant: str, completion_id: str) -> tuple[str, str] | None:
+        return ("c1", "t1") if (tenant, completion_id) == ("acme", "chatcmpl-1") else None
+
+
+def refuse(record: Record, transaction: Transaction) -> None:
+    raise InvalidArgument("no good", reason="NO_GOOD")
+
+
+def log_with_letters() -> MemoryEventLog:
+    """One turn of acme's and one of another tenant's that could not be taken."""
+    log, database = MemoryEventLog(), Database("sqlite://")
+    log.ensure_topics((INTERACTION_LOGGED,))
+    for tenant in ("acme", "other"):
+        turn = pb.Turn(tenant=tenant, conversation_id="c1", turn_id="t1")
+        value = events_pb2.InteractionLogged(turn=turn).SerializeToString()
+        key = f"tenants/{tenant}/conversations/c1"
+        log.publish([Event(INTERACTION_LOGGED, tenant, key, value, "test", NOW)])
+    drain(SqlStage("keeper", database, log, (INTERACTION_LOGGED,), refuse))
+    OutboxRelay(database, log).relay_once()
+    return log
+
+
+async def asked(log: MemoryEventLog, tenant: str, **request: Any) -> pb.TraceConversationResponse:
+    groups = {"keeper": (INTERACTION_LOGGED,)}
+    server = RpcServer("interaction", [mount("interaction", log, groups, Knows())], drain_s=0.1)
+    port = await server.start()
+    try:
+        async with aio_channel(f"127.0.0.1:{port}") as channel:
+            with translated("interaction"):
+                return await TraceServiceStub(channel).TraceConversation(
+                    pb.TraceConversationRequest(**request), metadata=metadata(tenant), timeout=10
+                )
+    finally:
+        await server.drain()
+
+
+async def test_steps_and_dead_letters_are_the_tenants_own() -> None:
+    answer = await asked(log_with_letters(), "acme", conversation_id="c1")
+    first, letter = answer.steps
+    assert (first.service, first.detail, first.time.ToDatetime(UTC)) == (
+        "interaction",
+        "acme c1",
+        NOW,
+    )
+    assert (letter.stage, letter.turn_id, letter.outcome) == ("keeper", "t1", "dropped")
+    assert letter.reason == "NO_GOOD"
+    assert "no good" in letter.detail
+    assert letter.name.startswith("interaction.logged.v1.dlq/")
+
+
+async def test_one_turn_and_a_completion_can_be_asked_for() -> None:
+    log = log_with_letters()
+    other_turn = await asked(log, "acme", conversation_id="c1", turn_id="t9")
+    assert [step.detail for step in other_turn.steps] == ["acme c1 t9"]
+    found = await asked(log, "acme", completion_id="chatcmpl-1")
+    assert (found.conversation_id, found.turn_id) == ("c1", "t1")
+    with pytest.raises(NotFound):
+        await asked(log, "other", completion_id="chatcmpl-1")
+
+
+async def test_a_log_that_is_away_is_said_and_holds_nothing_up() -> None:
+    log = log_with_letters()
+    log.go_away()
+    answer = await asked(log, "acme", conversation_id="c1")
+    assert [(step.outcome, step.reason) for step in answer.steps] == [
+        ("made", ""),
+        ("unknown", "EVENT_LOG_AWAY"),
+    ]
