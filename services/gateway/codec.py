@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode, b64encode
 from datetime import UTC
 
@@ -12,12 +11,14 @@ from services.gateway.domain.turns import (
     LoggedTurn,
     Rating,
     Refused,
+    Spooled,
     StatedPreference,
 )
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.json_text import decode, encode
 from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
 
 _SOURCES = {
@@ -68,12 +69,22 @@ def encode_line(turn: LoggedTurn) -> bytes:
     """One line of JSON for the spool: what a person looks for by name, and the turn itself."""
     body = b64encode(encode_turn(turn).SerializeToString()).decode()
     named = {"tenant": turn.tenant, "conversation": turn.conversation_id, "index": turn.index}
-    return json.dumps({**named, "turn": body}).encode() + b"\n"
+    return encode({**named, "turn": body}) + b"\n"
 
 
 def decode_line(line: bytes) -> LoggedTurn:
     """ValueError, KeyError, DecodeError or InvalidArgument if it is not one of `encode_line`."""
-    return decode_turn(pb.Turn.FromString(b64decode(json.loads(line)["turn"])))
+    return decode_turn(_encoded(line))
+
+
+def read_line(line: bytes) -> Spooled:
+    """As `decode_line`, but only as far as is needed to send it on."""
+    turn = _encoded(line)
+    return Spooled(turn.tenant, turn)
+
+
+def _encoded(line: bytes) -> pb.Turn:
+    return pb.Turn.FromString(b64decode(decode(line)["turn"]))
 
 
 def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:

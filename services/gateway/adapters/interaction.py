@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import grpc
 
@@ -13,8 +14,15 @@ from services.gateway.codec import (
     encode_preference,
     encode_turn,
 )
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
+from services.gateway.domain.turns import (
+    GivenFeedback,
+    LoggedTurn,
+    Refused,
+    Spooled,
+    StatedPreference,
+)
 from shared.client import metadata, translated
+from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
 
@@ -24,13 +32,18 @@ class InteractionSink:
         self._stub, self._timeout_s = InteractionServiceStub(channel), timeout_s
 
     async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]:
+        return await self.forward([Spooled(turn.tenant, encode_turn(turn)) for turn in turns])
+
+    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
         """One call for each tenant in the batch; order is kept within a tenant."""
         places: dict[str, list[int]] = {}
         for place, turn in enumerate(turns):
             places.setdefault(turn.tenant, []).append(place)
         refused: list[Refused] = []
         for tenant, mine in places.items():
-            request = pb.LogTurnsRequest(turns=[encode_turn(turns[place]) for place in mine])
+            request = pb.LogTurnsRequest(
+                turns=[cast(common_pb2.Turn, turns[place].turn) for place in mine]
+            )
             with translated("interaction"):
                 response = await self._stub.LogTurns(
                     request, metadata=metadata(tenant), timeout=self._timeout_s

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,7 +36,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Calls that begin and go on alike are many only where nobody is named: the newest will do.
 _ALIKE = 64
-_GATHERED_S = 0.03
+# Links are written together this often; a question is answered at once.
+_GATHERED_S = 0.1
 _PRUNED_EVERY_S = 60.0
 _MOST_UNWRITTEN = 20_000
 
@@ -73,6 +74,12 @@ class LinkMemory:
         if len(self._links) > self._most:
             self._forget(self._links.popitem(last=False)[0])
 
+    def forget(self, conversation_ids: Set[str]) -> None:
+        """Calls that go on from them begin new conversations."""
+        for link in [one for one in self._links if one.conversation_id in conversation_ids]:
+            del self._links[link]
+            self._forget(link)
+
     def _of(self, column: str, digests: Iterable[str]) -> list[Link]:
         return [link for digest in digests for link in self._by.get(f"{column}:{digest}", ())]
 
@@ -96,7 +103,7 @@ class _Asked:
 class SqlLinks:
     """`run` is the one thread that uses the database; the rest is called on the event loop.
 
-    A link is durable some 30 ms after it was remembered: that much a kill -9 can take. While the
+    A link is durable 0.1 s after it was remembered: that much a kill -9 can take. While the
     database is away, links are kept in memory and written later; beyond a bound the oldest are lost,
     and conversations that go on from them begin anew.
     """
@@ -107,7 +114,10 @@ class SqlLinks:
     wait_s: float = 0.5
     memory: LinkMemory = field(default_factory=LinkMemory)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _queue: queue.SimpleQueue[Link | _Asked] = field(default_factory=queue.SimpleQueue)
+    # Handed to the thread. A link does not wake it: each wake would take the interpreter from a chat.
+    _links: deque[Link] = field(default_factory=deque)
+    _asked: deque[_Asked] = field(default_factory=deque)
+    _wake: threading.Event = field(default_factory=threading.Event)
 
     async def find(self, question: Question) -> list[Link]:
         found = self.memory.found(question)
@@ -115,7 +125,8 @@ class SqlLinks:
             return found
         loop = asyncio.get_running_loop()
         asked = _Asked(question, loop, loop.create_future())
-        self._queue.put(asked)
+        self._asked.append(asked)
+        self._wake.set()
         try:
             stored = await asyncio.wait_for(asked.answer, self.wait_s)
         except TimeoutError:
@@ -127,14 +138,17 @@ class SqlLinks:
 
     def remember(self, link: Link) -> None:
         self.memory.remember(link)
-        self._queue.put(link)
+        self._links.append(link)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set and all is written."""
         unwritten: list[Link] = []
         pruned = 0.0
-        while not stop.is_set() or not self._queue.empty():
-            asked = self._gather(unwritten)
+        while not stop.is_set() or self._links or unwritten:
+            self._wake.wait(_GATHERED_S)
+            self._wake.clear()
+            asked = _taken(self._asked)
+            unwritten += _taken(self._links)
             try:
                 self._write(unwritten)
                 unwritten.clear()
@@ -156,30 +170,6 @@ class SqlLinks:
         over = (LINKS.c.made_us < oldest) | (LINKS.c.seq <= newest - self.max_links)
         with self.database.begin() as transaction:
             return transaction.connection.execute(LINKS.delete().where(over)).rowcount
-
-    def _gather(self, links: list[Link]) -> list[_Asked]:
-        """Adds to `links` what came within a moment; cut short by a question, which must not wait."""
-        asked: list[_Asked] = []
-        deadline = time.monotonic() + (_GATHERED_S if links else 0.2)
-        while not asked and (left := deadline - time.monotonic()) > 0:
-            try:
-                first = self._queue.get(timeout=left)
-            except queue.Empty:
-                break
-            if isinstance(first, Link):
-                deadline = min(deadline, time.monotonic() + _GATHERED_S)
-                links.append(first)
-            else:
-                asked.append(first)
-        while True:
-            try:
-                more = self._queue.get_nowait()
-            except queue.Empty:
-                return asked
-            if isinstance(more, Link):
-                links.append(more)
-            else:
-                asked.append(more)
 
     def _write(self, links: Sequence[Link]) -> None:
         if not links:
@@ -217,6 +207,10 @@ class SqlLinks:
             ]
         for one in asked:
             one.loop.call_soon_threadsafe(_settle, one.answer, found)
+
+
+def _taken(waiting: deque[Any]) -> list[Any]:
+    return [waiting.popleft() for _ in range(len(waiting))]
 
 
 def _keys(link: Link) -> tuple[str, ...]:

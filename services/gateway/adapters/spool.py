@@ -1,12 +1,14 @@
 """The spool: turns as lines of JSON in segment files, in order, bounded, kept over restarts.
 
 Segments `00000001.jsonl`, `00000002.jsonl`, ... are written one after the other; `position` says
-how far the first one has been forwarded. A segment is deleted when all of it has been. A crash
-between forwarding and noting it down forwards a batch again, which counts once by its event ids.
+how far the first one has been forwarded. A segment is deleted when all of it has been, and the last
+one emptied when nothing waits. A crash between forwarding and noting it down forwards a batch again,
+which counts once by its event ids.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -18,9 +20,9 @@ from typing import IO
 from google.protobuf.message import DecodeError
 
 from services.gateway.app.ports import Batch
-from services.gateway.codec import decode_line, encode_line
-from services.gateway.domain.turns import LoggedTurn
-from shared.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from services.gateway.codec import encode_line, read_line
+from services.gateway.domain.turns import LoggedTurn, Spooled
+from shared.errors import FailedPrecondition, ResourceExhausted, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class FileSpool:
         self._segment, self._offset = self._found_position()
         self._last = max([self._segment, *self._numbers()])
         _cut_torn_line(self._path(self._last))
-        self._out = self._path(self._last).open("ab")
+        self._out, self._written = self._opened(self._last)
         self.pending, self._bytes = self._measure()
 
     def append(self, turns: Sequence[LoggedTurn]) -> None:
@@ -86,24 +88,37 @@ class FileSpool:
         self._bytes -= batch.end[1] - self._offset
         self.pending -= batch.records
         self._segment, self._offset = batch.end
+        if self.pending or self._segment != self._last:
+            self._note_position()
+            return
+        # Nothing waits: what was forwarded does not stay on the disk. Noted before it is cut: killed in
+        # between, turns are sent again, which counts once; the other way round new ones could be
+        # passed over.
+        self._offset = self._bytes = self._written = 0
         self._note_position()
+        os.truncate(self._out.fileno(), 0)
 
     def close(self) -> None:
         self._out.close()
         self._lock.close()
 
     def _write(self, lines: bytes) -> None:
-        if self._out.tell() >= self._segment_bytes:
+        if self._written >= self._segment_bytes:
             self._out.close()
             self._last += 1
-            self._out = self._path(self._last).open("ab")
-        start = self._out.tell()
+            self._out, self._written = self._opened(self._last)
         try:
-            self._out.write(lines)
-            self._out.flush()
+            if self._out.write(lines) != len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            os.truncate(self._out.fileno(), start)
+            os.truncate(self._out.fileno(), self._written)
             raise
+        self._written += len(lines)
+
+    def _opened(self, number: int) -> tuple[IO[bytes], int]:
+        """To be added to, and its size."""
+        path = self._path(number)
+        return path.open("ab", buffering=0), path.stat().st_size
 
     def _next_segment(self) -> None:
         done = self._path(self._segment)
@@ -169,9 +184,9 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
-def _readable(line: bytes) -> LoggedTurn | None:
+def _readable(line: bytes) -> Spooled | None:
     try:
-        return decode_line(line)
-    except (ValueError, KeyError, TypeError, DecodeError, InvalidArgument) as error:
+        return read_line(line)
+    except (ValueError, KeyError, TypeError, DecodeError) as error:
         _log.error("a line of the spool cannot be read and is dropped: %s", error)
         return None

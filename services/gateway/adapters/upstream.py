@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
+from yarl import URL
 
 from services.gateway.domain.rollout import choose_replica
 from shared.errors import DeadlineExceeded, Unavailable
@@ -32,6 +33,7 @@ class HttpUpstream:
 
     def __init__(self, session: aiohttp.ClientSession, replicas: tuple[str, ...]) -> None:
         self._session, self._replicas = session, replicas
+        self._urls = {replica: URL(replica + _PATH) for replica in replicas}
 
     async def send(self, body: bytes, tenant: str, user_id: str) -> HttpReply:
         failures: list[str] = []
@@ -40,7 +42,9 @@ class HttpUpstream:
         # says nothing of the replica.
         for replica in (*order, *order[:1]):
             try:
-                response = await self._session.post(replica + _PATH, data=body, headers=_HEADERS)
+                response = await self._session.post(
+                    self._urls[replica], data=body, headers=_HEADERS
+                )
             except aiohttp.ConnectionTimeoutError as error:
                 failures.append(type(error).__name__)
                 _log.warning("replica %s is away: %r", replica, error)
@@ -84,17 +88,16 @@ class HttpReply:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _broken(error) from error
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncIterator[list[bytes]]:
         rest = b""
         try:
             async for piece in self._response.content.iter_any():
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    yield line.rstrip(b"\r")
+                *lines, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+                yield lines
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _broken(error) from error
         if rest:
-            yield rest
+            yield [rest]
 
     async def close(self) -> None:
         """Gives the connection back if all of it was read, else cuts it: the model server is to

@@ -18,6 +18,7 @@ from shared.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.json_text import decode, encode
 
 _OK = 200
+_END = b"data: [DONE]"
 _SEED_NOTE = "seed left out: the CPU build of the server cannot take it"
 
 
@@ -116,22 +117,21 @@ class Answering:
         as it went when either side breaks off."""
         answer, ended = Answer(), "client"
         try:
-            async for line in reply.lines():
-                if line == b"data: [DONE]":
+            async for lines in reply.lines():
+                events = [_passed_on(line, exchange.version.name, answer) for line in lines]
+                if passed := b"".join(events):
+                    yield passed
+                if _END in lines:
                     ended = ""
                     break
-                if line.startswith(b"data:"):
-                    yield _passed_on(line, exchange.version.name, answer)
-                elif line.startswith(b":"):  # a comment: it keeps the connection open
-                    yield line + b"\n\n"
-            ended = "" if answer.ended else "upstream" if ended else ended
+            ended = "" if answer.ended or not ended else "upstream"
         except TrimtabError as error:
             ended = "upstream"
             yield _error_event(error)
         finally:
             self._log.record(exchange, answer, ended)
             await reply.close()
-        yield b"data: [DONE]\n\n"
+        yield _END + b"\n\n"
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:
@@ -142,11 +142,14 @@ def _headers(exchange: Exchange) -> dict[str, str]:
 
 
 def _passed_on(line: bytes, version: str, answer: Answer) -> bytes:
-    """The chunk with the version's name. What is not a chunk goes on as it is."""
+    """A chunk with the version's name; other data, and comments that keep the connection open, as
+    they came. The end is said later, the rest is what separates events."""
+    if not line.startswith((b"data:", b":")) or line == _END:
+        return b""
     try:
-        chunk = decode(line[5:])
+        chunk = decode(line[5:]) if line.startswith(b"data:") else None
     except ValueError:
-        return line + b"\n\n"
+        chunk = None
     if not isinstance(chunk, dict) or "choices" not in chunk:
         return line + b"\n\n"
     chunk["model"] = version

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.domain.linking import Link, Question
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
+from services.gateway.domain.turns import (
+    GivenFeedback,
+    LoggedTurn,
+    Refused,
+    Spooled,
+    StatedPreference,
+)
 
 
 class Sink(Protocol):
@@ -15,6 +21,9 @@ class Sink(Protocol):
     another error that says when to come back) when it does not: the caller repeats the whole."""
 
     async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]: ...
+
+    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
+        """The same, for turns that come out of the spool."""
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[GivenFeedback]
@@ -31,7 +40,7 @@ class Sink(Protocol):
 class Batch:
     """The oldest waiting turns. `records` counts unreadable ones, too."""
 
-    turns: list[LoggedTurn]
+    turns: list[Spooled]
     records: int
     unreadable: int
     end: tuple[int, int]
@@ -68,8 +77,8 @@ class Reply(Protocol):
     async def read(self) -> bytes:
         """Unavailable if the connection breaks."""
 
-    def lines(self) -> AsyncIterator[bytes]:
-        """Without their ends. Unavailable if the connection breaks."""
+    def lines(self) -> AsyncIterator[list[bytes]]:
+        """Those that came together, without their ends. Unavailable if the connection breaks."""
 
     async def close(self) -> None: ...
 

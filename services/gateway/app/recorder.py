@@ -130,7 +130,7 @@ class Recorder:
 
     async def _forward(self, batch: Batch) -> None:
         try:
-            refused = await self._sink.log_turns(batch.turns) if batch.turns else []
+            refused = await self._sink.forward(batch.turns) if batch.turns else []
         except _PASSING:
             raise
         except TrimtabError as error:

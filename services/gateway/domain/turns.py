@@ -30,6 +30,14 @@ class LoggedTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Spooled:
+    """A turn on its way, as the sink will have it: it is not looked into any more."""
+
+    tenant: str
+    turn: object
+
+
+@dataclass(frozen=True, slots=True)
 class Rating:
     value: float
     low: float

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -26,11 +26,19 @@ from services.gateway.app.ports import Links
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
+from services.gateway.codec import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
+from services.gateway.domain.turns import (
+    GivenFeedback,
+    LoggedTurn,
+    Refused,
+    Spooled,
+    StatedPreference,
+)
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from shared.errors import Unavailable
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.keys import KeyBook, Quotas, fixed_keys
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -57,6 +65,9 @@ class MemorySink:
             else:
                 self.turns.append(turn)
         return refused
+
+    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
+        return await self.log_turns([decode_turn(cast(pb.Turn, one.turn)) for one in turns])
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[GivenFeedback]

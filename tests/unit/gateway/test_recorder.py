@@ -8,6 +8,7 @@ import pytest
 
 from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.adapters.spool import FileSpool
+from services.gateway.codec import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import LoggedTurn
 from shared.errors import FailedPrecondition, ResourceExhausted
@@ -87,7 +88,7 @@ async def test_a_full_spool_drops_and_counts(tmp_path: Path, gateway: Any) -> No
 def drained(spool: FileSpool) -> list[int]:
     indexes = []
     while (batch := spool.head()).records:
-        indexes += [one.index for one in batch.turns]
+        indexes += [one.turn.index for one in batch.turns]
         spool.advance(batch)
     return indexes
 
@@ -104,7 +105,12 @@ def test_segments_roll_are_read_in_order_and_deleted(tmp_path: Path) -> None:
     spool.close()
     again = FileSpool(tmp_path, segment_bytes=1_000)
     assert (again.pending, drained(again)) == (1, [100])
+    assert [path.stat().st_size for path in tmp_path.glob("*.jsonl")] == [0]
+    again.append([turn(101)])
     again.close()
+    third = FileSpool(tmp_path)
+    assert drained(third) == [101]
+    third.close()
 
 
 def test_a_restart_in_the_middle_of_the_segments(tmp_path: Path) -> None:
@@ -128,7 +134,11 @@ def test_an_unreadable_line_is_counted_and_passed_over(tmp_path: Path) -> None:
     spool._out.flush()
     spool.append([turn(1)])
     batch = spool.head()
-    assert ([one.index for one in batch.turns], batch.records, batch.unreadable) == ([0, 1], 4, 2)
+    assert ([one.turn.index for one in batch.turns], batch.records, batch.unreadable) == (
+        [0, 1],
+        4,
+        2,
+    )
     spool.close()
 
 
@@ -146,7 +156,8 @@ def test_turns_come_back_from_the_spool_as_they_were(tmp_path: Path) -> None:
     spool = FileSpool(tmp_path)
     said = replace(turn(3), model_version="v1", completion_id="c", metadata={"a": "ä"})
     spool.append([said])
-    assert spool.head().turns == [said]
+    (kept,) = spool.head().turns
+    assert (kept.tenant, decode_turn(kept.turn)) == ("local", said)
     spool.close()
 
 
