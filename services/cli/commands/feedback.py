@@ -1,4 +1,4 @@
-"""trimtab feedback list | waiting | personas | pairs"""
+"""trimtab feedback list | waiting | personas | pairs | fit | score"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.adapters.programs import run_program
 from services.cli.app import listed, text_of
 from services.cli.domain import Json
 from services.cli.session import Session, session_of
@@ -14,6 +15,9 @@ app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-
 
 Filter = Annotated[str, typer.Option("--filter", help="AND of terms; see the examples.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+Input = Annotated[str, typer.Option("--input", help="JSON lines; - is standard input.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="0: one for each core.")]
+_OFFLINE = "services.feedback.offline"
 
 
 @app.command("list")
@@ -87,6 +91,62 @@ def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
     session = session_of(context)
     found = listed(session.platform, "feedback", "ListPairs", "pairs", {"filter": filter_}, limit)
     session.show({"pairs": found}, lambda: _pairs(session, found))
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    input_: Input,
+    output: Annotated[str, typer.Option("--output", help="Folder for what is fitted.")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same model.")] = 0,
+    models: Annotated[
+        str, typer.Option("--models", help="all, or lexical: without the encoder, in seconds.")
+    ] = "all",
+    threads: Threads = 0,
+) -> None:
+    """Fit a judge of follow-ups on labelled lines. Needs neither the stack nor a network.
+
+    \b
+    A line: {"messages": [{"role": "user", "content": "..."}, ...], "label": "dissatisfied"}
+    The last message is the user's follow-up. Labels are free, two or more; instead of one label, the
+    shares of raters: {"dissatisfied": 0.67, "fine": 0.33}. Bad lines are told and left out (exit
+    code 1; listed in refused.jsonl of the folder). The figures are those of held-out folds.
+
+    \b
+    Examples:
+      trimtab feedback fit --input labels.jsonl --output judge
+      zcat labels.jsonl.gz | trimtab feedback fit --input - --output judge --json
+    """
+    given = ["--input", input_, "--output", output, "--seed", str(seed), "--models", models]
+    _offline(context, "fit", [*given, "--threads", str(threads)])
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    model: Annotated[str, typer.Option("--model", help="Folder that a fit wrote.")],
+    input_: Input,
+    output: Annotated[str, typer.Option("--output", help="JSON lines; - is standard output.")],
+    threads: Threads = 0,
+) -> None:
+    """Judge follow-ups by a fitted model: a line out for each line in, in the same order.
+
+    \b
+    Out: {"probabilities": {"dissatisfied": 0.91, "fine": 0.09}, "abstained": false}
+    and the "reason" where it abstained: LOW_CONFIDENCE, NOTHING_SAID, BAD_LINE (exit code 1).
+
+    \b
+    Examples:
+      trimtab feedback score --model judge --input x.jsonl --output y.jsonl
+      trimtab feedback score --model judge --input - --output - < x.jsonl | head
+    """
+    given = ["--model", model, "--input", input_, "--output", output]
+    _offline(context, "score", [*given, "--threads", str(threads)])
+
+
+def _offline(context: typer.Context, command: str, given: list[str]) -> None:
+    as_json = ["--json"] if session_of(context).as_json else []
+    raise typer.Exit(run_program(_OFFLINE, [command, *given, *as_json]))
 
 
 def _labels(session: Session, found: list[Json]) -> None:

@@ -35,7 +35,7 @@ class MiniLmEmbedder:
         torch.set_num_threads(threads)
         self._torch = torch
         self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
-        dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+        dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
         self._model: Any = AutoModel.from_pretrained(str(path), dtype=dtype).eval()
         self._max_tokens, self._cached = max_tokens, cached
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
@@ -78,7 +78,7 @@ class MiniLmEmbedder:
             self._cache.popitem(last=False)
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether this processor says that it has bfloat16 instructions."""
     import torch
 

@@ -1,0 +1,71 @@
+"""A fitted judge as a folder: model.json, lexical.npz, and the encoder beside them.
+
+Arrays, safetensors and JSON only: nothing in it can run. A judge of the lexical model alone has no
+encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from services.feedback.adapters.offline.encoder import EncoderModel
+from services.feedback.adapters.offline.lexical import LexicalModel
+from services.feedback.app.offline.blend import Blend
+from services.feedback.app.offline.fitting import Fitted, Judge, Model
+from shared.errors import InvalidArgument, NotFound
+
+FORMAT = 1
+_FILE = "model.json"
+_LOADERS: dict[str, tuple[type, Callable[[Path], Model]]] = {
+    "lexical": (LexicalModel, LexicalModel.load),
+    "encoder": (EncoderModel, EncoderModel.load),
+}
+
+
+def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
+    """`about` is kept with it: where it came from. model.json is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _FILE).unlink(missing_ok=True)
+    for model in fitted.judge.models:
+        model.save(folder)
+    document = {
+        "format": FORMAT,
+        "labels": fitted.judge.labels,
+        "models": [_kind_of(model) for model in fitted.judge.models],
+        "blend": asdict(fitted.judge.blend),
+        "chosen": fitted.chosen,
+        "folds": fitted.folds,
+        "held_out": asdict(fitted.figures),
+        **about,
+    }
+    (folder / _FILE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_judge(folder: Path) -> Judge:
+    """Raises NotFound without a model there, InvalidArgument if it can not be read."""
+    try:
+        document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']}, this program reads {FORMAT}")
+        blend = document["blend"]
+        return Judge(
+            tuple(document["labels"]),
+            tuple(_LOADERS[kind][1](folder) for kind in document["models"]),
+            Blend(tuple(blend["weights"]), tuple(blend["bias"]), blend["threshold"]),
+        )
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"{folder} holds no fitted model ({error.filename}): fit one with `trimtab feedback fit`",
+            reason="MODEL_NOT_FOUND",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidArgument(
+            f"{folder / _FILE}: {error}", reason="MODEL_UNREADABLE", field="model"
+        ) from error
+
+
+def _kind_of(model: Model) -> str:
+    return next(name for name, (kind, _) in _LOADERS.items() if isinstance(model, kind))

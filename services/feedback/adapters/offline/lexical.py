@@ -1,0 +1,134 @@
+"""A linear model over what can be counted: hand-made features and n-grams of the follow-up.
+
+Multinomial logistic regression on raters' shares, L2, by L-BFGS. Titles in quotes, names and
+numbers are masked in the n-grams: they say what is talked about, not how it went.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.feedback.app.offline.blend import softmax
+from services.feedback.app.offline.features import NAMES, Conversation, Floats, feature_rows
+
+_COLUMNS = 2**16
+# How far one standard deviation of a hand-made feature weighs beside an n-gram's whole weight.
+_FEATURE_SCALE = 0.1
+_FARTHEST = 5.0
+_STEPS = 200
+_QUOTED = re.compile(r'"[^"]{1,80}"|@\d+')
+_NUMBER = re.compile(r"\d+(?:[:.,]\d+)*")
+# Capitals inside a sentence; a lone I is no name.
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&]+(?: (?:of |the |and )*[A-Z][\w'&]+)*")
+_TOKENS = r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+"
+_FILE = "lexical.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalLearner:
+    """The less `strength`, the closer the weights stay to zero."""
+
+    strength: float
+
+    @property
+    def name(self) -> str:
+        return f"lexical (strength {self.strength:g})"
+
+    def fit(self, conversations: Sequence[Conversation], shares: Floats, seed: int) -> LexicalModel:
+        """The loss is convex: the seed changes nothing."""
+        rows = feature_rows(conversations)
+        mean, scale = rows.mean(0), rows.std(0)
+        scale[scale < 1e-6] = 1.0
+        inputs = _inputs(conversations, rows, mean, scale)
+        weights, bias = _regress(inputs, shares, 1.0 / (self.strength * len(shares)))
+        return LexicalModel(weights, bias, mean, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalModel:
+    """weights [features + n-grams, labels], bias [labels], mean and scale [features]."""
+
+    weights: Floats
+    bias: Floats
+    mean: Floats
+    scale: Floats
+
+    def logits(self, conversations: Sequence[Conversation]) -> Floats:
+        if not conversations:
+            return np.zeros((0, len(self.bias)))
+        inputs = _inputs(conversations, feature_rows(conversations), self.mean, self.scale)
+        return np.asarray(inputs @ self.weights + self.bias)
+
+    def save(self, folder: Path) -> None:
+        np.savez_compressed(
+            folder / _FILE,
+            weights=self.weights.astype(np.float32),
+            bias=self.bias,
+            mean=self.mean,
+            scale=self.scale,
+            names=np.array(NAMES),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> LexicalModel:
+        """Raises ValueError if it was fitted for other features; OSError if it is not there."""
+        with np.load(folder / _FILE, allow_pickle=False) as kept:
+            if tuple(kept["names"]) != NAMES:
+                raise ValueError(f"{folder} was fitted for other features: fit it again")
+            return cls(*(kept[n].astype(np.float64) for n in ("weights", "bias", "mean", "scale")))
+
+
+def masked(text: str) -> str:
+    text = _QUOTED.sub(" titlehere ", text.replace("’", "'"))
+    return _NUMBER.sub("0", _NAME.sub("namehere", text)).lower()
+
+
+def _inputs(
+    conversations: Sequence[Conversation], rows: Floats, mean: Floats, scale: Floats
+) -> Any:
+    """[n, features + n-grams], sparse; each row's n-grams have unit length."""
+    from scipy import sparse
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    words = HashingVectorizer(
+        ngram_range=(1, 3),
+        n_features=_COLUMNS,
+        alternate_sign=False,
+        lowercase=False,
+        token_pattern=_TOKENS,
+    )
+    grams = words.transform([masked(one.follow_up) for one in conversations])
+    standard = np.clip((rows - mean) / scale, -_FARTHEST, _FARTHEST) * _FEATURE_SCALE
+    return sparse.hstack([sparse.csr_matrix(standard), grams]).tocsr()
+
+
+def _regress(inputs: Any, shares: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """Least of: mean cross entropy + penalty / 2 * |weights|^2; the bias is free."""
+    from scipy.optimize import minimize
+
+    columns, labels = inputs.shape[1], shares.shape[1]
+    used = np.flatnonzero(np.diff(inputs.tocsc().indptr))
+    inputs, count = inputs[:, used].tocsr(), len(shares)
+    across = inputs.T.tocsr()
+
+    def loss(numbers: Floats) -> tuple[float, Floats]:
+        weights = numbers[labels:].reshape(-1, labels)
+        rows = softmax(inputs @ weights + numbers[:labels])
+        error = (rows - shares) / count
+        value = -(shares * np.log(rows + 1e-12)).sum() / count
+        value += penalty / 2 * (weights**2).sum()
+        slopes = across @ error + penalty * weights
+        return float(value), np.concatenate([error.sum(0), slopes.ravel()])
+
+    prior = np.log(np.clip(shares.mean(0), 1e-3, 1.0))
+    start = np.concatenate([prior, np.zeros(len(used) * labels)])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+    weights = np.zeros((columns, labels))
+    weights[used] = found[labels:].reshape(-1, labels)
+    return weights, found[:labels]

@@ -1,0 +1,183 @@
+"""Fitting a judge of follow-ups on labelled lines: folds, models, and how they are blended.
+
+For each kind of model there are one or more settings. Every setting is fitted without each fold in
+turn and judges that fold; the setting with the least cross entropy there is fitted again on all
+lines. The blend and its threshold come from the judgements of held-out folds alone. The folds keep
+lines of one conversation together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.feedback.app.offline import blend as blending
+from services.feedback.app.offline.blend import Blend, Figures
+from services.feedback.app.offline.features import Conversation, Floats
+from services.feedback.app.offline.lines import (
+    LOW_CONFIDENCE,
+    NOTHING_SAID,
+    Example,
+    groups_of,
+    labels_of,
+    share_matrix,
+)
+from shared.errors import FailedPrecondition
+
+LEAST_LINES = 10
+Numbers = NDArray[np.int64]
+Tell = Callable[[str], None]
+
+
+class Model(Protocol):
+    def logits(self, conversations: Sequence[Conversation]) -> Floats:
+        """[n, labels]: the larger, the likelier. Pure: the same for the same texts."""
+
+    def save(self, folder: Path) -> None:
+        """Into an existing folder; nothing in it can run."""
+
+
+class Learner(Protocol):
+    @property
+    def name(self) -> str:
+        """What it is and how it is set, for people."""
+
+    def fit(self, conversations: Sequence[Conversation], shares: Floats, seed: int) -> Model:
+        """`shares` [n, labels] sum to one in each row. A label may have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What was fitted: one model of each kind, and their blend."""
+
+    labels: tuple[str, ...]
+    models: tuple[Model, ...]
+    blend: Blend
+
+    def probabilities(self, conversations: Sequence[Conversation]) -> Floats:
+        """[n, labels]."""
+        return self.blend.probabilities([model.logits(conversations) for model in self.models])
+
+    def reasons(self, conversations: Sequence[Conversation], rows: Floats) -> list[str]:
+        """Why it abstains; empty where it does not."""
+        return [
+            NOTHING_SAID
+            if not _says_something(conversation.follow_up)
+            else (LOW_CONFIDENCE if row.max() < self.blend.threshold else "")
+            for conversation, row in zip(conversations, rows, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    judge: Judge
+    chosen: tuple[str, ...]
+    folds: int
+    figures: Figures
+
+
+def fit(
+    examples: Sequence[Example], kinds: Sequence[Sequence[Learner]], seed: int, tell: Tell
+) -> Fitted:
+    """Raises FailedPrecondition where there are too few lines or labels."""
+    labels = labels_of(examples)
+    if len(labels) < 2:
+        raise FailedPrecondition(
+            f"two labels or more are needed, found {list(labels)}", reason="TOO_FEW_LABELS"
+        )
+    if len(examples) < LEAST_LINES:
+        raise FailedPrecondition(
+            f"{LEAST_LINES} lines or more are needed, found {len(examples)}", reason="TOO_FEW_LINES"
+        )
+    conversations = [one.conversation for one in examples]
+    shares = share_matrix(examples, labels)
+    folds = folds_of(groups_of(conversations), fold_count(len(examples)), seed)
+    chosen, held_out = [], []
+    for learners in kinds:
+        learner, logits = _best(learners, conversations, shares, folds, seed, tell)
+        chosen.append(learner)
+        held_out.append(logits)
+    blend = blending.fit_blend(held_out, shares)
+    rows = blend.probabilities(held_out)
+    models = []
+    for learner in chosen:
+        tell(f"{learner.name}: all {len(examples)} lines")
+        models.append(learner.fit(conversations, shares, seed))
+    return Fitted(
+        Judge(labels, tuple(models), blend),
+        tuple(learner.name for learner in chosen),
+        int(folds.max()) + 1,
+        blending.figures(rows, shares, labels, blend.threshold),
+    )
+
+
+def fold_count(lines: int) -> int:
+    """Fewer where fitting takes long and a part is plenty."""
+    return 5 if lines < 2_000 else 3 if lines < 6_000 else 2
+
+
+def folds_of(groups: Sequence[str], count: int, seed: int) -> Numbers:
+    """The fold of each line: whole groups, the folds as even as can be; the largest first."""
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    filled = [0] * count
+    fold: dict[str, int] = {}
+    for group in sorted(sizes, key=lambda one: (-sizes[one], _shuffled(one, seed))):
+        fold[group] = filled.index(min(filled))
+        filled[fold[group]] += sizes[group]
+    found = np.array([fold[group] for group in groups])
+    return np.unique(found, return_inverse=True)[1].astype(np.int64)
+
+
+def _best(
+    learners: Sequence[Learner],
+    conversations: Sequence[Conversation],
+    shares: Floats,
+    folds: Numbers,
+    seed: int,
+    tell: Tell,
+) -> tuple[Learner, Floats]:
+    """The learner with the least held-out cross entropy, and its held-out logits."""
+    tried = []
+    for learner in learners:
+        logits = _held_out(learner, conversations, shares, folds, seed, tell)
+        rows = blending.fit_blend([logits], shares).probabilities([logits])
+        tried.append((-float((shares * np.log(rows + 1e-12)).sum(1).mean()), logits))
+    number = min(range(len(tried)), key=lambda one: tried[one][0])
+    return learners[number], tried[number][1]
+
+
+def _held_out(
+    learner: Learner,
+    conversations: Sequence[Conversation],
+    shares: Floats,
+    folds: Numbers,
+    seed: int,
+    tell: Tell,
+) -> Floats:
+    logits = np.zeros_like(shares)
+    for fold in range(int(folds.max()) + 1):
+        tell(f"{learner.name}: fold {fold + 1} of {int(folds.max()) + 1}")
+        inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        if not len(inside):  # one conversation alone
+            inside = outside
+        model = learner.fit([conversations[i] for i in inside], shares[inside], seed)
+        logits[outside] = model.logits([conversations[i] for i in outside])
+    return logits
+
+
+def _says_something(text: str) -> bool:
+    return any(
+        character.isalnum() or character in "?!" or ord(character) > 0x2000 for character in text
+    )
+
+
+def _shuffled(group: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()

@@ -1,0 +1,266 @@
+"""The miner without a platform: `python -m services.feedback.offline fit | score`.
+
+    fit    --input labels.jsonl --output DIR      fit a judge of follow-ups on labelled lines
+    score  --model DIR --input x.jsonl --output y.jsonl
+
+`-` is standard input or output. Progress and problems go to standard error; a summary goes to
+standard output (to standard error where the scores go there), as JSON with --json. Bad lines are
+told with line and field and left out of a fit (DIR/refused.jsonl lists them); in scores such a line
+keeps its place: labels as in the fitted lines, abstained, reason BAD_LINE. Exit codes as of
+`trimtab`: 0 ok, 1 some lines were refused, 2 usage, 3 not found. `trimtab feedback fit` runs this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from services.feedback.app.offline import lines as contract
+from services.feedback.app.offline.fitting import Fitted, Judge, Learner, fit
+from services.feedback.app.offline.lines import BAD_LINE, Example, Refused
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
+from shared.settings import CommonSettings, load
+
+OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
+CHUNK = 4_096
+STRENGTHS = (0.1, 0.3, 1.0, 10.0)
+_TOLD = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except TrimtabError as error:
+        _tell_error(error, given.json)
+        return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
+
+
+def run_fit(given: argparse.Namespace) -> int:
+    """Fits on what can be read. Nothing is written where that is not enough."""
+    _set_threads(given.threads)
+    started = time.monotonic()
+    with _reading(given.input) as source:
+        read = contract.read(source, labelled=True)
+    examples = [one for one in read if isinstance(one, Example)]
+    refused = [one for one in read if isinstance(one, Refused)]
+    _tell_refused(refused)
+    _tell(f"{len(examples)} labelled lines, {len(refused)} refused")
+    fitted = fit(examples, learners(given.models), given.seed, _tell)
+    folder = Path(given.output)
+    _save(fitted, folder, {"seed": given.seed, "lines": len(examples)})
+    _write_refused(folder / "refused.jsonl", refused)
+    seconds = round(time.monotonic() - started, 1)
+    _summary(_fit_summary(fitted, len(examples), len(refused), seconds), given.json, sys.stdout)
+    return REFUSED if refused else OK
+
+
+def run_score(given: argparse.Namespace) -> int:
+    """One line out for each that is not blank, in order, a chunk at a time."""
+    from services.feedback.adapters.offline.folder import load_judge
+
+    _set_threads(given.threads)
+    judge = load_judge(Path(given.model))
+    started, number = time.monotonic(), 0
+    counts = {"lines": 0, "judged": 0, "abstained": 0, "refused": 0}
+    with _reading(given.input) as source, _writing(given.output) as target:
+        while chunk := list(islice(source, CHUNK)):
+            _score_chunk(judge, chunk, number, target, counts)
+            number += len(chunk)
+            _tell(f"{number} lines scored")
+    seconds = time.monotonic() - started
+    rate = round(counts["lines"] / max(seconds, 1e-9))
+    document = {**counts, "seconds": round(seconds, 2), "lines_per_second": rate}
+    _summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
+    return REFUSED if counts["refused"] else OK
+
+
+def learners(models: str) -> list[list[Learner]]:
+    """The kinds of models that are blended, each with the settings to choose from."""
+    from services.feedback.adapters.offline.lexical import LexicalLearner
+
+    found: list[list[Learner]] = [[LexicalLearner(strength) for strength in STRENGTHS]]
+    if models == "all":
+        from services.feedback.adapters.offline.encoder import EncoderLearner
+
+        path = _found(load(CommonSettings).encoder)
+        if not (path / "tokenizer.json").is_file():
+            raise FailedPrecondition(
+                f"no encoder at {path}: run `make setup`, set TRIMTAB_ENCODER, or fit with"
+                " --models lexical",
+                reason="NO_ENCODER",
+            )
+        found.append([EncoderLearner(path)])
+    return found
+
+
+def _found(encoder: Path) -> Path:
+    """A path that is not below this folder may be below the checkout."""
+    beside = Path(__file__).parents[2] / encoder
+    return encoder if encoder.exists() or not beside.exists() else beside
+
+
+def _score_chunk(
+    judge: Judge, chunk: Sequence[str], before: int, target: TextIO, counts: dict[str, int]
+) -> None:
+    read = contract.read(chunk, labelled=False)
+    conversations = [one.conversation for one in read if isinstance(one, Example)]
+    rows = judge.probabilities(conversations) if conversations else np.zeros((0, 0))
+    judged = iter(zip(rows, judge.reasons(conversations, rows), strict=True))
+    even = np.full(len(judge.labels), 1.0 / len(judge.labels))
+    for one in read:
+        row, reason = (even, BAD_LINE) if isinstance(one, Refused) else next(judged)
+        target.write(contract.answer_line(judge.labels, row, reason) + "\n")
+        counts["lines"] += 1
+        outcome = "refused" if reason == BAD_LINE else "abstained" if reason else "judged"
+        counts[outcome] += 1
+    target.flush()
+    _tell_refused(
+        [
+            Refused(one.line + before, one.field, one.problem)
+            for one in read
+            if isinstance(one, Refused)
+        ]
+    )
+
+
+def _save(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
+    from services.feedback.adapters.offline.folder import save_judge
+
+    try:
+        save_judge(fitted, folder, about)
+    except OSError as error:
+        raise InvalidArgument(
+            f"{folder} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+        ) from error
+
+
+def _fit_summary(fitted: Fitted, count: int, refused: int, seconds: float) -> dict[str, object]:
+    found = fitted.figures
+    return {
+        "lines": count,
+        "refused": refused,
+        "labels": list(fitted.judge.labels),
+        "models": list(fitted.chosen),
+        "folds": fitted.folds,
+        "log_loss": round(found.log_loss, 4),
+        "accuracy": round(found.accuracy, 4),
+        "macro_f1": round(found.macro_f1, 4),
+        "auroc": {label: round(value, 4) for label, value in found.auroc.items()},
+        "calibration_error": round(found.calibration_error, 4),
+        "threshold": round(fitted.judge.blend.threshold, 4),
+        "coverage": round(found.coverage, 4),
+        "accuracy_where_judged": round(found.accuracy_where_judged, 4),
+        "seconds": seconds,
+    }
+
+
+def _summary(document: Mapping[str, object], as_json: bool, target: TextIO) -> None:
+    if as_json:
+        target.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return
+    for name, value in document.items():
+        shown = str(value)
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key} {one}" for key, one in value.items())
+        elif isinstance(value, list):
+            shown = ", ".join(map(str, value))
+        target.write(f"{name.replace('_', ' '):22s} {shown}\n")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _tell_refused(refused: Sequence[Refused]) -> None:
+    for one in refused[:_TOLD]:
+        _tell(f"refused: {one}")
+    if len(refused) > _TOLD:
+        _tell(f"refused: {len(refused) - _TOLD} more")
+
+
+def _tell_error(error: TrimtabError, as_json: bool) -> None:
+    if as_json:
+        document = {"reason": error.reason, "message": error.message}
+        sys.stderr.write(json.dumps({"error": document}) + "\n")
+    else:
+        sys.stderr.write(f"error: {error.reason}: {error.message}\n")
+
+
+def _write_refused(path: Path, refused: Sequence[Refused]) -> None:
+    """Always anew: a fit without bad lines leaves no list of an earlier one's."""
+    path.unlink(missing_ok=True)
+    if refused:
+        rows = ({"line": one.line, "field": one.field, "problem": one.problem} for one in refused)
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[Iterator[str]]:
+    if name == "-":
+        yield iter(sys.stdin)
+        return
+    try:
+        with Path(name).open(encoding="utf-8", errors="replace") as source:
+            yield iter(source)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {name}", reason="FILE_NOT_FOUND") from error
+    except IsADirectoryError as error:
+        raise InvalidArgument(f"{name} is a folder", reason="UNREADABLE", field="input") from error
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[TextIO]:
+    """A file is complete or not there: it is written beside and moved to its place."""
+    if name == "-":
+        yield sys.stdout
+        return
+    beside = Path(f"{name}.part")
+    try:
+        with beside.open("w", encoding="utf-8") as target:
+            yield target
+    except OSError as error:
+        raise InvalidArgument(
+            f"{name} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+        ) from error
+    beside.replace(name)
+
+
+def _set_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.feedback.offline")
+    commands = parser.add_subparsers(required=True)
+    fitting = commands.add_parser("fit", help="fit a judge of follow-ups on labelled lines")
+    fitting.set_defaults(run=run_fit)
+    fitting.add_argument("--output", required=True, help="folder for what is fitted")
+    fitting.add_argument("--seed", type=int, default=0)
+    fitting.add_argument("--models", choices=("all", "lexical"), default="all")
+    scoring = commands.add_parser("score", help="judge follow-ups")
+    scoring.set_defaults(run=run_score)
+    scoring.add_argument("--model", required=True, help="folder that a fit wrote")
+    scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
+    for command in (fitting, scoring):
+        command.add_argument("--input", required=True, help="JSON lines; - is standard input")
+        command.add_argument("--threads", type=int, default=0, help="0: one for each core")
+        command.add_argument("--json", action="store_true", help="the summary as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
