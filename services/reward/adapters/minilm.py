@@ -14,14 +14,15 @@ _MOST_TOKENS = 128
 
 
 class MiniLmEncoder:
-    """Loads on first use (seconds). One thread: beside a busy serving engine that is the quickest.
+    """Loads on first use (seconds). One thread: beside a busy serving engine that is the quickest;
+    0 leaves the number as the process has it.
 
     Safe to call from several threads: calls take turns batch by batch, so that a training does not
     hold up a call.
     """
 
-    def __init__(self, path: Path, batch: int = 32) -> None:
-        self._path, self._batch = path, batch
+    def __init__(self, path: Path, batch: int = 32, threads: int = 1) -> None:
+        self._path, self._batch, self._threads = path, batch, threads
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
 
@@ -41,7 +42,8 @@ class MiniLmEncoder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        torch.set_num_threads(1)
+        if self._threads:
+            torch.set_num_threads(self._threads)
         tokenizer = AutoTokenizer.from_pretrained(self._path, local_files_only=True)
         model = AutoModel.from_pretrained(self._path, local_files_only=True).eval()
         return tokenizer, model

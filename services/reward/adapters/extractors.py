@@ -1,0 +1,108 @@
+"""Blocks of features that need a model: the encoder's, and the policy's own hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.reward.domain import Answer
+from services.reward.ports import Encoder
+
+Array = NDArray[np.float64]
+
+
+class EncodedAnswer:
+    """The answer's sentence embedding."""
+
+    name = "encoder"
+    weight = 1.0
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def features(self, answers: Sequence[Answer]) -> Array:
+        return self._encoder.encode([one.text for one in answers])
+
+
+class HiddenStates:
+    """The policy's hidden states after `LAYER` layers, averaged over the answer's tokens.
+
+    The policy reads the end of the request and the answer as its chat template has them; nothing of
+    it is trained, and the layers above are not computed. A middle layer says more of an answer than
+    the last one, which is about the next token (22 of 30 was the best of seven tried for the
+    default policy; others take the same share of their depth). Loads on first use.
+    """
+
+    name = "policy"
+    weight = 1.0
+    DEPTH = 22 / 30
+    REQUEST_TOKENS, ANSWER_TOKENS = 64, 192
+    BATCH_TOKENS = 1024
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._loaded: tuple[Any, Any] | None = None
+
+    def features(self, answers: Sequence[Answer]) -> Array:
+        tokenizer, model = self._loaded = self._loaded or self._load()
+        sequences = [self._tokens(tokenizer, one) for one in answers]
+        order = sorted(range(len(sequences)), key=lambda at: len(sequences[at][0]))
+        found: dict[int, Array] = {}
+        while order:
+            size = max(1, self.BATCH_TOKENS // len(sequences[order[0]][0]))
+            batch, order = order[:size], order[size:]
+            rows = _mean_states(model, [sequences[at] for at in batch])
+            found.update(zip(batch, rows, strict=True))
+        return np.array([found[at] for at in range(len(answers))])
+
+    def _tokens(self, tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
+        """The whole sequence, and where the answer starts."""
+
+        def ids(text: str) -> list[int]:
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        # A marker shows what the template puts around a request and before an answer.
+        around = tokenizer.apply_chat_template(
+            [{"role": "system", "content": ""}, {"role": "user", "content": "\x00"}],
+            tokenize=False,
+            add_generation_prompt=True,
+        ).split("\x00")
+        request = ids(answer.request)[-self.REQUEST_TOKENS :]
+        before = ids(around[0]) + request + ids(around[1])
+        said = ids(answer.text)[: self.ANSWER_TOKENS] or ids(" ")
+        return before + said, len(before)
+
+    def _load(self) -> tuple[Any, Any]:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self._path, local_files_only=True)
+        model = AutoModel.from_pretrained(
+            self._path, local_files_only=True, dtype=torch.bfloat16
+        ).eval()
+        model.layers = model.layers[: max(1, round(len(model.layers) * self.DEPTH))]
+        model.norm = torch.nn.Identity()
+        return tokenizer, model
+
+
+def _mean_states(model: Any, sequences: Sequence[tuple[list[int], int]]) -> list[Array]:
+    import torch
+
+    longest = max(len(ids) for ids, _ in sequences)
+    tokens = torch.zeros((len(sequences), longest), dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for row, (ids, _) in enumerate(sequences):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+        mask[row, : len(ids)] = 1
+    with torch.inference_mode():
+        states = model(
+            input_ids=tokens, attention_mask=mask, use_cache=False
+        ).last_hidden_state.float()
+    return [
+        states[row, start : len(ids)].mean(dim=0).double().numpy()
+        for row, (ids, start) in enumerate(sequences)
+    ]

@@ -1,0 +1,93 @@
+"""A fitted reward model in a folder: `model.json` (what it is), `model.npz` (its numbers),
+`report.json` (its figures). Nothing in it can run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.reward.learning.fitting import GroupReward, Model, Reward
+from services.reward.learning.table import Scaling
+from shared.errors import FailedPrecondition, NotFound
+
+FORMAT = 1
+
+
+def save(model: Model, report: dict[str, Any], weights: dict[str, str], folder: Path) -> None:
+    """`weights`: digests of the networks that the features come from. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "format": FORMAT,
+        "features": list(model.extractors),
+        "weights": weights,
+        "temperature": model.temperature,
+        "groups": [
+            {"name": g.name, "users": g.users, "pairs": g.pairs, "prefers": g.prefers}
+            for g in model.groups
+        ],
+    }
+    rewards = [model.reward, *model.members, *(group.reward for group in model.groups)]
+    np.savez(
+        folder / "model.npz",
+        coefficients=np.array([one.coefficients for one in rewards]),
+        intercepts=np.array([one.intercept for one in rewards]),
+        members=len(model.members),
+        mean=model.scaling.mean,
+        scale=model.scaling.scale,
+    )
+    (folder / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def load(folder: Path) -> tuple[Model, dict[str, str]]:
+    """The model, and the digests that its features need. Raises NotFound where there is none,
+    FailedPrecondition where it cannot be read."""
+    if not (folder / "model.json").is_file():
+        raise NotFound(f"there is no reward model in {folder}", reason="MODEL_NOT_FOUND")
+    try:
+        about = json.loads((folder / "model.json").read_text())
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, not {FORMAT}")
+        with np.load(folder / "model.npz", allow_pickle=False) as file:
+            return _model(about, {name: file[name] for name in file.files}), about["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FailedPrecondition(
+            f"the reward model in {folder} can not be read: {error}", reason="MODEL_UNREADABLE"
+        ) from error
+
+
+def digest(path: Path) -> str:
+    """Of a network's weights: the same features come only from the same weights."""
+    found = hashlib.sha256()
+    for file in sorted(path.glob("*.safetensors")):
+        with file.open("rb") as content:
+            found.update(hashlib.file_digest(content, "sha256").digest())
+    return found.hexdigest()
+
+
+def _model(about: dict[str, Any], numbers: dict[str, Any]) -> Model:
+    rows = zip(numbers["coefficients"], numbers["intercepts"], strict=True)
+    rewards = [Reward(row, float(intercept)) for row, intercept in rows]
+    members = int(numbers["members"])
+    groups = zip(about["groups"], rewards[1 + members :], strict=True)
+    return Model(
+        extractors=tuple(about["features"]),
+        scaling=Scaling(numbers["mean"], numbers["scale"]),
+        reward=rewards[0],
+        members=tuple(rewards[1 : 1 + members]),
+        temperature=float(about["temperature"]),
+        groups=tuple(
+            GroupReward(
+                one["name"],
+                reward,
+                one["users"],
+                one["pairs"],
+                tuple((words, z) for words, z in one["prefers"]),
+            )
+            for one, reward in groups
+        ),
+    )

@@ -1,0 +1,245 @@
+"""Reward models without a platform: `python -m services.reward.offline fit | score`.
+
+    fit    --input pairs.jsonl --output DIR       fit a reward model on preferences
+    score  --model DIR --input x.jsonl --output y.jsonl
+
+The lines are described in learning/lines.py, the figures in learning/report.py. `-` is standard
+input or output. Progress and problems go to standard error; a summary goes to standard output (to
+standard error where the scores go there), as JSON with --json. Bad lines are told with line and
+field and left out of a fit (DIR/refused.jsonl lists them); in scores such a line keeps its place:
+nulls, and an `error`. Exit codes as of `trimtab`: 0 ok, 1 some lines were refused or too few, 2
+usage, 3 not found. `trimtab reward fit` runs this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from services.reward.adapters import model_folder
+from services.reward.adapters.extractors import EncodedAnswer, HiddenStates
+from services.reward.adapters.minilm import MiniLmEncoder
+from services.reward.domain import Answer
+from services.reward.learning import lines as contract
+from services.reward.learning.fitting import Model, Options, fit
+from services.reward.learning.lines import Preference, Refused
+from services.reward.learning.report import report
+from services.reward.learning.table import Extractor, Surface, extract
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
+from shared.line_files import reading, tell, tell_refused, write_lines, writing
+from shared.settings import CommonSettings, load
+
+OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
+CHUNK = 2048
+ACCURATE, FAST, SURFACE = "accurate", "fast", "surface"
+# The surface comes last: the parts of a model that name its columns rely on it.
+BLOCKS = {ACCURATE: ("encoder", "policy", "surface"), FAST: ("encoder", "surface")} | {
+    SURFACE: ("surface",)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except TrimtabError as error:
+        _tell_error(error, given.json)
+        return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
+
+
+def run_fit(given: argparse.Namespace) -> int:
+    """Nothing is written where there is too little to learn from."""
+    _set_threads(given.threads)
+    started = time.monotonic()
+    with reading(given.input) as source:
+        read = contract.read_learnt(source)
+    refused = [one for one in read if isinstance(one, Refused)]
+    pairs = [one for one in read if isinstance(one, Preference)]
+    tell_refused([str(one) for one in refused])
+    tell(f"{len(pairs)} preferences, {len(refused)} lines refused")
+    extractors, weights = blocks(BLOCKS[given.features])
+    options = Options(
+        groups=given.groups,
+        members=given.members,
+        most_per_user=given.most_per_user,
+        without_length=given.length == "remove",
+        seed=given.seed,
+    )
+    fitted = fit(pairs, extractors, options, tell)
+    document = {"lines": len(read), "refused": len(refused), **report(fitted)}
+    document["seconds"] = round(time.monotonic() - started, 1)
+    _save(fitted.model, document, weights, Path(given.output), refused)
+    _summary(document, given.json, sys.stdout)
+    return REFUSED if refused else OK
+
+
+def run_score(given: argparse.Namespace) -> int:
+    """One line out for each that is not blank, in order, a chunk at a time."""
+    _set_threads(given.threads)
+    model, weights = model_folder.load(Path(given.model))
+    extractors, here = blocks(model.extractors)
+    if here != weights:
+        raise FailedPrecondition(
+            "the model was fitted with other weights of"
+            f" {', '.join(name for name in weights if here.get(name) != weights[name])}: set"
+            " TRIMTAB_ENCODER and TRIMTAB_BASE_MODEL to those",
+            reason="OTHER_WEIGHTS",
+        )
+    started, number, refused = time.monotonic(), 0, 0
+    scored = 0
+    with reading(given.input) as source, writing(given.output) as target:
+        while chunk := list(islice(source, CHUNK)):
+            read = contract.read_answers(chunk, number + 1)
+            _score_chunk(model, extractors, read, target)
+            number += len(chunk)
+            bad = [str(one) for one in read if isinstance(one, Refused)]
+            tell_refused(bad)
+            refused, scored = refused + len(bad), scored + len(read) - len(bad)
+            tell(f"{scored} answers scored")
+    seconds = time.monotonic() - started
+    document = {
+        "scored": scored,
+        "refused": refused,
+        "seconds": round(seconds, 2),
+        "answers_per_second": round(scored / max(seconds, 1e-9), 1),
+    }
+    _summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
+    return REFUSED if refused else OK
+
+
+def blocks(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
+    """The blocks of features, and the digests of the networks they come from. Raises
+    FailedPrecondition where a network is missing."""
+    settings = load(CommonSettings)
+    networks: dict[str, tuple[Path, Callable[[Path], Extractor]]] = {
+        "encoder": (settings.encoder, lambda path: EncodedAnswer(MiniLmEncoder(path, threads=0))),
+        "policy": (settings.base_model, HiddenStates),
+    }
+    found: list[Extractor] = []
+    weights: dict[str, str] = {}
+    for name in names:
+        if name not in networks:
+            found.append(Surface())
+            continue
+        path, build = networks[name]
+        if not (path / "config.json").is_file():
+            raise FailedPrecondition(
+                f"no {name} at {path}: run `make setup`, set TRIMTAB_ENCODER and"
+                " TRIMTAB_BASE_MODEL, or fit with --features surface",
+                reason="NO_NETWORK",
+            )
+        found.append(build(path))
+        weights[name] = model_folder.digest(path)
+    return found, weights
+
+
+def _score_chunk(
+    model: Model,
+    extractors: Sequence[Extractor],
+    read: Sequence[Answer | Refused],
+    target: TextIO,
+) -> None:
+    answers = [one for one in read if not isinstance(one, Refused)]
+    scores: list[str] = []
+    if answers:
+        rewards, spread, groups = model.score(extract(extractors, answers, lambda _: None))
+        for at in range(len(answers)):
+            of_groups = {name: float(values[at]) for name, values in groups.items()}
+            scores.append(contract.score_line(float(rewards[at]), float(spread[at]), of_groups))
+    lines = iter(scores)
+    for one in read:
+        line = contract.refused_line(one) if isinstance(one, Refused) else next(lines)
+        target.write(line + "\n")
+    target.flush()
+
+
+def _save(
+    model: Model,
+    document: dict[str, Any],
+    weights: dict[str, str],
+    folder: Path,
+    refused: Sequence[Refused],
+) -> None:
+    try:
+        model_folder.save(model, document, weights, folder)
+        write_lines(
+            folder / "refused.jsonl",
+            ({"line": one.line, "field": one.field, "problem": one.problem} for one in refused),
+        )
+    except OSError as error:
+        raise InvalidArgument(
+            f"{folder} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+        ) from error
+
+
+def _summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:
+    if as_json:
+        target.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return
+    for name, value in document.items():
+        target.write(f"{name.replace('_', ' '):20s} {_words(value)}\n")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(one)}" for key, one in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(map(_words, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def _tell_error(error: TrimtabError, as_json: bool) -> None:
+    if as_json:
+        tell(json.dumps({"error": {"reason": error.reason, "message": error.message}}))
+    else:
+        tell(f"error: {error.reason}: {error.message}")
+
+
+def _set_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+def _groups(value: str) -> int:
+    """0 for auto."""
+    if value == "auto":
+        return 0
+    if not value.isdecimal() or not 1 <= int(value) <= 20:
+        raise argparse.ArgumentTypeError("auto, or a number from 1 to 20")
+    return int(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.reward.offline")
+    commands = parser.add_subparsers(required=True)
+    fitting = commands.add_parser("fit", help="fit a reward model on preferences")
+    fitting.set_defaults(run=run_fit)
+    fitting.add_argument("--output", required=True, help="folder for what is fitted")
+    fitting.add_argument("--groups", type=_groups, default=0, help="auto, or how many")
+    fitting.add_argument("--features", choices=tuple(BLOCKS), default=ACCURATE)
+    fitting.add_argument("--length", choices=("keep", "remove"), default="keep")
+    fitting.add_argument("--members", type=int, default=8, help="of the ensemble")
+    fitting.add_argument("--most-per-user", type=int, default=50)
+    fitting.add_argument("--seed", type=int, default=0)
+    scoring = commands.add_parser("score", help="score answers")
+    scoring.set_defaults(run=run_score)
+    scoring.add_argument("--model", required=True, help="folder that a fit wrote")
+    scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
+    for command in (fitting, scoring):
+        command.add_argument("--input", required=True, help="JSON lines; - is standard input")
+        command.add_argument("--threads", type=int, default=0, help="0: one for each core")
+        command.add_argument("--json", action="store_true", help="the summary as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
