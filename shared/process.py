@@ -59,7 +59,9 @@ async def _serve(service: Service) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    threads = [_start(service.name, name, body, stop) for name, body in service.background]
+    threads = [
+        start_background(service.name, name, body, stop) for name, body in service.background
+    ]
     access, following = _guard(service)
     server = RpcServer(
         service.name,
@@ -106,9 +108,11 @@ def _ended(service: str, following: asyncio.Future[None]) -> None:
         os._exit(1)
 
 
-def _start(
+def start_background(
     service: str, name: str, body: Callable[[threading.Event], None], stop: threading.Event
 ) -> threading.Thread:
+    """A thread whose death by an error ends the process."""
+
     def guarded() -> None:
         try:
             body(stop)

@@ -21,6 +21,7 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, start_http_server
 
+from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.metrics import RecorderCollector, RequestMeter, TelemetryCollector
@@ -43,12 +44,16 @@ from services.gateway.settings import GatewaySettings
 from shared import telemetry
 from shared.client import aio_channel, calling_of
 from shared.database import Database
+from shared.erasure import Erasing
+from shared.event_log import open_event_log
 from shared.events import now
 from shared.key_follower import KeyFile, KeyFollower
 from shared.keys import KeyBook, Quotas, fixed_keys
+from shared.process import start_background
 from shared.redaction_policy import redactor_of
 from shared.rpc import RpcServer
 from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay
 from shared.tls import load_tls
 
 _log = logging.getLogger(__name__)
@@ -105,7 +110,13 @@ async def _application(
     book = _book(common, settings, file)
     follower = RolloutFollower(registry, book, file)
     upstream = HttpUpstream(session, common.vllm_replicas)
-    links = _links(settings, stack)
+    database = _database(settings, stack)
+    links = _links(settings, database, stack)
+    loop = asyncio.get_running_loop()
+    remover = GatewayRemover(
+        folder / "spool", lambda ids: loop.call_soon_threadsafe(links.memory.forget, ids)
+    )
+    _erase(common, database, remover, stack)
     linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
     log = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
     keys = KeyBook(now, fixed_keys(settings.keys))
@@ -158,11 +169,37 @@ async def _serve_otlp(
     stack.push_async_callback(server.drain)
 
 
-def _links(settings: GatewaySettings, stack: contextlib.AsyncExitStack) -> SqlLinks:
-    """With its thread running until `stack` is left; then all of them are written."""
+def _database(settings: GatewaySettings, stack: contextlib.AsyncExitStack) -> Database:
     revisions = Path(__file__).with_name("migrations")
     database = Database(settings.database_url, revisions=revisions)
     stack.callback(database.close)
+    return database
+
+
+def _erase(
+    common: CommonSettings,
+    database: Database,
+    remover: GatewayRemover,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    """The gateway's part in erasing users, until `stack` is left."""
+    log, stop = open_event_log(common), threading.Event()
+    erasing = Erasing("gateway", database, log, remover)
+    outbox = ("outbox", OutboxRelay(database, log).run)
+    threads = [
+        start_background("gateway", name, body, stop)
+        for name, body in (*erasing.background(), outbox)
+    ]
+    stack.callback(log.close)
+    for thread in threads:
+        stack.callback(thread.join, 2.0)
+    stack.callback(stop.set)
+
+
+def _links(
+    settings: GatewaySettings, database: Database, stack: contextlib.AsyncExitStack
+) -> SqlLinks:
+    """With its thread running until `stack` is left; then all of them are written."""
     max_age = timedelta(days=settings.link_days)
     links = SqlLinks(database, max_links=settings.max_links, max_age=max_age)
     stop = threading.Event()
@@ -222,9 +259,10 @@ def main() -> None:
     telemetry.start("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     # What is there now lives for as long as the process: nothing to look through again and again.
     gc.freeze()
+    gc.set_threshold(10_000, 50, 100)
     # The chats' thread gives the interpreter away with each write to a socket; the default of 5 ms
     # is how long it would wait to have it back from the thread that writes links.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(common, settings))
 

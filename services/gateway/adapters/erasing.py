@@ -1,0 +1,54 @@
+"""What the gateway holds of a user: links between calls, and turns in the spool until they are forwarded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from pathlib import Path
+
+from services.gateway.adapters.links import LINKS
+from services.gateway.codec import decode_line
+from shared.database import Transaction
+from shared.erasure import Erasure, Rows, Survey, delete_rows
+from shared.jobs import Postpone
+
+_AGAIN_S = 0.3
+_LINKS = (Rows("links", LINKS, lambda one: LINKS.c.conversation_id.in_(one.conversation_ids)),)
+
+
+class GatewayRemover:
+    """shared.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
+    it is forwarded in order, where its user's closed key makes it unreadable, and leaves the disk
+    with what was forwarded before it. `forget` drops links from memory."""
+
+    def __init__(self, spool: Path, forget: Callable[[Set[str]], object]) -> None:
+        self._spool, self._forget = spool, forget
+
+    def survey(self, erasure: Erasure) -> Survey:
+        return Survey({"spool": self._spooled(erasure)})
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        self._forget(set(erasure.conversation_ids))
+        return delete_rows(_LINKS, erasure, transaction)
+
+    def remove_files(self, erasure: Erasure) -> None:
+        if left := self._spooled(erasure):
+            raise Postpone(_AGAIN_S, f"{left} turns of the user are still in the spool")
+
+    def _spooled(self, erasure: Erasure) -> int:
+        """Lines of the user in the spool's files, forwarded or not."""
+        return sum(_lines_of(path, erasure) for path in sorted(self._spool.glob("[0-9]*.jsonl")))
+
+
+def _lines_of(path: Path, erasure: Erasure) -> int:
+    found = 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    turn = decode_line(line)
+                except Exception:  # noqa: BLE001, S112 - half a line, or one that the recorder drops
+                    continue
+                found += (turn.tenant, turn.user_id) == (erasure.tenant, erasure.user_id)
+    except FileNotFoundError:  # forwarded and deleted meanwhile
+        return 0
+    return found
