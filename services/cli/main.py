@@ -27,14 +27,16 @@ from services.cli.commands import (
     drift,
     feedback,
     imports,
+    keys,
     models,
     retrain,
     status,
     users,
 )
 from services.cli.session import ERROR, OK, USAGE, Session, report
-from shared.client import calling_of
+from shared.client import Calling, calling_of
 from shared.errors import TrimtabError
+from shared.keys import KEY_PREFIX
 from shared.settings import CommonSettings
 
 _HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
@@ -77,6 +79,8 @@ def build() -> typer.Typer:
         ("drift", drift.app),
         ("deadletters", deadletters.app),
         ("users", users.app),
+        ("keys", keys.app),
+        ("tenants", keys.tenants),
     ):
         app.add_typer(group, name=name)
     return app
@@ -136,7 +140,7 @@ def connect(as_json: bool, tenant: str) -> Session:
         "vllm": f"{common.vllm_replicas[0]}/health",
     }
     return Session(
-        platform=GrpcPlatform(addresses, tenant),
+        platform=GrpcPlatform(addresses, tenant, _calling(found, common)),
         door=partial(_door, found, common, tenant),
         probe=NetProbe(urls, common.kafka.split(",")[0]),
         wait=time.sleep,
@@ -150,7 +154,14 @@ def _door(found: Mapping[str, str], common: CommonSettings, tenant: str, through
     outside = "TRIMTAB_GATEWAY_URL" in found and "TRIMTAB_INTERACTION_ADDRESS" not in found
     if (through or ("gateway" if outside else "grpc")) == "gateway":
         return HttpDoor(common.gateway_url, found.get("TRIMTAB_KEY", "local-dev-key"))
-    return GrpcDoor(common.interaction_address, tenant, calling_of(common))
+    return GrpcDoor(common.interaction_address, tenant, _calling(found, common))
+
+
+def _calling(found: Mapping[str, str], common: CommonSettings) -> Calling:
+    """As a part of the house if we have its token, else by a key that interaction made."""
+    key = found.get("TRIMTAB_KEY", "")
+    known = key.startswith(KEY_PREFIX) and not common.internal_token.get_secret_value()
+    return calling_of(common, key if known else "")
 
 
 if __name__ == "__main__":

@@ -8,19 +8,21 @@ from contextlib import contextmanager
 import grpc
 
 from services.cli.domain import Json
-from shared.client import channel, metadata, translated
+from shared.client import Calling, channel, metadata, translated
 from shared.errors import Unavailable
 from shared.json_calls import call_of, decode, encode
 
 
 class GrpcPlatform:
-    def __init__(self, addresses: dict[str, str], tenant: str) -> None:
+    def __init__(
+        self, addresses: dict[str, str], tenant: str, calling: Calling | None = None
+    ) -> None:
         self._addresses, self._tenant = addresses, tenant
+        self._calling = calling or Calling()
         self._channels: dict[str, grpc.Channel] = {}
 
     def call(self, part: str, method: str, request: Json, timeout_s: float = 10.0) -> Json:
-        found = call_of(part, method)
-        opened = self._channels.setdefault(part, channel(self._addresses[part]))
+        found, opened = call_of(part, method), self._opened(part)
         caller = opened.unary_unary(
             found.path,
             request_serializer=found.request.SerializeToString,
@@ -32,8 +34,7 @@ class GrpcPlatform:
         return decode(answer)
 
     def stream(self, part: str, method: str, request: Json) -> Iterator[Json]:
-        found = call_of(part, method)
-        opened = self._channels.setdefault(part, channel(self._addresses[part]))
+        found, opened = call_of(part, method), self._opened(part)
         caller = opened.unary_stream(
             found.path,
             request_serializer=found.request.SerializeToString,
@@ -43,6 +44,11 @@ class GrpcPlatform:
         with self._reached(part):
             for answer in caller(sent, metadata=headers):
                 yield decode(answer)
+
+    def _opened(self, part: str) -> grpc.Channel:
+        if part not in self._channels:
+            self._channels[part] = channel(self._addresses[part], self._calling)
+        return self._channels[part]
 
     @contextmanager
     def _reached(self, part: str) -> Iterator[None]:

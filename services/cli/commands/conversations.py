@@ -1,4 +1,4 @@
-"""trimtab conversations list | show"""
+"""trimtab conversations list | show | trace"""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from services.cli.app import listed, text_of
 from services.cli.domain import Json
 from services.cli.session import Session, session_of
+from services.cli.tracing import Traced, endings
+from services.cli.tracing import trace as trace_
 
 app = typer.Typer(no_args_is_help=True, help="Conversations as they are stored.")
 
@@ -62,6 +64,55 @@ def show(
     )
     found = session.platform.call("interaction", "GetConversation", {"name": name})
     session.show(found, lambda: _turns(session, found))
+
+
+@app.command()
+def trace(
+    context: typer.Context,
+    said: Annotated[
+        str, typer.Argument(metavar="ID", help="A conversation, a turn's name, a completion's id.")
+    ],
+    turn: Annotated[str, typer.Option("--turn", help="One turn's id.")] = "",
+) -> None:
+    """Show where each turn is in the loop, or why it ended.
+
+    \b
+    Examples:
+      trimtab conversations trace c-17
+      trimtab conversations trace chatcmpl-9f2 --json
+    """
+    session = session_of(context)
+    found = trace_(session.platform, said, turn)
+    document = {
+        "conversation_id": found.conversation_id,
+        "turn_id": found.turn_id,
+        "steps": found.steps,
+        "away": found.away,
+    }
+    session.show(document, lambda: _traced(session, found))
+
+
+def _traced(session: Session, found: Traced) -> None:
+    rows = [
+        (
+            step["turn_id"],
+            step["stage"],
+            step["outcome"],
+            step["reason"],
+            step["detail"],
+            step["name"].rsplit("/", 1)[-1],
+            step.get("time"),
+        )
+        for step in found.steps
+    ]
+    columns = ("turn", "stage", "outcome", "reason", "detail", "name", "time")
+    session.table(columns, rows, "Nothing is known of it.")
+    session.line("")
+    for turn_id, step in sorted(endings(found.steps).items()):
+        why = f" {step['reason']}" if step["reason"] else ""
+        session.line(f"{turn_id}: {step['stage']} {step['outcome']}{why}")
+    for part in found.away:
+        session.line(f"{part} is away: what it knows is missing.")
 
 
 def _table(session: Session, found: list[Json]) -> None:

@@ -1,0 +1,167 @@
+"""trimtab keys create | list | rotate | revoke, and trimtab tenants quota"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+from shared.errors import InvalidArgument
+from shared.keys import ROLES
+
+app = typer.Typer(no_args_is_help=True, help="API keys of a tenant.")
+tenants = typer.Typer(no_args_is_help=True, help="What a tenant may ask.")
+
+_PREFIX = "KEY_ROLE_"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+Name = Annotated[str, typer.Argument(help="Its id, or its whole name.")]
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it is for; people read it.")],
+    role: Annotated[list[str], typer.Option("--role", help=f"One or more of: {', '.join(ROLES)}.")],
+    lifetime: Annotated[str, typer.Option(help="Such as 90d or 12h; without it, for good.")] = "",
+) -> None:
+    """Make a key. It is shown once; only its digest is kept.
+
+    \b
+    Examples:
+      trimtab keys create web-app --role writer --lifetime 90d
+      trimtab keys create on-call --role reader --role operator --tenant acme
+    """
+    request: Json = {"display_name": name, "roles": [_role(one) for one in role]}
+    if lifetime:
+        request["lifetime"] = _seconds(lifetime, "--lifetime")
+    session = session_of(context)
+    answer = session.platform.call("interaction", "CreateKey", request)
+    session.show(answer, lambda: _shown_once(session, answer))
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    ended: Annotated[
+        bool, typer.Option("--all", help="Also those that expired or were revoked.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+) -> None:
+    """List keys, newest first.
+
+    \b
+    Example:
+      trimtab keys list --all
+    """
+    session = session_of(context)
+    request = {"show_ended": ended}
+    found = listed(session.platform, "interaction", "ListKeys", "keys", request, limit)
+    rows = [
+        (
+            one["name"].rsplit("/", 1)[-1],
+            one["display_name"],
+            f"{one['prefix']}...",
+            ", ".join(role.removeprefix(_PREFIX).lower() for role in one["roles"]),
+            one.get("create_time"),
+            one.get("last_use_time"),
+            f"revoked {one['revoke_time']}" if one.get("revoke_time") else one.get("expire_time"),
+        )
+        for one in found
+    ]
+    columns = ("id", "name", "key", "roles", "made", "last used", "ends")
+    session.show({"keys": found}, lambda: session.table(columns, rows, "There is no key."))
+
+
+@app.command()
+def rotate(
+    context: typer.Context,
+    key: Name,
+    grace: Annotated[str, typer.Option(help="How long the old one goes on.")] = "1h",
+) -> None:
+    """Make a key in another's place, with its roles and lifetime.
+
+    \b
+    Example:
+      trimtab keys rotate 1f2e3d4c5b6a7988 --grace 24h
+    """
+    session = session_of(context)
+    request = {"name": _name(session, key), "grace": _seconds(grace, "--grace")}
+    answer = session.platform.call("interaction", "RotateKey", request)
+    session.show(answer, lambda: _shown_once(session, answer))
+
+
+@app.command()
+def revoke(context: typer.Context, key: Name) -> None:
+    """End a key at once. The doors hear of it within a second or two.
+
+    \b
+    Example:
+      trimtab keys revoke 1f2e3d4c5b6a7988
+    """
+    session = session_of(context)
+    answer = session.platform.call("interaction", "RevokeKey", {"name": _name(session, key)})
+    session.show(answer, lambda: session.line(f"{answer['key']['name']} has ended."))
+
+
+@tenants.command()
+def quota(
+    context: typer.Context,
+    requests: Annotated[float | None, typer.Option(min=0, help="A second; 0: no bound.")] = None,
+    turns: Annotated[float | None, typer.Option(min=0, help="A second; 0: no bound.")] = None,
+    burst: Annotated[
+        float | None, typer.Option(min=0, help="Seconds' worth that may come at once.")
+    ] = None,
+) -> None:
+    """Show or set what a tenant may ask of the doors. What is not said stays.
+
+    \b
+    Examples:
+      trimtab tenants quota --tenant acme
+      trimtab tenants quota --tenant acme --requests 50 --turns 500
+    """
+    session = session_of(context)
+    held = session.platform.call("interaction", "GetQuota", {})["quota"]
+    said = {"requests_per_second": requests, "turns_per_second": turns, "burst_seconds": burst}
+    changes = {name: figure for name, figure in said.items() if figure is not None}
+    if changes:
+        request = {"quota": {**held, **changes}}
+        held = session.platform.call("interaction", "SetQuota", request)["quota"]
+    session.show({"quota": held}, lambda: _quota(session, held))
+
+
+def _quota(session: Session, held: Json) -> None:
+    for name, words in (("requests_per_second", "requests"), ("turns_per_second", "turns")):
+        figure = held[name]
+        session.line(f"{words} a second: {figure:g}" if figure else f"{words} a second: no bound")
+    session.line(f"at once: {held['burst_seconds']:g} seconds' worth")
+
+
+def _shown_once(session: Session, answer: Json) -> None:
+    key = answer["key"]
+    session.line(f"{answer['secret']}\n\n{key['name']}: keep it now, it is not shown again.")
+    if key["rotated_from"]:
+        session.line(f"{key['rotated_from']} goes on until its grace period is over.")
+
+
+def _name(session: Session, key: str) -> str:
+    return key if "/" in key else f"tenants/{session.tenant}/keys/{key}"
+
+
+def _role(said: str) -> str:
+    if said not in ROLES:
+        raise InvalidArgument(f"--role is one of: {', '.join(ROLES)}", reason="USAGE")
+    return f"{_PREFIX}{said.upper()}"
+
+
+def _seconds(said: str, option: str) -> str:
+    """As protobuf's JSON has a Duration."""
+    number, unit = said[:-1], said[-1:]
+    if not number.isdecimal() or unit not in _UNITS:
+        raise InvalidArgument(
+            f"{option} is a number with s, m, h or d, such as 90d", reason="USAGE"
+        )
+    return f"{int(timedelta(**{_UNITS[unit]: int(number)}).total_seconds())}s"
