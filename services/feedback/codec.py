@@ -29,7 +29,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.identifiers import check_segment, conversation_name, stable_id, user_name
-from shared.message_codec import decode_message, encode_message
+from shared.message_codec import decode_message, decode_signal, encode_message
 from shared.telemetry import trace_headers
 
 SOURCE = "feedback"
@@ -63,6 +63,8 @@ def decode_turn(value: bytes) -> Turn:
         model_version=turn.model_version,
         completion_id=turn.completion_id,
         channel=turn.channel,
+        signal=decode_signal(turn.signal),
+        alternative="choice_of" in turn.metadata,
     )
 
 

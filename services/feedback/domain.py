@@ -63,6 +63,10 @@ class Turn:
     model_version: str = ""
     completion_id: str = ""
     channel: str = ""
+    # What it says of the turn that it was made instead of: one of shared.messages.SIGNALS.
+    signal: str = ""
+    # One of several answers to one call, and not the one that the conversation went on with.
+    alternative: bool = False
 
     @property
     def role(self) -> str:

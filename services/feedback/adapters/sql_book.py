@@ -49,6 +49,8 @@ class SqlBook:
         return enqueue(self._tx, kind, job_id, payload)
 
     def add_turn(self, turn: Turn) -> bool:
+        if self.turn_at(turn.tenant, turn.conversation_id, turn.index) is not None:
+            return False
         return self._added(
             TURNS,
             tenant=turn.tenant,
@@ -64,6 +66,23 @@ class SqlBook:
             channel=turn.channel,
             arrived=time.time(),
         )
+
+    def cut(self, turn: Turn) -> tuple[int, int]:
+        known = _every_turn(turn.tenant, turn.conversation_id).where(
+            TURNS.c.turn_id == turn.turn_id
+        )
+        if self._sql.execute(known).first() is not None:
+            return 0, 0
+        of_turns, of_pending = (
+            (table.c.tenant == turn.tenant)
+            & (table.c.conversation_id == turn.conversation_id)
+            & (table.c.idx >= turn.index)
+            for table in (TURNS, PENDING)
+        )
+        self._sql.execute(TURNS.update().where(of_turns).values(replaced=True))
+        waited = list(self._sql.execute(sa.select(PENDING.c.ready).where(of_pending)).scalars())
+        self._sql.execute(PENDING.delete().where(of_pending))
+        return waited.count(True), waited.count(False)
 
     def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None:
         query = _turns(tenant, conversation_id).where(TURNS.c.idx == index)
@@ -85,7 +104,8 @@ class SqlBook:
             query = query.where(TURNS.c.turn_id == explicit.turn_id)
         if explicit.index is not None:
             query = query.where(TURNS.c.idx == explicit.index)
-        row = self._sql.execute(query.order_by(TURNS.c.idx.desc()).limit(1)).first()
+        newest = (TURNS.c.replaced, TURNS.c.idx.desc())
+        row = self._sql.execute(query.order_by(*newest).limit(1)).first()
         return turn_of(row) if row else None
 
     def last_arrival(self, tenant: str, conversation_id: str) -> float:
@@ -285,6 +305,11 @@ def user_at(connection: sa.Connection, tenant: str, user_id: str) -> User:
 
 
 def _turns(tenant: str, conversation_id: str) -> sa.Select[Any]:
+    """The talk as it stands: one turn at each place."""
+    return _every_turn(tenant, conversation_id).where(TURNS.c.replaced.is_(False))
+
+
+def _every_turn(tenant: str, conversation_id: str) -> sa.Select[Any]:
     return sa.select(TURNS).where(
         TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
     )

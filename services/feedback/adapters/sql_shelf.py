@@ -109,6 +109,7 @@ class SqlShelf:
             (TURNS.c.tenant == PENDING.c.tenant)
             & (TURNS.c.conversation_id == PENDING.c.conversation_id)
             & (TURNS.c.idx == PENDING.c.idx)
+            & TURNS.c.replaced.is_(False)
         )
         late = PENDING.c.ready.is_(False) & (PENDING.c.arrived < before)
         query = sa.select(TURNS).join(PENDING, place).where(late).limit(most)

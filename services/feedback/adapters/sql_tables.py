@@ -13,7 +13,7 @@ TURNS = sa.Table(
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("conversation_id", sa.String, primary_key=True),
     sa.Column("idx", sa.Integer, primary_key=True),
-    sa.Column("turn_id", sa.String, nullable=False),
+    sa.Column("turn_id", sa.String, primary_key=True),
     sa.Column("role", sa.String, nullable=False),
     sa.Column("message", sa.LargeBinary, nullable=False),
     sa.Column("user_id", sa.String, nullable=False),
@@ -22,6 +22,8 @@ TURNS = sa.Table(
     sa.Column("completion_id", sa.String, nullable=False),
     sa.Column("channel", sa.String, nullable=False),
     sa.Column("arrived", sa.Float, nullable=False),
+    # Another turn stands in its place now: it is no part of the talk, but can be spoken of.
+    sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("turns_by_completion", "tenant", "completion_id"),
     sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
 )

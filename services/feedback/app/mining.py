@@ -2,8 +2,11 @@
 
 Counts of stage "feedback.turns", one for each turn taken:
 made: "judged" (a label was published), "context" (assistant's and other turns), "first_turn",
-"no_answer_before" (a user's turn after another user's); abstained: LOW_CONFIDENCE, TOO_SHORT,
-NON_TEXT (published too); dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came);
+"no_answer_before" (a user's turn after another user's), "edit" (said anew: what it stands for was to be
+judged), "alternative" (one of several answers, which the talk did not go on with);
+abstained: LOW_CONFIDENCE, TOO_SHORT, NON_TEXT (published too);
+dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came), REPLACED (another turn took its place, or that
+of its answer, before it was judged);
 waiting: TO_JUDGE, ANSWER_MISSING.
 """
 
@@ -35,6 +38,11 @@ class TakeTurn:
         if turn.role == "system":  # has no place in the order of turns
             book.count(STAGE, "made", "context")
             return
+        if turn.alternative:
+            book.count(STAGE, "made", "alternative")
+            return
+        if turn.signal:
+            self._make_room(turn, book)
         if not book.add_turn(turn):
             book.count(STAGE, "dropped", "ALREADY_KNOWN")
             return
@@ -50,10 +58,17 @@ class TakeTurn:
             else:
                 book.count(STAGE, "made", "no_answer_before")
 
+    def _make_room(self, turn: Turn, book: Book) -> None:
+        """The talk goes on from `turn` instead of what stood there. What was judged stays judged."""
+        for reason, n in zip(("TO_JUDGE", "ANSWER_MISSING"), book.cut(turn), strict=True):
+            if n:
+                book.count(STAGE, "waiting", reason, -n)
+                book.count(STAGE, "dropped", "REPLACED", n)
+
     def _take_own(self, turn: Turn, book: Book) -> None:
         self.requests.after_turn(turn, book.note_turn(turn), book)
-        if turn.index == 0:
-            book.count(STAGE, "made", "first_turn")
+        if turn.signal or turn.index == 0:
+            book.count(STAGE, "made", "edit" if turn.signal else "first_turn")
             return
         before = book.turn_at(turn.tenant, turn.conversation_id, turn.index - 1)
         if before is not None and before.role != "assistant":

@@ -78,6 +78,11 @@ class Book(Protocol):
     def add_turn(self, turn: Turn) -> bool:
         """False if the conversation has a turn at that index."""
 
+    def cut(self, turn: Turn) -> tuple[int, int]:
+        """Takes what stands at the turn's place and after it out of the talk, to make room for it: it
+        was made instead. Forgets the follow-ups among it that waited: how many of those were ready,
+        and of how many the answer was missing. Does nothing if the turn itself is known."""
+
     def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None: ...
 
     def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
