@@ -83,6 +83,7 @@ async def serve(common: CommonSettings, settings: GatewaySettings) -> None:
             access_log=False,
             lifespan="on",
             http="httptools",
+            proxy_headers=False,
             ssl_certfile=common.tls_cert,
             ssl_keyfile=common.tls_key,
             ssl_ca_certs=_text(settings.tls_client_ca),

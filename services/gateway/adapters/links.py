@@ -37,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Calls that begin and go on alike are many only where nobody is named: the newest will do.
 _ALIKE = 64
 # Links are written together this often; a question is answered at once.
-_GATHERED_S = 0.1
+_GATHERED_S = 0.25
 _PRUNED_EVERY_S = 60.0
 _MOST_UNWRITTEN = 20_000
 
@@ -103,7 +103,7 @@ class _Asked:
 class SqlLinks:
     """`run` is the one thread that uses the database; the rest is called on the event loop.
 
-    A link is durable 0.1 s after it was remembered: that much a kill -9 can take. While the
+    A link is durable 0.25 s after it was remembered: that much a kill -9 can take. While the
     database is away, links are kept in memory and written later; beyond a bound the oldest are lost,
     and conversations that go on from them begin anew.
     """
