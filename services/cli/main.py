@@ -30,6 +30,7 @@ from services.cli.commands import (
     keys,
     models,
     retrain,
+    reward,
     status,
     users,
 )
@@ -74,6 +75,7 @@ def build() -> typer.Typer:
     for name, group in (
         ("conversations", conversations.app),
         ("feedback", feedback.app),
+        ("reward", reward.app),
         ("retrain", retrain.app),
         ("models", models.app),
         ("drift", drift.app),
