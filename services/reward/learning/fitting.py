@@ -32,10 +32,11 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FOLDS, INNER_FOLDS = 5, 3
 STRENGTHS = (0.001, 0.003, 0.01, 0.03)
-TASTE_L2 = 0.01
+TASTE_L2 = 0.03
 MOST_GROUPS = 4
 LEAST_PAIRS = 10
 EVERYONE = "everyone"
+MOST_TIMES = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Fitted:
     group_margins: Array
     temperatures: Array
     grouping: Grouping
-    group_likelihoods: list[float]
+    held_out_by_groups: list[float]
     trust: Trust | None
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -120,7 +121,7 @@ def fit(
             reason="TOO_FEW_PAIRS",
         )
     table = build(extractors, kept, tell)
-    grouping, likelihoods, believed = find_groups(table, options, tell)
+    grouping, by_groups, believed = find_groups(table, options, tell)
     weights = pair_weights(table, believed)
     folds = topic_folds(kept, FOLDS, options.seed)
     tell("judging held-out prompts")
@@ -137,7 +138,7 @@ def fit(
         groups=group_rewards(table, grouping, weights, l2, options),
     )
     return Fitted(
-        model, table, l2, margins, group_margins, temperatures, grouping, likelihoods, believed,
+        model, table, l2, margins, group_margins, temperatures, grouping, by_groups, believed,
         dropped,
     )  # fmt: skip
 
@@ -157,25 +158,27 @@ def newest(pairs: Sequence[Preference], most: int) -> tuple[list[Preference], di
 def find_groups(
     table: Table, options: Options, tell: Tell
 ) -> tuple[Grouping, list[float], Trust | None]:
-    """Groups of users, what each number of groups explains, and whom to trust. One group, and
+    """Groups of users, how much each number of groups orders rightly, and whom to trust. One group, and
     nobody to distrust, where no users are named."""
     if len(table.names) < 2 * groups.LEAST_USERS:
         whole = Grouping(np.zeros(len(table.names), dtype=np.int64), np.zeros((1, 1)), 0.0)
         return whole, [], None
     data = taste_space(table)
     tell(f"looking for groups among {len(table.names)} users")
-    count, likelihoods = options.groups, list[float]()
+    count, by_groups = options.groups, list[float]()
     if not count:
-        count, likelihoods = groups.choose(data, MOST_GROUPS, TASTE_L2, options.seed)
+        count, by_groups = groups.choose(data, MOST_GROUPS, TASTE_L2, options.seed)
     grouping = groups.group(data, count, TASTE_L2, options.seed)
-    return grouping, likelihoods, trust.estimate(data, grouping, TASTE_L2, options.seed)
+    return grouping, by_groups, trust.estimate(data, grouping, TASTE_L2, options.seed)
 
 
 def pair_weights(table: Table, believed: Trust | None) -> Array:
-    """(n,): the trust in each pair's user; 1 where there is none named."""
+    """(n,): the trust in each pair's user, and less where one user says more than MOST_TIMES what
+    the median user does."""
+    even = groups.even_weights(table.users, MOST_TIMES)
     if believed is None:
-        return np.ones(len(table.pairs))
-    weights: Array = np.append(believed.weights, 1.0)[table.users]
+        return even
+    weights: Array = even * np.append(believed.weights, 1.0)[table.users]
     return weights
 
 

@@ -11,8 +11,10 @@ ten rounds. Departures:
    by chance; the best likelihood wins.
 4. A group of fewer than `least_share` of the users (at least LEAST_USERS) is dissolved: a handful
    who act together are no group of people, and are left for trust.py to look at.
-5. The number of groups is the largest that explains the preferences of users that no reward has
-   seen clearly better (`choose`).
+5. The number of groups is the largest that orders the pairs of users that no reward has seen
+   clearly better (`choose`).
+6. Every user speaks with one voice: rows are weighed so that nobody counts more than the median
+   user (`even_weights`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ Ints = NDArray[np.int64]
 LEAST_USERS = 3
 _USER_FOLDS = 5
 # So many standard errors better on held-out users, or one group less is the answer.
-_CLEARLY = 2.0
+_CLEARLY = 2.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,25 @@ def log_likelihoods(margins: Array, confidences: Array) -> Array:
     return found
 
 
+def rightness(margins: Array, confidences: Array) -> Array:
+    """(n,): how right each order is, in [0, 1], by soft labels; ties are half right."""
+    right: Array = np.where(margins > 0, confidences, np.where(margins < 0, 1 - confidences, 0.5))
+    return right
+
+
+def even_weights(users: Ints, most: float = 1.0) -> Array:
+    """(n,): rows of a user with more than `most` times the median user's rows count less, so that
+    all of them together weigh that much. Rows of nobody (negative) count whole."""
+    known = users[users >= 0]
+    if not len(known):
+        return np.ones(len(users))
+    sizes = np.bincount(known)
+    allowed = most * float(np.median(sizes[sizes > 0]))
+    of_user = np.minimum(1.0, allowed / np.maximum(sizes, 1))
+    weights: Array = np.where(users >= 0, of_user[np.maximum(users, 0)], 1.0)
+    return weights
+
+
 def by_user(values: Array, users: Ints, count: int) -> Array:
     """(count,) sums."""
     sums: Array = np.bincount(users, weights=values, minlength=count).astype(np.float64)
@@ -113,36 +134,29 @@ def group(
     return _finished(data, best, l2, least_share)
 
 
-def posterior(rewards: Array, shares: Array, data: Comparisons) -> Array:
-    """(U, K): how probable each group is for each user, by their rows in `data`."""
-    logs = np.log(np.maximum(shares, 1e-9)) + _by_group(rewards, data)
-    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
-    probable: Array = odds / odds.sum(axis=1, keepdims=True)
-    return probable
-
-
 def choose(data: Comparisons, most: int, l2: float, seed: int = 0) -> tuple[int, list[float]]:
-    """The number of groups, and the mean log-likelihood a pair of held-out users for 1..most.
+    """The number of groups, and the share of held-out users' pairs ordered rightly with 1..most.
 
     A held-out user's pair is judged by the mixture of the groups' rewards, weighed by what the
-    user's other pairs say. More groups are taken only where users gain clearly (two standard
-    errors over users) over the number taken so far.
+    user's other pairs say. More groups are taken only where users gain clearly (2.5 standard
+    errors over users, who count alike) over the number taken so far. Orders are compared and not
+    likelihoods: several rewards of one taste and different steepness raise these, and are no groups.
     """
     most = min(most, data.user_count // (2 * LEAST_USERS))
     if most < 2:
         return 1, []
-    values = [_held_out(data, k, l2, seed) for k in range(1, most + 1)]
     pairs = np.maximum(np.bincount(data.users, minlength=data.user_count), 1)
+    values = [_held_out(data, k, l2, seed) / pairs for k in range(1, most + 1)]
     taken = 0
     for k in range(1, most):
-        gain = (values[k] - values[taken]) / pairs
+        gain = values[k] - values[taken]
         if gain.mean() > _CLEARLY * gain.std(ddof=1) / len(gain) ** 0.5:
             taken = k
-    return taken + 1, [float(value.sum() / pairs.sum()) for value in values]
+    return taken + 1, [float(value.mean()) for value in values]
 
 
 def _held_out(data: Comparisons, k: int, l2: float, seed: int) -> Array:
-    """(U,): the log-likelihood of each user's pairs by rewards that never saw the user."""
+    """(U,): how many of each user's pairs are ordered rightly by rewards that never saw the user."""
     count = data.user_count
     fold = np.random.default_rng([seed, 17]).permutation(count) % _USER_FOLDS
     total = np.zeros(count)
@@ -152,23 +166,20 @@ def _held_out(data: Comparisons, k: int, l2: float, seed: int) -> Array:
         grouping = group(seen, k, l2, seed, starts=3)
         shares = np.bincount(grouping.of_user, minlength=grouping.count) / len(numbers)
         test = data.where(out)
-        total += by_user(_predictive(grouping.rewards, shares, test), test.users, count)
+        total += by_user(_ordered(grouping.rewards, shares, test), test.users, count)
     return total
 
 
-def _predictive(rewards: Array, shares: Array, data: Comparisons) -> Array:
-    """(n,): log-likelihood of each row under the groups' mixture by the user's other rows."""
+def _ordered(rewards: Array, shares: Array, data: Comparisons) -> Array:
+    """(n,): how rightly the groups' mixture, by the user's other rows, orders each row."""
     each = np.stack(
         [log_likelihoods(data.differences @ r, data.confidences) for r in rewards], axis=1
     )
     whole = _by_group(rewards, data)[data.users]
     logs = np.log(np.maximum(shares, 1e-9)) + whole - each
     odds = np.exp(logs - logs.max(axis=1, keepdims=True))
-    margins = data.differences @ rewards.T
-    p = (odds / odds.sum(axis=1, keepdims=True) * sigmoid(margins)).sum(axis=1)
-    p = np.clip(p, 1e-9, 1 - 1e-9)
-    found: Array = data.confidences * np.log(p) + (1 - data.confidences) * np.log1p(-p)
-    return found
+    p = (odds / odds.sum(axis=1, keepdims=True) * sigmoid(data.differences @ rewards.T)).sum(axis=1)
+    return rightness(p - 0.5, data.confidences)
 
 
 def _by_group(rewards: Array, data: Comparisons) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.reward.learning.calibration import calibration_error
 from services.reward.learning.fitting import FOLDS, Fitted
-from services.reward.learning.groups import by_user
+from services.reward.learning.groups import by_user, rightness
 from services.reward.learning.table import NOBODY
 from services.reward.learning.welfare import welfare
 from shared.intervals import wilson
@@ -52,12 +52,6 @@ def held_out(fitted: Fitted) -> Json:
     if len(fitted.model.groups) > 1:
         found["by_group_models"] = accuracy(rightness(fitted.group_margins, c))
     return found
-
-
-def rightness(margins: Array, confidences: Array) -> Array:
-    """(n,): how right each order is, in [0, 1]; ties are half right."""
-    right: Array = np.where(margins > 0, confidences, np.where(margins < 0, 1 - confidences, 0.5))
-    return right
 
 
 def accuracy(right: Array) -> Json:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.reward.domain import Answer
 from services.reward.features import surface
 from services.reward.learning import traits
-from services.reward.learning.groups import Comparisons
+from services.reward.learning.groups import Comparisons, even_weights
 from services.reward.learning.lines import Preference
 from shared.identifiers import share_of
 
@@ -154,7 +154,7 @@ def taste_space(table: Table, components: int = 24) -> Comparisons:
         parts.append(projected / spread * seen.std())
     return Comparisons(
         np.hstack(parts),
-        np.ones(int(known.sum())),
+        even_weights(table.users[known]),
         table.confidences[known],
         table.users[known],
     )

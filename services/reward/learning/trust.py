@@ -7,7 +7,7 @@ p_u, where "rightly" is what the reward of u's own group says, learnt without u.
     p_u = (a_u + s·p) / (n_u + s)
 
 with a_u of n_u labels that agree, p the rate of all users, s = PRIOR labels. A user whose rate lies
-clearly below everybody's (Wilson's upper bound under p) weighs max(0, (2 p_u - 1) / (2 p - 1)), at
+clearly below everybody's (Wilson's upper bound at 0.99 under p) weighs max(0, (2 p_u - 1) / (2 p - 1)), at
 most 1; everyone else weighs 1, so that taste and little data are no offence. A user whose upper
 bound is under one half contradicts everyone ("suspect"); suspects whose labels foretell each
 other's act in a coordinated way. Departures: one pass instead of EM to convergence (the rewards are
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.learning.groups import Comparisons, Grouping, by_user, fit_reward
+from services.reward.learning.groups import Comparisons, Grouping, by_user, fit_reward, rightness
 from shared.intervals import wilson
 
 Array = NDArray[np.float64]
@@ -30,6 +30,7 @@ PRIOR = 4.0
 _FOLDS = 5
 _ROUNDS = 2
 _LEAST_LABELS = 5
+_SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ def agreement(data: Comparisons, grouping: Grouping, weights: Array, l2: float, 
                 learnt.users,
             )
             margins = data.differences[judged] @ fit_reward(trusted, l2)
-            c = data.confidences[judged]
-            right[judged] = np.where(margins > 0, c, np.where(margins < 0, 1 - c, 0.5))
+            right[judged] = rightness(margins, data.confidences[judged])
     return right
 
 
@@ -79,7 +79,7 @@ def estimate(data: Comparisons, grouping: Grouping, l2: float, seed: int = 0) ->
     suspects = tuple(
         user
         for user in range(data.user_count)
-        if labels[user] >= _LEAST_LABELS and wilson(agreeing[user], labels[user])[1] < 0.5
+        if labels[user] >= _LEAST_LABELS and wilson(agreeing[user], labels[user], _SURE)[1] < 0.5
     )
     return Trust(labels, agreeing, weights, suspects, _acts_together(data, suspects, l2))
 
@@ -91,7 +91,7 @@ def weigh(agreeing: Array, labels: Array, before: Array) -> Array:
     if rate <= 0.5:
         return np.ones(len(labels))
     p = (agreeing + PRIOR * rate) / (labels + PRIOR)
-    upper = np.array([wilson(a, n)[1] for a, n in zip(agreeing, labels, strict=True)])
+    upper = np.array([wilson(a, n, _SURE)[1] for a, n in zip(agreeing, labels, strict=True)])
     weight = np.clip((2 * p - 1) / (2 * rate - 1), 0.0, 1.0)
     found: Array = np.where(upper < rate, weight, 1.0)
     return found
