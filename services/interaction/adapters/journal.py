@@ -1,28 +1,34 @@
 """The journal on the event log: concurrent calls are gathered and published at once.
 
 `EventLog.publish` blocks until every replica has its events. One thread takes whatever has queued
-up while the publish before it ran: a hundred calls cost one round trip, and order is kept.
+up while the publish before it ran: a hundred calls cost one round trip, and order is kept within a
+tenant. Each tenant has a lane of its own (lanes.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.interaction.adapters.lanes import Lanes
 from services.interaction.codec import events_of
 from services.interaction.domain import Feedback, Preference, Turn
-from shared.errors import InvalidArgument, ResourceExhausted, TrimtabError, Unavailable
+from shared.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.events import Event, EventLog
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
+    tenant: str
     events: list[Event]
     done: asyncio.Future[None]
     loop: asyncio.AbstractEventLoop
+
+    @property
+    def size(self) -> int:
+        return len(self.events)
 
     def finish(self, error: BaseException | None) -> None:
         self.loop.call_soon_threadsafe(self._set, error)
@@ -48,48 +54,29 @@ class EventLogJournal:
         max_waiting: int = 50_000,
     ) -> None:
         self._log, self._topics = log, topics
-        self._batch_events, self._max_waiting = batch_events, max_waiting
-        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._waiting = 0
+        self._batch_events = batch_events
+        self._lanes: Lanes[_Call] = Lanes(max_waiting)
         self._topics_made = False
 
     async def write(self, items: Sequence[Turn | Feedback | Preference]) -> None:
-        events = events_of(items)
-        self._admit(len(events))
-        loop = asyncio.get_running_loop()
-        call = _Call(events, loop.create_future(), loop)
-        self._calls.put(call)
+        """Of one tenant."""
+        tenant, loop = items[0].tenant, asyncio.get_running_loop()
+        self._lanes.reserve(tenant, len(items))
+        try:
+            events = events_of(items)
+        except BaseException:
+            self._lanes.release(tenant, len(items))
+            raise
+        call = _Call(tenant, events, loop.create_future(), loop)
+        self._lanes.put(call)
         await call.done
 
     def run(self, stop: threading.Event) -> None:
         """Publishes until `stop` is set, then what is still queued."""
-        while not stop.is_set() or not self._calls.empty():
-            try:
-                first = self._calls.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            self._publish(self._gather(first))
-
-    def _admit(self, events: int) -> None:
-        with self._lock:
-            if self._waiting + events > self._max_waiting:
-                raise ResourceExhausted(
-                    f"{self._waiting} events wait for Kafka; come back in a moment",
-                    reason="INTAKE_FULL",
-                    retry_after_s=1.0,
-                )
-            self._waiting += events
-
-    def _gather(self, first: _Call) -> list[_Call]:
-        calls, size = [first], len(first.events)
-        while size < self._batch_events:
-            try:
-                calls.append(self._calls.get_nowait())
-            except queue.Empty:
-                break
-            size += len(calls[-1].events)
-        return calls
+        while not stop.is_set() or self._lanes:
+            calls = self._lanes.take(self._batch_events, 0.2)
+            if calls:
+                self._publish(calls)
 
     def _publish(self, calls: list[_Call]) -> None:
         error = self._attempt([event for call in calls for event in call.events])
@@ -102,8 +89,7 @@ class EventLogJournal:
             self._finish(call, error)
 
     def _finish(self, call: _Call, error: BaseException | None) -> None:
-        with self._lock:
-            self._waiting -= len(call.events)
+        self._lanes.release(call.tenant, call.size)
         call.finish(error)
 
     def _attempt(self, events: list[Event]) -> BaseException | None:

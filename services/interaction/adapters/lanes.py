@@ -1,0 +1,85 @@
+"""Calls on their way to the log, in a lane for each tenant: none can fill the room or hold up the rest.
+
+A tenant may have as much waiting as there is room left (the dynamic threshold of A. K. Choudhury and
+E. L. Hahne, 1998): one that floods takes half of the room, two a third each, and there is always some
+for who comes next. What is taken out goes round the lanes; within a lane order is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from typing import Generic, Protocol, TypeVar
+
+from shared.errors import ResourceExhausted
+
+
+class Sized(Protocol):
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """In events."""
+
+
+Call = TypeVar("Call", bound=Sized)
+
+
+class Lanes(Generic[Call]):
+    """Thread-safe. `room` in events, those taken out and not yet released included."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._changed = threading.Condition()
+        self._lanes: OrderedDict[str, deque[Call]] = OrderedDict()
+        self._waiting: Counter[str] = Counter()
+        self._total = 0
+
+    def reserve(self, tenant: str, size: int) -> None:
+        """Room for a call: before any work is done for it, so that refusing costs next to nothing.
+        ResourceExhausted if the tenant has its share waiting."""
+        with self._changed:
+            waiting = self._waiting[tenant]
+            if waiting + size > self._room - self._total:
+                raise ResourceExhausted(
+                    f"{waiting} events of tenant {tenant!r} wait for Kafka; come back in a moment",
+                    reason="INTAKE_FULL",
+                    retry_after_s=1.0,
+                )
+            self._waiting[tenant] = waiting + size
+            self._total += size
+
+    def put(self, call: Call) -> None:
+        """A call that room was reserved for."""
+        with self._changed:
+            self._lanes.setdefault(call.tenant, deque()).append(call)
+            self._changed.notify()
+
+    def take(self, most: int, timeout_s: float) -> list[Call]:
+        """About `most` events' worth, a call of each lane in turn; empty after `timeout_s`."""
+        with self._changed:
+            if not self._lanes:
+                self._changed.wait(timeout_s)
+            calls: list[Call] = []
+            size = 0
+            while self._lanes and size < most:
+                tenant, lane = self._lanes.popitem(last=False)
+                calls.append(lane.popleft())
+                size += calls[-1].size
+                if lane:
+                    self._lanes[tenant] = lane
+            return calls
+
+    def release(self, tenant: str, size: int) -> None:
+        """What was taken out waits no more."""
+        with self._changed:
+            self._total -= size
+            self._waiting[tenant] -= size
+            if not self._waiting[tenant]:
+                del self._waiting[tenant]
+
+    def __len__(self) -> int:
+        """Calls not yet taken out."""
+        with self._changed:
+            return sum(map(len, self._lanes.values()))
