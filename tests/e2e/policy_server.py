@@ -83,7 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             choices = [{"index": 0, "finish_reason": "length", "text": " so"}]
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        self._send({"id": "fixed", "model": body["model"], "choices": choices, "usage": usage})
+        asked = stable_id(json.dumps(body.get("messages") or body.get("prompt")))
+        self._send(
+            {"id": f"fixed-{asked}", "model": body["model"], "choices": choices, "usage": usage}
+        )
 
     def _send(self, document: dict[str, Any]) -> None:
         content = json.dumps(document).encode()

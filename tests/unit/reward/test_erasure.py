@@ -1,0 +1,78 @@
+"""What the reward service removes of a user, which models had learnt, and a training under way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from services.reward.adapters.erasing import RewardRemover
+from services.reward.adapters.sql_store import TRAIN_JOB
+from services.reward.adapters.tables import PROGRESS, REQUESTS
+from services.reward.app import ANSWERS
+from shared.erasure import Erasure
+from shared.jobs import JOBS, Finish, Job
+from shared.splits import is_held_out
+from tests.unit.reward.test_service import House
+
+USERS = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]
+FIRST = Erasure("e1", "local", USERS[0], ("c1",))
+
+
+@pytest.fixture
+def house() -> House:
+    made = House(min_data=8)
+    for number in range(8):
+        made.pair(number, USERS[number])
+    made.turn(0, "user", "What of rivers?")
+    made.turn(1, "assistant", "They flow.")
+    made.drain()
+    return made
+
+
+def removed(house: House, erasure: Erasure = FIRST) -> dict[str, int]:
+    with house.database.begin() as transaction:
+        return RewardRemover(house.database).remove_rows(erasure, transaction)
+
+
+def test_rows_go_and_there_is_less_to_learn_from(house: House) -> None:
+    assert removed(house) == {"pairs": 1, "ratings": 0, "requests": 1, "unscored_answers": 1}
+    with house.database.read() as connection:
+        progress = connection.execute(sa.select(PROGRESS)).one()
+        assert connection.execute(sa.select(REQUESTS)).all() == []
+    assert (progress.data, progress.pairs) == (7, 7)
+    counts = {(o, r): n for s, o, r, n in house.database.counts() if s == ANSWERS}
+    assert counts["dropped", "ERASED"] == 1
+    assert sum(n for (o, _), n in counts.items() if o == "waiting") == 0
+    assert set(removed(house).values()) == {0}
+
+
+def test_models_that_were_trained_since_had_learnt(house: House) -> None:
+    remover = RewardRemover(house.database)
+    assert remover.survey(FIRST).model_versions == []
+    assert house.training.run_once()
+    assert remover.survey(FIRST).model_versions == ["rewardModels/reward-v1"]
+    removed(house)
+    assert remover.survey(FIRST).model_versions == ()
+
+
+def test_a_training_under_way_is_begun_anew_without_the_user(house: House) -> None:
+    def perform(job: Job) -> Finish:
+        finish = house.training.perform(job)
+        removed(house)  # the erasure comes while it trains
+        return finish
+
+    assert replace(house.training, perform=perform).run_once()
+    assert house.models.newest_version("local") == 0
+    with house.database.read() as connection:
+        (job,) = connection.execute(sa.select(JOBS.c.id).where(JOBS.c.kind == TRAIN_JOB)).scalars()
+    assert job.endswith(":e1")
+    assert house.training.run_once()
+    assert house.models.load("local", 1).card.pairs == 7
+
+
+def test_an_export_gives_what_is_held(house: House) -> None:
+    held = list(RewardRemover(house.database).holdings("local", USERS[0]))
+    assert [kind for kind, _ in held] == ["reward_pair"]
+    assert "Question 0?" in str(held[0][1])
