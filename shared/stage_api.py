@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from shared.access import calling_key
 from shared.database import Database
 from shared.errors import InvalidArgument, Unavailable
 from shared.events import ERASED, Event, EventLog, Partition, Record
@@ -119,7 +120,7 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
         after = decode_token(request.page_token, request.topic)
         start = int(after) if isinstance(after, int) else 0
         size = page_size(request.page_size)
-        records = read_all(self._log, dead_letters(request.topic))
+        records = _visible(read_all(self._log, dead_letters(request.topic)))
         page = records[start : start + size]
         more = start + size < len(records)
         token = encode_token(start + size, request.topic) if more else ""
@@ -174,6 +175,15 @@ def mounts(
             partial(pb_grpc.add_DeadLetterServiceServicer_to_server, letters),
         ),
     ]
+
+
+def _visible(records: Sequence[Record]) -> Sequence[Record]:
+    """All for a part of the house; for a key those of its tenant, where their event's key says whose
+    they are."""
+    key = calling_key()
+    if key is None:
+        return records
+    return [one for one in records if one.event.key.startswith(f"tenants/{key.tenant}/")]
 
 
 def _again(record: Record, topic: str) -> Event:

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
-from shared.client import aio_channel, metadata, translated
+from shared.access import KeyedAccess
+from shared.client import Calling, aio_channel, metadata, translated
 from shared.database import Database, Transaction
 from shared.errors import InvalidArgument, NotFound
 from shared.events import Event, Record
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.gen.trimtab.common.v1.common_pb2_grpc import TraceServiceStub
+from shared.gen.trimtab.common.v1.common_pb2_grpc import DeadLetterServiceStub, TraceServiceStub
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.keys import KeyBook, LiveKey, Quotas, new_secret, secret_digest
 from shared.memory_log import MemoryEventLog
 from shared.rpc import RpcServer
 from shared.stage import OutboxRelay, SqlStage, drain
+from shared.stage_api import mounts as stage_mounts
 from shared.topics import INTERACTION_LOGGED
 from shared.trace_api import mount
 from shared.tracing import MADE, Step, Tracer
@@ -98,3 +101,22 @@ async def test_a_log_that_is_away_is_said_and_holds_nothing_up() -> None:
         ("made", ""),
         ("unknown", "EVENT_LOG_AWAY"),
     ]
+
+
+async def test_a_key_sees_its_own_tenants_dead_letters_and_the_house_sees_all() -> None:
+    log, book = log_with_letters(), KeyBook(lambda: NOW)
+    secret, token = new_secret(), "a-token-of-this-house"
+    book.put([LiveKey(secret_digest(secret), "acme", "k", frozenset({"reader"}))], {})
+    groups = {"keeper": (INTERACTION_LOGGED,)}
+    access = KeyedAccess(book, Quotas(dict), token)
+    mounts = stage_mounts("interaction", Database("sqlite://"), log, groups)
+    server = RpcServer("interaction", mounts, drain_s=0.1, access=access)
+    address = f"127.0.0.1:{await server.start()}"
+    seen = {}
+    for calling in (Calling(api_key=secret), Calling(token=token)):
+        async with aio_channel(address, calling) as channel:
+            request = pb.ListDeadLettersRequest(topic=INTERACTION_LOGGED)
+            listed = await DeadLetterServiceStub(channel).ListDeadLetters(request, timeout=10)
+            seen[calling.token] = {one.event_id.split(".")[0] for one in listed.dead_letters}
+    await server.drain()
+    assert seen == {"": {"acme"}, token: {"acme", "other"}}

@@ -1,0 +1,59 @@
+"""Every method of every API has a role that was thought about: a new one must be added here."""
+
+from __future__ import annotations
+
+from shared.access import role_for
+from shared.json_calls import _MODULES
+
+ROLES = {
+    "writer": "Interaction: LogFeedback LogPreferences LogTurns StreamTurns",
+    "reader": """
+        DeadLetter: ListDeadLetters
+        Drift: GetAlarm ListAlarms ListBuckets ListStreams
+        Evaluation: GetEvaluation ListEvaluations
+        Feedback: Classify GetPersona ListFeedback ListPairs ListPersonas ListWaitingFeedback
+        Interaction: GetConversation ListConversations
+        PersonalData: ExportPersonalData
+        Registry: GetRollout GetVersion ListVersions WatchRollout
+        Retrain: GetRun ListRuns PreviewSnapshot
+        Reward: ListRewardModels Score
+        Stage: GetStageCounts
+        Trace: TraceConversation
+        UserData: ExportUser""",
+    "operator": """
+        Evaluation: Evaluate
+        Registry: PromoteVersion RegisterVersion RejectVersion RollbackVersion StartRollout
+        Retrain: CancelRun StartRetrain
+        Reward: TrainRewardModel""",
+    "admin": """
+        Key: CreateKey GetQuota ListKeys RevokeKey RotateKey SetQuota
+        UserData: EraseUser GetErasure ListErasures""",
+    "house": """
+        DeadLetter: ReplayDeadLetters
+        Key: ReportUses WatchKeys""",
+}
+
+
+def _thought_about() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for role, text in ROLES.items():
+        for line in text.strip().splitlines():
+            service, _, methods = line.strip().partition(": ")
+            found |= {f"{service}Service.{method}": role for method in methods.split()}
+    return found
+
+
+def test_every_method_needs_the_role_that_it_should() -> None:
+    actual = {
+        f"{service.name}.{method.name}": role_for(f"/{service.full_name}/{method.name}")
+        for module in _MODULES
+        if module.DESCRIPTOR.package.startswith("trimtab.")
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert actual == _thought_about()
+
+
+def test_operations_of_all_tenants_are_for_the_house() -> None:
+    assert role_for("/google.longrunning.Operations/ListOperations") == "house"
+    assert role_for("/google.longrunning.Operations/GetOperation") == "reader"
