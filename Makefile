@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-proxy
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ migration: parts ## Write a service's next migration (SERVICE=name MESSAGE="what
 
 bench: parts ## Run the benchmarks
 	$(PY) -m tests.benchmarks
+
+bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy beside it
+	$(PY) -m tests.benchmarks.proxy
 
 bench-ingest: parts ## Measure ingest: turns/s, time to queryable, Phoenix and MLflow beside it
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)

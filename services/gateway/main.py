@@ -21,6 +21,7 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, start_http_server
 
+from services.gateway.adapters.completions import InteractionCompletions
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.links import SqlLinks
@@ -131,6 +132,7 @@ async def _application(
     parts = Parts(
         doors=doors,
         answering=Answering(book, upstream, linker, log, now, seeds_allowed=settings.seeds_allowed),
+        completions=InteractionCompletions(interaction),
         ingesting=ingesting,
         telemetry=telemetry_in,
         recorder=recorder,

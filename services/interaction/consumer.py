@@ -28,8 +28,10 @@ class TurnKeeper:
         shelf: Callable[[Transaction], Shelf],
         limits: Limits,
         clock: Callable[[], datetime],
+        also: Callable[[Sequence[Turn], Transaction], None] = lambda *_: None,
     ) -> None:
-        self._shelf, self._limits, self._clock = shelf, limits, clock
+        """`also` is told of the turns just stored, within the transaction."""
+        self._shelf, self._limits, self._clock, self._also = shelf, limits, clock, also
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
         self.take_all((record,), transaction)
@@ -41,6 +43,7 @@ class TurnKeeper:
         made = keep(turns, self._shelf(transaction))
         if made:
             transaction.count(STAGE, "made", n=len(made))
+            self._also(made, transaction)
         if len(made) < len(turns):
             transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - len(made))
         for turn in made:

@@ -13,6 +13,9 @@ from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
 from services.interaction.adapters.tracer import InteractionTracer
 from services.interaction.app import Conversations, Intake
+from services.interaction.completions.app import Completions
+from services.interaction.completions.grpc_api import mount as mount_completions
+from services.interaction.completions.store import SqlCompletions, keep_completions
 from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from services.interaction.domain import Limits
 from services.interaction.grpc_api import InteractionServicer
@@ -64,7 +67,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         Conversations(SqlConversationStore(database)),
     )
     guard = _guard(common, database)
-    keeper = TurnKeeper(SqlShelf, limits, now)
+    keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
     stage = SqlStage(
         STAGE, database, log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
     )
@@ -86,6 +89,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         mounts=[
             ("trimtab.interaction.v1.InteractionService", mount),
             guard.mount,
+            mount_completions(Completions(SqlCompletions(database))),
             *_user_data(common, database, conductor),
         ],
         background=[

@@ -245,6 +245,33 @@ async def test_what_says_store_false_is_not_logged_but_counted(door: Door) -> No
     assert log["left_out"] == {"STORE_FALSE": 1}
 
 
+async def test_what_says_store_true_can_be_had_again(door: Door) -> None:
+    options: dict[str, Any] = {"user": "joe", "store": True, "temperature": 0.5}
+    answers = [
+        await door.say([user(text)], metadata={"page": page}, **options)
+        for text, page in (("one", "a"), ("two", "b"), ("three", "a"))
+    ]
+    await door.stored(2)
+    completions = door.openai.chat.completions
+    kept = await completions.retrieve(answers[0].id)
+    assert kept.choices[0].message.content == answers[0].choices[0].message.content
+    assert (kept.model, kept.choices[0].finish_reason) == ("assistant-v0", "stop")
+    assert kept.usage is not None
+    assert kept.usage.total_tokens == USAGE["total_tokens"]
+    listed = await completions.list(metadata={"page": "a"}, limit=1, order="desc")
+    assert [one.id for one in listed.data] == [answers[2].id]
+    more = await listed.get_next_page()
+    assert [one.id for one in more.data] == [answers[0].id]
+    messages = await completions.messages.list(answers[1].id)
+    assert [one.content for one in messages.data] == ["two"]
+    changed = await completions.update(answers[1].id, metadata={"page": "a"})
+    assert changed.model_dump()["metadata"] == {"page": "a"}
+    again = [one async for one in completions.list(metadata={"page": "a"})]
+    assert [one.id for one in again] == [answer.id for answer in answers]
+    with pytest.raises(openai.NotFoundError):
+        await completions.retrieve("chatcmpl-unknown")
+
+
 async def test_a_restart_knows_the_conversation(stack: LocalStack, door: Door) -> None:
     said = (await door.say([user("hello there")])).choices[0].message.content
     conversation = door.conversation

@@ -12,6 +12,7 @@ from services.gateway.app.recorder import Recorder
 from services.gateway.domain.answers import Answer, answer_turns
 from services.gateway.domain.chat import Chat, asked_turns
 from services.gateway.domain.rollout import Version
+from services.gateway.domain.stored import stored_fields
 from services.gateway.domain.turns import LoggedTurn
 from shared.messages import Message
 
@@ -51,6 +52,10 @@ class ExchangeLog:
         chat, linked = exchange.chat, exchange.linked
         asked = asked_turns(chat, linked.conversation_id, linked.place, _CHANNEL, exchange.began)
         answers = answer_turns(answer, self._first(exchange), aborted)
+        if chat.store and answers:
+            said, first = answers[0]
+            fields = stored_fields(exchange.body, chat.metadata, answer.usage)
+            answers[0] = (said, replace(first, metadata={**first.metadata, **fields}))
         if linked.place.signal == "regeneration":
             answers = [(said, self._sibling(exchange, turn)) for said, turn in answers]
         kept = self._recorder.record([*asked, *(turn for _, turn in answers)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.domain.linking import Link, Question
+from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
 from services.gateway.domain.turns import (
     GivenFeedback,
     LoggedTurn,
@@ -87,6 +88,26 @@ class Upstream(Protocol):
     async def send(self, body: bytes, tenant: str, user_id: str) -> Reply:
         """`body` is JSON. Asks the user's replica, or the next one if it breaks before the first
         byte. Unavailable if none answers, DeadlineExceeded if it takes too long."""
+
+
+class CompletionShelf(Protocol):
+    """Completions asked for with `store: true`, a moment after they were answered. NotFound for what is
+    not stored, or another tenant's; Unavailable while interaction is away."""
+
+    async def get(self, tenant: str, completion_id: str) -> StoredCompletion: ...
+
+    async def page(
+        self, tenant: str, sought: SoughtCompletions
+    ) -> tuple[list[StoredCompletion], bool]:
+        """By time; and whether more follow."""
+
+    async def messages(self, tenant: str, completion_id: str) -> list[LoggedTurn]:
+        """What led to it, oldest first."""
+
+    async def update(
+        self, tenant: str, completion_id: str, said: Mapping[str, str]
+    ) -> StoredCompletion:
+        """Replaces the metadata."""
 
 
 class Links(Protocol):

@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.ports import CompletionShelf
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
-from services.gateway.http_api import chat, ingest, otlp, problems
+from services.gateway.http_api import chat, completions, ingest, otlp, problems
 from services.gateway.http_api.doors import Doors
 from shared.telemetry import call_span
 
@@ -29,6 +30,7 @@ class Parts:
 
     doors: Doors
     answering: Answering
+    completions: CompletionShelf
     ingesting: Ingesting
     telemetry: Telemetry
     recorder: Recorder
@@ -40,6 +42,7 @@ class Parts:
 def build(parts: Parts) -> FastAPI:
     application = FastAPI(title="Trimtab gateway", lifespan=parts.lifespan, redirect_slashes=False)
     application.include_router(chat.routes(parts.doors, parts.book))
+    application.include_router(completions.routes(parts.doors, parts.completions))
     application.include_router(ingest.routes(parts.doors, parts.ingesting))
     application.include_router(otlp.routes(parts.doors, parts.telemetry))
     problems.install(application)

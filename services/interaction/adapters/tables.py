@@ -70,6 +70,25 @@ SCORES = sa.Table(
     sa.Column("model", sa.String, nullable=False),
     sa.Index("scores_by_user", "tenant", "user_id"),
 )
+# Answers asked for with `store: true`, by their completion; the content lies in the turns.
+COMPLETIONS = sa.Table(
+    "completions",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("completion_id", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("turn_id", sa.String, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("usage", sa.Text, nullable=False),
+    sa.Index("completions_by_time", "tenant", "created_us", "completion_id"),
+    sa.Index("completions_by_user", "tenant", "user_id"),
+    sa.Index("completions_by_conversation", "tenant", "conversation_id"),
+)
 # One row: up to which turn the words are in the search index (search.py).
 SEARCHED = sa.Table(
     "searched",

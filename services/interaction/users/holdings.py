@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.adapters.search import forget_words, purge_words
-from services.interaction.adapters.tables import CONVERSATIONS, LABELS, SCORES, TURNS
+from services.interaction.adapters.tables import COMPLETIONS, CONVERSATIONS, LABELS, SCORES, TURNS
 from shared.database import Database, Transaction
 from shared.erasure import (
     Erasure,
@@ -26,6 +26,7 @@ _BATCH = 500
 _ANNOTATIONS = (
     Rows("labels", LABELS, of_user_or_conversation(LABELS)),
     Rows("scores", SCORES, of_user_or_conversation(SCORES)),
+    Rows("completions", COMPLETIONS, of_user_or_conversation(COMPLETIONS)),
 )
 
 
@@ -68,7 +69,7 @@ class SqlHoldings:
             after = rows[-1].seq
             for row in rows:
                 yield "turn", common_pb2.Turn.FromString(row.body)
-        for kind, table in (("label", LABELS), ("score", SCORES)):
+        for kind, table in (("label", LABELS), ("score", SCORES), ("completion", COMPLETIONS)):
             query = sa.select(table).where(of_user(table)(user))
             with self._database.read() as connection:
                 found: list[Any] = list(connection.execute(query).mappings().all())

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.codec import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
 from services.gateway.domain.turns import (
     GivenFeedback,
     LoggedTurn,
@@ -37,7 +39,7 @@ from services.gateway.domain.turns import (
 )
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.keys import KeyBook, Quotas, fixed_keys
 
@@ -84,6 +86,38 @@ class MemorySink:
             raise Unavailable("interaction is away", retry_after_s=3)
         self.preferences += [(tenant, one) for one in preferences]
         return [f"p{place}" for place in range(len(preferences))], []
+
+
+class MemoryCompletions:
+    """Stored completions by tenant and id, oldest first."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], StoredCompletion] = {}
+        self.turns: list[LoggedTurn] = []
+        self.sought: list[SoughtCompletions] = []
+
+    async def get(self, tenant: str, completion_id: str) -> StoredCompletion:
+        if (tenant, completion_id) not in self.stored:
+            raise NotFound("not stored", reason="COMPLETION_NOT_FOUND", field="completion_id")
+        return self.stored[tenant, completion_id]
+
+    async def page(
+        self, tenant: str, sought: SoughtCompletions
+    ) -> tuple[list[StoredCompletion], bool]:
+        self.sought.append(sought)
+        mine = [one for (owner, _), one in self.stored.items() if owner == tenant]
+        return mine[: sought.size], len(mine) > sought.size
+
+    async def messages(self, tenant: str, completion_id: str) -> list[LoggedTurn]:
+        await self.get(tenant, completion_id)
+        return self.turns
+
+    async def update(
+        self, tenant: str, completion_id: str, said: Mapping[str, str]
+    ) -> StoredCompletion:
+        changed = replace(await self.get(tenant, completion_id), metadata=said)
+        self.stored[tenant, completion_id] = changed
+        return changed
 
 
 class ModelServer:
@@ -191,6 +225,7 @@ class Gateway:
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.spool = FileSpool(folder)
         self.recorder = Recorder(self.spool, self.sink)
+        self.completions = MemoryCompletions()
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
         self.book = RolloutBook(Rollout(0, Version("assistant-v0", "base")), "default")
         self.measured: list[tuple[str, int, str]] = []
@@ -203,6 +238,7 @@ class Gateway:
             Parts(
                 doors=Doors(self.keys, self.quotas, 100_000),
                 answering=Answering(self.book, upstream, self.linker, log, lambda: NOW),
+                completions=self.completions,
                 ingesting=Ingesting(self.sink, self.quotas),
                 telemetry=Telemetry(Ingesting(self.sink)),
                 recorder=self.recorder,

@@ -1,0 +1,57 @@
+"""Stored completions: what an answer carries so that it can be found by its completion's id later, and
+what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from services.gateway.domain.turns import LoggedTurn
+from shared.json_text import encode
+
+# Said elsewhere in the completion, or of the connection only.
+_NOT_KEPT = ("messages", "metadata", "model", "store", "stream", "stream_options")
+# A request's other fields, tools among them; past this they are left out.
+_MOST_BYTES = 32_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCompletion:
+    """`choices`: the answers' turns in order; `request`: the request's other fields."""
+
+    completion_id: str
+    model_version: str
+    create_time: datetime
+    metadata: Mapping[str, str]
+    request: Mapping[str, Any]
+    usage: Mapping[str, Any]
+    choices: tuple[LoggedTurn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtCompletions:
+    """A page of them. `size` 0 is the default; `after` is a completion's id."""
+
+    size: int = 0
+    after: str = ""
+    newest_first: bool = False
+    model_version: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def stored_fields(
+    body: Mapping[str, Any], metadata: Mapping[str, str], usage: Mapping[str, Any]
+) -> dict[str, str]:
+    """For the metadata of the answer's turn."""
+    kept = {name: value for name, value in body.items() if name not in _NOT_KEPT}
+    request = encode(kept)
+    if len(request) > _MOST_BYTES:
+        request = encode({name: value for name, value in kept.items() if name != "tools"})
+    return {
+        "openai.stored": "true",
+        "openai.metadata": encode(dict(metadata)).decode(),
+        "openai.request": request.decode() if len(request) <= _MOST_BYTES else "{}",
+        "openai.usage": encode(dict(usage)).decode(),
+    }
