@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -30,12 +30,34 @@ _ANNOTATIONS = (
 )
 
 
+class TurnArchive(Protocol):
+    """The archive, as far as an erasure needs it."""
+
+    def count_of(self, tenant: str, user_id: str) -> int: ...
+
+    def rewrite_without(self, tenant: str, user_id: str) -> int:
+        """How many turns were taken out; again is harmless."""
+
+
+class NoArchive:
+    """Where turns are not archived."""
+
+    def count_of(self, tenant: str, user_id: str) -> int:
+        return 0
+
+    def rewrite_without(self, tenant: str, user_id: str) -> int:
+        return 0
+
+
 class InteractionRemover:
-    """shared.erasure.Remover. Turns go with their words in the search index; a conversation in which
-    others spoke, too, stays with what they said."""
+    """shared.erasure.Remover. Turns go with their words in the search index and in the archive; a
+    conversation in which others spoke, too, stays with what they said."""
+
+    def __init__(self, archive: TurnArchive | None = None) -> None:
+        self._archive = archive or NoArchive()
 
     def survey(self, erasure: Erasure) -> Survey:
-        return Survey()
+        return Survey({"archive": self._archive.count_of(erasure.tenant, erasure.user_id)})
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
         removed = {"turns": _remove_turns(erasure, transaction)}
@@ -48,7 +70,7 @@ class InteractionRemover:
         return removed
 
     def remove_files(self, erasure: Erasure) -> None:
-        """There are none."""
+        self._archive.rewrite_without(erasure.tenant, erasure.user_id)
 
 
 class SqlHoldings:
