@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-proxy
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-proxy bench-reward
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy bes
 
 bench-ingest: parts ## Measure ingest: turns/s, time to queryable, Phoenix and MLflow beside it
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
+
+bench-reward: parts ## Measure offline reward models: accuracy, groups of people, trust
+	$(PY) -m tests.benchmarks.reward
 
 # -- cleaning -------------------------------------------------------------------------------
 
