@@ -19,6 +19,7 @@ from services.cli.adapters import surroundings
 from services.cli.adapters.grpc_door import GrpcDoor
 from services.cli.adapters.grpc_platform import GrpcPlatform
 from services.cli.adapters.http_door import HttpDoor
+from services.cli.adapters.http_spool import HttpSpool
 from services.cli.adapters.net_probe import NetProbe
 from services.cli.app import SERVICES, Door
 from services.cli.commands import (
@@ -146,6 +147,7 @@ def connect(as_json: bool, tenant: str) -> Session:
         door=partial(_door, found, common, tenant),
         probe=NetProbe(urls, common.kafka.split(",")[0]),
         wait=time.sleep,
+        waiting=HttpSpool(common.gateway_url, _key(found), common.tls_ca).steps,
         as_json=as_json,
         tenant=tenant,
     )
@@ -155,8 +157,12 @@ def _door(found: Mapping[str, str], common: CommonSettings, tenant: str, through
     """Imports go to interaction itself, unless the gateway is all that was made known to us."""
     outside = "TRIMTAB_GATEWAY_URL" in found and "TRIMTAB_INTERACTION_ADDRESS" not in found
     if (through or ("gateway" if outside else "grpc")) == "gateway":
-        return HttpDoor(common.gateway_url, found.get("TRIMTAB_KEY", "local-dev-key"))
+        return HttpDoor(common.gateway_url, _key(found))
     return GrpcDoor(common.interaction_address, tenant, _calling(found, common))
+
+
+def _key(found: Mapping[str, str]) -> str:
+    return found.get("TRIMTAB_KEY", "local-dev-key")
 
 
 def _calling(found: Mapping[str, str], common: CommonSettings) -> Calling:

@@ -41,6 +41,8 @@ class Session:
     door: Callable[[str], Door]
     probe: Probe
     wait: Callable[[float], None]
+    # Steps of a conversation's turns that the gateway has not forwarded yet.
+    waiting: Callable[[str], Sequence[Json]] = lambda conversation_id: ()
     as_json: bool = False
     tenant: str = "local"
     out: Console = field(default_factory=lambda: console_for(sys.stdout.isatty()))

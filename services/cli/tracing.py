@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.cli.app import Platform
 from services.cli.domain import Json
-from shared.errors import InvalidArgument, NotFound, Unavailable
+from shared.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.identifiers import parse_name
 
 # In the order of the loop.
@@ -23,13 +24,22 @@ class Traced:
     away: list[str]
 
 
-def trace(platform: Platform, said: str, turn_id: str = "") -> Traced:
-    """`said`: a conversation's id or name, a turn's name, or a completion's id. NotFound if no
-    service that could be asked knows anything of it."""
+def trace(
+    platform: Platform,
+    waiting: Callable[[str], Sequence[Json]],
+    said: str,
+    turn_id: str = "",
+) -> Traced:
+    """`said`: a conversation's id or name, a turn's name, or a completion's id. `waiting`: what the
+    gateway has not forwarded. NotFound if nobody who could be asked knows anything of it."""
     conversation_id, turn = _place(platform, said)
     turn = turn_id or turn
     steps: list[Json] = []
     away: list[str] = []
+    try:
+        steps += [one for one in waiting(conversation_id) if turn in ("", one["turn_id"])]
+    except TrimtabError:
+        away.append("gateway")
     request = {"conversation_id": conversation_id, "turn_id": turn}
     for part in PARTS:
         try:

@@ -82,7 +82,7 @@ def trace(
       trimtab conversations trace chatcmpl-9f2 --json
     """
     session = session_of(context)
-    found = trace_(session.platform, said, turn)
+    found = trace_(session.platform, session.waiting, said, turn)
     document = {
         "conversation_id": found.conversation_id,
         "turn_id": found.turn_id,

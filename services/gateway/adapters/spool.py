@@ -20,9 +20,9 @@ from typing import IO
 from google.protobuf.message import DecodeError
 
 from services.gateway.app.ports import Batch
-from services.gateway.codec import encode_line, read_line
+from services.gateway.codec import decode_line, encode_line, read_line
 from services.gateway.domain.turns import LoggedTurn, Spooled
-from shared.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from shared.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +97,23 @@ class FileSpool:
         self._offset = self._bytes = self._written = 0
         self._note_position()
         os.truncate(self._out.fileno(), 0)
+
+    def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+        segment, offset = self._segment, self._offset
+        found: list[LoggedTurn] = []
+        for number in (one for one in self._numbers() if one >= segment):
+            try:
+                with self._path(number).open("rb") as file:
+                    file.seek(offset if number == segment else 0)
+                    lines = [line for line in file if conversation_id.encode() in line]
+            except FileNotFoundError:
+                continue  # forwarded in the meantime
+            found += [turn for line in lines if (turn := _decoded(line)) is not None]
+        return [
+            turn
+            for turn in found
+            if (turn.tenant, turn.conversation_id) == (tenant, conversation_id)
+        ]
 
     def close(self) -> None:
         self._out.close()
@@ -182,6 +199,13 @@ def _cut_torn_line(path: Path) -> None:
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.truncate(path, whole)
+
+
+def _decoded(line: bytes) -> LoggedTurn | None:
+    try:
+        return decode_line(line)
+    except (ValueError, KeyError, TypeError, DecodeError, InvalidArgument):
+        return None  # torn, or counted when its turn to be forwarded comes
 
 
 def _readable(line: bytes) -> Spooled | None:

@@ -58,6 +58,9 @@ class Spool(Protocol):
     def advance(self, batch: Batch) -> None:
         """Forgets `batch`, which must be the last one that `head` gave."""
 
+    def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+        """The turns of a conversation that were not forwarded yet. May be asked in another thread."""
+
     @property
     def pending(self) -> int: ...
 

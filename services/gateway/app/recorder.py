@@ -84,6 +84,10 @@ class Recorder:
         self._wake.set()
         return kept
 
+    async def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+        """The turns of a conversation that are still on their way to interaction."""
+        return await asyncio.to_thread(self._spool.waiting, tenant, conversation_id)
+
     def leave_out(self, reason: str) -> None:
         """An exchange that was not to be logged: counted, so that it is not missed."""
         self.counts.left_out[reason] += 1

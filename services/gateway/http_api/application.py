@@ -16,7 +16,7 @@ from services.gateway.app.ports import CompletionShelf
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
-from services.gateway.http_api import chat, completions, ingest, otlp, problems
+from services.gateway.http_api import chat, completions, ingest, otlp, problems, tracing
 from services.gateway.http_api.doors import Doors
 from shared.telemetry import call_span
 
@@ -45,6 +45,7 @@ def build(parts: Parts) -> FastAPI:
     application.include_router(completions.routes(parts.doors, parts.completions))
     application.include_router(ingest.routes(parts.doors, parts.ingesting))
     application.include_router(otlp.routes(parts.doors, parts.telemetry))
+    application.include_router(tracing.routes(parts.doors, parts.recorder))
     problems.install(application)
     chats = chat.ChatDoor(parts.doors, parts.answering)
     application.add_middleware(Measured, meter=parts.meter, chats=chats)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.cli.tracing import trace
 from shared.errors import NotFound
-from tests.unit.cli.twins import away
+from tests.unit.cli.twins import TwinPlatform, away
 
 
 def step(stage: str, turn: str, outcome: str, reason: str = "", name: str = "") -> dict[str, str]:
@@ -88,3 +89,18 @@ def test_what_nobody_knows_is_not_found_and_who_is_away_is_said(trimtab: Any) ->
     ran = trimtab("conversations", "trace", "c1", answers=some)
     assert ran.code == 0
     assert "retrain is away: what it knows is missing." in ran.out
+
+
+def test_what_the_gateway_still_holds_comes_first() -> None:
+    held = [step("gateway.spool", "t1", "waiting"), step("gateway.spool", "t2", "waiting")]
+    found = trace(
+        TwinPlatform(dict(ANSWERS)), lambda _: held, "tenants/local/conversations/c1", "t1"
+    )
+    assert [one["stage"] for one in found.steps][:2] == ["gateway.spool", "interaction"]
+    assert "t2" not in {one["turn_id"] for one in found.steps}
+
+    def gone(_: str) -> list[dict[str, str]]:
+        raise away("gateway")
+
+    found = trace(TwinPlatform(dict(ANSWERS)), gone, "tenants/local/conversations/c1")
+    assert found.away == ["gateway"]

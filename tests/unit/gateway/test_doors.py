@@ -109,5 +109,27 @@ async def test_a_chat_that_goes_on_is_linked_though_its_history_was_redacted(gat
     assert [turn.index for turn in turns] == [0, 1, 2, 3]
 
 
+async def test_what_waits_in_the_spool_can_be_asked_for_by_its_own_tenant(
+    gateway: Any, eventually: Any
+) -> None:
+    gateway.sink.away = True
+    answer = await gateway.openai.chat.completions.with_raw_response.create(
+        model="assistant", messages=ASKED, user="ada"
+    )
+    path = f"/v1/conversations/{answer.headers['x-trimtab-conversation']}/waiting"
+    await eventually(lambda: bool(gateway.recorder.away))
+    steps = (await gateway.http.get(path)).json()["steps"]
+    assert [(step["detail"], step["reason"]) for step in steps] == [
+        ("user at 0", "INTERACTION_AWAY"),
+        ("assistant at 1", "INTERACTION_AWAY"),
+    ]
+    assert all(step["turn_id"] and step["outcome"] == "waiting" for step in steps)
+    other = await gateway.http.get(path, headers={"authorization": "Bearer key-b"})
+    assert other.json() == {"steps": []}
+    gateway.sink.away = False
+    await eventually(lambda: gateway.recorder.pending == 0)
+    assert (await gateway.http.get(path)).json() == {"steps": []}
+
+
 def _written(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())

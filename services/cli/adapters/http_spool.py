@@ -1,0 +1,35 @@
+"""What a gateway has not forwarded yet, over HTTP."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from services.cli.domain import Json
+from shared.errors import Unavailable
+
+
+class HttpSpool:
+    """`ca`: whom an https gateway is trusted by; the system's authorities without it."""
+
+    def __init__(self, url: str, key: str, ca: Path | None) -> None:
+        self._url, self._key, self._ca = url, key, ca
+
+    def steps(self, conversation_id: str) -> Sequence[Json]:
+        """Unavailable if the gateway does not answer, or does not let the key in."""
+        trusted = ssl.create_default_context(cafile=str(self._ca)) if self._ca else True
+        headers = {"Authorization": f"Bearer {self._key}"}
+        path = f"{self._url}/v1/conversations/{conversation_id}/waiting"
+        try:
+            with httpx.Client(verify=trusted, trust_env=False, timeout=10.0) as client:
+                response = client.get(path, headers=headers)
+                response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"the gateway at {self._url}: {error}", reason="GATEWAY_AWAY"
+            ) from error
+        steps: list[Json] = response.json()["steps"]
+        return steps

@@ -1,0 +1,42 @@
+"""/v1/conversations/{id}/waiting: turns on their way to interaction, for `trimtab conversations trace`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from services.gateway.app.recorder import Recorder
+from services.gateway.domain.turns import LoggedTurn
+from services.gateway.http_api.doors import Doors
+from shared.identifiers import check_segment
+from shared.keys import READER, WRITER
+from shared.tracing import WAITING
+
+
+def routes(doors: Doors, recorder: Recorder) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/conversations/{conversation_id}/waiting")
+    async def waiting(request: Request, conversation_id: str) -> dict[str, Any]:
+        """Steps as TraceService has them. Of this gateway: another has a spool of its own."""
+        caller = doors.caller(request, READER, WRITER)
+        check_segment(conversation_id, "conversation_id")
+        turns = await recorder.waiting(caller.tenant, conversation_id)
+        reason = "INTERACTION_AWAY" if recorder.away else "ON_ITS_WAY"
+        return {"steps": [_step(turn, reason) for turn in turns]}
+
+    return router
+
+
+def _step(turn: LoggedTurn, reason: str) -> dict[str, str]:
+    step = {
+        "service": "gateway",
+        "stage": "gateway.spool",
+        "turn_id": turn.turn_id,
+        "outcome": WAITING,
+        "reason": reason,
+        "detail": f"{turn.message.role} at {turn.index}",
+        "name": "",
+    }
+    return step if turn.create_time is None else {**step, "time": turn.create_time.isoformat()}
