@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from services.interaction.adapters.annotations import SqlNotes
+from services.interaction.adapters.archive import Archive
+from services.interaction.adapters.housekeeping import Housekeeping
 from services.interaction.adapters.journal import EventLogJournal
 from services.interaction.adapters.search import SearchIndexer
 from services.interaction.adapters.shelf import SqlShelf
@@ -23,6 +26,7 @@ from services.interaction.keys.app import Keys
 from services.interaction.keys.grpc_api import mount as mount_keys
 from services.interaction.keys.live import LiveKeys
 from services.interaction.keys.store import SqlKeyStore
+from services.interaction.retention import Policy
 from services.interaction.settings import InteractionSettings
 from services.interaction.users.conductor import Conductor
 from services.interaction.users.grpc_api import UserDataServicer
@@ -62,21 +66,29 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
-    servicer = InteractionServicer(
-        Intake(journal, limits, now, redactor_of(common, "interaction")),
-        Conversations(SqlConversationStore(database)),
-    )
+    intake = Intake(journal, limits, now, redactor_of(common, "interaction"))
+    servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
     guard = _guard(common, database)
     keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
     stage = SqlStage(
-        STAGE, database, log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
+        STAGE,
+        database,
+        log,
+        (INTERACTION_LOGGED,),
+        keeper,
+        batch_records=1_000,
+        handle_all=keeper.take_all,
+        gives_way=intake.busy,
     )
     annotator = Annotator(SqlNotes)
     annotations = SqlStage(
         ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
     )
     conductor = Conductor(database, log, keyring, settings.reporting)
-    erasing = Erasing("interaction", database, log, InteractionRemover())
+    archive = Archive(database, settings.archive_url or str((common.data / "archive").absolute()))
+    policy = Policy(settings.retention)
+    housekeeping = Housekeeping(database, archive, policy, now, settings.archive_every_s)
+    erasing = Erasing("interaction", database, log, InteractionRemover(archive))
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
     return Service(
         name="interaction",
@@ -99,6 +111,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             ("annotations", annotations.run),
             ("search", SearchIndexer(database).run),
             ("outbox", OutboxRelay(database, log).run),
+            ("housekeeping", housekeeping.run),
             *erasing.background(),
             *conductor.background(),
         ],
@@ -146,6 +159,8 @@ def _guard(common: CommonSettings, database: Database) -> _Guard:
 def main() -> None:
     common, settings = load(CommonSettings), load(InteractionSettings)
     telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    # A batch makes thousands of objects and drops them all: looking for cycles among them costs a tenth.
+    gc.set_threshold(50_000, 20, 20)
     run(build(common, settings))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from services.interaction.retention import Keep
 from shared.settings import ServiceSettings
 
 
@@ -22,6 +23,12 @@ class InteractionSettings(ServiceSettings):
     max_turn_kb: int = Field(default=256, ge=1)
     # How long Kafka may take to hold a batch before the caller is told UNAVAILABLE.
     publish_timeout_s: float = Field(default=8.0, gt=0)
+    # Where turns are archived as Parquet (any fsspec URL); TRIMTAB_DATA/archive when empty.
+    archive_url: str = ""
+    archive_every_s: float = Field(default=60.0, gt=0)
+    # By tenant, "*" for those that are not named; 0 days, or none said, is for ever:
+    # {"*": {"store_days": 90, "archive_days": 730}, "acme": {"store_days": 7}}
+    retention: dict[str, Keep] = Field(default_factory=dict)
     # Who must report before an erasure is complete, comma-separated: every service that holds data
     # of users.
     erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"

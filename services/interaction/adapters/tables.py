@@ -97,6 +97,26 @@ SEARCHED = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
 )
 
+# The parts of the archive, and how far it has come: (seq, until] is being written while they differ.
+ARCHIVED_PARTS = sa.Table(
+    "archived_parts",
+    TABLES,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("day", sa.String, nullable=False),
+    sa.Column("turns", sa.BigInteger, nullable=False),
+    sa.Column("first_seq", sa.BigInteger, nullable=False),
+    sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sa.Index("archived_parts_by_day", "tenant", "day"),
+)
+ARCHIVE_POSITION = sa.Table(
+    "archive_position",
+    TABLES,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+
 # PostgreSQL's lock between those who add turns (shared) and who asks for the newest (alone).
 _ADDING = 7_236_002
 
