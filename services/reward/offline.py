@@ -29,7 +29,8 @@ from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.domain import Answer
 from services.reward.learning import lines as contract
 from services.reward.learning.fitting import Model, Options, fit
-from services.reward.learning.lines import Preference, Refused
+from services.reward.learning.lines import Preference, Rated, Refused
+from services.reward.learning.rating import fit_ratings
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Surface, extract
 from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
@@ -63,8 +64,11 @@ def run_fit(given: argparse.Namespace) -> int:
         read = contract.read_learnt(source)
     refused = [one for one in read if isinstance(one, Refused)]
     pairs = [one for one in read if isinstance(one, Preference)]
+    rated = [one for one in read if isinstance(one, Rated)]
     tell_refused([str(one) for one in refused])
-    tell(f"{len(pairs)} preferences, {len(refused)} lines refused")
+    tell(f"{len(pairs)} preferences, {len(rated)} ratings, {len(refused)} lines refused")
+    if pairs and rated:
+        raise InvalidArgument("give preferences or ratings, not both", reason="MIXED_LINES")
     extractors, weights = blocks(BLOCKS[given.features])
     options = Options(
         groups=given.groups,
@@ -73,10 +77,14 @@ def run_fit(given: argparse.Namespace) -> int:
         without_length=given.length == "remove",
         seed=given.seed,
     )
-    fitted = fit(pairs, extractors, options, tell)
-    document = {"lines": len(read), "refused": len(refused), **report(fitted)}
+    if rated:
+        model, figures = fit_ratings(rated, extractors, options, tell)
+    else:
+        fitted = fit(pairs, extractors, options, tell)
+        model, figures = fitted.model, report(fitted)
+    document = {"lines": len(read), "refused": len(refused), **figures}
     document["seconds"] = round(time.monotonic() - started, 1)
-    _save(fitted.model, document, weights, Path(given.output), refused)
+    _save(model, document, weights, Path(given.output), refused)
     _summary(document, given.json, sys.stdout)
     return REFUSED if refused else OK
 

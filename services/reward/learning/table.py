@@ -13,7 +13,7 @@ from services.reward.domain import Answer
 from services.reward.features import surface
 from services.reward.learning import traits
 from services.reward.learning.groups import Comparisons, even_weights
-from services.reward.learning.lines import Preference
+from services.reward.learning.lines import Preference, Rated
 from shared.identifiers import share_of
 
 Array = NDArray[np.float64]
@@ -113,8 +113,7 @@ def extract(extractors: Sequence[Extractor], answers: Sequence[Answer], tell: Te
 def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Tell) -> Table:
     both = [one.better for one in pairs] + [one.worse for one in pairs]
     raw = extract(extractors, both, tell)
-    widths = [extractor.features(both[:1]).shape[1] for extractor in extractors]
-    scaling = _scaling(raw, widths, [extractor.weight for extractor in extractors])
+    scaling = scaling_of(raw, extractors, both[0])
     scaled = scaling(raw)
     names = tuple(sorted({one.user for one in pairs if one.user}))
     number = {name: at for at, name in enumerate(names)} | {"": NOBODY}
@@ -126,12 +125,12 @@ def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Te
         topics=_numbered([one.topic for one in pairs]),
         names=names,
         scaling=scaling,
-        surface_at=sum(widths[:-1]),
+        surface_at=raw.shape[1] - extractors[-1].features(both[:1]).shape[1],
     )
 
 
-def topic_folds(pairs: Sequence[Preference], folds: int, seed: int) -> Ints:
-    """(n,): all pairs on one topic share a fold. Shared-out evenly, so that small data has all."""
+def topic_folds(pairs: Sequence[Preference] | Sequence[Rated], folds: int, seed: int) -> Ints:
+    """(n,): all lines on one topic share a fold. Shared-out evenly, so that small data has all."""
     topics = sorted({one.topic for one in pairs}, key=lambda t: share_of(t, f"reward/{seed}"))
     fold = {topic: at % folds for at, topic in enumerate(topics)}
     return np.array([fold[one.topic] for one in pairs], dtype=np.int64)
@@ -160,7 +159,10 @@ def taste_space(table: Table, components: int = 24) -> Comparisons:
     )
 
 
-def _scaling(raw: Array, widths: Sequence[int], weights: Sequence[float]) -> Scaling:
+def scaling_of(raw: Array, extractors: Sequence[Extractor], one: Answer) -> Scaling:
+    """`one` is any answer, to see how wide each block is."""
+    widths = [extractor.features([one]).shape[1] for extractor in extractors]
+    weights = [extractor.weight for extractor in extractors]
     spread = raw.std(axis=0)
     block = np.concatenate(
         [np.full(width, weight / width**0.5) for width, weight in zip(widths, weights, strict=True)]

@@ -208,6 +208,23 @@ def test_what_is_missing_or_too_little_is_told(
     assert not (tmp_path / "m").exists()
 
 
+def test_ratings_give_a_reward_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People who rate long answers low, from 1 to 5; a reward puts new answers in that order."""
+    rows = [_asked("Take one. " * (1 + n % 5), prompt=f"May I, {n}?") for n in range(60)]
+    lines = [json.dumps({**json.loads(row), "rating": 5 - n % 5}) for n, row in enumerate(rows)]
+    (tmp_path / "rated.jsonl").write_text("\n".join([*lines, lines[0].replace("5}", '"5"}')]))
+    given = ["fit", "--input", str(tmp_path / "rated.jsonl"), "--output", str(tmp_path / "model")]
+    assert offline.main([*given, "--features", "surface", "--json"]) == offline.REFUSED
+    says = json.loads(capsys.readouterr().out)
+    assert (says["ratings"], says["levels"], says["refused"]) == (60, [1, 2, 3, 4, 5], 1)
+    assert says["held_out"]["order"] == 1.0
+    (tmp_path / "x.jsonl").write_text("\n".join(_asked("Take one. " * n) for n in (1, 3, 5)))
+    given = ["--input", str(tmp_path / "x.jsonl"), "--output", str(tmp_path / "y.jsonl")]
+    assert offline.main(["score", "--model", str(tmp_path / "model"), *given]) == offline.OK
+    found = [json.loads(line)["reward"] for line in (tmp_path / "y.jsonl").read_text().splitlines()]
+    assert found == sorted(found, reverse=True)
+
+
 def test_answers_keep_their_line_numbers() -> None:
     read = read_answers(["", _asked("Yes."), "{}"], first=11)
     assert read[0] == Answer("May I?", "Yes.")
@@ -215,6 +232,6 @@ def test_answers_keep_their_line_numbers() -> None:
     assert read[1].line == 13
 
 
-def _asked(answer: str) -> str:
-    messages = [{"role": "user", "content": "May I?"}, {"role": "assistant", "content": answer}]
+def _asked(answer: str, prompt: str = "May I?") -> str:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     return json.dumps({"messages": messages})
