@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_a_tools_answer_goes_on_and_is_no_edit() -> None:
     assert (place.conversation_id, place.told, place.signal) == ("c", 2, "")
 
 
-# -- the port: its twin and its adapter ----------------------------------------------------------
+# -- links in memory and in SQL ----------------------------------------------------------
 
 
 @contextmanager
@@ -137,29 +137,6 @@ def running(database: Database, **options: Any) -> Iterator[SqlLinks]:
     finally:
         stop.set()
         thread.join()
-
-
-@pytest.fixture(params=["memory", "sql"])
-async def links(request: Any, tmp_path: Path) -> AsyncIterator[Any]:
-    if request.param == "memory":
-        yield LinkMemory()
-        return
-    with running(Database(f"sqlite:///{tmp_path}/links.db", TABLES)) as sql:
-        yield sql
-
-
-async def test_what_was_remembered_is_found(links: Any) -> None:
-    question = asked(HI, user="ada")
-    first = answered(question, HELLO, "1", "c")
-    joke = asked(HI, HELLO, text_message("user", "a joke"), user="ada")
-    second = answered(joke, text_message("assistant", "ha"), "2", "c", 1)
-    for link in (first, second):
-        links.remember(link)
-    assert await links.find(question) == [first, second]
-    assert await links.find(joke) == [first, second]
-    poem = asked(HI, HELLO, text_message("user", "a poem"), user="ada")
-    assert await links.find(poem) == [first, second]
-    assert await links.find(asked(HI, user="bob")) == []
 
 
 async def test_memory_forgets_the_oldest() -> None:

@@ -1,5 +1,6 @@
 """Stored completions in the store: found by id, in pages, by metadata; by tenant."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,8 +23,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class House:
-    def __init__(self) -> None:
-        database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
+    def __init__(self, database_url: str) -> None:
+        self.database = database = Database(database_url, TABLES)
+        self.log = MemoryEventLog()
         keeper = TurnKeeper(SqlShelf, Limits(), lambda: NOW, keep_completions)
         self.stage = SqlStage(
             STAGE, database, self.log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
@@ -70,13 +72,14 @@ def answer(
 
 
 @pytest.fixture
-def house() -> House:
-    made = House()
+def house(database_url: str) -> Iterator[House]:
+    made = House(database_url)
     for place, page in enumerate("abab"):
         name = f"c-{place}"
         made.log_turns(said(name, 0, f"ask {place}", place), answer(name, name, place, page))
     made.log_turns(answer("other", "c-9", 9, tenant="other"))
-    return made
+    yield made
+    made.database.close()
 
 
 def ids(house: House, **sought: object) -> tuple[list[str], bool]:
