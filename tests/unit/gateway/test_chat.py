@@ -163,6 +163,33 @@ async def test_errors_of_the_model_server_come_back_as_they_were(gateway: Any) -
     assert await gateway.logged() == []
 
 
+async def test_when_to_come_back_is_passed_on(gateway: Any) -> None:
+    gateway.book.heard(Rollout(1, Version("assistant-v1", "busy")))
+    body = {"model": "assistant", "messages": HELLO}
+    answer = await gateway.http.post("/v1/chat/completions", json=body)
+    assert (answer.status_code, answer.text) == (429, "slow down")
+    assert answer.headers["retry-after"] == "7"
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_two_choices_are_streamed_and_logged_side_by_side(gateway: Any) -> None:
+    stream = await gateway.openai.chat.completions.create(
+        model="assistant",
+        messages=HELLO,
+        stream=True,
+        n=2,
+        user="ada",
+        stream_options={"include_usage": True},
+    )
+    chunks = [chunk async for chunk in stream]
+    assert chunks[-1].usage.total_tokens == 4
+    assert {choice.index for chunk in chunks for choice in chunk.choices} == {0, 1}
+    _, first, second = await gateway.logged()
+    assert (first.index, first.message.text, first.completion_id) == (1, "word " * 3, "chatcmpl-s")
+    assert (second.index, second.message.text, second.completion_id) == (1, "word1 " * 3, "")
+    assert second.metadata["choice_of"] == "chatcmpl-s"
+
+
 async def test_no_model_server_is_a_503_that_says_when_to_come_back(gateway: Any) -> None:
     await gateway.model.stop(0)
     body = {"model": "assistant", "messages": HELLO}

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from services.gateway.adapters.metrics import RecorderCollector
 from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.codec import decode_turn
@@ -73,16 +75,26 @@ async def test_refused_turns_do_not_block_those_behind_them(gateway: Any) -> Non
     assert gateway.recorder.status()["refused"] == {"MESSAGE_TOO_LARGE": 1}
 
 
-async def test_a_full_spool_drops_and_counts(tmp_path: Path, gateway: Any) -> None:
+async def test_a_full_spool_drops_counts_and_alarms(
+    gateway: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    registry.register(RecorderCollector(gateway.recorder))
     gateway.sink.away = True
     gateway.spool._max_bytes = 2_000
     for index in range(20):
         gateway.recorder.record([turn(index)])
     status = gateway.recorder.status()
+    lost = {"outcome": "dropped", "reason": "SPOOL_FULL"}
+    assert status["dropping"] == "SPOOL_FULL"
+    assert registry.get_sample_value("trimtab_gateway_dropping") == 1
+    assert registry.get_sample_value("trimtab_gateway_turns_total", lost) == 20 - status["pending"]
+    assert [one.levelname for one in caplog.records].count("ERROR") == 1
     assert status["dropped"] == {"SPOOL_FULL": 20 - status["pending"]}
     assert 0 < status["pending"] < 20
     gateway.sink.away = False
     await asyncio.wait_for(gateway.recorder._settled.wait(), 5)
+    assert registry.get_sample_value("trimtab_gateway_dropping") == 0
 
 
 def drained(spool: FileSpool) -> list[int]:
