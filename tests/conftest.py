@@ -48,12 +48,12 @@ def mlflow_url(mlflow_stack: LocalStack) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL of this session's own."""
     folder = postgres.programs()
     if folder is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    with postgres.server(folder, tmp_path_factory.mktemp("postgres") / "data") as url:
+    with postgres.server(folder) as url:
         yield url
 
 

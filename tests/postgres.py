@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,14 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def server(bin_folder: Path, data: Path) -> Iterator[str]:
-    """Its URL, database included; stopped at the end."""
+def server(bin_folder: Path) -> Iterator[str]:
+    """Its URL, database included; stopped and removed at the end. Not in pytest's own temporary
+    folder, which only its owner may enter."""
+    with tempfile.TemporaryDirectory(prefix="trimtab-postgres-") as folder:
+        yield from _serve(bin_folder, Path(folder))
+
+
+def _serve(bin_folder: Path, data: Path) -> Iterator[str]:
     (port,) = free_ports(1)
     user = _user(data)
     initdb = [bin_folder / "initdb", "-D", data, "-U", "trimtab", "-A", "trust", "-E", "UTF8"]
@@ -42,15 +49,11 @@ def server(bin_folder: Path, data: Path) -> Iterator[str]:
 
 def _user(data: Path) -> str:
     """Who runs the server: it refuses to be run by root, who gives the folder to another."""
-    data.mkdir(parents=True, exist_ok=True)
     me = pwd.getpwuid(os.getuid()).pw_name
     if me != "root":
         return me
     user = "postgres" if _known("postgres") else "nobody"
     shutil.chown(data, user)
-    for folder in data.parents:  # it must be able to come this far
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o001)
     return user
 
 
