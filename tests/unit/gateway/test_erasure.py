@@ -1,0 +1,56 @@
+"""What the gateway holds of a user: links go at once; the spool is waited for until it has let go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.gateway.adapters.erasing import GatewayRemover
+from services.gateway.adapters.links import TABLES, SqlLinks
+from services.gateway.adapters.spool import FileSpool
+from services.gateway.domain.linking import Link
+from services.gateway.domain.turns import LoggedTurn
+from shared.database import Database
+from shared.erasure import Erasure
+from shared.jobs import Postpone
+from shared.messages import text_message
+
+ADA = Erasure("e1", "local", "ada", ("c-ada",))
+
+
+def spooled(user: str) -> LoggedTurn:
+    return LoggedTurn("local", f"c-{user}", 0, text_message("user", "marmalade"), user)
+
+
+def test_a_user_leaves_the_spool_with_what_was_forwarded(tmp_path: Path) -> None:
+    spool = FileSpool(tmp_path / "spool")
+    remover = GatewayRemover(tmp_path / "spool", lambda _: None)
+    spool.append([spooled("ada"), spooled("ben"), spooled("ada")])
+    assert remover.survey(ADA).counts == {"spool": 2}
+    assert remover.survey(Erasure("e1", "another", "ada")).counts == {"spool": 0}
+    with pytest.raises(Postpone):
+        remover.remove_files(ADA)
+    spool.advance(spool.head())
+    remover.remove_files(ADA)
+    assert all(not path.stat().st_size for path in (tmp_path / "spool").glob("*.jsonl"))
+    spool.append([spooled("ben")])
+    assert remover.survey(Erasure("e2", "local", "ben")).counts == {"spool": 1}
+    assert spool.head().records == 1
+    spool.close()
+
+
+def test_links_go_from_memory_and_from_the_database() -> None:
+    database = Database("sqlite://", TABLES)
+    links = SqlLinks(database)
+    for user in ("ada", "ben"):
+        made = datetime.now(UTC)
+        links.remember(Link(f"h-{user}", f"a-{user}", "", f"c-{user}", "t0", "t1", made))
+    links._write(list(links.memory._links))
+    with database.begin() as transaction:
+        remover = GatewayRemover(Path("nowhere"), links.memory.forget)
+        assert remover.remove_rows(ADA, transaction) == {"links": 1}
+    assert [link.conversation_id for link in links.memory._links] == ["c-ben"]
+    with database.begin() as transaction:
+        assert remover.remove_rows(ADA, transaction) == {"links": 0}
