@@ -116,6 +116,9 @@ bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy bes
 bench-ingest: parts ## Measure ingest: turns/s, time to queryable, Phoenix and MLflow beside it
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
 
+bench-mining: parts ## Measure the offline judge of follow-ups on labelled data (TRIMTAB_REAL_DATA)
+	$(PY) -m tests.benchmarks.mining $(OPTIONS)
+
 bench-reward: parts ## Measure offline reward models: accuracy, groups of people, trust
 	$(PY) -m tests.benchmarks.reward
 

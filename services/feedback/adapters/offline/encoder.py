@@ -1,6 +1,6 @@
-"""The lower layers of MiniLM, fine-tuned end to end on `answer [SEP] follow-up`.
+"""The lower layers of MiniLM, fine-tuned end to end on `request [SEP] answer [SEP] follow-up`.
 
-Both texts are pooled by themselves (mean over their tokens), so that the head sees which is which;
+Each text is pooled by itself (mean over its tokens), so that the head sees which is which;
 the head is linear, its loss the cross entropy against raters' shares. Word embeddings stay as they
 are: what was not in the labelled lines keeps its place beside what was. One pass over the lines
 where they are many, a few where they are few. Seeded; threads change sums in the last digits.
@@ -24,10 +24,11 @@ from services.feedback.app.offline.features import Conversation, Floats
 Ids = list[int]
 
 _CLS, _SEP = 101, 102
-_OTHER, _ANSWER, _FOLLOW_UP = 0, 1, 2
+_OTHER, _REQUEST, _ANSWER, _FOLLOW_UP = 0, 1, 2, 3
+_POOLED = (_REQUEST, _ANSWER, _FOLLOW_UP)
 # Of a longer text the first and the last tokens count.
-_MAX_TOKENS = 40
-_LAST_TOKENS = 12
+_MAX_TOKENS, _MAX_REQUEST_TOKENS = 40, 24
+_LAST_TOKENS = 10
 _TRAIN_BATCH, _SCORE_BATCH = 32, 64
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
@@ -176,13 +177,13 @@ def load_network(path: Path, layers: int | None, labels: int) -> Any:
             )
             self.body.embeddings.word_embeddings.weight.requires_grad_(False)
             self.dropout = torch.nn.Dropout(_DROPOUT)
-            self.head = torch.nn.Linear(2 * config.hidden_size, labels)
+            self.head = torch.nn.Linear(len(_POOLED) * config.hidden_size, labels)
             torch.nn.init.zeros_(self.head.weight)
 
         def forward(self, ids: Any, mask: Any, segments: Any) -> Any:
             states = self.body(input_ids=ids, attention_mask=mask).last_hidden_state.float()
             pooled = []
-            for segment in (_ANSWER, _FOLLOW_UP):
+            for segment in _POOLED:
                 inside = (segments == segment).unsqueeze(-1).float()
                 pooled.append((states * inside).sum(1) / inside.sum(1).clamp(min=1.0))
             return self.head(self.dropout(torch.cat(pooled, dim=1)))
@@ -202,25 +203,23 @@ def open_tokenizer(path: Path) -> Any:
 def encode(tokenizer: Any, conversations: Sequence[Conversation]) -> list[tuple[Ids, Ids]]:
     """(token ids, the part that each token belongs to) of each."""
 
-    def ids(texts: list[str]) -> list[Ids]:
-        found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [_shortened(one.ids) for one in found]
+    columns = (
+        (_REQUEST, [one.request for one in conversations], _MAX_REQUEST_TOKENS),
+        (_ANSWER, [one.answer for one in conversations], _MAX_TOKENS),
+        (_FOLLOW_UP, [one.follow_up for one in conversations], _MAX_TOKENS),
+    )
+    found: list[tuple[Ids, Ids]] = [([_CLS], [_OTHER]) for _ in conversations]
+    for part, texts, most in columns:
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for (ids, parts), encoding in zip(found, encodings, strict=True):
+            own = _shortened(encoding.ids, most)
+            ids += [*own, _SEP]
+            parts += [*[part] * len(own), _OTHER]
+    return found
 
-    answers = ids([one.answer for one in conversations])
-    follow_ups = ids([one.follow_up for one in conversations])
-    return [
-        (
-            [_CLS, *answer, _SEP, *said, _SEP],
-            [_OTHER, *[_ANSWER] * len(answer), _OTHER, *[_FOLLOW_UP] * len(said), _OTHER],
-        )
-        for answer, said in zip(answers, follow_ups, strict=True)
-    ]
 
-
-def _shortened(ids: Ids) -> Ids:
-    if len(ids) <= _MAX_TOKENS:
-        return ids
-    return ids[: _MAX_TOKENS - _LAST_TOKENS] + ids[-_LAST_TOKENS:]
+def _shortened(ids: Ids, most: int) -> Ids:
+    return ids if len(ids) <= most else ids[: most - _LAST_TOKENS] + ids[-_LAST_TOKENS:]
 
 
 def _tensors(inputs: Sequence[tuple[Ids, Ids]]) -> tuple[Any, Any, Any]:

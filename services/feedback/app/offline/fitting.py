@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,8 +62,10 @@ class Judge:
     blend: Blend
 
     def probabilities(self, conversations: Sequence[Conversation]) -> Floats:
-        """[n, labels]."""
-        return self.blend.probabilities([model.logits(conversations) for model in self.models])
+        """[n, labels]. The models judge side by side: one counts words while another multiplies."""
+        with ThreadPoolExecutor(len(self.models)) as pool:
+            logits = list(pool.map(lambda model: model.logits(conversations), self.models))
+        return self.blend.probabilities(logits)
 
     def reasons(self, conversations: Sequence[Conversation], rows: Floats) -> list[str]:
         """Why it abstains; empty where it does not."""

@@ -1,0 +1,110 @@
+"""Labelled conversations from a folder of real data, as lines of the offline commands.
+
+What is not there is left out. Nothing that is read here is kept or shipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, str]
+# Ratings from 1 to 5: unsatisfied where their mean is below this.
+UNSATISFIED_BELOW = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`label` as a fit takes it; `truth` is what is measured against."""
+
+    messages: tuple[Message, ...]
+    label: dict[str, float]
+    truth: str
+    dialogue: str
+
+
+def satisfaction(folder: Path, name: str) -> list[Turn]:
+    """USS: user turns after an answer; the share of raters at 2 or below is the soft label."""
+    text = _read(folder / "uss" / f"{name}.txt.gz")
+    found = []
+    for number, dialogue in enumerate(text.strip().split("\n\n")):
+        before: list[Message] = []
+        for line in dialogue.split("\n"):
+            role, words, _, ratings, *_ = [*line.split("\t"), "", "", ""]
+            if words == "OVERALL":
+                continue
+            before.append(_message("user" if role == "USER" else "assistant", words))
+            if role == "USER" and ratings and _has_answer(before):
+                found.append(_rated(before, [int(one) for one in ratings.split(",")], number))
+    return found
+
+
+def thumbs(folder: Path) -> list[Turn]:
+    """ConvAI2: a thumb down on the bot's message before the user's."""
+    found = []
+    for name in ("data_volunteers", "data_intermediate"):
+        for number, chat in enumerate(json.loads(_read(folder / "convai2" / f"{name}.json.gz"))):
+            before: list[Message] = []
+            thumb = None
+            for one in chat["dialog"]:
+                if one["sender_class"] == "Bot":
+                    thumb = one["evaluation_score"]
+                    before.append(_message("assistant", one["text"]))
+                    continue
+                before.append(_message("user", one["text"]))
+                if thumb is not None:
+                    truth = "fine" if thumb else "dissatisfied"
+                    found.append(Turn(tuple(before), {truth: 1.0}, truth, f"{name}{number}"))
+                thumb = None
+    return found
+
+
+def intents(folder: Path) -> list[Turn]:
+    """IARD: reject (or any critique) before accept before other, of seekers' turns after an answer."""
+    found = []
+    for name, chat in json.loads(_read(folder / "iard" / "iard.json.gz")).items():
+        before: list[Message] = []
+        for one in chat["dialogue_info"].values():
+            words = re.sub(r"@\d+ *<([^>]*)>", r"\1", one["utterance_text"])
+            seeker = one["role"] == "seeker"
+            before.append(_message("user" if seeker else "assistant", words))
+            if seeker and _has_answer(before):
+                truth = _intent(set(one["sub-intent/action"]))
+                found.append(Turn(tuple(before), {truth: 1.0}, truth, name))
+    return found
+
+
+def lines(turns: list[Turn]) -> Iterator[str]:
+    for turn in turns:
+        yield json.dumps({"messages": turn.messages, "label": turn.label})
+
+
+def _rated(before: list[Message], ratings: list[int], number: int) -> Turn:
+    share = sum(one <= 2 for one in ratings) / len(ratings)
+    unsatisfied = sum(ratings) / len(ratings) < UNSATISFIED_BELOW
+    label = {"dissatisfied": share, "fine": 1 - share}
+    return Turn(tuple(before), label, "dissatisfied" if unsatisfied else "fine", str(number))
+
+
+def _intent(said: set[str]) -> str:
+    if said & {"REJ", "CRI-F", "CRI-A", "CRI-C"}:
+        return "reject"
+    return "accept" if "ACC" in said else "other"
+
+
+def _has_answer(before: list[Message]) -> bool:
+    return any(one["role"] == "assistant" for one in before)
+
+
+def _message(role: str, words: Any) -> Message:
+    return {"role": role, "content": str(words)}
+
+
+def _read(path: Path) -> str:
+    with gzip.open(path, "rt", encoding="utf-8") as source:
+        return source.read()

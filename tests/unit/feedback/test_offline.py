@@ -1,0 +1,214 @@
+"""The judge that is fitted and used without a platform: lines, features, blend, and the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.feedback import offline
+from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel, masked
+from services.feedback.app.offline import blend as blending
+from services.feedback.app.offline.features import NAMES, Conversation, features
+from services.feedback.app.offline.fitting import fit, folds_of
+from services.feedback.app.offline.lines import Example, Refused, groups_of, read
+from shared.errors import FailedPrecondition
+
+BAD = ("No, that is wrong, I asked for {}.", "not what i meant, {} please", "still no {}, useless")
+GOOD = ("Perfect, thanks for {}!", "great, i will try {}", "Thank you, {} sounds good.")
+TOPICS = ("tea", "trains", "a hotel", "films", "maps", "soup", "taxes", "poems", "shoes", "wine")
+
+
+def conversation(*texts: str) -> Conversation:
+    roles = ("user", "assistant")
+    return Conversation(tuple((roles[n % 2], text) for n, text in enumerate(texts)))
+
+
+def labelled(topic: str, follow_up: str, label: object) -> str:
+    messages = [
+        {"role": "user", "content": f"Tell me of {topic}."},
+        {"role": "assistant", "content": f"Here is something of {topic}."},
+        {"role": "user", "content": follow_up.format(topic)},
+    ]
+    return json.dumps({"messages": messages, "label": label})
+
+
+def synthetic() -> list[str]:
+    pairs = [(text, "dissatisfied") for text in BAD] + [(text, "fine") for text in GOOD]
+    return [labelled(topic, text, label) for topic in TOPICS for text, label in pairs]
+
+
+def write(path: Path, lines: list[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def test_features_of_a_refusal() -> None:
+    row = features(
+        conversation(
+            "A cheap hotel?", "Sorry, there are no cheap hotels. Another?", "No, a cheap hotel!"
+        )
+    )
+    named = dict(zip(NAMES, row, strict=True))
+    assert len(row) == len(NAMES) == len(set(NAMES))
+    assert named["phrase.opens_no"] == named["both.no_asked"] == named["mark.exclamation"] == 1.0
+    assert named["both.no_unasked"] == named["mark.question"] == named["said.thanks"] == 0.0
+    assert named["said.negation"] == pytest.approx(np.log(2))
+    assert named["answer.apology"] == pytest.approx(np.log(2))
+    # "no", "cheap", "hotel" without the empty words; two of them stand in the request.
+    assert named["same.request"] == pytest.approx(2 / 3)
+    assert named["length.follow_up"] == pytest.approx(np.log(5))
+
+
+def test_nothing_before_the_follow_up_is_no_error() -> None:
+    row = dict(zip(NAMES, features(Conversation((("user", "hi"),))), strict=True))
+    assert row["said.greeting"] == pytest.approx(np.log(2))
+    assert row["length.answer"] == row["same.answer"] == 0.0
+
+
+def test_titles_names_and_numbers_are_masked() -> None:
+    text = 'I saw "It (2017)" with Tom Hanks at 10:45'
+    assert masked(text) == "i saw  titlehere  with namehere at 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("no json", "(line)"),
+        ('["a"]', "(line)"),
+        ('{"label": "a"}', "messages"),
+        ('{"messages": [{"role": "bot", "content": "x"}], "label": "a"}', "messages[0].role"),
+        ('{"messages": [{"role": "user", "content": 5}], "label": "a"}', "messages[0].content"),
+        ('{"messages": [{"role": "assistant", "content": "x"}], "label": "a"}', "messages[0].role"),
+        ('{"messages": [{"role": "user", "content": "x"}]}', "label"),
+        (labelled("tea", "x", {"a": 0.5, "b": 0.2}), "label"),
+        (labelled("tea", "x", {"a": -1, "b": 2}), "label.a"),
+        (labelled("tea", "x", {"a": True}), "label.a"),
+    ],
+)
+def test_a_bad_line_is_told_with_its_field(line: str, field: str) -> None:
+    (_, refused) = read(["", labelled("tea", "x", "a"), line], labelled=True)
+    assert isinstance(refused, Refused)
+    assert (refused.line, refused.field) == (3, field)
+
+
+def test_rounded_shares_are_taken_and_sum_to_one() -> None:
+    (one,) = read([labelled("tea", "x", {"a": 0.67, "b": 0.34})], labelled=True)
+    assert isinstance(one, Example)
+    assert one.shares == pytest.approx({"a": 0.67 / 1.01, "b": 0.34 / 1.01})
+
+
+def test_a_conversation_stays_in_one_fold() -> None:
+    turns = [
+        conversation(f"question {n}", "answer", *["more", "answer"] * turn, "end")
+        for n in range(20)
+        for turn in range(3)
+    ]
+    folds = folds_of(groups_of(turns), 5, seed=1)
+    assert [len(set(folds[start : start + 3])) for start in range(0, 60, 3)] == [1] * 20
+    assert np.bincount(folds).tolist() == [12] * 5
+
+
+def test_auroc_counts_ties_half() -> None:
+    positive = np.array([True, True, False, False])
+    assert blending.auroc(positive, np.array([0.9, 0.5, 0.5, 0.1])) == pytest.approx(3.5 / 4)
+    assert blending.auroc(positive[:2], np.array([0.1, 0.2])) == 0.5
+
+
+def test_the_threshold_halves_the_error() -> None:
+    sure, unsure = [[0.95, 0.05]] * 80, [[0.6, 0.4]] * 20
+    shares = np.array([[1.0, 0.0]] * 78 + [[0.0, 1.0]] * 2 + [[0.0, 1.0]] * 8 + [[1.0, 0.0]] * 12)
+    # Without abstaining 10 of 100 are wrong; of the sure ones 2 of 80.
+    threshold = blending.choose_threshold(np.array(sure + unsure), shares)
+    assert 0.6 < threshold <= 0.95 or threshold == pytest.approx(0.6)
+    rows = np.array(sure)
+    assert blending.figures(rows, shares[:80], ("a", "b"), threshold).coverage == 1.0
+
+
+def test_the_blend_takes_the_better_model_and_calibrates_it() -> None:
+    random = np.random.default_rng(0)
+    truth = random.random(4_000) < 0.3
+    signal = np.where(truth, 1.0, -1.0) + random.normal(size=4_000)
+    good = np.stack([np.zeros(4_000), 5 * signal], 1)  # far too sure of itself
+    noise = random.normal(size=(4_000, 2))
+    shares = np.stack([~truth, truth], 1).astype(float)
+    blend = blending.fit_blend([noise, good], shares)
+    rows = blend.probabilities([noise, good])
+    assert blend.weights[0] < 0.1
+    assert 2 * 5 * blend.weights[1] == pytest.approx(
+        4.0, rel=0.15
+    )  # the log odds rise by 2 a signal
+    assert blending.calibration_error(rows[:, 1], shares[:, 1]) < 0.02
+
+
+def test_too_little_is_refused() -> None:
+    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
+    kinds = [[LexicalLearner(1.0)]]
+    with pytest.raises(FailedPrecondition, match="10 lines or more"):
+        fit(examples[:6], kinds, 0, lambda _: None)
+    with pytest.raises(FailedPrecondition, match="two labels or more"):
+        fit(examples[:3] * 5, kinds, 0, lambda _: None)
+
+
+def test_a_model_is_the_same_after_a_reload(tmp_path: Path) -> None:
+    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
+    conversations = [one.conversation for one in examples]
+    shares = np.array(
+        [[one.shares.get("fine", 0.0), one.shares.get("dissatisfied", 0.0)] for one in examples]
+    )
+    model = LexicalLearner(1.0).fit(conversations, shares, 0)
+    model.save(tmp_path)
+    again = LexicalModel.load(tmp_path)
+    np.testing.assert_allclose(again.logits(conversations), model.logits(conversations), atol=1e-4)
+
+
+def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write(tmp_path / "labels.jsonl", [*synthetic(), "no json"])
+    folder = str(tmp_path / "judge")
+    code = offline.main(
+        [
+            "fit",
+            "--input",
+            labels,
+            "--output",
+            folder,
+            "--models",
+            "lexical",
+            "--json",
+            "--threads",
+            "1",
+        ]
+    )
+    summary = json.loads(capsys.readouterr().out)
+    assert code == offline.REFUSED
+    assert (summary["lines"], summary["refused"]) == (60, 1)
+    assert summary["accuracy"] >= 0.95
+    assert json.loads((tmp_path / "judge" / "refused.jsonl").read_text())["line"] == 61
+
+    asked = [
+        labelled("ducks", "Perfect, thanks for {}!", None),
+        "no json",
+        labelled("ducks", "No, that is wrong, I asked for {}.", None),
+        labelled("ducks", "...", None),
+    ]
+    scores = tmp_path / "scores.jsonl"
+    given = ["score", "--model", folder, "--input", write(tmp_path / "x.jsonl", asked)]
+    assert offline.main([*given, "--output", str(scores), "--threads", "1"]) == offline.REFUSED
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert rows[0]["probabilities"]["fine"] > 0.8
+    assert rows[2]["probabilities"]["dissatisfied"] > 0.8
+    assert [row.get("reason", "") for row in rows] == ["", "BAD_LINE", "", "NOTHING_SAID"]
+    assert [row["abstained"] for row in rows] == [False, True, False, True]
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for row in rows)
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none.jsonl")
+    given = ["--input", missing, "--output", str(tmp_path / "y")]
+    assert offline.main(["fit", *given, "--threads", "1"]) == offline.NOT_FOUND
+    assert f"FILE_NOT_FOUND: there is no file {missing}" in capsys.readouterr().err
+    given = ["score", "--model", str(tmp_path), *given, "--json", "--threads", "1"]
+    assert offline.main(given) == offline.NOT_FOUND
+    assert json.loads(capsys.readouterr().err)["error"]["reason"] == "MODEL_NOT_FOUND"
