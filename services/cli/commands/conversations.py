@@ -21,7 +21,15 @@ def list_(
     filter_: Annotated[
         str,
         typer.Option(
-            "--filter", help='AND of: user_id = "u", channel, model_version, create_time >= "..."'
+            "--filter",
+            help='AND of: user_id = "u", channel, model_version, label, score < 0.2,'
+            ' create_time >= "..."',
+        ),
+    ] = "",
+    query: Annotated[
+        str,
+        typer.Option(
+            "--query", help='Words that all occur in one turn; wor* and "two words" work, too.'
         ),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
@@ -32,6 +40,7 @@ def list_(
     Examples:
       trimtab conversations list --limit 5
       trimtab conversations list --filter 'model_version = "assistant-v1"'
+      trimtab conversations list --query 'too long' --filter 'label = "dissatisfied"'
     """
     session = session_of(context)
     found = listed(
@@ -39,7 +48,7 @@ def list_(
         "interaction",
         "ListConversations",
         "conversations",
-        {"filter": filter_},
+        {"filter": filter_, "query": query},
         limit,
     )
     session.show({"conversations": found}, lambda: _table(session, found))
