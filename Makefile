@@ -21,7 +21,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-proxy bench-reward
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-mining bench-proxy bench-reward
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
