@@ -195,7 +195,10 @@ class Redaction:
 
     def metadata(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
         """The same object if nothing was found in it."""
-        found = {key: self.text(value) for key, value in metadata.items()}
+        found = {
+            key: self._json(value) if value.startswith("{") else self.text(value)
+            for key, value in metadata.items()
+        }
         return metadata if found == metadata else found
 
     def label(self, text: str) -> str:
@@ -230,9 +233,12 @@ class Redaction:
                 return part if new is result else ToolResult(call_id, new)
 
     def _arguments(self, arguments: str) -> str:
-        """JSON stays JSON: a card number that is a number becomes a string; escapes hide nothing."""
         if self._policy.metadata_only:
             return self._measured(arguments)
+        return self._json(arguments)
+
+    def _json(self, arguments: str) -> str:
+        """JSON stays JSON: a card number that is a number becomes a string; escapes hide nothing."""
         counts = self.counts.copy()
         new = self.text(arguments)
         as_text = self.counts

@@ -66,7 +66,8 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
     limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
-    intake = Intake(journal, limits, now, redactor_of(common, "interaction"))
+    redactor = redactor_of(common, "interaction")
+    intake = Intake(journal, limits, now, redactor)
     servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
     guard = _guard(common, database)
     keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
@@ -101,7 +102,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         mounts=[
             ("trimtab.interaction.v1.InteractionService", mount),
             guard.mount,
-            mount_completions(Completions(SqlCompletions(database))),
+            mount_completions(Completions(SqlCompletions(database), redactor)),
             *_user_data(common, database, conductor),
         ],
         background=[

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from services.interaction.domain import Turn
 from shared.errors import InvalidArgument, NotFound
+from shared.redaction import Redactor
 
 # In an answer's metadata, from the gateway: JSON objects, and that it is to be stored at all.
 STORED, METADATA, REQUEST, USAGE = (
@@ -68,10 +69,10 @@ def is_stored(turn: Turn) -> bool:
 
 
 class Completions:
-    """A tenant sees its own only."""
+    """A tenant sees its own only. What is written anew is redacted as turns are."""
 
-    def __init__(self, store: CompletionStore) -> None:
-        self._store = store
+    def __init__(self, store: CompletionStore, redactor: Redactor | None = None) -> None:
+        self._store, self._redactor = store, redactor or Redactor()
 
     def get(self, tenant: str, completion_id: str) -> Completion:
         found = self._store.find(tenant, completion_id)
@@ -100,7 +101,8 @@ class Completions:
 
     def update(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> Completion:
         _check(metadata)
-        if not self._store.set_metadata(tenant, completion_id, metadata):
+        clean, _ = self._redactor.run(tenant, lambda redaction: redaction.metadata(metadata))
+        if not self._store.set_metadata(tenant, completion_id, clean):
             raise _missing(completion_id)
         return self.get(tenant, completion_id)
 

@@ -10,6 +10,7 @@ from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.tables import TABLES
 from services.interaction.app import Intake
 from services.interaction.codec import event_of
+from services.interaction.completions.app import Completions
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import (
     Category,
@@ -117,3 +118,24 @@ async def test_what_was_taken_out_is_in_the_counts_once() -> None:
         ("redaction", "made", "EMAIL", 1),
         ("redaction", "taken", "", 1),
     ]
+
+
+class OneCompletion:
+    """A store that keeps the metadata it is given."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, str] = {}
+
+    def set_metadata(self, tenant: str, completion_id: str, metadata: dict[str, str]) -> bool:
+        self.metadata = dict(metadata)
+        return True
+
+    def find(self, tenant: str, completion_id: str) -> object:
+        return self.metadata
+
+
+def test_metadata_that_is_written_later_is_gone_through() -> None:
+    store = OneCompletion()
+    completions = Completions(store, REDACTOR)  # type: ignore[arg-type]
+    completions.update("acme", "chatcmpl-1", {"from": MAIL, "page": "a"})
+    assert store.metadata == {"from": "[EMAIL]", "page": "a"}

@@ -116,6 +116,16 @@ def test_arguments_of_tools_stay_json() -> None:
     assert redactor.message("acme", untouched) is untouched
 
 
+def test_json_in_metadata_stays_json_in_every_policy() -> None:
+    said = {"openai.request": '{"user": "a@b.de", "n": 4111111111111111}', "note": "a@b.de"}
+    for policy in (MASK_ALL, Policy(MASK_ALL.actions, metadata_only=True)):
+        stored, _ = Redactor(Policies(policy), KEY).run("acme", lambda one: one.metadata(said))
+        assert stored == {
+            "openai.request": '{"user":"[EMAIL]","n":"[CARD]"}',
+            "note": "[EMAIL]",
+        }
+
+
 def test_what_is_taken_out_is_counted_by_kind() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     redactor = Redactor(
