@@ -206,8 +206,7 @@ def _links(
     max_age = timedelta(days=settings.link_days)
     links = SqlLinks(database, max_links=settings.max_links, max_age=max_age)
     stop = threading.Event()
-    thread = threading.Thread(target=links.run, args=(stop,), name="links")
-    thread.start()
+    thread = start_background("gateway", "links", links.run, stop)
     stack.callback(thread.join)
     stack.callback(stop.set)
     return links
