@@ -103,7 +103,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             ("trimtab.interaction.v1.InteractionService", mount),
             guard.mount,
             mount_completions(Completions(SqlCompletions(database), redactor)),
-            *_user_data(common, database, conductor),
+            *_user_data(common, database, archive, conductor),
         ],
         background=[
             ("journal", journal.run),
@@ -125,7 +125,9 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     )
 
 
-def _user_data(common: CommonSettings, database: Database, conductor: Conductor) -> list[Mount]:
+def _user_data(
+    common: CommonSettings, database: Database, archive: Archive, conductor: Conductor
+) -> list[Mount]:
     """Erasing and exporting users, and the operations of erasures."""
     addresses = {
         "feedback": common.feedback_address,
@@ -136,7 +138,7 @@ def _user_data(common: CommonSettings, database: Database, conductor: Conductor)
     }
     calling = calling_of(common)
     peers = {part: partial(aio_channel, address, calling) for part, address in addresses.items()}
-    servicer = UserDataServicer(database, conductor, SqlHoldings(database), peers)
+    servicer = UserDataServicer(database, conductor, SqlHoldings(database, archive), peers)
     return [mount_user_data(servicer), operations.mount(database)]
 
 

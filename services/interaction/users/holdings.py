@@ -33,7 +33,12 @@ _ANNOTATIONS = (
 class TurnArchive(Protocol):
     """The archive, as far as an erasure needs it."""
 
+    def sweep(self) -> int:
+        """Removes what a kill left behind and no record knows; how many files."""
+
     def count_of(self, tenant: str, user_id: str) -> int: ...
+
+    def rows_of(self, tenant: str, user_id: str) -> Iterator[dict[str, Any]]: ...
 
     def rewrite_without(self, tenant: str, user_id: str) -> int:
         """How many turns were taken out; again is harmless."""
@@ -41,6 +46,12 @@ class TurnArchive(Protocol):
 
 class NoArchive:
     """Where turns are not archived."""
+
+    def sweep(self) -> int:
+        return 0
+
+    def rows_of(self, tenant: str, user_id: str) -> Iterator[dict[str, Any]]:
+        yield from ()
 
     def count_of(self, tenant: str, user_id: str) -> int:
         return 0
@@ -70,14 +81,15 @@ class InteractionRemover:
         return removed
 
     def remove_files(self, erasure: Erasure) -> None:
+        self._archive.sweep()
         self._archive.rewrite_without(erasure.tenant, erasure.user_id)
 
 
 class SqlHoldings:
     """For an export: turns as they were logged, and what was said of them."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, archive: TurnArchive | None = None) -> None:
+        self._database, self._archive = database, archive or NoArchive()
 
     def __call__(self, tenant: str, user_id: str) -> Iterator[Held]:
         user, after = Erasure("", tenant, user_id), 0
@@ -97,6 +109,9 @@ class SqlHoldings:
                 found: list[Any] = list(connection.execute(query).mappings().all())
             for row in found:
                 yield kind, dict(row)
+        for turn in self._archive.rows_of(tenant, user_id):
+            made, metadata = turn["create_time"].isoformat(), dict(turn["metadata"])
+            yield "archived_turn", {**turn, "create_time": made, "metadata": metadata}
 
 
 def _remove_turns(erasure: Erasure, transaction: Transaction) -> int:

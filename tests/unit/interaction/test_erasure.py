@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from services.interaction.adapters.archive import Archive
 from services.interaction.adapters.search import SearchIndexer
 from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
@@ -48,6 +49,7 @@ class Failing(InteractionRemover):
         if self.breaks:
             self.breaks -= 1
             raise OSError("killed in the middle")
+        super().remove_files(erasure)
 
 
 class House:
@@ -267,3 +269,23 @@ def test_nothing_of_a_job_is_left(house: House) -> None:
         assert connection.execute(sa.select(sa.func.count()).select_from(JOBS)).scalar() == 0
         assert connection.execute(sa.select(ERASURES.c.user_id)).scalars().all() == [""]
     assert JOB not in str(house.database.counts())
+
+
+def test_the_archive_is_swept_rewritten_counted_and_exported(tmp_path: Path) -> None:
+    house = House(tmp_path / "house")
+    archive = Archive(house.database, str(tmp_path / "archive"))
+    house.remover._archive = archive
+    house.say("zanzibar", "a", "my marmalade recipe", "boil the kumquats")
+    house.say("ben", "b", "my umbrella broke")
+    house.take()
+    assert archive.archive_once() == 3
+    stray = tmp_path / "archive" / "tenant=local" / "stray.parquet.tmp"
+    stray.write_bytes(b"marmalade, half written")
+    held = [kind for kind, _ in SqlHoldings(house.database, archive)("local", "zanzibar")]
+    assert held == ["turn", "turn", "archived_turn", "archived_turn"]
+    found = house.erase("zanzibar")
+    assert found.reports[0].removals == {"turns": 2, "conversations": 1, "archive": 2}
+    assert not stray.exists()
+    assert list(archive.rows_of("local", "zanzibar")) == []
+    assert [row["text"] for row in archive.rows_of("local", "ben")] == ["my umbrella broke"]
+    house.database.close()
