@@ -42,7 +42,7 @@ class Surface:
     """What anyone sees: lengths in soft steps (features.py) and traits (traits.py)."""
 
     name = "surface"
-    weight = 0.5
+    weight = 0.7
 
     def features(self, answers: Sequence[Answer]) -> Array:
         seen = [[*surface(one.text), *traits.traits(one.text)] for one in answers]
