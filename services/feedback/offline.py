@@ -26,6 +26,7 @@ from typing import TextIO
 import numpy as np
 
 from services.feedback.app.offline import lines as contract
+from services.feedback.app.offline.features import Conversation
 from services.feedback.app.offline.fitting import Fitted, Judge, Learner, fit
 from services.feedback.app.offline.lines import BAD_LINE, Example, Refused
 from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given))
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except TrimtabError as error:
         _tell_error(error, given.json)
         return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
@@ -72,6 +76,7 @@ def run_score(given: argparse.Namespace) -> int:
 
     _set_threads(given.threads)
     judge = load_judge(Path(given.model))
+    judge.probabilities([Conversation((("user", "Hello"),))])  # what loads at first use, loads now
     started, number = time.monotonic(), 0
     counts = {"lines": 0, "judged": 0, "abstained": 0, "refused": 0}
     with _reading(given.input) as source, _writing(given.output) as target:
