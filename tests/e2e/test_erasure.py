@@ -52,11 +52,14 @@ OVERLAY = {
     "TRIMTAB_FEEDBACK_PERSONA_MAX_PER_MINUTE": "6000",
     "TRIMTAB_FEEDBACK_PERSONA_COMPLAINT_MAX_PER_MINUTE": "6000",
     "TRIMTAB_FEEDBACK_UBR_SHARE": "0",
+    "TRIMTAB_INTERACTION_ARCHIVE_EVERY_S": "1",
     "TRIMTAB_LOG_LEVEL": "WARNING",
 }
 # Where a user's words are found as long as they are there.
 HELD = {
     "interaction/state.db",
+    "archive",
+    "retrain/snapshots",
     "feedback/state.db",
     "reward/state.db",
     "retrain/state.db",
@@ -112,10 +115,9 @@ class House:
         return found
 
     def found(self, *words: str) -> dict[str, set[str]]:
-        """Where each of the words is read by the services themselves. What SQLite has in its
-        write-ahead log is in its database."""
+        """Where each of the words is read by the services themselves."""
         found = places(self.data, self.log, *words)
-        return {word: {one.removesuffix("-wal") for one in of} for word, of in found.items()}
+        return {word: {kind_of(one) for one in of} for word, of in found.items()}
 
     def seen(self, *words: str) -> set[str]:
         """Where any of the words is seen by somebody without the keys, who does see that there are
@@ -336,6 +338,14 @@ def _export(house: House, user: str, folder: Path, monkeypatch: pytest.MonkeyPat
     assert all(word in text for word in WORDS[user])
     assert not any(word in text for word in WORDS[STAYS])
     return Counter(line["kind"] for line in lines)
+
+
+def kind_of(place: str) -> str:
+    """What SQLite has in its write-ahead log is in its database; Parquet lies in folders by name."""
+    for folder in ("archive", "retrain/snapshots"):
+        if place.startswith(f"{folder}/"):
+            return folder
+    return place.removesuffix("-wal")
 
 
 def stand_in(user: str) -> str:
