@@ -33,6 +33,8 @@ def report(fitted: Fitted) -> Json:
         "held_out": held_out(fitted),
         "length": length_bias(fitted),
         "groups": groups_of(fitted),
+        # Held-out users' pairs ordered rightly with 1, 2, ... groups; empty where none were tried.
+        "right_by_number_of_groups": [round(one, 4) for one in fitted.held_out_by_groups],
         "users_welfare": users_welfare(fitted),
         "trust": trust_of(fitted),
     }
