@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from shared.topics import dead_letters
 _log = logging.getLogger(__name__)
 _AWAY = "EVENT_LOG_AWAY"
 _BATCH_BYTES = 512 * 1024
+# How long a new client looks for a broker.
+_BOOTSTRAP_S = 4.0
 _FIXED_HEADERS = (("ce_specversion", b"1.0"), ("content-type", b"application/protobuf"))
 
 
@@ -46,13 +49,13 @@ class KafkaEventLog:
         self._partitions, self._replication = partitions, replication
         self._timeout_s, self._max_bytes = timeout_s, max_message_bytes
         self._timeout_ms = int(timeout_s * 1000)
-        self._lock = threading.Lock()
-        self._producer: Any = None
-        self._admin_client: Any = None
+        self._bootstrap_ms = int(min(timeout_s, _BOOTSTRAP_S) * 1000)
+        self._producer = _Client(self._new_producer)
+        self._admin = _Client(self._new_admin)
 
     def publish(self, events: Sequence[Event]) -> None:
         try:
-            producer = self._idempotent_producer()
+            producer = self._producer.get()
             futures = _send_all(producer, events)
             producer.flush(timeout=self._timeout_s)
             for future in futures:
@@ -80,7 +83,7 @@ class KafkaEventLog:
                 fetch_max_wait_ms=100,
                 # Topics and partitions made later are found within seconds.
                 metadata_max_age_ms=3_000,
-                bootstrap_timeout_ms=self._timeout_ms,
+                bootstrap_timeout_ms=self._bootstrap_ms,
             )
             # A group that is joined before the partitions are known is given none, and now and then
             # the client misses that they have become known since: it would wait for ever.
@@ -102,7 +105,7 @@ class KafkaEventLog:
     def ensure_topics(self, topics: Sequence[str]) -> None:
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
         try:
-            admin = self._admin()
+            admin = self._admin.get()
             missing = sorted(wanted - set(admin.list_topics()))
             for name in missing:
                 self._create(admin, name)
@@ -115,7 +118,7 @@ class KafkaEventLog:
                 bootstrap_servers=self._bootstrap,
                 group_id=group,
                 enable_auto_commit=False,
-                bootstrap_timeout_ms=self._timeout_ms,
+                bootstrap_timeout_ms=self._bootstrap_ms,
             )
             try:
                 return {topic: _lag(consumer, topic) for topic in topics}
@@ -129,17 +132,8 @@ class KafkaEventLog:
         return frozenset()
 
     def close(self) -> None:
-        with self._lock:
-            for client in (self._producer, self._admin_client):
-                if client is not None:
-                    client.close()
-            self._producer = self._admin_client = None
-
-    def _idempotent_producer(self) -> Any:
-        with self._lock:
-            if self._producer is None:
-                self._producer = self._new_producer()
-            return self._producer
+        self._producer.close()
+        self._admin.close()
 
     def _new_producer(self, **options: Any) -> Any:
         return KafkaProducer(
@@ -152,18 +146,15 @@ class KafkaEventLog:
             max_request_size=self._max_bytes,
             max_block_ms=self._timeout_ms,
             delivery_timeout_ms=self._timeout_ms,
-            bootstrap_timeout_ms=self._timeout_ms,
+            bootstrap_timeout_ms=self._bootstrap_ms,
             request_timeout_ms=int(self._timeout_s * 900),
             **options,
         )
 
-    def _admin(self) -> Any:
-        with self._lock:
-            if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(
-                    bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=self._timeout_ms
-                )
-            return self._admin_client
+    def _new_admin(self) -> Any:
+        return KafkaAdminClient(
+            bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=self._bootstrap_ms
+        )
 
     def _create(self, admin: Any, name: str) -> None:
         configs = {"max.message.bytes": str(self._max_bytes)}
@@ -172,6 +163,41 @@ class KafkaEventLog:
             admin.create_topics([topic])
         except TopicAlreadyExistsError:
             _log.debug("topic %s was made by another service meanwhile", name)
+
+
+class _Client:
+    """A client that is made when it is first wanted, and shared.
+
+    Making one waits for a broker. While there is none, whoever queued up behind a failed attempt is told
+    of that one: a dozen threads would else wait for one another's, for a minute and more.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._failure: KafkaError | None = None
+        self._failed_at = float("-inf")
+
+    def get(self) -> Any:
+        """Raises KafkaError while no broker answers."""
+        asked = time.monotonic()
+        with self._lock:
+            if self._client is None:
+                if self._failure is not None and asked < self._failed_at:
+                    raise self._failure
+                try:
+                    self._client = self._make()
+                except KafkaError as error:
+                    self._failure, self._failed_at = error, time.monotonic()
+                    raise
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
 
 
 class _Assigned(ConsumerRebalanceListener):
