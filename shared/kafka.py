@@ -54,6 +54,7 @@ class KafkaEventLog:
         self._admin = _Client(self._new_admin)
 
     def publish(self, events: Sequence[Event]) -> None:
+        producer = None
         try:
             producer = self._producer.get()
             futures = _send_all(producer, events)
@@ -61,7 +62,12 @@ class KafkaEventLog:
             for future in futures:
                 future.get(timeout=self._timeout_s)
         except KafkaError as error:
-            raise _away(error) from error
+            away = _away(error)
+            if isinstance(away, Unavailable):
+                # After a broker was killed the client may wait for ever for what it had on the way.
+                # The next call begins with a new one, and makes the same ids.
+                self._producer.forget(producer)
+            raise away from error
 
     def consume(
         self,
@@ -192,6 +198,14 @@ class _Client:
                     self._failure, self._failed_at = error, time.monotonic()
                     raise
             return self._client
+
+    def forget(self, client: Any) -> None:
+        """The next `get` makes another, if this is the one in use; None: nothing happens."""
+        with self._lock:
+            if client is None or self._client is not client:
+                return
+            self._client = None
+        client.close(timeout=0)
 
     def close(self) -> None:
         with self._lock:

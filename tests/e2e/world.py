@@ -81,7 +81,10 @@ class Poster:
 
 
 async def eventually(
-    what: str, look: Callable[[], Awaitable[tuple[bool, Any]]], limit_s: float
+    what: str,
+    look: Callable[[], Awaitable[tuple[bool, Any]]],
+    limit_s: float,
+    every_s: float = 0.3,
 ) -> Any:
     """What `look` found once it said yes; fails with what it saw last."""
     deadline = time.monotonic() + limit_s
@@ -90,4 +93,4 @@ async def eventually(
         if done:
             return found
         assert time.monotonic() < deadline, f"{what} did not happen in {limit_s:.0f} s: {found}"
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(every_s)
