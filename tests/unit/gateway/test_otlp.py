@@ -1,66 +1,32 @@
 """OTLP in: every shape of GenAI messages, what is refused, and the two encodings over HTTP."""
 
-import gzip
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
-from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
-from opentelemetry.proto.common.v1 import common_pb2 as otlp
 
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.spans import Event, Span
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, Refused
-from services.gateway.http_api import otlp as door
-from services.gateway.http_api import problems
-from services.gateway.http_api.doors import Doors
-from shared.errors import InvalidArgument, Unavailable
-from shared.events import now
-from shared.keys import KeyBook, Quotas, fixed_keys
+from services.gateway.domain.turns import Rating
+from shared.errors import InvalidArgument
 from shared.messages import Media, Message, Text, ToolCall, ToolResult
-
-KEY, TRACE, SPAN = "key-a", "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-START, END = 1_770_000_000_000_000_000, 1_770_000_001_500_000_000
-ASKED = [
-    {"role": "system", "parts": [{"type": "text", "content": "Be kind"}]},
-    {"role": "user", "parts": [{"type": "text", "content": "Hello"}]},
-]
-SAID = [
-    {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}], "finish_reason": "stop"}
-]
-
-
-class MemorySink:
-    """Refuses turns that say "refuse me"; can be away."""
-
-    def __init__(self) -> None:
-        self.turns: list[LoggedTurn] = []
-        self.feedback: list[GivenFeedback] = []
-        self.away = False
-
-    async def log_turns(self, turns: Any) -> list[Refused]:
-        if self.away:
-            raise Unavailable("interaction is away", retry_after_s=2.5)
-        bad = [place for place, turn in enumerate(turns) if turn.message.text == "refuse me"]
-        self.turns += [turn for place, turn in enumerate(turns) if place not in bad]
-        return [Refused(place, "MESSAGE_TOO_LARGE", "too large", "message") for place in bad]
-
-    async def log_feedback(self, tenant: str, feedback: Any) -> tuple[list[str], list[Refused]]:
-        self.feedback += feedback
-        return ["f"] * len(feedback), []
-
-    async def log_preferences(self, tenant: str, preferences: Any) -> Any:
-        raise NotImplementedError
+from tests.unit.gateway.genai import (
+    ASKED,
+    END,
+    SAID,
+    SPAN,
+    START,
+    TRACE,
+    MemorySink,
+    chat,
+    span,
+    words,
+)
 
 
 @pytest.fixture
@@ -71,41 +37,6 @@ def sink() -> MemorySink:
 @pytest.fixture
 def telemetry(sink: MemorySink) -> Telemetry:
     return Telemetry(Ingesting(sink))
-
-
-@pytest.fixture
-async def http(telemetry: Telemetry) -> AsyncIterator[httpx.AsyncClient]:
-    application = FastAPI()
-    application.include_router(door.routes(_doors(), telemetry))
-    problems.install(application)
-    transport = httpx.ASGITransport(application)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        client.headers["authorization"] = f"Bearer {KEY}"
-        yield client
-
-
-def _doors() -> Doors:
-    return Doors(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict), 100_000)
-
-
-def span(**attributes: Any) -> Span:
-    held = {name.replace("__", "."): value for name, value in attributes.items()}
-    return Span(TRACE, SPAN, START, END, held)
-
-
-def chat(asked: Any = ASKED, said: Any = SAID, **more: Any) -> Span:
-    base = {
-        "gen_ai__operation__name": "chat",
-        "gen_ai__input__messages": json.dumps(asked),
-        "gen_ai__output__messages": json.dumps(said),
-        "gen_ai__response__model": "org/model-7",
-        "gen_ai__response__id": "chatcmpl-1",
-    }
-    return span(**{**base, **more})
-
-
-def words(sink: MemorySink) -> list[tuple[int, str, str]]:
-    return [(turn.index, turn.message.role, turn.message.text) for turn in sink.turns]
 
 
 async def test_a_span_becomes_turns(telemetry: Telemetry, sink: MemorySink) -> None:
@@ -374,114 +305,6 @@ async def test_evaluations_become_feedback(telemetry: Telemetry, sink: MemorySin
     on_span = Span(TRACE, SPAN, START, END, {"gen_ai.response.id": "r2"}, events=(good[2],))
     await telemetry.spans("acme", [on_span])
     assert sink.feedback[-1].completion_id == "r1"
-
-
-def export(*spans: Span) -> traces.ExportTraceServiceRequest:
-    request = traces.ExportTraceServiceRequest()
-    scope = request.resource_spans.add().scope_spans.add()
-    for one in spans:
-        made = scope.spans.add(
-            trace_id=bytes.fromhex(one.trace_id),
-            span_id=bytes.fromhex(one.span_id),
-            start_time_unix_nano=one.start_ns,
-            end_time_unix_nano=one.end_ns,
-        )
-        for key, value in one.attributes.items():
-            made.attributes.append(
-                otlp.KeyValue(key=key, value=otlp.AnyValue(string_value=str(value)))
-            )
-    return request
-
-
-PROTOBUF = {"content-type": "application/x-protobuf"}
-
-
-async def test_protobuf_over_http_plain_and_gzip(http: httpx.AsyncClient, sink: MemorySink) -> None:
-    body = export(chat()).SerializeToString()
-    plain = await http.post("/v1/traces", content=body, headers=PROTOBUF)
-    assert (plain.status_code, plain.headers["content-type"]) == (200, "application/x-protobuf")
-    answer = traces.ExportTraceServiceResponse.FromString(plain.content)
-    assert not answer.HasField("partial_success")
-    squeezed = {**PROTOBUF, "content-encoding": "gzip"}
-    assert (
-        await http.post("/v1/traces", content=gzip.compress(body), headers=squeezed)
-    ).status_code == 200
-    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")] * 2
-
-
-async def test_json_has_its_ids_in_hex(http: httpx.AsyncClient, sink: MemorySink) -> None:
-    attributes = [
-        {"key": key, "value": {"stringValue": value}} for key, value in chat().attributes.items()
-    ]
-    one = {
-        "traceId": TRACE.upper(),
-        "spanId": SPAN,
-        "startTimeUnixNano": str(START),
-        "endTimeUnixNano": END,
-        "attributes": attributes,
-        "somethingNew": 1,
-    }
-    document = {"resourceSpans": [{"scopeSpans": [{"spans": [one, {**one, "attributes": []}]}]}]}
-    answer = await http.post("/v1/traces", json=document)
-    assert (answer.status_code, answer.json()) == (200, {})
-    assert sink.turns[0].conversation_id == TRACE
-    assert sink.turns[0].create_time == datetime.fromtimestamp(START / 1e9, UTC)
-
-
-async def test_partial_success_says_how_many_and_why(http: httpx.AsyncClient) -> None:
-    body = export(chat(), chat(asked=[])).SerializeToString()
-    answer = await http.post("/v1/traces", content=body, headers=PROTOBUF)
-    assert answer.status_code == 200
-    partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert partial.rejected_spans == 1
-    assert "MISSING_ATTRIBUTE at gen_ai.input.messages" in partial.error_message
-
-
-async def test_logs_over_http(http: httpx.AsyncClient, sink: MemorySink) -> None:
-    request = logs.ExportLogsServiceRequest()
-    records = request.resource_logs.add().scope_logs.add().log_records
-    asked = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
-    asked.event_name, asked.observed_time_unix_nano = "gen_ai.user.message", START
-    held = otlp.KeyValue(key="content", value=otlp.AnyValue(string_value="Hello"))
-    asked.body.kvlist_value.values.append(held)
-    answer = await http.post("/v1/logs", content=request.SerializeToString(), headers=PROTOBUF)
-    assert answer.status_code == 200
-    assert words(sink) == [(0, "user", "Hello")]
-
-
-async def test_away_is_a_503_that_says_when_to_come_back(
-    http: httpx.AsyncClient, sink: MemorySink
-) -> None:
-    sink.away = True
-    body = export(chat()).SerializeToString()
-    answer = await http.post("/v1/traces", content=body, headers=PROTOBUF)
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
-    status = status_pb2.Status.FromString(answer.content)
-    assert (status.code, status.message) == (14, "interaction is away")
-
-
-@pytest.mark.parametrize(
-    ("content", "headers", "status"),
-    [
-        (b"\xff\xff\xff", {}, 400),
-        # A field that is no UTF-8.
-        (b"\x0a\x06\x12\x04\x0a\x02\x0a\xff", {}, 400),
-        (gzip.compress(b"x" * 1000)[:-9], {"content-encoding": "gzip"}, 400),
-        (b"no gzip", {"content-encoding": "gzip"}, 400),
-        (gzip.compress(b"x" * 1_000_000), {"content-encoding": "gzip"}, 413),
-        (b"x" * 100_001, {}, 413),
-        (b"x", {"content-encoding": "br"}, 415),
-        (b"x", {"content-type": "text/plain"}, 415),
-        (b'{"resourceSpans": [', {"content-type": "application/json"}, 400),
-        (b'{"resourceSpans": 7}', {"content-type": "application/json"}, 400),
-        (b"", {"authorization": "Bearer nobody"}, 401),
-    ],
-)
-async def test_what_can_not_be_read_is_refused_as_a_whole(
-    http: httpx.AsyncClient, content: bytes, headers: dict[str, str], status: int
-) -> None:
-    answer = await http.post("/v1/traces", content=content, headers={**PROTOBUF, **headers})
-    assert answer.status_code == status
 
 
 _JSON = st.recursive(
