@@ -71,12 +71,13 @@ logs: $(INSTALLED) ## Follow the logs (PART=name for one)
 
 test: ## Run every test: unit and contract, integration, e2e
 	@$(MAKE) parts
-	$(PYTEST) $(wildcard tests/unit tests/contract)
+	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) tests/contract
 	$(PYTEST) tests/integration
 	$(PYTEST) tests/e2e
 
 test-unit: parts ## Run the unit tests: no network, no broker
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 
 test-contract: parts ## Run the contract tests: each port's twin and its real adapter
 	$(PYTEST) tests/contract
