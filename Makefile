@@ -114,8 +114,9 @@ bench: parts ## Run the benchmarks
 bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy beside it
 	$(PY) -m tests.benchmarks.proxy
 
-bench-ingest: parts ## Measure ingest: turns/s, time to queryable, Phoenix and MLflow beside it
+bench-ingest: parts ## Measure ingest beside Phoenix and MLflow, time to queryable, import of 1 GB (IMPORT_MB)
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
+	$(PY) -m tests.benchmarks.imports --mb $(or $(IMPORT_MB),1000)
 
 bench-mining: parts ## Measure the offline judge of follow-ups on labelled data (TRIMTAB_REAL_DATA)
 	$(PY) -m tests.benchmarks.mining $(OPTIONS)
