@@ -5,8 +5,10 @@ interaction's API.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -276,8 +278,22 @@ async def test_a_restart_knows_the_conversation(stack: LocalStack, door: Door) -
     said = (await door.say([user("hello there")])).choices[0].message.content
     conversation = door.conversation
     await door.stored(2)
+    await _linked(stack, conversation)  # a kill before that loses the links of the last instant
     stack.kill("gateway")
     await asyncio.to_thread(stack.wait_ready, ["gateway"])
     await door.say([user("hello there"), assistant(said), user("more")])
     assert door.conversation == conversation
     assert [turn.index for turn in await door.stored(4)] == [0, 1, 2, 3]
+
+
+async def _linked(stack: LocalStack, conversation: str, within_s: float = 20.0) -> None:
+    """Once the gateway's own database knows the conversation."""
+    file = stack.env()["TRIMTAB_GATEWAY_DATABASE_URL"].removeprefix("sqlite:///")
+    query = "SELECT count(*) FROM links WHERE conversation_id = ?"
+    deadline = time.monotonic() + within_s
+    while True:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as reader:
+            if reader.execute(query, (conversation,)).fetchone()[0]:
+                return
+        assert time.monotonic() < deadline, f"no link of {conversation}"
+        await asyncio.sleep(0.05)
