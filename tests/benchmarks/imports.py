@@ -1,4 +1,4 @@
-"""`make bench-ingest`, second half: a large file through `trimtab import`, on the cores at hand. One JSON line a figure.
+"""`make bench-ingest`, second half: a large file through `trimtab import`. One JSON line a figure.
 
 import.rate      messages/s from the start of the command until Kafka held the last
 import.memory    the importer's resident memory at most: the same for a file of a tenth of the size
