@@ -51,7 +51,6 @@ class KafkaEventLog:
         self._timeout_ms = int(timeout_s * 1000)
         self._bootstrap_ms = int(min(timeout_s, _BOOTSTRAP_S) * 1000)
         self._producer = _Client(self._new_producer)
-        self._admin = _Client(self._new_admin)
 
     def publish(self, events: Sequence[Event]) -> None:
         producer = None
@@ -111,10 +110,14 @@ class KafkaEventLog:
     def ensure_topics(self, topics: Sequence[str]) -> None:
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
         try:
-            admin = self._admin.get()
-            missing = sorted(wanted - set(admin.list_topics()))
-            for name in missing:
-                self._create(admin, name)
+            # One of its own each time: a client that several stages ask at once, as all do when a service
+            # starts, now and then never answers one of them.
+            admin = self._new_admin()
+            try:
+                for name in sorted(wanted - set(admin.list_topics())):
+                    self._create(admin, name)
+            finally:
+                admin.close()
         except KafkaError as error:
             raise _away(error) from error
 
@@ -139,7 +142,6 @@ class KafkaEventLog:
 
     def close(self) -> None:
         self._producer.close()
-        self._admin.close()
 
     def _new_producer(self, **options: Any) -> Any:
         return KafkaProducer(
