@@ -12,24 +12,40 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError, TopicAlreadyExistsError
-from kafka.structs import OffsetAndMetadata
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic, OffsetSpec
+from kafka.errors import (
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+)
 
-from shared.errors import InvalidArgument, Unavailable
-from shared.events import Event, Partition, Positions, Record
+from shared.bounded import Stuck, within
+from shared.errors import Unavailable
+from shared.events import Event, Partition, Positions
+from shared.kafka_consumer import PATIENCE_S, STUCK, KafkaGroupConsumer, away, offsets
 from shared.topics import dead_letters
 
 _log = logging.getLogger(__name__)
-_AWAY = "EVENT_LOG_AWAY"
+T = TypeVar("T")
 _BATCH_BYTES = 512 * 1024
 # How long a new client looks for a broker.
 _BOOTSTRAP_S = 4.0
+_CONSUMING = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "earliest",
+    "isolation_level": "read_committed",
+    "max_poll_interval_ms": 600_000,
+    "session_timeout_ms": 10_000,
+    "heartbeat_interval_ms": 1_000,
+    "fetch_max_wait_ms": 100,
+    # Topics and partitions made later are found within seconds.
+    "metadata_max_age_ms": 3_000,
+}
 _FIXED_HEADERS = (("ce_specversion", b"1.0"), ("content-type", b"application/protobuf"))
 
 
@@ -61,12 +77,12 @@ class KafkaEventLog:
             for future in futures:
                 future.get(timeout=self._timeout_s)
         except KafkaError as error:
-            away = _away(error)
-            if isinstance(away, Unavailable):
+            told = away(error)
+            if isinstance(told, Unavailable):
                 # After a broker was killed the client may wait for ever for what it had on the way.
                 # The next call begins with a new one, and makes the same ids.
                 self._producer.forget(producer)
-            raise away from error
+            raise told from error
 
     def consume(
         self,
@@ -74,67 +90,62 @@ class KafkaEventLog:
         topics: Sequence[str],
         positions: Callable[[Sequence[Partition]], Positions] | None = None,
     ) -> KafkaGroupConsumer:
-        try:
-            consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                max_partition_fetch_bytes=self._max_bytes,
-                max_poll_interval_ms=600_000,
-                session_timeout_ms=10_000,
-                heartbeat_interval_ms=1_000,
-                fetch_max_wait_ms=100,
-                # Topics and partitions made later are found within seconds.
-                metadata_max_age_ms=3_000,
-                bootstrap_timeout_ms=self._bootstrap_ms,
-            )
-            # A group that is joined before the partitions are known is given none, and now and then
-            # the client misses that they have become known since: it would wait for ever.
-            for topic in topics:
-                consumer.partitions_for_topic(topic)
-            consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
-        except KafkaError as error:
-            raise _away(error) from error
-        return KafkaGroupConsumer(consumer)
+        return KafkaGroupConsumer(
+            group,
+            topics,
+            positions,
+            {
+                "bootstrap_servers": self._bootstrap,
+                "bootstrap_timeout_ms": self._bootstrap_ms,
+                "max_partition_fetch_bytes": self._max_bytes,
+                **_CONSUMING,
+            },
+            partial(self._served, group),
+        )
 
     def transactional_writer(self, transactional_id: str) -> KafkaTransactionalWriter:
         try:
             producer = self._new_producer(transactional_id=transactional_id, retry_backoff_ms=5)
             producer.init_transactions()
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
         return KafkaTransactionalWriter(producer, self._timeout_s)
 
     def ensure_topics(self, topics: Sequence[str]) -> None:
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
-        try:
-            # One of its own each time: a client that several stages ask at once, as all do when a service
-            # starts, now and then never answers one of them.
-            admin = self._new_admin()
-            try:
-                for name in sorted(wanted - set(admin.list_topics())):
-                    self._create(admin, name)
-            finally:
-                admin.close()
-        except KafkaError as error:
-            raise _away(error) from error
+
+        def create(admin: Any) -> None:
+            for name in sorted(wanted - set(admin.list_topics())):
+                self._create(admin, name)
+
+        self._administer(create)
 
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
-        try:
-            consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=group,
-                enable_auto_commit=False,
-                bootstrap_timeout_ms=self._bootstrap_ms,
-            )
+        return self._administer(partial(_lag, group=group, topics=topics))
+
+    def _served(self, group: str) -> bool:
+        """Whether any member of the group has a partition."""
+        return self._administer(partial(_has_partitions, group=group))
+
+    def _administer(self, work: Callable[[Any], T]) -> T:
+        """What `work` finds with an admin client of its own: one that is shared would make a stage wait
+        for what another has asked."""
+
+        def asked() -> T:
+            admin = self._new_admin()
             try:
-                return {topic: _lag(consumer, topic) for topic in topics}
+                return work(admin)
             finally:
-                consumer.close()
+                admin.close()
+
+        try:
+            return within(PATIENCE_S, "kafka-admin", asked)
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
+        except Stuck as error:
+            raise Unavailable(
+                f"Kafka's administration: {error}", reason=STUCK, retry_after_s=0.5
+            ) from error
 
     def erased(self, key_ids: Collection[str]) -> frozenset[str]:
         """This log opens no seals: shared.sealing does."""
@@ -216,47 +227,6 @@ class _Client:
             self._client = None
 
 
-class _Assigned(ConsumerRebalanceListener):
-    """Seeks to where the owner's state says, each time partitions are assigned."""
-
-    def __init__(
-        self, consumer: Any, positions: Callable[[Sequence[Partition]], Positions] | None
-    ) -> None:
-        self._consumer, self._positions = consumer, positions
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """Positions are kept with the state, so nothing is to be saved here."""
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        if not self._positions:
-            return
-        parts = [Partition(p.topic, p.partition) for p in assigned]
-        for partition, offset in self._positions(parts).items():
-            if partition in parts:
-                self._consumer.seek(TopicPartition(*partition), offset)
-
-
-class KafkaGroupConsumer:
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-
-    def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
-        try:
-            batches = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        except KafkaError as error:
-            raise _away(error) from error
-        return [_record(message) for batch in batches.values() for message in batch]
-
-    def commit(self, positions: Positions) -> None:
-        try:
-            self._consumer.commit(_offsets(positions))
-        except KafkaError as error:
-            raise _away(error) from error
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
 class KafkaTransactionalWriter:
     def __init__(self, producer: Any, timeout_s: float) -> None:
         self._producer, self._timeout_s = producer, timeout_s
@@ -267,23 +237,46 @@ class KafkaTransactionalWriter:
             try:
                 _send_all(self._producer, events)
                 if positions:
-                    self._producer.send_offsets_to_transaction(_offsets(positions), group)
+                    self._producer.send_offsets_to_transaction(offsets(positions), group)
                 self._producer.commit_transaction()
             except BaseException:
                 self._producer.abort_transaction()
                 raise
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     def close(self) -> None:
         self._producer.close()
 
 
-def _lag(consumer: Any, topic: str) -> int:
-    parts = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
-    ends = consumer.end_offsets(parts) if parts else {}
-    begins = consumer.beginning_offsets(parts) if parts else {}
-    return sum(ends[p] - (consumer.committed(p) or begins[p]) for p in parts)
+def _lag(admin: Any, group: str, topics: Sequence[str]) -> dict[str, int]:
+    parts = [
+        TopicPartition(topic["name"], part["partition_index"])
+        for topic in admin.describe_topics(list(topics))
+        for part in topic["partitions"]
+    ]
+    waiting = dict.fromkeys(topics, 0)
+    if not parts:
+        return waiting
+    try:
+        committed = admin.list_group_offsets({group: parts})[group]
+    except CoordinatorNotAvailableError:  # until the first group is formed
+        committed = {}
+    ends = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
+    begins = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.EARLIEST))
+    for part in parts:
+        kept = committed.get(part)
+        taken = kept.offset if kept is not None and kept.offset >= 0 else begins[part].offset
+        waiting[part.topic] += max(0, ends[part].offset - taken)
+    return waiting
+
+
+def _has_partitions(admin: Any, group: str) -> bool:
+    try:
+        members = admin.describe_groups([group])[group]["members"]
+    except GroupIdNotFoundError:
+        return False
+    return any((member["member_assignment"] or {}).get("assigned_partitions") for member in members)
 
 
 def _send_all(producer: Any, events: Sequence[Event]) -> list[Any]:
@@ -316,38 +309,3 @@ def _headers(event: Event) -> list[tuple[str, bytes]]:
     ]
     headers += [(name, value.encode()) for name, value in event.headers.items()]
     return headers
-
-
-def _record(message: Any) -> Record:
-    """Foreign records may lack headers: their place becomes their id, the same at each retry."""
-    headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
-    place = f"{message.topic}/{message.partition}/{message.offset}"
-    stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)
-    try:
-        time = datetime.fromisoformat(headers.pop("ce_time", "")) if "ce_time" in headers else stamp
-    except ValueError:
-        time = stamp
-    event = Event(
-        topic=message.topic,
-        id=headers.pop("ce_id", place),
-        key=(message.key or b"").decode(errors="replace"),
-        value=message.value or b"",
-        source=headers.pop("ce_source", ""),
-        time=time,
-        headers={
-            k: v for k, v in headers.items() if not k.startswith("ce_") and k != "content-type"
-        },
-    )
-    return Record(event, Partition(message.topic, message.partition), message.offset)
-
-
-def _offsets(positions: Positions) -> dict[Any, Any]:
-    return {
-        TopicPartition(*p): OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()
-    }
-
-
-def _away(error: KafkaError) -> Unavailable | InvalidArgument:
-    if type(error).__name__ in ("MessageSizeTooLargeError", "RecordListTooLargeError"):
-        return InvalidArgument(f"the event is too large: {error}", reason="EVENT_TOO_LARGE")
-    return Unavailable(f"Kafka is away: {error}", reason=_AWAY, retry_after_s=1.0)

@@ -1,0 +1,177 @@
+"""One member of a consumer group, over kafka-python, that never waits for ever.
+
+On a busy machine the client loses an answer now and then: a thread waits without a limit for metadata,
+or a consumer polls on and is in no group. Either is a stage that takes nothing and says nothing. So each
+call has a limit here, and a group that nobody serves is joined again; both are told as Unavailable,
+after which the caller begins with a new consumer. Positions are kept with the caller's state: nothing is
+lost or taken twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from shared.bounded import Caller, Stuck, within
+from shared.errors import InvalidArgument, Unavailable
+from shared.events import Event, Partition, Positions, Record
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+AWAY, STUCK = "EVENT_LOG_AWAY", "EVENT_LOG_STUCK"
+# Far above what any call takes that comes back at all, on a machine that is busy.
+PATIENCE_S = 30.0
+# A new member has its partitions within seconds.
+_UNSERVED_S = 20.0
+_CLOSE_S = 5.0
+
+
+class KafkaGroupConsumer:
+    """`served`: whether any member of the group has a partition."""
+
+    def __init__(
+        self,
+        group: str,
+        topics: Sequence[str],
+        positions: Callable[[Sequence[Partition]], Positions] | None,
+        options: Mapping[str, Any],
+        served: Callable[[], bool],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._group, self._served, self._patience_s = group, served, patience_s
+        self._caller = Caller(f"kafka-{group}")
+        self._consumer: Any = None
+        try:
+            self._consumer = self._call(partial(KafkaConsumer, group_id=group, **options))
+            self._call(partial(_subscribe, self._consumer, topics, positions))
+        except Unavailable:
+            self.close()
+            raise
+        self._assigned_at = time.monotonic()
+
+    def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
+        poll = partial(
+            self._consumer.poll, timeout_ms=int(timeout_s * 1000), max_records=max_records
+        )
+        batches = self._call(poll, timeout_s)
+        if not batches:
+            self._check_served()
+        return [_record(message) for batch in batches.values() for message in batch]
+
+    def commit(self, positions: Positions) -> None:
+        self._call(partial(self._consumer.commit, offsets(positions)))
+
+    def close(self) -> None:
+        if self._consumer is None:
+            return
+        consumer, self._consumer = self._consumer, None
+        self._caller.close()
+        try:
+            # On another thread: closing is what wakes a call that is stuck on the caller's.
+            closing = partial(consumer.close, timeout_ms=_CLOSE_S * 1000)
+            within(_CLOSE_S * 2, "kafka-close", closing)
+        except (KafkaError, Stuck) as error:
+            _log.info("a consumer of %s did not close in order: %s", self._group, error)
+
+    def _call(self, work: Callable[[], T], more_s: float = 0.0) -> T:
+        try:
+            return self._caller.call(self._patience_s + more_s, work)
+        except KafkaError as error:
+            raise away(error) from error
+        except Stuck as error:
+            raise Unavailable(
+                f"Kafka's client is stuck in group {self._group}: {error}",
+                reason=STUCK,
+                retry_after_s=0.5,
+            ) from error
+
+    def _check_served(self) -> None:
+        """A spare member has no partition for as long as others have them all; else something is
+        wrong when there is none."""
+        now = time.monotonic()
+        if self._consumer.assignment():
+            self._assigned_at = now
+        elif now - self._assigned_at > _UNSERVED_S:
+            self._assigned_at = now
+            if not self._served():
+                raise Unavailable(
+                    f"group {self._group} had no partition for {_UNSERVED_S:.0f} s; it is joined again",
+                    reason=STUCK,
+                    retry_after_s=0.5,
+                )
+
+
+def _subscribe(
+    consumer: Any,
+    topics: Sequence[str],
+    positions: Callable[[Sequence[Partition]], Positions] | None,
+) -> None:
+    # A group that is joined before the partitions are known is given none, and now and then
+    # the client misses that they have become known since.
+    for topic in topics:
+        consumer.partitions_for_topic(topic)
+    consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
+
+
+class _Assigned(ConsumerRebalanceListener):
+    """Seeks to where the owner's state says, each time partitions are assigned."""
+
+    def __init__(
+        self, consumer: Any, positions: Callable[[Sequence[Partition]], Positions] | None
+    ) -> None:
+        self._consumer, self._positions = consumer, positions
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Positions are kept with the state, so nothing is to be saved here."""
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        if not self._positions:
+            return
+        parts = [Partition(p.topic, p.partition) for p in assigned]
+        for partition, offset in self._positions(parts).items():
+            if partition in parts:
+                self._consumer.seek(TopicPartition(*partition), offset)
+
+
+def _record(message: Any) -> Record:
+    """Foreign records may lack headers: their place becomes their id, the same at each retry."""
+    headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
+    place = f"{message.topic}/{message.partition}/{message.offset}"
+    stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+    try:
+        time = datetime.fromisoformat(headers.pop("ce_time", "")) if "ce_time" in headers else stamp
+    except ValueError:
+        time = stamp
+    event = Event(
+        topic=message.topic,
+        id=headers.pop("ce_id", place),
+        key=(message.key or b"").decode(errors="replace"),
+        value=message.value or b"",
+        source=headers.pop("ce_source", ""),
+        time=time,
+        headers={
+            k: v for k, v in headers.items() if not k.startswith("ce_") and k != "content-type"
+        },
+    )
+    return Record(event, Partition(message.topic, message.partition), message.offset)
+
+
+def offsets(positions: Positions) -> dict[Any, Any]:
+    return {
+        TopicPartition(*p): OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()
+    }
+
+
+def away(error: KafkaError) -> Unavailable | InvalidArgument:
+    if type(error).__name__ in ("MessageSizeTooLargeError", "RecordListTooLargeError"):
+        return InvalidArgument(f"the event is too large: {error}", reason="EVENT_TOO_LARGE")
+    return Unavailable(f"Kafka is away: {error}", reason=AWAY, retry_after_s=1.0)
