@@ -10,11 +10,16 @@ export TOKENIZERS_PARALLELISM := false
 export DO_NOT_TRACK := 1
 export VLLM_NO_USAGE_STATS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Some images set it. Every process of the stack would then compile all that it imports at each start,
+# which takes longer than all the rest of starting it.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON3 ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(VENV)/bin/pytest -q
+# Two workers for two cores: each computes on one thread.
+UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
 INSTALLED := $(VENV)/.installed
@@ -71,13 +76,13 @@ logs: $(INSTALLED) ## Follow the logs (PART=name for one)
 
 test: ## Run every test: unit and contract, integration, e2e
 	@$(MAKE) parts
-	$(PYTEST) -n 2 tests/unit
+	$(UNIT)
 	$(PYTEST) tests/contract
 	$(PYTEST) tests/integration
 	$(PYTEST) tests/e2e
 
 test-unit: parts ## Run the unit tests: no network, no broker
-	$(PYTEST) -n 2 tests/unit
+	$(UNIT)
 
 test-contract: parts ## Run the contract tests: each port's twin and its real adapter
 	$(PYTEST) tests/contract

@@ -294,9 +294,14 @@ def test_a_limit_is_of_records(trimtab: Any, tmp_path: Path) -> None:
     assert trimtab("import", file, "--limit", "3", "--json").json["records"] == 3
 
 
-@given(st.binary(max_size=300))
-def test_no_bytes_break_the_reading(tmp_path_factory: Any, content: bytes) -> None:
-    path = tmp_path_factory.mktemp("any") / "x.json"
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file that every generated example is written to."""
+    return tmp_path_factory.mktemp("examples") / "x.json"
+
+
+@given(content=st.binary(max_size=300))
+def test_no_bytes_break_the_reading(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for record in records_of(path, "x"):
         try:
@@ -312,11 +317,13 @@ _JSON = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=6), _JSON), max_size=6), st.integers(0, 3))
+@given(
+    elements=st.lists(st.dictionaries(st.text(max_size=6), _JSON), max_size=6),
+    indent=st.integers(0, 3),
+)
 def test_an_array_is_cut_where_its_elements_end(
-    tmp_path_factory: Any, elements: list[dict[str, Any]], indent: int
+    path: Path, elements: list[dict[str, Any]], indent: int
 ) -> None:
-    path = tmp_path_factory.mktemp("array") / "x.json"
     path.write_text(json.dumps(elements, indent=indent or None, ensure_ascii=bool(indent % 2)))
     assert [parse(record.raw) for record in records_of(path, "x")] == elements
 

@@ -1,4 +1,4 @@
-"""The judge that is fitted and used without a platform: lines, features, blend, and the commands."""
+"""The judge that is fitted and used without a platform: lines, features, blend, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,40 +9,13 @@ import numpy as np
 import pytest
 
 from services.feedback import offline
-from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel, masked
+from services.feedback.adapters.offline.lexical import LexicalLearner, masked
 from services.feedback.app.offline import blend as blending
 from services.feedback.app.offline.features import NAMES, Conversation, features
 from services.feedback.app.offline.fitting import fit, folds_of
 from services.feedback.app.offline.lines import Example, Refused, groups_of, read
 from shared.errors import FailedPrecondition
-
-BAD = ("No, that is wrong, I asked for {}.", "not what i meant, {} please", "still no {}, useless")
-GOOD = ("Perfect, thanks for {}!", "great, i will try {}", "Thank you, {} sounds good.")
-TOPICS = ("tea", "trains", "a hotel", "films", "maps", "soup", "taxes", "poems", "shoes", "wine")
-
-
-def conversation(*texts: str) -> Conversation:
-    roles = ("user", "assistant")
-    return Conversation(tuple((roles[n % 2], text) for n, text in enumerate(texts)))
-
-
-def labelled(topic: str, follow_up: str, label: object) -> str:
-    messages = [
-        {"role": "user", "content": f"Tell me of {topic}."},
-        {"role": "assistant", "content": f"Here is something of {topic}."},
-        {"role": "user", "content": follow_up.format(topic)},
-    ]
-    return json.dumps({"messages": messages, "label": label})
-
-
-def synthetic() -> list[str]:
-    pairs = [(text, "dissatisfied") for text in BAD] + [(text, "fine") for text in GOOD]
-    return [labelled(topic, text, label) for topic in TOPICS for text, label in pairs]
-
-
-def write(path: Path, lines: list[str]) -> str:
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return str(path)
+from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
 
 
 def test_features_of_a_refusal() -> None:
@@ -150,58 +123,6 @@ def test_too_little_is_refused() -> None:
         fit(examples[:6], kinds, 0, lambda _: None)
     with pytest.raises(FailedPrecondition, match="two labels or more"):
         fit(examples[:3] * 5, kinds, 0, lambda _: None)
-
-
-def test_a_model_is_the_same_after_a_reload(tmp_path: Path) -> None:
-    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
-    conversations = [one.conversation for one in examples]
-    shares = np.array(
-        [[one.shares.get("fine", 0.0), one.shares.get("dissatisfied", 0.0)] for one in examples]
-    )
-    model = LexicalLearner(1.0).fit(conversations, shares, 0)
-    model.save(tmp_path)
-    again = LexicalModel.load(tmp_path)
-    np.testing.assert_allclose(again.logits(conversations), model.logits(conversations), atol=1e-4)
-
-
-def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    labels = write(tmp_path / "labels.jsonl", [*synthetic(), "no json"])
-    folder = str(tmp_path / "judge")
-    code = offline.main(
-        [
-            "fit",
-            "--input",
-            labels,
-            "--output",
-            folder,
-            "--models",
-            "lexical",
-            "--json",
-            "--threads",
-            "1",
-        ]
-    )
-    summary = json.loads(capsys.readouterr().out)
-    assert code == offline.REFUSED
-    assert (summary["lines"], summary["refused"]) == (60, 1)
-    assert summary["accuracy"] >= 0.95
-    assert json.loads((tmp_path / "judge" / "refused.jsonl").read_text())["line"] == 61
-
-    asked = [
-        labelled("ducks", "Perfect, thanks for {}!", None),
-        "no json",
-        labelled("ducks", "No, that is wrong, I asked for {}.", None),
-        labelled("ducks", "...", None),
-    ]
-    scores = tmp_path / "scores.jsonl"
-    given = ["score", "--model", folder, "--input", write(tmp_path / "x.jsonl", asked)]
-    assert offline.main([*given, "--output", str(scores), "--threads", "1"]) == offline.REFUSED
-    rows = [json.loads(line) for line in scores.read_text().splitlines()]
-    assert rows[0]["probabilities"]["fine"] > 0.8
-    assert rows[2]["probabilities"]["dissatisfied"] > 0.8
-    assert [row.get("reason", "") for row in rows] == ["", "BAD_LINE", "", "NOTHING_SAID"]
-    assert [row["abstained"] for row in rows] == [False, True, False, True]
-    assert all(sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for row in rows)
 
 
 def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

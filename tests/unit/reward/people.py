@@ -42,3 +42,9 @@ def population(
         lines += [line(rng, f"x{n}", wants_long=True, mistakes=0.0) for _ in range(cap)]
     rng.shuffle(lines)
     return lines
+
+
+def asked(answer: str, prompt: str = "May I?") -> str:
+    """A line to be scored."""
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": messages})

@@ -1,0 +1,66 @@
+"""The offline judge fitted as a person does it, saved, read back, and asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.feedback import offline
+from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel
+from services.feedback.app.offline.lines import Example, read
+from tests.unit.feedback.follow_ups import labelled, synthetic, write
+
+
+def test_a_model_is_the_same_after_a_reload(tmp_path: Path) -> None:
+    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
+    conversations = [one.conversation for one in examples]
+    shares = np.array(
+        [[one.shares.get("fine", 0.0), one.shares.get("dissatisfied", 0.0)] for one in examples]
+    )
+    model = LexicalLearner(1.0).fit(conversations, shares, 0)
+    model.save(tmp_path)
+    again = LexicalModel.load(tmp_path)
+    np.testing.assert_allclose(again.logits(conversations), model.logits(conversations), atol=1e-4)
+
+
+def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = write(tmp_path / "labels.jsonl", [*synthetic(), "no json"])
+    folder = str(tmp_path / "judge")
+    code = offline.main(
+        [
+            "fit",
+            "--input",
+            labels,
+            "--output",
+            folder,
+            "--models",
+            "lexical",
+            "--json",
+            "--threads",
+            "1",
+        ]
+    )
+    summary = json.loads(capsys.readouterr().out)
+    assert code == offline.REFUSED
+    assert (summary["lines"], summary["refused"]) == (60, 1)
+    assert summary["accuracy"] >= 0.95
+    assert json.loads((tmp_path / "judge" / "refused.jsonl").read_text())["line"] == 61
+
+    asked = [
+        labelled("ducks", "Perfect, thanks for {}!", None),
+        "no json",
+        labelled("ducks", "No, that is wrong, I asked for {}.", None),
+        labelled("ducks", "...", None),
+    ]
+    scores = tmp_path / "scores.jsonl"
+    given = ["score", "--model", folder, "--input", write(tmp_path / "x.jsonl", asked)]
+    assert offline.main([*given, "--output", str(scores), "--threads", "1"]) == offline.REFUSED
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert rows[0]["probabilities"]["fine"] > 0.8
+    assert rows[2]["probabilities"]["dissatisfied"] > 0.8
+    assert [row.get("reason", "") for row in rows] == ["", "BAD_LINE", "", "NOTHING_SAID"]
+    assert [row["abstained"] for row in rows] == [False, True, False, True]
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for row in rows)
