@@ -13,7 +13,7 @@ from shared.messages import Message, text_message
 from shared.splits import is_held_out
 
 # So many answers are asked for and kept at a time.
-_CHUNK = 16
+_CHUNK = 48
 
 
 def shipped(file_name: str) -> list[dict[str, str]]:
