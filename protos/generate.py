@@ -57,7 +57,7 @@ def generate(target: Path) -> int:
     )
     if code:
         return code
-    for path in sorted((target / "trimtab").rglob("*.py*")):
+    for path in _modules(target / "trimtab"):
         path.write_text(_rooted(path.read_text()))
     for folder in [target, *(p for p in (target / "trimtab").rglob("*") if p.is_dir())]:
         (folder / "__init__.py").touch()
@@ -78,12 +78,7 @@ def check() -> int:
 
 
 def _differences(fresh: Path, kept: Path) -> set[str]:
-    names = {
-        str(p.relative_to(root))
-        for root in (fresh, kept)
-        for p in root.rglob("*.py*")
-        if "__pycache__" not in p.parts
-    }
+    names = {str(p.relative_to(root)) for root in (fresh, kept) for p in _modules(root)}
     return {
         n
         for n in names
@@ -93,6 +88,11 @@ def _differences(fresh: Path, kept: Path) -> set[str]:
             and filecmp.cmp(fresh / n, kept / n, shallow=False)
         )
     }
+
+
+def _modules(root: Path) -> list[Path]:
+    """.py and .pyi; bytecode is Python's own."""
+    return sorted(p for p in root.rglob("*.py*") if p.suffix in (".py", ".pyi"))
 
 
 def _protoc(outputs: list[str]) -> int:
