@@ -59,7 +59,8 @@ def generate(target: Path) -> int:
         return code
     for path in _modules(target / "trimtab"):
         path.write_text(_rooted(path.read_text()))
-    for folder in [target, *(p for p in (target / "trimtab").rglob("*") if p.is_dir())]:
+    folders = (p for p in (target / "trimtab").rglob("*") if p.is_dir())
+    for folder in [target, *(p for p in folders if p.name != "__pycache__")]:
         (folder / "__init__.py").touch()
     (target / "trimtab" / "__init__.py").touch()
     return 0
