@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_fit(given: argparse.Namespace) -> int:
     """Fits on what can be read. Nothing is written where that is not enough."""
-    _set_threads(given.threads)
+    _set_threads(given.threads or _cores())
     started = time.monotonic()
     with _reading(given.input) as source:
         read = contract.read(source, labelled=True)
@@ -74,8 +74,8 @@ def run_score(given: argparse.Namespace) -> int:
     """One line out for each that is not blank, in order, a chunk at a time."""
     from services.feedback.adapters.offline.folder import load_judge
 
-    _set_threads(given.threads)
-    judge = load_judge(Path(given.model))
+    _set_threads(1)  # of a product: lines are judged side by side instead
+    judge = load_judge(Path(given.model), workers=given.threads or _cores())
     judge.probabilities([Conversation((("user", "Hello"),))])  # what loads at first use, loads now
     started, number = time.monotonic(), 0
     counts = {"lines": 0, "judged": 0, "abstained": 0, "refused": 0}
@@ -245,7 +245,11 @@ def _writing(name: str) -> Iterator[TextIO]:
 def _set_threads(count: int) -> None:
     import torch
 
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(count)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _parser() -> argparse.ArgumentParser:

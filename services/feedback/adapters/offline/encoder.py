@@ -11,25 +11,28 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from services.feedback.adapters.minilm import multiplies_bfloat16
+from services.feedback.adapters.offline import bert
 from services.feedback.app.offline.features import Conversation, Floats
 
 Ids = list[int]
 
 _CLS, _SEP = 101, 102
-_OTHER, _REQUEST, _ANSWER, _FOLLOW_UP = 0, 1, 2, 3
+_OTHER, _REQUEST, _ANSWER, _FOLLOW_UP, _PADDING = 0, 1, 2, 3, 4
 _POOLED = (_REQUEST, _ANSWER, _FOLLOW_UP)
 # Of a longer text the first and the last tokens count.
 _MAX_TOKENS, _MAX_REQUEST_TOKENS = 40, 24
 _LAST_TOKENS = 10
-_TRAIN_BATCH, _SCORE_BATCH = 32, 64
+_TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 4
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
 # Batches of lines alike in length, drawn from so many batches of shuffled lines.
@@ -50,10 +53,8 @@ class EncoderLearner:
         return f"encoder ({self.layers} layers)"
 
     def fit(self, conversations: Sequence[Conversation], shares: Floats, seed: int) -> EncoderModel:
-        import torch
-
         torch.manual_seed(seed)
-        network = load_network(self.path, self.layers, shares.shape[1])
+        network = Network(bert.pretrained(self.path, self.layers), shares.shape[1])
         prior = np.clip(shares.mean(0), 1e-3, 1.0)
         network.head.bias.data = torch.tensor(np.log(prior), dtype=torch.float32)
         inputs = encode(open_tokenizer(self.path), conversations)
@@ -80,10 +81,12 @@ class EncoderLearner:
         return found
 
     def _train(
-        self, network: Any, inputs: Sequence[tuple[Ids, Ids]], shares: Any, batches: list[list[int]]
+        self,
+        network: Network,
+        inputs: Sequence[tuple[Ids, Ids]],
+        shares: Tensor,
+        batches: list[list[int]],
     ) -> None:
-        import torch
-
         learning = [one for one in network.body.parameters() if one.requires_grad]
         optimizer = torch.optim.AdamW(
             [
@@ -91,6 +94,7 @@ class EncoderLearner:
                 {"params": network.head.parameters(), "lr": self.head_rate},
             ],
             weight_decay=_WEIGHT_DECAY,
+            fused=True,
         )
         steps = len(batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -109,32 +113,38 @@ class EncoderLearner:
 
 
 class EncoderModel:
-    """Owns the fine-tuned network. `path` is where its tokenizer lies."""
+    """Owns the fine-tuned network. `path` is where its tokenizer lies.
 
-    def __init__(self, path: Path, network: Any) -> None:
-        import torch
+    Batches are judged by `workers` threads side by side, each a batch: threads that share one
+    batch wait for each other at every product, long where others use the processor, too.
+    """
 
-        self._path, self._network = path, network
+    def __init__(self, path: Path, network: Network, workers: int = 1) -> None:
+        self._path, self._network, self._workers = path, network, workers
         self._tokenizer = open_tokenizer(path)
         if multiplies_bfloat16():
             network.body.to(torch.bfloat16)
 
     def logits(self, conversations: Sequence[Conversation]) -> Floats:
-        import torch
-
         inputs = encode(self._tokenizer, conversations)
         order = sorted(range(len(inputs)), key=lambda one: len(inputs[one][0]))
+        batches = [
+            order[start : start + _SCORE_BATCH] for start in range(0, len(order), _SCORE_BATCH)
+        ]
         rows = np.zeros((len(inputs), self._network.head.out_features))
-        with torch.inference_mode():
-            for start in range(0, len(order), _SCORE_BATCH):
-                batch = order[start : start + _SCORE_BATCH]
-                rows[batch] = self._network(*_tensors([inputs[one] for one in batch])).numpy()
+        with ThreadPoolExecutor(self._workers) as pool:
+            judged = pool.map(lambda batch: self._judge([inputs[one] for one in batch]), batches)
+            for batch, found in zip(batches, judged, strict=True):
+                rows[batch] = found
         return rows
 
-    def save(self, folder: Path) -> None:
-        import torch
+    def _judge(self, inputs: Sequence[tuple[Ids, Ids]]) -> Floats:
+        with torch.inference_mode():  # holds for one thread
+            return np.asarray(self._network(*_tensors(inputs)).numpy(), dtype=np.float64)
 
-        self._network.body.to(torch.bfloat16).save_pretrained(folder / "encoder")
+    def save(self, folder: Path) -> None:
+        (folder / "encoder").mkdir(exist_ok=True)
+        bert.save(self._network.body, folder / "encoder" / "body.safetensors")
         shutil.copyfile(self._path / "tokenizer.json", folder / "encoder" / "tokenizer.json")
         head = self._network.head
         np.savez(
@@ -144,51 +154,32 @@ class EncoderModel:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> EncoderModel:
-        import torch
-
+    def load(cls, folder: Path, workers: int = 1) -> EncoderModel:
         with np.load(folder / "encoder_head.npz", allow_pickle=False) as kept:
             weights, bias = torch.tensor(kept["weights"]), torch.tensor(kept["bias"])
-        network = load_network(folder / "encoder", None, len(bias)).eval()
+        network = Network(bert.load(folder / "encoder" / "body.safetensors"), len(bias)).eval()
         network.head.weight.data, network.head.bias.data = weights, bias
-        return cls(folder / "encoder", network)
+        return cls(folder / "encoder", network, workers)
 
 
-def load_network(path: Path, layers: int | None, labels: int) -> Any:
-    """`body`, a BERT in float32 whose word embeddings are frozen, and `head`, all zeros.
+class Network(torch.nn.Module):
+    """`body`, and a linear head over the means of each part's states; the head begins with zeros."""
 
-    `layers` None: as many as there are.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModel
-    from transformers import logging as transformers_logging
+    def __init__(self, body: bert.Bert, labels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.dropout = torch.nn.Dropout(_DROPOUT)
+        self.head = torch.nn.Linear(len(_POOLED) * body.size.width, labels)
+        torch.nn.init.zeros_(self.head.weight)
 
-    quiet: Any = transformers_logging
-    quiet.set_verbosity_error()  # it would list the upper layers as not used
-    quiet.disable_progress_bar()
-
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            config = AutoConfig.from_pretrained(str(path))
-            config.num_hidden_layers = layers or config.num_hidden_layers
-            self.body: Any = AutoModel.from_pretrained(
-                str(path), config=config, add_pooling_layer=False, dtype=torch.float32
-            )
-            self.body.embeddings.word_embeddings.weight.requires_grad_(False)
-            self.dropout = torch.nn.Dropout(_DROPOUT)
-            self.head = torch.nn.Linear(len(_POOLED) * config.hidden_size, labels)
-            torch.nn.init.zeros_(self.head.weight)
-
-        def forward(self, ids: Any, mask: Any, segments: Any) -> Any:
-            states = self.body(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            pooled = []
-            for segment in _POOLED:
-                inside = (segments == segment).unsqueeze(-1).float()
-                pooled.append((states * inside).sum(1) / inside.sum(1).clamp(min=1.0))
-            return self.head(self.dropout(torch.cat(pooled, dim=1)))
-
-    return Network()
+    def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
+        states = self.body(ids, segments != _PADDING).float()
+        pooled = []
+        for segment in _POOLED:
+            inside = (segments == segment).unsqueeze(-1).float()
+            pooled.append((states * inside).sum(1) / inside.sum(1).clamp(min=1.0))
+        logits: Tensor = self.head(self.dropout(torch.cat(pooled, dim=1)))
+        return logits
 
 
 def open_tokenizer(path: Path) -> Any:
@@ -222,16 +213,13 @@ def _shortened(ids: Ids, most: int) -> Ids:
     return ids if len(ids) <= most else ids[: most - _LAST_TOKENS] + ids[-_LAST_TOKENS:]
 
 
-def _tensors(inputs: Sequence[tuple[Ids, Ids]]) -> tuple[Any, Any, Any]:
-    """ids, mask and segments, each [batch, longest]."""
-    import torch
-
-    longest = max(len(ids) for ids, _ in inputs)
-    shape = (len(inputs), longest)
-    ids, mask, parts = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    rows: NDArray[np.int64]
+def _tensors(inputs: Sequence[tuple[Ids, Ids]]) -> tuple[Tensor, Tensor]:
+    """ids and segments, each [batch, longest]. Few different lengths: a product of another shape
+    than those before is planned anew."""
+    longest = -(-max(len(ids) for ids, _ in inputs) // _LENGTH_STEP) * _LENGTH_STEP
+    ids = np.zeros((len(inputs), longest), dtype=np.int64)
+    parts = np.full((len(inputs), longest), _PADDING, dtype=np.int64)
     for row, (tokens, segments) in enumerate(inputs):
-        for rows, values in ((ids, tokens), (parts, segments)):
-            rows[row, : len(values)] = values
-        mask[row, : len(tokens)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(parts)
+        ids[row, : len(tokens)] = tokens
+        parts[row, : len(segments)] = segments
+    return torch.from_numpy(ids), torch.from_numpy(parts)

@@ -17,12 +17,9 @@ from services.feedback.app.offline.blend import Blend
 from services.feedback.app.offline.fitting import Fitted, Judge, Model
 from shared.errors import InvalidArgument, NotFound
 
-FORMAT = 1
+FORMAT = 2
 _FILE = "model.json"
-_LOADERS: dict[str, tuple[type, Callable[[Path], Model]]] = {
-    "lexical": (LexicalModel, LexicalModel.load),
-    "encoder": (EncoderModel, EncoderModel.load),
-}
+_KINDS: dict[str, type] = {"lexical": LexicalModel, "encoder": EncoderModel}
 
 
 def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
@@ -44,16 +41,23 @@ def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
     (folder / _FILE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_judge(folder: Path) -> Judge:
-    """Raises NotFound without a model there, InvalidArgument if it can not be read."""
+def load_judge(folder: Path, workers: int = 1) -> Judge:
+    """`workers` threads judge side by side.
+
+    Raises NotFound without a model there, InvalidArgument if it can not be read.
+    """
     try:
         document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}, this program reads {FORMAT}")
         blend = document["blend"]
+        loaders: dict[str, Callable[[], Model]] = {
+            "lexical": lambda: LexicalModel.load(folder),
+            "encoder": lambda: EncoderModel.load(folder, workers),
+        }
         return Judge(
             tuple(document["labels"]),
-            tuple(_LOADERS[kind][1](folder) for kind in document["models"]),
+            tuple(loaders[kind]() for kind in document["models"]),
             Blend(tuple(blend["weights"]), tuple(blend["bias"]), blend["threshold"]),
         )
     except FileNotFoundError as error:
@@ -68,4 +72,4 @@ def load_judge(folder: Path) -> Judge:
 
 
 def _kind_of(model: Model) -> str:
-    return next(name for name, (kind, _) in _LOADERS.items() if isinstance(model, kind))
+    return next(name for name, kind in _KINDS.items() if isinstance(model, kind))

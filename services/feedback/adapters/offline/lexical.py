@@ -7,6 +7,7 @@ numbers are masked in the n-grams: they say what is talked about, not how it wen
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from services.feedback.app.offline.blend import softmax
 from services.feedback.app.offline.features import NAMES, Conversation, Floats, feature_rows
 
-_COLUMNS = 2**16
+_COLUMNS, _LONGEST_GRAM = 2**16, 3
 # How far one standard deviation of a hand-made feature weighs beside an n-gram's whole weight.
 _FEATURE_SCALE = 0.1
 _FARTHEST = 5.0
@@ -26,7 +27,7 @@ _QUOTED = re.compile(r'"[^"]{1,80}"|@\d+')
 _NUMBER = re.compile(r"\d+(?:[:.,]\d+)*")
 # Capitals inside a sentence; a lone I is no name.
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&]+(?: (?:of |the |and )*[A-Z][\w'&]+)*")
-_TOKENS = r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+"
+_TOKENS = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+")
 _FILE = "lexical.npz"
 
 
@@ -94,18 +95,29 @@ def _inputs(
 ) -> Any:
     """[n, features + n-grams], sparse; each row's n-grams have unit length."""
     from scipy import sparse
-    from sklearn.feature_extraction.text import HashingVectorizer
 
-    words = HashingVectorizer(
-        ngram_range=(1, 3),
-        n_features=_COLUMNS,
-        alternate_sign=False,
-        lowercase=False,
-        token_pattern=_TOKENS,
-    )
-    grams = words.transform([masked(one.follow_up) for one in conversations])
+    grams = _grams([masked(one.follow_up) for one in conversations])
     standard = np.clip((rows - mean) / scale, -_FARTHEST, _FARTHEST) * _FEATURE_SCALE
     return sparse.hstack([sparse.csr_matrix(standard), grams]).tocsr()
+
+
+def _grams(texts: Sequence[str]) -> Any:
+    """Counts of hashed 1- to _LONGEST_GRAM-grams [n, _COLUMNS], sparse, each row of unit length."""
+    from scipy import sparse
+
+    columns: list[int] = []
+    ends = [0]
+    for text in texts:
+        words = _TOKENS.findall(text)
+        for size in range(1, _LONGEST_GRAM + 1):
+            for start in range(len(words) - size + 1):
+                gram = " ".join(words[start : start + size])
+                columns.append(zlib.crc32(gram.encode()) % _COLUMNS)
+        ends.append(len(columns))
+    counts = sparse.csr_matrix((np.ones(len(columns)), columns, ends), (len(texts), _COLUMNS))
+    counts.sum_duplicates()
+    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(1)).ravel())
+    return sparse.diags(1.0 / np.maximum(lengths, 1.0)) @ counts
 
 
 def _regress(inputs: Any, shares: Floats, penalty: float) -> tuple[Floats, Floats]:

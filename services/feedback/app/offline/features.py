@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +126,18 @@ _PHRASES = {
     "sad_face": r":-?\(|😞|😠|😡|👎|🙁|☹|😒|🙄",
     "glad_face": r":-?\)|😀|😊|🙂|👍|😁|😍|❤|:d\b|<3|\bl+o+l+\b|haha",
 }
+
+
+def _places_of(groups: Mapping[str, frozenset[str]]) -> dict[str, Words]:
+    """By word, the groups that it is in."""
+    found: dict[str, Words] = {}
+    for name, group in groups.items():
+        for word in group:
+            found[word] = (*found.get(word, ()), name)
+    return found
+
+
+_SAID_BY_WORD, _ANSWERED_BY_WORD = _places_of(_SAID), _places_of(_ANSWERED)
 _COMPILED = tuple(re.compile(pattern) for pattern in _PHRASES.values())
 _EMPTY_WORDS = _set(
     "a an the of to in on at for and or is are am was were be been do does did have has had i you"
@@ -242,15 +254,15 @@ def features(conversation: Conversation, known: dict[str, list[str]] | None = No
     users = [words(text) for text in conversation.said("user")]
     assistants = [words(text) for text in conversation.said("assistant")]
     lowered = follow_up.lower().replace("’", "'")
-    counts = [_hits(said, group) for group in _SAID.values()]
-    opening = [float(not group.isdisjoint(said[:3])) for group in _SAID.values()]
+    counts = _hits(said, _SAID, _SAID_BY_WORD)
+    opening = [float(one > 0) for one in _hits(said[:3], _SAID, _SAID_BY_WORD).values()]
     phrases = [float(pattern.search(lowered) is not None) for pattern in _COMPILED]
-    told = [_hits(answered, group) for group in _ANSWERED.values()]
+    told = _hits(answered, _ANSWERED, _ANSWERED_BY_WORD)
     return [
-        *counts,
+        *counts.values(),
         *opening,
         *phrases,
-        *told,
+        *told.values(),
         *_marks(follow_up),
         float(not said),
         *(math.log1p(len(part)) for part in (said, answered, asked)),
@@ -259,8 +271,8 @@ def features(conversation: Conversation, known: dict[str, list[str]] | None = No
         *_answer_marks(answer, answered),
         *_place(conversation, len(users)),
         *_both(
-            dict(zip(_SAID, counts, strict=True)),
-            dict(zip(_ANSWERED, told, strict=True)),
+            counts,
+            told,
             dict(zip(_PHRASES, phrases, strict=True)),
             answer,
             follow_up,
@@ -270,10 +282,15 @@ def features(conversation: Conversation, known: dict[str, list[str]] | None = No
     ]
 
 
-def _hits(words: Sequence[str], group: frozenset[str]) -> float:
-    """How many of `words` are in `group`, growing slowly."""
-    found = sum(word in group for word in words)
-    return math.log1p(found)
+def _hits(
+    words: Sequence[str], groups: Iterable[str], by_word: Mapping[str, Words]
+) -> dict[str, float]:
+    """How many of `words` are in each of `groups`, growing slowly."""
+    found = dict.fromkeys(groups, 0)
+    for word in words:
+        for group in by_word.get(word, ()):
+            found[group] += 1
+    return {group: math.log1p(count) if count else 0.0 for group, count in found.items()}
 
 
 def _marks(text: str) -> tuple[float, ...]:
@@ -305,8 +322,8 @@ def _place(conversation: Conversation, turns: int) -> tuple[float, ...]:
 
 
 def _both(
-    said: dict[str, float],
-    told: dict[str, float],
+    said: Mapping[str, float],
+    told: Mapping[str, float],
     phrases: dict[str, float],
     answer: str,
     follow_up: str,
@@ -358,12 +375,11 @@ def _past(users: Sequence[Sequence[str]], assistants: Sequence[Sequence[str]]) -
     """How the turns before went, by the user's and the assistant's last few messages."""
     spoken = [word for words in users[-_REMEMBERED_TURNS:] for word in words]
     told = [word for words in assistants[:-1][-_REMEMBERED_TURNS:] for word in words]
+    by_users = _hits(spoken, _SAID, _SAID_BY_WORD)
+    by_assistants = _hits(told, _ANSWERED, _ANSWERED_BY_WORD)
     return [
-        *(
-            _hits(spoken, _SAID[name])
-            for name in ("negation", "blame", "thanks", "praise", "repair")
-        ),
-        *(_hits(told, _ANSWERED[name]) for name in ("apology", "failure")),
+        *(by_users[name] for name in ("negation", "blame", "thanks", "praise", "repair")),
+        *(by_assistants[name] for name in ("apology", "failure")),
     ]
 
 

@@ -1,0 +1,66 @@
+"""The encoder's own BERT: what padding may not change, what is fused, and what a file gives back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from services.feedback.adapters.offline import bert
+
+SIZE = bert.Size(words=50, places=32, width=32, inner=64, heads=4, layers=2, epsilon=1e-12)
+
+
+def small(seed: int = 0) -> bert.Bert:
+    torch.manual_seed(seed)
+    return bert.Bert(SIZE).eval()
+
+
+def test_padding_changes_nothing() -> None:
+    ids = torch.tensor([[7, 8, 9]])
+    padded = torch.tensor([[7, 8, 9, 0, 0]])
+    with torch.inference_mode():
+        alone = small()(ids, torch.ones(1, 3, dtype=torch.bool))
+        beside = small()(padded, padded > 0)
+    assert torch.allclose(alone[0], beside[0, :3], atol=1e-5)
+
+
+def test_bfloat16_gives_what_float32_gives() -> None:
+    """In bfloat16 the product and its GELU are one operation."""
+    ids, mask = torch.arange(24).view(2, 12), torch.ones(2, 12, dtype=torch.bool)
+    with torch.inference_mode():
+        exact, fused = small()(ids, mask), small().to(torch.bfloat16)(ids, mask)
+    cosine = torch.nn.functional.cosine_similarity(exact, fused.float(), dim=-1)
+    assert float(cosine.min()) > 0.999
+
+
+def test_a_file_gives_back_the_network(tmp_path: Path) -> None:
+    body = small()
+    bert.save(body, tmp_path / "body.safetensors")
+    again = bert.load(tmp_path / "body.safetensors")
+    assert again.size == SIZE
+    for name, tensor in body.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor.to(torch.bfloat16).float()), name
+
+
+def test_a_published_bert_is_read(tmp_path: Path) -> None:
+    """Against the library that its makers used, on random weights."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(1)
+    theirs = transformers.BertModel(
+        transformers.BertConfig(
+            vocab_size=50,
+            max_position_embeddings=32,
+            hidden_size=32,
+            intermediate_size=64,
+            num_attention_heads=4,
+            num_hidden_layers=2,
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[7, 8, 9, 10, 0, 0]])
+    with torch.inference_mode():
+        expected = theirs(input_ids=ids, attention_mask=(ids > 0).long()).last_hidden_state
+        found = bert.pretrained(tmp_path, 2).eval()(ids, ids > 0)
+    assert torch.allclose(found[0, :4], expected[0, :4], atol=1e-5)
