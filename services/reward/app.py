@@ -27,6 +27,7 @@ from services.reward.domain import (
 )
 from services.reward.ensemble import NO_FOLD, Ensemble, TrainingSet, train
 from services.reward.features import Array, assemble, block_widths
+from services.reward.people import GroupRewards, LearnPeople
 from services.reward.ports import Encoder, Intake, RewardModel, RewardModels
 from shared.errors import FailedPrecondition, InvalidArgument, NotFound
 from shared.intervals import wilson
@@ -106,10 +107,10 @@ class Featuriser:
 
     def features(self, answers: Sequence[Answer]) -> Array:
         texts = [answer.text for answer in answers]
-        vectors = self._embed([answer.request for answer in answers] + texts)
+        vectors = self.embed([answer.request for answer in answers] + texts)
         return assemble(vectors[: len(texts)], vectors[len(texts) :], texts)
 
-    def _embed(self, texts: Sequence[str]) -> Array:
+    def embed(self, texts: Sequence[str]) -> Array:
         unique = list(dict.fromkeys(texts))
         with self._lock:
             known = {text: self._cached[text] for text in unique if text in self._cached}
@@ -130,6 +131,7 @@ class ScoreAnswers:
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, folds: int) -> None:
         self._featuriser, self._models, self._folds = featuriser, models, folds
+        self._group_rewards = GroupRewards(featuriser)
         self._loaded: dict[tuple[str, int], RewardModel] = {}
 
     def __call__(
@@ -158,10 +160,12 @@ class ScoreAnswers:
             )
         if not items:
             return [], model.card.name
-        features = self._featuriser.features([answer for answer, _ in items])
+        answers = [answer for answer, _ in items]
         folds = [judging_fold(tenant, user, self._folds) for _, user in items]
-        mean, std = model.ensemble.scores(features, folds)
-        return [Score(float(m), float(s)) for m, s in zip(mean, std, strict=True)], model.card.name
+        mean, std = model.ensemble.scores(self._featuriser.features(answers), folds)
+        groups = self._group_rewards(model.tastes, answers)
+        found = zip(mean, std, groups, strict=True)
+        return [Score(float(m), float(s), by) for m, s, by in found], model.card.name
 
     def _model(self, tenant: str, name: str) -> RewardModel:
         version = _version(name) if name else self._models.newest_version(tenant)
@@ -182,6 +186,7 @@ class TrainModel:
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, rules: TrainingRules) -> None:
         self._featuriser, self._models, self._rules = featuriser, models, rules
+        self._learn_people = LearnPeople(featuriser)
 
     def __call__(self, tenant: str, now: datetime) -> RewardModel:
         """The model with version 0: its number is given when it is stored.
@@ -195,6 +200,7 @@ class TrainModel:
         found = comparisons(seen_pairs, seen_ratings, self._rules)
         ensemble = self._train(tenant, found)
         held_out = [pair for pair in pairs if is_held_out(tenant, pair.user_id)]
+        people, tastes = self._learn_people(seen_pairs) or (None, None)
         card = ModelCard(
             version=0,
             pairs=len(seen_pairs),
@@ -204,8 +210,9 @@ class TrainModel:
             held_out=self._accuracy(tenant, ensemble, held_out),
             cross_fitted=self._accuracy(tenant, ensemble, seen_pairs),
             create_time=now,
+            people=people,
         )
-        return RewardModel(card, ensemble)
+        return RewardModel(card, ensemble, tastes)
 
     def _train(self, tenant: str, found: Sequence[Comparison]) -> Ensemble:
         if not found:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
-from services.reward.domain import Answer, LoggedAnswer, ModelCard, Pair, Rating, Score
+from services.reward.domain import (
+    Accuracy,
+    Answer,
+    Group,
+    LoggedAnswer,
+    ModelCard,
+    Pair,
+    People,
+    Rating,
+    Score,
+)
 from shared.errors import InvalidArgument
 from shared.events import Event
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -78,12 +89,14 @@ def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
 
 
 def encode_scores(scores: Sequence[Score], name: str) -> pb.ScoreResponse:
-    encoded = [pb.Score(reward=score.reward, std=score.std) for score in scores]
-    return pb.ScoreResponse(scores=encoded, reward_model=name)
+    return pb.ScoreResponse(scores=map(encode_score, scores), reward_model=name)
+
+
+def encode_score(score: Score) -> pb.Score:
+    return pb.Score(reward=score.reward, std=score.std, groups=score.groups)
 
 
 def encode_card(card: ModelCard) -> pb.RewardModel:
-    held_out = card.held_out
     message = pb.RewardModel(
         name=card.name,
         version=card.version,
@@ -91,21 +104,47 @@ def encode_card(card: ModelCard) -> pb.RewardModel:
         ratings=card.ratings,
         users=card.users,
         members=card.members,
-        held_out_accuracy=common.Estimate(
-            name="held_out_accuracy",
-            value=held_out.value,
-            low=held_out.low,
-            high=held_out.high,
-            confidence=0.95,
-            count=held_out.count,
-            users=held_out.users,
-            suite="reward",
-            method="wilson",
-        ),
+        held_out_accuracy=_accuracy("held_out_accuracy", card.held_out),
         mlflow_run_id=card.mlflow_run_id,
+        people=encode_people(card.people) if card.people else None,
     )
     message.create_time.FromDatetime(card.create_time)
     return message
+
+
+def encode_people(people: People) -> pb.RewardPeople:
+    return pb.RewardPeople(
+        groups=map(_group, people.groups),
+        by_one_model=pb.RewardWelfare(**asdict(people.by_one_model)),
+        by_group_models=pb.RewardWelfare(**asdict(people.by_group_models)),
+        down_weighted_users=people.down_weighted,
+        suspects=people.suspects,
+    )
+
+
+def _group(group: Group) -> pb.RewardGroup:
+    return pb.RewardGroup(
+        name=group.name,
+        users=group.users,
+        pairs=group.pairs,
+        prefers=[pb.RewardTaste(what=what, z=z) for what, z in group.prefers],
+        accuracy_by_one_model=_accuracy("accuracy_by_one_model", group.by_one_model),
+        accuracy_by_own_model=_accuracy("accuracy_by_own_model", group.by_own_model),
+    )
+
+
+def _accuracy(name: str, found: Accuracy) -> common.Estimate:
+    return common.Estimate(
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        confidence=0.95,
+        count=found.count,
+        users=found.users,
+        suite="reward",
+        method="wilson",
+    )
 
 
 def scored_event(answer: LoggedAnswer, score: Score, name: str, now: datetime) -> Event:

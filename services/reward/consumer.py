@@ -159,7 +159,7 @@ def _tracked(tenant: str, model: RewardModel) -> TrackedRun:
         params={"tenant": tenant, "members": str(card.members), "pairs": str(card.pairs)},
         metrics=_metrics(card),
         artifacts={
-            "reward-model.npz": weights_file(model.ensemble),
+            "reward-model.npz": weights_file(model),
             "reward-model.json": json.dumps(content, indent=1).encode(),
         },
     )
@@ -177,6 +177,10 @@ def _metrics(card: ModelCard) -> dict[str, float]:
         metrics["held_out_accuracy"] = card.held_out.value
         metrics["held_out_accuracy_low"] = card.held_out.low
         metrics["held_out_accuracy_high"] = card.held_out.high
+    if card.people:
+        metrics["groups"] = float(len(card.people.groups))
+        metrics["worst_group_accuracy"] = card.people.by_group_models.worst_group
+        metrics["suspects"] = float(card.people.suspects)
     return metrics
 
 

@@ -4,8 +4,8 @@ anew."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
@@ -74,10 +74,11 @@ class LoggedAnswer:
 @dataclass(frozen=True, slots=True)
 class Score:
     """`reward` has mean 0 and standard deviation 1 over the training answers; `std` over the
-    members."""
+    members. `groups`: each group's own reward, by name; empty while people are not told apart."""
 
     reward: float
     std: float
+    groups: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,42 @@ class Accuracy:
     high: float
     count: int
     users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """People with a taste of their own. `prefers`: what their chosen answers have more of, with z,
+    clearest first. Their pairs, as the one reward for everybody orders them and as their own does;
+    each on requests that neither had learnt from."""
+
+    name: str
+    users: int
+    pairs: int
+    prefers: tuple[tuple[str, float], ...]
+    by_one_model: Accuracy
+    by_own_model: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class WellBeing:
+    """Over users, of the share of their pairs that are ordered as they did (learning/welfare.py)."""
+
+    mean: float
+    worst_group: float
+    percentile_20: float
+    gini: float
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is behind a model, as far as users said enough to tell. `down_weighted`: users who count
+    less, since their labels contradict their own group; `suspects`: those who count for nothing."""
+
+    groups: tuple[Group, ...]
+    by_one_model: WellBeing
+    by_group_models: WellBeing
+    down_weighted: int
+    suspects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +141,7 @@ class ModelCard:
     cross_fitted: Accuracy
     create_time: datetime
     mlflow_run_id: str = ""
+    people: People | None = None
 
     @property
     def name(self) -> str:

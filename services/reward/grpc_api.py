@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,20 @@ class RewardServicer(pb_grpc.RewardServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
         return await asyncio.to_thread(self._scored, tenant_of(context), request)
+
+    async def ScoreStream(
+        self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Any
+    ) -> AsyncIterator[pb.ScoreStreamResponse]:
+        tenant, name = tenant_of(context), ""
+        async for request in requests:
+            batch = pb.ScoreRequest(
+                items=request.items,
+                reward_model=request.reward_model or name,
+                min_pairs=request.min_pairs,
+            )
+            found = await asyncio.to_thread(self._scored, tenant, batch)
+            name = name or found.reward_model
+            yield pb.ScoreStreamResponse(scores=found.scores, reward_model=found.reward_model)
 
     async def TrainRewardModel(
         self, request: pb.TrainRewardModelRequest, context: Any

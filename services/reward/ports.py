@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.reward.domain import LoggedAnswer, ModelCard, Pair, Progress, Rating
 from services.reward.ensemble import Ensemble
+from services.reward.learning.fitting import Model
 
 Array = NDArray[np.float64]
 
@@ -24,8 +25,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class RewardModel:
+    """`tastes`: the rewards of groups of people; None while too few have said enough."""
+
     card: ModelCard
     ensemble: Ensemble
+    tastes: Model | None = None
 
 
 class Intake(Protocol):

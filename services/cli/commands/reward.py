@@ -1,4 +1,4 @@
-"""trimtab reward fit | score"""
+"""trimtab reward models | fit | score"""
 
 from __future__ import annotations
 
@@ -7,13 +7,32 @@ from typing import Annotated
 import typer
 
 from services.cli.adapters.programs import run_program
-from services.cli.session import session_of
+from services.cli.app import estimate_words, listed
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
 
 app = typer.Typer(no_args_is_help=True, help="What people prefer, learnt from pairs of answers.")
 
 Input = Annotated[str, typer.Option("--input", help="JSON lines; - is standard input.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: one for each core.")]
 _OFFLINE = "services.reward.offline"
+
+
+@app.command()
+def models(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """List the service's reward models, newest first, and the groups of people behind the newest.
+
+    \b
+    Examples:
+      trimtab reward models
+      trimtab reward models --limit 1 --json | jq '.reward_models[0].people.groups[].name'
+    """
+    session = session_of(context)
+    found = listed(session.platform, "reward", "ListRewardModels", "reward_models", {}, limit)
+    session.show({"reward_models": found}, lambda: _table(session, found))
 
 
 @app.command()
@@ -83,6 +102,49 @@ def score(
     """
     given = ["--model", model, "--input", input_, "--output", output]
     _offline(context, "score", [*given, "--threads", str(threads)])
+
+
+def _table(session: Session, found: list[Json]) -> None:
+    rows = [
+        (
+            one["name"].rsplit("/", 1)[-1],
+            one["pairs"],
+            one["ratings"],
+            one["users"],
+            estimate_words(one.get("held_out_accuracy")),
+            len((one.get("people") or {}).get("groups", [])) or "-",
+            one.get("create_time"),
+        )
+        for one in found
+    ]
+    columns = ("model", "pairs", "ratings", "users", "right of held-out", "groups", "made")
+    session.table(columns, rows, "No reward model is trained yet.")
+    if found and (people := found[0].get("people")):
+        session.line("")
+        _people(session, people)
+
+
+def _people(session: Session, people: Json) -> None:
+    rows = [
+        (
+            one["name"],
+            one["users"],
+            ", ".join(taste["what"] for taste in one["prefers"]) or "nothing clear",
+            estimate_words(one["accuracy_by_one_model"]),
+            estimate_words(one["accuracy_by_own_model"]),
+        )
+        for one in people["groups"]
+    ]
+    columns = ("group", "users", "prefers", "right by one reward for all", "right by its own")
+    session.table(columns, rows, "")
+    one, own = people["by_one_model"], people["by_group_models"]
+    for words, key in (("mean", "mean"), ("worst group", "worst_group"), ("Gini", "gini")):
+        session.line(f"{words} over users: {one[key]:.2f} by one, {own[key]:.2f} by their groups'")
+    if people["down_weighted_users"]:
+        session.line(
+            f"{people['down_weighted_users']} users count less, {people['suspects']} of them nothing:"
+            " their labels contradict their own group"
+        )
 
 
 def _offline(context: typer.Context, command: str, given: list[str]) -> None:

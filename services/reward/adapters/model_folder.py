@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,9 @@ FORMAT = 1
 def save(model: Model, report: dict[str, Any], weights: dict[str, str], folder: Path) -> None:
     """`weights`: digests of the networks that the features come from. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "format": FORMAT,
-        "features": list(model.extractors),
-        "weights": weights,
-        "temperature": model.temperature,
-        "groups": [
-            {"name": g.name, "users": g.users, "pairs": g.pairs, "prefers": g.prefers}
-            for g in model.groups
-        ],
-    }
-    rewards = [model.reward, *model.members, *(group.reward for group in model.groups)]
-    np.savez(
-        folder / "model.npz",
-        coefficients=np.array([one.coefficients for one in rewards]),
-        intercepts=np.array([one.intercept for one in rewards]),
-        members=len(model.members),
-        mean=model.scaling.mean,
-        scale=model.scaling.scale,
-    )
+    words, numbers = pack(model)
+    about = {"format": FORMAT, "weights": weights, **words}
+    np.savez(folder / "model.npz", **numbers)
     (folder / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
@@ -53,7 +38,7 @@ def load(folder: Path) -> tuple[Model, dict[str, str]]:
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, not {FORMAT}")
         with np.load(folder / "model.npz", allow_pickle=False) as file:
-            return _model(about, {name: file[name] for name in file.files}), about["weights"]
+            return unpack(about, {name: file[name] for name in file.files}), about["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FailedPrecondition(
             f"the reward model in {folder} can not be read: {error}", reason="MODEL_UNREADABLE"
@@ -69,7 +54,29 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _model(about: dict[str, Any], numbers: dict[str, Any]) -> Model:
+def pack(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What can be read of it as JSON, and its arrays."""
+    about = {
+        "features": list(model.extractors),
+        "temperature": model.temperature,
+        "groups": [
+            {"name": g.name, "users": g.users, "pairs": g.pairs, "prefers": g.prefers}
+            for g in model.groups
+        ],
+    }
+    rewards = [model.reward, *model.members, *(group.reward for group in model.groups)]
+    numbers = {
+        "coefficients": np.array([one.coefficients for one in rewards]),
+        "intercepts": np.array([one.intercept for one in rewards]),
+        "members": np.array(len(model.members)),
+        "mean": model.scaling.mean,
+        "scale": model.scaling.scale,
+    }
+    return about, numbers
+
+
+def unpack(about: dict[str, Any], numbers: Mapping[str, Any]) -> Model:
+    """The inverse of `pack`."""
     rows = zip(numbers["coefficients"], numbers["intercepts"], strict=True)
     rewards = [Reward(row, float(intercept)) for row, intercept in rows]
     members = int(numbers["members"])

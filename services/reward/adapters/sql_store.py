@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from services.reward.adapters.model_folder import pack, unpack
 from services.reward.adapters.tables import (
     MODELS,
     PAIRS,
@@ -23,19 +25,24 @@ from services.reward.app import ANSWERS
 from services.reward.domain import (
     Accuracy,
     Answer,
+    Group,
     LoggedAnswer,
     ModelCard,
     Pair,
+    People,
     Progress,
     Rating,
+    WellBeing,
 )
 from services.reward.ensemble import Ensemble
+from services.reward.learning.fitting import Model
 from services.reward.ports import RewardModel
 from shared.database import Database, Transaction
 from shared.errors import NotFound
 from shared.jobs import enqueue
 
 TRAIN_JOB = "reward.train"
+_TASTES = "tastes_"
 
 
 class SqlIntake:
@@ -150,7 +157,7 @@ class SqlRewardModels:
             row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
         if row is None:
             raise NotFound(f"there is no reward model of version {version}", field="reward_model")
-        return RewardModel(_card(row), _ensemble(row.weights))
+        return RewardModel(_card(row), *_weights(row.weights))
 
     def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
         """Newest first, below version `before`."""
@@ -180,7 +187,7 @@ def add_model(transaction: Transaction, tenant: str, model: RewardModel) -> Mode
             tenant=tenant,
             version=card.version,
             card=content,
-            weights=weights_file(model.ensemble),
+            weights=weights_file(model),
             mlflow_run_id="",
         )
     )
@@ -224,21 +231,33 @@ def take_scored(transaction: Transaction, seqs: Sequence[int]) -> set[int]:
     return set(transaction.connection.execute(deleted).scalars())
 
 
-def weights_file(ensemble: Ensemble) -> bytes:
-    """An .npz of plain arrays."""
+def weights_file(model: RewardModel) -> bytes:
+    """An .npz of plain arrays; those of the groups' rewards begin with _TASTES."""
+    arrays: dict[str, Any] = {
+        "coefficients": model.ensemble.coefficients,
+        "intercepts": model.ensemble.intercepts,
+        "left_out": model.ensemble.left_out,
+    }
+    if model.tastes is not None:
+        about, numbers = pack(model.tastes)
+        arrays |= {_TASTES + name: value for name, value in numbers.items()}
+        arrays[_TASTES + "about"] = np.array(json.dumps(about))
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        coefficients=ensemble.coefficients,
-        intercepts=ensemble.intercepts,
-        left_out=ensemble.left_out,
-    )
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
-def _ensemble(weights: bytes) -> Ensemble:
-    with np.load(io.BytesIO(weights), allow_pickle=False) as arrays:
-        return Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
+def _weights(content: bytes) -> tuple[Ensemble, Model | None]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        ensemble = Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
+        tastes = {
+            name.removeprefix(_TASTES): arrays[name]
+            for name in arrays.files
+            if name.startswith(_TASTES)
+        }
+    if not tastes:
+        return ensemble, None
+    return ensemble, unpack(json.loads(str(tastes.pop("about"))), tastes)
 
 
 def _newest(connection: sa.Connection, tenant: str) -> int:
@@ -255,7 +274,26 @@ def _card(row: Any) -> ModelCard:
     content["held_out"] = Accuracy(**content["held_out"])
     content["cross_fitted"] = Accuracy(**content["cross_fitted"])
     content["create_time"] = datetime.fromisoformat(content["create_time"])
+    content["people"] = _people(content.get("people"))
     return ModelCard(**content | {"mlflow_run_id": row.mlflow_run_id})
+
+
+def _people(content: dict[str, Any] | None) -> People | None:
+    if content is None:
+        return None
+    groups = [
+        Group(
+            **one
+            | {
+                "prefers": tuple((words, z) for words, z in one["prefers"]),
+                "by_one_model": Accuracy(**one["by_one_model"]),
+                "by_own_model": Accuracy(**one["by_own_model"]),
+            }
+        )
+        for one in content["groups"]
+    ]
+    welfare = {name: WellBeing(**content[name]) for name in ("by_one_model", "by_group_models")}
+    return People(**content | welfare | {"groups": tuple(groups)})
 
 
 def _pair(row: Any) -> Pair:

@@ -217,6 +217,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "retrain": ("start", "list", "show", "watch", "cancel"),
         "models": ("list", "show", "promote", "rollback"),
         "drift": ("list", "streams"),
+        "reward": ("models", "fit", "score"),
         "deadletters": ("list", "replay"),
     }
     lines = [("status",), ("import",)]

@@ -54,9 +54,8 @@ class House:
         featuriser = Featuriser(self.encoder)
         self.score = ScoreAnswers(featuriser, self.models, rules.folds)
         self.stages = Intakes(TakeData(rules), TakeTurn(backlog)).stages(self.database, self.log)
-        self.training = Trainings(TrainModel(featuriser, self.models, rules), lambda: NOW).worker(
-            self.database
-        )
+        self.learn = TrainModel(featuriser, self.models, rules)
+        self.training = Trainings(self.learn, lambda: NOW).worker(self.database)
         self.tracking = Tracking(self.models, self.tracker).worker(self.database)
         self.scoring = Scoring(self.database, self.score, lambda: NOW)
 
@@ -335,10 +334,10 @@ async def test_the_api() -> None:
         )
         assert not other.reward_models
 
-    await _serve(house, calls)
+    await serve(house, calls)
 
 
-async def _serve(
+async def serve(
     house: House, calls: Callable[[pb_grpc.RewardServiceStub], Awaitable[None]]
 ) -> None:
     servicer = grpc_api.RewardServicer(house.database, house.models, house.score)

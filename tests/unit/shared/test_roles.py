@@ -21,7 +21,7 @@ ROLES = {
         PersonalData: ExportPersonalData
         Registry: GetRollout GetVersion ListVersions WatchRollout
         Retrain: GetRun ListRuns PreviewSnapshot
-        Reward: ListRewardModels Score
+        Reward: ListRewardModels Score ScoreStream
         Stage: GetStageCounts
         Trace: TraceConversation
         UserData: ExportUser""",

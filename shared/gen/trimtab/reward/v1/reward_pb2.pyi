@@ -82,19 +82,45 @@ Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
 class Score(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class GroupsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REWARD_FIELD_NUMBER: _builtins.int
     STD_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     std: _builtins.float
+    @_builtins.property
+    def groups(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Each group's own reward, by the group's name; empty while people are not told apart."""
+
     def __init__(
         self,
         *,
         reward: _builtins.float = ...,
         std: _builtins.float = ...,
+        groups: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reward", b"reward", "std", b"std"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "reward", b"reward", "std", b"std"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,6 +148,58 @@ class ScoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ScoreStreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    REWARD_MODEL_FIELD_NUMBER: _builtins.int
+    MIN_PAIRS_FIELD_NUMBER: _builtins.int
+    reward_model: _builtins.str
+    """Empty: the one of the call's first batch, there the newest."""
+    min_pairs: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
+        """At most 1,024."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ScoreItem] | None = ...,
+        reward_model: _builtins.str = ...,
+        min_pairs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "min_pairs", b"min_pairs", "reward_model", b"reward_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreStreamRequest: _TypeAlias = ScoreStreamRequest  # noqa: Y015
+
+@_typing.final
+class ScoreStreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    REWARD_MODEL_FIELD_NUMBER: _builtins.int
+    reward_model: _builtins.str
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]: ...
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+        reward_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reward_model", b"reward_model", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015
 
 @_typing.final
 class TrainRewardModelRequest(_message.Message):
@@ -197,6 +275,7 @@ class RewardModel(_message.Message):
     HELD_OUT_ACCURACY_FIELD_NUMBER: _builtins.int
     MLFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """rewardModels/{reward_model}"""
     version: _builtins.int
@@ -211,6 +290,10 @@ class RewardModel(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def people(self) -> Global___RewardPeople:
+        """Unset while too few users have said enough to tell them apart."""
+
     def __init__(
         self,
         *,
@@ -223,14 +306,148 @@ class RewardModel(_message.Message):
         held_out_accuracy: _common_pb2.Estimate | None = ...,
         mlflow_run_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        people: Global___RewardPeople | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "held_out_accuracy", b"held_out_accuracy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "held_out_accuracy", b"held_out_accuracy", "people", b"people"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "held_out_accuracy", b"held_out_accuracy", "members", b"members", "mlflow_run_id", b"mlflow_run_id", "name", b"name", "pairs", b"pairs", "ratings", b"ratings", "users", b"users", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "held_out_accuracy", b"held_out_accuracy", "members", b"members", "mlflow_run_id", b"mlflow_run_id", "name", b"name", "pairs", b"pairs", "people", b"people", "ratings", b"ratings", "users", b"users", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RewardModel: _TypeAlias = RewardModel  # noqa: Y015
+
+@_typing.final
+class RewardPeople(_message.Message):
+    """Who is behind a model's pairs. Held-out users are not among them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    BY_ONE_MODEL_FIELD_NUMBER: _builtins.int
+    BY_GROUP_MODELS_FIELD_NUMBER: _builtins.int
+    DOWN_WEIGHTED_USERS_FIELD_NUMBER: _builtins.int
+    SUSPECTS_FIELD_NUMBER: _builtins.int
+    down_weighted_users: _builtins.int
+    """Users who count less, since their labels contradict their own group; of these, who count for nothing."""
+    suspects: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardGroup]:
+        """The largest first; one group is everyone."""
+
+    @_builtins.property
+    def by_one_model(self) -> Global___RewardWelfare:
+        """Over users, of the share of their pairs that are ordered as they did."""
+
+    @_builtins.property
+    def by_group_models(self) -> Global___RewardWelfare: ...
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___RewardGroup] | None = ...,
+        by_one_model: Global___RewardWelfare | None = ...,
+        by_group_models: Global___RewardWelfare | None = ...,
+        down_weighted_users: _builtins.int = ...,
+        suspects: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_group_models", b"by_group_models", "by_one_model", b"by_one_model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_group_models", b"by_group_models", "by_one_model", b"by_one_model", "down_weighted_users", b"down_weighted_users", "groups", b"groups", "suspects", b"suspects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewardPeople: _TypeAlias = RewardPeople  # noqa: Y015
+
+@_typing.final
+class RewardGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    PREFERS_FIELD_NUMBER: _builtins.int
+    ACCURACY_BY_ONE_MODEL_FIELD_NUMBER: _builtins.int
+    ACCURACY_BY_OWN_MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    users: _builtins.int
+    pairs: _builtins.int
+    @_builtins.property
+    def prefers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardTaste]:
+        """What its chosen answers have more of, clearest first."""
+
+    @_builtins.property
+    def accuracy_by_one_model(self) -> _common_pb2.Estimate:
+        """Its pairs' accuracy on requests that the judging model had not seen."""
+
+    @_builtins.property
+    def accuracy_by_own_model(self) -> _common_pb2.Estimate: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        users: _builtins.int = ...,
+        pairs: _builtins.int = ...,
+        prefers: _abc.Iterable[Global___RewardTaste] | None = ...,
+        accuracy_by_one_model: _common_pb2.Estimate | None = ...,
+        accuracy_by_own_model: _common_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_by_one_model", b"accuracy_by_one_model", "accuracy_by_own_model", b"accuracy_by_own_model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_by_one_model", b"accuracy_by_one_model", "accuracy_by_own_model", b"accuracy_by_own_model", "name", b"name", "pairs", b"pairs", "prefers", b"prefers", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewardGroup: _TypeAlias = RewardGroup  # noqa: Y015
+
+@_typing.final
+class RewardTaste(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    Z_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    z: _builtins.float
+    """The mean difference over its standard error."""
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        z: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["what", b"what", "z", b"z"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewardTaste: _TypeAlias = RewardTaste  # noqa: Y015
+
+@_typing.final
+class RewardWelfare(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    WORST_GROUP_FIELD_NUMBER: _builtins.int
+    PERCENTILE_20_FIELD_NUMBER: _builtins.int
+    GINI_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    worst_group: _builtins.float
+    percentile_20: _builtins.float
+    gini: _builtins.float
+    def __init__(
+        self,
+        *,
+        mean: _builtins.float = ...,
+        worst_group: _builtins.float = ...,
+        percentile_20: _builtins.float = ...,
+        gini: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gini", b"gini", "mean", b"mean", "percentile_20", b"percentile_20", "worst_group", b"worst_group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewardWelfare: _TypeAlias = RewardWelfare  # noqa: Y015
 
 @_typing.final
 class ListRewardModelsRequest(_message.Message):

@@ -41,6 +41,11 @@ class RewardServiceStub:
                 request_serializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.ScoreStream = channel.stream_stream(
+                '/trimtab.reward.v1.RewardService/ScoreStream',
+                request_serializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamRequest.SerializeToString,
+                response_deserializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamResponse.FromString,
+                _registered_method=True)
         self.TrainRewardModel = channel.unary_unary(
                 '/trimtab.reward.v1.RewardService/TrainRewardModel',
                 request_serializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.TrainRewardModelRequest.SerializeToString,
@@ -59,6 +64,14 @@ class RewardServiceServicer:
 
     def Score(self, request, context):
         """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreStream(self, request_iterator, context):
+        """As many batches as the caller has, each answered in turn; the call holds one model throughout,
+        unless a batch names another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +97,11 @@ def add_RewardServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreRequest.FromString,
                     response_serializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreResponse.SerializeToString,
+            ),
+            'ScoreStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ScoreStream,
+                    request_deserializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamRequest.FromString,
+                    response_serializer=trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamResponse.SerializeToString,
             ),
             'TrainRewardModel': grpc.unary_unary_rpc_method_handler(
                     servicer.TrainRewardModel,
@@ -124,6 +142,33 @@ class RewardService:
             '/trimtab.reward.v1.RewardService/Score',
             trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreRequest.SerializeToString,
             trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trimtab.reward.v1.RewardService/ScoreStream',
+            trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamRequest.SerializeToString,
+            trimtab_dot_reward_dot_v1_dot_reward__pb2.ScoreStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class RewardServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RewardServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_reward_pb2.ScoreRequest, _reward_pb2.ScoreResponse]
     """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+    ScoreStream: _grpc.StreamStreamMultiCallable[_reward_pb2.ScoreStreamRequest, _reward_pb2.ScoreStreamResponse]
+    """As many batches as the caller has, each answered in turn; the call holds one model throughout,
+    unless a batch names another.
+    """
     TrainRewardModel: _grpc.UnaryUnaryMultiCallable[_reward_pb2.TrainRewardModelRequest, _operations_pb2.Operation]
     """Operation: metadata TrainRewardModelMetadata, response TrainRewardModelResponse."""
     ListRewardModels: _grpc.UnaryUnaryMultiCallable[_reward_pb2.ListRewardModelsRequest, _reward_pb2.ListRewardModelsResponse]
@@ -47,6 +51,10 @@ class RewardServiceAsyncStub(RewardServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_reward_pb2.ScoreRequest, _reward_pb2.ScoreResponse]  # type: ignore[assignment]
     """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+    ScoreStream: _aio.StreamStreamMultiCallable[_reward_pb2.ScoreStreamRequest, _reward_pb2.ScoreStreamResponse]  # type: ignore[assignment]
+    """As many batches as the caller has, each answered in turn; the call holds one model throughout,
+    unless a batch names another.
+    """
     TrainRewardModel: _aio.UnaryUnaryMultiCallable[_reward_pb2.TrainRewardModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Operation: metadata TrainRewardModelMetadata, response TrainRewardModelResponse."""
     ListRewardModels: _aio.UnaryUnaryMultiCallable[_reward_pb2.ListRewardModelsRequest, _reward_pb2.ListRewardModelsResponse]  # type: ignore[assignment]
@@ -61,6 +69,16 @@ class RewardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reward_pb2.ScoreResponse, _abc.Awaitable[_reward_pb2.ScoreResponse]]:
         """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+
+    @_abc_1.abstractmethod
+    def ScoreStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_reward_pb2.ScoreStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_reward_pb2.ScoreStreamResponse], _abc.AsyncIterator[_reward_pb2.ScoreStreamResponse]]:
+        """As many batches as the caller has, each answered in turn; the call holds one model throughout,
+        unless a batch names another.
+        """
 
     @_abc_1.abstractmethod
     def TrainRewardModel(
