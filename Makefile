@@ -74,11 +74,10 @@ logs: $(INSTALLED) ## Follow the logs (PART=name for one)
 
 # -- checking -------------------------------------------------------------------------------
 
-test: ## Run every test: unit and contract, integration, e2e
+test: ## Run every test: unit; contract and integration, on the same real parts; e2e
 	@$(MAKE) parts
 	$(UNIT)
-	$(PYTEST) tests/contract
-	$(PYTEST) tests/integration
+	$(PYTEST) tests/contract tests/integration
 	$(PYTEST) tests/e2e
 
 test-unit: parts ## Run the unit tests: no network, no broker

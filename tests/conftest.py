@@ -19,7 +19,7 @@ def _part(name: str, paths: pytest.TempPathFactory) -> Iterator[LocalStack]:
         stack.up(only=[name])
         yield stack
     finally:
-        stack.down()
+        stack.discard()
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,9 @@ def properties(settings: StackSettings) -> dict[str, str]:
         "num.partitions": str(settings.kafka.partitions),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
+        # A broker that was killed is let in again only when its former session is over.
+        "broker.session.timeout.ms": "5000",
+        "broker.heartbeat.interval.ms": "1000",
         # Fifty partitions each is the default; on one node they only slow start and recovery.
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",

@@ -107,6 +107,11 @@ class LocalStack:
         self._supervisor.shutdown()
         strays.kill_strays(self.settings.data)
 
+    def discard(self) -> None:
+        """Stop everything by SIGKILL, in an instant: for a stack whose data nobody wants any more."""
+        self._supervisor.kill()
+        strays.kill_strays(self.settings.data)
+
     def restart(self, parts: Sequence[str]) -> None:
         """Stop and start parts, e.g. with new code; return when they are ready."""
         for name in self._chosen(parts):

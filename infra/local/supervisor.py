@@ -80,6 +80,12 @@ class Supervisor:
         if not _wait(lambda: not _alive(pid), STOP_WAIT_S):
             os.kill(pid, signal.SIGKILL)
 
+    def kill(self) -> None:
+        """SIGKILL supervisord alone, so that it starts nothing again; its parts are the caller's."""
+        if self.is_running():
+            os.kill(int(self._call("getPID")), signal.SIGKILL)
+            self._socket.unlink(missing_ok=True)
+
     def _any_runs(self) -> bool:
         return any(one["pid"] for one in self._call("getAllProcessInfo"))
 

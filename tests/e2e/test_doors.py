@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from infra.local.paths import REPO
-from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
-from shared.client import channel, metadata, translated
-from shared.errors import NotFound
+from shared.client import metadata
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
-from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
 from tests.e2e.policy_server import PolicyServer
+from tests.e2e.store import Store
 
 _SERVICE = "trimtab.interaction.v1.InteractionService"
 Said = list[tuple[int, str, str]]
@@ -46,31 +43,7 @@ class House:
         self.url = self.env["TRIMTAB_GATEWAY_URL"]
         ((self.key, self.tenant),) = json.loads(self.env["TRIMTAB_GATEWAY_KEYS"]).items()
         self.otlp = f"http://{self.env['TRIMTAB_HOST']}:{self.env['TRIMTAB_GATEWAY_OTLP_PORT']}"
-        self.channel = channel(self.env["TRIMTAB_INTERACTION_ADDRESS"])
-        self._stub = InteractionServiceStub(self.channel)
-
-    def stored(self, conversation: str, turns: int, within_s: float = 20.0) -> list[common.Turn]:
-        """The turns of a conversation, once there are that many."""
-        name = f"tenants/{self.tenant}/conversations/{conversation}"
-        deadline, found = time.monotonic() + within_s, None
-        while time.monotonic() < deadline:
-            try:
-                with translated("interaction"):
-                    found = self._stub.GetConversation(
-                        pb.GetConversationRequest(name=name), metadata=metadata(self.tenant)
-                    )
-                if len(found.turns) >= turns:
-                    return list(found.turns)
-            except NotFound:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(f"{conversation} has not {turns} turns: {found}")
-
-    def conversations(self, filter_text: str) -> list[pb.Conversation]:
-        request = pb.ListConversationsRequest(filter=filter_text, page_size=1000)
-        with translated("interaction"):
-            answer = self._stub.ListConversations(request, metadata=metadata(self.tenant))
-        return list(answer.conversations)
+        self.store = Store(self.env["TRIMTAB_INTERACTION_ADDRESS"], self.tenant)
 
     def run(self, *line: str, **more: str) -> subprocess.CompletedProcess[str]:
         found = {**os.environ, **self.env, "TRIMTAB_KEY": self.key, **more}
@@ -80,13 +53,10 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    stack = LocalStack(load_on_free_ports(tmp_path_factory.mktemp("doors")))
-    try:
-        stack.up(only=["kafka", "interaction", "gateway"], timeout_s=90)
-        yield House(stack)
-    finally:
-        stack.down()
+def house(doors_stack: LocalStack) -> Iterator[House]:
+    made = House(doors_stack)
+    yield made
+    made.store.close()
 
 
 def said(turns: list[common.Turn]) -> Said:
@@ -169,7 +139,7 @@ def test_an_instrumented_application(
         ran = house.run(sys.executable, "-c", APPLICATION, model.url, protocol, user, **exporting)
     assert ran.returncode == 0, ran.stderr
     trace, first, second = ran.stdout.splitlines()
-    turns = house.stored(trace, 4)
+    turns = house.store.turns(trace, 4)
     assert said(turns) == [
         (0, "ROLE_USER", "How do I bake bread?"),
         (1, "ROLE_ASSISTANT", first),
@@ -184,7 +154,7 @@ def test_an_instrumented_application(
 
 def test_grpc_by_reflection_alone(house: House) -> None:
     """As grpcurl does it: the server says what its messages look like."""
-    pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(house.channel))
+    pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(house.store.channel))
     method = pool.FindServiceByName(_SERVICE).methods_by_name["LogTurns"]
     request = message_factory.GetMessageClass(method.input_type)
     response = message_factory.GetMessageClass(method.output_type)
@@ -197,7 +167,7 @@ def test_grpc_by_reflection_alone(house: House) -> None:
         "message": {"role": "ROLE_USER", "parts": [{"text": {"text": "Hello"}}]},
     }
     bad = {**turn, "message": {**turn["message"], "role": 77}}  # type: ignore[dict-item]
-    call = house.channel.unary_unary(
+    call = house.store.channel.unary_unary(
         f"/{_SERVICE}/LogTurns",
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
@@ -207,7 +177,7 @@ def test_grpc_by_reflection_alone(house: House) -> None:
     assert [name.rsplit("/", 1)[-1][:6] for name in answer["names"]] == ["000000"]
     (refusal,) = answer["refusals"]
     assert (refusal["position"], refusal["reason"]) == (1, "UNKNOWN_ROLE")
-    assert said(house.stored("by-reflection", 1)) == [(0, "ROLE_USER", "Hello")]
+    assert said(house.store.turns("by-reflection", 1)) == [(0, "ROLE_USER", "Hello")]
 
 
 def curl(house: House, path: str, *arguments: str) -> tuple[int, Any]:
@@ -228,7 +198,7 @@ def test_rest_by_curl(house: House) -> None:
     whole = {"accepted": 1, "turns": 2, "refused": []}
     for _ in range(2):
         assert curl(house, "/v1/conversations", "-d", json.dumps(document)) == (200, whole)
-    turns = house.stored("by-curl", 2)
+    turns = house.store.turns("by-curl", 2)
     assert said(turns) == [(0, "ROLE_USER", "Hi"), (1, "ROLE_ASSISTANT", "Hello")]
     thumb = {"conversation_id": "by-curl", "message": 1, "value": True, "mode": "replace"}
     status, answer = curl(house, "/v1/feedback", "-d", json.dumps(thumb))
@@ -273,7 +243,7 @@ def test_a_file(house: House, tmp_path: Path, through: str) -> None:
         assert (done["records"], done["turns"], done["preferences"]) == (2, 2, 1)
     (refused,) = [json.loads(one) for one in (tmp_path / "refused.jsonl").read_text().splitlines()]
     assert (refused["line"], refused["reason"], refused["record"]) == (2, "UNREADABLE", "{broken")
-    turns = house.stored(f"wild-{through}", 2)
+    turns = house.store.turns(f"wild-{through}", 2)
     assert said(turns) == [(0, "ROLE_USER", "Hi"), (1, "ROLE_ASSISTANT", "Hello")]
     assert (turns[0].user_id, turns[1].model_version) == ("ab", "gpt-4")
     assert turns[1].create_time.ToJsonString() == "2024-01-01T00:00:00Z"

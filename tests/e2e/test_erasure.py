@@ -158,7 +158,7 @@ def house(tmp_path: Path) -> Iterator[House]:
                     world, GrpcPlatform(addresses, world.tenant), client, open_event_log(common)
                 )
         finally:
-            world.stack.down()
+            world.stack.discard()
 
 
 @pytest.mark.timeout(300)

@@ -81,7 +81,7 @@ async def test_every_acknowledged_turn_is_there_once(tmp_path: Path) -> None:
         await eventually("every turn in the store", look, 60.0)
         _check(world, progress)
     finally:
-        await asyncio.to_thread(world.stack.down)
+        await asyncio.to_thread(world.stack.discard)
 
 
 def _check(world: World, progress: Progress) -> None:

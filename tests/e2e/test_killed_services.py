@@ -88,7 +88,7 @@ async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Final:
     overlay = SETTINGS | {"TRIMTAB_VLLM_URLS": policy.url}
     world = make_world(folder, overlay)
     with ExitStack() as leaving:
-        leaving.callback(world.stack.down)
+        leaving.callback(world.stack.discard)
         await asyncio.to_thread(world.stack.up, PARTS)
         doors = world.doors()
         try:

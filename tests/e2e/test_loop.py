@@ -55,7 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.stack.up()
         yield made
     finally:
-        made.stack.down()
+        made.stack.discard()
 
 
 @pytest.fixture(scope="module")

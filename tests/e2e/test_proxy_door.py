@@ -7,23 +7,19 @@ interaction's API.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
-import grpc
 import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI
 
-from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
-from shared.client import aio_channel, metadata
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
-from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
 from tests.e2e.chat_server import REFUSAL, USAGE, ChatServer, serving
+from tests.e2e.store import Store
 
 KEY, TENANT = "local-dev-key", "local"
 TOOLS: list[Any] = [
@@ -34,24 +30,14 @@ TOOLS: list[Any] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    made = LocalStack(load_on_free_ports(tmp_path_factory.mktemp("proxy-door")))
-    try:
-        made.up(only=["kafka", "interaction", "gateway"], timeout_s=90)
-        yield made
-    finally:
-        made.down()
-
-
 class Door:
     """The client, the model server behind the gateway, and the store."""
 
-    def __init__(self, stack: LocalStack, model: ChatServer, channel: grpc.aio.Channel) -> None:
+    def __init__(self, stack: LocalStack, model: ChatServer) -> None:
         url = stack.env()["TRIMTAB_GATEWAY_URL"]
         self.openai = AsyncOpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0)
         self.model, self.url = model, url
-        self._store = InteractionServiceStub(channel)
+        self.store = Store(stack.env()["TRIMTAB_INTERACTION_ADDRESS"], TENANT)
         # Of the last answer.
         self.conversation = ""
 
@@ -63,29 +49,19 @@ class Door:
         return raw.parse()
 
     async def stored(self, turns: int, within_s: float = 20.0) -> list[common.Turn]:
-        """The turns of the last conversation, once there are that many."""
-        name = f"tenants/{TENANT}/conversations/{self.conversation}"
-        deadline, found = time.monotonic() + within_s, []
-        while len(found) < turns:
-            assert time.monotonic() < deadline, f"{len(found)} of {turns} turns in {name}"
-            try:
-                request = pb.GetConversationRequest(name=name)
-                answer = await self._store.GetConversation(request, metadata=metadata(TENANT))
-                found = list(answer.turns)
-            except grpc.RpcError as error:
-                assert error.code() is grpc.StatusCode.NOT_FOUND, error
-            await asyncio.sleep(0.05)
+        """The turns of the last conversation: so many, and no more."""
+        found = await asyncio.to_thread(self.store.turns, self.conversation, turns, within_s)
         assert len(found) == turns
         return found
 
 
 @pytest.fixture
-async def door(stack: LocalStack) -> AsyncIterator[Door]:
-    address = stack.env()["TRIMTAB_INTERACTION_ADDRESS"]
-    async with serving(stack.settings.vllm.port) as model, aio_channel(address) as channel:
-        made = Door(stack, model, channel)
+async def door(doors_stack: LocalStack) -> AsyncIterator[Door]:
+    async with serving(doors_stack.settings.vllm.port) as model:
+        made = Door(doors_stack, model)
         yield made
         await made.openai.close()
+        made.store.close()
 
 
 def user(text: Any) -> dict[str, Any]:
@@ -274,13 +250,15 @@ async def test_what_says_store_true_can_be_had_again(door: Door) -> None:
         await completions.retrieve("chatcmpl-unknown")
 
 
-async def test_a_restart_knows_the_conversation(stack: LocalStack, door: Door) -> None:
+async def test_a_restart_knows_the_conversation(doors_stack: LocalStack, door: Door) -> None:
     said = (await door.say([user("hello there")])).choices[0].message.content
     conversation = door.conversation
     await door.stored(2)
-    await _linked(stack, conversation)  # a kill before that loses the links of the last instant
-    stack.kill("gateway")
-    await asyncio.to_thread(stack.wait_ready, ["gateway"])
+    await _linked(
+        doors_stack, conversation
+    )  # a kill before that loses the links of the last instant
+    doors_stack.kill("gateway")
+    await asyncio.to_thread(doors_stack.wait_ready, ["gateway"])
     await door.say([user("hello there"), assistant(said), user("more")])
     assert door.conversation == conversation
     assert [turn.index for turn in await door.stored(4)] == [0, 1, 2, 3]

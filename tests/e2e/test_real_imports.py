@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         made.up(only=["kafka", "interaction"], timeout_s=90)
         yield made
     finally:
-        made.down()
+        made.discard()
 
 
 def imported(stack: LocalStack, path: Path, folder: Path) -> dict[str, Any]:

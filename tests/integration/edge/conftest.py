@@ -15,4 +15,4 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         made.up(only=["kafka", "interaction", "gateway"], timeout_s=90)
         yield made
     finally:
-        made.down()
+        made.discard()

@@ -16,7 +16,7 @@ from infra.local.strays import stray_groups
 def stack(tmp_path: Path) -> Iterator[LocalStack]:
     made = LocalStack(load_on_free_ports(tmp_path))
     yield made
-    made.down()
+    made.discard()
 
 
 def test_a_killed_broker_comes_back_and_down_leaves_nothing(stack: LocalStack) -> None:
