@@ -20,6 +20,8 @@ PY := $(VENV)/bin/python
 PYTEST := $(VENV)/bin/pytest -q
 # Two workers for two cores: each computes on one thread.
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
+# Mostly waiting: two files at a time. In the order of their names, which brings the long ones early.
+E2E := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
 INSTALLED := $(VENV)/.installed
@@ -78,7 +80,7 @@ test: ## Run every test: unit; contract and integration, on the same real parts;
 	@$(MAKE) parts
 	$(UNIT)
 	$(PYTEST) tests/contract tests/integration
-	$(PYTEST) tests/e2e
+	$(E2E)
 
 test-unit: parts ## Run the unit tests: no network, no broker
 	$(UNIT)
@@ -90,7 +92,7 @@ test-integration: parts ## Run the integration tests: real Kafka, MLflow, vLLM
 	$(PYTEST) tests/integration
 
 test-e2e: parts ## Run the e2e tests: the loop closed, and services killed in the middle
-	$(PYTEST) tests/e2e
+	$(E2E)
 
 lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m ruff check .

@@ -104,7 +104,13 @@ def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
     }
     stored = after.conversations - before.conversations
     first = Check("conversations sent = conversations stored", sent.conversations, stored)
-    return [first, *within(tally), *between(tally, handed_on)]
+    # One stage takes both topics.
+    noted = Check(
+        "feedback listed + answers scored = taken by annotations",
+        mined + scored,
+        tally.total("interaction", "annotations", "taken"),
+    )
+    return [first, noted, *within(tally), *between(tally, handed_on)]
 
 
 async def _responses(doors: Doors) -> tuple[Tally, int]:

@@ -21,6 +21,7 @@ def whole() -> list[Count]:
     """Ten turns, two ratings, four follow-ups, three pairs of which two are kept."""
     return [
         *counts("interaction", "interaction", 10, made=9, dropped=1),
+        *counts("interaction", "annotations", 10, made=10),
         *counts("feedback", "feedback.turns", 10, made=4, abstained=6),
         *counts("feedback", "feedback.explicit", 2, made=1, waiting=1),
         *counts("reward", "reward.answers", 10, abstained=5),
@@ -45,13 +46,14 @@ def failed(found: list[Check]) -> list[str]:
 def test_what_adds_up_is_found_to() -> None:
     found = checks(SENT, NOTHING, HELD)
     assert failed(found) == []
-    assert len(found) >= 1 + len(HELD.tally.stages) + 8
+    assert len(found) >= 1 + len(HELD.tally.stages) + 9
 
 
 @pytest.mark.parametrize(
     ("service", "stage", "outcome", "words"),
     [
         ("interaction", "interaction", "made", "interaction: taken = made"),
+        ("interaction", "annotations", "taken", "answers scored = taken by annotations"),
         ("drift", "drift.feedback", "taken", "feedback listed = taken by drift.feedback"),
         ("reward", "reward.pairs", "taken", "pairs proposed = taken by reward.pairs"),
         ("retrain", "retrain.pairs", "taken", "pairs kept = taken by retrain.pairs"),
