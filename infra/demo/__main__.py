@@ -72,10 +72,9 @@ def run(
     build_parts()
     settings = load_stack(options.data, ports_offset=options.ports_offset)
     stack = with_overlay(LocalStack(settings, progress.say), variables)
-    stack.up(timeout_s=READY_S)
-    env = stack.env()
+    stack.up(timeout_s=READY_S, later=["vllm"])
     key, tenant = next(iter(settings.keys.items()))
-    report = asyncio.run(play(options, population, progress, env, (key, tenant)))
+    report = asyncio.run(play(options, population, progress, stack, (key, tenant)))
     return report, settings.run_folder / "demo"
 
 
@@ -83,10 +82,10 @@ async def play(
     options: argparse.Namespace,
     population: Population,
     progress: Progress,
-    env: dict[str, str],
+    stack: LocalStack,
     access: tuple[str, str],
 ) -> Report:
-    key, tenant = access
+    (key, tenant), env = access, stack.env()
     doors = Doors(env, tenant)
     stage = Stage(
         prefix=f"demo{int(time.time()):x}",
@@ -97,13 +96,13 @@ async def play(
         progress=progress,
     )
     try:
-        return await _acts(options, population, stage, env["TRIMTAB_VLLM_URLS"].split(",")[0])
+        return await _acts(options, population, stage, stack)
     finally:
         await doors.close()
 
 
 async def _acts(
-    options: argparse.Namespace, population: Population, stage: Stage, vllm_url: str
+    options: argparse.Namespace, population: Population, stage: Stage, stack: LocalStack
 ) -> Report:
     if await Watch(stage.doors).played_before():
         raise DemoFailed(
@@ -116,8 +115,11 @@ async def _acts(
         stage.progress.headline("act one: real people")
         budget = act_one.Budget(options.conversations, options.send_s, options.mine_s, rest_s=60.0)
         one = await act_one.play(stage, budget)
+    # Imports need no model: it has been loading since.
+    await asyncio.to_thread(stack.wait_ready, ["vllm"], READY_S)
     stage.progress.headline("act two: a live product (its users are simulated)")
     two = await Director(stage, population, Limits()).play()
+    vllm_url = stack.env()["TRIMTAB_VLLM_URLS"].split(",")[0]
     compared = await _side_by_side(stage, two, population, vllm_url)
     return await _reported(stage, before, one, two, compared)
 
