@@ -49,6 +49,8 @@ SETTINGS = {
     "TRIMTAB_RETRAIN_LORA_LAYERS": "2",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
 }
+# Two answers a conversation.
+ANSWERS = 2 * feed.CONVERSATIONS
 THIRD = feed.CONVERSATIONS // 3
 
 
@@ -61,6 +63,7 @@ class Final:
     mined: dict[str, int]
     explicit: dict[str, int]
     proposed: dict[str, int]
+    scored: int
     personas: int
     runs: int
 
@@ -79,6 +82,7 @@ async def test_kills_change_no_count(tmp_path: Path, policy: PolicyServer) -> No
     assert sum(undisturbed.mined.values()) == feed.CONVERSATIONS
     assert sum(undisturbed.explicit.values()) == feed.FEEDBACK
     assert undisturbed.proposed
+    assert undisturbed.scored == ANSWERS
     assert undisturbed.runs == 1
     assert killed == undisturbed
 
@@ -101,16 +105,16 @@ async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Final:
 
 
 async def _feed(world: World, killing: bool) -> None:
-    """In thirds; after the first interaction dies, after the second feedback."""
+    """In thirds; in the middle of each a service dies."""
     poster = Poster(world)
     try:
-        for part, victim in enumerate(("interaction", "feedback", "")):
+        for part, victim in enumerate(("interaction", "feedback", "reward")):
             numbers = range(part * THIRD, (part + 1) * THIRD)
             for number in numbers:
                 await poster.post(
                     "/v1/conversations", {"conversations": [feed.conversation(number)]}
                 )
-                if killing and victim and number == numbers[THIRD // 2]:
+                if killing and number == numbers[THIRD // 2]:
                     world.stack.kill(victim)
             said = [one for one in map(feed.feedback, numbers) if one]
             await poster.post("/v1/feedback", {"feedback": said})
@@ -184,6 +188,7 @@ async def _final(doors: Doors) -> Final:
         mined=dict(mined),
         explicit=dict(explicit),
         proposed=dict(proposed),
+        scored=held.tally.reasons("reward", "reward.answers", "made").get("scored", 0),
         personas=listed.total_size,
         runs=len(await _runs(doors)),
     )
