@@ -214,7 +214,7 @@ class TrainingPlan:
     layers: int = 10
     learning_rate: float = 3e-4
     beta: float = 0.1
-    nll_weight: float = 0.2
+    nll_weight: float = 1.0
     stop_margin: float = 1.5
     max_steps: int = 30
     batch_pairs: int = 8

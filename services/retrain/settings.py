@@ -48,7 +48,7 @@ class RetrainSettings(ServiceSettings):
     lora_layers: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
     beta: float = Field(default=0.1, gt=0)
-    nll_weight: float = Field(default=0.2, ge=0)
+    nll_weight: float = Field(default=1.0, ge=0)
     stop_margin: float = Field(default=1.5, gt=0)
     max_steps: int = Field(default=30, ge=1)
     batch_pairs: int = Field(default=8, ge=1)
