@@ -23,7 +23,7 @@ _HOUSE = "house"
 # By the beginning of a method's name; what is not named here is for admins.
 _VERBS = {
     READER: "Get List Export Trace Watch Wait Preview Search Score Classify".split(),
-    WRITER: "Log Stream Update".split(),
+    WRITER: "Log Stream Update CorrectPersona FreezePersona UnfreezePersona DeletePersona".split(),
     OPERATOR: "Start Cancel Promote Rollback Reject Register Train Evaluate".split(),
 }
 # Over all tenants: for parts of the house and whoever runs it, never for one tenant's key.

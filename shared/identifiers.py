@@ -54,6 +54,14 @@ def user_name(tenant: str, user_id: str) -> str:
     return f"tenants/{tenant}/users/{user_id}"
 
 
+def persona_name(tenant: str, user_id: str) -> str:
+    return f"{user_name(tenant, user_id)}/persona"
+
+
+def feedback_name(tenant: str, feedback_id: str) -> str:
+    return f"tenants/{tenant}/feedback/{feedback_id}"
+
+
 def parse_name(name: str, pattern: str) -> tuple[str, ...]:
     """The variable segments of `name`: parse_name("tenants/a/users/b", "tenants/*/users/*") = ("a", "b").
 

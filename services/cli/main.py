@@ -30,6 +30,7 @@ from services.cli.commands import (
     imports,
     keys,
     models,
+    personas,
     retrain,
     reward,
     status,
@@ -76,6 +77,7 @@ def build() -> typer.Typer:
     for name, group in (
         ("conversations", conversations.app),
         ("feedback", feedback.app),
+        ("personas", personas.app),
         ("reward", reward.app),
         ("retrain", retrain.app),
         ("models", models.app),

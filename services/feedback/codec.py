@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.feedback.domain import (
+    Basis,
     Explicit,
     Kind,
     Label,
@@ -17,6 +18,8 @@ from services.feedback.domain import (
     PairSource,
     PairState,
     Persona,
+    PersonaChange,
+    PersonaLine,
     Rating,
     Source,
     StoredPair,
@@ -41,6 +44,10 @@ _SOURCES = {
 }
 _PAIR_SOURCES = {
     source: events.PairSource.Value(f"PAIR_SOURCE_{source.name}") for source in PairSource
+}
+_BASES = {basis: events.PersonaBasis.Value(f"PERSONA_BASIS_{basis.name}") for basis in Basis}
+_CHANGES = {
+    change: events.PersonaChange.Value(f"PERSONA_CHANGE_{change.name}") for change in PersonaChange
 }
 _PAIR_STATES = {state: pb.PairState.Value(f"PAIR_STATE_{state.name}") for state in PairState}
 
@@ -220,6 +227,11 @@ def encode_persona(persona: Persona) -> events.Persona:
         version=persona.version,
         evidence=persona.evidence,
         update_time=_timestamp(persona.update_time),
+        lines=[_encode_line(line) for line in persona.lines],
+        struck=persona.struck,
+        frozen=persona.is_frozen,
+        change=_CHANGES[persona.change] if persona.change else events.PERSONA_CHANGE_UNSPECIFIED,
+        actor=persona.actor,
     )
 
 
@@ -232,6 +244,14 @@ def decode_persona(value: bytes) -> Persona:
         persona.version,
         tuple(persona.evidence),
         _moment(persona.update_time),
+        tuple(
+            PersonaLine(line.text, _key_of(_BASES, line.basis), tuple(line.evidence), line.used)
+            for line in persona.lines
+        ),
+        tuple(persona.struck),
+        persona.frozen,
+        _key_of(_CHANGES, persona.change) if persona.change else None,
+        persona.actor,
     )
 
 
@@ -288,6 +308,16 @@ def persona_event(persona: Persona) -> Event:
         events.PersonaUpdated(persona=encode_persona(persona)).SerializeToString(),
         persona.update_time,
         user_name(persona.tenant, persona.user_id),
+    )
+
+
+def _encode_line(line: PersonaLine) -> events.PersonaLine:
+    return events.PersonaLine(
+        line_id=line.line_id,
+        text=line.text,
+        basis=_BASES[line.basis],
+        evidence=line.evidence,
+        used=line.used,
     )
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from services.feedback import codec
+from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.app import persona_care
 from services.feedback.app.classifier import Classifier, Exchange
-from shared.errors import InvalidArgument, NotFound, PermissionDenied
+from services.feedback.app.ports import Book
+from services.feedback.domain import Persona
+from shared.database import Database
+from shared.errors import InvalidArgument, PermissionDenied
+from shared.events import now
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.rpc import tenant_of
+
+T = TypeVar("T")
 
 _FEEDBACK_FIELDS = (
     "user_id",
@@ -28,8 +37,8 @@ _MOST_CLASSIFIED = 256
 
 
 class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
-    def __init__(self, shelf: SqlShelf, classifier: Classifier) -> None:
-        self._shelf, self._classifier = shelf, classifier
+    def __init__(self, database: Database, shelf: SqlShelf, classifier: Classifier) -> None:
+        self._database, self._shelf, self._classifier = database, shelf, classifier
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -61,15 +70,10 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
     async def GetPersona(
         self, request: pb.GetPersonaRequest, context: Any
     ) -> pb.GetPersonaResponse:
-        tenant, user_id = parse_name(request.name, "tenants/*/users/*/persona")
-        if tenant != tenant_of(context):
-            raise PermissionDenied(f"{request.name} is of another tenant", reason="FOREIGN_TENANT")
+        tenant, user_id = _whose(request.name, context)
         user = await asyncio.to_thread(self._shelf.user, tenant, user_id)
-        if user.persona is None:
-            raise NotFound(
-                f"{request.name} is not there: a persona is written once a user has said enough",
-                reason="PERSONA_NOT_FOUND",
-            )
+        if user.persona is None or not user.persona.is_there:
+            raise persona_care.not_there(tenant, user_id)
         return pb.GetPersonaResponse(persona=codec.encode_persona(user.persona))
 
     async def ListPersonas(
@@ -84,6 +88,69 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             next_page_token=encode_token(personas[-1].user_id, "personas") if more else "",
             total_size=total,
         )
+
+    async def ListPersonaVersions(
+        self, request: pb.ListPersonaVersionsRequest, context: Any
+    ) -> pb.ListPersonaVersionsResponse:
+        tenant, user_id = _whose(request.name, context)
+        below = _after(decode_token(request.page_token, request.name))
+        personas, more, total = await asyncio.to_thread(
+            self._shelf.persona_versions, tenant, user_id, below, page_size(request.page_size)
+        )
+        return pb.ListPersonaVersionsResponse(
+            personas=[codec.encode_persona(persona) for persona in personas],
+            next_page_token=_token(personas[-1].version if more else None, request.name),
+            total_size=total,
+        )
+
+    async def CorrectPersona(
+        self, request: pb.CorrectPersonaRequest, context: Any
+    ) -> pb.CorrectPersonaResponse:
+        tenant, user_id = _whose(request.name, context)
+
+        def correct(book: Book) -> Persona:
+            return persona_care.correct(
+                tenant, user_id, request.line_id, request.text, request.actor, now(), book
+            )
+
+        persona = await self._write(correct)
+        return pb.CorrectPersonaResponse(persona=codec.encode_persona(persona))
+
+    async def FreezePersona(
+        self, request: pb.FreezePersonaRequest, context: Any
+    ) -> pb.FreezePersonaResponse:
+        whose = _whose(request.name, context)
+        persona = await self._write(
+            lambda book: persona_care.freeze(*whose, request.actor, now(), book)
+        )
+        return pb.FreezePersonaResponse(persona=codec.encode_persona(persona))
+
+    async def UnfreezePersona(
+        self, request: pb.UnfreezePersonaRequest, context: Any
+    ) -> pb.UnfreezePersonaResponse:
+        whose = _whose(request.name, context)
+        persona = await self._write(
+            lambda book: persona_care.unfreeze(*whose, request.actor, now(), book)
+        )
+        return pb.UnfreezePersonaResponse(persona=codec.encode_persona(persona))
+
+    async def DeletePersona(
+        self, request: pb.DeletePersonaRequest, context: Any
+    ) -> pb.DeletePersonaResponse:
+        whose = _whose(request.name, context)
+        versions = await self._write(
+            lambda book: persona_care.delete(*whose, request.actor, now(), book)
+        )
+        return pb.DeletePersonaResponse(versions=versions)
+
+    async def _write(self, change: Callable[[Book], T]) -> T:
+        """In a transaction of its own, beside the event loop."""
+
+        def write() -> T:
+            with self._database.begin() as transaction:
+                return change(SqlBook(transaction))
+
+        return await asyncio.to_thread(write)
 
     async def ListPairs(self, request: pb.ListPairsRequest, context: Any) -> pb.ListPairsResponse:
         tenant, terms = tenant_of(context), _terms(request.filter, _PAIR_FIELDS)
@@ -106,6 +173,14 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         exchanges = [Exchange(f.request, f.answer, f.follow_up) for f in request.follow_ups]
         labels, _ = await asyncio.to_thread(self._classifier.judge, exchanges)
         return pb.ClassifyResponse(labels=[codec.encode_label(label) for label in labels])
+
+
+def _whose(name: str, context: Any) -> tuple[str, str]:
+    """(tenant, user id) of a persona's name."""
+    tenant, user_id = parse_name(name, "tenants/*/users/*/persona")
+    if tenant != tenant_of(context):
+        raise PermissionDenied(f"{name} is of another tenant", reason="FOREIGN_TENANT")
+    return tenant, user_id
 
 
 def _terms(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:

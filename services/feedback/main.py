@@ -18,6 +18,7 @@ from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
+from services.feedback.app.persona_lines import Evidence
 from services.feedback.app.personas import WritePersona
 from services.feedback.app.ports import ChatModel, Embedder, RewardScorer
 from services.feedback.app.preferences import TakePreference
@@ -120,7 +121,8 @@ class Parts:
 
     def _wire_writers(self, chat: ChatModel, scorer: RewardScorer) -> None:
         settings, database, shelf = self.settings, self.database, self.shelf
-        personas = PersonaJobs(database, WritePersona(shelf, chat))
+        least = Evidence(settings.persona_min_stated, settings.persona_min_inferred)
+        personas = PersonaJobs(database, WritePersona(shelf, chat, least))
         writing = {"temperature": settings.temperature}
         rewrites = PairJobs(
             database,
@@ -189,7 +191,7 @@ class Parts:
         return () if kind == PERSONA_OF_COMPLAINT else (REWRITE_LIVE, PERSONA_OF_COMPLAINT)
 
     def mount(self) -> Mount:
-        servicer = FeedbackServicer(self.shelf, self.classifier)
+        servicer = FeedbackServicer(self.database, self.shelf, self.classifier)
         return (
             "trimtab.feedback.v1.FeedbackService",
             partial(add_FeedbackServiceServicer_to_server, servicer),

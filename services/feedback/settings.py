@@ -33,6 +33,10 @@ class FeedbackSettings(ServiceSettings):
     # The policy model: concurrent calls for live rewrites, and how often the rest may ask.
     llm_threads: int = Field(default=4, ge=1)
     persona_min_turns: int = Field(default=3, ge=1)
+    # How many different turns a line rests on before it is used: where the user said so, and where it
+    # was inferred.
+    persona_min_stated: int = Field(default=1, ge=1)
+    persona_min_inferred: int = Field(default=2, ge=1)
     persona_max_per_minute: float = Field(default=20.0, gt=0)
     persona_complaint_max_per_minute: float = Field(default=120.0, gt=0)
 

@@ -96,12 +96,14 @@ class Selection:
 def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Selection:
     """What is trained on and what is held out; by user, so that no user is in both.
 
-    A pair without a persona takes its user's newest from `personas` (keyed tenant/user).
+    A pair without a persona takes its user's newest from `personas` (keyed tenant/user); if that is
+    empty it was deleted, and the pair's own goes, too.
     """
     parts: dict[str, list[Pair]] = {"train": [], "held_out": []}
     for pair, verdict in verdicts(pairs, caps):
         if verdict in parts:
-            persona = pair.persona or personas.get(pair.user, "")
+            newest = personas.get(pair.user, pair.persona)
+            persona = newest and (pair.persona or newest)
             parts[verdict].append(replace(pair, persona=persona))
     return Selection(_canonical(parts["train"]), _canonical(parts["held_out"]))
 

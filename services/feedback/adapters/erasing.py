@@ -19,6 +19,7 @@ from services.feedback.adapters.sql_tables import (
     FEEDBACK,
     PAIRS,
     PENDING,
+    PERSONA_VERSIONS,
     SAID,
     SPENT,
     TURNS,
@@ -63,6 +64,7 @@ _ROWS = (
     Rows("feedback", FEEDBACK, of_user_or_conversation(FEEDBACK)),
     Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
     Rows("personas", USERS, of_user(USERS)),
+    Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
     Rows("limits", SPENT, of_user(SPENT)),
     Rows("turns", TURNS, of_user(TURNS)),
 )
@@ -110,6 +112,9 @@ class SqlHoldings:
             for row in connection.execute(sa.select(USERS.c.persona).where(of_user(USERS)(user))):
                 if row.persona is not None:
                     yield "persona", events.Persona.FromString(row.persona)
+            versions = sa.select(PERSONA_VERSIONS.c.value).where(of_user(PERSONA_VERSIONS)(user))
+            for row in connection.execute(versions.order_by(PERSONA_VERSIONS.c.version)):
+                yield "persona_version", events.Persona.FromString(row.value)
             for row in connection.execute(sa.select(EXPLICIT.c.value)).all():
                 given = events.FeedbackGiven.FromString(row.value).feedback
                 if (given.tenant, given.user_id) == (tenant, user_id):

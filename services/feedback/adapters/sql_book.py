@@ -14,6 +14,7 @@ from services.feedback.adapters.sql_tables import (
     FEEDBACK,
     PAIRS,
     PENDING,
+    PERSONA_VERSIONS,
     SAID,
     SPENT,
     TURNS,
@@ -204,17 +205,44 @@ class SqlBook:
             self._tx.emit(codec.mined_event(mined, self._owners(mined)))
         return added
 
-    def put_persona(self, persona: Persona) -> None:
+    def put_persona(self, persona: Persona, *, publish: bool = True) -> None:
         value = codec.encode_persona(persona).SerializeToString()
-        insert = self._tx.insert(USERS).values(
-            tenant=persona.tenant, user_id=persona.user_id, turns=0, complaints=0, persona=value
+        self._set_persona(
+            (persona.tenant, persona.user_id),
+            persona=value,
+            has_persona=persona.is_there,
+            persona_version=persona.version,
         )
-        self._sql.execute(
-            insert.on_conflict_do_update(
-                index_elements=["tenant", "user_id"], set_={"persona": value}
+        if persona.version > 0:
+            insert = self._tx.insert(PERSONA_VERSIONS).values(
+                tenant=persona.tenant,
+                user_id=persona.user_id,
+                version=persona.version,
+                value=value,
             )
+            self._sql.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["tenant", "user_id", "version"], set_={"value": value}
+                )
+            )
+        if publish:
+            self._tx.emit(codec.persona_event(persona))
+
+    def delete_persona(self, persona: Persona) -> int:
+        frozen = codec.encode_persona(persona).SerializeToString() if persona.is_frozen else None
+        self._set_persona(
+            (persona.tenant, persona.user_id),
+            persona=frozen,
+            has_persona=persona.is_there,
+            persona_version=persona.version,
+            persona_since=persona.update_time.timestamp(),
         )
+        theirs = (PERSONA_VERSIONS.c.tenant == persona.tenant) & (
+            PERSONA_VERSIONS.c.user_id == persona.user_id
+        )
+        gone = self._sql.execute(PERSONA_VERSIONS.delete().where(theirs)).rowcount
         self._tx.emit(codec.persona_event(persona))
+        return gone
 
     def add_pair(self, stored: StoredPair) -> bool:
         pair = stored.pair
@@ -261,6 +289,15 @@ class SqlBook:
         statement = self._tx.insert(table).values(**values).on_conflict_do_nothing()
         return bool(self._sql.execute(statement).rowcount)
 
+    def _set_persona(self, whose: tuple[str, str], **values: Any) -> None:
+        tenant, user_id = whose
+        insert = self._tx.insert(USERS).values(
+            tenant=tenant, user_id=user_id, turns=0, complaints=0, **values
+        )
+        self._sql.execute(
+            insert.on_conflict_do_update(index_elements=["tenant", "user_id"], set_=values)
+        )
+
     def _note(self, tenant: str, user_id: str, column: str) -> User:
         first = {"turns": 0, "complaints": 0, column: 1}
         insert = self._tx.insert(USERS).values(tenant=tenant, user_id=user_id, **first)
@@ -301,7 +338,7 @@ def user_at(connection: sa.Connection, tenant: str, user_id: str) -> User:
     if row is None:
         return User()
     persona = codec.decode_persona(row.persona) if row.persona is not None else None
-    return User(row.turns, row.complaints, persona)
+    return User(row.turns, row.complaints, persona, row.persona_version, row.persona_since)
 
 
 def _turns(tenant: str, conversation_id: str) -> sa.Select[Any]:

@@ -14,6 +14,7 @@ from services.feedback.adapters.sql_tables import (
     FEEDBACK,
     PAIRS,
     PENDING,
+    PERSONA_VERSIONS,
     SAID,
     TURNS,
     USERS,
@@ -141,7 +142,7 @@ class SqlShelf:
 
     def list_personas(self, tenant: str, after: str, size: int) -> tuple[list[Persona], bool, int]:
         """Ordered by user; whether more follow; how many there are."""
-        theirs = (USERS.c.tenant == tenant) & USERS.c.persona.is_not(None)
+        theirs = (USERS.c.tenant == tenant) & USERS.c.has_persona
         query = sa.select(USERS.c.persona).where(theirs & (USERS.c.user_id > after))
         with self._database.read() as connection:
             total = connection.execute(
@@ -149,6 +150,21 @@ class SqlShelf:
             ).scalar_one()
             rows = connection.execute(query.order_by(USERS.c.user_id).limit(size + 1)).all()
         return [codec.decode_persona(r.persona) for r in rows[:size]], len(rows) > size, total
+
+    def persona_versions(
+        self, tenant: str, user_id: str, below: int | None, size: int
+    ) -> tuple[list[Persona], bool, int]:
+        """Newest first, of numbers less than `below`; whether more follow; how many there are."""
+        table = PERSONA_VERSIONS
+        theirs = (table.c.tenant == tenant) & (table.c.user_id == user_id)
+        query = sa.select(table.c.value).where(theirs).order_by(table.c.version.desc())
+        if below is not None:
+            query = query.where(table.c.version < below)
+        with self._database.read() as connection:
+            count = sa.select(sa.func.count()).select_from(table).where(theirs)
+            total = connection.execute(count).scalar_one()
+            rows = connection.execute(query.limit(size + 1)).all()
+        return [codec.decode_persona(r.value) for r in rows[:size]], len(rows) > size, total
 
     def _page(
         self,

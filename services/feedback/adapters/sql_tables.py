@@ -91,6 +91,18 @@ USERS = sa.Table(
     sa.Column("turns", sa.Integer, nullable=False),
     sa.Column("complaints", sa.Integer, nullable=False),
     sa.Column("persona", sa.LargeBinary),
+    # Whether it is shown; the number that was given last; when one was deleted last (Unix time).
+    sa.Column("has_persona", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("persona_version", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("persona_since", sa.Float, nullable=False, server_default="0"),
+)
+PERSONA_VERSIONS = sa.Table(
+    "persona_versions",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
 )
 SPENT = sa.Table(
     "spent",

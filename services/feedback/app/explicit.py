@@ -29,7 +29,7 @@ from services.feedback.domain import (
     bounded_context,
 )
 from shared.errors import InvalidArgument
-from shared.identifiers import conversation_name, stable_id
+from shared.identifiers import conversation_name, feedback_name, stable_id
 from shared.messages import text_message
 
 STAGE = "feedback.explicit"
@@ -132,7 +132,6 @@ class JoinExplicit:
             return
         if not self.requests.may_pair(mined, book):
             return
-        persona = book.user(mined.tenant, mined.user_id).persona
         pair = Pair(
             pair_id=pair_id(DEMONSTRATED, mined.tenant, mined.feedback_id),
             tenant=mined.tenant,
@@ -143,10 +142,10 @@ class JoinExplicit:
             chosen=text_message("assistant", explicit.demonstration),
             rejected=mined.answer,
             create_time=mined.create_time,
-            persona=persona.text if persona else "",
+            persona=book.user(mined.tenant, mined.user_id).persona_text,
             model_version=mined.model_version,
             evidence=(
-                f"tenants/{mined.tenant}/feedback/{mined.feedback_id}",
+                feedback_name(mined.tenant, mined.feedback_id),
                 conversation_name(mined.tenant, mined.conversation_id),
             ),
             feedback_text=explicit.comment,

@@ -67,11 +67,11 @@ class ProposeRewrite:
         kept, problems = usable(texts, mined.answer.text, mined.follow_up)
         if not kept:
             return Outcome(None, Counter(problems).most_common(1)[0][0])
-        persona = self.shelf.user(mined.tenant, mined.user_id).persona
         pair = pair_of(
             mined, PairSource.USER_GUIDED_REWRITE, self._best(mined, kept), mined.answer.text
         )
-        return Outcome(replace(pair, persona=persona.text if persona else ""))
+        persona = self.shelf.user(mined.tenant, mined.user_id).persona_text
+        return Outcome(replace(pair, persona=persona))
 
     def record(self, outcome: Outcome, book: Book) -> None:
         book.count(PAIRS, "waiting", "CANDIDATES", -1)
@@ -120,12 +120,12 @@ class SampleUnderPersona:
 
     def make(self, mined: Mined) -> Outcome:
         """Raises FailedPrecondition with reason UNTRAINED while no reward model is there."""
-        persona = self.shelf.user(mined.tenant, mined.user_id).persona
-        if persona is None or not mined.context:
+        persona = self.shelf.user(mined.tenant, mined.user_id).persona_text
+        if not persona or not mined.context:
             return Outcome(None, "NO_PERSONA")
         if mined.answer is not None:  # is there a model? Asked before paying for samples.
             self.scorer.score(mined.tenant, _candidates_of(mined, [mined.answer.text]))
-        prompt = persona_sample_prompt(mined.context, persona.text)
+        prompt = persona_sample_prompt(mined.context, persona)
         texts = self.chat.complete(prompt, self.samples, self.temperature, self.max_tokens)
         kept, problems = usable(texts, "", "")
         if len(kept) < 2:
@@ -139,7 +139,7 @@ class SampleUnderPersona:
         if margin < self.min_margin:
             return Outcome(None, "SMALL_MARGIN")
         pair = pair_of(mined, PairSource.USER_BASED_REWARD, kept[best], kept[worst])
-        pair = replace(pair, persona=persona.text, model_version="", feedback_text="")
+        pair = replace(pair, persona=persona, model_version="", feedback_text="")
         return Outcome(judged(pair, margin, scores.reward_model))
 
     def record(self, outcome: Outcome, book: Book) -> None:

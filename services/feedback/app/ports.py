@@ -123,8 +123,13 @@ class Book(Protocol):
         """Takes its place in a slot (user, target, kind of value), in the order in which things were
         said, not in which they came. None if it stands there already."""
 
-    def put_persona(self, persona: Persona) -> None:
-        """Stores and publishes on persona.updated.v1."""
+    def put_persona(self, persona: Persona, *, publish: bool = True) -> None:
+        """Stores it as the user's newest, and among the versions if it has a new number (from 1).
+        Publishes on persona.updated.v1."""
+
+    def delete_persona(self, persona: Persona) -> int:
+        """Removes it and all its versions; how many. `persona`, which is empty, is published under
+        its number, and what was said up to its time is not used again."""
 
     def add_pair(self, stored: StoredPair) -> bool:
         """Stores a pair; publishes it on preference.proposed.v1 if it is PROPOSED, on

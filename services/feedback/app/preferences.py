@@ -30,8 +30,7 @@ class TakePreference:
             raise InvalidArgument(
                 f"{pair.source.value} is no source of stated preferences", reason="INVALID_SOURCE"
             )
-        persona = book.user(pair.tenant, pair.user_id).persona
-        proposed = replace(pair, persona=persona.text if persona else "")
+        proposed = replace(pair, persona=book.user(pair.tenant, pair.user_id).persona_text)
         most = self.limits.pairs_per_user_day
         if not book.spend(pair.tenant, pair.user_id, "pairs", day_of(pair.create_time), most):
             book.count(STAGE, "abstained", "USER_CAP")

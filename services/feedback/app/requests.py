@@ -70,7 +70,7 @@ class Requests:
         if share_of(mined.feedback_id, "ubr") >= self.limits.ubr_share:
             return
         day, most = day_of(mined.create_time), self.limits.ubr_per_user_day
-        if book.user(mined.tenant, mined.user_id).persona is None:
+        if not book.user(mined.tenant, mined.user_id).persona_text:
             return
         if not book.spend(mined.tenant, mined.user_id, "samples", day, most):
             return

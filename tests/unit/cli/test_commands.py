@@ -214,6 +214,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
     groups = {
         "conversations": ("list", "show"),
         "feedback": ("list", "waiting", "personas", "pairs"),
+        "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "retrain": ("start", "list", "show", "watch", "cancel"),
         "models": ("list", "show", "promote", "rollback"),
         "drift": ("list", "streams"),

@@ -37,11 +37,12 @@ def house() -> House:
 def test_all_of_a_user_goes_and_the_others_stay(house: House) -> None:
     house.settle()
     kinds = [kind for kind, _ in SqlHoldings(house.database)("local", "ada")]
-    assert sorted(kinds) == ["feedback", "pair", "persona"]
+    assert sorted(kinds) == ["feedback", "pair", "persona", "persona_version"]
     gone = removed(house)
     assert (gone["turns"], gone["feedback"], gone["pairs"], gone["personas"]) == (4, 1, 1, 1)
+    assert gone["persona_versions"] == 1
     assert list(SqlHoldings(house.database)("local", "ada")) == []
-    assert len(list(SqlHoldings(house.database)("local", "ben"))) == 3
+    assert len(list(SqlHoldings(house.database)("local", "ben"))) == 4
     assert house.counts(PAIRS)["waiting", "REWARD"] == 1
     assert house.counts(PAIRS)["dropped", "ERASED"] == 1
     assert house.adds_up()

@@ -27,15 +27,11 @@ from services.feedback.app.classifier import (
     save_head,
 )
 from services.feedback.app.explicit import verdict_of
-from services.feedback.app.personas import check_persona, template, whole_sentences
 from services.feedback.domain import (
     KINDS,
     Explicit,
     Kind,
-    Label,
-    Mined,
     Rating,
-    Source,
     bounded_context,
 )
 from shared.messages import text_message
@@ -111,30 +107,6 @@ def test_the_wish_is_a_suffix_of_the_request() -> None:
         text_message("user", "c?"),
     ]
     assert [m.text for m in wish_prompt(context, "shorter")] == ["a", "b", "c?\n\n(shorter)"]
-
-
-def complaint(text: str) -> Mined:
-    label = Label(Kind.REATTEMPT_WITH_FEEDBACK, {}, 1.0)
-    return Mined("f", "local", "ada", "c", Source.FOLLOW_UP, label, NOW, follow_up=text)
-
-
-def test_personas_are_checked() -> None:
-    said = [complaint("please keep answers short")]
-    assert check_persona("This user likes short answers. And so", said, []) == (
-        "This user likes short answers.",
-        "",
-    )
-    assert check_persona("  ", said, [])[1] == "EMPTY"
-    assert check_persona("I'm sorry, I can't do that.", said, [])[1] == "REFUSAL"
-    assert check_persona("word " * 80, said, [])[1] == "TOO_LONG"
-    assert check_persona("This user enjoys gardening a lot.", said, [])[1] == "UNGROUNDED"
-    assert whole_sentences("One two. Three four five.", 4) == "One two."
-
-
-def test_the_template_quotes_the_user_within_its_bound() -> None:
-    complaints = [complaint("too long!"), complaint("Too long."), complaint("use a list")]
-    assert template(complaints) == 'This user said of answers: "too long"; "use a list".'
-    assert len(template([complaint("so many words " * 30)] * 9).split()) <= 60
 
 
 def test_context_keeps_the_newest_and_starts_with_the_user() -> None:

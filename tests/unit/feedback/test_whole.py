@@ -196,7 +196,8 @@ def test_satisfied_users_with_a_persona_are_sampled_best_against_worst() -> None
 
 def test_personas_follow_own_turns_at_each_doubling() -> None:
     house = House(persona_min_turns=2)
-    house.chat_with("ada", "c1", "rivers shorter?", SHORT, "lol", SHORT, "lol", SHORT, "lol")
+    texts = ("rivers briefly?", SHORT, "lakes briefly?", SHORT, "lol", SHORT, "lol")
+    house.chat_with("ada", "c1", *texts)
     house.settle()
     # At two and at four own turns; the second says the same.
     assert house.counts("feedback.personas") == {

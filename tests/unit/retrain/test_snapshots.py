@@ -43,6 +43,12 @@ def test_a_user_persona_fills_what_the_pair_lacks():
     assert [p.persona for p in selection.train] == ["Likes it short.", "Its own."]
 
 
+def test_a_deleted_persona_is_trained_on_no_more():
+    pairs = [pair(1, TRAINED[0], persona="Its own."), pair(2, TRAINED[1], persona="Another.")]
+    selection = select(pairs, {f"local/{TRAINED[0]}": ""}, Caps())
+    assert [p.persona for p in selection.train] == ["", "Another."]
+
+
 def test_personas_stand_in_about_half_of_the_prompts_always_the_same():
     chosen = [has_persona(pair(n, TRAINED[0], persona="x"), 0.5, seed=0) for n in range(400)]
     assert 160 < sum(chosen) < 240

@@ -10,13 +10,15 @@ from shared.access import role_for
 ROLES = {
     "writer": """
         Completion: UpdateCompletion
+        Feedback: CorrectPersona DeletePersona FreezePersona UnfreezePersona
         Interaction: LogFeedback LogPreferences LogTurns StreamTurns""",
     "reader": """
         Completion: GetCompletion ListCompletionMessages ListCompletions
         DeadLetter: ListDeadLetters
         Drift: GetAlarm ListAlarms ListBuckets ListStreams
         Evaluation: GetEvaluation ListEvaluations
-        Feedback: Classify GetPersona ListFeedback ListPairs ListPersonas ListWaitingFeedback
+        Feedback: Classify GetPersona ListFeedback ListPairs ListPersonaVersions ListPersonas
+        Feedback: ListWaitingFeedback
         Interaction: GetConversation ListConversations
         PersonalData: ExportPersonalData
         Registry: GetRollout GetVersion ListVersions WatchRollout

@@ -98,6 +98,64 @@ PAIR_SOURCE_IMPORT: PairSource.ValueType  # 7
 """Stated elsewhere and brought in, such as a preference data set."""
 Global___PairSource: _TypeAlias = PairSource  # noqa: Y015
 
+class _PersonaChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PersonaChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PersonaChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERSONA_CHANGE_UNSPECIFIED: _PersonaChange.ValueType  # 0
+    PERSONA_CHANGE_MODEL: _PersonaChange.ValueType  # 1
+    """Written by the policy model."""
+    PERSONA_CHANGE_TEMPLATE: _PersonaChange.ValueType  # 2
+    """The user's own words, as the model wrote nothing of use."""
+    PERSONA_CHANGE_CORRECTED: _PersonaChange.ValueType  # 3
+    PERSONA_CHANGE_FROZEN: _PersonaChange.ValueType  # 4
+    PERSONA_CHANGE_UNFROZEN: _PersonaChange.ValueType  # 5
+    PERSONA_CHANGE_DELETED: _PersonaChange.ValueType  # 6
+    """There is none any more; `text` is empty."""
+
+class PersonaChange(_PersonaChange, metaclass=_PersonaChangeEnumTypeWrapper):
+    """Why a persona has a new version."""
+
+PERSONA_CHANGE_UNSPECIFIED: PersonaChange.ValueType  # 0
+PERSONA_CHANGE_MODEL: PersonaChange.ValueType  # 1
+"""Written by the policy model."""
+PERSONA_CHANGE_TEMPLATE: PersonaChange.ValueType  # 2
+"""The user's own words, as the model wrote nothing of use."""
+PERSONA_CHANGE_CORRECTED: PersonaChange.ValueType  # 3
+PERSONA_CHANGE_FROZEN: PersonaChange.ValueType  # 4
+PERSONA_CHANGE_UNFROZEN: PersonaChange.ValueType  # 5
+PERSONA_CHANGE_DELETED: PersonaChange.ValueType  # 6
+"""There is none any more; `text` is empty."""
+Global___PersonaChange: _TypeAlias = PersonaChange  # noqa: Y015
+
+class _PersonaBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PersonaBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PersonaBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERSONA_BASIS_UNSPECIFIED: _PersonaBasis.ValueType  # 0
+    PERSONA_BASIS_CORRECTED: _PersonaBasis.ValueType  # 1
+    """Said of the persona itself, by the user or the tenant."""
+    PERSONA_BASIS_STATED: _PersonaBasis.ValueType  # 2
+    """The user said so to the assistant."""
+    PERSONA_BASIS_INFERRED: _PersonaBasis.ValueType  # 3
+    """Gathered from what the user wrote."""
+
+class PersonaBasis(_PersonaBasis, metaclass=_PersonaBasisEnumTypeWrapper):
+    """Where a line of a persona comes from; the first outranks the others."""
+
+PERSONA_BASIS_UNSPECIFIED: PersonaBasis.ValueType  # 0
+PERSONA_BASIS_CORRECTED: PersonaBasis.ValueType  # 1
+"""Said of the persona itself, by the user or the tenant."""
+PERSONA_BASIS_STATED: PersonaBasis.ValueType  # 2
+"""The user said so to the assistant."""
+PERSONA_BASIS_INFERRED: PersonaBasis.ValueType  # 3
+"""Gathered from what the user wrote."""
+Global___PersonaBasis: _TypeAlias = PersonaBasis  # noqa: Y015
+
 @_typing.final
 class InteractionLogged(_message.Message):
     """interaction.logged.v1"""
@@ -413,16 +471,34 @@ class Persona(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    STRUCK_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     user_id: _builtins.str
     text: _builtins.str
     version: _builtins.int
+    frozen: _builtins.bool
+    """Nothing is inferred while it is set."""
+    change: Global___PersonaChange.ValueType
+    actor: _builtins.str
+    """Who corrected or froze it; empty for what was mined."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the turns it rests on."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonaLine]:
+        """Strongest first; `text` is made of those that are used, for as long as they fit."""
+
+    @_builtins.property
+    def struck(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lines that were corrected or struck: what says the same is not inferred again."""
+
     def __init__(
         self,
         *,
@@ -432,14 +508,55 @@ class Persona(_message.Message):
         version: _builtins.int = ...,
         evidence: _abc.Iterable[_builtins.str] | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        lines: _abc.Iterable[Global___PersonaLine] | None = ...,
+        struck: _abc.Iterable[_builtins.str] | None = ...,
+        frozen: _builtins.bool = ...,
+        change: Global___PersonaChange.ValueType = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "tenant", b"tenant", "text", b"text", "update_time", b"update_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "evidence", b"evidence", "frozen", b"frozen", "lines", b"lines", "struck", b"struck", "tenant", b"tenant", "text", b"text", "update_time", b"update_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Persona: _TypeAlias = Persona  # noqa: Y015
+
+@_typing.final
+class PersonaLine(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    line_id: _builtins.str
+    """From its text."""
+    text: _builtins.str
+    basis: Global___PersonaBasis.ValueType
+    used: _builtins.bool
+    """False while it rests on too little."""
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the turns (or explicit feedback) that say so, newest first."""
+
+    def __init__(
+        self,
+        *,
+        line_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        basis: Global___PersonaBasis.ValueType = ...,
+        evidence: _abc.Iterable[_builtins.str] | None = ...,
+        used: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "evidence", b"evidence", "line_id", b"line_id", "text", b"text", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonaLine: _TypeAlias = PersonaLine  # noqa: Y015
 
 @_typing.final
 class PersonaUpdated(_message.Message):

@@ -27,7 +27,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/feedback/v1/feedback.proto\x12\x13trimtab.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"L\n\x13ListFeedbackRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x14ListFeedbackResponse\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32 .trimtab.events.v1.FeedbackMined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"y\n\x0fWaitingFeedback\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\x12/\n\x0b\x61rrive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x1aListWaitingFeedbackRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x81\x01\n\x1bListWaitingFeedbackResponse\x12\x35\n\x07waiting\x18\x01 \x03(\x0b\x32$.trimtab.feedback.v1.WaitingFeedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetPersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x12GetPersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"<\n\x13ListPersonasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x14ListPersonasResponse\x12,\n\x08personas\x18\x01 \x03(\x0b\x32\x1a.trimtab.events.v1.Persona\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"v\n\x04Pair\x12/\n\x04pair\x18\x01 \x01(\x0b\x32!.trimtab.events.v1.PreferencePair\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.trimtab.feedback.v1.PairState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"I\n\x10ListPairsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"j\n\x11ListPairsResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.trimtab.feedback.v1.Pair\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\">\n\x08\x46ollowUp\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x11\n\tfollow_up\x18\x03 \x01(\t\"D\n\x0f\x43lassifyRequest\x12\x31\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1d.trimtab.feedback.v1.FollowUp\"\xde\x01\n\x05Label\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.events.v1.FollowUpKind\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.trimtab.feedback.v1.Label.ProbabilitiesEntry\x12\x17\n\x0f\x64issatisfaction\x18\x03 \x01(\x01\x12\x11\n\tabstained\x18\x04 \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x10\x43lassifyResponse\x12*\n\x06labels\x18\x01 \x03(\x0b\x32\x1a.trimtab.feedback.v1.Label*m\n\tPairState\x12\x1a\n\x16PAIR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_STATE_PROPOSED\x10\x01\x12\x13\n\x0fPAIR_STATE_KEPT\x10\x02\x12\x16\n\x12PAIR_STATE_DROPPED\x10\x03\x32\xe9\x04\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x63\n\x0cListFeedback\x12(.trimtab.feedback.v1.ListFeedbackRequest\x1a).trimtab.feedback.v1.ListFeedbackResponse\x12x\n\x13ListWaitingFeedback\x12/.trimtab.feedback.v1.ListWaitingFeedbackRequest\x1a\x30.trimtab.feedback.v1.ListWaitingFeedbackResponse\x12]\n\nGetPersona\x12&.trimtab.feedback.v1.GetPersonaRequest\x1a\'.trimtab.feedback.v1.GetPersonaResponse\x12\x63\n\x0cListPersonas\x12(.trimtab.feedback.v1.ListPersonasRequest\x1a).trimtab.feedback.v1.ListPersonasResponse\x12Z\n\tListPairs\x12%.trimtab.feedback.v1.ListPairsRequest\x1a&.trimtab.feedback.v1.ListPairsResponse\x12W\n\x08\x43lassify\x12$.trimtab.feedback.v1.ClassifyRequest\x1a%.trimtab.feedback.v1.ClassifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/feedback/v1/feedback.proto\x12\x13trimtab.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"L\n\x13ListFeedbackRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x14ListFeedbackResponse\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32 .trimtab.events.v1.FeedbackMined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"y\n\x0fWaitingFeedback\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\x12/\n\x0b\x61rrive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x1aListWaitingFeedbackRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x81\x01\n\x1bListWaitingFeedbackResponse\x12\x35\n\x07waiting\x18\x01 \x03(\x0b\x32$.trimtab.feedback.v1.WaitingFeedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"!\n\x11GetPersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x12GetPersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"<\n\x13ListPersonasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x14ListPersonasResponse\x12,\n\x08personas\x18\x01 \x03(\x0b\x32\x1a.trimtab.events.v1.Persona\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"Q\n\x1aListPersonaVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x1bListPersonaVersionsResponse\x12,\n\x08personas\x18\x01 \x03(\x0b\x32\x1a.trimtab.events.v1.Persona\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"S\n\x15\x43orrectPersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07line_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"E\n\x16\x43orrectPersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"3\n\x14\x46reezePersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"D\n\x15\x46reezePersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"5\n\x16UnfreezePersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"F\n\x17UnfreezePersonaResponse\x12+\n\x07persona\x18\x01 \x01(\x0b\x32\x1a.trimtab.events.v1.Persona\"3\n\x14\x44\x65letePersonaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\")\n\x15\x44\x65letePersonaResponse\x12\x10\n\x08versions\x18\x01 \x01(\x03\"v\n\x04Pair\x12/\n\x04pair\x18\x01 \x01(\x0b\x32!.trimtab.events.v1.PreferencePair\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.trimtab.feedback.v1.PairState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"I\n\x10ListPairsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"j\n\x11ListPairsResponse\x12(\n\x05pairs\x18\x01 \x03(\x0b\x32\x19.trimtab.feedback.v1.Pair\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\">\n\x08\x46ollowUp\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x11\n\tfollow_up\x18\x03 \x01(\t\"D\n\x0f\x43lassifyRequest\x12\x31\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1d.trimtab.feedback.v1.FollowUp\"\xde\x01\n\x05Label\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.events.v1.FollowUpKind\x12\x44\n\rprobabilities\x18\x02 \x03(\x0b\x32-.trimtab.feedback.v1.Label.ProbabilitiesEntry\x12\x17\n\x0f\x64issatisfaction\x18\x03 \x01(\x01\x12\x11\n\tabstained\x18\x04 \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x10\x43lassifyResponse\x12*\n\x06labels\x18\x01 \x03(\x0b\x32\x1a.trimtab.feedback.v1.Label*m\n\tPairState\x12\x1a\n\x16PAIR_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_STATE_PROPOSED\x10\x01\x12\x13\n\x0fPAIR_STATE_KEPT\x10\x02\x12\x16\n\x12PAIR_STATE_DROPPED\x10\x03\x32\x8c\t\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12\x63\n\x0cListFeedback\x12(.trimtab.feedback.v1.ListFeedbackRequest\x1a).trimtab.feedback.v1.ListFeedbackResponse\x12x\n\x13ListWaitingFeedback\x12/.trimtab.feedback.v1.ListWaitingFeedbackRequest\x1a\x30.trimtab.feedback.v1.ListWaitingFeedbackResponse\x12]\n\nGetPersona\x12&.trimtab.feedback.v1.GetPersonaRequest\x1a\'.trimtab.feedback.v1.GetPersonaResponse\x12\x63\n\x0cListPersonas\x12(.trimtab.feedback.v1.ListPersonasRequest\x1a).trimtab.feedback.v1.ListPersonasResponse\x12x\n\x13ListPersonaVersions\x12/.trimtab.feedback.v1.ListPersonaVersionsRequest\x1a\x30.trimtab.feedback.v1.ListPersonaVersionsResponse\x12i\n\x0e\x43orrectPersona\x12*.trimtab.feedback.v1.CorrectPersonaRequest\x1a+.trimtab.feedback.v1.CorrectPersonaResponse\x12\x66\n\rFreezePersona\x12).trimtab.feedback.v1.FreezePersonaRequest\x1a*.trimtab.feedback.v1.FreezePersonaResponse\x12l\n\x0fUnfreezePersona\x12+.trimtab.feedback.v1.UnfreezePersonaRequest\x1a,.trimtab.feedback.v1.UnfreezePersonaResponse\x12\x66\n\rDeletePersona\x12).trimtab.feedback.v1.DeletePersonaRequest\x1a*.trimtab.feedback.v1.DeletePersonaResponse\x12Z\n\tListPairs\x12%.trimtab.feedback.v1.ListPairsRequest\x1a&.trimtab.feedback.v1.ListPairsResponse\x12W\n\x08\x43lassify\x12$.trimtab.feedback.v1.ClassifyRequest\x1a%.trimtab.feedback.v1.ClassifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LABEL_PROBABILITIESENTRY']._loaded_options = None
   _globals['_LABEL_PROBABILITIESENTRY']._serialized_options = b'8\001'
-  _globals['_PAIRSTATE']._serialized_start=1684
-  _globals['_PAIRSTATE']._serialized_end=1793
+  _globals['_PAIRSTATE']._serialized_start=2391
+  _globals['_PAIRSTATE']._serialized_end=2500
   _globals['_LISTFEEDBACKREQUEST']._serialized_start=156
   _globals['_LISTFEEDBACKREQUEST']._serialized_end=232
   _globals['_LISTFEEDBACKRESPONSE']._serialized_start=234
@@ -56,22 +56,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPERSONASREQUEST']._serialized_end=841
   _globals['_LISTPERSONASRESPONSE']._serialized_start=843
   _globals['_LISTPERSONASRESPONSE']._serialized_end=956
-  _globals['_PAIR']._serialized_start=958
-  _globals['_PAIR']._serialized_end=1076
-  _globals['_LISTPAIRSREQUEST']._serialized_start=1078
-  _globals['_LISTPAIRSREQUEST']._serialized_end=1151
-  _globals['_LISTPAIRSRESPONSE']._serialized_start=1153
-  _globals['_LISTPAIRSRESPONSE']._serialized_end=1259
-  _globals['_FOLLOWUP']._serialized_start=1261
-  _globals['_FOLLOWUP']._serialized_end=1323
-  _globals['_CLASSIFYREQUEST']._serialized_start=1325
-  _globals['_CLASSIFYREQUEST']._serialized_end=1393
-  _globals['_LABEL']._serialized_start=1396
-  _globals['_LABEL']._serialized_end=1618
-  _globals['_LABEL_PROBABILITIESENTRY']._serialized_start=1566
-  _globals['_LABEL_PROBABILITIESENTRY']._serialized_end=1618
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1620
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1682
-  _globals['_FEEDBACKSERVICE']._serialized_start=1796
-  _globals['_FEEDBACKSERVICE']._serialized_end=2413
+  _globals['_LISTPERSONAVERSIONSREQUEST']._serialized_start=958
+  _globals['_LISTPERSONAVERSIONSREQUEST']._serialized_end=1039
+  _globals['_LISTPERSONAVERSIONSRESPONSE']._serialized_start=1041
+  _globals['_LISTPERSONAVERSIONSRESPONSE']._serialized_end=1161
+  _globals['_CORRECTPERSONAREQUEST']._serialized_start=1163
+  _globals['_CORRECTPERSONAREQUEST']._serialized_end=1246
+  _globals['_CORRECTPERSONARESPONSE']._serialized_start=1248
+  _globals['_CORRECTPERSONARESPONSE']._serialized_end=1317
+  _globals['_FREEZEPERSONAREQUEST']._serialized_start=1319
+  _globals['_FREEZEPERSONAREQUEST']._serialized_end=1370
+  _globals['_FREEZEPERSONARESPONSE']._serialized_start=1372
+  _globals['_FREEZEPERSONARESPONSE']._serialized_end=1440
+  _globals['_UNFREEZEPERSONAREQUEST']._serialized_start=1442
+  _globals['_UNFREEZEPERSONAREQUEST']._serialized_end=1495
+  _globals['_UNFREEZEPERSONARESPONSE']._serialized_start=1497
+  _globals['_UNFREEZEPERSONARESPONSE']._serialized_end=1567
+  _globals['_DELETEPERSONAREQUEST']._serialized_start=1569
+  _globals['_DELETEPERSONAREQUEST']._serialized_end=1620
+  _globals['_DELETEPERSONARESPONSE']._serialized_start=1622
+  _globals['_DELETEPERSONARESPONSE']._serialized_end=1663
+  _globals['_PAIR']._serialized_start=1665
+  _globals['_PAIR']._serialized_end=1783
+  _globals['_LISTPAIRSREQUEST']._serialized_start=1785
+  _globals['_LISTPAIRSREQUEST']._serialized_end=1858
+  _globals['_LISTPAIRSRESPONSE']._serialized_start=1860
+  _globals['_LISTPAIRSRESPONSE']._serialized_end=1966
+  _globals['_FOLLOWUP']._serialized_start=1968
+  _globals['_FOLLOWUP']._serialized_end=2030
+  _globals['_CLASSIFYREQUEST']._serialized_start=2032
+  _globals['_CLASSIFYREQUEST']._serialized_end=2100
+  _globals['_LABEL']._serialized_start=2103
+  _globals['_LABEL']._serialized_end=2325
+  _globals['_LABEL_PROBABILITIESENTRY']._serialized_start=2273
+  _globals['_LABEL_PROBABILITIESENTRY']._serialized_end=2325
+  _globals['_CLASSIFYRESPONSE']._serialized_start=2327
+  _globals['_CLASSIFYRESPONSE']._serialized_end=2389
+  _globals['_FEEDBACKSERVICE']._serialized_start=2503
+  _globals['_FEEDBACKSERVICE']._serialized_end=3667
 # @@protoc_insertion_point(module_scope)

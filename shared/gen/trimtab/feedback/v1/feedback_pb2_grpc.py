@@ -55,6 +55,31 @@ class FeedbackServiceStub:
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasRequest.SerializeToString,
                 response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasResponse.FromString,
                 _registered_method=True)
+        self.ListPersonaVersions = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/ListPersonaVersions',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsResponse.FromString,
+                _registered_method=True)
+        self.CorrectPersona = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/CorrectPersona',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaResponse.FromString,
+                _registered_method=True)
+        self.FreezePersona = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/FreezePersona',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaResponse.FromString,
+                _registered_method=True)
+        self.UnfreezePersona = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/UnfreezePersona',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaResponse.FromString,
+                _registered_method=True)
+        self.DeletePersona = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/DeletePersona',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaResponse.FromString,
+                _registered_method=True)
         self.ListPairs = channel.unary_unary(
                 '/trimtab.feedback.v1.FeedbackService/ListPairs',
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsRequest.SerializeToString,
@@ -96,6 +121,40 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPersonaVersions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CorrectPersona(self, request, context):
+        """A correction wins over whatever is inferred later. The same correction twice changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezePersona(self, request, context):
+        """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnfreezePersona(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePersona(self, request, context):
+        """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
+        if it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPairs(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,6 +190,31 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListPersonas,
                     request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasRequest.FromString,
                     response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasResponse.SerializeToString,
+            ),
+            'ListPersonaVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPersonaVersions,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsResponse.SerializeToString,
+            ),
+            'CorrectPersona': grpc.unary_unary_rpc_method_handler(
+                    servicer.CorrectPersona,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaResponse.SerializeToString,
+            ),
+            'FreezePersona': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezePersona,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaResponse.SerializeToString,
+            ),
+            'UnfreezePersona': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnfreezePersona,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaResponse.SerializeToString,
+            ),
+            'DeletePersona': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePersona,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaResponse.SerializeToString,
             ),
             'ListPairs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPairs,
@@ -252,6 +336,141 @@ class FeedbackService:
             '/trimtab.feedback.v1.FeedbackService/ListPersonas',
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasRequest.SerializeToString,
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPersonaVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/ListPersonaVersions',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPersonaVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CorrectPersona(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/CorrectPersona',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.CorrectPersonaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezePersona(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/FreezePersona',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FreezePersonaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnfreezePersona(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/UnfreezePersona',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.UnfreezePersonaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePersona(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/DeletePersona',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.DeletePersonaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,16 @@ class FeedbackServiceStub:
     """Explicit feedback that waits for the turn it is about."""
     GetPersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]
     ListPersonas: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]
+    ListPersonaVersions: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonaVersionsRequest, _feedback_pb2.ListPersonaVersionsResponse]
+    CorrectPersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.CorrectPersonaRequest, _feedback_pb2.CorrectPersonaResponse]
+    """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+    FreezePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.FreezePersonaRequest, _feedback_pb2.FreezePersonaResponse]
+    """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+    UnfreezePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.UnfreezePersonaRequest, _feedback_pb2.UnfreezePersonaResponse]
+    DeletePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.DeletePersonaRequest, _feedback_pb2.DeletePersonaResponse]
+    """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
+    if it was.
+    """
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
     Classify: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]
     """Labels follow-ups without storing anything."""
@@ -52,6 +62,16 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """Explicit feedback that waits for the turn it is about."""
     GetPersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]  # type: ignore[assignment]
     ListPersonas: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]  # type: ignore[assignment]
+    ListPersonaVersions: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonaVersionsRequest, _feedback_pb2.ListPersonaVersionsResponse]  # type: ignore[assignment]
+    CorrectPersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.CorrectPersonaRequest, _feedback_pb2.CorrectPersonaResponse]  # type: ignore[assignment]
+    """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+    FreezePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.FreezePersonaRequest, _feedback_pb2.FreezePersonaResponse]  # type: ignore[assignment]
+    """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+    UnfreezePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.UnfreezePersonaRequest, _feedback_pb2.UnfreezePersonaResponse]  # type: ignore[assignment]
+    DeletePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.DeletePersonaRequest, _feedback_pb2.DeletePersonaResponse]  # type: ignore[assignment]
+    """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
+    if it was.
+    """
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
     Classify: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Labels follow-ups without storing anything."""
@@ -87,6 +107,46 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListPersonasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListPersonasResponse, _abc.Awaitable[_feedback_pb2.ListPersonasResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPersonaVersions(
+        self,
+        request: _feedback_pb2.ListPersonaVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.ListPersonaVersionsResponse, _abc.Awaitable[_feedback_pb2.ListPersonaVersionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CorrectPersona(
+        self,
+        request: _feedback_pb2.CorrectPersonaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.CorrectPersonaResponse, _abc.Awaitable[_feedback_pb2.CorrectPersonaResponse]]:
+        """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+
+    @_abc_1.abstractmethod
+    def FreezePersona(
+        self,
+        request: _feedback_pb2.FreezePersonaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.FreezePersonaResponse, _abc.Awaitable[_feedback_pb2.FreezePersonaResponse]]:
+        """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+
+    @_abc_1.abstractmethod
+    def UnfreezePersona(
+        self,
+        request: _feedback_pb2.UnfreezePersonaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.UnfreezePersonaResponse, _abc.Awaitable[_feedback_pb2.UnfreezePersonaResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeletePersona(
+        self,
+        request: _feedback_pb2.DeletePersonaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.DeletePersonaResponse, _abc.Awaitable[_feedback_pb2.DeletePersonaResponse]]:
+        """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
+        if it was.
+        """
 
     @_abc_1.abstractmethod
     def ListPairs(

@@ -1,0 +1,175 @@
+"""trimtab personas show | history | correct | freeze | unfreeze | delete"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from services.cli.app import listed
+from services.cli.domain import Json
+from services.cli.session import Session, session_of
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What is kept of one user's wishes, line by line; `trimtab feedback personas` lists all.",
+)
+
+User = Annotated[str, typer.Argument(help="The user's id.")]
+
+
+@app.command()
+def show(context: typer.Context, user: User) -> None:
+    """Show a user's persona: each line, where it comes from, and the turns that support it.
+
+    A line that rests on too little yet is not used. `trimtab conversations trace TURN` shows what
+    became of a turn.
+
+    \b
+    Examples:
+      trimtab personas show ada
+      trimtab personas show ada --json | jq '.lines[] | {line_id, text, evidence}'
+    """
+    session = session_of(context)
+    found = session.platform.call("feedback", "GetPersona", _whose(session, user))["persona"]
+    session.show(found, lambda: _persona(session, found))
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    user: User,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
+) -> None:
+    """List the versions of a user's persona, newest first, with what made each.
+
+    \b
+    Example:
+      trimtab personas history ada --limit 5
+    """
+    session = session_of(context)
+    whose = _whose(session, user)
+    found = listed(session.platform, "feedback", "ListPersonaVersions", "personas", whose, limit)
+    rows = [
+        (one["version"], one.get("update_time"), _change(one), one["actor"], one["text"])
+        for one in found
+    ]
+    columns = (">version", "since", "made by", "who", "persona")
+    session.show({"personas": found}, lambda: session.table(columns, rows, "No version is kept."))
+
+
+@app.command()
+def correct(
+    context: typer.Context,
+    user: User,
+    text: Annotated[
+        str, typer.Option("--text", help="What is right; empty strikes the line.")
+    ] = "",
+    line: Annotated[str, typer.Option("--line", help="Id of the line that is wrong.")] = "",
+) -> None:
+    """Correct a user's persona. It wins over whatever is inferred later.
+
+    With --text alone a line is added; with --line alone that line is struck, and what says the same
+    is not written again. The ids of lines are in `trimtab personas show`.
+
+    \b
+    Examples:
+      trimtab personas correct ada --text "I like long answers with sources."
+      trimtab personas correct ada --line 4f2a90c1 --text "I like short answers, except for code."
+      trimtab personas correct ada --line 4f2a90c1
+    """
+    session = session_of(context)
+    request = {**_whose(session, user), **_actor(), "text": text, "line_id": line}
+    found = session.platform.call("feedback", "CorrectPersona", request)["persona"]
+    session.show(found, lambda: _persona(session, found))
+
+
+@app.command()
+def freeze(context: typer.Context, user: User) -> None:
+    """Infer nothing more of a user. Where there is no persona yet, none will be written.
+
+    \b
+    Example:
+      trimtab personas freeze ada
+    """
+    _change_state(context, "FreezePersona", user)
+
+
+@app.command()
+def unfreeze(context: typer.Context, user: User) -> None:
+    """Let a frozen persona follow again what its user says.
+
+    \b
+    Example:
+      trimtab personas unfreeze ada
+    """
+    _change_state(context, "UnfreezePersona", user)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete a user's persona with its history. It can not be undone.
+
+    What was said up to now is not used for a persona again; freeze it, too, for none at all. All else
+    that is held of the user stays: see `trimtab users erase`.
+
+    \b
+    Examples:
+      trimtab personas delete ada
+      trimtab personas freeze ada && trimtab personas delete ada --yes
+    """
+    session = session_of(context)
+    if not yes:
+        typer.confirm(
+            f"Delete the persona of user {user!r} of tenant {session.tenant!r}?",
+            abort=True,
+            err=True,
+        )
+    request = {**_whose(session, user), **_actor()}
+    gone = session.platform.call("feedback", "DeletePersona", request)
+    session.show(gone, lambda: session.line(f"{gone['versions']} versions are gone."))
+
+
+def _change_state(context: typer.Context, method: str, user: str) -> None:
+    session = session_of(context)
+    request = {**_whose(session, user), **_actor()}
+    found = session.platform.call("feedback", method, request)["persona"]
+    session.show(found, lambda: _persona(session, found))
+
+
+def _whose(session: Session, user: str) -> Json:
+    return {"name": f"tenants/{session.tenant}/users/{user}/persona"}
+
+
+def _actor() -> Json:
+    return {"actor": getpass.getuser()}
+
+
+def _persona(session: Session, found: Json) -> None:
+    state = "  frozen" if found["frozen"] else ""
+    session.line(f"{found['user_id']}  version {found['version']} by {_change(found)}{state}")
+    session.line(found["text"] or "(nothing that is used)")
+    rows = [
+        (
+            line["line_id"],
+            line["basis"].removeprefix("PERSONA_BASIS_").lower(),
+            "yes" if line["used"] else "too little evidence",
+            line["text"],
+            "\n".join(line["evidence"]),
+        )
+        for line in found["lines"]
+    ]
+    session.line("")
+    columns = ("line", "basis", "used", "text", "rests on")
+    session.table(columns, rows, "It has no lines.")
+    if found["struck"]:
+        session.line("corrected away: " + "; ".join(found["struck"]))
+
+
+def _change(persona: Json) -> str:
+    return str(persona["change"]).removeprefix("PERSONA_CHANGE_").lower()

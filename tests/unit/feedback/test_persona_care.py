@@ -1,0 +1,241 @@
+"""Personas over the API: versions, corrections, freezing, deletion; and what mining does after each."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.feedback.adapters.sql_book import SqlBook
+from services.feedback.app import persona_care
+from services.feedback.app.requests import PERSONA_OF_COMPLAINT, PERSONAS
+from shared.client import aio_channel, error_of, metadata
+from shared.errors import TrimtabError
+from shared.events import now
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
+from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
+from shared.rpc import RpcServer
+from shared.stage import drain
+from shared.topics import PERSONA_UPDATED
+from tests.unit.feedback.house import LONG, SHORT, House
+
+TENANT = metadata("local")
+NAME = "tenants/local/users/ada/persona"
+LINES = "feedback.persona_lines"
+
+
+@pytest.fixture
+def house() -> House:
+    made = House(persona_min_turns=100)  # only complaints ask for one
+    complain(made, "c1")
+    return made
+
+
+@pytest.fixture
+async def stub(house: House) -> AsyncIterator[pb_grpc.FeedbackServiceStub]:
+    server = RpcServer("feedback", [house.parts.mount()])
+    port = await server.start()
+    channel = aio_channel(f"127.0.0.1:{port}")
+    yield pb_grpc.FeedbackServiceStub(channel)
+    await channel.close()
+    await server.drain()
+
+
+def complain(house: House, conversation: str, times: int = 1) -> None:
+    """Each complaint is one; personas are asked for at the first, the second, the fourth ..."""
+    for number in range(times):
+        talk = f"{conversation}.{number}"
+        house.chat_with("ada", talk, "what is a river?", LONG, "shorter please")
+    house.settle()
+
+
+def published(house: House) -> list[events.Persona]:
+    house.settle()
+    return [e.persona for e in house.published(PERSONA_UPDATED, events.PersonaUpdated)]
+
+
+async def get(stub: pb_grpc.FeedbackServiceStub) -> events.Persona:
+    answer = await stub.GetPersona(pb.GetPersonaRequest(name=NAME), metadata=TENANT)
+    return answer.persona  # type: ignore[no-any-return]
+
+
+async def correct(stub: pb_grpc.FeedbackServiceStub, **fields: str) -> events.Persona:
+    request = pb.CorrectPersonaRequest(name=NAME, actor="ada", **fields)
+    return (await stub.CorrectPersona(request, metadata=TENANT)).persona  # type: ignore[no-any-return]
+
+
+async def refused(call: object) -> TrimtabError:
+    with pytest.raises(grpc.RpcError) as caught:
+        await call  # type: ignore[misc]
+    return error_of(caught.value, "feedback")
+
+
+async def test_each_line_names_the_turns_that_support_it(
+    stub: pb_grpc.FeedbackServiceStub,
+) -> None:
+    persona = await get(stub)
+    (line,) = persona.lines
+    assert (line.text, line.basis) == (persona.text, events.PERSONA_BASIS_STATED)
+    assert line.evidence == ["tenants/local/conversations/c1.0/turns/t2"]
+    assert line.used
+    assert (persona.version, persona.change) == (1, events.PERSONA_CHANGE_MODEL)
+
+
+async def test_a_correction_wins_over_later_inference(
+    stub: pb_grpc.FeedbackServiceStub, house: House
+) -> None:
+    wrong = (await get(stub)).lines[0]
+    mended = await correct(stub, line_id=wrong.line_id, text="I like long answers.")
+    assert (mended.text, mended.version) == ("I like long answers.", 2)
+    assert (mended.struck, mended.actor) == ([wrong.text], "ada")
+    assert await correct(stub, text="I like  long answers.") == mended  # the same twice
+    complain(house, "c2", times=3)
+    assert (await get(stub)).text == "I like long answers."
+    counts = house.counts(LINES)
+    assert counts[("dropped", "CORRECTED")] == 2  # at the second and at the fourth complaint
+    assert [p.version for p in published(house)] == [1, 2]
+    assert house.adds_up()
+
+
+async def test_a_line_is_struck_or_added(stub: pb_grpc.FeedbackServiceStub, house: House) -> None:
+    line = (await get(stub)).lines[0]
+    struck = await correct(stub, line_id=line.line_id)
+    assert (struck.text, struck.struck, list(struck.lines)) == ("", [line.text], [])
+    complain(house, "c2")
+    assert (await get(stub)).text == ""
+    added = await correct(stub, text="I have diabetes.")  # what users say of themselves on purpose
+    assert (added.text, added.lines[0].basis) == (
+        "I have diabetes.",
+        events.PERSONA_BASIS_CORRECTED,
+    )
+    nothing = stub.CorrectPersona(pb.CorrectPersonaRequest(name=NAME), metadata=TENANT)
+    assert (await refused(nothing)).reason == "EMPTY_CORRECTION"
+    request = pb.CorrectPersonaRequest(name=NAME, line_id="nope")
+    error = await refused(stub.CorrectPersona(request, metadata=TENANT))
+    assert (error.reason, error.field) == ("LINE_NOT_FOUND", "line_id")
+    request = pb.CorrectPersonaRequest(name=NAME, text="word " * 61)
+    error = await refused(stub.CorrectPersona(request, metadata=TENANT))
+    assert (error.reason, error.field) == ("TOO_LONG", "text")
+
+
+async def test_a_frozen_persona_stays_as_it_is(
+    stub: pb_grpc.FeedbackServiceStub, house: House
+) -> None:
+    request = pb.FreezePersonaRequest(name=NAME, actor="ops")
+    frozen = (await stub.FreezePersona(request, metadata=TENANT)).persona
+    assert (frozen.frozen, frozen.version, frozen.actor) == (True, 2, "ops")
+    assert (await stub.FreezePersona(request, metadata=TENANT)).persona == frozen
+    asked = len(house.chat.calls)
+    complain(house, "c2")
+    assert (await get(stub)) == frozen
+    assert house.counts(PERSONAS)[("abstained", "FROZEN")] == 1
+    assert not any("how this user" in call[-1].text for call in house.chat.calls[asked:])
+    thawed = (
+        await stub.UnfreezePersona(pb.UnfreezePersonaRequest(name=NAME), metadata=TENANT)
+    ).persona
+    assert (thawed.frozen, thawed.version) == (False, 3)
+    assert thawed.text == frozen.text
+
+
+async def test_who_has_no_persona_can_refuse_one(
+    stub: pb_grpc.FeedbackServiceStub, house: House
+) -> None:
+    name = "tenants/local/users/bob/persona"
+    await stub.FreezePersona(pb.FreezePersonaRequest(name=name), metadata=TENANT)
+    house.chat_with("bob", "b1", "what is a river?", LONG, "shorter please")
+    house.settle()
+    found = (await stub.GetPersona(pb.GetPersonaRequest(name=name), metadata=TENANT)).persona
+    assert (found.text, found.frozen) == ("", True)
+    unfrozen = stub.UnfreezePersona(
+        pb.UnfreezePersonaRequest(name="tenants/local/users/eve/persona"), metadata=TENANT
+    )
+    assert (await refused(unfrozen)).reason == "PERSONA_NOT_FOUND"
+
+
+async def test_deletion_takes_the_history_and_what_was_said_before_is_not_used_again(
+    stub: pb_grpc.FeedbackServiceStub, house: House
+) -> None:
+    await correct(stub, text="I like tables.")
+    request = pb.DeletePersonaRequest(name=NAME, actor="ada")
+    assert (await stub.DeletePersona(request, metadata=TENANT)).versions == 2
+    versions = pb.ListPersonaVersionsRequest(name=NAME)
+    assert (await stub.ListPersonaVersions(versions, metadata=TENANT)).total_size == 0
+    listed = await stub.ListPersonas(pb.ListPersonasRequest(), metadata=TENANT)
+    assert listed.total_size == 0
+    get_again = stub.GetPersona(pb.GetPersonaRequest(name=NAME), metadata=TENANT)
+    assert (await refused(get_again)).reason == "PERSONA_NOT_FOUND"
+    assert (
+        await refused(stub.DeletePersona(request, metadata=TENANT))
+    ).reason == "PERSONA_NOT_FOUND"
+    assert [(p.version, p.text) for p in published(house)][-1] == (3, "")
+    complain(house, "c2")  # said at times before the deletion, as all of the house's turns are
+    assert house.counts(PERSONAS)[("abstained", "NO_TEXT")] == 1
+    assert (await correct(stub, text="Be kind.")).version == 4
+    assert house.adds_up()
+
+
+async def test_a_persona_that_is_being_written_when_it_is_deleted_is_not_kept(
+    stub: pb_grpc.FeedbackServiceStub, house: House
+) -> None:
+    house.chat_with("ada", "c2", "what is a river?", LONG, "shorter please")
+    drain(house.parts.turns)
+    house.parts.judge.once()
+    script = house.chat._script
+
+    def deletes(messages: object) -> str:
+        with house.database.begin() as transaction:
+            persona_care.delete("local", "ada", "", now(), SqlBook(transaction))
+        return script(messages)  # type: ignore[arg-type]
+
+    house.chat._script = deletes
+    assert house.parts.workers[PERSONA_OF_COMPLAINT].run_once()
+    house.chat._script = script
+    assert house.counts(PERSONAS)[("abstained", "DELETED")] == 1
+    get_again = stub.GetPersona(pb.GetPersonaRequest(name=NAME), metadata=TENANT)
+    assert (await refused(get_again)).reason == "PERSONA_NOT_FOUND"
+
+
+async def test_versions_are_listed_newest_first_by_page(
+    stub: pb_grpc.FeedbackServiceStub,
+) -> None:
+    for text in ("I like tables.", "Be kind.", "Say you."):
+        await correct(stub, text=text)
+    seen, token = [], ""
+    while True:
+        request = pb.ListPersonaVersionsRequest(name=NAME, page_size=3, page_token=token)
+        page = await stub.ListPersonaVersions(request, metadata=TENANT)
+        assert page.total_size == 4
+        seen += [(persona.version, persona.change) for persona in page.personas]
+        token = page.next_page_token
+        if not token:
+            break
+    corrected = events.PERSONA_CHANGE_CORRECTED
+    assert seen == [
+        (4, corrected),
+        (3, corrected),
+        (2, corrected),
+        (1, events.PERSONA_CHANGE_MODEL),
+    ]
+
+
+async def test_nobody_elses_tenant(stub: pb_grpc.FeedbackServiceStub) -> None:
+    foreign = stub.DeletePersona(pb.DeletePersonaRequest(name=NAME), metadata=metadata("other"))
+    assert (await refused(foreign)).reason == "FOREIGN_TENANT"
+
+
+def test_sentences_that_nothing_supports_are_dropped_and_counted() -> None:
+    house = House()
+    script = house.chat._script
+    written = "This user has cancer. This user likes gardening. This user wants it short."
+    house.chat._script = lambda messages: (
+        written if "how this user" in messages[-1].text else script(messages)  # type: ignore[arg-type]
+    )
+    house.chat_with("ada", "c1", "what is cancer?", SHORT, "please shorter")
+    house.settle()
+    assert house.counts(LINES) == {
+        ("taken", ""): 3,
+        ("made", "stated"): 1,
+        ("dropped", "SENSITIVE_HEALTH"): 1,
+        ("dropped", "UNGROUNDED"): 1,
+    }
+    assert house.adds_up()
