@@ -42,7 +42,9 @@ async def holdings(doors: Doors) -> Holdings:
         conversations=await _conversations(doors),
         follow_ups=await _size(doors, "ListFeedback", 'source = "follow_up"'),
         explicit=await _size(doors, "ListFeedback", 'source = "explicit"'),
-        proposed=await _size(doors, "ListPairs", 'source != "user_based_reward"'),
+        proposed=await _size(
+            doors, "ListPairs", 'source != "user_based_reward" AND state != "filtered"'
+        ),
         kept=await _size(doors, "ListPairs", 'state = "kept"'),
     )
 

@@ -47,6 +47,8 @@ class PairState(StrEnum):
     PROPOSED = "proposed"
     KEPT = "kept"
     DROPPED = "dropped"
+    # Never proposed: a filter found it unfit to learn from.
+    FILTERED = "filtered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,12 @@ class Pair:
     model_version: str = ""
     evidence: tuple[str, ...] = ()
     feedback_text: str = ""
+
+    @property
+    def request(self) -> str:
+        """The last thing that the user said before the answers; empty if there is none."""
+        said = [message.text for message in self.prompt if message.role == "user"]
+        return said[-1] if said else ""
 
 
 @dataclass(frozen=True, slots=True)

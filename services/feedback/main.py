@@ -22,6 +22,7 @@ from services.feedback.app.persona_lines import Evidence
 from services.feedback.app.personas import WritePersona
 from services.feedback.app.ports import ChatModel, Embedder, RewardScorer
 from services.feedback.app.preferences import TakePreference
+from services.feedback.app.proposing import Propose, Screen
 from services.feedback.app.requests import (
     PERSONA_OF_COMPLAINT,
     PERSONA_OF_TURNS,
@@ -86,8 +87,10 @@ class Parts:
         head = load_head(HEAD)
         self.classifier = Classifier(embedder, head, settings.abstain_below or head.threshold)
         self.requests = Requests(_limits(settings))
+        self.propose = Propose(_screen(settings))
         join = JoinExplicit(
             self.requests,
+            self.propose,
             settings.context_messages,
             settings.context_characters,
             settings.conversation_quiet_s,
@@ -103,7 +106,7 @@ class Parts:
             database,
             log,
             [PREFERENCE_GIVEN],
-            PreferencesHandler(TakePreference(self.requests.limits)),
+            PreferencesHandler(TakePreference(self.requests.limits, self.propose)),
         )
         self.relay = OutboxRelay(database, log)
         self.sweep = ExplicitSweep(database, join, self._turns_lag, settings.explicit_wait_s)
@@ -131,6 +134,7 @@ class Parts:
                 shelf,
                 chat,
                 scorer,
+                self.propose,
                 settings.rewrite_samples,
                 max_tokens=settings.candidate_max_tokens,
                 **writing,
@@ -144,6 +148,7 @@ class Parts:
                 shelf,
                 chat,
                 scorer,
+                self.propose,
                 settings.ubr_samples,
                 settings.ubr_min_margin,
                 max_tokens=settings.candidate_max_tokens,
@@ -242,6 +247,15 @@ def _limits(settings: FeedbackSettings) -> Limits:
         ubr_share=settings.ubr_share,
         rewrite_min_probability=settings.rewrite_min_probability,
         live_channels=channels,
+    )
+
+
+def _screen(settings: FeedbackSettings) -> Screen:
+    return Screen(
+        least_words=settings.prompt_min_words,
+        leak_share=settings.leak_share,
+        duplicate_jaccard=settings.duplicate_jaccard,
+        same_language=settings.same_language,
     )
 
 

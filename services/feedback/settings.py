@@ -49,6 +49,14 @@ class FeedbackSettings(ServiceSettings):
     candidate_max_tokens: int = Field(default=120, ge=8)
     temperature: float = Field(default=0.7, ge=0, le=2)
 
+    # Filters of pairs, whatever their source. Words that a request has at least (0: any request will
+    # do); the share of the feedback's runs of three words in the prompt, and the Jaccard similarity to
+    # another pair of the user, from which a pair is left out (above 1: never).
+    prompt_min_words: int = Field(default=2, ge=0)
+    leak_share: float = Field(default=0.5, gt=0)
+    duplicate_jaccard: float = Field(default=0.8, gt=0)
+    same_language: bool = True
+
     # User-based rewards: generation is dear on a CPU, so a share of requests, few a user.
     ubr_share: float = Field(default=0.1, ge=0, le=1)
     ubr_samples: int = Field(default=4, ge=2, le=16)

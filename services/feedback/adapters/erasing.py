@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from services.feedback import codec
 from services.feedback.adapters.sql_tables import (
+    BANDS,
     EXPLICIT,
     FEEDBACK,
     PAIRS,
@@ -63,6 +64,7 @@ _ROWS = (
     Rows("follow_ups", PENDING, of_conversation(PENDING)),
     Rows("feedback", FEEDBACK, of_user_or_conversation(FEEDBACK)),
     Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
+    Rows("pair_bands", BANDS, of_user_or_conversation(BANDS)),
     Rows("personas", USERS, of_user(USERS)),
     Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
     Rows("limits", SPENT, of_user(SPENT)),

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from services.feedback import codec
 from services.feedback.adapters.sql_tables import (
+    BANDS,
     FEEDBACK,
     PAIRS,
     PENDING,
@@ -244,7 +245,7 @@ class SqlBook:
         self._tx.emit(codec.persona_event(persona))
         return gone
 
-    def add_pair(self, stored: StoredPair) -> bool:
+    def add_pair(self, stored: StoredPair, keys: Sequence[str] = ()) -> bool:
         pair = stored.pair
         added = self._added(
             PAIRS,
@@ -257,11 +258,22 @@ class SqlBook:
             reason=stored.reason,
             value=codec.encode_pair(pair).SerializeToString(),
         )
+        if added and keys:
+            whose = {"tenant": pair.tenant, "user_id": pair.user_id}
+            of_pair = {**whose, "conversation_id": pair.conversation_id, "pair_id": pair.pair_id}
+            self._sql.execute(BANDS.insert(), [{**of_pair, "band": key} for key in keys])
         if added and stored.state is PairState.PROPOSED:
             self._tx.emit(codec.proposed_event(pair, self._owners(pair)))
         elif added and stored.state is PairState.KEPT:
             self._tx.emit(codec.kept_event(pair, self._owners(pair)))
         return added
+
+    def pairs_alike(self, pair: Pair, keys: Sequence[str]) -> list[Pair]:
+        theirs = (BANDS.c.tenant == pair.tenant) & (BANDS.c.user_id == pair.user_id)
+        alike = sa.select(BANDS.c.pair_id).where(theirs, BANDS.c.band.in_(keys))
+        others = PAIRS.c.pair_id.in_(alike) & (PAIRS.c.pair_id != pair.pair_id)
+        rows = self._sql.execute(sa.select(PAIRS.c.value).where(others).order_by(PAIRS.c.seq))
+        return [codec.decode_pair(value) for value in rows.scalars()]
 
     def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
         waits = PAIRS.c.pair_id.in_(pair_ids) & (PAIRS.c.state == PairState.PROPOSED.value)

@@ -127,3 +127,14 @@ PAIRS = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+# Pairs by the bands of their chosen answer's MinHash signature.
+BANDS = sa.Table(
+    "pair_bands",
+    METADATA,
+    sa.Column("pair_id", sa.String, primary_key=True),
+    sa.Column("band", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Index("bands_by_user", "tenant", "user_id", "band"),
+)

@@ -28,6 +28,7 @@ _PAIR_OUTCOMES = {
     PairState.PROPOSED.value: WAITING,
     PairState.KEPT.value: MADE,
     PairState.DROPPED.value: DROPPED,
+    PairState.FILTERED.value: DROPPED,
 }
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from services.feedback.app.pairs import DEMONSTRATED, REPLACED, pair_id
 from services.feedback.app.ports import Book
+from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS, Requests
 from services.feedback.domain import (
     Explicit,
@@ -22,9 +23,7 @@ from services.feedback.domain import (
     Mined,
     Pair,
     PairSource,
-    PairState,
     Source,
-    StoredPair,
     Turn,
     bounded_context,
 )
@@ -49,6 +48,7 @@ class JoinExplicit:
     as ratings and turns travel on different topics."""
 
     requests: Requests
+    propose: Propose
     context_messages: int = 8
     context_characters: int = 8000
     quiet_s: float = 3.0
@@ -78,7 +78,7 @@ class JoinExplicit:
         book.add_mined(mined)
         book.count(STAGE, verdict.outcome, verdict.reason)
         if explicit.demonstration:
-            self._propose(explicit, mined, book)
+            self._demonstrated(explicit, mined, book)
         elif mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK and not explicit.whole_conversation:
             self.requests.after_complaint(mined, book)
         return True
@@ -121,7 +121,7 @@ class JoinExplicit:
             follow_up=explicit.comment,
         )
 
-    def _propose(self, explicit: Explicit, mined: Mined, book: Book) -> None:
+    def _demonstrated(self, explicit: Explicit, mined: Mined, book: Book) -> None:
         """A corrected answer is a pair as it stands: the correction is chosen."""
         book.count(PAIRS, "taken")
         if mined.answer is None or not mined.context:
@@ -150,8 +150,8 @@ class JoinExplicit:
             ),
             feedback_text=explicit.comment,
         )
-        book.add_pair(StoredPair(pair, PairState.PROPOSED))
-        book.count(PAIRS, "waiting", "REWARD")
+        if not self.propose(pair, book):
+            book.count(PAIRS, "abstained", "ALREADY_KNOWN")
 
 
 def slot_of(explicit: Explicit, mined: Mined) -> str:

@@ -8,7 +8,8 @@ reward model must not learn from itself. The pair (answer, follow-up) stays as i
 Counts of stage "feedback.pairs": made: the pair's source; abstained: USER_CAP, UNSURE_FEEDBACK,
 NO_REQUEST, SAME_AS_ANSWER, NO_PERSONA, SMALL_MARGIN, REPLACED, FAILED, or the commonest problem
 of the candidates (TOO_FEW_WORDS, REPETITION, LEAKS_FEEDBACK, IGNORES_FEEDBACK, ...);
-dropped: REWARD_PREFERS_ORIGINAL, REPLACED, ALREADY_KNOWN; waiting: CANDIDATES, SAMPLES, REWARD.
+dropped: REWARD_PREFERS_ORIGINAL, REPLACED, and what proposing.py says; waiting: CANDIDATES, SAMPLES,
+REWARD.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from services.feedback.app.candidates import (
     persona_sample_prompt,
@@ -26,8 +27,9 @@ from services.feedback.app.candidates import (
     wish_prompt,
 )
 from services.feedback.app.ports import Book, Candidate, ChatModel, RewardScorer, Shelf
+from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS
-from services.feedback.domain import Mined, Pair, PairSource, PairState, StoredPair
+from services.feedback.domain import Mined, Pair, PairSource, PairState
 from shared.errors import FailedPrecondition, Unavailable
 from shared.identifiers import stable_id, turn_name
 from shared.messages import Message, text_message
@@ -55,6 +57,7 @@ class ProposeRewrite:
     shelf: Shelf
     chat: ChatModel
     scorer: RewardScorer
+    propose: Propose = field(default_factory=Propose)
     samples: int = 4
     temperature: float = 0.7
     max_tokens: int = 120
@@ -77,9 +80,7 @@ class ProposeRewrite:
         book.count(PAIRS, "waiting", "CANDIDATES", -1)
         if outcome.pair is None:
             book.count(PAIRS, "abstained", outcome.reason)
-        elif book.add_pair(StoredPair(outcome.pair, PairState.PROPOSED)):
-            book.count(PAIRS, "waiting", "REWARD")
-        else:
+        elif not self.propose(outcome.pair, book):
             book.count(PAIRS, "abstained", "ALREADY_KNOWN")
 
     def _candidates(self, mined: Mined, answer: Message) -> list[str]:
@@ -113,6 +114,7 @@ class SampleUnderPersona:
     shelf: Shelf
     chat: ChatModel
     scorer: RewardScorer
+    propose: Propose = field(default_factory=Propose)
     samples: int = 4
     min_margin: float = 0.5
     temperature: float = 0.7
@@ -146,9 +148,7 @@ class SampleUnderPersona:
         book.count(PAIRS, "waiting", "SAMPLES", -1)
         if outcome.pair is None:
             book.count(PAIRS, "abstained", outcome.reason)
-        elif book.add_pair(StoredPair(outcome.pair, PairState.KEPT)):
-            book.count(PAIRS, "made", outcome.pair.source.value)
-        else:
+        elif not self.propose(outcome.pair, book, PairState.KEPT):
             book.count(PAIRS, "abstained", "ALREADY_KNOWN")
 
 

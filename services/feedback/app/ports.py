@@ -131,9 +131,12 @@ class Book(Protocol):
         """Removes it and all its versions; how many. `persona`, which is empty, is published under
         its number, and what was said up to its time is not used again."""
 
-    def add_pair(self, stored: StoredPair) -> bool:
-        """Stores a pair; publishes it on preference.proposed.v1 if it is PROPOSED, on
-        preference.mined.v1 if it is KEPT. False if it is there already."""
+    def add_pair(self, stored: StoredPair, keys: Sequence[str] = ()) -> bool:
+        """Stores a pair, to be found by `keys`; publishes it on preference.proposed.v1 if it is
+        PROPOSED, on preference.mined.v1 if it is KEPT. False if it is there already."""
+
+    def pairs_alike(self, pair: Pair, keys: Sequence[str]) -> list[Pair]:
+        """Other pairs of the same user that were stored with one of the keys."""
 
     def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
         """PROPOSED to DROPPED; how many there were."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from services.feedback.app.ports import Book, day_of
+from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS, Limits
-from services.feedback.domain import Pair, PairSource, PairState, StoredPair
+from services.feedback.domain import Pair, PairSource
 from shared.errors import InvalidArgument
 
 STAGE = "feedback.preferences"
@@ -23,6 +24,7 @@ class TakePreference:
     the filter decides whether policies do."""
 
     limits: Limits
+    propose: Propose
 
     def __call__(self, pair: Pair, book: Book) -> None:
         """InvalidArgument for a pair that the house makes itself."""
@@ -34,9 +36,8 @@ class TakePreference:
         most = self.limits.pairs_per_user_day
         if not book.spend(pair.tenant, pair.user_id, "pairs", day_of(pair.create_time), most):
             book.count(STAGE, "abstained", "USER_CAP")
-        elif not book.add_pair(StoredPair(proposed, PairState.PROPOSED)):
+        elif not self.propose(proposed, book):
             book.count(STAGE, "dropped", "ALREADY_KNOWN")
         else:
             book.count(STAGE, "made", "pair")
             book.count(PAIRS, "taken")
-            book.count(PAIRS, "waiting", "REWARD")

@@ -154,8 +154,8 @@ def test_pairs_wait_for_a_reward_model_and_are_dropped_if_it_prefers_the_origina
 
 def test_a_user_can_cause_only_so_many_pairs_a_day() -> None:
     house = House(pairs_per_user_day=2)
-    for number in range(4):
-        house.chat_with("ada", f"c{number}", "what is a river?", LONG, "shorter please")
+    for number, request in enumerate(("rivers of Asia?", "what is ice?", "why rain?", "the sea?")):
+        house.chat_with("ada", f"c{number}", request, LONG, "shorter please")
     house.settle()
     counts = house.counts("feedback.pairs")
     assert counts[("made", "user_guided_rewrite")] == 2

@@ -33,6 +33,8 @@ class _PairStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairState.V
     """Waiting for a reward model that can judge it."""
     PAIR_STATE_KEPT: _PairState.ValueType  # 2
     PAIR_STATE_DROPPED: _PairState.ValueType  # 3
+    PAIR_STATE_FILTERED: _PairState.ValueType  # 4
+    """Never proposed: a filter found it unfit to learn from."""
 
 class PairState(_PairState, metaclass=_PairStateEnumTypeWrapper):
     """Where a proposed pair stands."""
@@ -42,6 +44,8 @@ PAIR_STATE_PROPOSED: PairState.ValueType  # 1
 """Waiting for a reward model that can judge it."""
 PAIR_STATE_KEPT: PairState.ValueType  # 2
 PAIR_STATE_DROPPED: PairState.ValueType  # 3
+PAIR_STATE_FILTERED: PairState.ValueType  # 4
+"""Never proposed: a filter found it unfit to learn from."""
 Global___PairState: _TypeAlias = PairState  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,71 @@
+"""Every pair's way in: it is screened, then stored. What is screened out is stored, too, with its
+reason, but published nowhere: nobody learns from it.
+
+Counts of stage "feedback.pairs" that end here: dropped: PROMPT_NO_WORDS, PROMPT_SMALL_TALK,
+PROMPT_TOO_SHORT, PROMPT_REPETITION, FEEDBACK_IN_PROMPT, LANGUAGE_MISMATCH, NEAR_DUPLICATE. The others
+wait for the reward model as REWARD, or are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.feedback.app.filters import duplicates, language, leakage, prompts
+from services.feedback.app.ports import Book
+from services.feedback.app.requests import PAIRS
+from services.feedback.domain import Pair, PairState, StoredPair
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a pair must be to be learnt from. `duplicate_jaccard` above 1 lets duplicates pass,
+    `leak_share` above 1 what repeats the feedback, 0 `least_words` requests of any length."""
+
+    least_words: int = 2
+    leak_share: float = 0.5
+    duplicate_jaccard: float = 0.8
+    same_language: bool = True
+
+    def problem_of(self, pair: Pair) -> str:
+        """Why the pair is not learnt from, whatever else there is; "" if it may be."""
+        request, chosen = pair.request, pair.chosen.text
+        if self.least_words and (problem := prompts.problem_of(request, self.least_words)):
+            return problem
+        said = [message.text for message in pair.prompt if message.role == "user"]
+        if any(leakage.leaks(pair.feedback_text, text, self.leak_share) for text in said):
+            return "FEEDBACK_IN_PROMPT"
+        if self.same_language and language.mismatch(request, chosen, pair.feedback_text):
+            return "LANGUAGE_MISMATCH"
+        return ""
+
+    def is_repeated(self, pair: Pair, others: list[Pair]) -> bool:
+        """Whether one of its user's others has nearly the same request and chosen answer. Another
+        user who prefers the same is another opinion."""
+        return any(
+            duplicates.jaccard(pair.chosen.text, other.chosen.text) >= self.duplicate_jaccard
+            and duplicates.jaccard(pair.request, other.request) >= self.duplicate_jaccard
+            for other in others
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    screen: Screen = field(default_factory=Screen)
+
+    def __call__(self, pair: Pair, book: Book, state: PairState = PairState.PROPOSED) -> bool:
+        """Stores it and counts what became of it, but for "taken"; False, and no count, if it is
+        known already."""
+        keys = duplicates.band_keys(pair.chosen.text)
+        problem = self.screen.problem_of(pair)
+        if not problem and self.screen.is_repeated(pair, book.pairs_alike(pair, keys)):
+            problem = "NEAR_DUPLICATE"
+        if problem:
+            added = book.add_pair(StoredPair(pair, PairState.FILTERED, problem))
+            outcome, reason = "dropped", problem
+        else:
+            added = book.add_pair(StoredPair(pair, state), keys)
+            waits = state is PairState.PROPOSED
+            outcome, reason = ("waiting", "REWARD") if waits else ("made", pair.source.value)
+        if added:
+            book.count(PAIRS, outcome, reason)
+        return added
