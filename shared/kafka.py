@@ -123,9 +123,9 @@ class KafkaEventLog:
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
         return self._administer(partial(_lag, group=group, topics=topics))
 
-    def _served(self, group: str) -> bool:
-        """Whether any member of the group has a partition."""
-        return self._administer(partial(_has_partitions, group=group))
+    def _served(self, group: str, but: str) -> bool:
+        """Whether any member of the group but the client `but` has a partition."""
+        return self._administer(partial(_has_partitions, group=group, but=but))
 
     def _administer(self, work: Callable[[Any], T]) -> T:
         """What `work` finds with an admin client of its own: one that is shared would make a stage wait
@@ -271,12 +271,16 @@ def _lag(admin: Any, group: str, topics: Sequence[str]) -> dict[str, int]:
     return waiting
 
 
-def _has_partitions(admin: Any, group: str) -> bool:
+def _has_partitions(admin: Any, group: str, but: str) -> bool:
     try:
         members = admin.describe_groups([group])[group]["members"]
     except GroupIdNotFoundError:
         return False
-    return any((member["member_assignment"] or {}).get("assigned_partitions") for member in members)
+    return any(
+        (member["member_assignment"] or {}).get("assigned_partitions")
+        for member in members
+        if member["client_id"] != but
+    )
 
 
 def _send_all(producer: Any, events: Sequence[Event]) -> list[Any]:

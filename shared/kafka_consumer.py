@@ -1,16 +1,18 @@
 """One member of a consumer group, over kafka-python, that never waits for ever.
 
 On a busy machine the client loses an answer now and then: a thread waits without a limit for metadata,
-or a consumer polls on and is in no group. Either is a stage that takes nothing and says nothing. So each
-call has a limit here, and a group that nobody serves is joined again; both are told as Unavailable,
-after which the caller begins with a new consumer. Positions are kept with the caller's state: nothing is
-lost or taken twice.
+or a consumer polls on and is in no group, or has its partitions and is given nothing of them. Each is a
+stage that takes nothing and says nothing. So each call has a limit here, and a member without partitions
+that nobody else has, or without the records that are there, joins anew; all are told as Unavailable, after
+which the caller begins with a new consumer. Positions are kept with the caller's state: nothing is lost or
+taken twice.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -30,13 +32,14 @@ T = TypeVar("T")
 AWAY, STUCK = "EVENT_LOG_AWAY", "EVENT_LOG_STUCK"
 # Far above what any call takes that comes back at all, on a machine that is busy.
 PATIENCE_S = 30.0
-# A new member has its partitions within seconds.
-_UNSERVED_S = 20.0
+# A new member has its partitions within seconds, and a record that is there comes within one.
+_IDLE_S = 20.0
+_ANSWER_MS = 5_000
 _CLOSE_S = 5.0
 
 
 class KafkaGroupConsumer:
-    """`served`: whether any member of the group has a partition."""
+    """`served`: whether any member of the group but this client has a partition."""
 
     def __init__(
         self,
@@ -44,27 +47,33 @@ class KafkaGroupConsumer:
         topics: Sequence[str],
         positions: Callable[[Sequence[Partition]], Positions] | None,
         options: Mapping[str, Any],
-        served: Callable[[], bool],
+        served: Callable[[str], bool],
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._group, self._served, self._patience_s = group, served, patience_s
         self._caller = Caller(f"kafka-{group}")
         self._consumer: Any = None
+        self._client = f"{group}-{uuid.uuid4().hex[:12]}"
+        made = partial(KafkaConsumer, group_id=group, client_id=self._client, **options)
         try:
-            self._consumer = self._call(partial(KafkaConsumer, group_id=group, **options))
+            self._consumer = self._call(made)
             self._call(partial(_subscribe, self._consumer, topics, positions))
         except Unavailable:
             self.close()
             raise
-        self._assigned_at = time.monotonic()
+        self._looked_at = time.monotonic()
+        self._ends: dict[Any, int] = {}
 
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
         poll = partial(
             self._consumer.poll, timeout_ms=int(timeout_s * 1000), max_records=max_records
         )
         batches = self._call(poll, timeout_s)
-        if not batches:
-            self._check_served()
+        if batches:
+            self._looked_at, self._ends = time.monotonic(), {}
+        elif time.monotonic() - self._looked_at > _IDLE_S:
+            self._look()
+            self._looked_at = time.monotonic()
         return [_record(message) for batch in batches.values() for message in batch]
 
     def commit(self, positions: Positions) -> None:
@@ -94,20 +103,23 @@ class KafkaGroupConsumer:
                 retry_after_s=0.5,
             ) from error
 
-    def _check_served(self) -> None:
-        """A spare member has no partition for as long as others have them all; else something is
-        wrong when there is none."""
-        now = time.monotonic()
-        if self._consumer.assignment():
-            self._assigned_at = now
-        elif now - self._assigned_at > _UNSERVED_S:
-            self._assigned_at = now
-            if not self._served():
-                raise Unavailable(
-                    f"group {self._group} had no partition for {_UNSERVED_S:.0f} s; it is joined again",
-                    reason=STUCK,
-                    retry_after_s=0.5,
-                )
+    def _look(self) -> None:
+        """Nothing came for a while. A spare member has no partition for as long as others have them all;
+        a member with partitions has read, by now, what was there when it looked last."""
+        assigned = self._call(self._consumer.assignment)
+        if not assigned:
+            if not self._served(self._client):
+                raise self._stuck(f"had no partition for {_IDLE_S:.0f} s")
+            return
+        for partition in assigned & self._ends.keys():
+            position = self._call(partial(self._consumer.position, partition, _ANSWER_MS))
+            if (position or 0) < self._ends[partition]:
+                raise self._stuck(f"got nothing of {partition.topic} for {_IDLE_S:.0f} s")
+        self._ends = self._call(partial(self._consumer.end_offsets, list(assigned), _ANSWER_MS))
+
+    def _stuck(self, words: str) -> Unavailable:
+        words = f"group {self._group} {words}; it is joined again"
+        return Unavailable(words, reason=STUCK, retry_after_s=0.5)
 
 
 def _subscribe(

@@ -30,13 +30,12 @@ def log(kafka_address: str) -> Iterator[KafkaEventLog]:
 def topic(log: KafkaEventLog) -> str:
     name = f"stuck.{uuid.uuid4().hex[:12]}.v1"
     log.ensure_topics([name])
-    log.publish(
-        [
-            Event(name, f"id-{n}", "k", str(n).encode(), "tests", datetime.now(UTC), {})
-            for n in range(5)
-        ]
-    )
+    log.publish([_event(name, n) for n in range(5)])
     return name
+
+
+def _event(topic: str, n: int) -> Event:
+    return Event(topic, f"id-{n}", "k", str(n).encode(), "tests", datetime.now(UTC), {})
 
 
 def test_a_stage_whose_client_hangs_begins_again_and_takes_each_record_once(
@@ -75,7 +74,7 @@ def test_a_stage_whose_client_hangs_begins_again_and_takes_each_record_once(
 def test_a_member_that_never_joins_is_told_so(
     log: KafkaEventLog, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_consumer, "_UNSERVED_S", 1.0)
+    monkeypatch.setattr(kafka_consumer, "_IDLE_S", 1.0)
     with monkeypatch.context() as patch:
         patch.setattr(KafkaConsumer, "subscribe", lambda *_, **__: None)
         consumer = log.consume(f"lost-{topic}", [topic])
@@ -85,10 +84,37 @@ def test_a_member_that_never_joins_is_told_so(
     consumer.close()
 
 
+def test_a_member_that_is_given_nothing_of_what_is_there_is_told_so(
+    log: KafkaEventLog, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "_IDLE_S", 1.0)
+    consumer = log.consume(f"starved-{topic}", [topic])
+    with monkeypatch.context() as patch:
+        patch.setattr(KafkaConsumer, "poll", _joins_and_gives_nothing(KafkaConsumer.poll))
+        with pytest.raises(Unavailable, match=f"got nothing of {topic} for 1 s") as told:
+            _poll_for(consumer, 20.0)
+    assert told.value.reason == "EVENT_LOG_STUCK"
+    consumer.close()
+
+
+def test_a_member_that_has_read_all_waits_in_peace(
+    log: KafkaEventLog, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marker of a transaction that ended is no record, though it takes a place."""
+    monkeypatch.setattr(kafka_consumer, "_IDLE_S", 0.5)
+    writer = log.transactional_writer(f"writer-{topic}")
+    writer.write([_event(topic, 5)], f"whole-{topic}", {})
+    writer.close()
+    consumer = log.consume(f"whole-{topic}", [topic])
+    assert len(_poll_for(consumer, 20.0)) == 6
+    assert _poll_for(consumer, 4.0) == []
+    consumer.close()
+
+
 def test_a_spare_member_waits_in_peace(
     log: KafkaEventLog, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_consumer, "_UNSERVED_S", 1.0)
+    monkeypatch.setattr(kafka_consumer, "_IDLE_S", 1.0)
     first = log.consume(f"spare-{topic}", [topic])
     assert len(_poll_for(first, 20.0)) == 5
     spare = log.consume(f"spare-{topic}", [topic])
@@ -105,6 +131,18 @@ def test_a_spare_member_waits_in_peace(
         polling.join(10.0)
         first.close()
         spare.close()
+
+
+def _joins_and_gives_nothing(poll: Any) -> Any:
+    """As a client whose fetches are lost: in its group, at its old position."""
+
+    def polled(client: Any, **_: Any) -> dict[Any, Any]:
+        if not client.assignment():
+            poll(client, timeout_ms=100, max_records=1)
+        time.sleep(0.05)
+        return {}
+
+    return polled
 
 
 def _poll_for(consumer: Any, seconds: float) -> list[Any]:
