@@ -39,6 +39,8 @@ class Rules:
     min_pairs: int = 60
     pairs_wait_s: float = 600.0
     least_pairs: int = 8
+    # Nor on pairs of fewer users.
+    least_users: int = 5
     cooldown_s: float = 900.0
     volume_pairs: int = 0
     max_failures: int = 3

@@ -26,6 +26,8 @@ from shared.telemetry import trace_headers
 from shared.topics import RETRAIN_COMPLETED
 
 _SOURCE = "PAIR_SOURCE_"
+# Where pairs come from, as `Pair.source` has it.
+SOURCES = tuple(name.removeprefix(_SOURCE).lower() for name in events_pb2.PairSource.keys()[1:])
 
 
 def decode_pair(pair: events_pb2.PreferencePair) -> Pair:
@@ -124,6 +126,8 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         train_users=snapshot.train_users,
         held_out_users=snapshot.held_out_users,
         pairs_by_source=snapshot.pairs_by_source,
+        largest_user_share=snapshot.largest_user_share,
+        left_out=snapshot.left_out,
     )
 
 

@@ -113,6 +113,13 @@ class Runner:
                 f"at least {self.rules.least_pairs} are needed",
                 reason="TOO_FEW_PAIRS",
             )
+        users = len({pair.user for pair in selection.train})
+        if users < self.rules.least_users:
+            raise FailedPrecondition(
+                f"the pairs to train on are of {users} users, at least {self.rules.least_users} are"
+                " needed: a few must not speak for all",
+                reason="TOO_FEW_USERS",
+            )
         return replace(
             run,
             snapshot=self.snapshots.keep(selection),

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.retrain.app import Rules
+from services.retrain.codec import SOURCES
 from services.retrain.domain import Caps, Thresholds, TrainingPlan
 from shared.settings import ServiceSettings
 
@@ -33,11 +34,19 @@ class RetrainSettings(ServiceSettings):
     pairs_wait_s: float = Field(default=600.0, ge=0)
     # No run trains on fewer.
     least_pairs: int = Field(default=8, ge=1)
+    # Nor on pairs of fewer distinct users.
+    least_users: int = Field(default=5, ge=1)
 
     # The snapshot's caps, newest pairs first.
     max_pairs: int = Field(default=200, ge=1)
     max_held_out_pairs: int = Field(default=60, ge=0)
     max_pairs_per_user: int = Field(default=20, ge=1)
+    max_pairs_per_user_day: int = Field(default=10, ge=1)
+    max_pairs_per_day: int = Field(default=100, ge=1)
+    # Of the pairs to train on; with fewer than 1 / share users, one pair each.
+    max_user_share: float = Field(default=0.2, gt=0, le=1)
+    # How much of the room a source may fill, such as "import=0.5"; those not named may fill it all.
+    max_source_shares: str = "arena_vote=0.5,import=0.5,user_based_reward=0.5"
     # Counted back from the newest pair.
     max_pair_age_days: float = Field(default=90.0, gt=0)
 
@@ -69,6 +78,12 @@ class RetrainSettings(ServiceSettings):
     def _cron(cls, line: str) -> str:
         if line and not croniter.is_valid(line):
             raise ValueError(f"{line!r} is not a cron line")
+        return line
+
+    @field_validator("max_source_shares")
+    @classmethod
+    def _shares(cls, line: str) -> str:
+        shares_of(line)
         return line
 
     @property
@@ -107,6 +122,10 @@ class RetrainSettings(ServiceSettings):
                 self.max_held_out_pairs,
                 self.max_pairs_per_user,
                 self.max_pair_age_days,
+                self.max_pairs_per_user_day,
+                self.max_pairs_per_day,
+                self.max_user_share,
+                shares_of(self.max_source_shares),
             ),
             plan=self.plan,
             thresholds=self.thresholds,
@@ -114,6 +133,20 @@ class RetrainSettings(ServiceSettings):
             min_pairs=self.min_pairs,
             pairs_wait_s=self.pairs_wait_s,
             least_pairs=self.least_pairs,
+            least_users=self.least_users,
             cooldown_s=self.cooldown_s,
             volume_pairs=self.volume_pairs,
         )
+
+
+def shares_of(line: str) -> dict[str, float]:
+    """{"import": 0.5} of "import=0.5". Raises ValueError for anything else, or a share outside [0, 1]."""
+    shares = {}
+    for item in filter(None, (part.strip() for part in line.split(","))):
+        name, _, share = item.partition("=")
+        if name not in SOURCES:
+            raise ValueError(f"{name!r} is none of {', '.join(SOURCES)}")
+        if not 0 <= float(share) <= 1:
+            raise ValueError(f"{item!r} is no share in [0, 1]")
+        shares[name] = float(share)
+    return shares

@@ -138,8 +138,13 @@ def _run(session: Session, found: Json) -> None:
     if snapshot:
         session.line(
             f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
-            f" {snapshot['train_users']} users to train, {snapshot['held_out_pairs']} held out"
+            f" {snapshot['train_users']} users to train, {snapshot['held_out_pairs']} held out;"
+            f" the largest user's share is {snapshot['largest_user_share']:.0%}"
         )
+        left_out = snapshot["left_out"].items()
+        if left_out:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out))
+            session.line(f"left out of it: {reasons}")
     if found["error"]:
         session.line(f"error: {found['error']}")
     rows = [_gate_row(line) for line in found["gate"]]

@@ -24,7 +24,14 @@ RUN = {
     "champion_version": "assistant-v0",
     "model_version": "assistant-v1",
     "verdict": "passed",
-    "snapshot": {"digest": "d" * 64, "train_pairs": 119, "train_users": 33, "held_out_pairs": 31},
+    "snapshot": {
+        "digest": "d" * 64,
+        "train_pairs": 119,
+        "train_users": 33,
+        "held_out_pairs": 31,
+        "largest_user_share": 0.125,
+        "left_out": {"USER_SHARE": 4, "TOO_OLD": 2},
+    },
     "gate": [
         {
             "estimate": {"name": "win_rate", "value": 0.64, "low": 0.52, "high": 0.75, "count": 60},
@@ -140,7 +147,8 @@ def test_errors_are_one_line_with_what_to_do(
 def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
     text = " ".join(trimtab("retrain", "show", "r1", answers={"GetRun": {"run": RUN}}).out.split())
     assert "runs/r1 succeeded passed" in text
-    assert "119 pairs of 33 users to train, 31 held out" in text
+    assert "119 pairs of 33 users to train, 31 held out; the largest user's share is 12%" in text
+    assert "left out of it: 2 TOO_OLD, 4 USER_SHARE" in text
     assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
 
 

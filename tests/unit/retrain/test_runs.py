@@ -243,6 +243,15 @@ def test_too_few_pairs_end_a_run_at_once():
     assert "there are 5 pairs to train on, at least 8 are needed" in run.error
 
 
+def test_a_few_users_do_not_speak_for_all():
+    house = House(least_pairs=4, least_users=5)
+    house.mine(4, 10)
+    house.app.start("few", "by hand")
+    run = house.walk()
+    assert run.state == State.FAILED
+    assert "the pairs to train on are of 4 users, at least 5 are needed" in run.error
+
+
 def test_a_run_under_way_is_cancelled_and_its_versions_rejected():
     house = House()
     house.mine()

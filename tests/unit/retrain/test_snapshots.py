@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.domain import Caps, describe, digest_of, has_persona, select
+from services.retrain.settings import RetrainSettings
 from shared.messages import text_message
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
@@ -24,10 +26,66 @@ def test_users_are_in_one_part_only_and_the_newest_are_kept():
 
 def test_a_loud_user_is_capped():
     loud = [pair(n, TRAINED[0]) for n in range(50)]
-    selection = select([*loud, pair(99, TRAINED[1])], {}, Caps(pairs_per_user=3))
+    caps = Caps(pairs_per_user=3, user_share=1.0)
+    selection = select([*loud, pair(99, TRAINED[1])], {}, caps)
     assert [p.pair_id for p in selection.train] == ["p047", "p048", "p049", "p099"]
     snapshot = describe(selection, "")
     assert (snapshot.train_users, snapshot.largest_user_share) == (2, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("others", "of_loud"),
+    # Largest n of 8 with n / (n + others) <= 0.2; one where even that is more.
+    [(3, 1), (4, 1), (8, 2), (12, 3), (40, 8)],
+)
+def test_no_users_share_passes_the_bound(others: int, of_loud: int):
+    loud = [pair(n, TRAINED[0]) for n in range(8)]
+    rest = [pair(100 + n, TRAINED[1 + n]) for n in range(others)]
+    selection = select([*loud, *rest], {}, Caps())
+    users = Counter(p.user_id for p in selection.train)
+    assert (users[TRAINED[0]], len(users)) == (of_loud, others + 1)
+    newest = next(p.pair_id for p in selection.train)
+    assert newest == f"p{8 - of_loud:03}"
+    left_out = {"USER_SHARE": 8 - of_loud} if of_loud < 8 else {}
+    assert describe(selection, "").left_out == left_out
+
+
+def test_a_share_is_of_what_is_left_after_the_other_caps():
+    loud = [pair(n, TRAINED[0]) for n in range(200, 210)]
+    rest = [pair(n, TRAINED[1 + n]) for n in range(40)]
+    selection = select([*loud, *rest], {}, Caps(train_pairs=10))
+    assert Counter(p.user_id for p in selection.train)[TRAINED[0]] == 2
+    assert selection.left_out == {"PART_IS_FULL": 32, "USER_SHARE": 8}
+
+
+def test_days_and_sources_are_capped_each_in_its_part():
+    days = [pair(n, TRAINED[n], create_time=START - timedelta(days=n // 4)) for n in range(12)]
+    selection = select(days, {}, Caps(pairs_per_day=3))
+    assert (len(selection.train), selection.left_out) == (9, {"DAY_CAP": 3})
+    twice = [pair(n, TRAINED[n // 2]) for n in range(20)]
+    selection = select(twice, {}, Caps(pairs_per_user_day=1))
+    assert (len(selection.train), selection.left_out) == (10, {"USER_DAY_CAP": 10})
+    votes = [pair(n, TRAINED[n], source="arena_vote") for n in range(9)]
+    said = [pair(100 + n, TRAINED[20 + n]) for n in range(4)]
+    caps = Caps(train_pairs=10, source_shares={"arena_vote": 0.5})
+    selection = select([*votes, *said], {}, caps)
+    assert Counter(p.source for p in selection.train) == {"arena_vote": 5, "user_guided_rewrite": 4}
+    assert selection.left_out == {"SOURCE_CAP": 4}
+
+
+def test_a_population_like_the_demos_loses_nothing():
+    """Fifty pairs of forty users on one day, some with three."""
+    pairs = [pair(n, TRAINED[n % 40 if n < 45 else n % 3]) for n in range(50)]
+    selection = select(pairs, {}, RetrainSettings().rules.caps)
+    assert (len(selection.train), selection.left_out) == (50, {})
+
+
+def test_source_shares_are_checked_when_the_service_starts():
+    caps = RetrainSettings(max_source_shares="import=0.25").rules.caps
+    assert caps.source_shares == {"import": 0.25}
+    for wrong in ("imports=0.5", "import=2", "import=some"):
+        with pytest.raises(ValueError, match="max_source_shares"):
+            RetrainSettings(max_source_shares=wrong)
 
 
 def test_pairs_that_teach_nothing_are_left_out():
@@ -71,7 +129,8 @@ def test_the_digest_does_not_depend_on_order_and_does_on_content():
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_snapshot_is_read_back_as_it_was_kept(tmp_path: Path, scheme: str):
-    selection = select(many(12, 4), {f"local/{TRAINED[3]}": "Brief."}, Caps())
+    empty = pair(99, TRAINED[0], prompt=())
+    selection = select([*many(12, 4), empty], {f"local/{TRAINED[3]}": "Brief."}, Caps())
     snapshots = ParquetSnapshots(f"{scheme}{tmp_path}/snapshots")
     snapshot = snapshots.keep(selection)
     assert snapshots.keep(selection) == snapshot
@@ -80,6 +139,7 @@ def test_a_snapshot_is_read_back_as_it_was_kept(tmp_path: Path, scheme: str):
     sheet = json.loads((tmp_path / "snapshots" / snapshot.digest / "datasheet.json").read_text())
     assert (sheet["train_pairs"], sheet["held_out_pairs"], sheet["train_users"]) == (12, 4, 12)
     assert sheet["pairs_by_source"] == {"user_guided_rewrite": 12}
+    assert sheet["left_out"] == {"NOTHING_TO_LEARN": 1}
 
 
 def test_a_half_written_snapshot_is_written_again(tmp_path: Path):
@@ -92,7 +152,7 @@ def test_a_half_written_snapshot_is_written_again(tmp_path: Path):
 
 
 def test_what_people_wanted_long_ago_is_left_out() -> None:
-    old = pair(1, TRAINED[0], create_time=START - timedelta(days=91))
+    old = pair(1, TRAINED[2], create_time=START - timedelta(days=91))
     recent = pair(2, TRAINED[0], create_time=START - timedelta(days=89))
     newest = pair(3, TRAINED[1], create_time=START)
     assert select([old, recent, newest], {}, Caps()).train == (recent, newest)

@@ -124,6 +124,26 @@ class Snapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LeftOutEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DIGEST_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     TRAIN_PAIRS_FIELD_NUMBER: _builtins.int
@@ -131,6 +151,8 @@ class Snapshot(_message.Message):
     TRAIN_USERS_FIELD_NUMBER: _builtins.int
     HELD_OUT_USERS_FIELD_NUMBER: _builtins.int
     PAIRS_BY_SOURCE_FIELD_NUMBER: _builtins.int
+    LARGEST_USER_SHARE_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """sha256 of its content"""
     uri: _builtins.str
@@ -138,8 +160,14 @@ class Snapshot(_message.Message):
     held_out_pairs: _builtins.int
     train_users: _builtins.int
     held_out_users: _builtins.int
+    largest_user_share: _builtins.float
+    """The largest user's share of the pairs to train on."""
     @_builtins.property
     def pairs_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def left_out(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many pairs are in neither part, by reason, such as USER_SHARE."""
+
     def __init__(
         self,
         *,
@@ -150,10 +178,12 @@ class Snapshot(_message.Message):
         train_users: _builtins.int = ...,
         held_out_users: _builtins.int = ...,
         pairs_by_source: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        largest_user_share: _builtins.float = ...,
+        left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
