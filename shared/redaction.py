@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from operator import is_not
 from typing import Any, TypeVar
 
 from shared import sensitive
@@ -68,7 +69,7 @@ class Policy:
     patterns: tuple[Pattern, ...] = ()
     metadata_only: bool = False
 
-    @property
+    @cached_property
     def needs_key(self) -> bool:
         used = {*self.actions.values(), *(pattern.action for pattern in self.patterns)}
         return self.metadata_only or Action.HASH in used
@@ -84,6 +85,10 @@ class Policy:
         ]
         secrets = [one for one in built_in if one[0] == "SECRET"]
         return (*secrets, *own, *(one for one in built_in if one[0] != "SECRET"))
+
+    @cached_property
+    def counts_digits(self) -> bool:
+        return any(needs for _, needs, _, _ in self.finders)
 
     def _finder(self, kind: str) -> Finder:
         return sensitive.phones(self.phone_regions) if kind == "phone" else _FINDERS[kind]
@@ -156,6 +161,8 @@ class Redactor:
         policy = self._policies.of(tenant)
         redaction = Redaction(policy, self._tenant_key(tenant) if policy.needs_key else b"")
         done = work(redaction)
+        if not redaction.counts:
+            return done, {}
         kinds: Counter[str] = Counter()
         for (kind, action), n in redaction.counts.items():
             self._counted(kind, action, n)
@@ -181,11 +188,11 @@ class Redaction:
         self.dropped = ""
 
     def message(self, message: Message) -> Message:
-        parts = tuple(self._part(part) for part in message.parts)
+        parts = [self._part(part) for part in message.parts]
         if self.dropped:
-            parts = tuple(_dropped(part, f"[DROPPED:{self.dropped}]") for part in parts)
-        changed = any(new is not old for new, old in zip(parts, message.parts, strict=True))
-        return replace(message, parts=parts) if changed else message
+            parts = [_dropped(part, f"[DROPPED:{self.dropped}]") for part in parts]
+        changed = any(map(is_not, parts, message.parts))
+        return replace(message, parts=tuple(parts)) if changed else message
 
     def content(self, text: str) -> str:
         """What somebody said: by kinds, or whole if the policy keeps metadata only."""
@@ -195,6 +202,8 @@ class Redaction:
 
     def metadata(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
         """The same object if nothing was found in it."""
+        if not metadata:
+            return metadata
         found = {
             key: self._json(value) if value.startswith("{") else self.text(value)
             for key, value in metadata.items()
@@ -286,7 +295,7 @@ class Redaction:
         return text if joined == text else joined
 
     def _plain(self, text: str) -> str:
-        digits = sensitive.count_digits(text)
+        digits = sensitive.count_digits(text) if self._policy.counts_digits else 0
         taken: list[tuple[int, int, str]] = []  # sorted, none overlaps another
         for kind, needs, find, action in self._policy.finders:
             if digits < needs:

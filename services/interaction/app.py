@@ -20,7 +20,7 @@ from services.interaction.domain import (
 )
 from services.interaction.redacting import redacted
 from services.interaction.searching import Phrase, parse_query
-from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
+from shared.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, TrimtabError
 from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.redaction import Redactor
@@ -43,11 +43,12 @@ class Journal(Protocol):
 class Shelf(Protocol):
     """The stored turns, within one transaction."""
 
+    def add(self, turns: Sequence[Turn]) -> bool:
+        """Stores turns and counts them into their conversations; False, and nothing is stored, if the
+        name of one is taken or stands twice among them."""
+
     def digests_of(self, turns: Sequence[Turn]) -> dict[str, str]:
         """The digests of those that are stored already, by the turn's name."""
-
-    def add(self, turns: Sequence[Turn]) -> None:
-        """Stores turns whose names are new, and counts them into their conversations."""
 
 
 class ConversationStore(Protocol):
@@ -159,6 +160,8 @@ def keep(turns: Sequence[Turn], shelf: Shelf) -> list[Turn]:
     """Stores turns and says which were new: the first of a name wins, so a repeat that knows less
     (no version, no completion id) takes nothing away. InvalidArgument if an id is taken by other
     content; then nothing is stored."""
+    if shelf.add(turns):
+        return list(turns)
     stored, fresh = shelf.digests_of(turns), list[Turn]()
     for turn in turns:
         digest = stored.get(turn.name)
@@ -171,8 +174,8 @@ def keep(turns: Sequence[Turn], shelf: Shelf) -> list[Turn]:
                 reason="DUPLICATE_ID_OTHER_CONTENT",
                 field="turn_id",
             )
-    if fresh:
-        shelf.add(fresh)
+    if fresh and not shelf.add(fresh):
+        raise AlreadyExists("another stage stored one of these turns meanwhile", field="turn_id")
     return fresh
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,7 +28,15 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.identifiers import check_segment, conversation_name, user_name
-from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
+from shared.message_codec import (
+    decode_message,
+    decode_signal,
+    decode_time,
+    encode_message,
+    encode_signal,
+    write_message,
+    write_time,
+)
 from shared.telemetry import trace_headers
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
@@ -56,31 +64,35 @@ def decode_turn(turn: pb.Turn) -> Turn:
         completion_id=turn.completion_id,
         create_time=_decode_time(turn, turn.create_time),
         channel=turn.channel,
-        metadata=dict(turn.metadata),
+        metadata=dict(turn.metadata) if turn.metadata else {},
         signal=decode_signal(turn.signal),
         replaces_turn_id=turn.replaces_turn_id,
     )
 
 
 def encode_turn(turn: Turn) -> pb.Turn:
-    encoded = pb.Turn(
-        name=turn.name,
-        tenant=turn.tenant,
-        conversation_id=turn.conversation_id,
-        index=turn.index,
-        turn_id=turn.turn_id,
-        message=encode_message(turn.message),
-        user_id=turn.user_id,
-        model_version=turn.model_version,
-        completion_id=turn.completion_id,
-        channel=turn.channel,
-        metadata=dict(turn.metadata),
-        signal=encode_signal(turn.signal),
-        replaces_turn_id=turn.replaces_turn_id,
-    )
-    if turn.create_time:
-        encoded.create_time.FromDatetime(turn.create_time)
+    encoded = pb.Turn()
+    _write_turn(turn, encoded)
     return encoded
+
+
+def _write_turn(turn: Turn, into: pb.Turn) -> None:
+    into.name = turn.name
+    into.tenant = turn.tenant
+    into.conversation_id = turn.conversation_id
+    into.index = turn.index
+    into.turn_id = turn.turn_id
+    write_message(turn.message, into.message)
+    into.user_id = turn.user_id
+    into.model_version = turn.model_version
+    into.completion_id = turn.completion_id
+    into.channel = turn.channel
+    if turn.metadata:
+        into.metadata.update(turn.metadata)
+    into.signal = encode_signal(turn.signal)
+    into.replaces_turn_id = turn.replaces_turn_id
+    if turn.create_time:
+        write_time(turn.create_time, into.create_time)
 
 
 def decode_feedback(items: Sequence[pb.ExplicitFeedback]) -> list[Feedback | TrimtabError]:
@@ -109,7 +121,7 @@ def encode_feedback(feedback: Feedback) -> pb.ExplicitFeedback:
         case Demonstration(text):
             encoded.demonstration = text
     if feedback.create_time:
-        encoded.create_time.FromDatetime(feedback.create_time)
+        write_time(feedback.create_time, encoded.create_time)
     return encoded
 
 
@@ -133,8 +145,8 @@ def encode_conversation(conversation: Conversation) -> interaction_pb2.Conversat
         turn_count=conversation.turn_count,
         model_versions=conversation.model_versions,
     )
-    encoded.create_time.FromDatetime(conversation.create_time)
-    encoded.update_time.FromDatetime(conversation.update_time)
+    write_time(conversation.create_time, encoded.create_time)
+    write_time(conversation.update_time, encoded.update_time)
     return encoded
 
 
@@ -159,7 +171,7 @@ def encode_preference(preference: Preference) -> events_pb2.PreferencePair:
         feedback_text=preference.feedback_text,
     )
     if preference.create_time:
-        encoded.create_time.FromDatetime(preference.create_time)
+        write_time(preference.create_time, encoded.create_time)
     return encoded
 
 
@@ -174,7 +186,9 @@ def event_of(
 ) -> Event:
     if isinstance(item, Turn):
         topic, key = INTERACTION_LOGGED, conversation_name(item.tenant, item.conversation_id)
-        value = events_pb2.InteractionLogged(turn=encode_turn(item)).SerializeToString()
+        logged = events_pb2.InteractionLogged()
+        _write_turn(item, logged.turn)
+        value = logged.SerializeToString()
     elif isinstance(item, Preference):
         topic, key = PREFERENCE_GIVEN, item.key
         value = events_pb2.PreferenceGiven(pair=encode_preference(item)).SerializeToString()
@@ -312,8 +326,8 @@ def _decode_time(
     if not owner.HasField("create_time"):
         return None
     try:
-        return time.ToDatetime(UTC)
-    except (ValueError, OverflowError) as error:
+        return decode_time(time)
+    except OverflowError as error:
         raise InvalidArgument(
             f"create_time cannot be read: {error}", reason="ABSURD_TIME", field="create_time"
         ) from error

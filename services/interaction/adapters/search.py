@@ -18,10 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.adapters.tables import SEARCHED, TABLES, TURNS, newest_settled
-from services.interaction.codec import decode_turn
 from services.interaction.searching import Phrase, words_of
 from shared.database import Database, Transaction
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.message_codec import decode_message
 from shared.messages import content_of
 
 _BATCH = 500
@@ -129,7 +129,7 @@ for _dialect, _statements in DDL.items():
 
 
 def turn_words(body: bytes) -> list[str]:
-    return words_of(content_of(decode_turn(pb.Turn.FromString(body)).message))
+    return words_of(content_of(decode_message(pb.Turn.FromString(body).message)))
 
 
 def _add(transaction: Transaction, words: dict[int, list[str]]) -> None:

@@ -29,11 +29,16 @@ class SqlShelf:
         rows = self._transaction.connection.execute(query)
         return {turn_name(*row[:3]): row[3] for row in rows}
 
-    def add(self, turns: Sequence[Turn]) -> None:
+    def add(self, turns: Sequence[Turn]) -> bool:
         rows = [_row(turn) for turn in turns]
         adding_turns(self._transaction)
-        self._transaction.connection.execute(TURNS.insert(), rows)
+        try:
+            with self._transaction.savepoint():
+                self._transaction.connection.execute(TURNS.insert(), rows)
+        except sa.exc.IntegrityError:
+            return False
         self._widen(turns, rows)
+        return True
 
     def _widen(self, turns: Sequence[Turn], rows: Sequence[dict[str, Any]]) -> None:
         """Makes the conversations, or counts the turns in and widens their times."""
