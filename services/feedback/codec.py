@@ -71,6 +71,7 @@ def decode_turn(value: bytes) -> Turn:
         completion_id=turn.completion_id,
         channel=turn.channel,
         signal=decode_signal(turn.signal),
+        replaces=turn.replaces_turn_id,
         alternative="choice_of" in turn.metadata,
     )
 

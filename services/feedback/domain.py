@@ -26,6 +26,8 @@ class Kind(StrEnum):
 
 
 KINDS = tuple(Kind)
+# How `pair_id` calls the source of a demonstration, edits included.
+DEMONSTRATED = ""
 DISSATISFIED = frozenset({Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_FEEDBACK})
 SATISFIED = frozenset({Kind.POSITIVE, Kind.NEW_REQUEST})
 
@@ -39,8 +41,11 @@ class PairSource(StrEnum):
     USER_GUIDED_REWRITE = "user_guided_rewrite"
     USER_BASED_REWARD = "user_based_reward"
     DEMONSTRATION = "demonstration"
+    REGENERATION = "regeneration"
+    EDIT = "edit"
     ARENA_VOTE = "arena_vote"
     IMPORT = "import"
+    VERSION_CONTRAST = "version_contrast"
 
 
 class PairState(StrEnum):
@@ -65,8 +70,10 @@ class Turn:
     model_version: str = ""
     completion_id: str = ""
     channel: str = ""
-    # What it says of the turn that it was made instead of: one of shared.messages.SIGNALS.
+    # What it says of the turn that it was made instead of: one of shared.messages.SIGNALS; and the id
+    # of that turn.
     signal: str = ""
+    replaces: str = ""
     # One of several answers to one call, and not the one that the conversation went on with.
     alternative: bool = False
 
@@ -136,6 +143,14 @@ class Mined:
     def request(self) -> str:
         said = [message.text for message in self.context if message.role == "user"]
         return said[-1] if said else ""
+
+    @property
+    def prompt_key(self) -> str:
+        """The same for what is about an answer to the same messages; "" for a whole conversation."""
+        if not self.answer_turn_id or not self.context:
+            return ""
+        said = [part for m in self.context for part in (m.role, " ".join(m.text.lower().split()))]
+        return stable_id("prompt", *said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +311,11 @@ class User:
     def persona_text(self) -> str:
         """Empty if nothing is known that may be used."""
         return self.persona.text if self.persona else ""
+
+
+def pair_id(name: str, tenant: str, feedback_id: str) -> str:
+    """Of the pair that is made of a piece of feedback; `name` is its source, or DEMONSTRATED."""
+    return stable_id(*(("pair", name) if name else ("pair",)), tenant, feedback_id)
 
 
 def bounded_context(messages: list[Message], most: int, characters: int) -> tuple[Message, ...]:

@@ -15,6 +15,7 @@ from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app import explicit as explicit_app
 from services.feedback.app import mining, preferences
 from services.feedback.app.classifier import Classifier, load_head
+from services.feedback.app.contrasts import Contrast
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
@@ -86,8 +87,9 @@ class Parts:
         self.shelf = SqlShelf(database)
         head = load_head(HEAD)
         self.classifier = Classifier(embedder, head, settings.abstain_below or head.threshold)
-        self.requests = Requests(_limits(settings))
-        self.propose = Propose(_screen(settings))
+        limits, self.propose = _limits(settings), Propose(_screen(settings))
+        contrast = Contrast(limits, self.propose, settings.contrast_min_gap)
+        self.requests = Requests(limits, contrast)
         join = JoinExplicit(
             self.requests,
             self.propose,

@@ -67,6 +67,8 @@ class SqlBook:
             completion_id=turn.completion_id,
             channel=turn.channel,
             arrived=time.time(),
+            signal=turn.signal,
+            replaces=turn.replaces,
         )
 
     def cut(self, turn: Turn) -> tuple[int, int]:
@@ -90,6 +92,27 @@ class SqlBook:
         query = _turns(tenant, conversation_id).where(TURNS.c.idx == index)
         row = self._sql.execute(query).first()
         return turn_of(row) if row else None
+
+    def turn(self, tenant: str, conversation_id: str, turn_id: str) -> Turn | None:
+        query = _every_turn(tenant, conversation_id).where(TURNS.c.turn_id == turn_id)
+        row = self._sql.execute(query).first()
+        return turn_of(row) if row else None
+
+    def judged_alike(self, mined: Mined) -> list[Mined]:
+        if not mined.prompt_key or not mined.model_version:
+            return []
+        gone = sa.select(SAID.c.feedback_id).where(SAID.c.replaced)
+        alike = (
+            (FEEDBACK.c.tenant == mined.tenant)
+            & (FEEDBACK.c.user_id == mined.user_id)
+            & (FEEDBACK.c.prompt_key == mined.prompt_key)
+            & FEEDBACK.c.model_version.not_in(("", mined.model_version))
+            & FEEDBACK.c.abstained.is_(False)
+            & FEEDBACK.c.feedback_id.not_in(gone)
+        )
+        query = sa.select(FEEDBACK).where(alike).order_by(FEEDBACK.c.seq.desc()).limit(10)
+        found = [codec.decode_mined(r.value, r.channel) for r in self._sql.execute(query).all()]
+        return [one for one in found if self._is_own(one)]
 
     def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
         return turns_before(self._sql, tenant, conversation_id, index, most)
@@ -200,6 +223,7 @@ class SqlBook:
             source=mined.source.value,
             abstained=mined.label.abstained,
             channel=mined.channel,
+            prompt_key=mined.prompt_key,
             value=codec.encode_mined(mined).SerializeToString(),
         )
         if added and publish:
@@ -289,6 +313,10 @@ class SqlBook:
             self._tx.emit(codec.kept_event(pair, self._owners(pair)))
         return changed
 
+    def _is_own(self, mined: Mined) -> bool:
+        turn = self.turn(mined.tenant, mined.conversation_id, mined.answer_turn_id)
+        return turn is not None and turn.user_id == mined.user_id
+
     def _owners(self, said: Mined | Pair) -> str:
         """Who said it, and whose conversation it quotes: a reviewer judges what others talked of."""
         query = sa.select(TURNS.c.user_id).where(
@@ -333,6 +361,8 @@ def turn_of(row: Any) -> Turn:
         model_version=row.model_version,
         completion_id=row.completion_id,
         channel=row.channel,
+        signal=row.signal,
+        replaces=row.replaces,
     )
 
 

@@ -24,6 +24,9 @@ TURNS = sa.Table(
     sa.Column("arrived", sa.Float, nullable=False),
     # Another turn stands in its place now: it is no part of the talk, but can be spoken of.
     sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
+    # What it says of the turn that it was made instead of, and that turn's id.
+    sa.Column("signal", sa.String, nullable=False, server_default=""),
+    sa.Column("replaces", sa.String, nullable=False, server_default=""),
     sa.Index("turns_by_completion", "tenant", "completion_id"),
     sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
 )
@@ -54,7 +57,10 @@ FEEDBACK = sa.Table(
     sa.Column("abstained", sa.Boolean, nullable=False),
     sa.Column("channel", sa.String, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    # See domain.Mined.
+    sa.Column("prompt_key", sa.String, nullable=False, server_default=""),
     sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
+    sa.Index("feedback_by_prompt", "tenant", "user_id", "prompt_key"),
     sqlite_autoincrement=True,
 )
 EXPLICIT = sa.Table(

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from services.feedback.app.pairs import DEMONSTRATED, REPLACED, pair_id
+from services.feedback.app.filters.duplicates import jaccard
+from services.feedback.app.pairs import REPLACED
 from services.feedback.app.ports import Book
 from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS, Requests
 from services.feedback.domain import (
+    DEMONSTRATED,
     Explicit,
     Kind,
     Label,
@@ -26,12 +28,15 @@ from services.feedback.domain import (
     Source,
     Turn,
     bounded_context,
+    pair_id,
 )
 from shared.errors import InvalidArgument
 from shared.identifiers import conversation_name, feedback_name, stable_id
 from shared.messages import text_message
 
 STAGE = "feedback.explicit"
+# Jaccard similarity of answer and correction (runs of five characters) from which it is an edit.
+EDITED = 0.5
 
 
 class Verdict(NamedTuple):
@@ -81,11 +86,14 @@ class JoinExplicit:
             self._demonstrated(explicit, mined, book)
         elif mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK and not explicit.whole_conversation:
             self.requests.after_complaint(mined, book)
+        if verdict.outcome == "made":
+            self.requests.beside(mined, book)
         return True
 
     def _retract(self, tenant: str, feedback_ids: Sequence[str], book: Book) -> None:
         """Pairs that nobody has judged yet go with the feedback they were made of."""
-        names = (DEMONSTRATED, PairSource.USER_GUIDED_REWRITE.value)
+        made = (PairSource.USER_GUIDED_REWRITE, PairSource.VERSION_CONTRAST)
+        names = (DEMONSTRATED, *(source.value for source in made))
         pairs = [pair_id(name, tenant, one) for one in feedback_ids for name in names]
         if dropped := book.drop_proposed(pairs, REPLACED) if pairs else 0:
             book.count(PAIRS, "waiting", "REWARD", -dropped)
@@ -122,7 +130,8 @@ class JoinExplicit:
         )
 
     def _demonstrated(self, explicit: Explicit, mined: Mined, book: Book) -> None:
-        """A corrected answer is a pair as it stands: the correction is chosen."""
+        """A corrected answer is a pair as it stands: the correction is chosen. One that keeps most of
+        the answer is an edit."""
         book.count(PAIRS, "taken")
         if mined.answer is None or not mined.context:
             book.count(PAIRS, "abstained", "NO_REQUEST")
@@ -132,16 +141,18 @@ class JoinExplicit:
             return
         if not self.requests.may_pair(mined, book):
             return
+        is_edit = jaccard(mined.answer.text, explicit.demonstration) >= EDITED
         pair = Pair(
             pair_id=pair_id(DEMONSTRATED, mined.tenant, mined.feedback_id),
             tenant=mined.tenant,
             user_id=mined.user_id,
             conversation_id=mined.conversation_id,
-            source=PairSource.DEMONSTRATION,
+            source=PairSource.EDIT if is_edit else PairSource.DEMONSTRATION,
             prompt=mined.context,
             chosen=text_message("assistant", explicit.demonstration),
             rejected=mined.answer,
             create_time=mined.create_time,
+            confidence=1.0,
             persona=book.user(mined.tenant, mined.user_id).persona_text,
             model_version=mined.model_version,
             evidence=(

@@ -29,16 +29,14 @@ from services.feedback.app.candidates import (
 from services.feedback.app.ports import Book, Candidate, ChatModel, RewardScorer, Shelf
 from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS
-from services.feedback.domain import Mined, Pair, PairSource, PairState
+from services.feedback.domain import Kind, Mined, Pair, PairSource, PairState, pair_id
 from shared.errors import FailedPrecondition, Unavailable
-from shared.identifiers import stable_id, turn_name
+from shared.identifiers import turn_name
 from shared.messages import Message, text_message
 
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 # Why a pair is not made, or dropped: its user has taken back the feedback that it rests on.
 REPLACED = "REPLACED"
-# How `pair_id` calls a demonstration.
-DEMONSTRATED = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +192,6 @@ def judged(pair: Pair, margin: float, reward_model: str) -> Pair:
     return replace(pair, reward_margin=margin, reward_model=reward_model, confidence=confidence)
 
 
-def pair_id(name: str, tenant: str, feedback_id: str) -> str:
-    """Of the pair that is made of a piece of feedback; `name` is its source, or DEMONSTRATED."""
-    return stable_id(*(("pair", name) if name else ("pair",)), tenant, feedback_id)
-
-
 def pair_of(mined: Mined, source: PairSource, chosen: str, rejected: str) -> Pair:
     turns = [t for t in (mined.answer_turn_id, mined.follow_up_turn_id) if t]
     names = tuple(turn_name(mined.tenant, mined.conversation_id, turn) for turn in turns)
@@ -212,6 +205,7 @@ def pair_of(mined: Mined, source: PairSource, chosen: str, rejected: str) -> Pai
         chosen=text_message("assistant", chosen),
         rejected=text_message("assistant", rejected),
         create_time=mined.create_time,
+        confidence=mined.label.probabilities.get(Kind.REATTEMPT_WITH_FEEDBACK, 0.0),
         model_version=mined.model_version,
         evidence=names,
         feedback_text=mined.follow_up,

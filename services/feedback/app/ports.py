@@ -85,6 +85,13 @@ class Book(Protocol):
 
     def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None: ...
 
+    def turn(self, tenant: str, conversation_id: str, turn_id: str) -> Turn | None:
+        """Whether or not another one stands in its place."""
+
+    def judged_alike(self, mined: Mined) -> list[Mined]:
+        """What the same user said for sure, and did not take back, of other versions' answers to the
+        same prompt in talks of their own; the newest first, at most ten."""
+
     def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
         """The last `most` turns before `index`, oldest first."""
 

@@ -7,6 +7,7 @@ pairs.py: taken = made + abstained + dropped + waiting in both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.feedback.app.ports import Book, day_of
@@ -32,9 +33,28 @@ class Limits:
     live_channels: tuple[str, ...] = ("openai",)
 
 
+Beside = Callable[[Mined, Book], None]
+
+
+def nothing(mined: Mined, book: Book) -> None:
+    """Nothing is made beside what is asked for."""
+
+
+def may_pair(limits: Limits, mined: Mined, book: Book) -> bool:
+    """Takes one of the user's pairs of the day; counts if there is none left."""
+    day = day_of(mined.create_time)
+    if book.spend(mined.tenant, mined.user_id, "pairs", day, limits.pairs_per_user_day):
+        return True
+    book.count(PAIRS, "abstained", "USER_CAP")
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
+    """`beside`: what is made at once of feedback on an answer, without asking a model."""
+
     limits: Limits
+    beside: Beside = nothing
 
     def after_turn(self, turn: Turn, user: User, book: Book) -> None:
         """A persona at `persona_min_turns` own turns, and at each doubling."""
@@ -65,6 +85,7 @@ class Requests:
 
     def after_feedback(self, mined: Mined, book: Book) -> None:
         """A share of the satisfied exchanges of users who have a persona is sampled."""
+        self.beside(mined, book)
         if mined.label.kind not in SATISFIED or not mined.request.strip():
             return
         if share_of(mined.feedback_id, "ubr") >= self.limits.ubr_share:
@@ -81,11 +102,7 @@ class Requests:
             book.count(PAIRS, "waiting", "SAMPLES")
 
     def may_pair(self, mined: Mined, book: Book) -> bool:
-        day, most = day_of(mined.create_time), self.limits.pairs_per_user_day
-        if book.spend(mined.tenant, mined.user_id, "pairs", day, most):
-            return True
-        book.count(PAIRS, "abstained", "USER_CAP")
-        return False
+        return may_pair(self.limits, mined, book)
 
     def _ask_persona(self, kind: str, tenant: str, user_id: str, trigger: str, book: Book) -> None:
         job_id = stable_id("persona", tenant, user_id, trigger)

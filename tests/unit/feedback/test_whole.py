@@ -43,7 +43,7 @@ def test_a_complaint_becomes_a_label_a_pair_and_a_persona(house: House) -> None:
     assert proposed.pair.chosen.parts[0].text.text == "Here is one short river answer."
     assert proposed.pair.rejected.parts[0].text.text == LONG
     assert [m.parts[0].text.text for m in proposed.pair.prompt] == ["what is a river?"]
-    assert proposed.pair.confidence == 0.0
+    assert proposed.pair.confidence == pytest.approx(0.9)  # that it is a wish at all
     assert kept.pair.reward_margin == pytest.approx((88 - 6) / 10)
     assert kept.pair.reward_model == "rewardModels/scripted"
     (persona,) = house.published(PERSONA_UPDATED, events.PersonaUpdated)

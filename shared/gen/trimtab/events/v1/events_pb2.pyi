@@ -80,10 +80,14 @@ class _PairSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairSource
     PAIR_SOURCE_USER_BASED_REWARD: _PairSource.ValueType  # 2
     PAIR_SOURCE_DEMONSTRATION: _PairSource.ValueType  # 3
     PAIR_SOURCE_REGENERATION: _PairSource.ValueType  # 4
+    """The answer that a user went on from, against the one that it was made instead of."""
     PAIR_SOURCE_EDIT: _PairSource.ValueType  # 5
+    """A demonstration that keeps most of the answer."""
     PAIR_SOURCE_ARENA_VOTE: _PairSource.ValueType  # 6
     PAIR_SOURCE_IMPORT: _PairSource.ValueType  # 7
     """Stated elsewhere and brought in, such as a preference data set."""
+    PAIR_SOURCE_VERSION_CONTRAST: _PairSource.ValueType  # 8
+    """Two versions' answers to the same prompt, of which the same user was content with one."""
 
 class PairSource(_PairSource, metaclass=_PairSourceEnumTypeWrapper): ...
 
@@ -92,10 +96,14 @@ PAIR_SOURCE_USER_GUIDED_REWRITE: PairSource.ValueType  # 1
 PAIR_SOURCE_USER_BASED_REWARD: PairSource.ValueType  # 2
 PAIR_SOURCE_DEMONSTRATION: PairSource.ValueType  # 3
 PAIR_SOURCE_REGENERATION: PairSource.ValueType  # 4
+"""The answer that a user went on from, against the one that it was made instead of."""
 PAIR_SOURCE_EDIT: PairSource.ValueType  # 5
+"""A demonstration that keeps most of the answer."""
 PAIR_SOURCE_ARENA_VOTE: PairSource.ValueType  # 6
 PAIR_SOURCE_IMPORT: PairSource.ValueType  # 7
 """Stated elsewhere and brought in, such as a preference data set."""
+PAIR_SOURCE_VERSION_CONTRAST: PairSource.ValueType  # 8
+"""Two versions' answers to the same prompt, of which the same user was content with one."""
 Global___PairSource: _TypeAlias = PairSource  # noqa: Y015
 
 class _PersonaChange:
