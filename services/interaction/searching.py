@@ -18,6 +18,7 @@ _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W_{_IDEOGRAPHS}]+")
 _PART = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
 _LONGEST = 64
+_ASCII_WORD = re.compile(f"([a-z0-9]{{1,{_LONGEST}}})[a-z0-9]*")
 _MOST_WORDS, _MOST_CHARS = 32, 1_000
 
 
@@ -31,6 +32,8 @@ class Phrase:
 
 def words_of(text: str) -> list[str]:
     """In order; what is longer than any word is cut."""
+    if text.isascii():  # the same words in half the time
+        return _ASCII_WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [word[:_LONGEST] for word in _WORD.findall(folded)]
 
