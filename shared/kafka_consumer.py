@@ -32,8 +32,9 @@ T = TypeVar("T")
 AWAY, STUCK = "EVENT_LOG_AWAY", "EVENT_LOG_STUCK"
 # Far above what any call takes that comes back at all, on a machine that is busy.
 PATIENCE_S = 30.0
-# A new member has its partitions within seconds, and a record that is there comes within one.
-_IDLE_S = 20.0
+# How long nothing may come before it is looked why. At the second look a new member has its partitions, and
+# the records that were there at the first.
+_IDLE_S = 10.0
 _ANSWER_MS = 5_000
 _CLOSE_S = 5.0
 
@@ -61,7 +62,7 @@ class KafkaGroupConsumer:
         except Unavailable:
             self.close()
             raise
-        self._looked_at = time.monotonic()
+        self._looked_at, self._was_bare = time.monotonic(), False
         self._ends: dict[Any, int] = {}
 
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
@@ -107,15 +108,15 @@ class KafkaGroupConsumer:
         """Nothing came for a while. A spare member has no partition for as long as others have them all;
         a member with partitions has read, by now, what was there when it looked last."""
         assigned = self._call(self._consumer.assignment)
-        if not assigned:
-            if not self._served(self._client):
-                raise self._stuck(f"had no partition for {_IDLE_S:.0f} s")
-            return
+        was_bare, self._was_bare = self._was_bare, not assigned
+        if was_bare and not assigned and not self._served(self._client):
+            raise self._stuck(f"had no partition for {2 * _IDLE_S:.0f} s")
         for partition in assigned & self._ends.keys():
             position = self._call(partial(self._consumer.position, partition, _ANSWER_MS))
             if (position or 0) < self._ends[partition]:
                 raise self._stuck(f"got nothing of {partition.topic} for {_IDLE_S:.0f} s")
-        self._ends = self._call(partial(self._consumer.end_offsets, list(assigned), _ANSWER_MS))
+        ends = partial(self._consumer.end_offsets, list(assigned), _ANSWER_MS)
+        self._ends = self._call(ends) if assigned else {}
 
     def _stuck(self, words: str) -> Unavailable:
         words = f"group {self._group} {words}; it is joined again"
