@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=1_000.0, help="turns/s for queryable")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long at that rate")
+    parser.add_argument("--operations", type=int, default=5_000, help="spans sent to each peer")
     parser.add_argument("--no-peers", action="store_true")
     given = parser.parse_args()
     with running() as bench:
@@ -82,7 +83,7 @@ def main() -> None:
         with running() as bench:
             steady(bench, given.rate, given.seconds)
     if not given.no_peers:
-        peers.compare(stored_per_s, say)
+        peers.compare(stored_per_s, given.operations, say)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.common.v1.common_pb2_grpc import StageServiceStub
 from tests.benchmarks import load, peers
 
-PEER = peers.Peer("litellm", ("litellm[proxy]==1.106.*",), (), {}, "", "")
+PEER = peers.Peer("litellm", ("litellm[proxy]==1.106.*",), (), {}, "")
 KEY = "local-dev-key"
 # Ways of asking: streamed or not, how many at once, how many requests of the quick and of the peer.
 WAYS = ((False, 1, 1000, 300), (True, 1, 500, 150), (False, 32, 6000, 1500), (True, 32, 3000, 800))

@@ -20,22 +20,19 @@ from pathlib import Path
 
 from infra.local.settings import free_ports
 
-HERE = Path(__file__).parent
+SEND = Path(__file__).with_name("send.py")
 READY_S, SENDING_S, INSTALL_S = 180.0, 300.0, 900.0
-OPERATIONS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`serve` and `send` are run by the peer's own Python; `send` prints how many its store holds
-    and the seconds from the first one sent until the last one was there."""
+    """`serve` is run by the peer's own Python, and so is send.py, which knows the peer by its name."""
 
     name: str
     packages: tuple[str, ...]
     serve: tuple[str, ...]
     environment: Mapping[str, str]
     health: str
-    send: str
 
 
 def known(folder: Path, port: int, grpc_port: int) -> tuple[Peer, ...]:
@@ -51,7 +48,6 @@ def known(folder: Path, port: int, grpc_port: int) -> tuple[Peer, ...]:
                 "PHOENIX_TELEMETRY_ENABLED": "false",
             },
             "/healthz",
-            "send_phoenix.py",
         ),
         Peer(
             "mlflow",
@@ -63,12 +59,11 @@ def known(folder: Path, port: int, grpc_port: int) -> tuple[Peer, ...]:
             ),
             {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             "/health",
-            "send_mlflow.py",
         ),
     )
 
 
-def compare(ours_per_s: float, say: Callable[..., None]) -> None:
+def compare(ours_per_s: float, operations: int, say: Callable[..., None]) -> None:
     """`say` gets each peer's figure, with how many times faster `ours_per_s` is."""
     for place in range(len(known(Path(), 0, 0))):
         with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +72,7 @@ def compare(ours_per_s: float, say: Callable[..., None]) -> None:
             if python is None:
                 print(f"{peer.name}: left out, its packages can not be installed", file=sys.stderr)
                 continue
-            sent, held, seconds = measure(peer, python, Path(folder))
+            sent, held, seconds = measure(peer, python, Path(folder), operations)
             per_s = held / seconds
             ratio = round(ours_per_s / per_s, 1)
             say(peer.name, per_s, "stored/s", sent=sent, held=held, times_faster=ratio)
@@ -101,7 +96,7 @@ def installed(peer: Peer) -> Path | None:
     return python
 
 
-def measure(peer: Peer, python: Path, folder: Path) -> tuple[int, int, float]:
+def measure(peer: Peer, python: Path, folder: Path, operations: int) -> tuple[int, int, float]:
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     variables |= peer.environment
     port = peer.environment.get("PHOENIX_PORT") or peer.serve[peer.serve.index("--port") + 1]
@@ -110,7 +105,7 @@ def measure(peer: Peer, python: Path, folder: Path) -> tuple[int, int, float]:
         server = subprocess.Popen([python, *peer.serve], env=variables, stdout=log, stderr=log)
         try:
             until_ready(url + peer.health, server)
-            command = [python, HERE / peer.send, url, folder, str(OPERATIONS)]
+            command = [python, SEND, peer.name, url, folder, str(operations)]
             said = subprocess.run(
                 command,
                 env=variables,
