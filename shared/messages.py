@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.identifiers import stable_id
@@ -78,6 +79,21 @@ def _part_content(part: Part) -> str:
 
 def text_message(role: str, text: str) -> Message:
     return Message(role, (Text(text),))
+
+
+def persona_words(persona: str) -> str:
+    """How a prompt says what is known of its user: the same in training and in serving."""
+    return f"What is known of the user: {persona}"
+
+
+def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
+    """The persona in the system message, after what is there."""
+    if not persona:
+        return tuple(prompt)
+    words = persona_words(persona)
+    if prompt and prompt[0].role == "system":
+        return (text_message("system", f"{prompt[0].text}\n{words}"), *prompt[1:])
+    return (text_message("system", words), *prompt)
 
 
 def openai_messages(messages: tuple[Message, ...] | list[Message]) -> list[dict[str, str]]:

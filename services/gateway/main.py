@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +26,13 @@ from services.gateway.adapters.completions import InteractionCompletions
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.links import SqlLinks
-from services.gateway.adapters.metrics import RecorderCollector, RequestMeter, TelemetryCollector
+from services.gateway.adapters.metrics import (
+    PersonaCollector,
+    RecorderCollector,
+    RequestMeter,
+    TelemetryCollector,
+)
+from services.gateway.adapters.personas import FeedbackPersonas
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
@@ -34,6 +41,7 @@ from services.gateway.app.answering import Answering
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
+from services.gateway.app.personas import NoPersonas, PersonaBook
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
@@ -115,8 +123,11 @@ async def _application(
     database = _database(settings, stack)
     links = _links(settings, database, stack)
     loop = asyncio.get_running_loop()
+    personas = await _personas(common, settings, stack)
     remover = GatewayRemover(
-        folder / "spool", lambda ids: loop.call_soon_threadsafe(links.memory.forget, ids)
+        folder / "spool",
+        lambda ids: loop.call_soon_threadsafe(links.memory.forget, ids),
+        lambda tenant, user_id: loop.call_soon_threadsafe(personas.forget, tenant, user_id),
     )
     _erase(common, database, remover, stack)
     linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
@@ -131,20 +142,41 @@ async def _application(
     await _serve_otlp(common, settings, doors, telemetry_in, stack)
     parts = Parts(
         doors=doors,
-        answering=Answering(book, upstream, linker, log, now, seeds_allowed=settings.seeds_allowed),
+        answering=Answering(
+            book,
+            upstream,
+            linker,
+            log,
+            now,
+            seeds_allowed=settings.seeds_allowed,
+            personas=personas if settings.personas else NoPersonas(),
+        ),
         completions=InteractionCompletions(interaction),
         ingesting=ingesting,
         telemetry=telemetry_in,
         recorder=recorder,
         book=book,
         meter=RequestMeter(REGISTRY),
-        lifespan=_lifespan(recorder, follower, key_follower, settings.drain_s),
+        lifespan=_lifespan(recorder, follower, key_follower, personas, settings.drain_s),
     )
     if settings.metrics_port:
         REGISTRY.register(RecorderCollector(recorder))
         REGISTRY.register(TelemetryCollector(telemetry_in))
+        REGISTRY.register(PersonaCollector(personas))
         start_http_server(settings.metrics_port, addr=common.host)
     return build(parts)
+
+
+async def _personas(
+    common: CommonSettings, settings: GatewaySettings, stack: contextlib.AsyncExitStack
+) -> PersonaBook:
+    """Nobody asks it anything unless the settings say so."""
+    feedback = await stack.enter_async_context(
+        aio_channel(common.feedback_address, calling_of(common))
+    )
+    return PersonaBook(
+        FeedbackPersonas(feedback), time.monotonic, settings.persona_fresh_s, settings.max_personas
+    )
 
 
 async def _serve_otlp(
@@ -221,7 +253,11 @@ def _book(common: CommonSettings, settings: GatewaySettings, file: RolloutFile) 
 
 
 def _lifespan(
-    recorder: Recorder, follower: RolloutFollower, key_follower: KeyFollower, drain_s: float
+    recorder: Recorder,
+    follower: RolloutFollower,
+    key_follower: KeyFollower,
+    personas: PersonaBook,
+    drain_s: float,
 ) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -229,6 +265,7 @@ def _lifespan(
             _watched("recorder", recorder.run()),
             _watched("rollout", follower.run()),
             _watched("keys", key_follower.run()),
+            _watched("personas", personas.run()),
         ]
         yield
         await recorder.flush(drain_s)

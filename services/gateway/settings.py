@@ -38,6 +38,11 @@ class GatewaySettings(ServiceSettings):
     link_secret: str = ""
     # Whether exchanges that say `store: false` are logged all the same.
     log_unstored: bool = False
+    # Whether what is known of a user stands in the prompts of their chats; how old it may be before it
+    # is asked for anew (it is used for ten times as long), and of how many users it is kept.
+    personas: bool = False
+    persona_fresh_s: float = Field(default=30.0, gt=0)
+    max_personas: int = Field(default=10_000, ge=1)
     # A PEM file: callers over HTTPS must show a certificate that it signed.
     tls_client_ca: OptionalFile = None
 

@@ -48,10 +48,6 @@ def wish_prompt(context: Sequence[Message], follow_up: str) -> list[Message]:
     return [*before, text_message("user", asked)]
 
 
-def persona_sample_prompt(context: Sequence[Message], persona: str) -> list[Message]:
-    return [text_message("system", persona), *context]
-
-
 def clean(text: str) -> str:
     """Stripped; cut after its last whole sentence if the token limit cut it off."""
     text = text.strip()

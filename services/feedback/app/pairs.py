@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from services.feedback.app.candidates import (
-    persona_sample_prompt,
     rewrite_prompt,
     tokens_for,
     usable,
@@ -32,7 +31,7 @@ from services.feedback.app.requests import PAIRS
 from services.feedback.domain import Kind, Mined, Pair, PairSource, PairState, pair_id
 from shared.errors import FailedPrecondition, Unavailable
 from shared.identifiers import turn_name
-from shared.messages import Message, text_message
+from shared.messages import Message, text_message, with_persona
 
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 # Why a pair is not made, or dropped: its user has taken back the feedback that it rests on.
@@ -125,7 +124,7 @@ class SampleUnderPersona:
             return Outcome(None, "NO_PERSONA")
         if mined.answer is not None:  # is there a model? Asked before paying for samples.
             self.scorer.score(mined.tenant, _candidates_of(mined, [mined.answer.text]))
-        prompt = persona_sample_prompt(mined.context, persona)
+        prompt = with_persona(mined.context, persona)
         texts = self.chat.complete(prompt, self.samples, self.temperature, self.max_tokens)
         kept, problems = usable(texts, "", "")
         if len(kept) < 2:

@@ -18,16 +18,23 @@ _LINKS = (Rows("links", LINKS, lambda one: LINKS.c.conversation_id.in_(one.conve
 class GatewayRemover:
     """shared.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
     it is forwarded in order, where its user's closed key makes it unreadable, and leaves the disk
-    with what was forwarded before it. `forget` drops links from memory."""
+    with what was forwarded before it. `forget` drops links of conversations from memory,
+    `forget_user` what is known of a user (tenant, user id)."""
 
-    def __init__(self, spool: Path, forget: Callable[[Set[str]], object]) -> None:
-        self._spool, self._forget = spool, forget
+    def __init__(
+        self,
+        spool: Path,
+        forget: Callable[[Set[str]], object],
+        forget_user: Callable[[str, str], object] = lambda tenant, user_id: None,
+    ) -> None:
+        self._spool, self._forget, self._forget_user = spool, forget, forget_user
 
     def survey(self, erasure: Erasure) -> Survey:
         return Survey({"spool": self._spooled(erasure)})
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
         self._forget(set(erasure.conversation_ids))
+        self._forget_user(erasure.tenant, erasure.user_id)
         return delete_rows(_LINKS, erasure, transaction)
 
     def remove_files(self, erasure: Erasure) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.gateway.app.personas import PersonaBook
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.telemetry import Telemetry
 
@@ -64,6 +65,23 @@ class RecorderCollector(Collector):
         for reason, count in counts.left_out.items():
             left_out.add_metric([reason], count)
         return [depth, turns, dropping, left_out]
+
+
+class PersonaCollector(Collector):
+    """Chats by whether a persona stood in their prompt."""
+
+    def __init__(self, personas: PersonaBook) -> None:
+        self._personas = personas
+
+    def collect(self) -> Iterable[Metric]:
+        chats = CounterMetricFamily(
+            "trimtab_gateway_personas",
+            "Chats by what was known of their user, and questions for it that failed.",
+            labels=["outcome"],
+        )
+        for outcome, count in sorted(self._personas.counts.items()):
+            chats.add_metric([outcome], count)
+        return [chats]
 
 
 class TelemetryCollector(Collector):

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.gateway.app.exchanges import Exchange, ExchangeLog
 from services.gateway.app.linking import Linker
+from services.gateway.app.personas import NoPersonas, Personas, with_persona
 from services.gateway.app.ports import Reply, Upstream
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.answers import Answer
@@ -19,6 +20,7 @@ from shared.json_text import decode, encode
 
 _OK = 200
 _END = b"data: [DONE]"
+_NOBODY = NoPersonas()
 _SEED_NOTE = "seed left out: the CPU build of the server cannot take it"
 
 
@@ -51,14 +53,17 @@ class Answering:
         clock: Callable[[], datetime],
         *,
         seeds_allowed: bool = False,
+        personas: Personas = _NOBODY,
     ) -> None:
         self._book, self._upstream, self._linker, self._log = book, upstream, linker, log
         self._clock, self._seeds_allowed = clock, seeds_allowed
+        self._personas = personas
 
     async def answer(
         self, body: Mapping[str, Any], headers: Mapping[str, str], tenant: str, key: str
     ) -> Whole | Streamed:
-        """`body` goes on as it came, fields unknown here included; only the model's name changes.
+        """`body` goes on as it came, fields unknown here included; only the model's name changes, and
+        what is known of the user is added where that is wanted. It is logged as it came.
 
         Raises InvalidArgument (naming the field), NotFound (MODEL_NOT_FOUND), Unavailable. Errors
         of the upstream come back as they were.
@@ -68,8 +73,12 @@ class Answering:
         user_id = chat.user_id(linked.conversation_id)
         version = self._version(body, chat, user_id)
         exchange = Exchange(chat, linked, body, version, self._clock())
-        payload = {**body, "model": version.served_name}
+        # Not of anonymous users: they are others in each conversation.
+        persona = self._personas.of(tenant, user_id) if chat.speaker else ""
+        payload = {**with_persona(body, persona), "model": version.served_name}
         said = _headers(exchange)
+        if persona:
+            said["x-trimtab-persona"] = "used"
         if not self._seeds_allowed and payload.pop("seed", None) is not None:
             said["x-trimtab-note"] = _SEED_NOTE
         reply = await self._upstream.send(encode(payload), tenant, user_id)

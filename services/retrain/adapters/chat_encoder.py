@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from services.retrain.adapters.policy import Encoded
 from services.retrain.adapters.training import EncodedPair
 from services.retrain.domain import Pair, has_persona
-from shared.messages import Message, openai_messages, text_message
+from shared.messages import Message, openai_messages, with_persona
 
 
 class ChatEncoder:
@@ -40,16 +40,6 @@ class ChatEncoder:
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
-    """The persona in the system message, after what is there."""
-    if not persona:
-        return tuple(prompt)
-    words = f"What is known of the user: {persona}"
-    if prompt and prompt[0].role == "system":
-        return (text_message("system", f"{prompt[0].text}\n{words}"), *prompt[1:])
-    return (text_message("system", words), *prompt)
 
 
 def load_tokenizer(path: Path) -> Any:

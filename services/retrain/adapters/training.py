@@ -3,8 +3,8 @@
 DPO (objectives/dpo.py) plus a share of NLL on the chosen answer, or NLL alone for the control.
 Departures from RLHI's set-up, which trains all weights of an 8B model on GPUs:
 1. LoRA on the last layers only, the frozen layers' hidden states computed once (policy.py).
-2. The persona stands in the prompt for a seeded share of the pairs only: serving does not put
-   personas into the prompt yet, so the policy must also learn what it is to do without one.
+2. The persona stands in the prompt for a seeded share of the pairs only: serving puts personas into
+   prompts where that is set, so the policy must also learn what it is to do without one.
 3. A constant learning rate, and a stop by the mean margin of the last three steps: how far one
    pushes decides everything on a small model; a fixed number of epochs is fragile.
 """

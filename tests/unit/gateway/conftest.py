@@ -23,6 +23,7 @@ from services.gateway.app.answering import Answering
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
+from services.gateway.app.personas import NoPersonas, Personas
 from services.gateway.app.ports import Links
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutBook
@@ -221,9 +222,16 @@ class ModelServer:
 class Gateway:
     """The whole application with its recorder running."""
 
-    def __init__(self, folder: Path, replicas: int = 1, links: Links | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        replicas: int = 1,
+        links: Links | None = None,
+        personas: Personas | None = None,
+    ) -> None:
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.spool = FileSpool(folder)
+        self.personas = personas or NoPersonas()
         self.recorder = Recorder(self.spool, self.sink)
         self.completions = MemoryCompletions()
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
@@ -237,7 +245,9 @@ class Gateway:
         return build(
             Parts(
                 doors=Doors(self.keys, self.quotas, 100_000),
-                answering=Answering(self.book, upstream, self.linker, log, lambda: NOW),
+                answering=Answering(
+                    self.book, upstream, self.linker, log, lambda: NOW, personas=self.personas
+                ),
                 completions=self.completions,
                 ingesting=Ingesting(self.sink, self.quotas),
                 telemetry=Telemetry(Ingesting(self.sink)),

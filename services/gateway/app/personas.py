@@ -1,0 +1,127 @@
+"""What is known of users, in the prompts of their chats: a setting, off by default.
+
+No chat waits for it and none fails of it. A persona that is not known here yet is asked for behind the
+chat's back, so the first chat of a user goes without; while the feedback service is away, so do all
+whose persona has become too old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shared.messages import persona_words
+
+_log = logging.getLogger(__name__)
+# A persona is asked for anew after `fresh_s`, and not used any more after this many times as long.
+_USED_FOR = 10
+_MOST_ASKED, _PAUSE_S = 1000, 1.0
+
+
+class PersonaSource(Protocol):
+    """The feedback service. What it raises is logged and counted."""
+
+    async def persona(self, tenant: str, user_id: str) -> str:
+        """Empty if there is none."""
+
+
+class Personas(Protocol):
+    def of(self, tenant: str, user_id: str) -> str:
+        """What may stand in the prompt; empty if nothing is known. Never waits, never raises."""
+
+
+class NoPersonas:
+    """Prompts go on as they came."""
+
+    def of(self, tenant: str, user_id: str) -> str:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    text: str
+    at: float
+
+
+class PersonaBook:
+    """The `most` personas used last. `counts`: chats by whether a persona was "used", there was "none",
+    or it was "unknown"; and questions that "failed"."""
+
+    def __init__(
+        self, source: PersonaSource, clock: Callable[[], float], fresh_s: float, most: int
+    ) -> None:
+        """`clock` in seconds, from any beginning."""
+        self._source, self._clock, self._fresh_s, self._most = source, clock, fresh_s, most
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        # In the order in which they were asked for.
+        self._asked: dict[tuple[str, str], None] = {}
+        self._wake = asyncio.Event()
+        self.counts: Counter[str] = Counter()
+
+    def of(self, tenant: str, user_id: str) -> str:
+        who, now = (tenant, user_id), self._clock()
+        known = self._known.get(who)
+        if known is None or now - known.at >= self._fresh_s:
+            self._ask(who)
+        if known is None or now - known.at >= _USED_FOR * self._fresh_s:
+            self.counts["unknown"] += 1
+            return ""
+        self._known.move_to_end(who)
+        self.counts["used" if known.text else "none"] += 1
+        return known.text
+
+    def forget(self, tenant: str, user_id: str) -> None:
+        """Of a user who was erased."""
+        self._asked.pop((tenant, user_id), None)
+        self._known.pop((tenant, user_id), None)
+
+    async def run(self) -> None:
+        """Looks up what was asked for, one after the other, until it is cancelled."""
+        while True:
+            await self._wake.wait()
+            while self._asked:
+                await self._look_up(next(iter(self._asked)))
+            self._wake.clear()
+
+    def _ask(self, who: tuple[str, str]) -> None:
+        if len(self._asked) < _MOST_ASKED:  # else a later chat of the user asks
+            self._asked[who] = None
+            self._wake.set()
+
+    async def _look_up(self, who: tuple[str, str]) -> None:
+        try:
+            text = await self._source.persona(*who)
+        except Exception as error:  # noqa: BLE001 - no chat and no gateway fails of it
+            _log.info("a persona can not be asked for: %s", error)
+            self.counts["failed"] += 1
+            self._asked.pop(who, None)
+            await asyncio.sleep(_PAUSE_S)
+            return
+        if who not in self._asked:
+            return  # forgotten meanwhile
+        del self._asked[who]
+        self._known[who] = _Known(text, self._clock())
+        self._known.move_to_end(who)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+def with_persona(body: Mapping[str, Any], persona: str) -> dict[str, Any]:
+    """The body with the persona at the end of its first message if that is the system's (or the
+    developer's), else in one of its own: where training has it."""
+    if not persona:
+        return dict(body)
+    words = persona_words(persona)
+    first, *others = body["messages"]
+    if first.get("role") not in ("system", "developer"):
+        return {**body, "messages": [{"role": "system", "content": words}, first, *others]}
+    content = first.get("content")
+    if isinstance(content, list):
+        longer: object = [*content, {"type": "text", "text": words}]
+    else:
+        longer = f"{content}\n{words}" if content else words
+    return {**body, "messages": [{**first, "content": longer}, *others]}
