@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from services.retrain.domain import (
     Alarm,
-    Caps,
     Run,
     Snapshot,
     State,
@@ -17,11 +16,10 @@ from services.retrain.domain import (
     TrainingPlan,
     Trigger,
     TriggerKind,
-    describe,
     is_trigger,
-    select,
 )
 from services.retrain.ports import Session, Store
+from services.retrain.selection import Caps, describe, select
 from shared.errors import NotFound
 from shared.identifiers import stable_id
 

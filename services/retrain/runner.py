@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.retrain.app import Rules
-from services.retrain.domain import Run, Snapshot, State, Trained, select
+from services.retrain.domain import Run, Snapshot, State, Trained
 from services.retrain.gate import check
 from services.retrain.ports import (
     Contest,
@@ -24,6 +24,7 @@ from services.retrain.ports import (
     VersionRegistry,
     Waiting,
 )
+from services.retrain.selection import select
 from shared.errors import Cancelled, FailedPrecondition, Unavailable
 
 _log = logging.getLogger(__name__)

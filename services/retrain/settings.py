@@ -8,7 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from services.retrain.app import Rules
 from services.retrain.codec import SOURCES
-from services.retrain.domain import Caps, Thresholds, TrainingPlan
+from services.retrain.domain import Thresholds, TrainingPlan
+from services.retrain.selection import Caps
 from shared.settings import ServiceSettings
 
 

@@ -16,10 +16,10 @@ from services.retrain.domain import (
     Trained,
     TrainingPlan,
     TrainingStep,
-    describe,
     digest_of,
 )
 from services.retrain.ports import Candidate, Contest, Progress, Waiting
+from services.retrain.selection import describe
 from shared.errors import Cancelled, FailedPrecondition
 
 

@@ -12,7 +12,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.retrain.domain import Pair, Selection, Snapshot, describe, digest_of, row_of
+from services.retrain.domain import Pair, Selection, Snapshot, digest_of, row_of
+from services.retrain.selection import describe
 from shared.messages import text_message
 
 _FIELDS = [

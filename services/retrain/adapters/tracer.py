@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.domain import Caps, Pair, Run, verdicts
+from services.retrain.domain import Pair, Run
 from services.retrain.ports import Store
+from services.retrain.selection import Caps, verdicts
 from shared.tracing import ABSTAINED, MADE, WAITING, Step, Tracer
 
 STAGE = "retrain.runs"

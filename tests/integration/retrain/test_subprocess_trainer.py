@@ -18,7 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from infra.local.settings import load
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
-from services.retrain.domain import Caps, Snapshot, TrainingPlan, select
+from services.retrain.domain import Snapshot, TrainingPlan
+from services.retrain.selection import Caps, select
 from shared.errors import Cancelled
 from tests.unit.retrain.pairs import many
 
@@ -31,7 +32,8 @@ import sys
 from pathlib import Path
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
-from services.retrain.domain import Caps, TrainingPlan, select
+from services.retrain.domain import TrainingPlan
+from services.retrain.selection import Caps, select
 from tests.unit.retrain.pairs import many
 root = Path(sys.argv[1])
 snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))

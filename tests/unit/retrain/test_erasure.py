@@ -9,7 +9,8 @@ import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import DATASHEET, ParquetSnapshots, read_pairs
-from services.retrain.domain import Caps, State, select
+from services.retrain.domain import State
+from services.retrain.selection import Caps, select
 from shared.erasure import Erasure
 from shared.jobs import Postpone
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED

@@ -234,22 +234,17 @@ def test_another_error_is_tried_three_times(monkeypatch: pytest.MonkeyPatch):
     assert (operation.done, operation.error.code) == (True, 13)
 
 
-def test_too_few_pairs_end_a_run_at_once():
-    house = House()
-    house.mine(5, 0)
-    house.app.start("r1", "ann")
-    run = house.walk()
-    assert run.state == State.FAILED
-    assert "there are 5 pairs to train on, at least 8 are needed" in run.error
-
-
-def test_a_few_users_do_not_speak_for_all():
-    house = House(least_pairs=4, least_users=5)
-    house.mine(4, 10)
-    house.app.start("few", "by hand")
-    run = house.walk()
-    assert run.state == State.FAILED
-    assert "the pairs to train on are of 4 users, at least 5 are needed" in run.error
+def test_too_few_pairs_or_users_end_a_run_at_once():
+    few_users = {"least_pairs": 5, "least_users": 6}
+    for least, words in (
+        ({}, "5 pairs to train on, at least 8"),
+        (few_users, "5 users, at least 6"),
+    ):
+        house = House(**least)
+        house.mine(5, 0)
+        house.app.start("r1", "ann")
+        run = house.walk()
+        assert (run.state, words in run.error) == (State.FAILED, True)
 
 
 def test_a_run_under_way_is_cancelled_and_its_versions_rejected():

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
-from services.retrain.domain import Caps, describe, digest_of, has_persona, select
+from services.retrain.domain import digest_of, has_persona
+from services.retrain.selection import Caps, describe, select
 from services.retrain.settings import RetrainSettings
 from shared.messages import text_message
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair

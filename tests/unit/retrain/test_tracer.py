@@ -8,17 +8,8 @@ from pathlib import Path
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_store import TABLES, SqlStore
 from services.retrain.adapters.tracer import RetrainTracer
-from services.retrain.domain import (
-    Caps,
-    Pair,
-    Run,
-    State,
-    Thresholds,
-    Trigger,
-    TriggerKind,
-    select,
-    verdicts,
-)
+from services.retrain.domain import Pair, Run, State, Thresholds, Trigger, TriggerKind
+from services.retrain.selection import Caps, select, verdicts
 from shared.database import Database
 from shared.messages import text_message
 from shared.tracing import Step
