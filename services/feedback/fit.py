@@ -120,15 +120,23 @@ def report(rows: Floats, kinds: Floats, threshold: float) -> None:
     print(f"AUROC of dissatisfaction {roc_auc_score(np.isin(kinds, bad), rows[:, bad].sum(1)):.3f}")
 
 
+def held_out(
+    exchanges: Sequence[Exchange], inputs: Floats, kinds: Floats
+) -> tuple[Floats, float, float]:
+    """Probabilities [n, kinds] of each seed by heads that saw neither its wording nor its request,
+    and the strength and the temperature chosen for it."""
+    trials = {s: cross_validate(exchanges, inputs, kinds, s) for s in STRENGTHS}
+    strength = min(trials, key=lambda s: log_loss(trials[s] / calibrate(trials[s], kinds), kinds))
+    temperature = calibrate(trials[strength], kinds)
+    return softmax(trials[strength] / temperature), strength, temperature
+
+
 def main() -> None:
     embedder = MiniLmEmbedder(load(CommonSettings).encoder)
     exchanges, numbers = read_seeds(HERE / "seeds")
     kinds = np.array(numbers)
     inputs = design(exchanges, *embed_exchanges(embedder, exchanges))
-    trials = {s: cross_validate(exchanges, inputs, kinds, s) for s in STRENGTHS}
-    strength = min(trials, key=lambda s: log_loss(trials[s] / calibrate(trials[s], kinds), kinds))
-    temperature = calibrate(trials[strength], kinds)
-    rows = softmax(trials[strength] / temperature)
+    rows, strength, temperature = held_out(exchanges, inputs, kinds)
     threshold = choose_threshold(rows, kinds)
     print(f"strength {strength}, temperature {temperature:.2f}")
     report(rows, kinds, threshold)

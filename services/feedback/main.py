@@ -16,6 +16,7 @@ from services.feedback.app import explicit as explicit_app
 from services.feedback.app import mining, preferences
 from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.contrasts import Contrast
+from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
@@ -69,6 +70,7 @@ GROUPS = {
     preferences.STAGE: (PREFERENCE_GIVEN,),
 }
 HEAD = Path(__file__).parent / "head.npz"
+DISSATISFACTION = Path(__file__).parent / "dissatisfaction.npz"
 
 
 class Parts:
@@ -86,7 +88,12 @@ class Parts:
         self.settings, self.database, self.log = settings, database, log
         self.shelf = SqlShelf(database)
         head = load_head(HEAD)
-        self.classifier = Classifier(embedder, head, settings.abstain_below or head.threshold)
+        self.classifier = Classifier(
+            embedder,
+            head,
+            settings.abstain_below or head.threshold,
+            load_dissatisfaction(DISSATISFACTION),
+        )
         limits, self.propose = _limits(settings), Propose(_screen(settings))
         contrast = Contrast(limits, self.propose, settings.contrast_min_gap)
         self.requests = Requests(limits, contrast)

@@ -7,10 +7,14 @@ follow-up, their products and cosines, logistic regression on the majority label
 
 mining.<fitted on>.<judged on>   AUROC of dissatisfaction [95%: bootstrap by dialogue], the baseline's,
                                  calibration error, coverage at the threshold
+mining.shipped.<judged on>       AUROC of what the service runs with (fitted on other labels: its model card),
+                                 the kinds' head's alone, calibration error, and how often the user was
+                                 dissatisfied where it judged so, where it judged not, and coverage
 mining.intents                   macro-F1 of accept, reject, other, the baseline's
 mining.speed                     turns/s of both on the cores at hand, and the ratio
 
---models lexical measures without the encoder; --turns bounds the turns taken of each corpus.
+--models lexical measures without the encoder; --turns bounds the turns taken of each corpus; --only
+measures one part: shipped, fitted (left out and speed) or intents.
 """
 
 from __future__ import annotations
@@ -28,18 +32,23 @@ import numpy as np
 
 from services.feedback import offline
 from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.app.classifier import Classifier, load_head
+from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.offline import blend as blending
 from services.feedback.app.offline import lines as contract
 from services.feedback.app.offline.features import Conversation, Floats
 from services.feedback.app.offline.fitting import Judge, fit, folds_of
 from services.feedback.app.offline.lines import Example
+from services.feedback.domain import DISSATISFIED, Label
+from services.feedback.fit_dissatisfaction import exchange_of
+from services.feedback.main import DISSATISFACTION, HEAD
 from shared.settings import CommonSettings, load
 from tests.benchmarks import mining_data
 from tests.benchmarks.mining_data import Turn
 
-RESAMPLES = 500
 FOLDS = 3
 SPEED_TURNS = 2_000
+SHIPPED_TURNS, JUDGED_AT_ONCE = 6_000, 64
 POSITIVE = "dissatisfied"
 Score = Callable[[Sequence[Conversation]], Floats]
 
@@ -48,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", choices=("all", "lexical"), default="all")
     parser.add_argument("--turns", type=int, default=20_000)
+    parser.add_argument("--only", choices=("shipped", "fitted", "intents"))
     given = parser.parse_args()
     folder = Path(os.environ.get("TRIMTAB_REAL_DATA", "../shared/data"))
     if not (folder / "uss").is_dir():
@@ -60,11 +70,16 @@ def main() -> None:
         "multiwoz": mining_data.satisfaction(folder, "MWOZ"),
         "redial": mining_data.satisfaction(folder, "ReDial"),
         "convai2": mining_data.thumbs(folder),
+        "ukp": mining_data.reactions(folder),
     }
     corpora = {name: turns[: given.turns] for name, turns in corpora.items()}
+    if given.only in (None, "shipped"):
+        judge_with_what_ships(corpora, embedder)
     for name in ("multiwoz", "redial"):
-        leave_out(name, corpora, given.models, embedder)
-    judge_intents(mining_data.intents(folder)[: given.turns], given.models, embedder)
+        if given.only in (None, "fitted"):
+            leave_out(name, corpora, given.models, embedder)
+    if given.only in (None, "intents"):
+        judge_intents(mining_data.intents(folder)[: given.turns], given.models, embedder)
 
 
 def leave_out(
@@ -94,6 +109,40 @@ def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> N
         calibration_error=round(found.calibration_error, 4),
         coverage=round(found.coverage, 4),
         accuracy_where_judged=round(found.accuracy_where_judged, 4),
+    )
+
+
+def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: MiniLmEmbedder) -> None:
+    head = load_head(HEAD)
+    classifier = Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
+    for name, turns in corpora.items():
+        if name == "convai2":  # it is fitted on that
+            continue
+        exchanges = [exchange_of(one) for one in conversations_of(turns[:SHIPPED_TURNS])]
+        labels = [
+            label
+            for start in range(0, len(exchanges), JUDGED_AT_ONCE)
+            for label in classifier.judge(exchanges[start : start + JUDGED_AT_ONCE])[0]
+        ]
+        truth = np.array([turn.truth == POSITIVE for turn in turns[:SHIPPED_TURNS]])
+        dialogues = [turn.dialogue for turn in turns[:SHIPPED_TURNS]]
+        tell_shipped(f"mining.shipped.{name}", truth, labels, dialogues)
+
+
+def tell_shipped(name: str, truth: Floats, labels: list[Label], dialogues: list[str]) -> None:
+    said = np.array([label.dissatisfaction for label in labels])
+    kinds = np.array([sum(label.probabilities[k] for k in DISSATISFIED) for label in labels])
+    judged = np.array([not label.abstained for label in labels])
+    bad = judged & (said >= 0.5)
+    say(
+        name,
+        turns=len(labels),
+        auroc=interval(truth, said, dialogues),
+        kinds_auroc=interval(truth, kinds, dialogues),
+        calibration_error=round(blending.calibration_error(said, truth), 4),
+        dissatisfied_where_judged_so=round(float(truth[bad].mean()), 4),
+        dissatisfied_where_judged_not=round(float(truth[judged & ~bad].mean()), 4),
+        coverage=round(float(judged.mean()), 4),
     )
 
 
@@ -175,18 +224,8 @@ def conversations_of(turns: Sequence[Turn]) -> list[Conversation]:
 
 
 def interval(truth: Floats, score: Floats, dialogues: Sequence[str]) -> list[float]:
-    """[AUROC, low, high]: whole dialogues are drawn again, with replacement."""
-    rows: dict[str, list[int]] = {}
-    for number, dialogue in enumerate(dialogues):
-        rows.setdefault(dialogue, []).append(number)
-    blocks, random = list(rows.values()), np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        picked = random.integers(0, len(blocks), len(blocks))
-        chosen = np.concatenate([blocks[one] for one in picked])
-        drawn.append(blending.auroc(truth[chosen], score[chosen]))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return [round(float(one), 4) for one in (blending.auroc(truth, score), low, high)]
+    """[AUROC, low, high]."""
+    return [round(one, 4) for one in blending.auroc_interval(truth, score, dialogues)]
 
 
 def say(name: str, **figures: object) -> None:

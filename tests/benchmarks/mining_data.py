@@ -64,6 +64,29 @@ def thumbs(folder: Path) -> list[Turn]:
     return found
 
 
+def reactions(folder: Path) -> list[Turn]:
+    """UKP feedback: a reaction to an annotated error (other than to go on) is dissatisfied; turns in
+    the dialogues before, of which nothing is annotated, are taken as fine, eight for each of those."""
+    bad, fine = [], {}
+    for line in _read(folder / "ukp_feedback" / "preprocessed_all.jsonl.gz").splitlines():
+        row = json.loads(line)
+        pieces = re.split(r"<(user|system)>", row["context"])[1:]
+        before = [
+            _message("user" if role == "user" else "assistant", words.strip())
+            for role, words in zip(pieces[::2], pieces[1::2], strict=True)
+            if words.strip() not in ("", "<SILENCE>")
+        ]
+        name = row["context"][:80]
+        if row["user_reaction"] and row["user_reaction_type"] != "Ignore and Continue":
+            answer, said = row["error_text"].strip(), row["user_reaction"].strip()
+            after = [*before, _message("assistant", answer), _message("user", said)]
+            bad.append(Turn(tuple(after), {"dissatisfied": 1.0}, "dissatisfied", name))
+        if before and before[-1]["role"] == "user" and _has_answer(before):
+            fine[str(before)] = Turn(tuple(before), {"fine": 1.0}, "fine", name)
+    step = max(len(fine) // (8 * max(len(bad), 1)), 1)
+    return bad + list(fine.values())[::step]
+
+
 def intents(folder: Path) -> list[Turn]:
     """IARD: reject (or any critique) before accept before other, of seekers' turns after an answer."""
     found = []

@@ -11,9 +11,10 @@ from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app.classifier import Classifier, Exchange, load_head
+from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.ports import ChatModel, Embedder
 from services.feedback.domain import Kind
-from services.feedback.main import HEAD
+from services.feedback.main import DISSATISFACTION, HEAD
 from shared.errors import Unavailable
 from shared.messages import text_message
 
@@ -85,11 +86,11 @@ ANSWER = (
         (Kind.NONE, ("ok", "lol", "and you?")),
     ],
 )
-def test_the_committed_head_knows_these(
+def test_the_committed_heads_know_these(
     minilm: MiniLmEmbedder, kind: Kind, follow_ups: tuple[str, ...]
 ) -> None:
     head = load_head(HEAD)
-    classifier = Classifier(minilm, head, head.threshold)
+    classifier = Classifier(minilm, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
     labels, _ = classifier.judge(
         [Exchange("How do I keep bread fresh?", ANSWER, text) for text in follow_ups]
     )

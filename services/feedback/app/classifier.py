@@ -14,16 +14,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.feedback.app.dissatisfaction import ByKind, Dissatisfaction
+from services.feedback.app.offline.features import Conversation
 from services.feedback.app.ports import Embedder, Vectors
-from services.feedback.domain import DISSATISFIED, KINDS, Kind, Label
+from services.feedback.domain import DISSATISFIED, KINDS, Label
 
 LOW_CONFIDENCE, TOO_SHORT, NON_TEXT = "LOW_CONFIDENCE", "TOO_SHORT", "NON_TEXT"
+SIGNALS_DISAGREE = "SIGNALS_DISAGREE"
 
 Floats = NDArray[np.float64]
 
@@ -75,11 +78,18 @@ FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The three texts that a label rests on."""
+    """The three texts that a label rests on, and all that was said before the answer, the request
+    included, as (role, text), where it is known."""
 
     request: str
     answer: str
     follow_up: str
+    before: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def conversation(self) -> Conversation:
+        before = self.before or (("user", self.request),)
+        return Conversation((*before, ("assistant", self.answer), ("user", self.follow_up)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +113,13 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Abstains where the likeliest kind's probability is below `threshold`."""
+    """Abstains where the likeliest kind's probability is below `threshold`, and where the kind says
+    that the user was dissatisfied and `dissatisfaction` says not, or the other way round."""
 
     embedder: Embedder
     head: Head
     threshold: float
+    dissatisfaction: Dissatisfaction = field(default_factory=ByKind)
 
     def judge(self, exchanges: Sequence[Exchange]) -> tuple[list[Label], Vectors]:
         """A label for each, and the vectors of the requests [n, d]."""
@@ -116,9 +128,11 @@ class Classifier:
             return [], requests
         inputs = design(exchanges, requests, answers, follow_ups)
         rows = self.head.probabilities(inputs)
+        conversations = [exchange.conversation for exchange in exchanges]
+        bad = self.dissatisfaction.probabilities(conversations, follow_ups, rows)
         labels = [
-            label_of(exchange, row, self.threshold)
-            for exchange, row in zip(exchanges, rows, strict=True)
+            label_of(exchange, row, self.threshold, float(share))
+            for exchange, row, share in zip(exchanges, rows, bad, strict=True)
         ]
         return labels, requests
 
@@ -175,16 +189,19 @@ def cheap_features(exchange: Exchange, cosines: tuple[float, ...]) -> list[float
     ]
 
 
-def label_of(exchange: Exchange, row: Floats, threshold: float) -> Label:
-    best = int(np.argmax(row))
-    reason = LOW_CONFIDENCE if row[best] < threshold else ""
+def label_of(exchange: Exchange, row: Floats, threshold: float, dissatisfaction: float) -> Label:
+    kind = KINDS[int(np.argmax(row))]
+    probabilities = {kind.value: float(p) for kind, p in zip(KINDS, row, strict=True)}
+    reason = ""
     if not exchange.follow_up.strip():
         reason = NON_TEXT
     elif not any(character.isalnum() or character == "?" for character in exchange.follow_up):
         reason = TOO_SHORT
-    probabilities = {kind.value: float(p) for kind, p in zip(KINDS, row, strict=True)}
-    dissatisfaction = min(1.0, sum(probabilities[kind.value] for kind in DISSATISFIED))
-    return Label(Kind(KINDS[best]), probabilities, dissatisfaction, reason)
+    elif probabilities[kind.value] < threshold:
+        reason = LOW_CONFIDENCE
+    elif (kind in DISSATISFIED) != (dissatisfaction >= 0.5):
+        reason = SIGNALS_DISAGREE
+    return Label(kind, probabilities, dissatisfaction, reason)
 
 
 def save_head(head: Head, path: Path) -> None:

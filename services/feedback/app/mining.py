@@ -4,7 +4,7 @@ Counts of stage "feedback.turns", one for each turn taken:
 made: "judged" (a label was published), "context" (assistant's and other turns), "first_turn",
 "no_answer_before" (a user's turn after another user's), "edit" (said anew: what it stands for was to be
 judged), "alternative" (one of several answers, which the talk did not go on with);
-abstained: LOW_CONFIDENCE, TOO_SHORT, NON_TEXT (published too);
+abstained: LOW_CONFIDENCE, SIGNALS_DISAGREE, TOO_SHORT, NON_TEXT (published too);
 dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came), REPLACED (another turn took its place, or that
 of its answer, before it was judged);
 waiting: TO_JUDGE, ANSWER_MISSING.
@@ -86,9 +86,7 @@ class JudgeFollowUps:
     requests: Requests
 
     def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
-        exchanges = [
-            Exchange(f.request, f.answer.message.text, f.turn.message.text) for f in follow_ups
-        ]
+        exchanges = [exchange_of(follow_up) for follow_up in follow_ups]
         labels, vectors = self.classifier.judge(exchanges)
         return [
             mined_of(follow_up, label, vectors[number : number + 1])
@@ -113,6 +111,12 @@ class JudgeFollowUps:
         if mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK:
             self.requests.after_complaint(mined, book)
         self.requests.after_feedback(mined, book)
+
+
+def exchange_of(follow_up: FollowUp) -> Exchange:
+    before = tuple((message.role, message.text) for message in follow_up.context)
+    answer, said = follow_up.answer.message.text, follow_up.turn.message.text
+    return Exchange(follow_up.request, answer, said, before)
 
 
 def give_up(turn: Turn, book: Book) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from services.feedback import offline
-from services.feedback.adapters.offline.lexical import LexicalLearner, masked
+from services.feedback.adapters.offline.lexical import LexicalLearner
 from services.feedback.app.offline import blend as blending
 from services.feedback.app.offline.features import NAMES, Conversation, features
 from services.feedback.app.offline.fitting import fit, folds_of
+from services.feedback.app.offline.grams import masked
 from services.feedback.app.offline.lines import Example, Refused, groups_of, read
 from shared.errors import FailedPrecondition
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic

@@ -148,8 +148,20 @@ def test_labels_are_the_softmax_of_the_head_over_the_temperature() -> None:
 
 def test_marks_alone_are_too_short_but_a_question_mark_is_not() -> None:
     row = np.array([0.9, 0.1, 0.0, 0.0, 0.0])
-    assert label_of(Exchange("a", "b", "..."), row, 0.5).abstain_reason == "TOO_SHORT"
-    assert label_of(Exchange("a", "b", "???"), row, 0.5).abstain_reason == ""
+    assert label_of(Exchange("a", "b", "..."), row, 0.5, 0.1).abstain_reason == "TOO_SHORT"
+    assert label_of(Exchange("a", "b", "???"), row, 0.5, 0.1).abstain_reason == ""
+
+
+def test_it_abstains_where_kind_and_dissatisfaction_disagree() -> None:
+    exchange, content = Exchange("a", "b", "next"), np.array([0.9, 0.1, 0.0, 0.0, 0.0])
+    assert KINDS[0] is Kind.NEW_REQUEST and KINDS[1] is Kind.REATTEMPT_WITH_FEEDBACK
+    assert label_of(exchange, content, 0.5, 0.49).abstain_reason == ""
+    assert label_of(exchange, content, 0.5, 0.5).abstain_reason == "SIGNALS_DISAGREE"
+    assert label_of(exchange, content, 0.95, 0.5).abstain_reason == "LOW_CONFIDENCE"
+    complaint = np.array([0.1, 0.9, 0.0, 0.0, 0.0])
+    assert label_of(exchange, complaint, 0.5, 0.5).abstain_reason == ""
+    found = label_of(exchange, complaint, 0.5, 0.49)
+    assert (found.abstain_reason, found.dissatisfaction) == ("SIGNALS_DISAGREE", 0.49)
 
 
 def test_a_head_survives_its_file_and_refuses_other_features(tmp_path) -> None:  # type: ignore[no-untyped-def]

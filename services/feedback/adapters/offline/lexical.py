@@ -6,8 +6,6 @@ numbers are masked in the n-grams: they say what is talked about, not how it wen
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +15,9 @@ import numpy as np
 
 from services.feedback.app.offline.blend import softmax
 from services.feedback.app.offline.features import NAMES, Conversation, Floats, feature_rows
+from services.feedback.app.offline.grams import gram_rows, standardised
 
-_COLUMNS, _LONGEST_GRAM = 2**16, 3
-# How far one standard deviation of a hand-made feature weighs beside an n-gram's whole weight.
-_FEATURE_SCALE = 0.1
-_FARTHEST = 5.0
 _STEPS = 200
-_QUOTED = re.compile(r'"[^"]{1,80}"|@\d+')
-_NUMBER = re.compile(r"\d+(?:[:.,]\d+)*")
-# Capitals inside a sentence; a lone I is no name.
-_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&]+(?: (?:of |the |and )*[A-Z][\w'&]+)*")
-_TOKENS = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+")
 _FILE = "lexical.npz"
 
 
@@ -85,39 +75,14 @@ class LexicalModel:
             return cls(*(kept[n].astype(np.float64) for n in ("weights", "bias", "mean", "scale")))
 
 
-def masked(text: str) -> str:
-    text = _QUOTED.sub(" titlehere ", text.replace("’", "'"))
-    return _NUMBER.sub("0", _NAME.sub("namehere", text)).lower()
-
-
 def _inputs(
     conversations: Sequence[Conversation], rows: Floats, mean: Floats, scale: Floats
 ) -> Any:
     """[n, features + n-grams], sparse; each row's n-grams have unit length."""
     from scipy import sparse
 
-    grams = _grams([masked(one.follow_up) for one in conversations])
-    standard = np.clip((rows - mean) / scale, -_FARTHEST, _FARTHEST) * _FEATURE_SCALE
-    return sparse.hstack([sparse.csr_matrix(standard), grams]).tocsr()
-
-
-def _grams(texts: Sequence[str]) -> Any:
-    """Counts of hashed 1- to _LONGEST_GRAM-grams [n, _COLUMNS], sparse, each row of unit length."""
-    from scipy import sparse
-
-    columns: list[int] = []
-    ends = [0]
-    for text in texts:
-        words = _TOKENS.findall(text)
-        for size in range(1, _LONGEST_GRAM + 1):
-            for start in range(len(words) - size + 1):
-                gram = " ".join(words[start : start + size])
-                columns.append(zlib.crc32(gram.encode()) % _COLUMNS)
-        ends.append(len(columns))
-    counts = sparse.csr_matrix((np.ones(len(columns)), columns, ends), (len(texts), _COLUMNS))
-    counts.sum_duplicates()
-    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(1)).ravel())
-    return sparse.diags(1.0 / np.maximum(lengths, 1.0)) @ counts
+    grams = gram_rows([one.follow_up for one in conversations])
+    return sparse.hstack([sparse.csr_matrix(standardised(rows, mean, scale)), grams]).tocsr()
 
 
 def _regress(inputs: Any, shares: Floats, penalty: float) -> tuple[Floats, Floats]:

@@ -130,6 +130,24 @@ def auroc(positive: Floats, score: Floats) -> float:
     return float(won / (positives * negatives))
 
 
+def auroc_interval(
+    positive: Floats, score: Floats, groups: Sequence[str], resamples: int = 500
+) -> tuple[float, float, float]:
+    """AUROC and its 95% interval: whole groups (dialogues) are drawn again, with replacement."""
+    rows: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        rows.setdefault(group, []).append(number)
+    blocks, random = [np.array(one) for one in rows.values()], np.random.default_rng(0)
+    value = auroc(positive, score)
+    drawn = [value]
+    for _ in range(resamples):
+        picked = random.integers(0, len(blocks), len(blocks))
+        chosen = np.concatenate([blocks[one] for one in picked])
+        drawn.append(auroc(positive[chosen], score[chosen]))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return value, float(low), float(high)
+
+
 def calibration_error(claimed: Floats, came_true: Floats) -> float:
     """ECE in ten bins of equal width: mean |claimed - came true|, weighed by the bins' sizes."""
     bins = np.minimum((claimed * _BINS).astype(int), _BINS - 1)

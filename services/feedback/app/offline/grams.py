@@ -1,0 +1,58 @@
+"""What a linear model takes in: features on one scale, and word n-grams of a follow-up as hashed
+columns. Titles in quotes, names and numbers are masked: they say what is talked about, not how it
+went. Pure."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from services.feedback.app.offline.features import Floats
+
+COLUMNS = 2**16
+_LONGEST = 3
+# How far one standard deviation of a feature weighs beside an n-gram's whole weight.
+_SCALE = 0.1
+_FARTHEST = 5.0
+_QUOTED = re.compile(r'"[^"]{1,80}"|@\d+')
+_NUMBER = re.compile(r"\d+(?:[:.,]\d+)*")
+# Capitals inside a sentence; a lone I is no name.
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&]+(?: (?:of |the |and )*[A-Z][\w'&]+)*")
+_TOKENS = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+")
+
+
+def masked(text: str) -> str:
+    text = _QUOTED.sub(" titlehere ", text.replace("’", "'"))
+    return _NUMBER.sub("0", _NAME.sub("namehere", text)).lower()
+
+
+def columns_of(text: str) -> list[int]:
+    """The column, below COLUMNS, of each 1- to 3-gram of `text` masked; repeated ones repeatedly."""
+    words = _TOKENS.findall(masked(text))
+    return [
+        zlib.crc32(" ".join(words[start : start + size]).encode()) % COLUMNS
+        for size in range(1, _LONGEST + 1)
+        for start in range(len(words) - size + 1)
+    ]
+
+
+def gram_rows(texts: Sequence[str]) -> Any:
+    """Counts of each text's columns [n, COLUMNS], scipy sparse, each row of unit length."""
+    from scipy import sparse
+
+    found = [columns_of(text) for text in texts]
+    columns = [column for one in found for column in one]
+    ends = np.cumsum([0, *map(len, found)])
+    counts = sparse.csr_matrix((np.ones(len(columns)), columns, ends), (len(texts), COLUMNS))
+    counts.sum_duplicates()
+    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(1)).ravel())
+    return sparse.diags(1.0 / np.maximum(lengths, 1.0)) @ counts
+
+
+def standardised(rows: Floats, mean: Floats, scale: Floats) -> Floats:
+    """`rows` [n, features] as a linear model takes them beside n-grams."""
+    return np.asarray(np.clip((rows - mean) / scale, -_FARTHEST, _FARTHEST) * _SCALE)
