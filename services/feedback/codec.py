@@ -21,7 +21,9 @@ from services.feedback.domain import (
     PersonaChange,
     PersonaLine,
     Rating,
+    Signals,
     Source,
+    Step,
     StoredPair,
     Turn,
 )
@@ -42,6 +44,7 @@ _KINDS = {kind: events.FollowUpKind.Value(f"FOLLOW_UP_KIND_{kind.name}") for kin
 _SOURCES = {
     source: events.FeedbackSource.Value(f"FEEDBACK_SOURCE_{source.name}") for source in Source
 }
+_STEPS = {step: events.FollowUpStep.Value(f"FOLLOW_UP_STEP_{step.name}") for step in Step}
 _PAIR_SOURCES = {
     source: events.PairSource.Value(f"PAIR_SOURCE_{source.name}") for source in PairSource
 }
@@ -146,6 +149,10 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         request_embedding=mined.request_embedding,
         create_time=_timestamp(mined.create_time),
         replaces=mined.replaces,
+        step=_STEPS[mined.step] if mined.step else events.FOLLOW_UP_STEP_UNSPECIFIED,
+        satisfaction=mined.satisfaction,
+        about=mined.about,
+        signals=_encode_signals(mined.signals) if mined.signals else None,
     )
 
 
@@ -174,7 +181,23 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         follow_up=mined.follow_up,
         request_embedding=tuple(mined.request_embedding),
         replaces=tuple(mined.replaces),
+        step=_key_of(_STEPS, mined.step) if mined.step else None,
+        signals=_decode_signals(mined.signals) if mined.HasField("signals") else None,
+        about=mined.about,
     )
+
+
+def _encode_signals(signals: Signals) -> events.FollowUpSignals:
+    return events.FollowUpSignals(
+        similarity=signals.similarity,
+        gap_s=signals.gap_s,
+        regenerated=signals.regenerated,
+        edited=signals.edited,
+    )
+
+
+def _decode_signals(signals: events.FollowUpSignals) -> Signals:
+    return Signals(signals.similarity, signals.gap_s, signals.regenerated, signals.edited)
 
 
 def encode_pair(pair: Pair) -> events.PreferencePair:

@@ -32,6 +32,22 @@ DISSATISFIED = frozenset({Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_F
 SATISFIED = frozenset({Kind.POSITIVE, Kind.NEW_REQUEST})
 
 
+class Step(StrEnum):
+    """What a follow-up does about the answer, finer than its kind."""
+
+    # Asks the same again, in these words or others.
+    REPEAT = "repeat"
+    # Says what was wrong or is wanted; or only that something was.
+    CORRECTION_WITH_DETAIL = "correction_with_detail"
+    CORRECTION_WITHOUT_DETAIL = "correction_without_detail"
+    # Asks what was meant, or whether it is so.
+    CLARIFICATION = "clarification"
+    POSITIVE = "positive"
+    # Gives the request up.
+    ABANDONED = "abandoned"
+    NONE = "none"
+
+
 class Source(StrEnum):
     FOLLOW_UP = "follow_up"
     EXPLICIT = "explicit"
@@ -94,6 +110,8 @@ class FollowUp:
     context: tuple[Message, ...]
     answer: Turn
     turn: Turn
+    # Whether the request before the answer was made instead of another.
+    edited: bool = False
 
     @property
     def request(self) -> str:
@@ -114,6 +132,18 @@ class Label:
     @property
     def abstained(self) -> bool:
         return bool(self.abstain_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known beside the text. `similarity`: the cosine of the follow-up and the request;
+    `gap_s`: from the answer to the follow-up; whether the answer, or the request, was made instead
+    of another."""
+
+    similarity: float
+    gap_s: float
+    regenerated: bool = False
+    edited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +168,28 @@ class Mined:
     request_embedding: tuple[float, ...] = ()
     # Explicit feedback in whose place this stands.
     replaces: tuple[str, ...] = ()
+    # None of explicit feedback.
+    step: Step | None = None
+    signals: Signals | None = None
+    # The part of the answer that the user spoke of; empty for all of it.
+    about: str = ""
 
     @property
     def request(self) -> str:
         said = [message.text for message in self.context if message.role == "user"]
         return said[-1] if said else ""
+
+    @property
+    def satisfaction(self) -> float:
+        """From 0 to 1: of explicit feedback the normalised value; of a follow-up what is to be
+        expected where praise is 1, dissatisfaction 0, and what says nothing of the answer a half."""
+        content = 1.0 - self.label.dissatisfaction
+        if self.source is Source.EXPLICIT:
+            return content
+        shares = {kind: self.label.probabilities.get(kind.value, 0.0) for kind in KINDS}
+        rest = sum(share for kind, share in shares.items() if kind not in DISSATISFIED)
+        praise = shares[Kind.POSITIVE] / rest if rest else 0.0
+        return content * (1.0 + praise) / 2.0
 
     @property
     def prompt_key(self) -> str:

@@ -171,8 +171,8 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
                 f"at most {_MOST_CLASSIFIED} follow-ups a call", field="follow_ups"
             )
         exchanges = [Exchange(f.request, f.answer, f.follow_up) for f in request.follow_ups]
-        labels, _ = await asyncio.to_thread(self._classifier.judge, exchanges)
-        return pb.ClassifyResponse(labels=[codec.encode_label(label) for label in labels])
+        judged = await asyncio.to_thread(self._classifier.judge, exchanges)
+        return pb.ClassifyResponse(labels=[codec.encode_label(label) for label in judged.labels])
 
 
 def _whose(name: str, context: Any) -> tuple[str, str]:

@@ -156,12 +156,23 @@ def _labels(session: Session, found: list[Json]) -> None:
             one["model_version"],
             one["source"].removeprefix("FEEDBACK_SOURCE_").lower(),
             f"abstained: {one['abstain_reason']}" if one["abstained"] else _kind(one["kind"]),
+            one["step"].removeprefix("FOLLOW_UP_STEP_").lower().replace("unspecified", ""),
+            f"{one['satisfaction']:.2f}",
             f"{one['dissatisfaction']:.2f}",
             _short(one["follow_up"]),
         )
         for one in found
     ]
-    columns = ("user", "version", "source", "kind", ">dissatisfied", "follow-up")
+    columns = (
+        "user",
+        "version",
+        "source",
+        "kind",
+        "step",
+        ">satisfied",
+        ">dissatisfied",
+        "follow-up",
+    )
     session.table(columns, rows, "No feedback was mined that fits.")
 
 

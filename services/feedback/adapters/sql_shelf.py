@@ -200,5 +200,6 @@ def _condition(table: sa.Table, term: Term) -> Any:
 def _follow_up(connection: sa.Connection, row: Any, context: int, characters: int) -> FollowUp:
     before = turns_before(connection, row.tenant, row.conversation_id, row.idx + 1, context + 2)
     turn, answer = before[-1], before[-2]
-    messages = [earlier.message for earlier in before[:-2]]
-    return FollowUp(row.feedback_id, bounded_context(messages, context, characters), answer, turn)
+    messages = bounded_context([one.message for one in before[:-2]], context, characters)
+    edited = len(before) > 2 and before[-3].signal == "edit"
+    return FollowUp(row.feedback_id, messages, answer, turn, edited)

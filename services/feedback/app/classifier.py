@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,15 @@ class Head:
         return np.asarray(np.divide(odds, odds.sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
+class Judged(NamedTuple):
+    """A label for each follow-up, the vectors [n, d] of the requests, and how alike each follow-up
+    and its request are (cosines)."""
+
+    labels: list[Label]
+    requests: Vectors
+    similarities: list[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """Abstains where the likeliest kind's probability is below `threshold`, and where the kind says
@@ -121,11 +131,10 @@ class Classifier:
     threshold: float
     dissatisfaction: Dissatisfaction = field(default_factory=ByKind)
 
-    def judge(self, exchanges: Sequence[Exchange]) -> tuple[list[Label], Vectors]:
-        """A label for each, and the vectors of the requests [n, d]."""
+    def judge(self, exchanges: Sequence[Exchange]) -> Judged:
         requests, answers, follow_ups = embed_exchanges(self.embedder, exchanges)
         if not exchanges:
-            return [], requests
+            return Judged([], requests, [])
         inputs = design(exchanges, requests, answers, follow_ups)
         rows = self.head.probabilities(inputs)
         conversations = [exchange.conversation for exchange in exchanges]
@@ -134,7 +143,7 @@ class Classifier:
             label_of(exchange, row, self.threshold, float(share))
             for exchange, row, share in zip(exchanges, rows, bad, strict=True)
         ]
-        return labels, requests
+        return Judged(labels, requests, (follow_ups * requests).sum(1).tolist())
 
 
 def embed_exchanges(

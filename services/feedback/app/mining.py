@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.feedback.app.classifier import Classifier, Exchange
+from services.feedback.app.ladder import part_of, step_of
 from services.feedback.app.ports import Book, Vectors
 from services.feedback.app.requests import Requests
-from services.feedback.domain import FollowUp, Kind, Label, Mined, Source, Turn
+from services.feedback.domain import FollowUp, Kind, Label, Mined, Signals, Source, Turn
 from shared.identifiers import stable_id
 
 STAGE = "feedback.turns"
@@ -86,12 +87,8 @@ class JudgeFollowUps:
     requests: Requests
 
     def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
-        exchanges = [exchange_of(follow_up) for follow_up in follow_ups]
-        labels, vectors = self.classifier.judge(exchanges)
-        return [
-            mined_of(follow_up, label, vectors[number : number + 1])
-            for number, (follow_up, label) in enumerate(zip(follow_ups, labels, strict=True))
-        ]
+        judged = self.classifier.judge([exchange_of(follow_up) for follow_up in follow_ups])
+        return [mined_of(*one) for one in zip(follow_ups, *judged, strict=True)]
 
     def record(self, found: Sequence[Mined], book: Book) -> int:
         """How many were written; what another judged meanwhile is left out."""
@@ -126,8 +123,11 @@ def give_up(turn: Turn, book: Book) -> None:
         book.count(STAGE, "dropped", "NO_ANSWER")
 
 
-def mined_of(follow_up: FollowUp, label: Label, request_vector: Vectors) -> Mined:
+def mined_of(
+    follow_up: FollowUp, label: Label, request_vector: Vectors, similarity: float
+) -> Mined:
     turn, answer = follow_up.turn, follow_up.answer
+    said, gap = turn.message.text, (turn.create_time - answer.create_time).total_seconds()
     return Mined(
         feedback_id=follow_up.feedback_id,
         tenant=turn.tenant,
@@ -142,6 +142,11 @@ def mined_of(follow_up: FollowUp, label: Label, request_vector: Vectors) -> Mine
         channel=turn.channel,
         context=follow_up.context,
         answer=answer.message,
-        follow_up=turn.message.text,
-        request_embedding=tuple(float(x) for x in request_vector[0]),
+        follow_up=said,
+        request_embedding=tuple(float(x) for x in request_vector),
+        step=step_of(label.kind, said, similarity),
+        signals=Signals(
+            similarity, max(gap, 0.0), answer.signal == "regeneration", follow_up.edited
+        ),
+        about=part_of(said, answer.message.text),
     )

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat, ScriptedScorer
 from services.feedback.adapters.sql_tables import METADATA
-from services.feedback.app.classifier import Classifier, Exchange
-from services.feedback.app.ports import Vectors
+from services.feedback.app.classifier import Classifier, Exchange, Judged
 from services.feedback.domain import DISSATISFIED, Kind, Label
 from services.feedback.main import Parts
 from services.feedback.settings import FeedbackSettings
@@ -34,9 +33,11 @@ _KEYWORDS = {
 class KeywordClassifier(Classifier):
     """Sure of its keywords; unsure of "maybe"."""
 
-    def judge(self, exchanges: list[Exchange]) -> tuple[list[Label], Vectors]:  # type: ignore[override]
+    def judge(self, exchanges: list[Exchange]) -> Judged:  # type: ignore[override]
         vectors = self.embedder.embed([exchange.request for exchange in exchanges])
-        return [_label(exchange.follow_up) for exchange in exchanges], vectors
+        follow_ups = self.embedder.embed([exchange.follow_up for exchange in exchanges])
+        labels = [_label(exchange.follow_up) for exchange in exchanges]
+        return Judged(labels, vectors, (vectors * follow_ups).sum(1).tolist())
 
 
 def _label(text: str) -> Label:

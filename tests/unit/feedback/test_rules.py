@@ -137,13 +137,15 @@ def head(dimensions: int) -> Head:
 def test_labels_are_the_softmax_of_the_head_over_the_temperature() -> None:
     classifier = Classifier(HashingEmbedder(8), head(8), 0.6)
     exchanges = [Exchange("a", "b", "thanks"), Exchange("a", "b", "hm"), Exchange("a", "b", "")]
-    labels, vectors = classifier.judge(exchanges)
+    labels, vectors, similarities = classifier.judge(exchanges)
     assert labels[0].kind is Kind.POSITIVE
     assert labels[0].probabilities["positive"] == pytest.approx(np.e**2 / (np.e**2 + 4))
     assert labels[0].dissatisfaction == pytest.approx(2 / (np.e**2 + 4))
     assert [label.abstain_reason for label in labels] == ["", "LOW_CONFIDENCE", "NON_TEXT"]
     assert vectors.shape == (3, 8)
-    assert classifier.judge([])[0] == []
+    texts = classifier.embedder.embed(["a", "thanks"])
+    assert similarities[0] == pytest.approx(float(texts[0] @ texts[1]))
+    assert classifier.judge([]).labels == []
 
 
 def test_marks_alone_are_too_short_but_a_question_mark_is_not() -> None:

@@ -69,6 +69,44 @@ FEEDBACK_SOURCE_EXPLICIT: FeedbackSource.ValueType  # 2
 """Said explicitly: a thumb, a rating, a demonstration."""
 Global___FeedbackSource: _TypeAlias = FeedbackSource  # noqa: Y015
 
+class _FollowUpStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FollowUpStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowUpStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FOLLOW_UP_STEP_UNSPECIFIED: _FollowUpStep.ValueType  # 0
+    FOLLOW_UP_STEP_REPEAT: _FollowUpStep.ValueType  # 1
+    """Asks the same again, in these words or others."""
+    FOLLOW_UP_STEP_CORRECTION_WITH_DETAIL: _FollowUpStep.ValueType  # 2
+    """Says what was wrong or is wanted."""
+    FOLLOW_UP_STEP_CORRECTION_WITHOUT_DETAIL: _FollowUpStep.ValueType  # 3
+    """Says only that something was wrong."""
+    FOLLOW_UP_STEP_CLARIFICATION: _FollowUpStep.ValueType  # 4
+    """Asks what was meant, or whether it is so."""
+    FOLLOW_UP_STEP_POSITIVE: _FollowUpStep.ValueType  # 5
+    FOLLOW_UP_STEP_ABANDONED: _FollowUpStep.ValueType  # 6
+    """Gives the request up."""
+    FOLLOW_UP_STEP_NONE: _FollowUpStep.ValueType  # 7
+
+class FollowUpStep(_FollowUpStep, metaclass=_FollowUpStepEnumTypeWrapper):
+    """What a follow-up does about the answer: finer than its kind."""
+
+FOLLOW_UP_STEP_UNSPECIFIED: FollowUpStep.ValueType  # 0
+FOLLOW_UP_STEP_REPEAT: FollowUpStep.ValueType  # 1
+"""Asks the same again, in these words or others."""
+FOLLOW_UP_STEP_CORRECTION_WITH_DETAIL: FollowUpStep.ValueType  # 2
+"""Says what was wrong or is wanted."""
+FOLLOW_UP_STEP_CORRECTION_WITHOUT_DETAIL: FollowUpStep.ValueType  # 3
+"""Says only that something was wrong."""
+FOLLOW_UP_STEP_CLARIFICATION: FollowUpStep.ValueType  # 4
+"""Asks what was meant, or whether it is so."""
+FOLLOW_UP_STEP_POSITIVE: FollowUpStep.ValueType  # 5
+FOLLOW_UP_STEP_ABANDONED: FollowUpStep.ValueType  # 6
+"""Gives the request up."""
+FOLLOW_UP_STEP_NONE: FollowUpStep.ValueType  # 7
+Global___FollowUpStep: _TypeAlias = FollowUpStep  # noqa: Y015
+
 class _PairSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -253,6 +291,10 @@ class FeedbackMined(_message.Message):
     REQUEST_EMBEDDING_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    SATISFACTION_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -270,6 +312,14 @@ class FeedbackMined(_message.Message):
     dissatisfaction: _builtins.float
     """Probability that the user was not satisfied, in [0, 1]; for explicit ratings 1 - normalised rating."""
     follow_up: _builtins.str
+    step: Global___FollowUpStep.ValueType
+    """Of follow-ups."""
+    satisfaction: _builtins.float
+    """In [0, 1]: of explicit feedback the normalised value; of a follow-up what is to be expected where
+    praise is 1, dissatisfaction 0, and what says nothing of the answer a half.
+    """
+    about: _builtins.str
+    """The part of the answer that the user quoted or named; empty for all of it."""
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By FollowUpKind name without its prefix, in lower case; sums to one."""
@@ -289,6 +339,10 @@ class FeedbackMined(_message.Message):
     @_builtins.property
     def replaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """feedback_ids of explicit feedback in whose place this stands: they no longer count."""
+
+    @_builtins.property
+    def signals(self) -> Global___FollowUpSignals:
+        """Of follow-ups."""
 
     def __init__(
         self,
@@ -312,14 +366,52 @@ class FeedbackMined(_message.Message):
         request_embedding: _abc.Iterable[_builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         replaces: _abc.Iterable[_builtins.str] | None = ...,
+        step: Global___FollowUpStep.ValueType = ...,
+        satisfaction: _builtins.float = ...,
+        about: _builtins.str = ...,
+        signals: Global___FollowUpSignals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeedbackMined: _TypeAlias = FeedbackMined  # noqa: Y015
+
+@_typing.final
+class FollowUpSignals(_message.Message):
+    """What is known of a follow-up beside its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    GAP_S_FIELD_NUMBER: _builtins.int
+    REGENERATED_FIELD_NUMBER: _builtins.int
+    EDITED_FIELD_NUMBER: _builtins.int
+    similarity: _builtins.float
+    """Cosine of the follow-up and the request before the answer."""
+    gap_s: _builtins.float
+    """Seconds from the answer to the follow-up."""
+    regenerated: _builtins.bool
+    """The answer was made instead of another to the same request."""
+    edited: _builtins.bool
+    """The request was made instead of another."""
+    def __init__(
+        self,
+        *,
+        similarity: _builtins.float = ...,
+        gap_s: _builtins.float = ...,
+        regenerated: _builtins.bool = ...,
+        edited: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited", b"edited", "gap_s", b"gap_s", "regenerated", b"regenerated", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowUpSignals: _TypeAlias = FollowUpSignals  # noqa: Y015
 
 @_typing.final
 class PreferencePair(_message.Message):
