@@ -1,0 +1,35 @@
+"""What was stored before a revision is what the service goes on with."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from infra.local.paths import REPO
+from services.feedback.adapters.sql_shelf import SqlShelf
+from shared import migrations
+from shared.database import Database, open_engine
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+
+REVISIONS = REPO / "services" / "feedback" / "migrations"
+
+
+def test_a_persona_of_before_is_its_own_first_version_that_is_kept(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    engine = open_engine(url)
+    migrations.upgrade(engine, REVISIONS, "0003")
+    text = "This user wants shorter answers."
+    persona = events.Persona(tenant="local", user_id="ada", text=text, version=3)
+    insert = "INSERT INTO users VALUES (:tenant, :user, 9, 1, :persona)"
+    with engine.begin() as connection:
+        for user, value in (("ada", persona.SerializeToString()), ("ben", None)):
+            row = {"tenant": "local", "user": user, "persona": value}
+            connection.execute(sa.text(insert), row)
+    engine.dispose()
+    shelf = SqlShelf(Database(url, revisions=REVISIONS))
+    kept, more, total = shelf.persona_versions("local", "ada", None, 10)
+    assert ([(one.version, one.text) for one in kept], more, total) == ([(3, text)], False, 1)
+    found = shelf.user("local", "ada")
+    assert (found.turns, found.persona_version, found.persona_text) == (9, 3, text)
+    listed, _, total = shelf.list_personas("local", "", 10)
+    assert ([one.user_id for one in listed], total) == (["ada"], 1)
+    assert shelf.user("local", "ben").persona is None
