@@ -12,7 +12,6 @@ from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.app import persona_care
 from services.feedback.app.classifier import Classifier, Exchange
 from services.feedback.app.ports import Book
-from services.feedback.domain import Persona
 from shared.database import Database
 from shared.errors import InvalidArgument, PermissionDenied
 from shared.events import now
@@ -20,6 +19,7 @@ from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.redaction import Redactor
 from shared.rpc import tenant_of
 
 T = TypeVar("T")
@@ -37,8 +37,14 @@ _MOST_CLASSIFIED = 256
 
 
 class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
-    def __init__(self, database: Database, shelf: SqlShelf, classifier: Classifier) -> None:
+    """`redactor`: what is said here is stored without what the tenant's policy wants out, as at every
+    other door."""
+
+    def __init__(
+        self, database: Database, shelf: SqlShelf, classifier: Classifier, redactor: Redactor
+    ) -> None:
         self._database, self._shelf, self._classifier = database, shelf, classifier
+        self._redactor = redactor
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -107,13 +113,12 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         self, request: pb.CorrectPersonaRequest, context: Any
     ) -> pb.CorrectPersonaResponse:
         tenant, user_id = _whose(request.name, context)
-
-        def correct(book: Book) -> Persona:
-            return persona_care.correct(
-                tenant, user_id, request.line_id, request.text, request.actor, now(), book
+        text = self._redactor.text(tenant, request.text)
+        persona = await self._write(
+            lambda book: persona_care.correct(
+                tenant, user_id, request.line_id, text, request.actor, now(), book
             )
-
-        persona = await self._write(correct)
+        )
         return pb.CorrectPersonaResponse(persona=codec.encode_persona(persona))
 
     async def FreezePersona(

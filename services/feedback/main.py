@@ -59,6 +59,8 @@ from shared.event_log import open_event_log
 from shared.events import EventLog
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
 from shared.process import Background, Service, run
+from shared.redaction import Redactor
+from shared.redaction_policy import redactor_of
 from shared.rpc import Mount
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay, SqlStage
@@ -84,9 +86,10 @@ class Parts:
         embedder: Embedder,
         chat: ChatModel,
         scorer: RewardScorer,
+        redactor: Redactor | None = None,
     ) -> None:
         self.settings, self.database, self.log = settings, database, log
-        self.shelf = SqlShelf(database)
+        self.shelf, self.redactor = SqlShelf(database), redactor or Redactor()
         head = load_head(HEAD)
         self.classifier = Classifier(
             embedder,
@@ -205,7 +208,7 @@ class Parts:
         return () if kind == PERSONA_OF_COMPLAINT else (REWRITE_LIVE, PERSONA_OF_COMPLAINT)
 
     def mount(self) -> Mount:
-        servicer = FeedbackServicer(self.database, self.shelf, self.classifier)
+        servicer = FeedbackServicer(self.database, self.shelf, self.classifier, self.redactor)
         return (
             "trimtab.feedback.v1.FeedbackService",
             partial(add_FeedbackServiceServicer_to_server, servicer),
@@ -231,6 +234,7 @@ def main() -> None:
         GrpcRewardScorer(
             channel(common.reward_address, calling_of(common)), settings.reward_min_pairs
         ),
+        redactor_of(common, "feedback"),
     )
     run(
         Service(

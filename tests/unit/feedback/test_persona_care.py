@@ -118,6 +118,14 @@ async def test_a_line_is_struck_or_added(stub: pb_grpc.FeedbackServiceStub, hous
     assert (error.reason, error.field) == ("TOO_LONG", "text")
 
 
+async def test_what_is_corrected_is_redacted_as_at_every_door(
+    stub: pb_grpc.FeedbackServiceStub,
+) -> None:
+    secret = "sk-proj-" + "a1B2" * 12
+    mended = await correct(stub, text=f"My key is {secret}, be brief.")
+    assert secret not in mended.text and mended.text.startswith("My key is [")
+
+
 async def test_a_frozen_persona_stays_as_it_is(
     stub: pb_grpc.FeedbackServiceStub, house: House
 ) -> None:
