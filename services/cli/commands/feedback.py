@@ -80,13 +80,15 @@ def personas(context: typer.Context, limit: Limit = 20) -> None:
 
 @app.command()
 def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> None:
-    """List preference pairs, kept, dropped and waiting, with reasons.
+    """List preference pairs, kept, dropped, filtered and waiting, with reasons.
 
-    Terms: user_id, conversation_id, source, state.
+    Terms: user_id, conversation_id, source, state. Filtered: found unfit to learn from before anything
+    could; dropped: the reward model preferred the original.
 
     \b
-    Example:
+    Examples:
       trimtab feedback pairs --filter 'state = "kept"'
+      trimtab feedback pairs --filter 'state = "filtered" AND user_id = "ada"' --json
     """
     session = session_of(context)
     found = listed(session.platform, "feedback", "ListPairs", "pairs", {"filter": filter_}, limit)
