@@ -21,6 +21,7 @@ class Holdings:
     tally: Tally
     conversations: int
     follow_ups: int
+    # Said outside the talk, or inherited in hindsight.
     explicit: int
     # Pairs: those that were proposed, and those kept; some are kept without a proposal.
     proposed: int
@@ -41,7 +42,7 @@ async def holdings(doors: Doors) -> Holdings:
         tally=(await _responses(doors))[0],
         conversations=await _conversations(doors),
         follow_ups=await _size(doors, "ListFeedback", 'source = "follow_up"'),
-        explicit=await _size(doors, "ListFeedback", 'source = "explicit"'),
+        explicit=await _size(doors, "ListFeedback", 'source != "follow_up"'),
         proposed=await _size(
             doors, "ListPairs", 'source != "user_based_reward" AND state != "filtered"'
         ),

@@ -77,8 +77,8 @@ def take_follow_up(follow_up: MinedFollowUp, streams: Streams, watching: Watchin
     """One judged follow-up: its verdict to `dissatisfaction`, its request to `novelty`."""
     if not follow_up.model_version:
         return Outcome("abstained", "NO_VERSION")
-    if follow_up.explicit:
-        return Outcome("abstained", "EXPLICIT")
+    if follow_up.source in ("explicit", "hindsight"):
+        return Outcome("abstained", follow_up.source.upper())
     judged = None if follow_up.abstained else domain.dissatisfied(follow_up.kind)
     if judged is not None:
         observe(_judgement(follow_up, judged), streams, watching)

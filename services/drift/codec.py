@@ -30,13 +30,15 @@ def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
     _require(mined.conversation_id, "conversation_id")
     if mined.kind not in events.FollowUpKind.values():
         raise InvalidArgument(f"kind {mined.kind} is not known", field="kind")
+    if mined.source not in events.FeedbackSource.values():
+        raise InvalidArgument(f"source {mined.source} is not known", field="source")
     return MinedFollowUp(
         feedback_id=mined.feedback_id,
         tenant=mined.tenant,
         user_id=mined.user_id,
         conversation_id=mined.conversation_id,
         model_version=mined.model_version,
-        explicit=mined.source == events.FEEDBACK_SOURCE_EXPLICIT,
+        source=events.FeedbackSource.Name(mined.source).removeprefix("FEEDBACK_SOURCE_").lower(),
         abstained=mined.abstained,
         kind=events.FollowUpKind.Name(mined.kind).removeprefix(_PREFIX).lower(),
         request_embedding=tuple(mined.request_embedding),

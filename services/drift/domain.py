@@ -62,14 +62,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class MinedFollowUp:
-    """What drift needs of feedback.mined.v1. `kind` in lower case without prefix."""
+    """What drift needs of feedback.mined.v1. `source` and `kind` in lower case without prefix."""
 
     feedback_id: str
     tenant: str
     user_id: str
     conversation_id: str
     model_version: str
-    explicit: bool
+    source: str
     abstained: bool
     kind: str
     request_embedding: tuple[float, ...]

@@ -153,6 +153,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         satisfaction=mined.satisfaction,
         about=mined.about,
         signals=_encode_signals(mined.signals) if mined.signals else None,
+        inherits_from=mined.inherits_from,
     )
 
 
@@ -184,6 +185,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         step=_key_of(_STEPS, mined.step) if mined.step else None,
         signals=_decode_signals(mined.signals) if mined.HasField("signals") else None,
         about=mined.about,
+        inherits_from=mined.inherits_from,
     )
 
 

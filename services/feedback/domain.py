@@ -51,6 +51,8 @@ class Step(StrEnum):
 class Source(StrEnum):
     FOLLOW_UP = "follow_up"
     EXPLICIT = "explicit"
+    # A follow-up that said nothing of the answer, by the label of one soon after it.
+    HINDSIGHT = "hindsight"
 
 
 class PairSource(StrEnum):
@@ -100,6 +102,11 @@ class Turn:
     @property
     def name(self) -> str:
         return turn_name(self.tenant, self.conversation_id, self.turn_id)
+
+
+def follow_up_id(turn: Turn) -> str:
+    """The feedback_id of what is mined of a user's turn."""
+    return stable_id("follow-up", turn.tenant, turn.conversation_id, turn.turn_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,8 @@ class Mined:
     signals: Signals | None = None
     # The part of the answer that the user spoke of; empty for all of it.
     about: str = ""
+    # Of hindsight: the feedback whose label it has.
+    inherits_from: str = ""
 
     @property
     def request(self) -> str:

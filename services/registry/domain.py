@@ -135,7 +135,7 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
     if seen.time < rollout.start_time:
         return "BEFORE_ROLLOUT"
     if seen.source != "follow_up":
-        return "EXPLICIT"
+        return seen.source.upper()
     if seen.abstained or seen.kind not in VALUES:
         return "NOT_JUDGED"
     return ""

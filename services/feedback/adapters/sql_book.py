@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.feedback import codec
+from services.feedback.adapters.sql_rows import (
+    every_turn,
+    turn_of,
+    turns_before,
+    turns_of,
+    user_at,
+)
 from services.feedback.adapters.sql_tables import (
     BANDS,
     FEEDBACK,
@@ -27,16 +33,17 @@ from services.feedback.domain import (
     Pair,
     PairState,
     Persona,
+    Source,
     Standing,
     StoredPair,
     Turn,
     User,
+    follow_up_id,
 )
 from shared.database import Transaction
-from shared.gen.trimtab.common.v1 import common_pb2
 from shared.identifiers import user_name
 from shared.jobs import enqueue
-from shared.message_codec import decode_message, encode_message
+from shared.message_codec import encode_message
 
 
 class SqlBook:
@@ -72,9 +79,7 @@ class SqlBook:
         )
 
     def cut(self, turn: Turn) -> tuple[int, int]:
-        known = _every_turn(turn.tenant, turn.conversation_id).where(
-            TURNS.c.turn_id == turn.turn_id
-        )
+        known = every_turn(turn.tenant, turn.conversation_id).where(TURNS.c.turn_id == turn.turn_id)
         if self._sql.execute(known).first() is not None:
             return 0, 0
         of_turns, of_pending = (
@@ -89,12 +94,12 @@ class SqlBook:
         return waited.count(True), waited.count(False)
 
     def turn_at(self, tenant: str, conversation_id: str, index: int) -> Turn | None:
-        query = _turns(tenant, conversation_id).where(TURNS.c.idx == index)
+        query = turns_of(tenant, conversation_id).where(TURNS.c.idx == index)
         row = self._sql.execute(query).first()
         return turn_of(row) if row else None
 
     def turn(self, tenant: str, conversation_id: str, turn_id: str) -> Turn | None:
-        query = _every_turn(tenant, conversation_id).where(TURNS.c.turn_id == turn_id)
+        query = every_turn(tenant, conversation_id).where(TURNS.c.turn_id == turn_id)
         row = self._sql.execute(query).first()
         return turn_of(row) if row else None
 
@@ -106,6 +111,7 @@ class SqlBook:
             (FEEDBACK.c.tenant == mined.tenant)
             & (FEEDBACK.c.user_id == mined.user_id)
             & (FEEDBACK.c.prompt_key == mined.prompt_key)
+            & (FEEDBACK.c.source != Source.HINDSIGHT.value)
             & FEEDBACK.c.model_version.not_in(("", mined.model_version))
             & FEEDBACK.c.abstained.is_(False)
             & FEEDBACK.c.feedback_id.not_in(gone)
@@ -113,6 +119,14 @@ class SqlBook:
         query = sa.select(FEEDBACK).where(alike).order_by(FEEDBACK.c.seq.desc()).limit(10)
         found = [codec.decode_mined(r.value, r.channel) for r in self._sql.execute(query).all()]
         return [one for one in found if self._is_own(one)]
+
+    def judged_before(self, mined: Mined, most: int) -> list[Mined]:
+        place = self._place(mined)
+        return self._judged(mined, TURNS.c.idx < place, TURNS.c.idx.desc(), most)
+
+    def judged_after(self, mined: Mined, most: int) -> list[Mined]:
+        place = self._place(mined)
+        return self._judged(mined, TURNS.c.idx > place, TURNS.c.idx, most)
 
     def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
         return turns_before(self._sql, tenant, conversation_id, index, most)
@@ -325,6 +339,20 @@ class SqlBook:
         users = {said.user_id, *self._sql.execute(query.distinct()).scalars()}
         return " ".join(user_name(said.tenant, user) for user in sorted(users))
 
+    def _place(self, mined: Mined) -> int:
+        """Of the follow-up; before all others if it is not there any more."""
+        turn = self.turn(mined.tenant, mined.conversation_id, mined.follow_up_turn_id)
+        return turn.index if turn else -1
+
+    def _judged(self, mined: Mined, where: Any, order: Any, most: int) -> list[Mined]:
+        theirs = (TURNS.c.role == "user") & (TURNS.c.user_id == mined.user_id)
+        said = turns_of(mined.tenant, mined.conversation_id).where(theirs, where)
+        rows = self._sql.execute(said.order_by(order).limit(most)).all()
+        ids = [follow_up_id(turn_of(row)) for row in rows]
+        found = self._sql.execute(sa.select(FEEDBACK).where(FEEDBACK.c.feedback_id.in_(ids))).all()
+        by_id = {row.feedback_id: codec.decode_mined(row.value, row.channel) for row in found}
+        return [by_id[one] for one in ids if one in by_id]
+
     def _added(self, table: sa.Table, **values: Any) -> bool:
         statement = self._tx.insert(table).values(**values).on_conflict_do_nothing()
         return bool(self._sql.execute(statement).rowcount)
@@ -347,48 +375,3 @@ class SqlBook:
             )
         )
         return self.user(tenant, user_id)
-
-
-def turn_of(row: Any) -> Turn:
-    return Turn(
-        tenant=row.tenant,
-        conversation_id=row.conversation_id,
-        index=row.idx,
-        turn_id=row.turn_id,
-        message=decode_message(common_pb2.Message.FromString(row.message)),
-        user_id=row.user_id,
-        create_time=datetime.fromtimestamp(row.create_time, UTC),
-        model_version=row.model_version,
-        completion_id=row.completion_id,
-        channel=row.channel,
-        signal=row.signal,
-        replaces=row.replaces,
-    )
-
-
-def turns_before(
-    connection: sa.Connection, tenant: str, conversation_id: str, index: int, most: int
-) -> list[Turn]:
-    query = _turns(tenant, conversation_id).where(TURNS.c.idx < index)
-    rows = connection.execute(query.order_by(TURNS.c.idx.desc()).limit(most)).all()
-    return [turn_of(row) for row in reversed(rows)]
-
-
-def user_at(connection: sa.Connection, tenant: str, user_id: str) -> User:
-    query = sa.select(USERS).where(USERS.c.tenant == tenant, USERS.c.user_id == user_id)
-    row = connection.execute(query).first()
-    if row is None:
-        return User()
-    persona = codec.decode_persona(row.persona) if row.persona is not None else None
-    return User(row.turns, row.complaints, persona, row.persona_version, row.persona_since)
-
-
-def _turns(tenant: str, conversation_id: str) -> sa.Select[Any]:
-    """The talk as it stands: one turn at each place."""
-    return _every_turn(tenant, conversation_id).where(TURNS.c.replaced.is_(False))
-
-
-def _every_turn(tenant: str, conversation_id: str) -> sa.Select[Any]:
-    return sa.select(TURNS).where(
-        TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
-    )

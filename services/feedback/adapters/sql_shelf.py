@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from services.feedback import codec
-from services.feedback.adapters.sql_book import turn_of, turns_before, user_at
+from services.feedback.adapters.sql_rows import turn_of, turns_before, user_at
 from services.feedback.adapters.sql_tables import (
     EXPLICIT,
     FEEDBACK,
@@ -26,6 +26,7 @@ from services.feedback.domain import (
     Pair,
     PairState,
     Persona,
+    Source,
     StoredPair,
     Turn,
     User,
@@ -91,6 +92,7 @@ class SqlShelf:
             & (FEEDBACK.c.user_id == user_id)
             & (FEEDBACK.c.kind == Kind.REATTEMPT_WITH_FEEDBACK.value)
             & FEEDBACK.c.abstained.is_(False)
+            & (FEEDBACK.c.source != Source.HINDSIGHT.value)
             & _STANDS
         )
         query = sa.select(FEEDBACK).where(theirs).order_by(FEEDBACK.c.seq.desc()).limit(most)

@@ -17,7 +17,7 @@ from services.feedback.adapters.sql_tables import (
     TURNS,
     USERS,
 )
-from services.feedback.app import explicit, mining, requests
+from services.feedback.app import explicit, hindsight, mining, requests
 from services.feedback.domain import Mined, PairState, Source
 from shared.database import Database
 from shared.gen.trimtab.events.v1 import events_pb2
@@ -55,6 +55,13 @@ class FeedbackTracer(Tracer):
         with self._database.read() as connection:
             row = connection.execute(query.limit(1)).first()
         return (row.conversation_id, row.turn_id) if row else None
+
+
+_STAGES = {
+    Source.FOLLOW_UP: mining.STAGE,
+    Source.EXPLICIT: explicit.STAGE,
+    Source.HINDSIGHT: hindsight.STAGE,
+}
 
 
 class _Talk:
@@ -141,7 +148,7 @@ class _Talk:
 
 
 def _judged(mined: Mined, replaced: bool) -> Step:
-    stage = mining.STAGE if mined.source is Source.FOLLOW_UP else explicit.STAGE
+    stage = _STAGES[mined.source]
     label = mined.label
     outcome = DROPPED if replaced else ABSTAINED if label.abstained else MADE
     return Step(

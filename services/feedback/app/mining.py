@@ -13,20 +13,25 @@ waiting: TO_JUDGE, ANSWER_MISSING.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.feedback.app.classifier import Classifier, Exchange
+from services.feedback.app.hindsight import LookBack
 from services.feedback.app.ladder import part_of, step_of
 from services.feedback.app.ports import Book, Vectors
 from services.feedback.app.requests import Requests
-from services.feedback.domain import FollowUp, Kind, Label, Mined, Signals, Source, Turn
-from shared.identifiers import stable_id
+from services.feedback.domain import (
+    FollowUp,
+    Kind,
+    Label,
+    Mined,
+    Signals,
+    Source,
+    Turn,
+    follow_up_id,
+)
 
 STAGE = "feedback.turns"
-
-
-def follow_up_id(turn: Turn) -> str:
-    return stable_id("follow-up", turn.tenant, turn.conversation_id, turn.turn_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class JudgeFollowUps:
 
     classifier: Classifier
     requests: Requests
+    look_back: LookBack = field(default_factory=LookBack)
 
     def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
         judged = self.classifier.judge([exchange_of(follow_up) for follow_up in follow_ups])
@@ -96,6 +102,7 @@ class JudgeFollowUps:
         for mined in found:
             if book.take_pending(mined.feedback_id) and book.add_mined(mined):
                 self._settle(mined, book)
+                self.look_back(mined, book)
                 written += 1
         return written
 

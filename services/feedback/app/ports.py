@@ -92,6 +92,12 @@ class Book(Protocol):
         """What the same user said for sure, and did not take back, of other versions' answers to the
         same prompt in talks of their own; the newest first, at most ten."""
 
+    def judged_before(self, mined: Mined, most: int) -> list[Mined]:
+        """What was mined of the user's last `most` turns before the follow-up, the nearest first."""
+
+    def judged_after(self, mined: Mined, most: int) -> list[Mined]:
+        """What was mined of the user's next `most` turns after the follow-up, the nearest first."""
+
     def turns_before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
         """The last `most` turns before `index`, oldest first."""
 

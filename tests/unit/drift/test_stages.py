@@ -113,6 +113,7 @@ def test_counts_add_up(database: Database, log: MemoryEventLog) -> None:
             mined(3, abstained=True),
             mined(4, kind=events.FOLLOW_UP_KIND_NONE),
             mined(5, source=events.FEEDBACK_SOURCE_EXPLICIT),
+            mined(8, bad=True, source=events.FEEDBACK_SOURCE_HINDSIGHT, request_embedding=[1.0]),
             mined(6, conversation="c1"),  # a second one of a conversation is drawn, not tested
             mined(7, kind=events.FOLLOW_UP_KIND_NONE, request_embedding=[1.0, 0.0]),
             event(FEEDBACK_MINED, "broken", b"\xff\xff"),
@@ -122,11 +123,12 @@ def test_counts_add_up(database: Database, log: MemoryEventLog) -> None:
     )
     drain(stage)
     assert totals(database, "drift.feedback") == {
-        ("taken", ""): 9,
+        ("taken", ""): 10,
         ("made", ""): 4,
         ("abstained", "NOT_JUDGED"): 1,
         ("abstained", "SAYS_NOTHING"): 1,
         ("abstained", "EXPLICIT"): 1,
+        ("abstained", "HINDSIGHT"): 1,
         ("dropped", "UNDECODABLE"): 1,
         ("dropped", "INVALID_ARGUMENT"): 1,
     }

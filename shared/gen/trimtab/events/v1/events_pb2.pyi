@@ -59,6 +59,8 @@ class _FeedbackSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedba
     """Mined from a follow-up turn."""
     FEEDBACK_SOURCE_EXPLICIT: _FeedbackSource.ValueType  # 2
     """Said explicitly: a thumb, a rating, a demonstration."""
+    FEEDBACK_SOURCE_HINDSIGHT: _FeedbackSource.ValueType  # 3
+    """A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
 
 class FeedbackSource(_FeedbackSource, metaclass=_FeedbackSourceEnumTypeWrapper): ...
 
@@ -67,6 +69,8 @@ FEEDBACK_SOURCE_FOLLOW_UP: FeedbackSource.ValueType  # 1
 """Mined from a follow-up turn."""
 FEEDBACK_SOURCE_EXPLICIT: FeedbackSource.ValueType  # 2
 """Said explicitly: a thumb, a rating, a demonstration."""
+FEEDBACK_SOURCE_HINDSIGHT: FeedbackSource.ValueType  # 3
+"""A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
 Global___FeedbackSource: _TypeAlias = FeedbackSource  # noqa: Y015
 
 class _FollowUpStep:
@@ -295,6 +299,7 @@ class FeedbackMined(_message.Message):
     SATISFACTION_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
+    INHERITS_FROM_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -320,6 +325,8 @@ class FeedbackMined(_message.Message):
     """
     about: _builtins.str
     """The part of the answer that the user quoted or named; empty for all of it."""
+    inherits_from: _builtins.str
+    """Of hindsight: feedback_id of what it has its label from."""
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By FollowUpKind name without its prefix, in lower case; sums to one."""
@@ -370,10 +377,11 @@ class FeedbackMined(_message.Message):
         satisfaction: _builtins.float = ...,
         about: _builtins.str = ...,
         signals: Global___FollowUpSignals | None = ...,
+        inherits_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
