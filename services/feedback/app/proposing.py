@@ -29,8 +29,10 @@ class Screen:
     def problem_of(self, pair: Pair) -> str:
         """Why the pair is not learnt from, whatever else there is; "" if it may be."""
         request, chosen = pair.request, pair.chosen.text
-        if self.least_words and (problem := prompts.problem_of(request, self.least_words)):
-            return problem
+        if self.least_words:
+            before = pair.prompt[-2].text if len(pair.prompt) > 1 else ""
+            if problem := prompts.problem_of(request, before, self.least_words):
+                return problem
         said = [message.text for message in pair.prompt if message.role == "user"]
         if any(leakage.leaks(pair.feedback_text, text, self.leak_share) for text in said):
             return "FEEDBACK_IN_PROMPT"

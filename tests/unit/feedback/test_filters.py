@@ -113,7 +113,13 @@ def test_a_language_that_was_asked_for_is_no_mismatch() -> None:
     ],
 )
 def test_requests_too_poor_to_learn_from(request_: str, problem: str) -> None:
-    assert prompts.problem_of(request_, 2) == problem
+    assert prompts.problem_of(request_, "Rivers are long.", 2) == problem
+
+
+@pytest.mark.parametrize("request_", ["Yes, please.", "25", "marriage"])
+def test_who_answers_a_question_may_be_short(request_: str) -> None:
+    assert prompts.problem_of(request_, "A river is long. Shall I say more? ", 2) == ""
+    assert prompts.problem_of(request_, "", 2) != ""
 
 
 def listed(house: House, state: str) -> list[pb.Pair]:

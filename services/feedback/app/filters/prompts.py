@@ -19,8 +19,12 @@ _SMALL_TALK = frozenset(
 _LEAST_REPEATED = 12
 
 
-def problem_of(request: str, least_words: int) -> str:
-    """PROMPT_NO_WORDS, PROMPT_SMALL_TALK, PROMPT_TOO_SHORT or PROMPT_REPETITION; "" if it will do."""
+def problem_of(request: str, before: str, least_words: int) -> str:
+    """PROMPT_NO_WORDS, PROMPT_SMALL_TALK, PROMPT_TOO_SHORT or PROMPT_REPETITION; "" if it will do.
+    `before` is the assistant's message before it: who answers a question may be as short as they
+    like ("Yes, please.", "25")."""
+    if before.rstrip().endswith(("?", "？", "؟")):
+        return ""
     signs = len(_SIGN.findall(request))
     words = _WORD.findall(_SIGN.sub(" ", request).lower())
     if not signs and not words:
