@@ -116,7 +116,7 @@ def test_the_nearer_of_two_strong_labels_is_inherited(house: House) -> None:
 
 def test_a_neutral_turn_judged_late_looks_ahead(house: House) -> None:
     turns = [turn("ada", "c1", n, text) for n, text in
-             enumerate((RIVERS, SHORT, LOL_RIVERS, SHORT, "wrong"))]  # fmt: skip
+             enumerate((RIVERS, SHORT, LOL_RIVERS, SHORT, "wrong " + RIVERS, SHORT, "thanks"))]  # fmt: skip
     house.log_turns(turns[0], *turns[2:])
     house.settle()
     assert inherited(house) == []
