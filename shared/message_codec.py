@@ -1,4 +1,4 @@
-"""trimtab.common.v1.Message <-> shared.messages.Message, times, and the names of signals.
+"""trimtab.common.v1.Message <-> shared.messages.Message, times, and the names of signals and sources.
 
 Every turn of every stage comes through here. Messages are therefore filled in where they lie: made apart
 and copied into what holds them, they cost three times as much.
@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import InvalidArgument
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
 
 ROLE_NAMES = {
@@ -61,6 +62,11 @@ def write_message(message: Message, into: pb.Message) -> None:
     into.role = _ROLES[message.role]
     for part in message.parts:
         _write_part(part, into.parts.add())
+
+
+def encode_pair_source(source: str) -> events_pb2.PairSource.ValueType:
+    """Of the name in lower case, such as "arena_vote". ValueError for one that is not known."""
+    return events_pb2.PairSource.Value(f"PAIR_SOURCE_{source.upper()}")
 
 
 def decode_time(time: Timestamp) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from datetime import UTC
 
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import (
@@ -19,12 +18,16 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.json_text import decode, encode
-from shared.message_codec import decode_message, decode_signal, encode_message, encode_signal
-
-_SOURCES = {
-    "import": events_pb2.PAIR_SOURCE_IMPORT,
-    "arena_vote": events_pb2.PAIR_SOURCE_ARENA_VOTE,
-}
+from shared.message_codec import (
+    decode_message,
+    decode_signal,
+    decode_time,
+    encode_message,
+    encode_pair_source,
+    encode_signal,
+    write_message,
+    write_time,
+)
 
 
 def encode_turn(turn: LoggedTurn) -> pb.Turn:
@@ -32,18 +35,19 @@ def encode_turn(turn: LoggedTurn) -> pb.Turn:
         tenant=turn.tenant,
         conversation_id=turn.conversation_id,
         index=turn.index,
-        message=encode_message(turn.message),
         user_id=turn.user_id,
         model_version=turn.model_version,
         completion_id=turn.completion_id,
         channel=turn.channel,
-        metadata=dict(turn.metadata),
         turn_id=turn.turn_id,
         signal=encode_signal(turn.signal),
         replaces_turn_id=turn.replaces_turn_id,
     )
+    write_message(turn.message, encoded.message)
+    if turn.metadata:
+        encoded.metadata.update(turn.metadata)
     if turn.create_time:
-        encoded.create_time.FromDatetime(turn.create_time.astimezone(UTC))
+        write_time(turn.create_time, encoded.create_time)
     return encoded
 
 
@@ -54,7 +58,7 @@ def decode_turn(turn: pb.Turn) -> LoggedTurn:
         index=turn.index,
         message=decode_message(turn.message),
         user_id=turn.user_id,
-        create_time=turn.create_time.ToDatetime(UTC) if turn.HasField("create_time") else None,
+        create_time=decode_time(turn.create_time) if turn.HasField("create_time") else None,
         model_version=turn.model_version,
         completion_id=turn.completion_id,
         channel=turn.channel,
@@ -108,7 +112,7 @@ def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:
         case None if feedback.demonstration:
             encoded.demonstration = feedback.demonstration
     if feedback.create_time:
-        encoded.create_time.FromDatetime(feedback.create_time.astimezone(UTC))
+        write_time(feedback.create_time, encoded.create_time)
     return encoded
 
 
@@ -117,7 +121,7 @@ def encode_preference(preference: StatedPreference) -> events_pb2.PreferencePair
         pair_id=preference.pair_id,
         user_id=preference.user_id,
         conversation_id=preference.conversation_id,
-        source=_SOURCES[preference.source],
+        source=encode_pair_source(preference.source),
         prompt=[encode_message(message) for message in preference.prompt],
         chosen=encode_message(preference.chosen),
         rejected=encode_message(preference.rejected),
@@ -125,7 +129,7 @@ def encode_preference(preference: StatedPreference) -> events_pb2.PreferencePair
         feedback_text=preference.comment,
     )
     if preference.create_time:
-        encoded.create_time.FromDatetime(preference.create_time.astimezone(UTC))
+        write_time(preference.create_time, encoded.create_time)
     return encoded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -18,6 +19,8 @@ from shared.topics import REWARD_SCORED
 STAGE, ANNOTATIONS = "interaction", "annotations"
 # Places taken out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
+# A batch of so many is a backlog; it is one until so long after the last of them.
+_MANY, _LATELY_S = 500, 0.5
 
 
 class TurnKeeper:
@@ -32,12 +35,19 @@ class TurnKeeper:
     ) -> None:
         """`also` is told of the turns just stored, within the transaction."""
         self._shelf, self._limits, self._clock, self._also = shelf, limits, clock, also
+        self._behind_at = -_LATELY_S
+
+    def behind(self) -> bool:
+        """Whether turns wait to be stored, so that what can be done later had better be."""
+        return time.monotonic() - self._behind_at < _LATELY_S
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
         self.take_all((record,), transaction)
 
     def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
         """All of them, or the reason why one can not be taken is raised."""
+        if len(records) >= _MANY:
+            self._behind_at = time.monotonic()
         now = self._clock()
         turns = [self._read(record, now) for record in records]
         made = keep(turns, self._shelf(transaction))

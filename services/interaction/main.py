@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,13 +39,14 @@ from shared.client import aio_channel, calling_of
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log, open_keyring
-from shared.events import now
+from shared.events import EventLog, now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
 from shared.key_follower import keyed_access
 from shared.keys import KeyBook
-from shared.process import Service, run
+from shared.process import Background, Service, run
+from shared.redaction import Redactor
 from shared.redaction_policy import redactor_of
 from shared.rpc import Mount
 from shared.settings import CommonSettings, load
@@ -64,23 +66,9 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     keyring = open_keyring(common)
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
-    limits = Limits(max_turn_bytes=settings.max_turn_kb * 1024)
-    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     redactor = redactor_of(common, "interaction")
-    intake = Intake(journal, limits, now, redactor)
-    servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
     guard = _guard(common, database)
-    keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
-    stage = SqlStage(
-        STAGE,
-        database,
-        log,
-        (INTERACTION_LOGGED,),
-        keeper,
-        batch_records=1_000,
-        handle_all=keeper.take_all,
-        gives_way=intake.busy,
-    )
+    turns = _turns(database, log, redactor, Limits(max_turn_bytes=settings.max_turn_kb * 1024))
     annotator = Annotator(SqlNotes)
     annotations = SqlStage(
         ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
@@ -90,7 +78,6 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     policy = Policy(settings.retention)
     housekeeping = Housekeeping(database, archive, policy, now, settings.archive_every_s)
     erasing = Erasing("interaction", database, log, InteractionRemover(archive))
-    mount = partial(add_InteractionServiceServicer_to_server, servicer)
     return Service(
         name="interaction",
         common=common,
@@ -100,17 +87,15 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         access=guard.access,
         tracer=InteractionTracer(database),
         mounts=[
-            ("trimtab.interaction.v1.InteractionService", mount),
+            turns.mount,
             guard.mount,
             mount_completions(Completions(SqlCompletions(database), redactor)),
             *_user_data(common, database, archive, conductor),
         ],
         background=[
-            ("journal", journal.run),
+            *turns.background,
             ("keys", guard.live.run),
-            ("stage", stage.run),
             ("annotations", annotations.run),
-            ("search", SearchIndexer(database).run),
             ("outbox", OutboxRelay(database, log).run),
             ("housekeeping", housekeeping.run),
             *erasing.background(),
@@ -122,6 +107,40 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             **erasing.groups,
             **conductor.groups,
         },
+    )
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """Turns on their way: taken in, journalled, stored, indexed."""
+
+    mount: Mount
+    background: Sequence[Background]
+
+
+def _turns(database: Database, log: EventLog, redactor: Redactor, limits: Limits) -> _Turns:
+    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
+    intake = Intake(journal, limits, now, redactor)
+    servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
+    keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
+    stage = SqlStage(
+        STAGE,
+        database,
+        log,
+        (INTERACTION_LOGGED,),
+        keeper,
+        batch_records=1_000,
+        handle_all=keeper.take_all,
+        gives_way=intake.busy,
+    )
+    mount = partial(add_InteractionServiceServicer_to_server, servicer)
+    return _Turns(
+        ("trimtab.interaction.v1.InteractionService", mount),
+        [
+            ("journal", journal.run),
+            ("stage", stage.run),
+            ("search", SearchIndexer(database, keeper.behind).run),
+        ],
     )
 
 
@@ -162,9 +181,12 @@ def _guard(common: CommonSettings, database: Database) -> _Guard:
 def main() -> None:
     common, settings = load(CommonSettings), load(InteractionSettings)
     telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    # A batch makes thousands of objects and drops them all: looking for cycles among them costs a tenth.
+    service = build(common, settings)
+    # What is there now stays. A batch makes thousands of objects and drops them all: looking for cycles
+    # among them costs a tenth.
+    gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    run(build(common, settings))
+    run(service)
 
 
 if __name__ == "__main__":

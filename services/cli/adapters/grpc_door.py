@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -15,15 +15,11 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
-from shared.message_codec import encode_message
+from shared.message_codec import encode_message, encode_pair_source, write_message, write_time
 
 CHANNEL = "import"
 # Of a call, well below what a message may have; a single turn may be larger.
 _CALL_BYTES = 2_000_000
-_SOURCES = {
-    "import": events.PAIR_SOURCE_IMPORT,
-    "arena_vote": events.PAIR_SOURCE_ARENA_VOTE,
-}
 # Place of the item in the batch, and the field of its record.
 _Origin = tuple[int, str]
 
@@ -108,12 +104,12 @@ def _turn(said: Conversation, index: int, line: Line) -> common.Turn:
     turn = common.Turn(
         conversation_id=said.id,
         index=index,
-        message=encode_message(line.message),
         user_id=said.user,
         model_version=line.model_version,
         completion_id=line.completion_id,
         channel=CHANNEL,
     )
+    write_message(line.message, turn.message)
     _stamp(turn, line.created)
     return turn
 
@@ -143,7 +139,7 @@ def _preference(stated: Preference) -> events.PreferencePair:
         pair_id=stated.id,
         user_id=stated.user,
         conversation_id=stated.conversation_id,
-        source=_SOURCES[stated.source],
+        source=encode_pair_source(stated.source),
         prompt=[encode_message(one) for one in stated.prompt],
         chosen=encode_message(stated.chosen),
         rejected=encode_message(stated.rejected),
@@ -155,4 +151,4 @@ def _preference(stated: Preference) -> events.PreferencePair:
 
 def _stamp(message: Any, created: datetime | None) -> None:
     if created:
-        message.create_time.FromDatetime(created.astimezone(UTC))
+        write_time(created, message.create_time)

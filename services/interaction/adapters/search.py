@@ -5,14 +5,15 @@ Both hold the words as `searching.words_of` cuts them, so that they answer alike
 a row goes out by the words that went in.
 
 Words are indexed a moment after their turn is stored, by one thread in batches, so that a burst of turns
-does not wait for it.
+does not wait for it: it takes a fifth of the thread's time at most, and a twentieth while turns wait to be
+stored.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,14 +26,17 @@ from shared.message_codec import decode_message
 from shared.messages import content_of
 
 _BATCH = 500
+# Seconds of rest for each second of work: when turns can be stored as they come, and when they wait.
+_REST, _REST_BEHIND = 4, 19
 _FURTHEST = 16_383  # tsvector's last position
 
 
 class SearchIndexer:
-    """Owns the index. `run` is its thread; `index_once` does what is there now."""
+    """Owns the index. `run` is its thread; `index_once` does what is there now. `behind`: whether
+    turns wait to be stored."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, behind: Callable[[], bool] = lambda: False) -> None:
+        self._database, self._behind = database, behind
 
     def run(self, stop: threading.Event) -> None:
         wake = threading.Event()
@@ -40,8 +44,8 @@ class SearchIndexer:
         while not stop.is_set():
             began = time.monotonic()
             if self.index_once():
-                # A fifth of the time at most: whoever takes turns in comes first.
-                stop.wait(4 * (time.monotonic() - began))
+                rest = _REST_BEHIND if self._behind() else _REST
+                stop.wait(rest * (time.monotonic() - began))
             else:
                 wake.wait(0.5)
                 wake.clear()

@@ -164,3 +164,16 @@ def test_a_wrong_filter_or_token_is_named(store: Store) -> None:
     token = store.conversations.list("local", "", 2, "").next_token
     with pytest.raises(InvalidArgument):
         store.conversations.list("local", 'channel = "grpc"', 2, token)
+
+
+def test_a_large_batch_is_a_backlog_and_a_small_one_is_none() -> None:
+    store = Store()
+    keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
+    stage = replace(store.stage, handle=keeper, handle_all=keeper.take_all)
+    for turns, behind in ((20, False), (500, True)):
+        accepted = [
+            accept_turn(said(f"c{turns}", n, f"{n}"), "local", NOW, LIMITS) for n in range(turns)
+        ]
+        store.log.publish([event_of(turn) for turn in accepted])
+        drain(stage)
+        assert keeper.behind() is behind
