@@ -91,9 +91,9 @@ def test_the_committed_heads_know_these(
 ) -> None:
     head = load_head(HEAD)
     classifier = Classifier(minilm, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
-    labels, _ = classifier.judge(
+    labels = classifier.judge(
         [Exchange("How do I keep bread fresh?", ANSWER, text) for text in follow_ups]
-    )
+    ).labels
     assert [(label.kind, label.abstained) for label in labels] == [(kind, False)] * len(labels)
 
 
