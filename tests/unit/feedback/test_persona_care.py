@@ -247,3 +247,20 @@ def test_sentences_that_nothing_supports_are_dropped_and_counted() -> None:
         ("dropped", "UNGROUNDED"): 1,
     }
     assert house.adds_up()
+
+
+def test_a_trait_is_used_once_a_second_turn_supports_it() -> None:
+    house = House(persona_min_turns=2)
+    house.chat_with("ada", "c1", "rivers briefly?", SHORT, "lol")
+    house.settle()
+    assert house.counts(PERSONAS) == {("taken", ""): 1, ("abstained", "TOO_LITTLE_EVIDENCE"): 1}
+    waiting = house.parts.shelf.user("local", "ada").persona
+    assert waiting is not None and not waiting.is_there and not waiting.lines[0].used
+    assert house.parts.shelf.list_personas("local", "", 10) == ([], False, 0)
+    house.chat_with("ada", "c2", "lakes briefly?", SHORT, "lol")
+    house.settle()
+    (persona,) = published(house)
+    assert (persona.text, persona.version) == ("This user wants shorter answers.", 1)
+    supporting = {name.rpartition("conversations/")[2] for name in persona.evidence}
+    assert supporting == {"c1/turns/t0", "c2/turns/t0"}
+    assert house.adds_up()
