@@ -42,7 +42,7 @@ from shared.telemetry import trace_headers
 from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 _SOURCE = "interaction"
-_KIND = "FOLLOW_UP_KIND_"
+_KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"
 # The share of dissatisfaction from which a user counts as dissatisfied.
 _DISSATISFIED = 0.5
 
@@ -217,9 +217,9 @@ def decode_label(value: bytes) -> Label:
     """What a `feedback.mined.v1` record says: the follow-up's kind unless it abstained, and whether
     the user was satisfied. Of what is neither praise nor explicit, contentment is not claimed."""
     mined = events_pb2.FeedbackMined.FromString(value)
-    explicit = mined.source == events_pb2.FEEDBACK_SOURCE_EXPLICIT
-    praise = explicit or mined.kind == events_pb2.FOLLOW_UP_KIND_POSITIVE
-    names = ["explicit"] if explicit else []
+    source = events_pb2.FeedbackSource.Name(mined.source).removeprefix(_SAID_BY).lower()
+    praise = source == "explicit" or mined.kind == events_pb2.FOLLOW_UP_KIND_POSITIVE
+    names = [source] if source in ("explicit", "hindsight") else []
     if mined.kind and not mined.abstained:
         names.append(events_pb2.FollowUpKind.Name(mined.kind).removeprefix(_KIND).lower())
     if not mined.abstained and mined.dissatisfaction >= _DISSATISFIED:

@@ -241,6 +241,7 @@ def test_labels(store: Store) -> None:
             mined("f3", "c", 1.0, abstained=True),
             mined("f4", "d", 1.0, source=explicit, kind=0),
             mined("f5", "d", 0.0, source=explicit, kind=0, replaces=["f4"]),
+            mined("f6", "a", 0.9, source=events_pb2.FEEDBACK_SOURCE_HINDSIGHT),
         ]
     )
     store.settle()
@@ -248,10 +249,11 @@ def test_labels(store: Store) -> None:
     assert store.found(filter_text='label = "satisfied"') == ["b", "d"]
     assert store.found(filter_text='label = "reattempt_with_feedback"') == ["a"]
     assert store.found(filter_text='label = "explicit"') == ["d"]
+    assert store.found(filter_text='label = "hindsight"') == ["a"]
     assert store.found(filter_text='label != "satisfied"') == ["a", "c"]
     assert store.found("hello", 'label = "dissatisfied" AND user_id = "user-a"') == ["a"]
     counts = {(o, r): n for stage, o, r, n in store.database.counts() if stage == ANNOTATIONS}
-    assert counts == {("taken", ""): 5, ("made", ""): 4, ("abstained", "ABSTAINED"): 1}
+    assert counts == {("taken", ""): 6, ("made", ""): 5, ("abstained", "ABSTAINED"): 1}
 
 
 def test_scores_are_means_of_the_latest(store: Store) -> None:
