@@ -111,7 +111,7 @@ format: $(INSTALLED) ## Put the code into its one style
 proto: parts ## Generate shared/gen from protos/
 	$(PY) protos/generate.py
 
-migration: parts ## Write a service's next migration (SERVICE=name MESSAGE="what changes")
+migration: parts ## Write the next migration of a service, or of the keyring (SERVICE=name MESSAGE="what changes")
 	@$(PY) -m infra.migrations $(SERVICE) "$(MESSAGE)"
 
 bench: parts ## Run the benchmarks

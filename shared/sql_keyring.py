@@ -14,38 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from shared import migrations
 from shared.database import open_engine
 from shared.errors import Unavailable
 from shared.keyring import Key, KeyState
+from shared.keyring_tables import CHANGES, KEYS, PEPPER
 
-_TABLES = sa.MetaData()
-_KEYS = sa.Table(
-    "keys",
-    _TABLES,
-    # Keyring.pseudonym of the owner.
-    sa.Column("owner", sa.String, primary_key=True),
-    sa.Column("generation", sa.Integer, primary_key=True),
-    sa.Column("id", sa.String, nullable=False, unique=True),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("secret", sa.LargeBinary, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("destroyed", sa.Float, nullable=False, server_default="0"),
-    sa.Column("former_id", sa.String, nullable=False, server_default=""),
-    sa.Column("since", sa.Float, nullable=False, server_default="0"),
-)
-_CHANGES = sa.Table(
-    "changes",
-    _TABLES,
-    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    sa.Column("key_id", sa.String, nullable=False),
-    sqlite_autoincrement=True,
-)
-_PEPPER = sa.Table(
-    "pepper",
-    _TABLES,
-    sa.Column("one", sa.Integer, primary_key=True),
-    sa.Column("secret", sa.LargeBinary, nullable=False),
-)
+_REVISIONS = Path(__file__).parent / "keyring_migrations"
 # Variables of a statement, well below what SQLite takes.
 _CHUNK = 500
 
@@ -58,7 +33,7 @@ class SqlKeyring:
         self._turn = threading.RLock()
         sa.event.listen(self._engine, "connect", _durable)
         with _translated():
-            _TABLES.create_all(self._engine)
+            migrations.upgrade(self._engine, _REVISIONS)
             self._pepper = self._kept_pepper()
         path = self._engine.url.database
         if self._engine.dialect.name == "sqlite" and path not in (None, "", ":memory:"):
@@ -79,7 +54,7 @@ class SqlKeyring:
         found: dict[str, Key] = {}
         with self._reading() as connection:
             for chunk in _chunks(ids):
-                rows = connection.execute(sa.select(_KEYS).where(_KEYS.c.id.in_(chunk)))
+                rows = connection.execute(sa.select(KEYS).where(KEYS.c.id.in_(chunk)))
                 found |= {row.id: _key(row) for row in rows}
         return found
 
@@ -87,11 +62,11 @@ class SqlKeyring:
         closing: set[str] = set()
         with self._writing() as connection:
             for chunk in _chunks(self.pseudonym(owner) for owner in owners):
-                theirs = _KEYS.c.owner.in_(chunk)
-                query = sa.select(_KEYS.c.id).where(theirs, _KEYS.c.state == KeyState.LIVE)
+                theirs = KEYS.c.owner.in_(chunk)
+                query = sa.select(KEYS.c.id).where(theirs, KEYS.c.state == KeyState.LIVE)
                 live = connection.execute(query).scalars().all()
                 self._change(connection, live, {"state": KeyState.CLOSING})
-                query = sa.select(_KEYS.c.id).where(theirs, _KEYS.c.state == KeyState.CLOSING)
+                query = sa.select(KEYS.c.id).where(theirs, KEYS.c.state == KeyState.CLOSING)
                 closing |= set(connection.execute(query).scalars())
         return closing
 
@@ -100,8 +75,8 @@ class SqlKeyring:
         destroyed = 0
         with self._writing() as connection:
             for chunk in _chunks(ids):
-                mine = _KEYS.c.id.in_(chunk) & (_KEYS.c.state != KeyState.DESTROYED)
-                found = connection.execute(sa.select(_KEYS.c.id).where(mine)).scalars().all()
+                mine = KEYS.c.id.in_(chunk) & (KEYS.c.state != KeyState.DESTROYED)
+                found = connection.execute(sa.select(KEYS.c.id).where(mine)).scalars().all()
                 self._change(connection, found, values)
                 destroyed += len(found)
         self._scrub()
@@ -110,9 +85,9 @@ class SqlKeyring:
     def changes(self, after: int | None) -> tuple[list[str], int]:
         with self._reading() as connection:
             if after is None:
-                last = connection.execute(sa.select(sa.func.max(_CHANGES.c.number))).scalar()
+                last = connection.execute(sa.select(sa.func.max(CHANGES.c.number))).scalar()
                 return [], int(last or 0)
-            query = sa.select(_CHANGES).where(_CHANGES.c.number > after).order_by(_CHANGES.c.number)
+            query = sa.select(CHANGES).where(CHANGES.c.number > after).order_by(CHANGES.c.number)
             rows = connection.execute(query).all()
         return [row.key_id for row in rows], rows[-1].number if rows else after
 
@@ -146,24 +121,24 @@ class SqlKeyring:
         named = {self.pseudonym(owner): owner for owner in owners}
         found: dict[str, Key] = {}
         for chunk in _chunks(named):
-            query = sa.select(_KEYS).where(_KEYS.c.owner.in_(chunk))
-            for row in connection.execute(query.order_by(_KEYS.c.generation)):
+            query = sa.select(KEYS).where(KEYS.c.owner.in_(chunk))
+            for row in connection.execute(query.order_by(KEYS.c.generation)):
                 found[named[row.owner]] = _key(row)
         return found
 
     @staticmethod
     def _change(connection: sa.Connection, ids: Sequence[str], values: dict[str, Any]) -> None:
         if ids:
-            connection.execute(_KEYS.update().where(_KEYS.c.id.in_(ids)).values(values))
-            connection.execute(_CHANGES.insert(), [{"key_id": one} for one in ids])
+            connection.execute(KEYS.update().where(KEYS.c.id.in_(ids)).values(values))
+            connection.execute(CHANGES.insert(), [{"key_id": one} for one in ids])
 
     def _kept_pepper(self) -> bytes:
-        insert = self._insert(_PEPPER).values(one=1, secret=secrets.token_bytes(32))
+        insert = self._insert(PEPPER).values(one=1, secret=secrets.token_bytes(32))
         with self._engine.begin() as connection:
             connection.execute(insert.on_conflict_do_nothing())
-            return bytes(connection.execute(sa.select(_PEPPER.c.secret)).scalar_one())
+            return bytes(connection.execute(sa.select(PEPPER.c.secret)).scalar_one())
 
-    def _insert(self, table: sa.Table = _KEYS) -> Any:
+    def _insert(self, table: sa.Table = KEYS) -> Any:
         of_postgres = self._engine.dialect.name == "postgresql"
         return postgresql.insert(table) if of_postgres else sqlite.insert(table)
 

@@ -1,4 +1,4 @@
-"""`python -m infra.migrations SERVICE MESSAGE`: writes the service's next revision."""
+"""`python -m infra.migrations SERVICE MESSAGE`: writes the next revision of a service, or of `keyring`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-from infra.local.paths import REPO
 from shared import migrations
 from shared.database import open_engine
 
 
+def module_of(service: str) -> str:
+    """Where the revisions are; the keyring is nobody's own."""
+    return "shared.keyring_migrations" if service == "keyring" else f"services.{service}.migrations"
+
+
 def main() -> None:
     service, message = sys.argv[1:]
-    tables = import_module(f"services.{service}.migrations").TABLES
+    home = import_module(module_of(service))
+    revisions = Path(str(home.__file__)).parent
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(f"sqlite:///{Path(folder) / 'state.db'}")
-        made = migrations.write(engine, REPO / "services" / service / "migrations", tables, message)
+        made = migrations.write(engine, revisions, home.TABLES, message)
         engine.dispose()
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", made], check=True)  # noqa: S603
     print(made)

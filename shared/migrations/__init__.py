@@ -2,7 +2,8 @@
 
 A service keeps its revisions in `services/<service>/migrations/`; this folder is the environment that
 they share. The kernel's own tables (positions, seen ids, outbox, counts, jobs, operations) are part of
-each service's revisions, as each service has a database of its own.
+each service's revisions, as each service has a database of its own; `kernel` has what their first
+revisions share. The keyring, which is of all services, has its revisions in `shared/keyring_migrations/`.
 
     python -m infra.migrations interaction "what changes"
 

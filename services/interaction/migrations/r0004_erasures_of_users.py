@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.migrations import kernel
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -12,14 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "erasure_notes",
-        sa.Column("erasure", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("place", sa.String(), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("erasure", "kind", "place"),
-    )
+    kernel.make_erasure_notes()
     op.create_table(
         "erasure_reports",
         sa.Column("erasure", sa.String(), nullable=False),

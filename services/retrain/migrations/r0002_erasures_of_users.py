@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from alembic import op
+from shared.migrations import kernel
 
 revision = "0002"
 down_revision = "0001"
@@ -12,11 +11,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "erasure_notes",
-        sa.Column("erasure", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("place", sa.String(), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("erasure", "kind", "place"),
-    )
+    kernel.make_erasure_notes()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.migrations import kernel
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -12,14 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "erasure_notes",
-        sa.Column("erasure", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("place", sa.String(), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("erasure", "kind", "place"),
-    )
+    kernel.make_erasure_notes()
     with op.batch_alter_table("last_requests", schema=None) as batch_op:
         batch_op.add_column(sa.Column("user_id", sa.String(), server_default="", nullable=False))
 

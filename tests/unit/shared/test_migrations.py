@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from infra.local.paths import REPO
+from infra.migrations.__main__ import module_of
 from shared import migrations
 from shared.database import Database, open_engine
 
@@ -17,7 +18,7 @@ SERVICES = sorted(one.parent.name for one in (REPO / "services").glob("*/migrati
 
 
 def revisions(service: str) -> Path:
-    return REPO / "services" / service / "migrations"
+    return REPO / module_of(service).replace(".", "/")
 
 
 def url(folder: Path) -> str:
@@ -33,11 +34,11 @@ def test_every_service_with_a_database_has_revisions() -> None:
     assert with_database <= set(SERVICES)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, "keyring"])
 def test_the_revisions_make_the_tables_of_the_code(service: str, tmp_path: Path) -> None:
     engine = open_engine(url(tmp_path))
     migrations.upgrade(engine, revisions(service))
-    tables = import_module(f"services.{service}.migrations").TABLES
+    tables = import_module(module_of(service)).TABLES
     assert migrations.differences(engine, tables) == []
 
 

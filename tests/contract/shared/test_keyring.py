@@ -1,0 +1,127 @@
+"""The keyring on SQLite and on PostgreSQL: one key for all who ask, gone for good once destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from shared import migrations
+from shared.database import open_engine
+from shared.keyring import CachedKeyring, KeyState
+from shared.keyring_migrations import TABLES
+from shared.keyring_tables import METADATA
+from shared.sql_keyring import SqlKeyring
+
+ANN, BEN = "tenants/a/users/ann", "tenants/a/users/ben"
+
+
+@pytest.fixture
+def keyring(database_url: str) -> Iterator[SqlKeyring]:
+    opened = SqlKeyring(database_url)
+    yield opened
+    opened.close_connections()
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_owner_has_one_key_whoever_asks(keyring: SqlKeyring, database_url: str) -> None:
+    mine = keyring.of_owners([ANN, BEN], 1.0)
+    theirs = SqlKeyring(database_url).of_owners([BEN, ANN], 2.0)
+    assert mine == theirs
+    assert mine[ANN].id != mine[BEN].id
+    assert len(mine[ANN].secret) == 32
+    assert keyring.by_ids([mine[ANN].id, "unknown"]) == {mine[ANN].id: mine[ANN]}
+
+
+def test_many_owners_at_once(keyring: SqlKeyring) -> None:
+    owners = [f"tenants/a/users/u{n}" for n in range(1_201)]
+    made = keyring.of_owners(owners, 1.0)
+    assert len({key.id for key in made.values()}) == 1_201
+    assert keyring.of_owners(owners, 2.0) == made
+
+
+def test_a_destroyed_key_is_a_tombstone_and_is_never_made_again(keyring: SqlKeyring) -> None:
+    former = keyring.of_owners([ANN], 1.0)[ANN]
+    assert keyring.close([ANN, BEN]) == {former.id}
+    assert keyring.close([ANN]) == {former.id}
+    assert keyring.by_ids([former.id])[former.id].state is KeyState.CLOSING
+    assert keyring.destroy([former.id], now=50.0) == 1
+    assert keyring.destroy([former.id], now=60.0) == 0
+    assert keyring.close([ANN]) == set()
+    tombstone = keyring.by_ids([former.id])[former.id]
+    assert (tombstone.state, tombstone.secret, tombstone.destroyed) == ("destroyed", b"", 50.0)
+    assert keyring.of_owners([ANN], 49.0)[ANN] == tombstone
+
+
+def test_who_comes_back_gets_the_next_generation(keyring: SqlKeyring) -> None:
+    former = keyring.of_owners([ANN], 1.0)[ANN]
+    keyring.destroy([former.id], now=50.0)
+    renewed = keyring.of_owners([ANN], 51.0)[ANN]
+    assert (renewed.state, renewed.generation) == (KeyState.LIVE, 2)
+    assert (renewed.former_id, renewed.since) == (former.id, 50.0)
+    assert renewed.secret != former.secret
+    assert keyring.of_owners([ANN], 52.0)[ANN] == renewed
+
+
+def test_pseudonyms_are_stable_and_need_the_keyring(keyring: SqlKeyring, database_url: str) -> None:
+    assert keyring.pseudonym(ANN) == SqlKeyring(database_url).pseudonym(ANN)
+    assert keyring.pseudonym(ANN) != keyring.pseudonym(BEN)
+    assert keyring.pseudonym(ANN) != SqlKeyring("sqlite://").pseudonym(ANN)
+
+
+def test_a_cache_sees_what_others_destroyed_within_its_time(
+    keyring: SqlKeyring, database_url: str
+) -> None:
+    clock = Clock()
+    cache = CachedKeyring(SqlKeyring(database_url), ttl_s=2.0, clock=clock)
+    key = cache.for_sealing({ANN}, made=1.0)[ANN].key
+    assert cache.for_opening({key.id})[key.id].cipher is not None
+    keyring.destroy([key.id], now=50.0)
+    clock.now += 1.9
+    assert cache.for_opening({key.id})[key.id].key.state is KeyState.LIVE
+    clock.now += 0.2
+    opened = cache.for_opening({key.id})[key.id]
+    assert (opened.key.state, opened.cipher) == (KeyState.DESTROYED, None)
+    assert cache.for_sealing({ANN}, made=50.0)[ANN].key.id == key.id
+    assert cache.for_sealing({ANN}, made=50.5)[ANN].key.generation == 2
+
+
+def test_processes_that_open_it_at_once_agree(database_url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(SqlKeyring, [database_url] * 4))
+        made = list(threads.map(lambda one: one.of_owners([ANN, BEN], 1.0), opened))
+    assert made == [made[0]] * 4
+    for one in opened:
+        one.close_connections()
+
+
+def test_a_keyring_of_before_there_were_revisions_is_taken_over(database_url: str) -> None:
+    engine = open_engine(database_url)
+    METADATA.create_all(engine)
+    key = {
+        "owner": "o",
+        "generation": 1,
+        "id": "k",
+        "state": "live",
+        "secret": b"s",
+        "created": 1.0,
+    }
+    with engine.begin() as connection:
+        connection.execute(METADATA.tables["keys"].insert(), [key])
+        connection.execute(METADATA.tables["pepper"].insert(), [{"one": 1, "secret": b"pepper"}])
+    opened = SqlKeyring(database_url)
+    assert opened.by_ids(["k"])["k"].secret == b"s"
+    with engine.connect() as connection:
+        pepper = connection.execute(sa.select(METADATA.tables["pepper"].c.secret)).scalars().all()
+    assert [bytes(one) for one in pepper] == [b"pepper"]
+    assert migrations.differences(engine, TABLES) == []
+    opened.close_connections()
+    engine.dispose()
