@@ -63,6 +63,8 @@ COUNTS = sa.Table(
 
 
 _WROTE = "trimtab_wrote"
+# Without it `rowcount` of an INSERT that did nothing, for a conflict, is -1 on PostgreSQL: true.
+_ROWS_OF_INSERTS: dict[str, Any] = {"preserve_rowcount": True}
 
 
 class Database:
@@ -256,12 +258,13 @@ def open_engine(url: str) -> sa.Engine:
     """SQLite by file (its folder is made) or in memory, PostgreSQL by URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, execution_options=_ROWS_OF_INSERTS)
     in_memory = parsed.database in (None, "", ":memory:")
     if not in_memory:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": 16}
-    engine = sa.create_engine(parsed, connect_args={"check_same_thread": False}, **options)
+    options |= {"connect_args": {"check_same_thread": False}, "execution_options": _ROWS_OF_INSERTS}
+    engine = sa.create_engine(parsed, **options)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
