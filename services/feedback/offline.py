@@ -35,6 +35,7 @@ from shared.settings import CommonSettings, load
 OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
 CHUNK = 4_096
 STRENGTHS = (0.1, 0.3, 1.0, 10.0)
+STRENGTHS_WITH_LETTERS = (10.0,)
 _TOLD = 20
 
 
@@ -95,7 +96,12 @@ def learners(models: str) -> list[list[Learner]]:
     """The kinds of models that are blended, each with the settings to choose from."""
     from services.feedback.adapters.offline.lexical import LexicalLearner
 
-    found: list[list[Learner]] = [[LexicalLearner(strength) for strength in STRENGTHS]]
+    found: list[list[Learner]] = [
+        [
+            *(LexicalLearner(strength) for strength in STRENGTHS),
+            *(LexicalLearner(strength, letters=True) for strength in STRENGTHS_WITH_LETTERS),
+        ]
+    ]
     if models == "all":
         from services.feedback.adapters.offline.encoder import EncoderLearner
 

@@ -14,15 +14,17 @@ from services.feedback.app.offline.lines import Example, read
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 
 
-def test_a_model_is_the_same_after_a_reload(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", [False, True])
+def test_a_model_is_the_same_after_a_reload(tmp_path: Path, letters: bool) -> None:
     examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
     conversations = [one.conversation for one in examples]
     shares = np.array(
         [[one.shares.get("fine", 0.0), one.shares.get("dissatisfied", 0.0)] for one in examples]
     )
-    model = LexicalLearner(1.0).fit(conversations, shares, 0)
+    model = LexicalLearner(1.0, letters).fit(conversations, shares, 0)
     model.save(tmp_path)
     again = LexicalModel.load(tmp_path)
+    assert again.letters is letters
     np.testing.assert_allclose(again.logits(conversations), model.logits(conversations), atol=1e-4)
 
 

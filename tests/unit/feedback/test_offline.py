@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from services.feedback.adapters.offline.lexical import LexicalLearner
 from services.feedback.app.offline import blend as blending
 from services.feedback.app.offline.features import NAMES, Conversation, features
 from services.feedback.app.offline.fitting import fit, folds_of
-from services.feedback.app.offline.grams import masked
+from services.feedback.app.offline.grams import (
+    COLUMNS,
+    gram_rows,
+    letter_columns_of,
+    masked,
+)
 from services.feedback.app.offline.lines import Example, Refused, groups_of, read
 from shared.errors import FailedPrecondition
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
@@ -45,6 +51,16 @@ def test_nothing_before_the_follow_up_is_no_error() -> None:
 def test_titles_names_and_numbers_are_masked() -> None:
     text = 'I saw "It (2017)" with Tom Hanks at 10:45'
     assert masked(text) == "i saw  titlehere  with namehere at 0"
+
+
+def test_letters_of_each_word_are_counted_with_its_borders() -> None:
+    of = [zlib.crc32(part.encode()) % COLUMNS for part in (" n", "no", "o ", " no", "no ", " no ")]
+    assert letter_columns_of("No!")[:6] == of
+    assert letter_columns_of("No!")[6:] == letter_columns_of("!")
+    rows = gram_rows(["no", "", "no no"], letter_columns_of)
+    assert rows.shape == (3, COLUMNS)
+    lengths = np.sqrt(rows.multiply(rows).sum(1))
+    assert np.asarray(lengths).ravel() == pytest.approx([1.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize(

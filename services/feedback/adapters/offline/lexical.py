@@ -1,4 +1,5 @@
-"""A linear model over what can be counted: hand-made features and n-grams of the follow-up.
+"""A linear model over what can be counted: hand-made features and n-grams of the follow-up's words, and
+of their letters where that judges better (wordings vary, and there are few lines).
 
 Multinomial logistic regression on raters' shares, L2, by L-BFGS. Titles in quotes, names and
 numbers are masked in the n-grams: they say what is talked about, not how it went.
@@ -15,7 +16,7 @@ import numpy as np
 
 from services.feedback.app.offline.blend import softmax
 from services.feedback.app.offline.features import NAMES, Conversation, Floats, feature_rows
-from services.feedback.app.offline.grams import gram_rows, standardised
+from services.feedback.app.offline.grams import gram_rows, letter_columns_of, standardised
 
 _STEPS = 200
 _FILE = "lexical.npz"
@@ -26,19 +27,20 @@ class LexicalLearner:
     """The less `strength`, the closer the weights stay to zero."""
 
     strength: float
+    letters: bool = False
 
     @property
     def name(self) -> str:
-        return f"lexical (strength {self.strength:g})"
+        return f"lexical (strength {self.strength:g}{', letters' if self.letters else ''})"
 
     def fit(self, conversations: Sequence[Conversation], shares: Floats, seed: int) -> LexicalModel:
         """The loss is convex: the seed changes nothing."""
         rows = feature_rows(conversations)
         mean, scale = rows.mean(0), rows.std(0)
         scale[scale < 1e-6] = 1.0
-        inputs = _inputs(conversations, rows, mean, scale)
+        inputs = _inputs(conversations, rows, mean, scale, self.letters)
         weights, bias = _regress(inputs, shares, 1.0 / (self.strength * len(shares)))
-        return LexicalModel(weights, bias, mean, scale)
+        return LexicalModel(weights, bias, mean, scale, self.letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class LexicalModel:
     bias: Floats
     mean: Floats
     scale: Floats
+    letters: bool = False
 
     def logits(self, conversations: Sequence[Conversation]) -> Floats:
         if not conversations:
             return np.zeros((0, len(self.bias)))
-        inputs = _inputs(conversations, feature_rows(conversations), self.mean, self.scale)
+        rows = feature_rows(conversations)
+        inputs = _inputs(conversations, rows, self.mean, self.scale, self.letters)
         return np.asarray(inputs @ self.weights + self.bias)
 
     def save(self, folder: Path) -> None:
@@ -63,6 +67,7 @@ class LexicalModel:
             bias=self.bias,
             mean=self.mean,
             scale=self.scale,
+            letters=np.array(self.letters),
             names=np.array(NAMES),
         )
 
@@ -72,17 +77,25 @@ class LexicalModel:
         with np.load(folder / _FILE, allow_pickle=False) as kept:
             if tuple(kept["names"]) != NAMES:
                 raise ValueError(f"{folder} was fitted for other features: fit it again")
-            return cls(*(kept[n].astype(np.float64) for n in ("weights", "bias", "mean", "scale")))
+            weights, bias, mean, scale = (
+                kept[n].astype(np.float64) for n in ("weights", "bias", "mean", "scale")
+            )
+            # Models of before letters were counted have no such entry.
+            letters = "letters" in kept.files and bool(kept["letters"])
+        return cls(weights, bias, mean, scale, letters)
 
 
 def _inputs(
-    conversations: Sequence[Conversation], rows: Floats, mean: Floats, scale: Floats
+    conversations: Sequence[Conversation], rows: Floats, mean: Floats, scale: Floats, letters: bool
 ) -> Any:
     """[n, features + n-grams], sparse; each row's n-grams have unit length."""
     from scipy import sparse
 
-    grams = gram_rows([one.follow_up for one in conversations])
-    return sparse.hstack([sparse.csr_matrix(standardised(rows, mean, scale)), grams]).tocsr()
+    texts = [one.follow_up for one in conversations]
+    parts = [sparse.csr_matrix(standardised(rows, mean, scale)), gram_rows(texts)]
+    if letters:
+        parts.append(gram_rows(texts, letter_columns_of))
+    return sparse.hstack(parts).tocsr()
 
 
 def _regress(inputs: Any, shares: Floats, penalty: float) -> tuple[Floats, Floats]:
