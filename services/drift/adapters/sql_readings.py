@@ -80,7 +80,7 @@ class SqlReadings:
             Bucket(
                 datetime.fromtimestamp(row.place * width, UTC),
                 row.model_version,
-                row.values_count,
+                int(row.values_count),  # PostgreSQL sums integers to a Decimal
                 row.values_sum,
                 row.users,
             )

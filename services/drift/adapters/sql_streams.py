@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from shared.telemetry import trace_headers
 from shared.topics import DRIFT_DETECTED
 
 METADATA = sa.MetaData()
+_LOGARITHMS = ("log_sr", "log_cusum")
 
 
 def _key_columns() -> list[sa.Column[Any]]:
@@ -102,8 +104,7 @@ class SqlStreams:
         return state_of(key, row.state) if row else None
 
     def save(self, state: StreamState) -> None:
-        body = json.loads(json.dumps(asdict(state), default=str))
-        del body["key"]
+        body = body_of(state)
         insert = self._transaction.insert(STREAMS).values(**asdict(state.key), state=body)
         keys = ["stream", "tenant", "model_version"]
         self._connection.execute(
@@ -199,6 +200,17 @@ class SqlStreams:
         return self._connection.execute(query).first()
 
 
+def body_of(state: StreamState) -> dict[str, Any]:
+    """A state as JSON, but for its key. JSON knows no infinity, and PostgreSQL insists on that: the
+    logarithm of no evidence at all is null."""
+    body: dict[str, Any] = json.loads(json.dumps(asdict(state), default=str))
+    del body["key"]
+    for name in _LOGARITHMS if body["evidence"] else ():
+        logs = body["evidence"][name]
+        body["evidence"][name] = [None if log == -math.inf else log for log in logs]
+    return body
+
+
 def state_of(key: StreamKey, body: Mapping[str, Any]) -> StreamState:
     reference, evidence = body["reference"], body["evidence"]
     return StreamState(
@@ -217,9 +229,10 @@ def state_of(key: StreamKey, body: Mapping[str, Any]) -> StreamState:
 
 
 def _evidence(body: Mapping[str, Any]) -> Evidence:
-    return Evidence(
-        tuple(body["log_sr"]), tuple(body["log_cusum"]), tuple(body["starts"]), body["count"]
+    log_sr, log_cusum = (
+        tuple(-math.inf if log is None else log for log in body[name]) for name in _LOGARITHMS
     )
+    return Evidence(log_sr, log_cusum, tuple(body["starts"]), body["count"])
 
 
 def _observation(key: StreamKey, row: Any) -> Observation:

@@ -61,9 +61,10 @@ class House:
     policy: ScriptedPolicy = field(default_factory=_policy)
     scorer: ScriptedScorer = field(default_factory=lambda: ScriptedScorer(lambda t: -len(t)))
     limits: Limits = field(default_factory=lambda: Limits(prompts=24, pairs=8))
+    database: Database = field(default_factory=lambda: Database("sqlite://", METADATA))
 
     def __post_init__(self) -> None:
-        self.database, self.log = Database("sqlite://", METADATA), MemoryEventLog()
+        self.log = MemoryEventLog()
         self.tracker = MemoryTracker()
         bench = Bench(
             self.policy,

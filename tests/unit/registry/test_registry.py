@@ -24,8 +24,9 @@ START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class House:
-    def __init__(self) -> None:
-        self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
+    def __init__(self, database: Database | None = None) -> None:
+        self.database = database or Database("sqlite://", TABLES)
+        self.log = MemoryEventLog()
         self.shelf, self.models, self.fleet = MemoryShelf(), MemoryModels(), MemoryFleet()
         self.time, policy = START, Policy(min_users=5, max_s=900)
         store = SqlStore(self.database)

@@ -41,8 +41,9 @@ class Killed(BaseException):
 
 
 class House:
-    def __init__(self, **rules: object) -> None:
-        self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
+    def __init__(self, database: Database | None = None, **rules: object) -> None:
+        self.database = database or Database("sqlite://", TABLES)
+        self.log = MemoryEventLog()
         self.store, self.time = SqlStore(self.database), START
         self.rules = Rules(**({"min_pairs": 20} | rules))  # type: ignore[arg-type]
         self.trainer, self.registry = MemoryTrainer(), MemoryRegistry()

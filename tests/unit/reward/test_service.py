@@ -45,10 +45,12 @@ SHORT = "This one is short."
 
 
 class House:
-    def __init__(self, backlog: int = 100, min_data: int = 24) -> None:
+    def __init__(
+        self, backlog: int = 100, min_data: int = 24, database: Database | None = None
+    ) -> None:
         rules = TrainingRules(min_data=min_data)
         self.log = MemoryEventLog()
-        self.database = Database("sqlite://", METADATA)
+        self.database = database or Database("sqlite://", METADATA)
         self.models = SqlRewardModels(self.database)
         self.encoder, self.tracker = HashingEncoder(), MemoryTracker()
         featuriser = Featuriser(self.encoder)

@@ -1,0 +1,74 @@
+"""Retrain's runs, pairs and personas on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.retrain.adapters.erasing import RetrainRemover
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.consumer import PAIRS
+from services.retrain.domain import State
+from shared import operations
+from shared.erasure import Erasure
+from tests.contract.state import opened
+from tests.unit.retrain.pairs import TRAINED, many
+from tests.unit.retrain.test_runs import House
+
+
+@pytest.fixture
+def house(database_url: str) -> Iterator[House]:
+    with opened("retrain", database_url) as database:
+        yield House(database)
+
+
+def test_a_run_is_begun_once_walks_to_its_end_and_tells_it_once(house: House) -> None:
+    house.mine()
+    begun = house.app.start("r1", "ann: please")
+    assert house.app.start("r1", "ann: please").run == begun.run
+    run = house.walk()
+    assert (run.state, run.verdict) == (State.SUCCEEDED, "passed")
+    assert house.completed() == house.completed() == [("passed", "assistant-v1")]
+    assert operations.get(house.database, f"operations/{run.run}").done
+    with house.store.read() as session:
+        assert session.by_request(run.request_id) == session.run(run.run) == run
+        assert session.runs(None, 10) == [run]
+        assert (session.under_way(), session.next_number()) == (None, run.number + 1)
+
+
+def test_a_pair_counts_once(house: House) -> None:
+    pairs = many(3, 2)
+    with house.store.begin() as session:
+        assert [session.add_pair(one) for one in [*pairs, pairs[0]]] == [True] * 5 + [False]
+    with house.store.read() as session:
+        kept, last = session.pairs()
+        assert kept == pairs
+        assert (session.train_pairs_after(0), session.train_pairs_after(last)) == (3, 0)
+
+
+def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:
+    house.mine(4, 1)
+    house.mine(4, 1)
+    assert house.counts(PAIRS)["taken"] == 5
+
+
+def test_an_older_persona_does_not_replace_a_newer_one(house: House) -> None:
+    with house.store.begin() as session:
+        for text, version in (("first", 1), ("third", 3), ("second", 2)):
+            session.set_persona("local/ann", text, version)
+        assert session.personas() == {"local/ann": "third"}
+
+
+def test_a_users_pairs_go_once(house: House, tmp_path: Path) -> None:
+    house.mine()
+    remover = RetrainRemover(house.database, ParquetSnapshots(str(tmp_path)), house.app)
+    gone = []
+    for _ in range(2):
+        with house.database.begin() as transaction:
+            erasure = Erasure("e1", "local", TRAINED[0])
+            gone.append(remover.remove_rows(erasure, transaction)["pairs"])
+    assert gone[0] > gone[1] == 0
+    with house.store.read() as session:
+        assert TRAINED[0] not in {one.user_id for one in session.pairs()[0]}
