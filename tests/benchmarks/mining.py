@@ -10,6 +10,8 @@ mining.<fitted on>.<judged on>   AUROC of dissatisfaction [95%: bootstrap by dia
 mining.shipped.<judged on>       AUROC of what the service runs with (fitted on other labels: its model card),
                                  the kinds' head's alone, calibration error, and how often the user was
                                  dissatisfied where it judged so, where it judged not, and coverage
+mining.steps                     the ladder's four steps of complaint, on UKP feedback's reactions: how many are
+                                 judged, and how often as people did
 mining.intents                   macro-F1 of accept, reject, other, the baseline's
 mining.speed                     turns/s of both on the cores at hand, and the ratio
 
@@ -34,6 +36,7 @@ from services.feedback import offline
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
+from services.feedback.app.ladder import step_of
 from services.feedback.app.offline import blend as blending
 from services.feedback.app.offline import lines as contract
 from services.feedback.app.offline.features import Conversation, Floats
@@ -127,6 +130,25 @@ def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: MiniLmEmbedd
         truth = np.array([turn.truth == POSITIVE for turn in turns[:SHIPPED_TURNS]])
         dialogues = [turn.dialogue for turn in turns[:SHIPPED_TURNS]]
         tell_shipped(f"mining.shipped.{name}", truth, labels, dialogues)
+    judge_steps([turn for turn in corpora["ukp"] if turn.step], classifier)
+
+
+def judge_steps(turns: list[Turn], classifier: Classifier) -> None:
+    exchanges = [exchange_of(one) for one in conversations_of(turns)]
+    judged = classifier.judge(exchanges)
+    right = [
+        step_of(label.kind, exchange.follow_up, similarity) == turn.step
+        for turn, exchange, label, similarity in zip(
+            turns, exchanges, judged.labels, judged.similarities, strict=True
+        )
+        if not label.abstained
+    ]
+    say(
+        "mining.steps",
+        turns=len(turns),
+        judged=len(right),
+        accuracy=round(float(np.mean(right)), 4),
+    )
 
 
 def tell_shipped(name: str, truth: Floats, labels: list[Label], dialogues: list[str]) -> None:

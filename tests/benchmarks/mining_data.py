@@ -26,6 +26,16 @@ class Turn:
     label: dict[str, float]
     truth: str
     dialogue: str
+    # What the user did about the answer, as `feedback.mined.v1` names it; where people said so.
+    step: str = ""
+
+
+_STEPS = {
+    "Repeat or Rephrase": "repeat",
+    "Make Aware With Correction": "correction_with_detail",
+    "Make Aware Without Correction": "correction_without_detail",
+    "Ask for Clarification": "clarification",
+}
 
 
 def satisfaction(folder: Path, name: str) -> list[Turn]:
@@ -80,7 +90,8 @@ def reactions(folder: Path) -> list[Turn]:
         if row["user_reaction"] and row["user_reaction_type"] != "Ignore and Continue":
             answer, said = row["error_text"].strip(), row["user_reaction"].strip()
             after = [*before, _message("assistant", answer), _message("user", said)]
-            bad.append(Turn(tuple(after), {"dissatisfied": 1.0}, "dissatisfied", name))
+            step = _STEPS[row["user_reaction_type"]]
+            bad.append(Turn(tuple(after), {"dissatisfied": 1.0}, "dissatisfied", name, step))
         if before and before[-1]["role"] == "user" and _has_answer(before):
             fine[str(before)] = Turn(tuple(before), {"fine": 1.0}, "fine", name)
     step = max(len(fine) // (8 * max(len(bad), 1)), 1)
