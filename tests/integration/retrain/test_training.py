@@ -117,7 +117,7 @@ def test_the_margin_rises_and_the_first_loss_is_known(tmp_path: Path):
     steps = trainer.run(lambda step: None)
     assert [step.step for step in steps] == list(range(1, 13))
     first, last = steps[0], steps[-1]
-    assert first.loss == pytest.approx(math.log(2) + 0.2 * first.nll, abs=1e-4)
+    assert first.loss == pytest.approx(math.log(2) + PLAN.nll_weight * first.nll, abs=1e-4)
     assert first.margin == pytest.approx(0.0, abs=1e-4)
     assert last.margin > 0.3
     assert last.loss < first.loss
