@@ -116,14 +116,8 @@ def test_a_run_that_passes_starts_a_rollout():
     assert house.app.start("r1", "ann: please").run == begun.run
     run = house.walk()
     assert (run.state, run.verdict, run.progress) == (State.SUCCEEDED, "passed", 1.0)
-    assert [step.state.value for step in run.steps] == [
-        "queued",
-        "snapshot",
-        "train",
-        "evaluate",
-        "gate",
-        "hand_over",
-    ]
+    passed = [step.state.value for step in run.steps]
+    assert passed == ["queued", "snapshot", "train", "evaluate", "gate", "hand_over"]
     assert all(step.attempts == 1 and step.end_time for step in run.steps)
     assert (run.model_version, run.control_version) == ("assistant-v1", "assistant-v2")
     assert (house.registry.rollouts, house.registry.rejected) == (
