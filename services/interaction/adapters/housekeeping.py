@@ -14,6 +14,7 @@ from services.interaction.adapters.archive import Archive
 from services.interaction.adapters.search import forget_words
 from services.interaction.adapters.tables import (
     ARCHIVE_POSITION,
+    COMPLETIONS,
     CONVERSATIONS,
     LABELS,
     SCORES,
@@ -97,12 +98,12 @@ def _aged(transaction: Transaction, tenant: str, before_us: int) -> Sequence[str
 
 
 def _remove(transaction: Transaction, tenant: str, names: Sequence[str]) -> int:
-    """How many turns were removed with the conversations."""
+    """How many turns were removed with the conversations, and with what was kept about them."""
     connection = transaction.connection
     mine = (TURNS.c.tenant == tenant) & TURNS.c.conversation_id.in_(names)
     rows: Any = connection.execute(sa.select(TURNS.c.seq, TURNS.c.body).where(mine)).all()
     forget_words(transaction, [(row.seq, row.body) for row in rows])
-    for table in (TURNS, LABELS, SCORES, CONVERSATIONS):
+    for table in (TURNS, LABELS, SCORES, COMPLETIONS, CONVERSATIONS):
         these = (table.c.tenant == tenant) & table.c.conversation_id.in_(names)
         connection.execute(sa.delete(table).where(these))
     return len(rows)

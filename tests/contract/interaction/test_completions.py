@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from services.interaction.adapters.archive import Archive
+from services.interaction.adapters.housekeeping import Housekeeping
 from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.tables import TABLES
 from services.interaction.codec import event_of
@@ -12,6 +15,7 @@ from services.interaction.completions.app import Completions, Sought
 from services.interaction.completions.store import SqlCompletions, keep_completions
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits, Turn, accept_turn
+from services.interaction.retention import Keep, Policy
 from shared.database import Database
 from shared.errors import InvalidArgument, NotFound
 from shared.memory_log import MemoryEventLog
@@ -137,3 +141,17 @@ def test_a_repeat_does_not_undo_a_change(house: House) -> None:
     house.completions.update("local", "c-0", {"page": "z"})
     house.log_turns(answer("c-0", "c-0", 0))
     assert house.completions.get("local", "c-0").metadata == {"page": "z"}
+
+
+def test_what_is_older_than_its_tenant_keeps_goes_with_its_conversation(
+    house: House, tmp_path: Path
+) -> None:
+    house.log_turns(answer("young", "c-young", 20 * 60))
+    policy = Policy({"*": Keep(store_days=30), "other": Keep()})
+    archive = Archive(house.database, str(tmp_path / "archive"))
+    later = NOW + timedelta(days=30, hours=10)
+    Housekeeping(house.database, archive, policy, lambda: later, 60).once()
+    assert ids(house) == (["c-young"], False)
+    with pytest.raises(NotFound):
+        house.completions.get("local", "c-0")
+    assert house.completions.get("other", "c-9").completion_id == "c-9"
