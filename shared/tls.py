@@ -8,7 +8,7 @@ should be one of its own. The channels show CERT and KEY as theirs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -52,10 +52,17 @@ def load_tls(common: CommonSettings) -> Tls:
         stop("TRIMTAB_TLS_KEY" if cert else "TRIMTAB_TLS_CERT", "certificate and key go together")
     if cert and _public(cert) != _public_of_key(key):
         stop("TRIMTAB_TLS_KEY", f"{common.tls_key} is not the key of {common.tls_cert}")
-    client_ca = _certificates("TRIMTAB_TLS_CLIENT_CA", common.tls_client_ca)
-    if client_ca and not cert:
+    tls = Tls(cert, key, _certificates("TRIMTAB_TLS_CA", common.tls_ca))
+    return with_client_ca(tls, "TRIMTAB_TLS_CLIENT_CA", common.tls_client_ca)
+
+
+def with_client_ca(tls: Tls, variable: str, path: Path | None) -> Tls:
+    """For a server whose callers must show a certificate that the authority in `path` signed; None: they
+    need not. Ends the process as `load_tls` does."""
+    client_ca = _certificates(variable, path)
+    if client_ca and not tls.cert:
         stop("TRIMTAB_TLS_CERT", "callers can show certificates to a server that has one")
-    return Tls(cert, key, _certificates("TRIMTAB_TLS_CA", common.tls_ca), client_ca)
+    return replace(tls, client_ca=client_ca)
 
 
 def _certificates(variable: str, path: Path | None) -> bytes:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ from shared.redaction_policy import redactor_of
 from shared.rpc import RpcServer
 from shared.settings import CommonSettings, load
 from shared.stage import OutboxRelay
-from shared.tls import load_tls
+from shared.tls import load_tls, with_client_ca
 
 _log = logging.getLogger(__name__)
 
@@ -187,6 +186,8 @@ async def _serve_otlp(
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """OTLP over gRPC, until `stack` is left."""
+    # Its callers are the gateway's: they have keys, and are no parts of the house.
+    tls = with_client_ca(load_tls(common), "TRIMTAB_GATEWAY_TLS_CLIENT_CA", settings.tls_client_ca)
     if not settings.otlp_port:
         return
     server = RpcServer(
@@ -197,8 +198,7 @@ async def _serve_otlp(
         call_timeout_s=settings.call_timeout_s,
         drain_s=settings.drain_s,
         max_message_mb=settings.max_body_mb,
-        # Its callers have keys; certificates are for parts of the house.
-        credentials=replace(load_tls(common), client_ca=b"").server(),
+        credentials=tls.server(),
     )
     await server.start()
     stack.push_async_callback(server.drain)

@@ -43,7 +43,7 @@ class GatewaySettings(ServiceSettings):
     personas: bool = False
     persona_fresh_s: float = Field(default=30.0, gt=0)
     max_personas: int = Field(default=10_000, ge=1)
-    # A PEM file: callers over HTTPS must show a certificate that it signed.
+    # A PEM file: callers over HTTPS and OTLP's gRPC must show a certificate that it signed.
     tls_client_ca: OptionalFile = None
 
     @model_validator(mode="after")

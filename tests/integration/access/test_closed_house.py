@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from infra.local.paths import REPO
+from tests.integration.access.processes import free_port, started, until
 from tests.unit.shared.certificates import Authority
 
 TOKEN = "the-token-of-this-house"
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -86,24 +78,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "TRIMTAB_GATEWAY_DATABASE_URL": f"sqlite:///{folder}/gateway.db",
         "TRIMTAB_REGISTRY_ADDRESS": f"localhost:{ports['away']}",
     }
-    processes = [_started(name, env, folder) for name in ("interaction", "gateway")]
+    processes = [started(name, env, folder) for name in ("interaction", "gateway")]
     trusted = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     url = f"https://localhost:{ports['gateway']}"
     with httpx.Client(base_url=url, verify=trusted, trust_env=False) as http:
         try:
-            _until(lambda: _is_up(http))
+            until(lambda: _is_up(http))
             yield House(env, http)
         finally:
             # Asked to end they would wait for a Kafka that never comes.
             for process in processes:
                 process.kill()
                 process.wait()
-
-
-def _started(name: str, env: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
-    with (folder / f"{name}.log").open("wb") as log:
-        command = [sys.executable, "-m", f"services.{name}.main"]
-        return subprocess.Popen(command, cwd=REPO, env=dict(env), stdout=log, stderr=log)
 
 
 def _is_up(http: httpx.Client) -> bool:
@@ -123,20 +109,13 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_key_opens_the_doors_until_it_is_revoked(house: House) -> None:
     _, made, trouble = house.trimtab(
         "keys", "create", "web", "--role", "writer", "--tenant", "acme"
     )
     assert made is not None, trouble
     secret = made["secret"]
-    _until(lambda: house.models(secret) == 200)
+    until(lambda: house.models(secret) == 200)
     turn = {
         "conversations": [{"id": "c", "user": "u", "messages": [{"role": "user", "content": "x"}]}]
     }
@@ -145,7 +124,7 @@ def test_a_key_opens_the_doors_until_it_is_revoked(house: House) -> None:
     assert away.status_code in (503, 504)  # Kafka is away: the key was let in
     code, _, _ = house.trimtab("keys", "revoke", made["key"]["name"], "--tenant", "acme")
     assert code == 0
-    _until(lambda: house.models(secret) == 401)
+    until(lambda: house.models(secret) == 401)
 
 
 def test_grpc_asks_for_a_key_with_the_role_of_the_method(house: House) -> None:

@@ -1,0 +1,31 @@
+"""Services as processes of their own, by their variables."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from infra.local.paths import REPO
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(name: str, env: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as log:
+        command = [sys.executable, "-m", f"services.{name}.main"]
+        return subprocess.Popen(command, cwd=REPO, env=dict(env), stdout=log, stderr=log)
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
