@@ -13,12 +13,9 @@ keeps its place: labels as in the fitted lines, abstained, reason BAD_LINE. Exit
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -29,45 +26,40 @@ from services.feedback.app.offline import lines as contract
 from services.feedback.app.offline.features import Conversation
 from services.feedback.app.offline.fitting import Fitted, Judge, Learner, fit
 from services.feedback.app.offline.lines import BAD_LINE, Example, Refused
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
+from shared.errors import FailedPrecondition, InvalidArgument
+from shared.line_files import reading, tell, tell_refused, write_lines, writing
+from shared.offline import OK, REFUSED, add_options, cores, exit_code, set_threads, summary
 from shared.settings import CommonSettings, load
 
-OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
 CHUNK = 4_096
 STRENGTHS = (0.1, 0.3, 1.0, 10.0)
 STRENGTHS_WITH_LETTERS = (10.0,)
-_TOLD = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    os.environ["HF_HUB_OFFLINE"] = "1"
     given = _parser().parse_args(arguments)
-    try:
-        return int(given.run(given))
-    except BrokenPipeError:  # who reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except TrimtabError as error:
-        _tell_error(error, given.json)
-        return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
+    return exit_code(given.run, given)
 
 
 def run_fit(given: argparse.Namespace) -> int:
     """Fits on what can be read. Nothing is written where that is not enough."""
-    _set_threads(given.threads or _cores())
+    set_threads(given.threads)
     started = time.monotonic()
-    with _reading(given.input) as source:
+    with reading(given.input) as source:
         read = contract.read(source, labelled=True)
     examples = [one for one in read if isinstance(one, Example)]
     refused = [one for one in read if isinstance(one, Refused)]
-    _tell_refused(refused)
-    _tell(f"{len(examples)} labelled lines, {len(refused)} refused")
-    fitted = fit(examples, learners(given.models), given.seed, _tell)
+    tell_refused([str(one) for one in refused])
+    tell(f"{len(examples)} labelled lines, {len(refused)} refused")
+    fitted = fit(examples, learners(given.models), given.seed, tell)
     folder = Path(given.output)
     _save(fitted, folder, {"seed": given.seed, "lines": len(examples)})
-    _write_refused(folder / "refused.jsonl", refused)
+    write_lines(
+        folder / "refused.jsonl",
+        ({"line": one.line, "field": one.field, "problem": one.problem} for one in refused),
+    )
     seconds = round(time.monotonic() - started, 1)
-    _summary(_fit_summary(fitted, len(examples), len(refused), seconds), given.json, sys.stdout)
+    summary(_fit_summary(fitted, len(examples), len(refused), seconds), given.json, sys.stdout)
     return REFUSED if refused else OK
 
 
@@ -75,20 +67,20 @@ def run_score(given: argparse.Namespace) -> int:
     """One line out for each that is not blank, in order, a chunk at a time."""
     from services.feedback.adapters.offline.folder import load_judge
 
-    _set_threads(1)  # of a product: lines are judged side by side instead
-    judge = load_judge(Path(given.model), workers=given.threads or _cores())
+    set_threads(1)  # of a product: lines are judged side by side instead
+    judge = load_judge(Path(given.model), workers=given.threads or cores())
     judge.probabilities([Conversation((("user", "Hello"),))])  # what loads at first use, loads now
     started, number = time.monotonic(), 0
     counts = {"lines": 0, "judged": 0, "abstained": 0, "refused": 0}
-    with _reading(given.input) as source, _writing(given.output) as target:
+    with reading(given.input) as source, writing(given.output) as target:
         while chunk := list(islice(source, CHUNK)):
             _score_chunk(judge, chunk, number, target, counts)
             number += len(chunk)
-            _tell(f"{number} lines scored")
+            tell(f"{number} lines scored")
     seconds = time.monotonic() - started
     rate = round(counts["lines"] / max(seconds, 1e-9))
     document = {**counts, "seconds": round(seconds, 2), "lines_per_second": rate}
-    _summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
+    summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
     return REFUSED if counts["refused"] else OK
 
 
@@ -137,9 +129,9 @@ def _score_chunk(
         outcome = "refused" if reason == BAD_LINE else "abstained" if reason else "judged"
         counts[outcome] += 1
     target.flush()
-    _tell_refused(
+    tell_refused(
         [
-            Refused(one.line + before, one.field, one.problem)
+            str(Refused(one.line + before, one.field, one.problem))
             for one in read
             if isinstance(one, Refused)
         ]
@@ -177,87 +169,6 @@ def _fit_summary(fitted: Fitted, count: int, refused: int, seconds: float) -> di
     }
 
 
-def _summary(document: Mapping[str, object], as_json: bool, target: TextIO) -> None:
-    if as_json:
-        target.write(json.dumps(document, ensure_ascii=False) + "\n")
-        return
-    for name, value in document.items():
-        shown = str(value)
-        if isinstance(value, dict):
-            shown = ", ".join(f"{key} {one}" for key, one in value.items())
-        elif isinstance(value, list):
-            shown = ", ".join(map(str, value))
-        target.write(f"{name.replace('_', ' '):22s} {shown}\n")
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _tell_refused(refused: Sequence[Refused]) -> None:
-    for one in refused[:_TOLD]:
-        _tell(f"refused: {one}")
-    if len(refused) > _TOLD:
-        _tell(f"refused: {len(refused) - _TOLD} more")
-
-
-def _tell_error(error: TrimtabError, as_json: bool) -> None:
-    if as_json:
-        document = {"reason": error.reason, "message": error.message}
-        sys.stderr.write(json.dumps({"error": document}) + "\n")
-    else:
-        sys.stderr.write(f"error: {error.reason}: {error.message}\n")
-
-
-def _write_refused(path: Path, refused: Sequence[Refused]) -> None:
-    """Always anew: a fit without bad lines leaves no list of an earlier one's."""
-    path.unlink(missing_ok=True)
-    if refused:
-        rows = ({"line": one.line, "field": one.field, "problem": one.problem} for one in refused)
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[Iterator[str]]:
-    if name == "-":
-        yield iter(sys.stdin)
-        return
-    try:
-        with Path(name).open(encoding="utf-8", errors="replace") as source:
-            yield iter(source)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {name}", reason="FILE_NOT_FOUND") from error
-    except IsADirectoryError as error:
-        raise InvalidArgument(f"{name} is a folder", reason="UNREADABLE", field="input") from error
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[TextIO]:
-    """A file is complete or not there: it is written beside and moved to its place."""
-    if name == "-":
-        yield sys.stdout
-        return
-    beside = Path(f"{name}.part")
-    try:
-        with beside.open("w", encoding="utf-8") as target:
-            yield target
-    except OSError as error:
-        raise InvalidArgument(
-            f"{name} can not be written: {error}", reason="NOT_WRITABLE", field="output"
-        ) from error
-    beside.replace(name)
-
-
-def _set_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.feedback.offline")
     commands = parser.add_subparsers(required=True)
@@ -271,9 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--model", required=True, help="folder that a fit wrote")
     scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
     for command in (fitting, scoring):
-        command.add_argument("--input", required=True, help="JSON lines; - is standard input")
-        command.add_argument("--threads", type=int, default=0, help="0: one for each core")
-        command.add_argument("--json", action="store_true", help="the summary as JSON")
+        add_options(command)
     return parser
 
 

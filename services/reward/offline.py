@@ -14,11 +14,9 @@ usage, 3 not found. `trimtab reward fit` runs this.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,11 +31,11 @@ from services.reward.learning.lines import Preference, Rated, Refused
 from services.reward.learning.rating import fit_ratings
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Surface, extract
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound, TrimtabError
+from shared.errors import FailedPrecondition, InvalidArgument
 from shared.line_files import reading, tell, tell_refused, write_lines, writing
+from shared.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
 from shared.settings import CommonSettings, load
 
-OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
 CHUNK = 2048
 ACCURATE, FAST, SURFACE = "accurate", "fast", "surface"
 # The surface comes last: the parts of a model that name its columns rely on it.
@@ -47,18 +45,13 @@ BLOCKS = {ACCURATE: ("encoder", "policy", "surface"), FAST: ("encoder", "surface
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    os.environ["HF_HUB_OFFLINE"] = "1"
     given = _parser().parse_args(arguments)
-    try:
-        return int(given.run(given))
-    except TrimtabError as error:
-        _tell_error(error, given.json)
-        return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
+    return exit_code(given.run, given)
 
 
 def run_fit(given: argparse.Namespace) -> int:
     """Nothing is written where there is too little to learn from."""
-    _set_threads(given.threads)
+    set_threads(given.threads)
     started = time.monotonic()
     with reading(given.input) as source:
         read = contract.read_learnt(source)
@@ -85,13 +78,13 @@ def run_fit(given: argparse.Namespace) -> int:
     document = {"lines": len(read), "refused": len(refused), **figures}
     document["seconds"] = round(time.monotonic() - started, 1)
     _save(model, document, weights, Path(given.output), refused)
-    _summary(document, given.json, sys.stdout)
+    summary(document, given.json, sys.stdout)
     return REFUSED if refused else OK
 
 
 def run_score(given: argparse.Namespace) -> int:
     """One line out for each that is not blank, in order, a chunk at a time."""
-    _set_threads(given.threads)
+    set_threads(given.threads)
     model, weights = model_folder.load(Path(given.model))
     extractors, here = blocks(model.extractors)
     if here != weights:
@@ -119,7 +112,7 @@ def run_score(given: argparse.Namespace) -> int:
         "seconds": round(seconds, 2),
         "answers_per_second": round(scored / max(seconds, 1e-9), 1),
     }
-    _summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
+    summary(document, given.json, sys.stderr if given.output == "-" else sys.stdout)
     return REFUSED if refused else OK
 
 
@@ -188,35 +181,6 @@ def _save(
         ) from error
 
 
-def _summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:
-    if as_json:
-        target.write(json.dumps(document, ensure_ascii=False) + "\n")
-        return
-    for name, value in document.items():
-        target.write(f"{name.replace('_', ' '):20s} {_words(value)}\n")
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(one)}" for key, one in value.items()) or "-"
-    if isinstance(value, list):
-        return "; ".join(map(_words, value)) or "-"
-    return "-" if value is None else str(value)
-
-
-def _tell_error(error: TrimtabError, as_json: bool) -> None:
-    if as_json:
-        tell(json.dumps({"error": {"reason": error.reason, "message": error.message}}))
-    else:
-        tell(f"error: {error.reason}: {error.message}")
-
-
-def _set_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
-
-
 def _groups(value: str) -> int:
     """0 for auto."""
     if value == "auto":
@@ -243,9 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     scoring.add_argument("--model", required=True, help="folder that a fit wrote")
     scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
     for command in (fitting, scoring):
-        command.add_argument("--input", required=True, help="JSON lines; - is standard input")
-        command.add_argument("--threads", type=int, default=0, help="0: one for each core")
-        command.add_argument("--json", action="store_true", help="the summary as JSON")
+        add_options(command)
     return parser
 
 

@@ -11,6 +11,7 @@ import pytest
 from services.feedback import offline
 from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel
 from services.feedback.app.offline.lines import Example, read
+from shared.offline import REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 
 
@@ -46,7 +47,7 @@ def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[
         ]
     )
     summary = json.loads(capsys.readouterr().out)
-    assert code == offline.REFUSED
+    assert code == REFUSED
     assert (summary["lines"], summary["refused"]) == (60, 1)
     assert summary["accuracy"] >= 0.95
     assert json.loads((tmp_path / "judge" / "refused.jsonl").read_text())["line"] == 61
@@ -59,7 +60,7 @@ def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]
     scores = tmp_path / "scores.jsonl"
     given = ["score", "--model", folder, "--input", write(tmp_path / "x.jsonl", asked)]
-    assert offline.main([*given, "--output", str(scores), "--threads", "1"]) == offline.REFUSED
+    assert offline.main([*given, "--output", str(scores), "--threads", "1"]) == REFUSED
     rows = [json.loads(line) for line in scores.read_text().splitlines()]
     assert rows[0]["probabilities"]["fine"] > 0.8
     assert rows[2]["probabilities"]["dissatisfied"] > 0.8

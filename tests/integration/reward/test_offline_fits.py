@@ -15,6 +15,7 @@ from services.reward.learning.fitting import Options, fit
 from services.reward.learning.lines import Preference, read_learnt
 from services.reward.learning.report import report
 from services.reward.learning.table import Surface
+from shared.offline import OK, REFUSED
 from tests.unit.reward.people import asked, population
 
 
@@ -86,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fit_and_score_by_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["fit", "--input", str(folder / "pairs.jsonl"), "--output", str(folder / "model")]
-    assert offline.main([*given, "--features", "surface", "--json"]) == offline.REFUSED
+    assert offline.main([*given, "--features", "surface", "--json"]) == REFUSED
     says = json.loads(capsys.readouterr().out)
     assert (says["pairs"], says["refused"], len(says["groups"])) == (240, 1, 2)
     assert json.loads((folder / "model" / "report.json").read_text()) == says
@@ -97,7 +98,7 @@ def test_fit_and_score_by_command(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "x.jsonl").write_text("\n".join(lines) + "\n")
     given = ["--input", str(folder / "x.jsonl"), "--output", str(folder / "y.jsonl")]
     code = offline.main(["score", "--model", str(folder / "model"), *given, "--json"])
-    assert code == offline.REFUSED
+    assert code == REFUSED
     out = [json.loads(line) for line in (folder / "y.jsonl").read_text().splitlines()]
     short, bad, long = out
     assert bad["reward"] is None
@@ -122,7 +123,7 @@ def test_the_same_seed_gives_the_same_model_and_pipes_work(
     monkeypatch.setattr("sys.stdin", typed)
     code = offline.main(["score", "--model", str(folder / "a"), "--input", "-", "--output", "-"])
     captured = capsys.readouterr()
-    assert code == offline.OK
+    assert code == OK
     assert set(json.loads(captured.out)) == {"reward", "std", "groups"}
     assert "answers per second" in captured.err
 
@@ -133,12 +134,12 @@ def test_ratings_give_a_reward_too(tmp_path: Path, capsys: pytest.CaptureFixture
     lines = [json.dumps({**json.loads(row), "rating": 5 - n % 5}) for n, row in enumerate(rows)]
     (tmp_path / "rated.jsonl").write_text("\n".join([*lines, lines[0].replace("5}", '"5"}')]))
     given = ["fit", "--input", str(tmp_path / "rated.jsonl"), "--output", str(tmp_path / "model")]
-    assert offline.main([*given, "--features", "surface", "--json"]) == offline.REFUSED
+    assert offline.main([*given, "--features", "surface", "--json"]) == REFUSED
     says = json.loads(capsys.readouterr().out)
     assert (says["ratings"], says["levels"], says["refused"]) == (60, [1, 2, 3, 4, 5], 1)
     assert says["held_out"]["order"] == 1.0
     (tmp_path / "x.jsonl").write_text("\n".join(asked("Take one. " * n) for n in (1, 3, 5)))
     given = ["--input", str(tmp_path / "x.jsonl"), "--output", str(tmp_path / "y.jsonl")]
-    assert offline.main(["score", "--model", str(tmp_path / "model"), *given]) == offline.OK
+    assert offline.main(["score", "--model", str(tmp_path / "model"), *given]) == OK
     found = [json.loads(line)["reward"] for line in (tmp_path / "y.jsonl").read_text().splitlines()]
     assert found == sorted(found, reverse=True)

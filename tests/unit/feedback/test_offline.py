@@ -22,6 +22,7 @@ from services.feedback.app.offline.grams import (
 )
 from services.feedback.app.offline.lines import Example, Refused, groups_of, read
 from shared.errors import FailedPrecondition
+from shared.offline import NOT_FOUND
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
 
 
@@ -145,8 +146,8 @@ def test_too_little_is_refused() -> None:
 def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "none.jsonl")
     given = ["--input", missing, "--output", str(tmp_path / "y")]
-    assert offline.main(["fit", *given, "--threads", "1"]) == offline.NOT_FOUND
+    assert offline.main(["fit", *given, "--threads", "1"]) == NOT_FOUND
     assert f"FILE_NOT_FOUND: there is no file {missing}" in capsys.readouterr().err
     given = ["score", "--model", str(tmp_path), *given, "--json", "--threads", "1"]
-    assert offline.main(given) == offline.NOT_FOUND
+    assert offline.main(given) == NOT_FOUND
     assert json.loads(capsys.readouterr().err)["error"]["reason"] == "MODEL_NOT_FOUND"

@@ -16,6 +16,7 @@ from services.reward.learning.lines import (
     read_answers,
     read_learnt,
 )
+from shared.offline import NOT_FOUND, REFUSED
 from tests.unit.reward.people import asked, population
 
 
@@ -82,12 +83,12 @@ def test_what_is_missing_or_too_little_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--input", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "m")]
-    assert offline.main(["fit", *given]) == offline.NOT_FOUND
+    assert offline.main(["fit", *given]) == NOT_FOUND
     assert "none.jsonl" in capsys.readouterr().err
-    assert offline.main(["score", "--model", str(tmp_path), *given]) == offline.NOT_FOUND
+    assert offline.main(["score", "--model", str(tmp_path), *given]) == NOT_FOUND
     (tmp_path / "few.jsonl").write_text(population(2, 0, 1)[0])
     given = ["--input", str(tmp_path / "few.jsonl"), "--output", str(tmp_path / "m")]
-    assert offline.main(["fit", *given, "--features", "surface"]) == offline.REFUSED
+    assert offline.main(["fit", *given, "--features", "surface"]) == REFUSED
     assert "TOO_FEW_PAIRS" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
