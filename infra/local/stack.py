@@ -23,6 +23,7 @@ from infra.local.supervisor import Supervisor
 
 # vLLM takes one minute on two idle cores, and several on busy ones.
 READY_TIMEOUT_S = 480.0
+DEATH_S = 10.0
 # A part that was started this often while it was waited for will not come up.
 STARTS_ALLOWED = 3
 LOG_LINES = 25
@@ -127,11 +128,20 @@ class LocalStack:
         self.up(parts)
 
     def kill(self, part: str) -> int:
-        """SIGKILL a running part, its children included; its pid. The supervisor restarts it."""
-        pid = int(self._supervisor.info(part)["pid"])
+        """SIGKILL a running part, its children included; its pid. The supervisor restarts it.
+
+        Returns once the supervisor knows of the death: until then it names the dead one's pid, and
+        whoever asks next would take it for the part that runs again.
+        """
+        pid = self.pid(part)
         if pid == 0:
             raise ProcessLookupError(f"{part} does not run")
         os.killpg(pid, signal.SIGKILL)
+        deadline = time.monotonic() + DEATH_S
+        while self.pid(part) == pid:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{part} (pid {pid}) is not dead {DEATH_S:.0f} s after SIGKILL")
+            time.sleep(0.01)
         return pid
 
     def pid(self, part: str) -> int:

@@ -22,6 +22,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
 def test_a_killed_broker_comes_back_and_down_leaves_nothing(stack: LocalStack) -> None:
     stack.up(only=["kafka"])
     killed = stack.kill("kafka")
+    assert stack.pid("kafka") != killed, "a killed part must not be named as the one that runs"
     deadline = time.monotonic() + 60
     while stack.pid("kafka") in (0, killed):
         assert time.monotonic() < deadline, "the supervisor did not restart the broker"
