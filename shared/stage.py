@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from google.protobuf.message import DecodeError
@@ -25,6 +25,9 @@ from shared.topics import dead_letters
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 _LONGEST_BREAK_S = 1.0
+# How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
+# for more records before it says so that it has come to an end, and when it has.
+_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 0.5
 
 Handle = Callable[[Record, Transaction], None]
 # Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
@@ -68,15 +71,24 @@ class SqlStage:
 
     def _consume(self, stop: threading.Event, failures: Counter[tuple[Partition, int]]) -> None:
         self.log.ensure_topics(self.topics)
-        consumer = self.log.consume(self.name, self.topics, self._positions)
+        progress = _Progress(self.name)
+
+        def assigned(partitions: Sequence[Partition]) -> Positions:
+            return progress.begin(self._positions(partitions))
+
+        consumer = self.log.consume(self.name, self.topics, assigned)
         try:
             while not stop.is_set():
-                records = consumer.poll(0.5, self.batch_records)
+                wait_s = _ENDS_S if progress.unsaid else _IDLE_S
+                records = consumer.poll(wait_s, self.batch_records)
+                began = time.monotonic()
                 if records:
-                    began = time.monotonic()
-                    self._take(records, failures, consumer)
-                    if self.gives_way():
-                        stop.wait(min(4 * (time.monotonic() - began), _LONGEST_BREAK_S))
+                    progress.unsaid.update(self._take(records, failures))
+                if progress.due(idle=not records):
+                    progress.show(consumer)
+                if records and self.gives_way():
+                    stop.wait(min(4 * (time.monotonic() - began), _LONGEST_BREAK_S))
+            progress.show(consumer)
         finally:
             consumer.close()
 
@@ -85,11 +97,9 @@ class SqlStage:
             kept = transaction.positions(self.name)
         return {partition: kept[partition] for partition in partitions if partition in kept}
 
-    def _take(
-        self, records: list[Record], failures: Counter[tuple[Partition, int]], consumer: Consumer
-    ) -> None:
+    def _take(self, records: list[Record], failures: Counter[tuple[Partition, int]]) -> Positions:
         with self.database.begin() as transaction:
-            positions = take_batch(
+            return take_batch(
                 self.name,
                 records,
                 transaction,
@@ -98,11 +108,38 @@ class SqlStage:
                 self.handle_all,
                 self.log.erased,
             )
-        # Only so that lag can be seen from outside; the truth is in the database.
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What Kafka is told of a stage's positions, only so that its lag can be seen from outside: the
+    truth is in the database. While records come, a round trip to the coordinator for each batch would be
+    a good part of its cost; it is made once a second, and as soon as no more records are there."""
+
+    stage: str
+    unsaid: dict[Partition, int] = field(default_factory=dict)
+    _said_at: float = field(default_factory=time.monotonic)
+
+    def begin(self, kept: Positions) -> Positions:
+        """Partitions were assigned, and what the database has of them may be unsaid: by this member, or
+        by one that was killed. Those that went to others are theirs to tell of."""
+        self.unsaid = dict(kept)
+        return kept
+
+    def due(self, *, idle: bool) -> bool:
+        return idle or time.monotonic() - self._said_at >= _SHOWN_EVERY_S
+
+    def show(self, consumer: Consumer) -> None:
+        """What could not be said stays to be said."""
+        if not self.unsaid:
+            return
+        self._said_at = time.monotonic()
         try:
-            consumer.commit(positions)
+            consumer.commit(self.unsaid)
         except Unavailable as error:
-            _log.info("%s could not show its position: %s", self.name, error)
+            _log.info("%s could not show its position: %s", self.stage, error)
+        else:
+            self.unsaid = {}
 
 
 def take_batch(
@@ -294,7 +331,7 @@ def drain(stage: SqlStage, seconds: float = 5.0) -> int:
     consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
     deadline, taken = time.monotonic() + seconds, 0
     while records := consumer.poll(0.0, stage.batch_records):
-        stage._take(records, failures, consumer)
+        consumer.commit(stage._take(records, failures))
         taken += len(records)
         if time.monotonic() > deadline:
             break

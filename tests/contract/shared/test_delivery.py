@@ -223,4 +223,4 @@ def drain_only(one: SqlStage) -> None:
     """Without the relay: what waits in the outbox goes on waiting."""
     consumer = one.log.consume(one.name, one.topics, one._positions)
     while records := consumer.poll(0.0, one.batch_records):
-        one._take(records, Counter(), consumer)
+        consumer.commit(one._take(records, Counter()))

@@ -115,7 +115,7 @@ def test_what_was_read_before_the_erasure_is_not_kept_after_it(house: House) -> 
     records = consumer.poll(0.0)
     assert [record.event.value for record in records] == [WORDS, WORDS]
     house.keyring.close([ANN])
-    house.stage._take(records, Counter(), consumer)
+    house.stage._take(records, Counter())
     assert [one.id for one in house.kept] == ["e2"]
     assert house.counts()["dropped", "ERASED"] == 1
 

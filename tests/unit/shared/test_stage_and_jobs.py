@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +14,7 @@ import sqlalchemy as sa
 from shared import jobs
 from shared.database import Database, Transaction
 from shared.errors import InvalidArgument, Unavailable
-from shared.events import Event, Record
+from shared.events import Event, Positions, Record
 from shared.jobs import Finish, Job, Postpone, Worker
 from shared.memory_log import MemoryEventLog
 from shared.stage import OutboxRelay, SqlStage, drain
@@ -157,6 +159,75 @@ def test_poison_is_tried_three_times_and_then_buried(
     assert counts(database)[("dropped", "HANDLER_FAILED")] == 1
     OutboxRelay(database, log).relay_once()
     assert log.records("in.v1.dlq")[0].event.headers["dlq_attempts"] == "3"
+
+
+class Showing(MemoryEventLog):
+    """Notes what it is shown of positions; can not be shown any for so many times."""
+
+    def __init__(self, away: int = 0) -> None:
+        super().__init__()
+        self.shown: list[Positions] = []
+        self._away_times = away
+
+    def consume(self, group, topics, positions=None):  # type: ignore[no-untyped-def]
+        consumer = super().consume(group, topics, positions)
+        commit = consumer.commit
+
+        def noted(positions: Positions) -> None:
+            if self._away_times:
+                self._away_times -= 1
+                raise Unavailable("no coordinator")
+            self.shown.append(dict(positions))
+            commit(positions)
+
+        consumer.commit = noted
+        return consumer
+
+
+@contextmanager
+def running(stage: SqlStage) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=stage.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(5)
+
+
+def eventually(look: Callable[[], object], wanted: object, limit_s: float = 5.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while (found := look()) != wanted:
+        assert time.monotonic() < deadline, f"{found} instead of {wanted}"
+        time.sleep(0.01)
+
+
+def test_a_busy_stage_shows_its_positions_now_and_then_and_at_its_end(database: Database) -> None:
+    log = Showing()
+    log.publish([event(n) for n in range(60)])
+    with running(SqlStage("double", database, log, ["in.v1"], Doubler(), batch_records=1)):
+        eventually(lambda: log.lag("double", ["in.v1"]), {"in.v1": 0})
+        log.publish([event(99)])
+        eventually(lambda: log.lag("double", ["in.v1"]), {"in.v1": 0})
+    assert len(log.shown) <= 6
+    assert counts(database)["made", ""] == 61
+
+
+def test_what_could_not_be_shown_is_shown_without_another_record(database: Database) -> None:
+    log = Showing(away=2)
+    log.publish([event(0)])
+    with running(SqlStage("double", database, log, ["in.v1"], Doubler())):
+        eventually(lambda: log.lag("double", ["in.v1"]), {"in.v1": 0})
+    # By one that stored it and was killed before it said so.
+    killed = Showing(away=9)
+    killed.publish([event(1)])
+    with pytest.raises(Unavailable):
+        drain(SqlStage("other", database, killed, ["in.v1"], Doubler()))
+    assert killed.lag("other", ["in.v1"]) == {"in.v1": 1}
+    killed._away_times = 0
+    with running(SqlStage("other", database, killed, ["in.v1"], Doubler())):
+        eventually(lambda: killed.lag("other", ["in.v1"]), {"in.v1": 0})
 
 
 def test_the_outbox_keeps_what_could_not_be_published(
