@@ -21,6 +21,8 @@ from infra.local.programs import Program
 
 STOP_WAIT_S = 20
 START_WAIT_S = 30
+# States of a part that runs, or will without being told to.
+_RUNS = ("RUNNING", "STARTING", "BACKOFF")
 
 
 class Supervisor:
@@ -44,7 +46,8 @@ class Supervisor:
             return False
 
     def ensure(self, programs: Iterable[Program]) -> None:
-        """Have a supervisord that knows exactly `programs`; parts that run go on running."""
+        """Have a supervisord that knows exactly `programs`; parts that run go on running, begun
+        anew where their command or environment changed."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._configuration(programs))
         if self.is_running():
@@ -54,11 +57,11 @@ class Supervisor:
 
     def start(self, part: str) -> None:
         """Start a part that does not run; one that does is left alone."""
-        if self.info(part)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
+        if self.info(part)["statename"] not in _RUNS:
             self._call("startProcess", part, False)
 
     def stop(self, part: str) -> None:
-        if self.info(part)["statename"] in ("RUNNING", "STARTING", "BACKOFF"):
+        if self.info(part)["statename"] in _RUNS:
             self._call("stopProcess", part, True)
 
     def info(self, part: str) -> dict[str, Any]:
@@ -103,11 +106,14 @@ class Supervisor:
 
     def _reload(self) -> None:
         [[added, changed, removed]] = self._call("reloadConfig")
+        ran = [name for name in changed if self.info(name)["statename"] in _RUNS]
         for group in changed + removed:
             self._call("stopProcessGroup", group)
             self._call("removeProcessGroup", group)
         for group in added + changed:
             self._call("addProcessGroup", group)
+        for name in ran:
+            self.start(name)
 
     def _configuration(self, programs: Iterable[Program]) -> str:
         files = {"logfile": "supervisord.log", "pidfile": "supervisord.pid"}

@@ -74,9 +74,7 @@ def rollout(answer: Json) -> Rollout | None:
     if not champion:
         return None
     share = float(found["canary_share"]) if canary else 0.0
-    # Once a rollout is over its figures are of whoever was compared then, told in its words.
-    compared = found.get("champion_dissatisfaction") if canary else None
-    versions = [_serving("champion", champion, 1 - share, compared)]
+    versions = [_serving("champion", champion, 1 - share, found.get("champion_dissatisfaction"))]
     if canary:
         versions.append(_serving("canary", canary, share, found.get("canary_dissatisfaction")))
     return Rollout(

@@ -42,16 +42,18 @@ def encode_rollout(
     encoded = pb.Rollout(
         revision=rollout.revision,
         champion=encode_version(champion),
-        canary=encode_version(canary) if canary else None,
         canary_share=rollout.canary_share,
-        canary_dissatisfaction=encode_arm(rollout.test.canary),
-        champion_dissatisfaction=encode_arm(rollout.test.champion),
         log_e_better=rollout.test.log_e_better,
         log_e_worse=rollout.test.log_e_worse,
         log_threshold=policy.log_threshold,
         words=rollout.words,
     )
     encoded.update_time.FromDatetime(rollout.update_time)
+    # Once it is over the champion may be another than the one compared: its words tell of them.
+    if canary:
+        encoded.canary.CopyFrom(encode_version(canary))
+        encoded.canary_dissatisfaction.CopyFrom(encode_arm(rollout.test.canary))
+        encoded.champion_dissatisfaction.CopyFrom(encode_arm(rollout.test.champion))
     return encoded
 
 

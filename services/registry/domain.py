@@ -187,7 +187,7 @@ def _figures(test: RolloutTest, policy: Policy) -> str:
         f"{_share(test.champion)} on the champion; "
         f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {policy.worse_by:g}; "
-        f"needs {1 / policy.alpha:.0f} and {policy.min_users} users on each"
+        f"needs an e-value of {1 / policy.alpha:.0f} and {policy.min_users} users on each"
     )
 
 

@@ -172,7 +172,9 @@ class Rollout(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def canary_dissatisfaction(self) -> _common_pb2.Estimate:
-        """Evidence so far: canary's and champion's dissatisfaction since the rollout began."""
+        """Evidence so far: canary's and champion's dissatisfaction since the rollout began. Unset when none
+        is under way: `words` tell what the last one found, of whichever versions it compared.
+        """
 
     @_builtins.property
     def champion_dissatisfaction(self) -> _common_pb2.Estimate: ...
