@@ -53,14 +53,14 @@ function options(loop) {
     markLine: {
       symbol: "none", animation: false,
       lineStyle: { color: strong, type: "dashed", width: 1.5 },
-      label: { formatter: (mark) => mark.name, color: ink, position: "end", distance: 4 },
+      label: { formatter: (mark) => mark.name, color: ink, position: "end", distance: 12 },
       data: loop.alarms.filter((alarm) => alarm.stream === "dissatisfaction")
         .map((alarm) => ({ name: `alarm: ${alarm.model_version}`, xAxis: alarm.created })),
     },
   });
   return {
     animation: false, useUTC: true,
-    grid: { left: 48, right: 24, top: 56, bottom: 28 },
+    grid: { left: 48, right: 24, top: 64, bottom: 28 },
     legend: { top: 0, left: 0, textStyle: { color: ink }, data: loop.courses.map((course) => course.model_version) },
     xAxis: { type: "time", axisLabel: { color: ink, hideOverlap: true }, axisLine: { lineStyle: { color: line } } },
     yAxis: { type: "value", min: 0, max: 1, axisLabel: { color: ink, formatter: (rate) => `${Math.round(100 * rate)}%` }, splitLine: { lineStyle: { color: line } } },
