@@ -104,7 +104,7 @@ def learners(models: str) -> list[list[Learner]]:
                 " --models lexical",
                 reason="NO_ENCODER",
             )
-        found.append([EncoderLearner(path)])
+        found.append([EncoderLearner(path, tell=tell)])
     return found
 
 

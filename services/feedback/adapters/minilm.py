@@ -15,7 +15,8 @@ import numpy as np
 
 from services.feedback.app.ports import Vectors
 
-_BATCH = 32
+# Few different lengths: a product of another shape than those before is planned anew.
+_BATCH, _LENGTH_STEP = 32, 4
 
 
 class MiniLmEmbedder:
@@ -30,17 +31,20 @@ class MiniLmEmbedder:
         self, path: Path, *, threads: int = 1, max_tokens: int = 64, cached: int = 4096
     ) -> None:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from tokenizers import Tokenizer
+
+        from services.feedback.adapters.offline import bert
 
         torch.set_num_threads(threads)
-        self._torch = torch
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
-        dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
-        self._model: Any = AutoModel.from_pretrained(str(path), dtype=dtype).eval()
-        self._max_tokens, self._cached = max_tokens, cached
+        self._tokenizer: Any = Tokenizer.from_file(str(path / "tokenizer.json"))
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+        body = bert.pretrained(path).eval()
+        self._body = body.to(torch.bfloat16) if multiplies_bfloat16() else body
+        self._cached = cached
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
         self._computing = threading.Lock()
-        self.dimensions = int(self._model.config.hidden_size)
+        self.dimensions = body.size.width
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         with self._computing:
@@ -57,19 +61,18 @@ class MiniLmEmbedder:
         return np.stack(rows)
 
     def _compute(self, texts: list[str]) -> list[tuple[str, Vectors]]:
-        torch = self._torch
-        tokens = self._tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        )
+        import torch
+
+        found = [one.ids for one in self._tokenizer.encode_batch_fast(texts)]
+        longest = -(-max(map(len, found)) // _LENGTH_STEP) * _LENGTH_STEP
+        ids, inside = np.zeros((2, len(texts), longest), dtype=np.int64)
+        for row, tokens in enumerate(found):
+            ids[row, : len(tokens)], inside[row, : len(tokens)] = tokens, 1
         with torch.inference_mode():
-            states = self._model(**tokens).last_hidden_state.float()
-            mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
-            pooled = (states * mask).sum(1) / mask.sum(1)
-            unit = torch.nn.functional.normalize(pooled, dim=1).numpy()
+            mask = torch.from_numpy(inside).bool()
+            states = self._body(torch.from_numpy(ids), mask).float() * mask.unsqueeze(-1)
+            # The sum over a text's tokens points where their mean does.
+            unit = torch.nn.functional.normalize(states.sum(1), dim=1).numpy()
         return list(zip(texts, unit, strict=True))
 
     def _remember(self, fresh: dict[str, Vectors]) -> None:

@@ -86,11 +86,12 @@ class Bert(nn.Module):
         return states
 
 
-def pretrained(path: Path, layers: int) -> Bert:
-    """The lower `layers` of a BERT as its makers publish it: config.json, model.safetensors."""
+def pretrained(path: Path, layers: int | None = None) -> Bert:
+    """The lower `layers`, or all, of a BERT as its makers publish it: config.json, model.safetensors."""
     from safetensors.torch import load_file
 
     config = json.loads((path / "config.json").read_text())
+    layers = config["num_hidden_layers"] if layers is None else layers
     size = Size(
         config["vocab_size"],
         config["max_position_embeddings"],

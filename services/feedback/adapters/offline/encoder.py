@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _LAST_TOKENS = 10
 _TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 4
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
+_TELL_S = 15.0
 # Batches of lines alike in length, drawn from so many batches of shuffled lines.
 _BUCKET = 50
 
@@ -47,6 +49,8 @@ class EncoderLearner:
     layers: int = 3
     rate: float = 5e-5
     head_rate: float = 1e-3
+    # Now and then, how far it is.
+    tell: Callable[[str], None] = lambda _: None
 
     @property
     def name(self) -> str:
@@ -101,7 +105,11 @@ class EncoderLearner:
             optimizer, lambda step: min((step + 1) / (_WARM_UP * steps), 1 - step / steps)
         )
         network.train()
-        for batch in batches:
+        told = started = time.monotonic()
+        for step, batch in enumerate(batches):
+            if (now := time.monotonic()) > told + _TELL_S:
+                told, left = now, (now - started) / step * (steps - step)
+                self.tell(f"{self.name}: {step} of {steps} batches, about {left:.0f} s left")
             with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
                 logits = network(*_tensors([inputs[one] for one in batch]))
             loss = torch.nn.functional.cross_entropy(logits.float(), shares[batch])
