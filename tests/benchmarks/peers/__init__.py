@@ -63,8 +63,8 @@ def known(folder: Path, port: int, grpc_port: int) -> tuple[Peer, ...]:
     )
 
 
-def compare(ours_per_s: float, operations: int, say: Callable[..., None]) -> None:
-    """`say` gets each peer's figure, with how many times faster `ours_per_s` is."""
+def compare(ours_per_s: Mapping[str, float], operations: int, say: Callable[..., None]) -> None:
+    """`say` gets each peer's figure, with how many times as much each of `ours_per_s` is."""
     for place in range(len(known(Path(), 0, 0))):
         with tempfile.TemporaryDirectory() as folder:
             peer = known(Path(folder), *free_ports(2))[place]
@@ -74,25 +74,25 @@ def compare(ours_per_s: float, operations: int, say: Callable[..., None]) -> Non
                 continue
             sent, held, seconds = measure(peer, python, Path(folder), operations)
             per_s = held / seconds
-            ratio = round(ours_per_s / per_s, 1)
-            say(peer.name, per_s, "stored/s", sent=sent, held=held, times_faster=ratio)
+            times = {f"times_{name}": round(ours / per_s, 1) for name, ours in ours_per_s.items()}
+            say(peer.name, per_s, "stored/s", sent=sent, held=held, **times)
 
 
 def installed(peer: Peer) -> Path | None:
     """The Python of the peer's environment; None if it can not be made."""
     home = Path(os.environ.get("TRIMTAB_PEERS", Path.home() / ".cache" / "trimtab-peers"))
     folder = home / peer.name
-    python, made = folder / "bin" / "python", folder / "made"
-    if made.exists():
+    python, made, wanted = folder / "bin" / "python", folder / "made", " ".join(peer.packages)
+    if made.exists() and made.read_text() == wanted:
         return python
-    print(f"{peer.name}: installing {' '.join(peer.packages)}", file=sys.stderr)
+    print(f"{peer.name}: installing {wanted}", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, *peer.packages], check=True, timeout=INSTALL_S)
     except (subprocess.SubprocessError, OSError):
         return None
-    made.touch()
+    made.write_text(wanted)
     return python
 
 
