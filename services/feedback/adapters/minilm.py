@@ -16,7 +16,7 @@ import numpy as np
 from services.feedback.app.ports import Vectors
 
 # Few different lengths: a product of another shape than those before is planned anew.
-_BATCH, _LENGTH_STEP = 32, 4
+_BATCH, _LENGTH_STEP = 32, 8
 
 
 class MiniLmEmbedder:

@@ -64,3 +64,13 @@ def test_a_published_bert_is_read(tmp_path: Path) -> None:
         expected = theirs(input_ids=ids, attention_mask=(ids > 0).long()).last_hidden_state
         found = bert.pretrained(tmp_path, 2).eval()(ids, ids > 0)
     assert torch.allclose(found[0, :4], expected[0, :4], atol=1e-5)
+
+
+def test_short_attention_is_attention() -> None:
+    torch.manual_seed(2)
+    query, key, value = (torch.randn(2, 4, 6, 8) for _ in range(3))
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask[:, None, None, :]
+    )
+    assert torch.allclose(bert._attend(query, key, value, mask), exact, atol=1e-5)

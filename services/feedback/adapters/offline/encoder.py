@@ -33,7 +33,7 @@ _POOLED = (_REQUEST, _ANSWER, _FOLLOW_UP)
 # Of a longer text the first and the last tokens count.
 _MAX_TOKENS, _MAX_REQUEST_TOKENS = 40, 24
 _LAST_TOKENS = 10
-_TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 4
+_TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 8
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
 _TELL_S = 15.0
@@ -128,8 +128,10 @@ class EncoderModel:
     """
 
     def __init__(self, path: Path, network: Network, workers: int = 1) -> None:
-        self._path, self._network, self._workers = path, network, workers
+        self._path, self._network = path, network
         self._tokenizer = open_tokenizer(path)
+        # Its threads stay: each plans its products by itself, once for each length.
+        self._pool = ThreadPoolExecutor(workers)
         if multiplies_bfloat16():
             network.body.to(torch.bfloat16)
 
@@ -140,10 +142,9 @@ class EncoderModel:
             order[start : start + _SCORE_BATCH] for start in range(0, len(order), _SCORE_BATCH)
         ]
         rows = np.zeros((len(inputs), self._network.head.out_features))
-        with ThreadPoolExecutor(self._workers) as pool:
-            judged = pool.map(lambda batch: self._judge([inputs[one] for one in batch]), batches)
-            for batch, found in zip(batches, judged, strict=True):
-                rows[batch] = found
+        judged = self._pool.map(lambda batch: self._judge([inputs[one] for one in batch]), batches)
+        for batch, found in zip(batches, judged, strict=True):
+            rows[batch] = found
         return rows
 
     def _judge(self, inputs: Sequence[tuple[Ids, Ids]]) -> Floats:
@@ -182,11 +183,9 @@ class Network(torch.nn.Module):
 
     def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
         states = self.body(ids, segments != _PADDING).float()
-        pooled = []
-        for segment in _POOLED:
-            inside = (segments == segment).unsqueeze(-1).float()
-            pooled.append((states * inside).sum(1) / inside.sum(1).clamp(min=1.0))
-        logits: Tensor = self.head(self.dropout(torch.cat(pooled, dim=1)))
+        inside = (segments.unsqueeze(1) == torch.tensor(_POOLED).view(1, -1, 1)).float()
+        pooled = inside @ states / inside.sum(2, keepdim=True).clamp(min=1.0)
+        logits: Tensor = self.head(self.dropout(pooled.flatten(1)))
         return logits
 
 

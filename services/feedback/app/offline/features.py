@@ -294,13 +294,12 @@ def _hits(
 
 
 def _marks(text: str) -> tuple[float, ...]:
-    letters = [letter for letter in text if letter.isalpha()]
-    capitals = sum(letter.isupper() for letter in letters)
+    letters, capitals = sum(map(str.isalpha, text)), sum(map(str.isupper, text))
     return (
         float("?" in text),
         float("!" in text),
         float("..." in text or "…" in text),
-        float(len(letters) > 5 and capitals > 0.6 * len(letters)),
+        float(letters > 5 and capitals > 0.6 * letters),
         float('"' in text),
     )
 
