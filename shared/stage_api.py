@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -131,11 +131,10 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
     def _replay(self, topic: str) -> int:
         """Reads from where the last replay ended; events and position are written in one transaction."""
         group = f"{self._service}-replay-{topic}"
-        consumer = self._log.consume(group, [dead_letters(topic)])
         writer = self._log.transactional_writer(group)
         replayed = 0
         try:
-            while records := consumer.poll(3.0 if not replayed else 0.5):
+            for records in _batches(self._log, group, dead_letters(topic)):
                 positions: dict[Partition, int] = {r.partition: r.offset + 1 for r in records}
                 again = [_again(record, topic) for record in records if not _is_gone(record)]
                 writer.write(again, group, positions)
@@ -143,19 +142,28 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
             return replayed
         finally:
             writer.close()
-            consumer.close()
 
 
 def read_all(log: EventLog, topic: str) -> list[Record]:
     """Every record of a topic that is there now, ordered by time."""
-    consumer = log.consume(f"reader-{stable_id(topic, str(time.time_ns()))}", [topic])
-    records: list[Record] = []
+    group = f"reader-{stable_id(topic, str(time.time_ns()))}"
+    records = [record for batch in _batches(log, group, topic) for record in batch]
+    return sorted(records, key=lambda record: (record.event.time, record.partition, record.offset))
+
+
+def _batches(log: EventLog, group: str, topic: str) -> Iterator[list[Record]]:
+    """What the group has not read and is there now. Its lag may count more than can be read (marks of
+    transactions): then silence is the end."""
+    waiting, silence_s = log.lag(group, [topic])[topic], 3.0
+    if not waiting:
+        return
+    consumer = log.consume(group, [topic])
     try:
-        while batch := consumer.poll(3.0 if not records else 0.5):
-            records += batch
+        while waiting > 0 and (batch := consumer.poll(silence_s)):
+            yield batch
+            waiting, silence_s = waiting - len(batch), 0.5
     finally:
         consumer.close()
-    return sorted(records, key=lambda record: (record.event.time, record.partition, record.offset))
 
 
 def mounts(
