@@ -217,13 +217,11 @@ class Transaction:
 
     def first_time(self, stage: str, event_ids: Sequence[str]) -> set[str]:
         """Those of the ids that come for the first time: each once. Remembers them."""
-        asked = set(event_ids)
-        known = sa.select(SEEN.c.event_id).where(SEEN.c.stage == stage, SEEN.c.event_id.in_(asked))
-        fresh = asked - set(self.connection.execute(known).scalars())
-        if fresh:
-            rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(fresh)]
-            self.connection.execute(SEEN.insert(), rows)
-        return fresh
+        rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(set(event_ids))]
+        if not rows:
+            return set()
+        insert = self.insert(SEEN).on_conflict_do_nothing().returning(SEEN.c.event_id)
+        return set(self.connection.execute(insert, rows).scalars())
 
     def positions(self, stage: str) -> dict[Partition, int]:
         rows = self.connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()

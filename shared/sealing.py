@@ -117,7 +117,14 @@ def seal(events: Sequence[Event], keyring: CachedKeyring) -> list[Event]:
         return list(events)
     newest = max(event.made for event in events)
     keys = keyring.for_sealing(owners, newest)
-    return [_sealed(event, keys) if event.owner else event for event in events]
+    # All at once: each call into the system gives the interpreter to another thread.
+    random = os.urandom(_NONCE * len(events))
+    return [
+        _sealed(event, keys, random[_NONCE * place : _NONCE * (place + 1)])
+        if event.owner
+        else event
+        for place, event in enumerate(events)
+    ]
 
 
 def unseal(records: Sequence[Record], keyring: CachedKeyring) -> list[Record]:
@@ -129,13 +136,12 @@ def unseal(records: Sequence[Record], keyring: CachedKeyring) -> list[Record]:
     return [_unsealed(record, keys) for record in records]
 
 
-def _sealed(event: Event, keys: Mapping[str, Opened]) -> Event:
+def _sealed(event: Event, keys: Mapping[str, Opened], nonce: bytes) -> Event:
     theirs = [keys[owner] for owner in event.owner.split(" ")]
     ids = ",".join(_usable_id(opened.key, event.made) for opened in theirs)
     if any(opened.cipher is None or event.made <= opened.key.since for opened in theirs):
         return _with(event, b"", {}, ids)
     public, private = _parted(event.headers)
-    nonce = os.urandom(_NONCE)
     plain = _encode((event.owner, private, event.value))
     content = _cipher(theirs).encrypt(nonce, plain, ids.encode())
     return _with(event, nonce + content, public, ids)

@@ -34,7 +34,10 @@ class SqlShelf:
         adding_turns(self._transaction)
         try:
             with self._transaction.savepoint():
-                self._transaction.connection.execute(TURNS.insert(), rows)
+                # With RETURNING all rows go in one statement. SQLite's driver gives the interpreter away
+                # with each statement, and a busy thread keeps it for a while: of the rows one by one
+                # that was most of the time they took.
+                self._transaction.connection.execute(TURNS.insert().returning(TURNS.c.seq), rows)
         except sa.exc.IntegrityError:
             return False
         self._widen(turns, rows)
@@ -74,7 +77,7 @@ class SqlShelf:
         }
         upsert = insert.on_conflict_do_update(
             index_elements=["tenant", "conversation_id"], set_=changes
-        )
+        ).returning(CONVERSATIONS.c.turn_count)  # as above
         self._transaction.connection.execute(upsert, list(wider.values()))
 
 
