@@ -1,22 +1,26 @@
 """`make bench-mining`: the offline judge of follow-ups on people's labels. One JSON line a figure.
 
 Labels lie in the folder TRIMTAB_REAL_DATA (default ../shared/data); without it nothing is measured.
-Whole corpora are left out: fitted on one, judged on the others; intents by folds of whole dialogues.
-Each model is measured beside the baseline in the same run: MiniLM vectors of request, answer and
-follow-up, their products and cosines, logistic regression on the majority label.
+Whole corpora are left out: fitted on MultiWOZ and ReDial together, and on each alone, judged on all
+others of the folder (every corpus below uss/ that is there; dissatisfied: mean rating below 2.5);
+intents by folds of whole dialogues. Each model is measured beside the baseline in the same run: MiniLM
+vectors of request, answer and follow-up, their products and cosines, logistic regression on the
+majority label.
 
 mining.<fitted on>.<judged on>   AUROC of dissatisfaction [95%: bootstrap by dialogue], the baseline's,
-                                 calibration error, coverage at the threshold
+                                 calibration error, coverage at the threshold; seconds of the fit
 mining.shipped.<judged on>       AUROC of what the service runs with (fitted on other labels: its model card),
                                  the kinds' head's alone, calibration error, and how often the user was
                                  dissatisfied where it judged so, where it judged not, and coverage
 mining.steps                     the ladder's four steps of complaint, on UKP feedback's reactions: how many are
                                  judged, and how often as people did
 mining.intents                   macro-F1 of accept, reject, other, the baseline's
-mining.speed                     turns/s of both on the cores at hand, and the ratio
+mining.speed                     lines/s of `score` on the cores at hand, its reading and writing included, the
+                                 baseline's turns/s without them, and the ratio
+mining.speed.shipped             the same of what the service runs with, in batches as it judges them
 
 --models lexical measures without the encoder; --turns bounds the turns taken of each corpus; --only
-measures one part: shipped, fitted (left out and speed) or intents.
+measures one part: shipped, together, multiwoz, redial (what is fitted on), intents or speed.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +40,7 @@ import numpy as np
 
 from services.feedback import offline
 from services.feedback.adapters.minilm import MiniLmEmbedder
-from services.feedback.app.classifier import Classifier, load_head
+from services.feedback.app.classifier import Classifier, Exchange, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.ladder import step_of
 from services.feedback.app.offline import blend as blending
@@ -45,60 +51,71 @@ from services.feedback.app.offline.lines import Example
 from services.feedback.domain import DISSATISFIED, Label
 from services.feedback.fit_dissatisfaction import exchange_of
 from services.feedback.main import DISSATISFACTION, HEAD
+from shared.offline import cores
 from shared.settings import CommonSettings, load
 from tests.benchmarks import mining_data
+from tests.benchmarks.mining_baseline import Baseline, PlainEmbedder
 from tests.benchmarks.mining_data import Turn
 
+PARTS = ("shipped", "together", "multiwoz", "redial", "intents", "speed")
 FOLDS = 3
-SPEED_TURNS = 2_000
+# Of each corpus fitted on, to measure speed: it does not depend on them.
+SPEED_FITTED, SPEED_TURNS = 1_000, 5_000
 SHIPPED_TURNS, JUDGED_AT_ONCE = 6_000, 64
 POSITIVE = "dissatisfied"
-Score = Callable[[Sequence[Conversation]], Floats]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", choices=("all", "lexical"), default="all")
     parser.add_argument("--turns", type=int, default=20_000)
-    parser.add_argument("--only", choices=("shipped", "fitted", "intents"))
+    parser.add_argument("--only", choices=PARTS)
     given = parser.parse_args()
     folder = Path(os.environ.get("TRIMTAB_REAL_DATA", "../shared/data"))
     if not (folder / "uss").is_dir():
         print(f"bench-mining: skipped, no labelled data in {folder} (set TRIMTAB_REAL_DATA)")
         return
-    embedder = MiniLmEmbedder(
-        load(CommonSettings).encoder, threads=len(os.sched_getaffinity(0)), cached=0
-    )
-    corpora = {
-        "multiwoz": mining_data.satisfaction(folder, "MWOZ"),
-        "redial": mining_data.satisfaction(folder, "ReDial"),
-        "convai2": mining_data.thumbs(folder),
-        "ukp": mining_data.reactions(folder),
+    embedder = MiniLmEmbedder(load(CommonSettings).encoder, threads=cores(), cached=0)
+    corpora = {name: turns[: given.turns] for name, turns in mining_data.corpora(folder).items()}
+    both = [*corpora["multiwoz"], *corpora["redial"]]
+    parts: dict[str, Callable[[], None]] = {
+        "shipped": lambda: judge_with_what_ships(corpora, embedder),
+        "together": lambda: leave_out("both", both, corpora, given.models, embedder),
+        "multiwoz": lambda: leave_out(
+            "multiwoz", corpora["multiwoz"], corpora, given.models, embedder
+        ),
+        "redial": lambda: leave_out("redial", corpora["redial"], corpora, given.models, embedder),
+        "intents": lambda: judge_intents(
+            mining_data.intents(folder)[: given.turns], given.models, embedder
+        ),
+        "speed": lambda: speed(corpora, given.models, embedder),
     }
-    corpora = {name: turns[: given.turns] for name, turns in corpora.items()}
-    if given.only in (None, "shipped"):
-        judge_with_what_ships(corpora, embedder)
-    for name in ("multiwoz", "redial"):
-        if given.only in (None, "fitted"):
-            leave_out(name, corpora, given.models, embedder)
-    if given.only in (None, "intents"):
-        judge_intents(mining_data.intents(folder)[: given.turns], given.models, embedder)
+    for part, measure in parts.items():
+        if given.only in (None, part):
+            measure()
 
 
 def leave_out(
-    fitted_on: str, corpora: dict[str, list[Turn]], models: str, embedder: MiniLmEmbedder
+    name: str,
+    turns: list[Turn],
+    corpora: dict[str, list[Turn]],
+    models: str,
+    embedder: MiniLmEmbedder,
 ) -> None:
-    turns = corpora[fitted_on]
+    """Fitted on `turns`; judged on every corpus that shares no dialogue with them."""
+    started = time.perf_counter()
     judge = judge_of(turns, models)
-    baseline = Baseline(embedder, turns, ("fine", POSITIVE))
-    for name, others in corpora.items():
-        if name != fitted_on:
-            compare(f"mining.{fitted_on}.{name}", judge, baseline, others)
-    speed(fitted_on, judge, baseline, turns[:SPEED_TURNS])
+    say(f"mining.{name}.fit", turns=len(turns), seconds=round(time.perf_counter() - started))
+    baseline = Baseline(embedder, conversations_of(turns), [turn.truth for turn in turns])
+    fitted_on = {id(turn) for turn in turns}
+    for other, judged in corpora.items():
+        if id(judged[0]) not in fitted_on:
+            compare(f"mining.{name}.{other}", judge, baseline, judged)
 
 
 def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> None:
     conversations, column = conversations_of(turns), judge.labels.index(POSITIVE)
+    at = baseline.labels.index(POSITIVE)
     truth = np.array([turn.truth == POSITIVE for turn in turns])
     rows = judge.probabilities(conversations)
     shares = np.array([[turn.label.get(label, 0.0) for label in judge.labels] for turn in turns])
@@ -108,7 +125,7 @@ def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> N
         name,
         turns=len(turns),
         auroc=interval(truth, rows[:, column], dialogues),
-        baseline_auroc=interval(truth, baseline(conversations)[:, 1], dialogues),
+        baseline_auroc=interval(truth, baseline(conversations)[:, at], dialogues),
         calibration_error=round(found.calibration_error, 4),
         coverage=round(found.coverage, 4),
         accuracy_where_judged=round(found.accuracy_where_judged, 4),
@@ -116,21 +133,29 @@ def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> N
 
 
 def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: MiniLmEmbedder) -> None:
-    head = load_head(HEAD)
-    classifier = Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
+    classifier = what_ships(embedder)
     for name, turns in corpora.items():
         if name == "convai2":  # it is fitted on that
             continue
         exchanges = [exchange_of(one) for one in conversations_of(turns[:SHIPPED_TURNS])]
-        labels = [
-            label
-            for start in range(0, len(exchanges), JUDGED_AT_ONCE)
-            for label in classifier.judge(exchanges[start : start + JUDGED_AT_ONCE])[0]
-        ]
+        labels = judged_in_batches(classifier, exchanges)
         truth = np.array([turn.truth == POSITIVE for turn in turns[:SHIPPED_TURNS]])
         dialogues = [turn.dialogue for turn in turns[:SHIPPED_TURNS]]
         tell_shipped(f"mining.shipped.{name}", truth, labels, dialogues)
     judge_steps([turn for turn in corpora["ukp"] if turn.step], classifier)
+
+
+def what_ships(embedder: MiniLmEmbedder) -> Classifier:
+    head = load_head(HEAD)
+    return Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
+
+
+def judged_in_batches(classifier: Classifier, exchanges: Sequence[Exchange]) -> list[Label]:
+    return [
+        label
+        for start in range(0, len(exchanges), JUDGED_AT_ONCE)
+        for label in classifier.judge(exchanges[start : start + JUDGED_AT_ONCE])[0]
+    ]
 
 
 def judge_steps(turns: list[Turn], classifier: Classifier) -> None:
@@ -179,7 +204,8 @@ def judge_intents(turns: list[Turn], models: str, embedder: MiniLmEmbedder) -> N
             [turn for turn, one in zip(turns, folds, strict=True) if one == fold]
         )
         ours[folds == fold] = judge_of(inside, models).probabilities(outside).argmax(1)
-        theirs[folds == fold] = Baseline(embedder, inside, labels)(outside).argmax(1)
+        baseline = Baseline(embedder, conversations_of(inside), [turn.truth for turn in inside])
+        theirs[folds == fold] = baseline(outside).argmax(1)
     say(
         "mining.intents",
         turns=len(turns),
@@ -188,54 +214,48 @@ def judge_intents(turns: list[Turn], models: str, embedder: MiniLmEmbedder) -> N
     )
 
 
-def speed(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> None:
-    conversations = conversations_of(turns)
-    ours, theirs = (per_second(one, conversations) for one in (judge.probabilities, baseline))
-    say(f"mining.speed.{name}", value=ours, unit="turns/s", baseline=theirs,
-        ratio=round(ours / theirs, 1))  # fmt: skip
+def speed(corpora: dict[str, list[Turn]], models: str, embedder: MiniLmEmbedder) -> None:
+    fitted_on = [turn for one in ("multiwoz", "redial") for turn in corpora[one][:SPEED_FITTED]]
+    turns = [turn for one in ("multiwoz", "redial") for turn in corpora[one][-SPEED_TURNS // 2 :]]
+    plain = PlainEmbedder(load(CommonSettings).encoder)
+    baseline = Baseline(plain, conversations_of(fitted_on), [one.truth for one in fitted_on])
+    theirs = per_second(baseline, conversations_of(turns))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part, some in (("labels", fitted_on), ("turns", turns)):
+            (folder / part).write_text("".join(f"{one}\n" for one in mining_data.lines(some)))
+        command("fit", folder, "--input", "labels", "--output", "judge", "--models", models)
+        said = command("score", folder, "--model", "judge", "--input", "turns", "--output", "out")
+    ours = int(said["lines_per_second"])
+    say("mining.speed", value=ours, unit="turns/s", baseline=theirs, ratio=round(ours / theirs, 1))
+    classifier = what_ships(embedder)
+    exchanges = [exchange_of(one) for one in conversations_of(turns)]
+    online = per_second(lambda some: judged_in_batches(classifier, some), exchanges)
+    say("mining.speed.shipped", value=online, unit="turns/s", baseline=theirs,
+        ratio=round(online / theirs, 1))  # fmt: skip
 
 
-def per_second(score: Score, conversations: Sequence[Conversation]) -> int:
-    score(conversations[:64])
+def command(name: str, folder: Path, *options: str) -> dict[str, Any]:
+    """The summary that an offline command prints; `options` name files in `folder`."""
+    module = [sys.executable, "-m", "services.feedback.offline", name, "--json"]
+    given = [one if one.startswith("--") or one in ("all", "lexical") else str(folder / one)
+             for one in options]  # fmt: skip
+    done = subprocess.run([*module, *given], check=True, capture_output=True, text=True)
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def per_second(score: Callable[[Sequence[Any]], object], rows: Sequence[Any]) -> int:
+    score(rows[:64])
     started = time.perf_counter()
-    score(conversations)
-    return round(len(conversations) / (time.perf_counter() - started))
+    score(rows)
+    return round(len(rows) / (time.perf_counter() - started))
 
 
 def judge_of(turns: list[Turn], models: str) -> Judge:
     read = contract.read(mining_data.lines(turns), labelled=True)
     examples = [one for one in read if isinstance(one, Example)]
-    started = time.perf_counter()
-    judge = fit(examples, offline.learners(models), 0, lambda _: None).judge
-    seconds = time.perf_counter() - started
-    print(f"fitted on {len(examples)} turns in {seconds:.0f} s", file=sys.stderr, flush=True)
-    return judge
-
-
-class Baseline:
-    """Owns its weights; embeds three texts a turn, as it would be done at first."""
-
-    def __init__(
-        self, embedder: MiniLmEmbedder, turns: list[Turn], labels: tuple[str, ...]
-    ) -> None:
-        from sklearn.linear_model import LogisticRegression
-
-        self._embedder = embedder
-        inputs = self._inputs(conversations_of(turns))
-        self._model = LogisticRegression(max_iter=500)
-        self._model.fit(inputs, [labels.index(turn.truth) for turn in turns])
-
-    def __call__(self, conversations: Sequence[Conversation]) -> Floats:
-        found: Any = self._model.predict_proba(self._inputs(conversations))
-        return np.asarray(found)
-
-    def _inputs(self, conversations: Sequence[Conversation]) -> Floats:
-        texts = [[getattr(one, part) for one in conversations]
-                 for part in ("request", "answer", "follow_up")]  # fmt: skip
-        request, answer, said = (np.asarray(self._embedder.embed(column)) for column in texts)
-        products = [said * request, said * answer, request * answer]
-        cosines = np.stack([product.sum(1) for product in products], 1)
-        return np.concatenate([request, answer, said, *products, cosines], 1)
+    return fit(examples, offline.learners(models), 0, lambda _: None).judge
 
 
 def conversations_of(turns: Sequence[Turn]) -> list[Conversation]:

@@ -38,6 +38,14 @@ _STEPS = {
 }
 
 
+def corpora(folder: Path) -> dict[str, list[Turn]]:
+    """By name, in what somebody was dissatisfied; of USS whichever corpora are there."""
+    names = {"MWOZ": "multiwoz"}
+    rated = sorted(path.name.partition(".")[0] for path in (folder / "uss").glob("*.txt.gz"))
+    found = {names.get(one, one.lower()): satisfaction(folder, one) for one in rated}
+    return found | {"convai2": thumbs(folder), "ukp": reactions(folder)}
+
+
 def satisfaction(folder: Path, name: str) -> list[Turn]:
     """USS: user turns after an answer; the share of raters at 2 or below is the soft label."""
     text = _read(folder / "uss" / f"{name}.txt.gz")
