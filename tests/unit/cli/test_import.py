@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,10 @@ def test_a_report_that_was_mended_is_imported(trimtab: Any, tmp_path: Path) -> N
 def test_a_file_that_is_cut_off_gives_what_it_has(
     trimtab: Any, tmp_path: Path, squeeze: Any, cut: int
 ) -> None:
-    many = b"\n".join(json.dumps(numbered(number)).encode() for number in range(50_000))
+    # What does not compress fills more than one block with few records.
+    chance = random.Random(7)
+    records = [{**numbered(number), "note": chance.randbytes(150).hex()} for number in range(4_000)]
+    many = b"\n".join(json.dumps(record).encode() for record in records)
     file = tmp_path / "cut.jsonl.gz"
     file.write_bytes(squeeze(many)[:-cut])
     good = lines(tmp_path / "good.jsonl", numbered(7))
