@@ -25,7 +25,7 @@ class MlflowTracker:
         self._lock = threading.Lock()
 
     def log(self, run: TrackedRun) -> str:
-        self._require_healthy()
+        self.require_healthy()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -41,7 +41,8 @@ class MlflowTracker:
             raise self._away(error) from error
         return run_id
 
-    def _require_healthy(self) -> None:
+    def require_healthy(self) -> None:
+        """Raises Unavailable."""
         try:
             httpx.get(f"{self._url}/health", timeout=self._timeout_s).raise_for_status()
         except httpx.HTTPError as error:

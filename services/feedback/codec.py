@@ -154,6 +154,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         about=mined.about,
         signals=_encode_signals(mined.signals) if mined.signals else None,
         inherits_from=mined.inherits_from,
+        head=mined.label.head,
     )
 
 
@@ -164,6 +165,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         dict(mined.probabilities),
         mined.dissatisfaction,
         mined.abstain_reason,
+        mined.head,
     )
     return Mined(
         feedback_id=mined.feedback_id,
@@ -287,6 +289,7 @@ def encode_label(label: Label) -> pb.Label:
         probabilities=label.probabilities,
         dissatisfaction=label.dissatisfaction,
         abstained=label.abstained,
+        head=label.head,
     )
 
 

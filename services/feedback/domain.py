@@ -129,12 +129,14 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A judgement. `probabilities` by Kind's value; sums to one."""
+    """A judgement. `probabilities` by Kind's value; sums to one. `head`: which one told the
+    dissatisfaction of a follow-up."""
 
     kind: Kind
     probabilities: dict[str, float]
     dissatisfaction: float
     abstain_reason: str = ""
+    head: str = ""
 
     @property
     def abstained(self) -> bool:

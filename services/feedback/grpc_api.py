@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from services.feedback import codec
+from services.feedback import codec, heads_codec
 from services.feedback.adapters.sql_book import SqlBook
+from services.feedback.adapters.sql_heads import SqlHeads
 from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.app import persona_care
 from services.feedback.app.classifier import Classifier, Exchange
@@ -21,6 +22,7 @@ from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.redaction import Redactor
 from shared.rpc import tenant_of
+from shared.schedule import following
 
 T = TypeVar("T")
 
@@ -41,10 +43,17 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
     other door."""
 
     def __init__(
-        self, database: Database, shelf: SqlShelf, classifier: Classifier, redactor: Redactor
+        self,
+        database: Database,
+        shelf: SqlShelf,
+        classifier: Classifier,
+        redactor: Redactor,
+        heads: SqlHeads,
+        heads_schedule: str,
     ) -> None:
         self._database, self._shelf, self._classifier = database, shelf, classifier
         self._redactor = redactor
+        self._heads, self._heads_schedule = heads, heads_schedule
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -169,14 +178,34 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             total_size=page.total,
         )
 
+    async def ListHeads(self, request: pb.ListHeadsRequest, context: Any) -> pb.ListHeadsResponse:
+        return await asyncio.to_thread(self._list_heads, tenant_of(context), request)
+
+    def _list_heads(self, tenant: str, request: pb.ListHeadsRequest) -> pb.ListHeadsResponse:
+        size, before = (
+            page_size(request.page_size),
+            _after(decode_token(request.page_token, tenant)),
+        )
+        cards, total = self._heads.page(tenant, before, size + 1)
+        look = self._heads.look(tenant)
+        following_time = following(self._heads_schedule, look.looked) if look else None
+        return pb.ListHeadsResponse(
+            heads=[heads_codec.encode_head(card) for card in cards[:size]],
+            next_page_token=_token(cards[size - 1].version if len(cards) > size else None, tenant),
+            total_size=total,
+            serving=self._classifier.head_of(tenant),
+            look=heads_codec.encode_look(look, following_time) if look else None,
+        )
+
     async def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:
-        tenant_of(context)
+        tenant = tenant_of(context)
         if len(request.follow_ups) > _MOST_CLASSIFIED:
             raise InvalidArgument(
                 f"at most {_MOST_CLASSIFIED} follow-ups a call", field="follow_ups"
             )
         exchanges = [Exchange(f.request, f.answer, f.follow_up) for f in request.follow_ups]
-        judged = await asyncio.to_thread(self._classifier.judge, exchanges)
+        whose = [tenant] * len(exchanges)
+        judged = await asyncio.to_thread(self._classifier.judge, exchanges, whose)
         return pb.ClassifyResponse(labels=[codec.encode_label(label) for label in judged.labels])
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.adapters.mlflow_heads import MlflowHeads
+from services.feedback.adapters.sql_heads import SqlHeads
 from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.adapters.tracer import FeedbackTracer
 from services.feedback.adapters.vllm_chat import VllmChat
@@ -18,11 +22,13 @@ from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.contrasts import Contrast
 from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.explicit import JoinExplicit
+from services.feedback.app.heads.refit import FIT_JOB, TRACK_JOB, RefitHead
+from services.feedback.app.heads.serving import NoOwnHeads, shipped_name
 from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
 from services.feedback.app.persona_lines import Evidence
 from services.feedback.app.personas import WritePersona
-from services.feedback.app.ports import ChatModel, Embedder, RewardScorer
+from services.feedback.app.ports import ChatModel, Embedder, HeadTracker, RewardScorer
 from services.feedback.app.preferences import TakePreference
 from services.feedback.app.proposing import Propose, Screen
 from services.feedback.app.requests import (
@@ -41,6 +47,7 @@ from services.feedback.consumer import (
     TurnsHandler,
 )
 from services.feedback.grpc_api import FeedbackServicer
+from services.feedback.head_workers import HeadFits, HeadSchedule, HeadTracking
 from services.feedback.settings import FeedbackSettings
 from services.feedback.workers import (
     FilterLoop,
@@ -56,7 +63,7 @@ from shared.client import calling_of, channel
 from shared.database import Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log
-from shared.events import EventLog
+from shared.events import EventLog, now
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
 from shared.process import Background, Service, run
 from shared.redaction import Redactor
@@ -86,17 +93,12 @@ class Parts:
         embedder: Embedder,
         chat: ChatModel,
         scorer: RewardScorer,
+        tracker: HeadTracker,
         redactor: Redactor | None = None,
     ) -> None:
         self.settings, self.database, self.log = settings, database, log
         self.shelf, self.redactor = SqlShelf(database), redactor or Redactor()
-        head = load_head(HEAD)
-        self.classifier = Classifier(
-            embedder,
-            head,
-            settings.abstain_below or head.threshold,
-            load_dissatisfaction(DISSATISFACTION),
-        )
+        self._wire_heads(embedder, tracker)
         limits, self.propose = _limits(settings), Propose(_screen(settings))
         contrast = Contrast(limits, self.propose, settings.contrast_min_gap)
         self.requests = Requests(limits, contrast)
@@ -131,8 +133,28 @@ class Parts:
             settings.context_messages,
             settings.context_characters,
         )
-        self.erasing = Erasing("feedback", database, log, FeedbackRemover())
+        self.erasing = Erasing("feedback", database, log, FeedbackRemover(database))
         self._wire_writers(chat, scorer)
+
+    def _wire_heads(self, embedder: Embedder, tracker: HeadTracker) -> None:
+        settings, database = self.settings, self.database
+        kinds, shipped = load_head(HEAD), load_dissatisfaction(DISSATISFACTION)
+        name = shipped_name(kinds.weights, kinds.bias, shipped.weights, np.array(shipped.bias))
+        self.heads = SqlHeads(database, name, shipped)
+        self.classifier = Classifier(
+            embedder,
+            kinds,
+            settings.abstain_below or kinds.threshold,
+            shipped,
+            self.heads if settings.heads_serve else NoOwnHeads(),
+            name,
+        )
+        refit = RefitHead(self.classifier, shipped, settings.refit_rules())
+        self.head_schedule = HeadSchedule(database, self.heads, settings.heads_schedule, now)
+        self.head_workers = {
+            FIT_JOB: HeadFits(database, self.heads, refit, name, now).worker(),
+            TRACK_JOB: HeadTracking(database, self.heads, tracker).worker(),
+        }
 
     def _wire_writers(self, chat: ChatModel, scorer: RewardScorer) -> None:
         settings, database, shelf = self.settings, self.database, self.shelf
@@ -195,6 +217,8 @@ class Parts:
             ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
             ("late", repeat(_idle(self.late.once), 5.0)),
             ("filter", repeat(self.filter.once, settings.filter_every_s)),
+            ("heads", repeat(_idle(self.head_schedule.once), 10.0)),
+            *((kind, worker.run) for kind, worker in self.head_workers.items()),
             (REWRITE_LIVE, self.workers[REWRITE_LIVE].run),
             *(
                 (kind, paced(self.workers[kind], rate, self._before(kind)))
@@ -208,7 +232,14 @@ class Parts:
         return () if kind == PERSONA_OF_COMPLAINT else (REWRITE_LIVE, PERSONA_OF_COMPLAINT)
 
     def mount(self) -> Mount:
-        servicer = FeedbackServicer(self.database, self.shelf, self.classifier, self.redactor)
+        servicer = FeedbackServicer(
+            self.database,
+            self.shelf,
+            self.classifier,
+            self.redactor,
+            self.heads,
+            self.settings.heads_schedule,
+        )
         return (
             "trimtab.feedback.v1.FeedbackService",
             partial(add_FeedbackServiceServicer_to_server, servicer),
@@ -234,6 +265,7 @@ def main() -> None:
         GrpcRewardScorer(
             channel(common.reward_address, calling_of(common)), settings.reward_min_pairs
         ),
+        MlflowHeads(common.mlflow_url),
         redactor_of(common, "feedback"),
     )
     run(

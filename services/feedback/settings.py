@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.feedback.app.heads.gate import GateRules
+from services.feedback.app.heads.refit import RefitRules
+from shared import schedule
 from shared.settings import ServiceSettings
 
 
@@ -23,6 +26,24 @@ class FeedbackSettings(ServiceSettings):
     # How much of the conversation goes with a label or a pair.
     context_messages: int = Field(default=8, ge=1)
     context_characters: int = Field(default=6000, ge=100)
+
+    # Heads of dissatisfaction fitted on a tenant's own explicit feedback: when it is looked at (a cron
+    # line in UTC; empty: never), and whether those that pass the gate judge (if not, they are listed).
+    heads_schedule: str = "17 3 * * *"
+    heads_serve: bool = True
+    # Labels of so many users to fit on; held-out users to judge by; new labels since the last fit.
+    heads_min_labels: int = Field(default=200, ge=10)
+    heads_min_users: int = Field(default=30, ge=5)
+    heads_min_held_out_users: int = Field(default=10, ge=5)
+    heads_new_labels: int = Field(default=50, ge=1)
+    # The newest labels that count: of all, and of each user.
+    heads_most_labels: int = Field(default=5000, ge=10)
+    heads_most_per_user: int = Field(default=20, ge=1)
+    # The gate: the chance of an interval to miss, over all attempts on one head; how much lower the
+    # AUROC may be; and what it must be above.
+    heads_gate_error: float = Field(default=0.05, gt=0, lt=1)
+    heads_gate_auroc_margin: float = Field(default=0.05, ge=0, le=1)
+    heads_gate_least_auroc: float = Field(default=0.5, ge=0, lt=1)
 
     # How long explicit feedback waits for its turn, and a follow-up for its answer.
     explicit_wait_s: float = Field(default=120.0, ge=0)
@@ -72,3 +93,23 @@ class FeedbackSettings(ServiceSettings):
     # Pairs that a reward model must rest on to judge: one made of ratings alone only knows who was
     # content, not what is better on the same request.
     reward_min_pairs: int = Field(default=12, ge=0)
+
+    @field_validator("heads_schedule")
+    @classmethod
+    def _cron(cls, line: str) -> str:
+        return schedule.checked(line)
+
+    def refit_rules(self) -> RefitRules:
+        return RefitRules(
+            min_labels=self.heads_min_labels,
+            min_users=self.heads_min_users,
+            min_held_out_users=self.heads_min_held_out_users,
+            new_labels=self.heads_new_labels,
+            most_labels=self.heads_most_labels,
+            most_per_user=self.heads_most_per_user,
+            gate=GateRules(
+                error=self.heads_gate_error,
+                auroc_margin=self.heads_gate_auroc_margin,
+                least_auroc=self.heads_gate_least_auroc,
+            ),
+        )

@@ -1,4 +1,4 @@
-"""trimtab feedback list | waiting | personas | pairs | fit | score"""
+"""trimtab feedback list | waiting | personas | pairs | heads | fit | score"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from services.cli.adapters.programs import run_program
-from services.cli.app import listed, text_of
+from services.cli.app import estimate_words, listed, text_of
 from services.cli.domain import Json
 from services.cli.session import Session, session_of
 
@@ -93,6 +93,23 @@ def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
     session = session_of(context)
     found = listed(session.platform, "feedback", "ListPairs", "pairs", {"filter": filter_}, limit)
     session.show({"pairs": found}, lambda: _pairs(session, found))
+
+
+@app.command()
+def heads(context: typer.Context, limit: Limit = 20) -> None:
+    """List the heads of dissatisfaction fitted on your own users' thumbs and ratings, newest first.
+
+    Each was held against the one that served, on held-out users; saves: nats a label of log loss. Heads
+    that did not pass are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE.
+
+    \b
+    Examples:
+      trimtab feedback heads
+      trimtab feedback heads --json | jq '.heads[] | {version, state, reason, log_loss_gain}'
+    """
+    session = session_of(context)
+    told = session.platform.call("feedback", "ListHeads", {"page_size": min(limit, 500)})
+    session.show(told, lambda: _heads(session, told))
 
 
 @app.command()
@@ -193,6 +210,41 @@ def _pairs(session: Session, found: list[Json]) -> None:
     ]
     columns = ("state", "reason", "source", "user", ">margin", "chosen", "rejected")
     session.table(columns, rows, "No pair fits.")
+
+
+def _heads(session: Session, told: Json) -> None:
+    rows = [
+        (
+            one["name"].rsplit("/", 1)[-1],
+            one["state"].removeprefix("HEAD_STATE_").lower(),
+            one["reason"],
+            "refitted" if one["refitted"] else "recalibrated",
+            f"{one['labels']} of {one['users']}",
+            estimate_words(one["log_loss_gain"]),
+            f"{one['auroc_before']['value']:.3f} to {one['auroc_after']['value']:.3f}",
+            one["against"].rsplit("/", 1)[-1],
+            one.get("create_time", ""),
+        )
+        for one in told["heads"]
+    ]
+    columns = (
+        "head",
+        "state",
+        "reason",
+        "how",
+        "labels of users",
+        "saves",
+        "AUROC",
+        "against",
+        "made",
+    )
+    session.table(columns, rows, "No head was fitted on your users' labels yet.")
+    session.line(f"serving: {told['serving']}")
+    if look := told.get("look"):
+        counts = f"{look['labels']} labels of {look['users']} users to fit on"
+        held_out = f"{look['held_out_users']} held-out users to judge by"
+        when = f"; next look {look['next_time']}" if look.get("next_time") else ""
+        session.line(f"last look: {look['reason'] or 'none yet'}, {counts}, {held_out}{when}")
 
 
 def _kind(kind: str) -> str:

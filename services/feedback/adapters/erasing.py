@@ -18,6 +18,7 @@ from services.feedback.adapters.sql_tables import (
     BANDS,
     EXPLICIT,
     FEEDBACK,
+    HEAD_SOURCES,
     PAIRS,
     PENDING,
     PERSONA_VERSIONS,
@@ -28,6 +29,8 @@ from services.feedback.adapters.sql_tables import (
 )
 from services.feedback.app import explicit as explicit_app
 from services.feedback.app import mining
+from services.feedback.app.heads.cards import head_name
+from services.feedback.app.heads.refit import FIT_JOB
 from services.feedback.app.requests import (
     PAIRS as PAIRS_STAGE,
 )
@@ -53,7 +56,7 @@ from shared.erasure import (
 )
 from shared.events import ERASED
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import JOBS
+from shared.jobs import JOBS, enqueue
 from shared.personal_data import Held
 
 # Kinds of jobs, the stage that counts them, and what they wait as.
@@ -68,6 +71,7 @@ _ROWS = (
     Rows("personas", USERS, of_user(USERS)),
     Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
     Rows("limits", SPENT, of_user(SPENT)),
+    Rows("head_sources", HEAD_SOURCES, of_user_or_conversation(HEAD_SOURCES)),
     Rows("turns", TURNS, of_user(TURNS)),
 )
 
@@ -75,19 +79,32 @@ _ROWS = (
 class FeedbackRemover:
     """shared.erasure.Remover: everything is in the database."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def survey(self, erasure: Erasure) -> Survey:
-        return Survey()
+        """The heads that were fitted on what the user said, or on talks that they took part in."""
+        versions: set[int] = set()
+        with self._database.read() as connection:
+            whole = _with_own_conversations(erasure, connection)
+            for part in parts(whole):
+                theirs = of_user_or_conversation(HEAD_SOURCES)(part)
+                query = sa.select(HEAD_SOURCES.c.version).where(theirs).distinct()
+                versions |= set(connection.execute(query).scalars())
+        return Survey(model_versions=[head_name(version) for version in sorted(versions)])
 
     def remove_files(self, erasure: Erasure) -> None:
         """There are none."""
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
-        whole = _with_own_conversations(erasure, transaction)
+        whole = _with_own_conversations(erasure, transaction.connection)
         feedback_ids = _feedback_ids(whole, transaction)
         removed = {
             "waiting_feedback": _remove_waiting(whole, transaction),
             "jobs": _withdraw_jobs(whole, feedback_ids, transaction),
         }
+        if feedback_ids:
+            _fit_again(whole, transaction)
         _settle_follow_ups(whole, transaction)
         _settle_pairs(whole, transaction)
         for some in _chunks(sorted(feedback_ids)):
@@ -123,10 +140,10 @@ class SqlHoldings:
                     yield "waiting_feedback", given
 
 
-def _with_own_conversations(erasure: Erasure, transaction: Transaction) -> Erasure:
+def _with_own_conversations(erasure: Erasure, connection: sa.Connection) -> Erasure:
     """Also those that only this service knows of yet."""
     query = sa.select(TURNS.c.conversation_id).where(of_user(TURNS)(erasure)).distinct()
-    own = set(transaction.connection.execute(query).scalars())
+    own = set(connection.execute(query).scalars())
     return replace(erasure, conversation_ids=tuple(sorted(own | set(erasure.conversation_ids))))
 
 
@@ -175,6 +192,17 @@ def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transa
         _drop(transaction, *_JOBS[row.kind], 1)
         withdrawn += 1
     return withdrawn
+
+
+def _fit_again(erasure: Erasure, transaction: Transaction) -> None:
+    """A head that is being fitted read what is removed: its job is withdrawn, so that it is not kept, and
+    asked for anew."""
+    query = sa.select(JOBS.c.id, JOBS.c.payload).where(JOBS.c.kind == FIT_JOB)
+    for row in transaction.connection.execute(query).all():
+        if json.loads(row.payload)["tenant"] == erasure.tenant:
+            transaction.connection.execute(JOBS.delete().where(JOBS.c.id == row.id))
+            payload = {"tenant": erasure.tenant}
+            enqueue(transaction, FIT_JOB, f"{row.id}:{erasure.name}", payload)
 
 
 def _settle_follow_ups(erasure: Erasure, transaction: Transaction) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from services.feedback.app.ports import Candidate, Scores, Vectors
+from services.feedback.app.ports import Candidate, Scores, TrackedHead, Vectors
 from shared.errors import FailedPrecondition, Unavailable
 from shared.messages import Message
+from shared.tracking import TrackedRun
 
 _WORD = re.compile(r"[a-z0-9']+")
 
@@ -55,6 +56,33 @@ class ScriptedChat:
             self.calls.append(tuple(messages))
         text = self._script(messages)
         return tuple(text if number == 0 else f"{text} ({number})." for number in range(n))
+
+
+class MemoryHeadTracker:
+    """Keeps what it is told: runs by model, in order; and the number that bears the alias."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[TrackedRun]] = {}
+        self.serving: dict[str, str] = {}
+        self.away = False
+
+    def log(self, model: str, run: TrackedRun) -> TrackedHead:
+        self._require()
+        runs = self.runs.setdefault(model, [])
+        keys = [one.key for one in runs]
+        if run.key not in keys:
+            runs.append(run)
+            keys.append(run.key)
+        number = str(keys.index(run.key) + 1)
+        return TrackedHead(f"run-{model}-{number}", number)
+
+    def point(self, model: str, number: str) -> None:
+        self._require()
+        self.serving[model] = number
+
+    def _require(self) -> None:
+        if self.away:
+            raise Unavailable("the tracker is away", reason="TRACKER_AWAY", retry_after_s=0.01)
 
 
 class ScriptedScorer:

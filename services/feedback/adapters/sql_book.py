@@ -19,6 +19,7 @@ from services.feedback.adapters.sql_rows import (
 from services.feedback.adapters.sql_tables import (
     BANDS,
     FEEDBACK,
+    HEAD_LOOKS,
     PAIRS,
     PENDING,
     PERSONA_VERSIONS,
@@ -238,11 +239,15 @@ class SqlBook:
             abstained=mined.label.abstained,
             channel=mined.channel,
             prompt_key=mined.prompt_key,
+            answer_turn_id=mined.answer_turn_id,
             value=codec.encode_mined(mined).SerializeToString(),
         )
         if added and publish:
             self._tx.emit(codec.mined_event(mined, self._owners(mined)))
         return added
+
+    def note_label(self, tenant: str) -> None:
+        self._added(HEAD_LOOKS, tenant=tenant, looked=time.time())
 
     def put_persona(self, persona: Persona, *, publish: bool = True) -> None:
         value = codec.encode_persona(persona).SerializeToString()

@@ -36,7 +36,7 @@ from shared.database import Database
 from shared.paging import Term
 
 # What later feedback stands in the place of is kept, but shown to nobody.
-_STANDS = FEEDBACK.c.feedback_id.not_in(sa.select(SAID.c.feedback_id).where(SAID.c.replaced))
+STANDS = FEEDBACK.c.feedback_id.not_in(sa.select(SAID.c.feedback_id).where(SAID.c.replaced))
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
     "!=": lambda column, value: column != value,
@@ -93,7 +93,7 @@ class SqlShelf:
             & (FEEDBACK.c.kind == Kind.REATTEMPT_WITH_FEEDBACK.value)
             & FEEDBACK.c.abstained.is_(False)
             & (FEEDBACK.c.source != Source.HINDSIGHT.value)
-            & _STANDS
+            & STANDS
         )
         query = sa.select(FEEDBACK).where(theirs).order_by(FEEDBACK.c.seq.desc()).limit(most)
         with self._database.read() as connection:
@@ -122,7 +122,7 @@ class SqlShelf:
     def list_feedback(
         self, tenant: str, terms: Sequence[Term], after: int | None, size: int
     ) -> Page:
-        wanted = [_STANDS, FEEDBACK.c.tenant == tenant, *_conditions(FEEDBACK, terms)]
+        wanted = [STANDS, FEEDBACK.c.tenant == tenant, *_conditions(FEEDBACK, terms)]
         return self._page(
             FEEDBACK, wanted, after, size, lambda r: codec.decode_mined(r.value, r.channel)
         )

@@ -59,7 +59,9 @@ FEEDBACK = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     # See domain.Mined.
     sa.Column("prompt_key", sa.String, nullable=False, server_default=""),
+    sa.Column("answer_turn_id", sa.String, nullable=False, server_default=""),
     sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
+    sa.Index("feedback_by_answer", "tenant", "conversation_id", "answer_turn_id"),
     sa.Index("feedback_by_prompt", "tenant", "user_id", "prompt_key"),
     sqlite_autoincrement=True,
 )
@@ -143,4 +145,42 @@ BANDS = sa.Table(
     sa.Column("user_id", sa.String, nullable=False),
     sa.Column("conversation_id", sa.String, nullable=False),
     sa.Index("bands_by_user", "tenant", "user_id", "band"),
+)
+# Heads of dissatisfaction fitted on a tenant's own labels, refused ones included: arrays and figures.
+HEADS = sa.Table(
+    "heads",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    # The head that it corrects, and the one that it was to replace.
+    sa.Column("shipped", sa.String, nullable=False),
+    sa.Column("against", sa.String, nullable=False),
+    # The newest label that it was fitted on: a place in `feedback`.
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("card", sa.JSON, nullable=False),
+    sa.Column("weights", sa.LargeBinary, nullable=False),
+    sa.Column("mlflow_run_id", sa.String, nullable=False, server_default=""),
+    sa.Column("mlflow_version", sa.String, nullable=False, server_default=""),
+)
+# What each was fitted on.
+HEAD_SOURCES = sa.Table(
+    "head_sources",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+)
+# Tenants with explicit feedback, and the last look at it (Unix time).
+HEAD_LOOKS = sa.Table(
+    "head_looks",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("looked", sa.Float, nullable=False),
+    sa.Column("reason", sa.String, nullable=False, server_default=""),
+    sa.Column("labels", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("users", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("held_out_users", sa.Integer, nullable=False, server_default="0"),
 )

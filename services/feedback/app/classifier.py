@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.feedback.app.dissatisfaction import ByKind, Dissatisfaction
+from services.feedback.app.heads.serving import NamedHead, NoOwnHeads, OwnHeads
 from services.feedback.app.offline.features import Conversation
 from services.feedback.app.ports import Embedder, Vectors
 from services.feedback.domain import DISSATISFIED, KINDS, Label
@@ -121,29 +122,71 @@ class Judged(NamedTuple):
     similarities: list[float]
 
 
+class Read(NamedTuple):
+    """What judging rests on: vectors [n, d] of requests and follow-ups, and the probabilities of the
+    kinds [n, KINDS]."""
+
+    conversations: list[Conversation]
+    requests: Vectors
+    follow_ups: Vectors
+    kinds: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """Abstains where the likeliest kind's probability is below `threshold`, and where the kind says
-    that the user was dissatisfied and `dissatisfaction` says not, or the other way round."""
+    that the user was dissatisfied and `dissatisfaction` says not, or the other way round. A tenant
+    with a head of its `own` has that instead of `dissatisfaction`, which is called `shipped`."""
 
     embedder: Embedder
     head: Head
     threshold: float
     dissatisfaction: Dissatisfaction = field(default_factory=ByKind)
+    own: OwnHeads = field(default_factory=NoOwnHeads)
+    shipped: str = "shipped"
 
-    def judge(self, exchanges: Sequence[Exchange]) -> Judged:
-        requests, answers, follow_ups = embed_exchanges(self.embedder, exchanges)
+    def judge(self, exchanges: Sequence[Exchange], tenants: Sequence[str] = ()) -> Judged:
+        """`tenants`: whose each exchange is; without them the shipped head judges."""
+        read = self.read(exchanges)
         if not exchanges:
-            return Judged([], requests, [])
-        inputs = design(exchanges, requests, answers, follow_ups)
-        rows = self.head.probabilities(inputs)
-        conversations = [exchange.conversation for exchange in exchanges]
-        bad = self.dissatisfaction.probabilities(conversations, follow_ups, rows)
+            return Judged([], read.requests, [])
+        heads = self._heads(tenants or [""] * len(exchanges))
+        bad = _dissatisfaction(heads, read)
         labels = [
-            label_of(exchange, row, self.threshold, float(share))
-            for exchange, row, share in zip(exchanges, rows, bad, strict=True)
+            label_of(exchange, row, self.threshold, float(share), head.name)
+            for exchange, row, share, head in zip(exchanges, read.kinds, bad, heads, strict=True)
         ]
-        return Judged(labels, requests, (follow_ups * requests).sum(1).tolist())
+        return Judged(labels, read.requests, (read.follow_ups * read.requests).sum(1).tolist())
+
+    def read(self, exchanges: Sequence[Exchange]) -> Read:
+        requests, answers, follow_ups = embed_exchanges(self.embedder, exchanges)
+        kinds = np.zeros((0, len(KINDS)))
+        if exchanges:
+            inputs = design(exchanges, requests, answers, follow_ups)
+            kinds = self.head.probabilities(inputs)
+        conversations = [exchange.conversation for exchange in exchanges]
+        return Read(conversations, requests, follow_ups, kinds)
+
+    def head_of(self, tenant: str) -> str:
+        """The name of what judges the tenant's follow-ups now."""
+        return self._heads([tenant])[0].name
+
+    def _heads(self, tenants: Sequence[str]) -> list[NamedHead]:
+        shipped = NamedHead(self.shipped, self.dissatisfaction)
+        own = self.own.serving({tenant for tenant in tenants if tenant})
+        return [own.get(tenant, shipped) for tenant in tenants]
+
+
+def _dissatisfaction(heads: Sequence[NamedHead], read: Read) -> Floats:
+    """[n], each row by its own head. Names are a tenant's own: two may call theirs the same."""
+    found = np.zeros(len(heads))
+    for head in {id(head): head for head in heads}.values():
+        which = [number for number, one in enumerate(heads) if one is head]
+        conversations = [read.conversations[number] for number in which]
+        found[which] = head.head.probabilities(
+            conversations, read.follow_ups[which], read.kinds[which]
+        )
+    return found
 
 
 def embed_exchanges(
@@ -198,7 +241,10 @@ def cheap_features(exchange: Exchange, cosines: tuple[float, ...]) -> list[float
     ]
 
 
-def label_of(exchange: Exchange, row: Floats, threshold: float, dissatisfaction: float) -> Label:
+def label_of(
+    exchange: Exchange, row: Floats, threshold: float, dissatisfaction: float, head: str = ""
+) -> Label:
+    """`head`: the one that `dissatisfaction` is of."""
     kind = KINDS[int(np.argmax(row))]
     probabilities = {kind.value: float(p) for kind, p in zip(KINDS, row, strict=True)}
     reason = ""
@@ -210,7 +256,7 @@ def label_of(exchange: Exchange, row: Floats, threshold: float, dissatisfaction:
         reason = LOW_CONFIDENCE
     elif (kind in DISSATISFIED) != (dissatisfaction >= 0.5):
         reason = SIGNALS_DISAGREE
-    return Label(kind, probabilities, dissatisfaction, reason)
+    return Label(kind, probabilities, dissatisfaction, reason, head)
 
 
 def save_head(head: Head, path: Path) -> None:

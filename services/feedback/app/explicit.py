@@ -87,6 +87,7 @@ class JoinExplicit:
         elif mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK and not explicit.whole_conversation:
             self.requests.after_complaint(mined, book)
         if verdict.outcome == "made":
+            book.note_label(mined.tenant)
             self.requests.beside(mined, book)
         return True
 

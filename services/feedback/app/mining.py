@@ -93,7 +93,8 @@ class JudgeFollowUps:
     look_back: LookBack = field(default_factory=LookBack)
 
     def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
-        judged = self.classifier.judge([exchange_of(follow_up) for follow_up in follow_ups])
+        tenants = [follow_up.turn.tenant for follow_up in follow_ups]
+        judged = self.classifier.judge([exchange_of(one) for one in follow_ups], tenants)
         return [mined_of(*one) for one in zip(follow_ups, *judged, strict=True)]
 
     def record(self, found: Sequence[Mined], book: Book) -> int:
@@ -121,6 +122,13 @@ def exchange_of(follow_up: FollowUp) -> Exchange:
     before = tuple((message.role, message.text) for message in follow_up.context)
     answer, said = follow_up.answer.message.text, follow_up.turn.message.text
     return Exchange(follow_up.request, answer, said, before)
+
+
+def exchange_of_mined(mined: Mined) -> Exchange:
+    """The same of a follow-up that was judged before."""
+    before = tuple((message.role, message.text) for message in mined.context)
+    answer = mined.answer.text if mined.answer else ""
+    return Exchange(mined.request, answer, mined.follow_up, before)
 
 
 def give_up(turn: Turn, book: Book) -> None:

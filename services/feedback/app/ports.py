@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from services.feedback.domain import (
     User,
 )
 from shared.messages import Message
+from shared.tracking import TrackedRun
 
 Vectors = NDArray[np.float32]
 
@@ -65,6 +66,23 @@ class RewardScorer(Protocol):
     def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
         """One reward for each candidate. Raises Unavailable while the service is away, and
         FailedPrecondition with reason REWARD_MODEL_UNTRAINED until there is a model."""
+
+
+class TrackedHead(NamedTuple):
+    run_id: str
+    # Of the tracker's own counting.
+    number: str
+
+
+class HeadTracker(Protocol):
+    """Where people compare versions of heads. Both calls raise Unavailable while it is away, and may be
+    repeated."""
+
+    def log(self, model: str, run: TrackedRun) -> TrackedHead:
+        """Writes the run, and makes it a version of `model`: one for each run's key."""
+
+    def point(self, model: str, number: str) -> None:
+        """Says which version serves: it bears the alias "serving"; empty: none does."""
 
 
 class Book(Protocol):
@@ -129,6 +147,9 @@ class Book(Protocol):
 
     def add_mined(self, mined: Mined, *, publish: bool = True) -> bool:
         """Stores, and publishes on feedback.mined.v1; False if it is there already."""
+
+    def note_label(self, tenant: str) -> None:
+        """A user judged an answer: from now on the tenant's labels are looked at on schedule."""
 
     def stand(
         self, feedback_id: str, slot: str, said_at: float, *, replaces: bool

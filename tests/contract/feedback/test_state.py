@@ -56,7 +56,7 @@ def test_one_users_rows_go_and_the_others_stay(house: House) -> None:
     gone = []
     for _ in range(2):
         with house.database.begin() as transaction:
-            remover, ada = FeedbackRemover(), Erasure("e1", "local", "ada")
+            remover, ada = FeedbackRemover(house.database), Erasure("e1", "local", "ada")
             gone.append(remover.remove_rows(ada, transaction))
     first = gone[0]
     assert (first["turns"], first["feedback"], first["pairs"], first["personas"]) == (4, 1, 1, 1)

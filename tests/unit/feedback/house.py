@@ -1,9 +1,15 @@
 """The whole feedback service on twins: an in-memory log and database, keywords for labels."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat, ScriptedScorer
+from services.feedback.adapters.memory import (
+    HashingEmbedder,
+    MemoryHeadTracker,
+    ScriptedChat,
+    ScriptedScorer,
+)
 from services.feedback.adapters.sql_tables import METADATA
 from services.feedback.app.classifier import Classifier, Exchange, Judged
 from services.feedback.domain import DISSATISFIED, Kind, Label
@@ -33,7 +39,7 @@ _KEYWORDS = {
 class KeywordClassifier(Classifier):
     """Sure of its keywords; unsure of "maybe"."""
 
-    def judge(self, exchanges: list[Exchange]) -> Judged:  # type: ignore[override]
+    def judge(self, exchanges: list[Exchange], tenants: Sequence[str] = ()) -> Judged:  # type: ignore[override]
         vectors = self.embedder.embed([exchange.request for exchange in exchanges])
         follow_ups = self.embedder.embed([exchange.follow_up for exchange in exchanges])
         labels = [_label(exchange.follow_up) for exchange in exchanges]
@@ -63,12 +69,19 @@ class House:
         self.settings = FeedbackSettings(
             **{"conversation_quiet_s": 0.0, "ubr_share": 0.0, **settings}
         )
+        self.tracker = MemoryHeadTracker()
         self.start()
 
     def start(self) -> None:
         """As a process starts: on the same log and database."""
         self.parts = Parts(
-            self.settings, self.database, self.log, HashingEmbedder(), self.chat, self.scorer
+            self.settings,
+            self.database,
+            self.log,
+            HashingEmbedder(),
+            self.chat,
+            self.scorer,
+            self.tracker,
         )
         judge = self.parts.judge.judge
         keyword = KeywordClassifier(HashingEmbedder(), self.parts.classifier.head, 0.5)

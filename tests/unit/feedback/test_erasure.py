@@ -22,7 +22,7 @@ ADA = Erasure("e1", "local", "ada")
 
 def removed(house: House, erasure: Erasure = ADA) -> dict[str, int]:
     with house.database.begin() as transaction:
-        return FeedbackRemover().remove_rows(erasure, transaction)
+        return FeedbackRemover(house.database).remove_rows(erasure, transaction)
 
 
 @pytest.fixture

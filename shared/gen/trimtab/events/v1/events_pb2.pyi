@@ -300,6 +300,7 @@ class FeedbackMined(_message.Message):
     ABOUT_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
     INHERITS_FROM_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -327,6 +328,10 @@ class FeedbackMined(_message.Message):
     """The part of the answer that the user quoted or named; empty for all of it."""
     inherits_from: _builtins.str
     """Of hindsight: feedback_id of what it has its label from."""
+    head: _builtins.str
+    """Of follow-ups: the head that `dissatisfaction` is of: heads/dissatisfaction-v{version} if it is the
+    tenant's own, else shipped-{digest}.
+    """
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By FollowUpKind name without its prefix, in lower case; sums to one."""
@@ -378,10 +383,11 @@ class FeedbackMined(_message.Message):
         about: _builtins.str = ...,
         signals: Global___FollowUpSignals | None = ...,
         inherits_from: _builtins.str = ...,
+        head: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,6 +48,29 @@ PAIR_STATE_FILTERED: PairState.ValueType  # 4
 """Never proposed: a filter found it unfit to learn from."""
 Global___PairState: _TypeAlias = PairState  # noqa: Y015
 
+class _HeadState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HeadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HeadState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEAD_STATE_UNSPECIFIED: _HeadState.ValueType  # 0
+    HEAD_STATE_SERVING: _HeadState.ValueType  # 1
+    HEAD_STATE_FORMER: _HeadState.ValueType  # 2
+    """Has served."""
+    HEAD_STATE_REFUSED: _HeadState.ValueType  # 3
+    """The gate left the head before it in place."""
+
+class HeadState(_HeadState, metaclass=_HeadStateEnumTypeWrapper): ...
+
+HEAD_STATE_UNSPECIFIED: HeadState.ValueType  # 0
+HEAD_STATE_SERVING: HeadState.ValueType  # 1
+HEAD_STATE_FORMER: HeadState.ValueType  # 2
+"""Has served."""
+HEAD_STATE_REFUSED: HeadState.ValueType  # 3
+"""The gate left the head before it in place."""
+Global___HeadState: _TypeAlias = HeadState  # noqa: Y015
+
 @_typing.final
 class ListFeedbackRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -651,9 +674,12 @@ class Label(_message.Message):
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     DISSATISFACTION_FIELD_NUMBER: _builtins.int
     ABSTAINED_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     kind: _events_pb2.FollowUpKind.ValueType
     dissatisfaction: _builtins.float
     abstained: _builtins.bool
+    head: _builtins.str
+    """As in FeedbackMined."""
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
     def __init__(
@@ -663,10 +689,11 @@ class Label(_message.Message):
         probabilities: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         dissatisfaction: _builtins.float = ...,
         abstained: _builtins.bool = ...,
+        head: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "dissatisfaction", b"dissatisfaction", "kind", b"kind", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "dissatisfaction", b"dissatisfaction", "head", b"head", "kind", b"kind", "probabilities", b"probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -691,3 +718,208 @@ class ClassifyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class Head(_message.Message):
+    """A head fitted on a tenant's labels: follow-ups whose answer their user also judged explicitly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SHIPPED_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    REFITTED_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    LOG_LOSS_GAIN_FIELD_NUMBER: _builtins.int
+    AUROC_GAIN_FIELD_NUMBER: _builtins.int
+    AUROC_BEFORE_FIELD_NUMBER: _builtins.int
+    AUROC_AFTER_FIELD_NUMBER: _builtins.int
+    LOG_LOSS_BEFORE_FIELD_NUMBER: _builtins.int
+    LOG_LOSS_AFTER_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_BEFORE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_AFTER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MLFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
+    MLFLOW_VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """heads/dissatisfaction-v{version}"""
+    version: _builtins.int
+    state: Global___HeadState.ValueType
+    reason: _builtins.str
+    """Refused: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Former: SUPERSEDED, OTHER_SHIPPED_HEAD."""
+    shipped: _builtins.str
+    """The head that it corrects, and the one that it was to replace."""
+    against: _builtins.str
+    refitted: _builtins.bool
+    """Whether it has weights of its own, or the shipped ones with another slope and shift; and how strongly
+    they were held to those shipped.
+    """
+    strength: _builtins.float
+    attempt: _builtins.int
+    """Which one held against `against` it was; the more, the wider the intervals."""
+    labels: _builtins.int
+    """What it was fitted on."""
+    users: _builtins.int
+    log_loss_before: _builtins.float
+    log_loss_after: _builtins.float
+    calibration_error_before: _builtins.float
+    """Expected calibration error, ten bins."""
+    calibration_error_after: _builtins.float
+    mlflow_run_id: _builtins.str
+    """Empty until MLflow has been told."""
+    mlflow_version: _builtins.str
+    @_builtins.property
+    def log_loss_gain(self) -> _common_pb2.Estimate:
+        """On held-out users, by a paired bootstrap over users. Gains are positive where it is better than
+        `against`; log loss in nats a label.
+        """
+
+    @_builtins.property
+    def auroc_gain(self) -> _common_pb2.Estimate: ...
+    @_builtins.property
+    def auroc_before(self) -> _common_pb2.Estimate: ...
+    @_builtins.property
+    def auroc_after(self) -> _common_pb2.Estimate: ...
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___HeadState.ValueType = ...,
+        reason: _builtins.str = ...,
+        shipped: _builtins.str = ...,
+        against: _builtins.str = ...,
+        refitted: _builtins.bool = ...,
+        strength: _builtins.float = ...,
+        attempt: _builtins.int = ...,
+        labels: _builtins.int = ...,
+        users: _builtins.int = ...,
+        log_loss_gain: _common_pb2.Estimate | None = ...,
+        auroc_gain: _common_pb2.Estimate | None = ...,
+        auroc_before: _common_pb2.Estimate | None = ...,
+        auroc_after: _common_pb2.Estimate | None = ...,
+        log_loss_before: _builtins.float = ...,
+        log_loss_after: _builtins.float = ...,
+        calibration_error_before: _builtins.float = ...,
+        calibration_error_after: _builtins.float = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        mlflow_run_id: _builtins.str = ...,
+        mlflow_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auroc_after", b"auroc_after", "auroc_before", b"auroc_before", "auroc_gain", b"auroc_gain", "create_time", b"create_time", "log_loss_gain", b"log_loss_gain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "attempt", b"attempt", "auroc_after", b"auroc_after", "auroc_before", b"auroc_before", "auroc_gain", b"auroc_gain", "calibration_error_after", b"calibration_error_after", "calibration_error_before", b"calibration_error_before", "create_time", b"create_time", "labels", b"labels", "log_loss_after", b"log_loss_after", "log_loss_before", b"log_loss_before", "log_loss_gain", b"log_loss_gain", "mlflow_run_id", b"mlflow_run_id", "mlflow_version", b"mlflow_version", "name", b"name", "reason", b"reason", "refitted", b"refitted", "shipped", b"shipped", "state", b"state", "strength", b"strength", "users", b"users", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class HeadLook(_message.Message):
+    """The last time that the tenant's labels were looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOK_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_USERS_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """"promoted", why not, or why nothing was fitted; empty before the first look."""
+    labels: _builtins.int
+    """What there was to fit on, and how many held-out users to judge by."""
+    users: _builtins.int
+    held_out_users: _builtins.int
+    @_builtins.property
+    def look_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """Unset for never."""
+
+    def __init__(
+        self,
+        *,
+        look_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        labels: _builtins.int = ...,
+        users: _builtins.int = ...,
+        held_out_users: _builtins.int = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["look_time", b"look_time", "next_time", b"next_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_out_users", b"held_out_users", "labels", b"labels", "look_time", b"look_time", "next_time", b"next_time", "reason", b"reason", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadLook: _TypeAlias = HeadLook  # noqa: Y015
+
+@_typing.final
+class ListHeadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeadsRequest: _TypeAlias = ListHeadsRequest  # noqa: Y015
+
+@_typing.final
+class ListHeadsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    total_size: _builtins.int
+    serving: _builtins.str
+    """What judges follow-ups now."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """Newest first."""
+
+    @_builtins.property
+    def look(self) -> Global___HeadLook:
+        """Unset until the tenant's users have judged an answer."""
+
+    def __init__(
+        self,
+        *,
+        heads: _abc.Iterable[Global___Head] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        serving: _builtins.str = ...,
+        look: Global___HeadLook | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["look", b"look"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "look", b"look", "next_page_token", b"next_page_token", "serving", b"serving", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeadsResponse: _TypeAlias = ListHeadsResponse  # noqa: Y015

@@ -85,6 +85,11 @@ class FeedbackServiceStub:
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsRequest.SerializeToString,
                 response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsResponse.FromString,
                 _registered_method=True)
+        self.ListHeads = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/ListHeads',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
+                _registered_method=True)
         self.Classify = channel.unary_unary(
                 '/trimtab.feedback.v1.FeedbackService/Classify',
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ClassifyRequest.SerializeToString,
@@ -161,6 +166,13 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHeads(self, request, context):
+        """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Classify(self, request, context):
         """Labels follow-ups without storing anything.
         """
@@ -220,6 +232,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListPairs,
                     request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsRequest.FromString,
                     response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsResponse.SerializeToString,
+            ),
+            'ListHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeads,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.SerializeToString,
             ),
             'Classify': grpc.unary_unary_rpc_method_handler(
                     servicer.Classify,
@@ -498,6 +515,33 @@ class FeedbackService:
             '/trimtab.feedback.v1.FeedbackService/ListPairs',
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsRequest.SerializeToString,
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListPairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/ListHeads',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

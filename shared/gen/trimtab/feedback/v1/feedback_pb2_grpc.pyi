@@ -49,6 +49,8 @@ class FeedbackServiceStub:
     if it was.
     """
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
+    ListHeads: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]
+    """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
     Classify: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]
     """Labels follow-ups without storing anything."""
 
@@ -73,6 +75,8 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     if it was.
     """
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
+    ListHeads: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]  # type: ignore[assignment]
+    """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
     Classify: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Labels follow-ups without storing anything."""
 
@@ -154,6 +158,14 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListPairsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListPairsResponse, _abc.Awaitable[_feedback_pb2.ListPairsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListHeads(
+        self,
+        request: _feedback_pb2.ListHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.ListHeadsResponse, _abc.Awaitable[_feedback_pb2.ListHeadsResponse]]:
+        """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
 
     @_abc_1.abstractmethod
     def Classify(

@@ -1,0 +1,75 @@
+"""`trimtab feedback heads`: versions, figures and verdicts of a tenant's own heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def estimate(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high, "count": 120, "users": 24}
+
+
+REFUSED = {
+    "name": "heads/dissatisfaction-v2",
+    "version": 2,
+    "state": "HEAD_STATE_REFUSED",
+    "reason": "NOT_BETTER",
+    "against": "heads/dissatisfaction-v1",
+    "refitted": True,
+    "labels": "480",
+    "users": "96",
+    "logLossGain": estimate(-0.01, -0.03, 0.01),
+    "aurocBefore": estimate(0.9, 0.8, 0.95),
+    "aurocAfter": estimate(0.89, 0.8, 0.95),
+}
+SERVING = {
+    "name": "heads/dissatisfaction-v1",
+    "version": 1,
+    "state": "HEAD_STATE_SERVING",
+    "against": "shipped-0a1b2c3d4e5f",
+    "labels": "400",
+    "users": "80",
+    "logLossGain": estimate(0.41, 0.32, 0.5),
+    "aurocBefore": estimate(0.2, 0.1, 0.3),
+    "aurocAfter": estimate(0.9, 0.8, 0.95),
+}
+ANSWER = {
+    "heads": [REFUSED, SERVING],
+    "serving": "heads/dissatisfaction-v1",
+    "look": {
+        "reason": "NOT_BETTER",
+        "labels": "480",
+        "users": "96",
+        "heldOutUsers": "24",
+        "nextTime": "2026-11-22T03:17:00Z",
+    },
+}
+
+
+def test_versions_figures_and_verdicts_are_listed(trimtab: Callable[..., Any]) -> None:
+    ran = trimtab("feedback", "heads", answers={"ListHeads": ANSWER})
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    refused = next(line for line in lines if line.startswith("dissatisfaction-v2"))
+    assert "refused NOT_BETTER refitted 480 of 96" in refused
+    assert "-0.01 [-0.03, 0.01] of 120 from 24 users" in refused
+    serving = next(line for line in lines if line.startswith("dissatisfaction-v1"))
+    assert "recalibrated" in serving
+    assert "0.200 to 0.900 shipped-0a1b2c3d4e5f" in serving
+    assert "serving: heads/dissatisfaction-v1" in lines
+    assert any(line.startswith("last look: NOT_BETTER, 480 labels of 96 users") for line in lines)
+    assert "next look 2026-11-22T03:17:00Z" in ran.out
+
+
+def test_json_has_all_of_it(trimtab: Callable[..., Any]) -> None:
+    ran = trimtab("feedback", "heads", "--json", answers={"ListHeads": ANSWER})
+    assert [one["reason"] for one in ran.json["heads"]] == ["NOT_BETTER", ""]
+    assert ran.json["heads"][1]["log_loss_gain"]["low"] == 0.32
+    assert ran.json["look"]["held_out_users"] == "24"
+
+
+def test_without_a_head_it_says_what_serves(trimtab: Callable[..., Any]) -> None:
+    ran = trimtab("feedback", "heads", answers={"ListHeads": {"serving": "shipped-0a1b2c3d4e5f"}})
+    assert "No head was fitted on your users' labels yet." in ran.out
+    assert "serving: shipped-0a1b2c3d4e5f" in ran.out
+    assert "last look" not in ran.out

@@ -1,0 +1,112 @@
+"""Users who follow up on answers and judge them by thumbs, for heads of a tenant's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+from services.feedback.app.heads.refit import FIT_JOB, TRACK_JOB
+from shared.database import Database
+from shared.events import now
+from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.jobs import Worker
+from shared.splits import is_held_out
+from shared.stage import drain
+from shared.topics import FEEDBACK_MINED
+from tests.unit.feedback.house import House
+
+BAD, GOOD = "No, too long, shorter please.", "Perfect, thanks a lot!"
+SETTINGS: dict[str, object] = {
+    "heads_schedule": "* * * * *",
+    "heads_min_labels": 60,
+    "heads_min_users": 10,
+    "heads_min_held_out_users": 5,
+    "heads_new_labels": 20,
+}
+# Whether the user's thumb is up, by their number and whether they complained.
+Thumb = Callable[[int, bool], bool]
+
+
+def honest(number: int, complained: bool) -> bool:
+    return not complained
+
+
+def reversed_(number: int, complained: bool) -> bool:
+    return complained
+
+
+def noisy(number: int, complained: bool) -> bool:
+    return number * 7919 % 13 < 6
+
+
+def house_of(database: Database | None = None, **settings: object) -> House:
+    """With the real classifier on hashed words."""
+    made = House(database, **{**SETTINGS, **settings})
+    judge_for_real(made)
+    return made
+
+
+def judge_for_real(house: House) -> None:
+    object.__setattr__(house.parts.judge.judge, "classifier", house.parts.classifier)
+
+
+def not_held_out(numbers: range) -> list[int]:
+    """Of users whom no gate looks at."""
+    return [number for number in numbers if not is_held_out("local", f"u{number}")]
+
+
+def rate(
+    house: House, thumb: Thumb, users: Iterable[int], talks: int = 4, batch: str = "c"
+) -> None:
+    """Each user complains in half of their talks, and thumbs each first answer."""
+    for user in users:
+        for talk in range(talks):
+            complained, name = talk % 2 == 0, f"{batch}{user}-{talk}"
+            said = BAD if complained else GOOD
+            house.chat_with(f"u{user}", name, f"What is number {talk}?", "It is 7.", said)
+            given = common.ExplicitFeedback(
+                feedback_id=f"f-{name}",
+                tenant="local",
+                completion_id=f"{name}-1",
+                thumbs_up=thumb(user * talks + talk, complained),
+            )
+            house.give(given)
+    drain(house.parts.turns)
+    drain(house.parts.explicit)
+    while house.parts.judge.once() + house.parts.sweep.sweep_once():
+        continue
+    while house.parts.relay.relay_once():
+        continue
+
+
+def look(house: House) -> int:
+    """As the schedule does when a minute has passed; how many fits it asked for."""
+    schedule = house.parts.head_schedule
+    return replace(schedule, clock=lambda: now() + timedelta(minutes=2)).once()
+
+
+def fits(house: House) -> Worker:
+    return house.parts.head_workers[FIT_JOB]
+
+
+def tracks(house: House) -> Worker:
+    return house.parts.head_workers[TRACK_JOB]
+
+
+def refit(house: House) -> str:
+    """Looks, fits, tells the tracker; what the look came to."""
+    look(house)
+    assert fits(house).run_once()
+    while tracks(house).run_once():
+        continue
+    found = house.parts.heads.look("local")
+    assert found is not None
+    return found.reason
+
+
+def mined(house: House) -> list[events.FeedbackMined]:
+    """What was published of follow-ups."""
+    found = house.published(FEEDBACK_MINED, events.FeedbackMined)
+    return [one for one in found if one.source == events.FEEDBACK_SOURCE_FOLLOW_UP]
