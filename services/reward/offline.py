@@ -30,17 +30,20 @@ from services.reward.learning.fitting import Model, Options, fit
 from services.reward.learning.lines import Preference, Rated, Refused
 from services.reward.learning.rating import fit_ratings
 from services.reward.learning.report import report
-from services.reward.learning.table import Extractor, Surface, extract
+from services.reward.learning.table import Extractor, Learner, Surface, extract
 from shared.errors import FailedPrecondition, InvalidArgument
 from shared.line_files import reading, tell, tell_refused, write_lines, writing
 from shared.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
 from shared.settings import CommonSettings, load
 
 CHUNK = 2048
-ACCURATE, FAST, SURFACE = "accurate", "fast", "surface"
+ACCURATE, FAST, SURFACE, TUNED = "accurate", "fast", "surface", "tuned"
 # The surface comes last: the parts of a model that name its columns rely on it.
-BLOCKS = {ACCURATE: ("encoder", "policy", "surface"), FAST: ("encoder", "surface")} | {
-    SURFACE: ("surface",)
+BLOCKS = {
+    ACCURATE: ("encoder", "policy", "surface"),
+    TUNED: ("encoder", "policy", "tuned", "surface"),
+    FAST: ("encoder", "surface"),
+    SURFACE: ("surface",),
 }
 
 
@@ -62,6 +65,12 @@ def run_fit(given: argparse.Namespace) -> int:
     tell(f"{len(pairs)} preferences, {len(rated)} ratings, {len(refused)} lines refused")
     if pairs and rated:
         raise InvalidArgument("give preferences or ratings, not both", reason="MIXED_LINES")
+    if rated and given.features == TUNED:
+        raise InvalidArgument(
+            "the policy is tuned by preferences, not by ratings: give --features accurate",
+            reason="NO_PREFERENCES",
+            field="features",
+        )
     extractors, weights = blocks(BLOCKS[given.features])
     options = Options(
         groups=given.groups,
@@ -77,7 +86,7 @@ def run_fit(given: argparse.Namespace) -> int:
         model, figures = fitted.model, report(fitted)
     document = {"lines": len(read), "refused": len(refused), **figures}
     document["seconds"] = round(time.monotonic() - started, 1)
-    _save(model, document, weights, Path(given.output), refused)
+    _save(model, document, weights, extractors, Path(given.output), refused)
     summary(document, given.json, sys.stdout)
     return REFUSED if refused else OK
 
@@ -86,7 +95,7 @@ def run_score(given: argparse.Namespace) -> int:
     """One line out for each that is not blank, in order, a chunk at a time."""
     set_threads(given.threads)
     model, weights = model_folder.load(Path(given.model))
-    extractors, here = blocks(model.extractors)
+    extractors, here = blocks(model.extractors, Path(given.model))
     if here != weights:
         raise FailedPrecondition(
             "the model was fitted with other weights of"
@@ -116,13 +125,16 @@ def run_score(given: argparse.Namespace) -> int:
     return REFUSED if refused else OK
 
 
-def blocks(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
-    """The blocks of features, and the digests of the networks they come from. Raises
-    FailedPrecondition where a network is missing."""
+def blocks(
+    names: Sequence[str], model: Path | None = None
+) -> tuple[list[Extractor], dict[str, str]]:
+    """The blocks of features, and the digests of the networks they come from; what a block learnt is
+    read from the `model`'s folder. Raises FailedPrecondition where a network is missing."""
     settings = load(CommonSettings)
     networks: dict[str, tuple[Path, Callable[[Path], Extractor]]] = {
         "encoder": (settings.encoder, lambda path: EncodedAnswer(MiniLmEncoder(path, threads=0))),
         "policy": (settings.base_model, HiddenStates),
+        "tuned": (settings.base_model, lambda path: _tuned(path, model)),
     }
     found: list[Extractor] = []
     weights: dict[str, str] = {}
@@ -140,6 +152,12 @@ def blocks(names: Sequence[str]) -> tuple[list[Extractor], dict[str, str]]:
         found.append(build(path))
         weights[name] = model_folder.digest(path)
     return found, weights
+
+
+def _tuned(path: Path, model: Path | None) -> Extractor:
+    from services.reward.adapters.tuned import TunedStates  # slow to import, and seldom wanted
+
+    return TunedStates(path, model)
 
 
 def _score_chunk(
@@ -166,11 +184,15 @@ def _save(
     model: Model,
     document: dict[str, Any],
     weights: dict[str, str],
+    extractors: Sequence[Extractor],
     folder: Path,
     refused: Sequence[Refused],
 ) -> None:
     try:
         model_folder.save(model, document, weights, folder)
+        for one in extractors:
+            if isinstance(one, Learner):
+                one.save(folder)
         write_lines(
             folder / "refused.jsonl",
             ({"line": one.line, "field": one.field, "problem": one.problem} for one in refused),

@@ -1,7 +1,7 @@
 """`make bench-reward`: offline reward models, one JSON line a figure. No stack, no network.
 
-reward.length, .encoder, .fast, .accurate   accuracy on held-out prompts of real preferences (5 folds,
-                                            Wilson interval), calibration, scored pairs/s
+reward.length, .encoder, .fast, .accurate,  accuracy on held-out prompts of real preferences (5 folds,
+  .tuned (some ten minutes; --skip-tuned)   Wilson interval), calibration, scored pairs/s
 groups.two, .one                            users put into the right one of two known groups, what the
                                             minority gains over one model; how many groups one taste is
 trust.attack                                how far 2% of the users, coordinated and at their caps, move
@@ -13,12 +13,14 @@ TRIMTAB_REAL_DATA (default ../shared/data); skipped with a line where it is abse
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from services.reward.learning.fitting import Fitted, Options, fit
 from services.reward.learning.lines import Preference, read_learnt
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Surface, extract
-from services.reward.offline import BLOCKS, blocks
+from services.reward.offline import BLOCKS, TUNED, blocks
 from shared.intervals import wilson
 from tests.unit.reward.people import population
 
@@ -55,9 +57,12 @@ class Extracted:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--skip-tuned", action="store_true", help="leave out what takes long")
+    given = parser.parse_args()
     real = Path(os.environ.get("TRIMTAB_REAL_DATA") or "../shared/data") / PAIRS
     if real.is_file():
-        accuracy_on(preferences(real))
+        accuracy_on(preferences(real), given.skip_tuned)
     else:
         say("reward", skipped=f"no real preferences at {real}: set TRIMTAB_REAL_DATA")
     for seed in range(3):
@@ -66,7 +71,7 @@ def main() -> None:
         attack(seed)
 
 
-def accuracy_on(pairs: list[Preference]) -> None:
+def accuracy_on(pairs: list[Preference], skip_tuned: bool) -> None:
     answers = [one.better for one in pairs] + [one.worse for one in pairs]
     found, _ = blocks(BLOCKS["accurate"])
     known = {block.name: Extracted(block, answers) for block in found}
@@ -76,12 +81,35 @@ def accuracy_on(pairs: list[Preference]) -> None:
         if name == "encoder":
             say("reward.length", **says["length"]["alone"], prefers=says["length"]["prefers"])
         seconds = sum(part.seconds for part in of_parts)
-        say(
-            f"reward.{name}",
-            **says["held_out"],
-            length_correlation=says["length"]["correlation"],
-            scored_pairs_per_second=round(len(pairs) / seconds, 1),
-        )
+        say_of(f"reward.{name}", says, len(pairs) / seconds)
+    if not skip_tuned:
+        seconds = sum(part.seconds for part in known.values()) / len(pairs)
+        tuned_on(pairs, known, seconds)
+
+
+def tuned_on(pairs: list[Preference], known: dict[str, Extracted], seconds: float) -> None:
+    """`seconds`: what the other blocks take for a pair."""
+    tuned = blocks((TUNED,))[0][0]
+    began = time.perf_counter()
+    parts = [known["encoder"], known["policy"], tuned, known["surface"]]
+    says = report(fit(pairs, parts, Options(), lambda _: None))
+    took = time.perf_counter() - began
+    # Of answers that it did not learn from all adapters are asked.
+    strangers = [replace(one.better, request=f"{one.better.request} ") for one in pairs[:100]]
+    began = time.perf_counter()
+    tuned.features(strangers)
+    seconds += 2 * (time.perf_counter() - began) / len(strangers)
+    say_of("reward.tuned", says, 1 / seconds, fitted_in_s=round(took))
+
+
+def say_of(name: str, says: dict[str, Any], speed: float, **more: Any) -> None:
+    say(
+        name,
+        **says["held_out"],
+        length_correlation=says["length"]["correlation"],
+        scored_pairs_per_second=round(speed, 1),
+        **more,
+    )
 
 
 def two_groups(seed: int) -> None:

@@ -47,8 +47,8 @@ def fit(
         str,
         typer.Option(
             "--features",
-            help="accurate: encoder, policy and surface; fast: without the policy; surface: no"
-            " network at all, in seconds.",
+            help="accurate: encoder, policy and surface; tuned: and the policy tuned by LoRA, in many"
+            " minutes; fast: without the policy; surface: no network at all, in seconds.",
         ),
     ] = "accurate",
     length: Annotated[

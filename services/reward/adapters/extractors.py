@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from services.reward.domain import Answer
 from services.reward.ports import Encoder
 
 Array = NDArray[np.float64]
+_REQUEST_TOKENS, _ANSWER_TOKENS = 64, 192
+_BATCH_TOKENS = 1024
 
 
 class EncodedAnswer:
@@ -40,8 +42,6 @@ class HiddenStates:
     name = "policy"
     weight = 1.0
     DEPTH = 22 / 30
-    REQUEST_TOKENS, ANSWER_TOKENS = 64, 192
-    BATCH_TOKENS = 1024
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,44 +49,62 @@ class HiddenStates:
 
     def features(self, answers: Sequence[Answer]) -> Array:
         tokenizer, model = self._loaded = self._loaded or self._load()
-        sequences = [self._tokens(tokenizer, one) for one in answers]
-        order = sorted(range(len(sequences)), key=lambda at: len(sequences[at][0]))
+        sequences = [answer_tokens(tokenizer, one) for one in answers]
         found: dict[int, Array] = {}
-        while order:
-            size = max(1, self.BATCH_TOKENS // len(sequences[order[0]][0]))
-            batch, order = order[:size], order[size:]
+        for batch in batches([len(ids) for ids, _ in sequences]):
             rows = _mean_states(model, [sequences[at] for at in batch])
             found.update(zip(batch, rows, strict=True))
         return np.array([found[at] for at in range(len(answers))])
 
-    def _tokens(self, tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
-        """The whole sequence, and where the answer starts."""
-
-        def ids(text: str) -> list[int]:
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-        # A marker shows what the template puts around a request and before an answer.
-        around = tokenizer.apply_chat_template(
-            [{"role": "system", "content": ""}, {"role": "user", "content": "\x00"}],
-            tokenize=False,
-            add_generation_prompt=True,
-        ).split("\x00")
-        request = ids(answer.request)[-self.REQUEST_TOKENS :]
-        before = ids(around[0]) + request + ids(around[1])
-        said = ids(answer.text)[: self.ANSWER_TOKENS] or ids(" ")
-        return before + said, len(before)
-
     def _load(self) -> tuple[Any, Any]:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self._path, local_files_only=True)
-        model = AutoModel.from_pretrained(
-            self._path, local_files_only=True, dtype=torch.bfloat16
-        ).eval()
-        model.layers = model.layers[: max(1, round(len(model.layers) * self.DEPTH))]
-        model.norm = torch.nn.Identity()
+        model = load_policy(self._path)
+        model.layers = model.layers[: depth(len(model.layers))]
         return tokenizer, model
+
+
+def depth(layers: int) -> int:
+    """How many of the policy's layers are computed."""
+    return max(1, round(layers * HiddenStates.DEPTH))
+
+
+def load_policy(path: Path) -> Any:
+    """Its layers without the norm after the last of them."""
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(path, local_files_only=True, dtype=torch.bfloat16).eval()
+    model.norm = torch.nn.Identity()
+    return model
+
+
+def answer_tokens(tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
+    """The whole sequence, and where the answer starts."""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    # A marker shows what the template puts around a request and before an answer.
+    around = tokenizer.apply_chat_template(
+        [{"role": "system", "content": ""}, {"role": "user", "content": "\x00"}],
+        tokenize=False,
+        add_generation_prompt=True,
+    ).split("\x00")
+    request = ids(answer.request)[-_REQUEST_TOKENS:]
+    before = ids(around[0]) + request + ids(around[1])
+    said = ids(answer.text)[:_ANSWER_TOKENS] or ids(" ")
+    return before + said, len(before)
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of sequences that are alike in length, _BATCH_TOKENS or so at a time."""
+    order = sorted(range(len(lengths)), key=lambda at: lengths[at])
+    while order:
+        size = max(1, _BATCH_TOKENS // lengths[order[0]])
+        yield order[:size]
+        order = order[size:]
 
 
 def _mean_states(model: Any, sequences: Sequence[tuple[list[int], int]]) -> list[Array]:

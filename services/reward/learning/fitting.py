@@ -18,6 +18,7 @@ from services.reward.learning.lines import Preference
 from services.reward.learning.table import (
     NOBODY,
     Extractor,
+    Learner,
     Scaling,
     Table,
     Tell,
@@ -120,6 +121,7 @@ def fit(
             f" {LEAST_PAIRS} pairs on {FOLDS} prompts or more",
             reason="TOO_FEW_PAIRS",
         )
+    _teach(extractors, kept, options, tell)
     table = build(extractors, kept, tell)
     grouping, by_groups, believed = find_groups(table, options, tell)
     weights = pair_weights(table, believed)
@@ -141,6 +143,21 @@ def fit(
         model, table, l2, margins, group_margins, temperatures, grouping, by_groups, believed,
         dropped,
     )  # fmt: skip
+
+
+def _teach(
+    extractors: Sequence[Extractor], pairs: Sequence[Preference], options: Options, tell: Tell
+) -> None:
+    """Blocks that learn are taught before anything is made of them, and not by users whom the surface
+    of their choices alone gives away."""
+    learners = [one for one in extractors if isinstance(one, Learner)]
+    if not learners:
+        return
+    seen = build(extractors[-1:], pairs, tell)
+    _, _, believed = find_groups(seen, options, tell)
+    weights = pair_weights(seen, believed)
+    for one in learners:
+        one.learn(pairs, weights, tell)
 
 
 def newest(pairs: Sequence[Preference], most: int) -> tuple[list[Preference], dict[str, int]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,18 @@ class Extractor(Protocol):
 
     def features(self, answers: Sequence[Answer]) -> Array:
         """(n, width), the same for the same answers up to the rounding of a batch."""
+
+
+@runtime_checkable
+class Learner(Extractor, Protocol):
+    """A block that is itself learnt from preferences. Its features of answers that it learnt from are
+    those of a part of it that did not know their topic."""
+
+    def learn(self, pairs: Sequence[Preference], weights: Array, tell: Tell) -> None:
+        """`weights` (n,): how much each pair counts."""
+
+    def save(self, folder: Path) -> None:
+        """What was learnt, into the model's folder. Raises OSError."""
 
 
 class Surface:
