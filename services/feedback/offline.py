@@ -32,8 +32,8 @@ from shared.offline import OK, REFUSED, add_options, cores, exit_code, set_threa
 from shared.settings import CommonSettings, load
 
 CHUNK = 4_096
-STRENGTHS = (0.1, 0.3, 1.0, 10.0)
-STRENGTHS_WITH_LETTERS = (10.0,)
+STRENGTHS = (0.1, 0.3, 1.0)
+STRENGTHS_WITH_LETTERS = (1.0, 3.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ import pytest
 from services.feedback import offline
 from services.feedback.adapters.offline.lexical import LexicalLearner
 from services.feedback.app.offline import blend as blending
+from services.feedback.app.offline import fitting
 from services.feedback.app.offline.features import NAMES, Conversation, features
 from services.feedback.app.offline.fitting import fit, folds_of
 from services.feedback.app.offline.grams import (
@@ -132,6 +133,17 @@ def test_the_blend_takes_the_better_model_and_calibrates_it() -> None:
         4.0, rel=0.15
     )  # the log odds rise by 2 a signal
     assert blending.calibration_error(rows[:, 1], shares[:, 1]) < 0.02
+
+
+def test_of_many_lines_one_fold_is_judged_by_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
+    told: list[str] = []
+    monkeypatch.setattr(fitting, "MANY_LINES", len(examples))
+    fitted = fit(examples, [[LexicalLearner(1.0)]], 0, told.append)
+    assert [one for one in told if "fold" in one] == ["lexical (strength 1): fold 1 of 1"]
+    assert fitted.folds == 1
+    assert fitted.figures.lines == len(examples) // 5  # so few lines have five folds
+    assert fitted.figures.accuracy > 0.9
 
 
 def test_too_little_is_refused() -> None:

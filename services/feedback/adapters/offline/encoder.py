@@ -47,7 +47,7 @@ class EncoderLearner:
 
     path: Path
     layers: int = 3
-    rate: float = 5e-5
+    rate: float = 2e-4
     head_rate: float = 1e-3
     # Now and then, how far it is.
     tell: Callable[[str], None] = lambda _: None

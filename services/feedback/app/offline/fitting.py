@@ -1,9 +1,9 @@
 """Fitting a judge of follow-ups on labelled lines: folds, models, and how they are blended.
 
 For each kind of model there are one or more settings. Every setting is fitted without each fold in
-turn and judges that fold; the setting with the least cross entropy there is fitted again on all
-lines. The blend and its threshold come from the judgements of held-out folds alone. The folds keep
-lines of one conversation together.
+turn and judges that fold (where lines are many: one half, by the other alone); the setting with the
+least cross entropy there is fitted again on all lines. The blend and its threshold come from the
+judgements of held-out folds alone. The folds keep lines of one conversation together.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from services.feedback.app.offline.lines import (
 from shared.errors import FailedPrecondition
 
 LEAST_LINES = 10
+# From here on one half of the lines is plenty to choose a setting, a blend and a threshold by.
+MANY_LINES = 6_000
 Numbers = NDArray[np.int64]
 Tell = Callable[[str], None]
 
@@ -101,12 +103,14 @@ def fit(
     conversations = [one.conversation for one in examples]
     shares = share_matrix(examples, labels)
     folds = folds_of(groups_of(conversations), fold_count(len(examples)), seed)
+    judged = range(1 if len(examples) >= MANY_LINES else int(folds.max()) + 1)
     chosen, held_out = [], []
     for learners in kinds:
-        learner, logits = _best(learners, conversations, shares, folds, seed, tell)
+        learner, logits = _best(learners, conversations, shares, folds, judged, seed, tell)
         chosen.append(learner)
         held_out.append(logits)
-    blend = blending.fit_blend(held_out, shares)
+    truth = shares[np.isin(folds, judged)]
+    blend = blending.fit_blend(held_out, truth)
     rows = blend.probabilities(held_out)
     models = []
     for learner in chosen:
@@ -115,14 +119,14 @@ def fit(
     return Fitted(
         Judge(labels, tuple(models), blend),
         tuple(learner.name for learner in chosen),
-        int(folds.max()) + 1,
-        blending.figures(rows, shares, labels, blend.threshold),
+        len(judged),
+        blending.figures(rows, truth, labels, blend.threshold),
     )
 
 
 def fold_count(lines: int) -> int:
     """Fewer where fitting takes long and a part is plenty."""
-    return 5 if lines < 2_000 else 3 if lines < 6_000 else 2
+    return 5 if lines < 2_000 else 3 if lines < MANY_LINES else 2
 
 
 def folds_of(groups: Sequence[str], count: int, seed: int) -> Numbers:
@@ -144,15 +148,17 @@ def _best(
     conversations: Sequence[Conversation],
     shares: Floats,
     folds: Numbers,
+    judged: Sequence[int],
     seed: int,
     tell: Tell,
 ) -> tuple[Learner, Floats]:
-    """The learner with the least held-out cross entropy, and its held-out logits."""
+    """The learner with the least held-out cross entropy, and its logits of the `judged` folds."""
+    truth = shares[np.isin(folds, judged)]
     tried = []
     for learner in learners:
-        logits = _held_out(learner, conversations, shares, folds, seed, tell)
-        rows = blending.fit_blend([logits], shares).probabilities([logits])
-        tried.append((-float((shares * np.log(rows + 1e-12)).sum(1).mean()), logits))
+        logits = _held_out(learner, conversations, shares, folds, judged, seed, tell)
+        rows = blending.fit_blend([logits], truth).probabilities([logits])
+        tried.append((-float((truth * np.log(rows + 1e-12)).sum(1).mean()), logits))
     number = min(range(len(tried)), key=lambda one: tried[one][0])
     return learners[number], tried[number][1]
 
@@ -162,18 +168,19 @@ def _held_out(
     conversations: Sequence[Conversation],
     shares: Floats,
     folds: Numbers,
+    judged: Sequence[int],
     seed: int,
     tell: Tell,
 ) -> Floats:
     logits = np.zeros_like(shares)
-    for fold in range(int(folds.max()) + 1):
-        tell(f"{learner.name}: fold {fold + 1} of {int(folds.max()) + 1}")
+    for fold in judged:
+        tell(f"{learner.name}: fold {fold + 1} of {len(judged)}")
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         if not len(inside):  # one conversation alone
             inside = outside
         model = learner.fit([conversations[i] for i in inside], shares[inside], seed)
         logits[outside] = model.logits([conversations[i] for i in outside])
-    return logits
+    return logits[np.isin(folds, judged)]
 
 
 def _says_something(text: str) -> bool:
