@@ -36,6 +36,9 @@ _LAST_TOKENS = 10
 _TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 8
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
+# The rate by the steps: how far all of them together may lead away from the published weights. Farther,
+# it judges what it was fitted on no better, and other talk worse.
+_FAR, _MOST_RATE = 0.03, 3e-4
 _TELL_S = 15.0
 # Batches of lines alike in length, drawn from so many batches of shuffled lines.
 _BUCKET = 50
@@ -47,7 +50,6 @@ class EncoderLearner:
 
     path: Path
     layers: int = 3
-    rate: float = 2e-4
     head_rate: float = 1e-3
     # Now and then, how far it is.
     tell: Callable[[str], None] = lambda _: None
@@ -94,7 +96,7 @@ class EncoderLearner:
         learning = [one for one in network.body.parameters() if one.requires_grad]
         optimizer = torch.optim.AdamW(
             [
-                {"params": learning, "lr": self.rate},
+                {"params": learning, "lr": _rate(len(batches))},
                 {"params": network.head.parameters(), "lr": self.head_rate},
             ],
             weight_decay=_WEIGHT_DECAY,
@@ -118,6 +120,10 @@ class EncoderLearner:
             torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
             optimizer.step()
             schedule.step()
+
+
+def _rate(steps: int) -> float:
+    return min(_FAR / steps, _MOST_RATE)
 
 
 class EncoderModel:

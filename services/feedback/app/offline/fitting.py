@@ -126,7 +126,7 @@ def fit(
 
 def fold_count(lines: int) -> int:
     """Fewer where fitting takes long and a part is plenty."""
-    return 5 if lines < 2_000 else 3 if lines < MANY_LINES else 2
+    return 5 if lines < 500 else 3 if lines < MANY_LINES else 2
 
 
 def folds_of(groups: Sequence[str], count: int, seed: int) -> Numbers:
