@@ -53,6 +53,8 @@ class Source(StrEnum):
     EXPLICIT = "explicit"
     # A follow-up that said nothing of the answer, by the label of one soon after it.
     HINDSIGHT = "hindsight"
+    # A follow-up that the heads were not sure of, by the served model.
+    JUDGE = "judge"
 
 
 class PairSource(StrEnum):

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from services.feedback import codec, heads_codec
+from services.feedback import codec, heads_codec, judge_codec
 from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.adapters.sql_heads import SqlHeads
 from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.app import persona_care
 from services.feedback.app.classifier import Classifier, Exchange
 from services.feedback.app.ports import Book
+from services.feedback.workers import UnsureJobs
 from shared.database import Database
 from shared.errors import InvalidArgument, PermissionDenied
 from shared.events import now
@@ -50,10 +51,12 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         redactor: Redactor,
         heads: SqlHeads,
         heads_schedule: str,
+        unsure: UnsureJobs,
     ) -> None:
         self._database, self._shelf, self._classifier = database, shelf, classifier
         self._redactor = redactor
         self._heads, self._heads_schedule = heads, heads_schedule
+        self._unsure = unsure
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -195,6 +198,26 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             total_size=total,
             serving=self._classifier.head_of(tenant),
             look=heads_codec.encode_look(look, following_time) if look else None,
+        )
+
+    async def ListJudgements(
+        self, request: pb.ListJudgementsRequest, context: Any
+    ) -> pb.ListJudgementsResponse:
+        return await asyncio.to_thread(self._list_judgements, tenant_of(context), request)
+
+    def _list_judgements(
+        self, tenant: str, request: pb.ListJudgementsRequest
+    ) -> pb.ListJudgementsResponse:
+        before = _after(decode_token(request.page_token, tenant))
+        page = self._unsure.judgements.page(tenant, before, page_size(request.page_size))
+        agreement = self._unsure.agreement(tenant)
+        return pb.ListJudgementsResponse(
+            judgements=[judge_codec.encode_judgement(one) for one in page.items],
+            next_page_token=_token(page.after, tenant),
+            total_size=page.total,
+            agreement=judge_codec.encode_agreement(agreement),
+            commonest=agreement.commonest,
+            trusted=agreement.trusted,
         )
 
     async def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:

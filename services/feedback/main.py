@@ -13,11 +13,12 @@ from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.mlflow_heads import MlflowHeads
 from services.feedback.adapters.sql_heads import SqlHeads
+from services.feedback.adapters.sql_judgements import SqlJudgements
 from services.feedback.adapters.sql_shelf import SqlShelf
 from services.feedback.adapters.tracer import FeedbackTracer
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app import explicit as explicit_app
-from services.feedback.app import mining, preferences
+from services.feedback.app import mining, preferences, unsure
 from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.contrasts import Contrast
 from services.feedback.app.dissatisfaction import load_dissatisfaction
@@ -39,7 +40,9 @@ from services.feedback.app.requests import (
     SAMPLE,
     Limits,
     Requests,
+    nothing,
 )
+from services.feedback.app.unsure import JudgeUnsure
 from services.feedback.consumer import (
     ExplicitHandler,
     ExplicitSweep,
@@ -55,6 +58,7 @@ from services.feedback.workers import (
     LateFollowUps,
     PairJobs,
     PersonaJobs,
+    UnsureJobs,
     paced,
     repeat,
 )
@@ -128,7 +132,11 @@ class Parts:
         self.judge = JudgeLoop(
             database,
             self.shelf,
-            JudgeFollowUps(self.classifier, self.requests),
+            JudgeFollowUps(
+                self.classifier,
+                self.requests,
+                unsure=unsure.ask_later if settings.judge_unsure else nothing,
+            ),
             settings.judge_batch,
             settings.context_messages,
             settings.context_characters,
@@ -190,6 +198,14 @@ class Parts:
             ),
             "SAMPLES",
         )
+        self.judgements = SqlJudgements(database)
+        self.unsure = UnsureJobs(
+            database,
+            shelf,
+            self.judgements,
+            JudgeUnsure(chat, self.requests, settings.judge_votes),
+            settings.trust_rules(),
+        )
         self.filter = FilterLoop(database, shelf, FilterPairs(scorer))
         self.workers = {
             PERSONA_OF_COMPLAINT: personas.worker(PERSONA_OF_COMPLAINT),
@@ -197,6 +213,7 @@ class Parts:
             REWRITE_LIVE: rewrites.worker(REWRITE_LIVE, settings.llm_threads),
             REWRITE_BACKLOG: rewrites.worker(REWRITE_BACKLOG),
             SAMPLE: samples.worker(SAMPLE),
+            unsure.JOB: self.unsure.worker(),
         }
 
     def background(self) -> list[Background]:
@@ -206,6 +223,7 @@ class Parts:
             PERSONA_OF_TURNS: settings.persona_max_per_minute,
             REWRITE_BACKLOG: settings.rewrite_backlog_max_per_minute,
             SAMPLE: settings.ubr_max_per_minute,
+            unsure.JOB: settings.judge_max_per_minute,
         }
         return [
             ("turns", self.turns.run),
@@ -239,6 +257,7 @@ class Parts:
             self.redactor,
             self.heads,
             self.settings.heads_schedule,
+            self.unsure,
         )
         return (
             "trimtab.feedback.v1.FeedbackService",

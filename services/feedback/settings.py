@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.feedback.app.agreement import TrustRules
 from services.feedback.app.heads.gate import GateRules
 from services.feedback.app.heads.refit import RefitRules
 from shared import schedule
@@ -44,6 +45,17 @@ class FeedbackSettings(ServiceSettings):
     heads_gate_error: float = Field(default=0.05, gt=0, lt=1)
     heads_gate_auroc_margin: float = Field(default=0.05, ge=0, le=1)
     heads_gate_least_auroc: float = Field(default=0.5, ge=0, lt=1)
+
+    # Whether the served model is asked about follow-ups that the heads were not sure of; how often it is
+    # asked in each of two orders of the kinds, and how many follow-ups a minute.
+    judge_unsure: bool = False
+    judge_votes: int = Field(default=3, ge=1, le=16)
+    judge_max_per_minute: float = Field(default=60.0, gt=0)
+    # Its labels count once it agrees with people: on so many follow-ups of so many users, the lower end
+    # of the interval of its agreement being this.
+    judge_min_follow_ups: int = Field(default=100, ge=1)
+    judge_min_users: int = Field(default=20, ge=1)
+    judge_least_agreement: float = Field(default=0.75, ge=0, le=1)
 
     # How long explicit feedback waits for its turn, and a follow-up for its answer.
     explicit_wait_s: float = Field(default=120.0, ge=0)
@@ -98,6 +110,11 @@ class FeedbackSettings(ServiceSettings):
     @classmethod
     def _cron(cls, line: str) -> str:
         return schedule.checked(line)
+
+    def trust_rules(self) -> TrustRules:
+        return TrustRules(
+            self.judge_min_follow_ups, self.judge_min_users, self.judge_least_agreement
+        )
 
     def refit_rules(self) -> RefitRules:
         return RefitRules(

@@ -13,7 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.feedback.adapters.sql_book import SqlBook
+from services.feedback.adapters.sql_judgements import SqlJudgements, add_judgement
 from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.app import unsure
+from services.feedback.app.agreement import Agreement, TrustRules
 from services.feedback.app.mining import JudgeFollowUps, give_up
 from services.feedback.app.pairs import (
     REPLACED,
@@ -25,6 +28,7 @@ from services.feedback.app.pairs import (
 )
 from services.feedback.app.personas import WritePersona
 from services.feedback.app.requests import PAIRS, PERSONAS
+from services.feedback.app.unsure import JudgeUnsure
 from services.feedback.domain import Mined
 from shared.database import Database, Transaction
 from shared.errors import FailedPrecondition, NotFound, Unavailable
@@ -213,3 +217,41 @@ class PairJobs:
             if error.reason != UNTRAINED:
                 raise
             raise Postpone(self.untrained_delay_s, error.reason) from error
+
+
+@dataclass(frozen=True, slots=True)
+class UnsureJobs:
+    """Asks the served model about follow-ups that the heads were not sure of. Whether what it says counts
+    is looked up for each: its agreement with people may rise and fall."""
+
+    database: Database
+    shelf: SqlShelf
+    judgements: SqlJudgements
+    judge: JudgeUnsure
+    rules: TrustRules
+    most_compared: int = 2000
+
+    def agreement(self, tenant: str) -> Agreement:
+        found = self.judgements.compared(tenant, self.judge.chat.name, self.most_compared)
+        return self.rules.agreement(found)
+
+    def perform(self, job: Job) -> Finish:
+        mined = self.shelf.mined(str(job.payload["feedback_id"]))
+        if mined is None:
+            raise NotFound(f"feedback {job.payload['feedback_id']} is not there")
+        label = self.judge.judge(mined)
+        trusted = self.agreement(mined.tenant).trusted
+
+        def finish(transaction: Transaction) -> None:
+            book = SqlBook(transaction)
+            add_judgement(transaction, self.judge.record(mined, label, trusted, now(), book))
+
+        return finish
+
+    def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
+        book = SqlBook(transaction)
+        book.count(unsure.STAGE, "waiting", unsure.WAITS, -1)
+        book.count(unsure.STAGE, "dropped", "FAILED")
+
+    def worker(self) -> Worker:
+        return Worker(self.database, unsure.JOB, self.perform, self.abandon)

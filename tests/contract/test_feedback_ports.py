@@ -111,6 +111,15 @@ def test_a_model_gives_as_many_answers_as_were_asked(chat: ChatModel) -> None:
     assert all(isinstance(answer, str) for answer in answers)
 
 
+def test_a_model_chooses_among_what_is_offered(chat: ChatModel) -> None:
+    asked = [text_message("user", "Say a letter between A and E, whichever you like best.")]
+    said = chat.choose(asked, "ABCDE", 8, 1.0)
+    assert len(said) == 8
+    assert set(said) <= set("ABCDE")
+    assert chat.choose(asked, ("maybe",), 2, 1.0) == ("maybe", "maybe")
+    assert chat.name
+
+
 @pytest.mark.parametrize("kind", ["twin", "vllm"])
 def test_a_model_that_is_away_is_unavailable(kind: str) -> None:
     if kind == "twin":
@@ -121,3 +130,5 @@ def test_a_model_that_is_away_is_unavailable(kind: str) -> None:
         model = VllmChat(("http://127.0.0.1:9",), "nobody")
     with pytest.raises(Unavailable):
         model.complete([text_message("user", "Say hello.")], 1, 0.0, 16)
+    with pytest.raises(Unavailable):
+        model.choose([text_message("user", "Say hello.")], "AB", 1, 0.0)

@@ -1,4 +1,4 @@
-"""trimtab feedback list | waiting | personas | pairs | heads | fit | score"""
+"""trimtab feedback list | waiting | personas | pairs | heads | judge | fit | score"""
 
 from __future__ import annotations
 
@@ -110,6 +110,23 @@ def heads(context: typer.Context, limit: Limit = 20) -> None:
     session = session_of(context)
     told = session.platform.call("feedback", "ListHeads", {"page_size": min(limit, 500)})
     session.show(told, lambda: _heads(session, told))
+
+
+@app.command()
+def judge(context: typer.Context, limit: Limit = 20) -> None:
+    """List what the served model said of follow-ups that the heads were not sure of, newest first.
+
+    What it says is a shadow, used by nothing, until its agreement with what users said by thumbs and
+    ratings is high enough. Asked only if TRIMTAB_FEEDBACK_JUDGE_UNSURE is on.
+
+    \b
+    Examples:
+      trimtab feedback judge
+      trimtab feedback judge --json | jq '.agreement, .trusted'
+    """
+    session = session_of(context)
+    told = session.platform.call("feedback", "ListJudgements", {"page_size": min(limit, 500)})
+    session.show(told, lambda: _judgements(session, told))
 
 
 @app.command()
@@ -245,6 +262,26 @@ def _heads(session: Session, told: Json) -> None:
         held_out = f"{look['held_out_users']} held-out users to judge by"
         when = f"; next look {look['next_time']}" if look.get("next_time") else ""
         session.line(f"last look: {look['reason'] or 'none yet'}, {counts}, {held_out}{when}")
+
+
+def _judgements(session: Session, told: Json) -> None:
+    rows = [
+        (
+            one["state"].removeprefix("JUDGEMENT_STATE_").lower(),
+            one["abstain_reason"] or _kind(one["label"]["kind"]),
+            f"{one['label']['dissatisfaction']:.2f}",
+            one["user_id"],
+            one["conversation_id"],
+            one["model"],
+        )
+        for one in told["judgements"]
+    ]
+    columns = ("state", "says", ">dissatisfied", "user", "conversation", "model")
+    session.table(columns, rows, "The served model was asked about no follow-up yet.")
+    counts = "its labels count" if told["trusted"] else "its labels are shadows"
+    words = estimate_words(told.get("agreement"))
+    always = f"; the commoner answer alone: {told['commonest']:.3g}" if words != "-" else ""
+    session.line(f"agreement with people: {words}{always}; {counts}")
 
 
 def _kind(kind: str) -> str:

@@ -19,6 +19,7 @@ from services.feedback.adapters.sql_tables import (
     EXPLICIT,
     FEEDBACK,
     HEAD_SOURCES,
+    JUDGEMENTS,
     PAIRS,
     PENDING,
     PERSONA_VERSIONS,
@@ -28,7 +29,7 @@ from services.feedback.adapters.sql_tables import (
     USERS,
 )
 from services.feedback.app import explicit as explicit_app
-from services.feedback.app import mining
+from services.feedback.app import mining, unsure
 from services.feedback.app.heads.cards import head_name
 from services.feedback.app.heads.refit import FIT_JOB
 from services.feedback.app.requests import (
@@ -62,7 +63,8 @@ from shared.personal_data import Held
 # Kinds of jobs, the stage that counts them, and what they wait as.
 _PERSONA_JOBS = dict.fromkeys((PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS), (PERSONAS, "TO_WRITE"))
 _PAIR_JOBS = dict.fromkeys((REWRITE_LIVE, REWRITE_BACKLOG), (PAIRS_STAGE, "CANDIDATES"))
-_JOBS = _PERSONA_JOBS | _PAIR_JOBS | {SAMPLE: (PAIRS_STAGE, "SAMPLES")}
+_JOBS = _PERSONA_JOBS | _PAIR_JOBS
+_JOBS |= {SAMPLE: (PAIRS_STAGE, "SAMPLES"), unsure.JOB: (unsure.STAGE, unsure.WAITS)}
 _ROWS = (
     Rows("follow_ups", PENDING, of_conversation(PENDING)),
     Rows("feedback", FEEDBACK, of_user_or_conversation(FEEDBACK)),
@@ -71,6 +73,7 @@ _ROWS = (
     Rows("personas", USERS, of_user(USERS)),
     Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
     Rows("limits", SPENT, of_user(SPENT)),
+    Rows("judgements", JUDGEMENTS, of_user_or_conversation(JUDGEMENTS)),
     Rows("head_sources", HEAD_SOURCES, of_user_or_conversation(HEAD_SOURCES)),
     Rows("turns", TURNS, of_user(TURNS)),
 )
@@ -134,6 +137,9 @@ class SqlHoldings:
             versions = sa.select(PERSONA_VERSIONS.c.value).where(of_user(PERSONA_VERSIONS)(user))
             for row in connection.execute(versions.order_by(PERSONA_VERSIONS.c.version)):
                 yield "persona_version", events.Persona.FromString(row.value)
+            judged = sa.select(JUDGEMENTS).where(of_user(JUDGEMENTS)(user))
+            for one in connection.execute(judged.order_by(JUDGEMENTS.c.seq)).mappings():
+                yield "judgement", {name: value for name, value in one.items() if name != "seq"}
             for row in connection.execute(sa.select(EXPLICIT.c.value)).all():
                 given = events.FeedbackGiven.FromString(row.value).feedback
                 if (given.tenant, given.user_id) == (tenant, user_id):

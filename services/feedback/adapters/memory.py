@@ -47,6 +47,17 @@ class ScriptedChat:
         self.calls: list[tuple[Message, ...]] = []
         self.away = False
 
+    @property
+    def name(self) -> str:
+        return "scripted"
+
+    def choose(
+        self, messages: Sequence[Message], choices: Sequence[str], n: int, temperature: float
+    ) -> tuple[str, ...]:
+        """The choice that the script's answer begins with, else the first."""
+        said = self.complete(messages, 1, temperature, 1)[0]
+        return (next((one for one in choices if said.startswith(one)), choices[0]),) * n
+
     def complete(
         self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
     ) -> tuple[str, ...]:

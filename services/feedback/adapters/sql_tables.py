@@ -184,3 +184,24 @@ HEAD_LOOKS = sa.Table(
     sa.Column("users", sa.Integer, nullable=False, server_default="0"),
     sa.Column("held_out_users", sa.Integer, nullable=False, server_default="0"),
 )
+# What the served model said of follow-ups that the heads were not sure of.
+JUDGEMENTS = sa.Table(
+    "judgements",
+    METADATA,
+    sa.Column("seq", _SEQ, primary_key=True),
+    # Of the follow-up.
+    sa.Column("feedback_id", sa.String, nullable=False, unique=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("answer_turn_id", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("probabilities", sa.JSON, nullable=False),
+    sa.Column("dissatisfaction", sa.Float, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Index("judgements_by_tenant", "tenant", "model", "seq"),
+    sqlite_autoincrement=True,
+)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 
-from shared.errors import InvalidArgument, Unavailable
+from shared.errors import Internal, InvalidArgument, Unavailable
 from shared.messages import Message, openai_messages
 
 
@@ -19,16 +20,33 @@ class VllmChat:
         self._model = model
         self._client = httpx.Client(timeout=timeout_s)
 
+    @property
+    def name(self) -> str:
+        return self._model
+
+    def choose(
+        self, messages: Sequence[Message], choices: Sequence[str], n: int, temperature: float
+    ) -> tuple[str, ...]:
+        constrained = {"structured_outputs": {"choice": list(choices)}, "max_tokens": 8}
+        found = self._answers(messages, n, temperature, constrained)
+        if not set(found) <= set(choices):
+            raise Internal(f"the model said {found!r}, none of {choices!r}", reason="NO_CHOICE")
+        return found
+
     def complete(
         self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
+    ) -> tuple[str, ...]:
+        return self._answers(messages, n, temperature, {"max_tokens": max_tokens, "top_p": 0.9})
+
+    def _answers(
+        self, messages: Sequence[Message], n: int, temperature: float, more: dict[str, Any]
     ) -> tuple[str, ...]:
         body = {
             "model": self._model,
             "messages": openai_messages(list(messages)),
             "n": n,
             "temperature": temperature,
-            "top_p": 0.9,
-            "max_tokens": max_tokens,
+            **more,
         }
         url = f"{next(self._urls)}/v1/chat/completions"
         try:
@@ -40,8 +58,8 @@ class VllmChat:
         if response.status_code >= 400:
             detail = response.text[:200]
             raise InvalidArgument(f"the model refused: {detail}", reason="MODEL_REFUSED")
-        choices = response.json()["choices"]
-        return tuple(choice["message"]["content"] or "" for choice in choices)
+        found = response.json()["choices"]
+        return tuple(choice["message"]["content"] or "" for choice in found)
 
     def close(self) -> None:
         self._client.close()

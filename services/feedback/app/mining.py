@@ -19,7 +19,7 @@ from services.feedback.app.classifier import Classifier, Exchange
 from services.feedback.app.hindsight import LookBack
 from services.feedback.app.ladder import part_of, step_of
 from services.feedback.app.ports import Book, Vectors
-from services.feedback.app.requests import Requests
+from services.feedback.app.requests import Beside, Requests, nothing
 from services.feedback.domain import (
     FollowUp,
     Kind,
@@ -91,6 +91,8 @@ class JudgeFollowUps:
     classifier: Classifier
     requests: Requests
     look_back: LookBack = field(default_factory=LookBack)
+    # What is asked of abstentions.
+    unsure: Beside = nothing
 
     def judge(self, follow_ups: Sequence[FollowUp]) -> list[Mined]:
         tenants = [follow_up.turn.tenant for follow_up in follow_ups]
@@ -111,6 +113,7 @@ class JudgeFollowUps:
         book.count(STAGE, "waiting", "TO_JUDGE", -1)
         if mined.label.abstained:
             book.count(STAGE, "abstained", mined.label.abstain_reason)
+            self.unsure(mined, book)
             return
         book.count(STAGE, "made", "judged")
         if mined.label.kind is Kind.REATTEMPT_WITH_FEEDBACK:

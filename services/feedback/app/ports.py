@@ -39,7 +39,15 @@ class Embedder(Protocol):
 
 
 class ChatModel(Protocol):
-    """The policy that writes personas and candidates."""
+    """The policy that writes personas and candidates, and judges what the heads are not sure of."""
+
+    @property
+    def name(self) -> str: ...
+
+    def choose(
+        self, messages: Sequence[Message], choices: Sequence[str], n: int, temperature: float
+    ) -> tuple[str, ...]:
+        """`n` answers, each one of `choices`. Raises as `complete` does."""
 
     def complete(
         self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int

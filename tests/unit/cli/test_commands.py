@@ -221,7 +221,7 @@ def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None
 def test_every_command_teaches_by_example(trimtab: Any) -> None:
     groups = {
         "conversations": ("list", "show"),
-        "feedback": ("list", "waiting", "personas", "pairs", "heads"),
+        "feedback": ("list", "waiting", "personas", "pairs", "heads", "judge"),
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "retrain": ("start", "list", "show", "watch", "cancel"),
         "models": ("list", "show", "promote", "rollback"),

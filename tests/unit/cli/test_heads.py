@@ -1,4 +1,4 @@
-"""`trimtab feedback heads`: versions, figures and verdicts of a tenant's own heads."""
+"""`trimtab feedback heads` and `judge`: what judges follow-ups, with figures and verdicts."""
 
 from __future__ import annotations
 
@@ -73,3 +73,35 @@ def test_without_a_head_it_says_what_serves(trimtab: Callable[..., Any]) -> None
     assert "No head was fitted on your users' labels yet." in ran.out
     assert "serving: shipped-0a1b2c3d4e5f" in ran.out
     assert "last look" not in ran.out
+
+
+JUDGEMENTS = {
+    "judgements": [
+        {
+            "state": "JUDGEMENT_STATE_SHADOW",
+            "userId": "ada",
+            "conversationId": "c1",
+            "model": "smollm2",
+            "label": {"kind": "FOLLOW_UP_KIND_POSITIVE", "dissatisfaction": 0.15},
+        },
+        {"state": "JUDGEMENT_STATE_ABSTAINED", "abstainReason": "NO_MAJORITY", "label": {}},
+    ],
+    "agreement": estimate(0.85, 0.767, 0.907),
+    "commonest": 0.6,
+    "trusted": True,
+}
+
+
+def test_judgements_are_listed_with_their_agreement(trimtab: Callable[..., Any]) -> None:
+    ran = trimtab("feedback", "judge", answers={"ListJudgements": JUDGEMENTS})
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "shadow positive 0.15 ada c1 smollm2" in lines
+    assert any(line.startswith("abstained NO_MAJORITY") for line in lines)
+    assert (
+        "agreement with people: 0.85 [0.767, 0.907] of 120 from 24 users; the commoner answer alone: 0.6;"
+        " its labels count"
+    ) in lines
+    nothing = trimtab("feedback", "judge", answers={"ListJudgements": {}})
+    assert "agreement with people: -; its labels are shadows" in nothing.out
+    as_json = trimtab("feedback", "judge", "--json", answers={"ListJudgements": JUDGEMENTS}).json
+    assert (as_json["trusted"], as_json["agreement"]["low"]) == (True, 0.767)

@@ -18,7 +18,7 @@ ROLES = {
         Drift: GetAlarm ListAlarms ListBuckets ListStreams
         Evaluation: GetEvaluation ListEvaluations
         Feedback: Classify GetPersona ListFeedback ListPairs ListPersonaVersions ListPersonas
-        Feedback: ListHeads ListWaitingFeedback
+        Feedback: ListHeads ListJudgements ListWaitingFeedback
         Interaction: GetConversation ListConversations
         PersonalData: ExportPersonalData
         Registry: GetRollout GetVersion ListVersions WatchRollout

@@ -61,6 +61,10 @@ class _FeedbackSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedba
     """Said explicitly: a thumb, a rating, a demonstration."""
     FEEDBACK_SOURCE_HINDSIGHT: _FeedbackSource.ValueType  # 3
     """A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
+    FEEDBACK_SOURCE_JUDGE: _FeedbackSource.ValueType  # 4
+    """A follow-up that the heads were not sure of, judged by the served model: beside its abstention. Listed by
+    FeedbackService, never published.
+    """
 
 class FeedbackSource(_FeedbackSource, metaclass=_FeedbackSourceEnumTypeWrapper): ...
 
@@ -71,6 +75,10 @@ FEEDBACK_SOURCE_EXPLICIT: FeedbackSource.ValueType  # 2
 """Said explicitly: a thumb, a rating, a demonstration."""
 FEEDBACK_SOURCE_HINDSIGHT: FeedbackSource.ValueType  # 3
 """A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
+FEEDBACK_SOURCE_JUDGE: FeedbackSource.ValueType  # 4
+"""A follow-up that the heads were not sure of, judged by the served model: beside its abstention. Listed by
+FeedbackService, never published.
+"""
 Global___FeedbackSource: _TypeAlias = FeedbackSource  # noqa: Y015
 
 class _FollowUpStep:

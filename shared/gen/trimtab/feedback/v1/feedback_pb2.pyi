@@ -71,6 +71,29 @@ HEAD_STATE_REFUSED: HeadState.ValueType  # 3
 """The gate left the head before it in place."""
 Global___HeadState: _TypeAlias = HeadState  # noqa: Y015
 
+class _JudgementState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JudgementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JudgementState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JUDGEMENT_STATE_UNSPECIFIED: _JudgementState.ValueType  # 0
+    JUDGEMENT_STATE_SHADOW: _JudgementState.ValueType  # 1
+    """Kept and shown; nothing uses it."""
+    JUDGEMENT_STATE_COUNTED: _JudgementState.ValueType  # 2
+    """Pairs and personas are made of it."""
+    JUDGEMENT_STATE_ABSTAINED: _JudgementState.ValueType  # 3
+
+class JudgementState(_JudgementState, metaclass=_JudgementStateEnumTypeWrapper): ...
+
+JUDGEMENT_STATE_UNSPECIFIED: JudgementState.ValueType  # 0
+JUDGEMENT_STATE_SHADOW: JudgementState.ValueType  # 1
+"""Kept and shown; nothing uses it."""
+JUDGEMENT_STATE_COUNTED: JudgementState.ValueType  # 2
+"""Pairs and personas are made of it."""
+JUDGEMENT_STATE_ABSTAINED: JudgementState.ValueType  # 3
+Global___JudgementState: _TypeAlias = JudgementState  # noqa: Y015
+
 @_typing.final
 class ListFeedbackRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -923,3 +946,112 @@ class ListHeadsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListHeadsResponse: _TypeAlias = ListHeadsResponse  # noqa: Y015
+
+@_typing.final
+class Judgement(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ABSTAIN_REASON_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    feedback_id: _builtins.str
+    """Of the follow-up."""
+    user_id: _builtins.str
+    conversation_id: _builtins.str
+    abstain_reason: _builtins.str
+    model: _builtins.str
+    state: Global___JudgementState.ValueType
+    @_builtins.property
+    def label(self) -> Global___Label: ...
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        feedback_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        conversation_id: _builtins.str = ...,
+        label: Global___Label | None = ...,
+        abstain_reason: _builtins.str = ...,
+        model: _builtins.str = ...,
+        state: Global___JudgementState.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "label", b"label"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "conversation_id", b"conversation_id", "create_time", b"create_time", "feedback_id", b"feedback_id", "label", b"label", "model", b"model", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Judgement: _TypeAlias = Judgement  # noqa: Y015
+
+@_typing.final
+class ListJudgementsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJudgementsRequest: _TypeAlias = ListJudgementsRequest  # noqa: Y015
+
+@_typing.final
+class ListJudgementsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JUDGEMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    COMMONEST_FIELD_NUMBER: _builtins.int
+    TRUSTED_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    total_size: _builtins.int
+    commonest: _builtins.float
+    """How often whoever says the commoner thing of all is right."""
+    trusted: _builtins.bool
+    """Whether that is enough for its labels to count."""
+    @_builtins.property
+    def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
+        """Newest first."""
+
+    @_builtins.property
+    def agreement(self) -> _common_pb2.Estimate:
+        """How often the model that is served now says of follow-ups in the abstention band what their users said
+        of the answers; Wilson's interval. Unset until there is anything to compare.
+        """
+
+    def __init__(
+        self,
+        *,
+        judgements: _abc.Iterable[Global___Judgement] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        agreement: _common_pb2.Estimate | None = ...,
+        commonest: _builtins.float = ...,
+        trusted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "commonest", b"commonest", "judgements", b"judgements", "next_page_token", b"next_page_token", "total_size", b"total_size", "trusted", b"trusted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJudgementsResponse: _TypeAlias = ListJudgementsResponse  # noqa: Y015

@@ -90,6 +90,11 @@ class FeedbackServiceStub:
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
                 response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
                 _registered_method=True)
+        self.ListJudgements = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/ListJudgements',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsResponse.FromString,
+                _registered_method=True)
         self.Classify = channel.unary_unary(
                 '/trimtab.feedback.v1.FeedbackService/Classify',
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ClassifyRequest.SerializeToString,
@@ -173,6 +178,13 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJudgements(self, request, context):
+        """What the served model said of follow-ups that the heads were not sure of, and its agreement with people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Classify(self, request, context):
         """Labels follow-ups without storing anything.
         """
@@ -237,6 +249,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListHeads,
                     request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.FromString,
                     response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.SerializeToString,
+            ),
+            'ListJudgements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJudgements,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsResponse.SerializeToString,
             ),
             'Classify': grpc.unary_unary_rpc_method_handler(
                     servicer.Classify,
@@ -542,6 +559,33 @@ class FeedbackService:
             '/trimtab.feedback.v1.FeedbackService/ListHeads',
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJudgements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/ListJudgements',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListJudgementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class FeedbackServiceStub:
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
     ListHeads: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]
     """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    ListJudgements: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]
+    """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
     Classify: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]
     """Labels follow-ups without storing anything."""
 
@@ -77,6 +79,8 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
     ListHeads: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]  # type: ignore[assignment]
     """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    ListJudgements: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]  # type: ignore[assignment]
+    """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
     Classify: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Labels follow-ups without storing anything."""
 
@@ -166,6 +170,14 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListHeadsResponse, _abc.Awaitable[_feedback_pb2.ListHeadsResponse]]:
         """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+
+    @_abc_1.abstractmethod
+    def ListJudgements(
+        self,
+        request: _feedback_pb2.ListJudgementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.ListJudgementsResponse, _abc.Awaitable[_feedback_pb2.ListJudgementsResponse]]:
+        """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
 
     @_abc_1.abstractmethod
     def Classify(
