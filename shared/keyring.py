@@ -89,14 +89,15 @@ class Opened:
 class CachedKeyring:
     """The keys in use, in memory. State changes of other processes are seen after at most `ttl_s`:
     every use first makes sure that the changes were asked for within that time, in one small query
-    for all keys. May be used from any thread.
+    for all keys. May be used from any thread. Each of the two tables holds at most `most` keys, about 3 KB
+    each.
     """
 
     def __init__(
         self,
         keyring: Keyring,
         ttl_s: float = 2.0,
-        most: int = 50_000,
+        most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keyring, self.ttl_s = keyring, ttl_s
