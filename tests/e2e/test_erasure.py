@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from shared.settings import CommonSettings
 from shared.topics import PREFERENCE_MINED
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.search import places, raw_log
+from tests.e2e.tracing import ANSWER_TRACED, VOTE_TRACED, places_of, vote
 from tests.e2e.world import World, make_world
 
 REPORTING = ("interaction", "gateway", "feedback", "reward", "evaluation", "drift", "retrain")
@@ -69,6 +71,7 @@ TOPICS = {
     "topic interaction.logged.v1",
     "topic feedback.given.v1",
     "topic feedback.mined.v1",
+    "topic preference.given.v1",
     "topic preference.proposed.v1",
     "topic preference.mined.v1",
 }
@@ -163,15 +166,25 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.mark.timeout(300)
 def test_an_erased_user_is_found_nowhere(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for user in WORDS:
-        _live(house, user)
+    for name, value in house.world.env.items():
+        monkeypatch.setenv(name, value)
+    traced = partial(places_of, house.world.tenant, capsys)
+    answers = {user: _live(house, user) for user in WORDS}
+    for user, words in WORDS.items():
+        vote(user, f"vote-{stand_in(user)}", words, house.world.tenant, tmp_path)
     eventually(lambda: _missing(house), {})
+    for user in WORDS:
+        eventually(lambda user=user: traced(f"vote-{stand_in(user)}-b"), VOTE_TRACED)
+    eventually(lambda: traced(answers[GONE][0]), ANSWER_TRACED)
     # Whoever has the topics and not the keys reads nothing of anybody, ever.
     seen = house.seen(*WORDS[GONE], *WORDS[STAYS])
     assert not {one for one in seen if one.startswith(("kafka", "topic"))}
-    exported = _export(house, GONE, tmp_path, monkeypatch)
+    exported = _export(house, GONE, tmp_path)
     kinds = {"turn", "feedback", "pair", "reward_pair", "training_pair", "held_out_pair"}
     assert kinds <= exported.keys()
 
@@ -191,6 +204,8 @@ def test_an_erased_user_is_found_nowhere(
     assert removed["evaluation", "held_out_pairs"] == exported["held_out_pair"] == 1
     assert int(erasure["keys_destroyed"]) >= 1
 
+    gone, stays = (f"vote-{stand_in(user)}-b" for user in WORDS)
+    assert [traced(one) for one in (gone, answers[GONE][0], stays)] == [set(), set(), VOTE_TRACED]
     found = house.found(*WORDS[GONE], GONE, *WORDS[STAYS])
     assert [found[word] for word in (*WORDS[GONE], GONE)] == [set(), set(), set()]
     assert all(found[word] >= HELD | TOPICS for word in WORDS[STAYS])
@@ -205,8 +220,8 @@ def _missing(house: House) -> dict[str, set[str]]:
     return {word: gaps for word, of in found.items() if (gaps := (HELD | TOPICS) - of)}
 
 
-def _live(house: House, user: str) -> None:
-    """Leaves the user's words in every kind of place."""
+def _live(house: House, user: str) -> list[str]:
+    """Leaves the user's words in every kind of place; the completions of its chat."""
     first, second = WORDS[user]
     completions = house.say(
         user,
@@ -222,6 +237,7 @@ def _live(house: House, user: str) -> None:
     # Of nobody, on the user's answer.
     house.feedback(completion_id=completions[1], value=False, comment=f"{first}? {second}!")
     _learn(house, user)
+    return completions
 
 
 def _learn(house: House, user: str) -> None:
@@ -267,7 +283,7 @@ def _erase_while_services_die(house: House) -> dict[str, Any]:
     os.kill(feedback, signal.SIGSTOP)
     # Feedback has not read this when the keys are closed: it will never be able to.
     house.say(GONE, f"One more word of {WORDS[GONE][0]}, of the {WORDS[GONE][1]}.")
-    eventually(lambda: _turns_of(house, GONE), 6)
+    eventually(lambda: _turns_of(house, GONE), 10)
     operation = house.platform.call(
         "interaction", "EraseUser", {"user_id": GONE, "actor": "e2e", "request_id": "r1"}
     )
@@ -325,10 +341,8 @@ def _turns_of(house: House, user: str) -> int:
     return sum(int(one["turn_count"]) for one in found["conversations"])
 
 
-def _export(house: House, user: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def _export(house: House, user: str, folder: Path) -> Counter[str]:
     """By the command line; how many records of each kind were written."""
-    for name, value in house.world.env.items():
-        monkeypatch.setenv(name, value)
     out = folder / "export.jsonl"
     assert (
         run(["users", "export", user, "-o", str(out), "--tenant", house.world.tenant], connect) == 0
