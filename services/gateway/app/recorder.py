@@ -29,7 +29,7 @@ _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled, Interna
 _LONGEST_WAIT_S = 5.0
 # Turns gather this long before they are forwarded together: one call for many is what keeps the
 # forwarding out of the chats' way.
-_GATHERED_S = 0.05
+_GATHERED_S = 0.25
 _MANY = 200
 _SAID_EVERY_S = 60.0
 
