@@ -34,6 +34,8 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 
 STAGE = "archive"
 _TURNS_A_BATCH = 20_000
+# What of them is in memory as rows at a time, and a row group of Parquet.
+_TURNS_A_GROUP = 5_000
 # So many parts of a day are made into one, unless they are large by now.
 _MANY, _LARGE = 8, 200_000
 COLUMNS = pa.schema(
@@ -94,7 +96,7 @@ class Archive:
             parts = []
             for (tenant, day), bodies in groups.items():
                 part = _part(tenant, day, position + 1, until, len(bodies))
-                self._write(part["name"], _table(bodies))
+                self._write(part["name"], _batches(bodies))
                 parts.append(part)
             self._record(parts, until)
             return sum(part["turns"] for part in parts)
@@ -105,15 +107,14 @@ class Archive:
             parts = self._next_day()
             if not parts:
                 return 0
-            tables = [self._read(part.name) for part in parts]
             whole = _part(
                 parts[0].tenant,
                 parts[0].day,
                 min(part.first_seq for part in parts),
                 max(part.last_seq for part in parts),
-                sum(table.num_rows for table in tables),
+                sum(part.turns for part in parts),
             )
-            self._write(whole["name"], pa.concat_tables(tables))
+            self._write(whole["name"], self._batches(parts))
             names = [part.name for part in parts]
             with self._database.begin() as transaction:
                 connection = transaction.connection
@@ -136,7 +137,7 @@ class Archive:
                 if not gone:
                     continue
                 if left.num_rows:
-                    self._write(part.name, left)
+                    self._write(part.name, left.to_batches(_TURNS_A_GROUP))
                 self._resize(part.name, left.num_rows)
                 if not left.num_rows:
                     self._remove([part.name])
@@ -226,11 +227,22 @@ class Archive:
                 change if turns else sa.delete(ARCHIVED_PARTS).where(this)
             )
 
-    def _write(self, name: str, table: pa.Table) -> None:
+    def _batches(self, parts: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """What the parts hold, a row group at a time: all of a day is more than should be in memory."""
+        for part in parts:
+            with self._files.open(f"{self._root}/{part.name}", "rb") as file:
+                yield from pq.ParquetFile(file).iter_batches(_TURNS_A_GROUP)
+
+    def _write(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """One row group for each batch."""
         path = f"{self._root}/{name}"
         self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        with self._files.open(f"{path}.tmp", "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+        with (
+            self._files.open(f"{path}.tmp", "wb") as file,
+            pq.ParquetWriter(file, COLUMNS, compression="zstd") as writer,
+        ):
+            for batch in batches:
+                writer.write_batch(batch)
         self._files.mv(f"{path}.tmp", path)
 
     def _read(self, name: str) -> pa.Table:
@@ -263,8 +275,10 @@ def _part(tenant: str, day: str, first: int, last: int, turns: int) -> dict[str,
     }
 
 
-def _table(bodies: Sequence[bytes]) -> pa.Table:
-    return pa.Table.from_pylist([_row(pb.Turn.FromString(body)) for body in bodies], COLUMNS)
+def _batches(bodies: Sequence[bytes]) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(bodies), _TURNS_A_GROUP):
+        group = bodies[start : start + _TURNS_A_GROUP]
+        yield pa.RecordBatch.from_pylist([_row(pb.Turn.FromString(one)) for one in group], COLUMNS)
 
 
 def _row(turn: pb.Turn) -> dict[str, Any]:

@@ -151,6 +151,8 @@ def test_many_parts_of_a_day_become_one(archived: Archived) -> None:
         "tenant=a/day=2026-03-10/part-000000000001-000000000009.parquet",
     ]
     assert sorted(archived.texts().values()) == [1] * 10
+    # Never all of it in memory.
+    assert pq.read_metadata(archived.folder / archived.files()[1]).num_row_groups == 9
 
 
 def test_a_user_is_taken_out_of_every_part(archived: Archived) -> None:
