@@ -57,7 +57,7 @@ def test_sources_and_labels_of_an_erased_user_go(house: House) -> None:
     user = next(f"u{n}" for n in range(40) if not is_held_out("local", f"u{n}"))
     remover, erasure = FeedbackRemover(house.database), Erasure("e1", "local", user)
     assert remover.survey(erasure).model_versions == [V1]
-    for expected in (4, 0):
+    for expected in (raters.TALKS, 0):
         with house.database.begin() as transaction:
             assert remover.remove_rows(erasure, transaction)["head_sources"] == expected
-    assert len(house.parts.heads.labels("local", 1000)) == 39 * 4
+    assert len(house.parts.heads.labels("local", 1000)) == 39 * raters.TALKS

@@ -17,13 +17,14 @@ from shared.stage import drain
 from shared.topics import FEEDBACK_MINED
 from tests.unit.feedback.house import House
 
+TALKS = 2
 BAD, GOOD = "No, too long, shorter please.", "Perfect, thanks a lot!"
 SETTINGS: dict[str, object] = {
     "heads_schedule": "* * * * *",
-    "heads_min_labels": 60,
+    "heads_min_labels": 40,
     "heads_min_users": 10,
     "heads_min_held_out_users": 5,
-    "heads_new_labels": 20,
+    "heads_new_labels": 10,
 }
 # Whether the user's thumb is up, by their number and whether they complained.
 Thumb = Callable[[int, bool], bool]
@@ -58,7 +59,7 @@ def not_held_out(numbers: range) -> list[int]:
 
 
 def rate(
-    house: House, thumb: Thumb, users: Iterable[int], talks: int = 4, batch: str = "c"
+    house: House, thumb: Thumb, users: Iterable[int], talks: int = TALKS, batch: str = "c"
 ) -> None:
     """Each user complains in half of their talks, and thumbs each first answer."""
     for user in users:

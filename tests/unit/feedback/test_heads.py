@@ -20,7 +20,7 @@ from shared.splits import is_held_out
 from shared.topics import FEEDBACK_MINED
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House
-from tests.unit.feedback.raters import BAD, GOOD, honest, noisy, reversed_
+from tests.unit.feedback.raters import BAD, GOOD, TALKS, honest, noisy, reversed_
 
 V1 = "heads/dissatisfaction-v1"
 MODEL = "dissatisfaction-local"
@@ -78,7 +78,7 @@ def test_the_card_has_what_the_gate_saw(turned: House) -> None:
     held_out = [n for n in range(40) if is_held_out("local", f"u{n}")]
     assert (total, card.state, card.reason, card.attempt) == (1, HeadState.SERVING, "", 1)
     assert (card.users, card.figures.users) == (40 - len(held_out), len(held_out))
-    assert (card.labels, card.figures.labels) == (4 * card.users, 4 * len(held_out))
+    assert (card.labels, card.figures.labels) == (TALKS * card.users, TALKS * len(held_out))
     assert card.against == card.shipped == turned.parts.classifier.shipped
     assert card.figures.log_loss_gain.low > 0
     assert card.figures.auroc_before.value == 0.0

@@ -24,7 +24,7 @@ from shared.jobs import JOBS, Finish, Job
 from shared.splits import is_held_out
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
-from tests.unit.feedback.raters import BAD, reversed_
+from tests.unit.feedback.raters import BAD, TALKS, reversed_
 from tests.unit.feedback.test_kill import killed_before_commit, restarted
 
 V1 = "heads/dissatisfaction-v1"
@@ -123,8 +123,8 @@ def test_a_users_report_names_the_heads_that_learnt_from_them(turned: House) -> 
     before = len(turned.parts.heads.labels("local", 1000))
     with turned.database.begin() as transaction:
         gone = remover.remove_rows(Erasure("e1", "local", fitted), transaction)
-    assert gone["head_sources"] == 4
-    assert len(turned.parts.heads.labels("local", 1000)) == before - 4
+    assert gone["head_sources"] == TALKS
+    assert len(turned.parts.heads.labels("local", 1000)) == before - TALKS
     assert remover.survey(Erasure("e1", "local", fitted)).model_versions == []
 
 
@@ -148,7 +148,7 @@ def test_a_fit_under_way_is_begun_anew_without_the_user(turned: House) -> None:
     assert job.endswith(":e1.1")
     assert worker.run_once()
     (card,), _ = turned.parts.heads.page("local", None, 10)
-    assert card.labels == 4 * (card.users)
+    assert card.labels == TALKS * card.users
     assert fitted not in {one.user_id for one in turned.parts.heads.labels("local", 1000)}
     assert turned.adds_up()
 

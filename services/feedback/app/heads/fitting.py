@@ -26,7 +26,7 @@ from services.feedback.app.offline.features import Floats
 Numbers = NDArray[np.int64]
 RECALIBRATED = math.inf
 # The shipped head was fitted with 1 / 0.1 to 1 / 0.01.
-STRENGTHS = (RECALIBRATED, 100.0, 30.0, 10.0, 3.0)
+STRENGTHS = (RECALIBRATED, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 _SLOPE_PULL = 1.0
 _STEPS = 200
 
