@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.feedback import offline
+from services.feedback.adapters.offline.folder import load_judge, save_judge
 from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel
+from services.feedback.app.offline.blend import Blend, Cascade
+from services.feedback.app.offline.fitting import fit
 from services.feedback.app.offline.lines import Example, read
 from shared.offline import REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
@@ -27,6 +31,19 @@ def test_a_model_is_the_same_after_a_reload(tmp_path: Path, letters: bool) -> No
     again = LexicalModel.load(tmp_path)
     assert again.letters is letters
     np.testing.assert_allclose(again.logits(conversations), model.logits(conversations), atol=1e-4)
+
+
+def test_a_cascade_is_the_same_after_a_reload(tmp_path: Path) -> None:
+    examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
+    fitted = fit(examples, [[LexicalLearner(1.0)]], 0, lambda _: None)
+    judge = replace(fitted.judge, cascade=Cascade(Blend((0.7,), (0.1, -0.1)), sure=0.8))
+    save_judge(replace(fitted, judge=judge), tmp_path, {})
+    again = load_judge(tmp_path)
+    assert (again.blend, again.cascade) == (judge.blend, judge.cascade)
+    conversations = [one.conversation for one in examples]
+    rows = again.probabilities(conversations)
+    np.testing.assert_allclose(rows, judge.probabilities(conversations), atol=1e-4)
+    assert not np.allclose(rows, fitted.judge.probabilities(conversations), atol=1e-2)
 
 
 def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,7 @@ def test_each_part_is_pooled_by_itself() -> None:
     segments = torch.tensor([[_ANSWER, _ANSWER, _FOLLOW_UP, _FOLLOW_UP, _PADDING]])
     with torch.inference_mode():
         states = network.body(ids, segments != _PADDING)[0]
-        request = torch.zeros(SIZE.width)  # there was none
-        pooled = torch.cat([request, states[:2].mean(0), states[2:4].mean(0)])
+        pooled = torch.cat([states[:2].mean(0), states[2:4].mean(0)])
         assert torch.allclose(network(ids, segments)[0], network.head(pooled), atol=1e-5)
 
 

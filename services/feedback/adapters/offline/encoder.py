@@ -1,4 +1,4 @@
-"""The lower layers of MiniLM, fine-tuned end to end on `request [SEP] answer [SEP] follow-up`.
+"""The lower layers of MiniLM, fine-tuned end to end on `answer [SEP] follow-up`.
 
 Each text is pooled by itself (mean over its tokens), so that the head sees which is which;
 the head is linear, its loss the cross entropy against raters' shares. Word embeddings stay as they
@@ -28,11 +28,10 @@ from services.feedback.app.offline.features import Conversation, Floats
 Ids = list[int]
 
 _CLS, _SEP = 101, 102
-_OTHER, _REQUEST, _ANSWER, _FOLLOW_UP, _PADDING = 0, 1, 2, 3, 4
-_POOLED = (_REQUEST, _ANSWER, _FOLLOW_UP)
+_OTHER, _ANSWER, _FOLLOW_UP, _PADDING = 0, 1, 2, 3
+_POOLED = (_ANSWER, _FOLLOW_UP)
 # Of a longer text the first and the last tokens count.
-_MAX_TOKENS, _MAX_REQUEST_TOKENS = 40, 24
-_LAST_TOKENS = 10
+_MAX_TOKENS, _LAST_TOKENS = 40, 10
 _TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 8
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
@@ -208,22 +207,23 @@ def encode(tokenizer: Any, conversations: Sequence[Conversation]) -> list[tuple[
     """(token ids, the part that each token belongs to) of each."""
 
     columns = (
-        (_REQUEST, [one.request for one in conversations], _MAX_REQUEST_TOKENS),
-        (_ANSWER, [one.answer for one in conversations], _MAX_TOKENS),
-        (_FOLLOW_UP, [one.follow_up for one in conversations], _MAX_TOKENS),
+        (_ANSWER, [one.answer for one in conversations]),
+        (_FOLLOW_UP, [one.follow_up for one in conversations]),
     )
     found: list[tuple[Ids, Ids]] = [([_CLS], [_OTHER]) for _ in conversations]
-    for part, texts, most in columns:
+    for part, texts in columns:
         encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for (ids, parts), encoding in zip(found, encodings, strict=True):
-            own = _shortened(encoding.ids, most)
+            own = _shortened(encoding.ids)
             ids += [*own, _SEP]
             parts += [*[part] * len(own), _OTHER]
     return found
 
 
-def _shortened(ids: Ids, most: int) -> Ids:
-    return ids if len(ids) <= most else ids[: most - _LAST_TOKENS] + ids[-_LAST_TOKENS:]
+def _shortened(ids: Ids) -> Ids:
+    if len(ids) <= _MAX_TOKENS:
+        return ids
+    return ids[: _MAX_TOKENS - _LAST_TOKENS] + ids[-_LAST_TOKENS:]
 
 
 def _tensors(inputs: Sequence[tuple[Ids, Ids]]) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,15 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from services.feedback.adapters.offline.encoder import EncoderModel
 from services.feedback.adapters.offline.lexical import LexicalModel
-from services.feedback.app.offline.blend import Blend
+from services.feedback.app.offline.blend import Blend, Cascade
 from services.feedback.app.offline.fitting import Fitted, Judge, Model
 from shared.errors import InvalidArgument, NotFound
 
-FORMAT = 2
+FORMAT = 3
 _FILE = "model.json"
 _KINDS: dict[str, type] = {"lexical": LexicalModel, "encoder": EncoderModel}
 
@@ -33,6 +34,7 @@ def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
         "labels": fitted.judge.labels,
         "models": [_kind_of(model) for model in fitted.judge.models],
         "blend": asdict(fitted.judge.blend),
+        "cascade": asdict(fitted.judge.cascade) if fitted.judge.cascade else None,
         "chosen": fitted.chosen,
         "folds": fitted.folds,
         "held_out": asdict(fitted.figures),
@@ -50,7 +52,7 @@ def load_judge(folder: Path, workers: int = 1) -> Judge:
         document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}, this program reads {FORMAT}")
-        blend = document["blend"]
+        cascade = document["cascade"]
         loaders: dict[str, Callable[[], Model]] = {
             "lexical": lambda: LexicalModel.load(folder),
             "encoder": lambda: EncoderModel.load(folder, workers),
@@ -58,7 +60,8 @@ def load_judge(folder: Path, workers: int = 1) -> Judge:
         return Judge(
             tuple(document["labels"]),
             tuple(loaders[kind]() for kind in document["models"]),
-            Blend(tuple(blend["weights"]), tuple(blend["bias"]), blend["threshold"]),
+            _blend(document["blend"]),
+            Cascade(_blend(cascade["alone"]), cascade["sure"]) if cascade else None,
         )
     except FileNotFoundError as error:
         raise NotFound(
@@ -69,6 +72,10 @@ def load_judge(folder: Path, workers: int = 1) -> Judge:
         raise InvalidArgument(
             f"{folder / _FILE}: {error}", reason="MODEL_UNREADABLE", field="model"
         ) from error
+
+
+def _blend(kept: dict[str, Any]) -> Blend:
+    return Blend(tuple(kept["weights"]), tuple(kept["bias"]), kept["threshold"])
 
 
 def _kind_of(model: Model) -> str:

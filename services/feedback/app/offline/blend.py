@@ -22,6 +22,10 @@ _PRIOR_LINES = 10.0
 WANTED_ERROR = 0.5
 LEAST_COVERAGE = 0.7
 _BINS = 10
+# Lines of which the first model is surest need no others, as far as their cross entropy on held-out
+# lines does not rise by more than this; at most this many.
+_SPARED = (0.5, 0.4, 0.3, 0.2, 0.1)
+_COST = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,15 @@ class Blend:
         """[n, labels] of each model's [n, labels]."""
         mixed = sum(w * _centred(z) for w, z in zip(self.weights, logits, strict=True))
         return softmax(np.asarray(mixed) + np.array(self.bias))
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """Where `alone`, the blend of the first model by itself, gives its likeliest label `sure` or more,
+    that is the answer, and the other models are not asked."""
+
+    alone: Blend
+    sure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,20 @@ def fit_blend(logits: Sequence[Floats], shares: Floats) -> Blend:
     weights, bias = tuple(map(float, found[:models])), tuple(map(float, found[models:]))
     rows = Blend(weights, bias).probabilities(logits)
     return Blend(weights, bias, choose_threshold(rows, shares))
+
+
+def fit_cascade(first: Floats, rows: Floats, shares: Floats) -> tuple[Cascade, Floats]:
+    """Of held-out lines: the first model's logits and all models' `rows`; and the rows that come of it."""
+    alone = fit_blend([first], shares)
+    quick = alone.probabilities([first])
+    best = quick.max(1)
+    bound = (1 + _COST) * -(shares * np.log(rows + 1e-12)).sum()
+    for spared in _SPARED:
+        sure = float(np.quantile(best, 1 - spared))
+        mixed = np.where((best >= sure)[:, None], quick, rows)
+        if -(shares * np.log(mixed + 1e-12)).sum() <= bound:
+            return Cascade(alone, sure), mixed
+    return Cascade(alone, 1.1), rows
 
 
 def choose_threshold(rows: Floats, shares: Floats) -> float:

@@ -3,7 +3,8 @@
 For each kind of model there are one or more settings. Every setting is fitted without each fold in
 turn and judges that fold (where lines are many: one half, by the other alone); the setting with the
 least cross entropy there is fitted again on all lines. The blend and its threshold come from the
-judgements of held-out folds alone. The folds keep lines of one conversation together.
+judgements of held-out folds alone, and so does how sure the first model must be to need no other.
+The folds keep lines of one conversation together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.feedback.app.offline import blend as blending
-from services.feedback.app.offline.blend import Blend, Figures
+from services.feedback.app.offline.blend import Blend, Cascade, Figures
 from services.feedback.app.offline.features import Conversation, Floats
 from services.feedback.app.offline.lines import (
     LOW_CONFIDENCE,
@@ -34,6 +35,8 @@ from shared.errors import FailedPrecondition
 LEAST_LINES = 10
 # From here on one half of the lines is plenty to choose a setting, a blend and a threshold by.
 MANY_LINES = 6_000
+# So many lines are with the other models while the first judges the next.
+_PART = 1_024
 Numbers = NDArray[np.int64]
 Tell = Callable[[str], None]
 
@@ -62,12 +65,30 @@ class Judge:
     labels: tuple[str, ...]
     models: tuple[Model, ...]
     blend: Blend
+    # None: every line is judged by all models.
+    cascade: Cascade | None = None
 
     def probabilities(self, conversations: Sequence[Conversation]) -> Floats:
-        """[n, labels]. The models judge side by side: one counts words while another multiplies."""
-        with ThreadPoolExecutor(len(self.models)) as pool:
-            logits = list(pool.map(lambda model: model.logits(conversations), self.models))
-        return self.blend.probabilities(logits)
+        """[n, labels]. The first model counts words while the others multiply."""
+        parts = [
+            conversations[start : start + _PART]
+            for start in range(0, max(len(conversations), 1), _PART)
+        ]
+        with ThreadPoolExecutor(1) as pool:
+            found = [pool.submit(self._judged, part, self.models[0].logits(part)) for part in parts]
+            return np.concatenate([one.result() for one in found])
+
+    def _judged(self, conversations: Sequence[Conversation], first: Floats) -> Floats:
+        if self.cascade is None:
+            others = [model.logits(conversations) for model in self.models[1:]]
+            return self.blend.probabilities([first, *others])
+        rows = self.cascade.alone.probabilities([first])
+        unsure = np.flatnonzero(rows.max(1) < self.cascade.sure)
+        if len(unsure):
+            asked = [conversations[one] for one in unsure]
+            others = [model.logits(asked) for model in self.models[1:]]
+            rows[unsure] = self.blend.probabilities([first[unsure], *others])
+        return rows
 
     def reasons(self, conversations: Sequence[Conversation], rows: Floats) -> list[str]:
         """Why it abstains; empty where it does not."""
@@ -111,13 +132,16 @@ def fit(
         held_out.append(logits)
     truth = shares[np.isin(folds, judged)]
     blend = blending.fit_blend(held_out, truth)
-    rows = blend.probabilities(held_out)
+    rows, cascade = blend.probabilities(held_out), None
+    if len(kinds) > 1:
+        cascade, rows = blending.fit_cascade(held_out[0], rows, truth)
+        blend = replace(blend, threshold=blending.choose_threshold(rows, truth))
     models = []
     for learner in chosen:
         tell(f"{learner.name}: all {len(examples)} lines")
         models.append(learner.fit(conversations, shares, seed))
     return Fitted(
-        Judge(labels, tuple(models), blend),
+        Judge(labels, tuple(models), blend, cascade),
         tuple(learner.name for learner in chosen),
         len(judged),
         blending.figures(rows, truth, labels, blend.threshold),
