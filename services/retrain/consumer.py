@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from croniter import croniter
-
 from services.retrain.adapters.sql_store import SqlSession
 from services.retrain.app import Retrain
 from services.retrain.codec import decode_alarm, decode_pair
@@ -17,6 +15,7 @@ from shared.database import Database, Transaction
 from shared.errors import InvalidArgument
 from shared.events import EventLog, Record
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.schedule import following
 from shared.stage import SqlStage
 from shared.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED
 
@@ -76,16 +75,9 @@ def watch_clock(
 
     A time that passed while the service was away is not made up for.
     """
-    following = _next(schedule, clock())
+    due = following(schedule, clock())
     while not stop.wait(1.0):
         app.on_volume()
-        if following and clock() >= following:
-            app.on_schedule(following, schedule)
-            following = _next(schedule, max(clock(), following + timedelta(seconds=1)))
-
-
-def _next(schedule: str, after: datetime) -> datetime | None:
-    if not schedule:
-        return None
-    found: datetime = croniter(schedule, after).get_next(datetime)
-    return found
+        if due and clock() >= due:
+            app.on_schedule(due, schedule)
+            due = following(schedule, max(clock(), due + timedelta(seconds=1)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from croniter import croniter
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -10,6 +9,7 @@ from services.retrain.app import Rules
 from services.retrain.codec import SOURCES
 from services.retrain.domain import Thresholds, TrainingPlan
 from services.retrain.selection import Caps
+from shared.schedule import checked
 from shared.settings import ServiceSettings
 
 
@@ -77,9 +77,7 @@ class RetrainSettings(ServiceSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, line: str) -> str:
-        if line and not croniter.is_valid(line):
-            raise ValueError(f"{line!r} is not a cron line")
-        return line
+        return checked(line)
 
     @field_validator("max_source_shares")
     @classmethod

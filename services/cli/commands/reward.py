@@ -47,7 +47,7 @@ def fit(
         str,
         typer.Option(
             "--features",
-            help="accurate: encoder, policy and surface; tuned: and the policy tuned by LoRA, in many"
+            help="accurate: encoder, policy and surface; tuned: and the policy tuned by LoRA, in tens of"
             " minutes; fast: without the policy; surface: no network at all, in seconds.",
         ),
     ] = "accurate",
