@@ -147,7 +147,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         answer=encode_message(mined.answer) if mined.answer else None,
         follow_up=mined.follow_up,
         request_embedding=mined.request_embedding,
-        create_time=_timestamp(mined.create_time),
+        create_time=timestamp(mined.create_time),
         replaces=mined.replaces,
         step=_STEPS[mined.step] if mined.step else events.FOLLOW_UP_STEP_UNSPECIFIED,
         satisfaction=mined.satisfaction,
@@ -221,7 +221,7 @@ def encode_pair(pair: Pair) -> events.PreferencePair:
         model_version=pair.model_version,
         evidence=pair.evidence,
         feedback_text=pair.feedback_text,
-        create_time=_timestamp(pair.create_time),
+        create_time=timestamp(pair.create_time),
     )
 
 
@@ -254,7 +254,7 @@ def encode_persona(persona: Persona) -> events.Persona:
         text=persona.text,
         version=persona.version,
         evidence=persona.evidence,
-        update_time=_timestamp(persona.update_time),
+        update_time=timestamp(persona.update_time),
         lines=[_encode_line(line) for line in persona.lines],
         struck=persona.struck,
         frozen=persona.is_frozen,
@@ -296,7 +296,7 @@ def encode_label(label: Label) -> pb.Label:
 def encode_waiting(value: bytes, arrived: float) -> pb.WaitingFeedback:
     """`value` is a `feedback.given.v1` record; `arrived` in Unix time."""
     given = events.FeedbackGiven.FromString(value).feedback
-    arrive_time = _timestamp(datetime.fromtimestamp(arrived, UTC))
+    arrive_time = timestamp(datetime.fromtimestamp(arrived, UTC))
     return pb.WaitingFeedback(feedback=given, arrive_time=arrive_time)
 
 
@@ -370,7 +370,7 @@ def _moment(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp(moment: datetime) -> Timestamp:
     timestamp = Timestamp()
     timestamp.FromDatetime(moment)
     return timestamp

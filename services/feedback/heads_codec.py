@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from services.feedback.app.heads.cards import Figures, HeadCard, HeadState, Interval, Look
+from services.feedback.codec import timestamp
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 
@@ -36,7 +35,7 @@ def encode_head(card: HeadCard) -> pb.Head:
         log_loss_after=figures.log_loss_after,
         calibration_error_before=figures.calibration_error_before,
         calibration_error_after=figures.calibration_error_after,
-        create_time=_timestamp(card.create_time),
+        create_time=timestamp(card.create_time),
         mlflow_run_id=card.mlflow_run_id,
         mlflow_version=card.mlflow_version,
     )
@@ -44,12 +43,12 @@ def encode_head(card: HeadCard) -> pb.Head:
 
 def encode_look(look: Look, following: datetime | None) -> pb.HeadLook:
     return pb.HeadLook(
-        look_time=_timestamp(look.looked),
+        look_time=timestamp(look.looked),
         reason=look.reason,
         labels=look.labels,
         users=look.users,
         held_out_users=look.held_out_users,
-        next_time=_timestamp(following) if following else None,
+        next_time=timestamp(following) if following else None,
     )
 
 
@@ -64,9 +63,3 @@ def _estimate(name: str, found: Interval, figures: Figures) -> common.Estimate:
         users=figures.users,
         method="bootstrap-by-user",
     )
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from services.feedback import codec
 from services.feedback.app.agreement import Agreement
 from services.feedback.app.unsure import Judgement, JudgementState
@@ -16,8 +14,6 @@ _STATES = {
 
 
 def encode_judgement(judgement: Judgement) -> pb.Judgement:
-    create_time = Timestamp()
-    create_time.FromDatetime(judgement.create_time)
     return pb.Judgement(
         feedback_id=judgement.feedback_id,
         user_id=judgement.user_id,
@@ -26,7 +22,7 @@ def encode_judgement(judgement: Judgement) -> pb.Judgement:
         abstain_reason=judgement.label.abstain_reason,
         model=judgement.model,
         state=_STATES[judgement.state],
-        create_time=create_time,
+        create_time=codec.timestamp(judgement.create_time),
     )
 
 

@@ -18,6 +18,7 @@ from shared.topics import FEEDBACK_MINED
 from tests.unit.feedback.house import House
 
 TALKS = 2
+V1, MODEL = "heads/dissatisfaction-v1", "dissatisfaction-local"
 BAD, GOOD = "No, too long, shorter please.", "Perfect, thanks a lot!"
 SETTINGS: dict[str, object] = {
     "heads_schedule": "* * * * *",
@@ -40,6 +41,13 @@ def reversed_(number: int, complained: bool) -> bool:
 
 def noisy(number: int, complained: bool) -> bool:
     return number * 7919 % 13 < 6
+
+
+def turned_house(database: Database | None = None) -> House:
+    """A tenant whose users' thumbs say the reverse of the shipped head."""
+    house = house_of(database)
+    rate(house, reversed_, range(40))
+    return house
 
 
 def house_of(database: Database | None = None, **settings: object) -> House:

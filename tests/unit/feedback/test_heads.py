@@ -20,18 +20,12 @@ from shared.splits import is_held_out
 from shared.topics import FEEDBACK_MINED
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House
-from tests.unit.feedback.raters import BAD, GOOD, TALKS, honest, noisy, reversed_
-
-V1 = "heads/dissatisfaction-v1"
-MODEL = "dissatisfaction-local"
+from tests.unit.feedback.raters import BAD, GOOD, MODEL, TALKS, V1, honest, noisy, reversed_
 
 
 @pytest.fixture
 def turned() -> House:
-    """A tenant whose users' thumbs say the reverse of the shipped head."""
-    house = raters.house_of()
-    raters.rate(house, reversed_, range(40))
-    return house
+    return raters.turned_house()
 
 
 def dissatisfaction(house: House, text: str, tenant: str = "local") -> tuple[float, str]:

@@ -24,23 +24,17 @@ from shared.jobs import JOBS, Finish, Job
 from shared.splits import is_held_out
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
-from tests.unit.feedback.raters import BAD, TALKS, reversed_
+from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1, reversed_
 from tests.unit.feedback.test_kill import killed_before_commit, restarted
-
-V1 = "heads/dissatisfaction-v1"
-MODEL = "dissatisfaction-local"
 
 
 @pytest.fixture
 def turned() -> House:
-    house = raters.house_of()
-    raters.rate(house, reversed_, range(40))
-    return house
+    return raters.turned_house()
 
 
 def test_a_kill_while_it_fits_loses_and_doubles_nothing(turned: House, tmp_path: Path) -> None:
-    house = raters.house_of(Database(f"sqlite:///{tmp_path}/state.db", METADATA))
-    raters.rate(house, reversed_, range(40))
+    house = raters.turned_house(Database(f"sqlite:///{tmp_path}/state.db", METADATA))
     raters.look(house)
     # The first transaction claims the job, the second would finish it.
     killed_before_commit(house, raters.fits(house).run_once, after=1)
