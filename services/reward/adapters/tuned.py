@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -18,6 +19,7 @@ from services.reward.adapters.extractors import answer_tokens, batches, depth, l
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
 from services.reward.learning.table import Tell, topic_folds
+from shared.errors import FailedPrecondition
 
 Array = NDArray[np.float64]
 # States of one sequence (tokens, width), and where the answer starts in it.
@@ -60,7 +62,7 @@ class TunedStates:
     weight = 1.0
 
     def __init__(self, path: Path, learnt: Path | None = None, seed: int = 0) -> None:
-        """`learnt`: the folder that `save` wrote to."""
+        """`learnt`: the folder that `save` wrote to. Raises FailedPrecondition where it can not be read."""
         self._seed = seed
         self._fold_of: dict[Answer, int] = {}
         self._heads: dict[int, Head] = {}
@@ -78,7 +80,13 @@ class TunedStates:
             self._upper.add_adapter(str(fold), shape)
         self._upper.eval()
         if learnt:
-            self._read(load_file(learnt / FILE))
+            try:
+                self._read(load_file(learnt / FILE))
+            except (OSError, SafetensorError, TypeError, RuntimeError) as error:
+                raise FailedPrecondition(
+                    f"{FILE} of the reward model in {learnt} can not be read: {error}",
+                    reason="MODEL_UNREADABLE",
+                ) from error
 
     def features(self, answers: Sequence[Answer]) -> Array:
         """(n, 1). Zeros before anything was learnt."""
@@ -98,16 +106,17 @@ class TunedStates:
 
     def learn(self, pairs: Sequence[Preference], weights: Array, tell: Tell) -> None:
         """From at most MOST_PAIRS of them, drawn by the seed; `weights` (n,): how much each counts."""
-        rng = np.random.default_rng(self._seed)
-        drawn = np.sort(rng.permutation(len(pairs))[:MOST_PAIRS])
-        pairs, weights = [pairs[at] for at in drawn], weights[drawn]
         folds = topic_folds(pairs, FOLDS, self._seed)
+        # Of all of them: those not drawn share topics with those that are.
         for pair, fold in zip(pairs, folds, strict=True):
             for answer in (pair.better, pair.worse):
                 self._fold_of.setdefault(answer, int(fold))
-        lower = self._read_all(list(self._fold_of), tell)
+        rng = np.random.default_rng(self._seed)
+        drawn = [int(at) for at in rng.permutation(len(pairs))[:MOST_PAIRS] if weights[at] > 0]
+        answers = dict.fromkeys(a for at in drawn for a in (pairs[at].better, pairs[at].worse))
+        lower = self._read_all(list(answers), tell)
         for fold in range(FOLDS):
-            known = [at for at in range(len(pairs)) if folds[at] != fold and weights[at] > 0]
+            known = [at for at in sorted(drawn) if folds[at] != fold]
             tell(f"tuning {fold + 1} of {FOLDS} on {len(known)} pairs")
             self._heads[fold] = self._tune(
                 fold,

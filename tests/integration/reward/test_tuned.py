@@ -16,6 +16,7 @@ from services.reward.adapters import tuned
 from services.reward.adapters.tuned import TunedStates, preference_loss
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
+from shared.errors import FailedPrecondition
 from shared.offline import OK
 from shared.settings import CommonSettings, load
 
@@ -92,11 +93,39 @@ def test_each_answer_gets_the_reward_of_the_adapter_that_did_not_know_its_topic(
     assert learnt.features([stranger])[0, 0] == pytest.approx(np.mean(each), abs=0.01)
 
 
+def test_of_more_pairs_than_are_drawn_all_are_judged_by_who_did_not_know_their_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tuned, "MOST_PAIRS", 6)
+    made = TunedStates(load(CommonSettings).base_model)
+    trained: dict[int, int] = {}
+
+    def tune(fold: int, known: list[object], confidences: object, weights: object) -> tuned.Head:
+        trained[fold] = len(known)
+        nothing = torch.zeros(made._lower.config.hidden_size)
+        return tuned.Head(nothing, nothing + 1, nothing)
+
+    monkeypatch.setattr(made, "_tune", tune)
+    weights = np.ones(len(pairs()))
+    weights[4] = 0.0  # drawn, as are 18, 21, 10, 11 and 2
+    made.learn(pairs(), weights, lambda _: None)
+    assert made._fold_of.keys() == {a for one in pairs() for a in (one.better, one.worse)}
+    assert sum(trained.values()) in (
+        2 * 5,
+        2 * 6,
+    )  # each drawn pair by two; one of no weight by none
+    folds = {one.topic: made._fold_of[one.better] for one in pairs()}
+    assert all(folds[one.topic] == made._fold_of[one.worse] for one in pairs())
+
+
 def test_what_is_saved_scores_the_same(learnt: TunedStates, tmp_path: Path) -> None:
     answers = [
         Answer("Tell me of snow.", "A fox likes snow, as each animal does."),
         Answer("Tell me of snow.", "A drill makes snow, as each machine does."),
     ]
+    with pytest.raises(FailedPrecondition, match=r"tuned\.safetensors") as missing:
+        TunedStates(load(CommonSettings).base_model, tmp_path)
+    assert missing.value.reason == "MODEL_UNREADABLE"
     learnt.save(tmp_path)
     again = TunedStates(load(CommonSettings).base_model, tmp_path)
     expected = learnt.features(answers)
