@@ -68,11 +68,12 @@ def held_out(noise: float) -> tuple[Floats, Floats, Floats]:
 def test_a_good_first_model_spares_half_and_a_bad_one_none() -> None:
     first, rows, shares = held_out(noise=0.0)
     cascade, mixed = blending.fit_cascade(first, rows, shares)
+    assert cascade is not None
     spared = cascade.alone.probabilities([first]).max(1) >= cascade.sure
     assert spared.mean() == pytest.approx(0.5, abs=0.01)
     assert np.array_equal(mixed[~spared], rows[~spared])
 
     first, rows, shares = held_out(noise=20.0)
     cascade, mixed = blending.fit_cascade(first, rows, shares)
-    assert cascade.sure > 1.0
+    assert cascade is None
     assert np.array_equal(mixed, rows)

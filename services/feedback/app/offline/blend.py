@@ -95,8 +95,9 @@ def fit_blend(logits: Sequence[Floats], shares: Floats) -> Blend:
     return Blend(weights, bias, choose_threshold(rows, shares))
 
 
-def fit_cascade(first: Floats, rows: Floats, shares: Floats) -> tuple[Cascade, Floats]:
-    """Of held-out lines: the first model's logits and all models' `rows`; and the rows that come of it."""
+def fit_cascade(first: Floats, rows: Floats, shares: Floats) -> tuple[Cascade | None, Floats]:
+    """Of held-out lines: the first model's logits and all models' `rows`; and the rows that come of it. None
+    where no line may be spared."""
     alone = fit_blend([first], shares)
     quick = alone.probabilities([first])
     best = quick.max(1)
@@ -106,7 +107,7 @@ def fit_cascade(first: Floats, rows: Floats, shares: Floats) -> tuple[Cascade, F
         mixed = np.where((best >= sure)[:, None], quick, rows)
         if -(shares * np.log(mixed + 1e-12)).sum() <= bound:
             return Cascade(alone, sure), mixed
-    return Cascade(alone, 1.1), rows
+    return None, rows
 
 
 def choose_threshold(rows: Floats, shares: Floats) -> float:
