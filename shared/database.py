@@ -78,7 +78,7 @@ class Database:
         self.engine = open_engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
         self._writing = threading.RLock()
-        self._committed: list[Callable[[], None]] = []
+        self._committed: list[tuple[sa.Table | None, Callable[[], None]]] = []
         sa.event.listen(self.engine, "after_cursor_execute", _note_write)
         if revisions is not None:
             migrations.upgrade(self.engine, revisions)
@@ -96,9 +96,10 @@ class Database:
             transaction = Transaction(connection)
             yield transaction
             transaction.flush()
-            wrote = connection.info.pop(_WROTE, False)
-        for listener in self._committed if wrote else ():
-            listener()
+            wrote = connection.info.pop(_WROTE, frozenset())
+        for table, listener in self._committed if wrote else ():
+            if table is None or table in wrote:
+                listener()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -113,9 +114,10 @@ class Database:
         with self.engine.connect().execution_options(trimtab_read=True) as connection:
             yield connection
 
-    def after_commit(self, listener: Callable[[], None]) -> None:
-        """`listener` is called after each commit: relays and workers wake by it."""
-        self._committed.append(listener)
+    def after_commit(self, listener: Callable[[], None], table: sa.Table | None = None) -> None:
+        """`listener` is called after each commit, or each that wrote to `table`: relays and workers wake
+        by it."""
+        self._committed.append((table, listener))
 
     def counts(self) -> list[tuple[str, str, str, int]]:
         """(stage, outcome, reason, count), sorted."""
@@ -289,7 +291,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _note_write(connection: sa.Connection, *call: Any) -> None:
     context = call[3]
     if context is not None and (context.isinsert or context.isupdate or context.isdelete):
-        connection.info[_WROTE] = True
+        connection.info.setdefault(_WROTE, set()).add(context.compiled.statement.table)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

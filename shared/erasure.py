@@ -26,7 +26,7 @@ from shared.errors import Unavailable
 from shared.events import Event, EventLog, Record, now
 from shared.gen.trimtab.events.v1 import events_pb2 as pb
 from shared.identifiers import check_segment, stable_id, user_name
-from shared.jobs import Finish, Job, Worker, enqueue
+from shared.jobs import JOBS, Finish, Job, Worker, enqueue
 from shared.stage import SqlStage
 from shared.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
 
@@ -225,11 +225,11 @@ class Scrubbed:
     def run(self, stop: threading.Event) -> None:
         wake = threading.Event()
         self.worker.release()
-        self.database.after_commit(wake.set)
+        self.database.after_commit(wake.set, JOBS)
         while not stop.is_set():
             try:
                 if not self.once():
-                    wake.wait(self.worker.idle_s)
+                    wake.wait(self.worker.rest_s())
                     wake.clear()
             except Exception:  # noqa: BLE001 - logged; the job is still there
                 _log.exception("%s goes on after an error", self.worker.kind)

@@ -23,6 +23,8 @@ from shared.database import METADATA, Database, Transaction
 from shared.errors import Unavailable
 
 _log = logging.getLogger(__name__)
+# For a job that is due, and that another replica is about to take.
+_LEAST_REST_S = 0.02
 
 JOBS = sa.Table(
     "jobs",
@@ -107,12 +109,13 @@ class Worker:
     threads: int = 1
     max_attempts: int = 3
     lease_s: float = 600.0
-    idle_s: float = 0.5
+    # How long a job of another process, or of one that was killed, may lie before it is found.
+    idle_s: float = 1.0
 
     def run(self, stop: threading.Event) -> None:
         self.release()
         wake = threading.Event()
-        self.database.after_commit(wake.set)
+        self.database.after_commit(wake.set, JOBS)
         with ThreadPoolExecutor(self.threads, thread_name_prefix=self.kind) as pool:
             for _ in range(self.threads):
                 pool.submit(self._loop, stop, wake)
@@ -143,11 +146,23 @@ class Worker:
         while not stop.is_set():
             try:
                 if not self.run_once():
-                    wake.wait(self.idle_s)
+                    wake.wait(self.rest_s())
                     wake.clear()
             except Exception:
                 _log.exception("worker %s goes on after an error", self.kind)
                 stop.wait(1.0)
+
+    def rest_s(self) -> float:
+        """How long to wait, in seconds, when no job is due: until the first that waits is, or `idle_s`."""
+        later = sa.case(
+            (JOBS.c.lease_until > JOBS.c.run_after, JOBS.c.lease_until), else_=JOBS.c.run_after
+        )
+        query = sa.select(sa.func.min(later)).where(JOBS.c.kind == self.kind)
+        with self.database.read() as connection:
+            due = connection.execute(query).scalar_one()
+        return (
+            self.idle_s if due is None else min(self.idle_s, max(_LEAST_REST_S, due - time.time()))
+        )
 
     def release(self) -> None:
         """One process owns a SQLite file: leases found at its start are those of its dead forerunner."""

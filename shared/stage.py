@@ -27,7 +27,9 @@ _ATTEMPTS = 3
 _LONGEST_BREAK_S = 1.0
 # How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
 # for more records before it says so that it has come to an end, and when it has.
-_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 0.5
+_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
+# How long what another process left in the outbox may lie before it is found: own commits wake the relay.
+_LOOKS_S = 1.0
 
 Handle = Callable[[Record, Transaction], None]
 # Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
@@ -292,12 +294,12 @@ class OutboxRelay:
 
     def run(self, stop: threading.Event) -> None:
         wake = threading.Event()
-        self.database.after_commit(wake.set)
+        self.database.after_commit(wake.set, OUTBOX)
         made: set[str] = set()
         while not stop.is_set():
             try:
                 if not self.relay_once(made):
-                    wake.wait(0.5)
+                    wake.wait(_LOOKS_S)
                     wake.clear()
             except Unavailable as error:
                 _log.warning("the outbox waits: %s", error)

@@ -33,7 +33,7 @@ from services.feedback.domain import Mined
 from shared.database import Database, Transaction
 from shared.errors import FailedPrecondition, NotFound, Unavailable
 from shared.events import now
-from shared.jobs import Finish, Job, Postpone, Worker, waiting
+from shared.jobs import JOBS, Finish, Job, Postpone, Worker, waiting
 
 _log = logging.getLogger(__name__)
 
@@ -142,10 +142,16 @@ def paced(
         return worker.run_once()
 
     def run(stop: threading.Event) -> None:
+        wake = threading.Event()
+        worker.database.after_commit(wake.set, JOBS)
         worker.release()
         while not stop.is_set():
             try:
-                stop.wait(gap_s if once() else worker.idle_s)
+                if once():
+                    stop.wait(gap_s)
+                else:
+                    wake.wait(worker.idle_s)
+                    wake.clear()
             except Exception:  # noqa: BLE001 - logged; one bad batch must not end the loop
                 _log.exception("worker %s goes on after an error", worker.kind)
                 stop.wait(1.0)

@@ -28,9 +28,9 @@ SETTINGS = {
     "TRIMTAB_FEEDBACK_UBR_SHARE": "0",
     "TRIMTAB_FEEDBACK_FILTER_EVERY_S": "0.5",
     "TRIMTAB_FEEDBACK_REWARD_MIN_PAIRS": "4",
-    "TRIMTAB_RETRAIN_MIN_PAIRS": "10",
+    "TRIMTAB_RETRAIN_MIN_PAIRS": "6",
     "TRIMTAB_RETRAIN_LEAST_PAIRS": "4",
-    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "90",
+    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "400",
     "TRIMTAB_RETRAIN_MAX_PAIRS": "16",
     "TRIMTAB_RETRAIN_MAX_STEPS": "6",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
@@ -41,8 +41,10 @@ SETTINGS = {
     "TRIMTAB_REGISTRY_MIN_USERS": "4",
     "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "40",
 }
+# Far above what a machine takes that does nothing else: where two cores serve all of it, and are busy with
+# other tests, the first pair was seen after two minutes.
 LIMITS = Limits(
-    calm_s=150, alarm_s=150, run_starts_s=150, run_ends_s=420, rollout_s=120, measure_s=90
+    calm_s=300, alarm_s=300, run_starts_s=450, run_ends_s=900, rollout_s=240, measure_s=180
 )
 Played = tuple[ActTwo, Audit, list[Any]]
 VERDICTS = ("promoted", "rolled back", "rejected by the gate")
@@ -78,7 +80,7 @@ async def _play(world: World) -> Played:
         await doors.close()
 
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 
 def test_an_alarm_starts_a_run_that_comes_to_a_verdict(

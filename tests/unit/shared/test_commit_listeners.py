@@ -1,6 +1,6 @@
 """Who waits for a commit is woken by writes, not by looks."""
 
-from shared.database import Database
+from shared.database import COUNTS, OUTBOX, Database
 
 
 def test_a_transaction_that_only_looked_wakes_nobody() -> None:
@@ -15,3 +15,15 @@ def test_a_transaction_that_only_looked_wakes_nobody() -> None:
     with database.begin():
         pass
     assert woken == [1]
+
+
+def test_who_waits_for_a_table_is_woken_by_what_is_written_to_it() -> None:
+    database, woken = Database("sqlite://"), list[str]()
+    database.after_commit(lambda: woken.append("outbox"), OUTBOX)
+    database.after_commit(lambda: woken.append("counts"), COUNTS)
+    with database.begin() as transaction:
+        transaction.count("stage", "taken")
+    assert woken == ["counts"]
+    with database.begin() as transaction:
+        transaction.connection.execute(OUTBOX.delete())
+    assert woken == ["counts", "outbox"]
