@@ -119,6 +119,11 @@ class Database:
         by it."""
         self._committed.append((table, listener))
 
+    def wake(self) -> None:
+        """Tells every listener, though nothing was committed: the process ends, and nobody is to sleep on."""
+        for _, listener in self._committed:
+            listener()
+
     def counts(self) -> list[tuple[str, str, str, int]]:
         """(stage, outcome, reason, count), sorted."""
         columns = (COUNTS.c.stage, COUNTS.c.outcome, COUNTS.c.reason, COUNTS.c.count)

@@ -33,6 +33,8 @@ from shared.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
 _log = logging.getLogger(__name__)
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
+# How soon the write-ahead log is emptied again when a reader was in the way.
+_SCRUBS_AGAIN_S = 0.5
 
 NOTES = sa.Table(
     "erasure_notes",
@@ -229,7 +231,7 @@ class Scrubbed:
         while not stop.is_set():
             try:
                 if not self.once():
-                    wake.wait(self.worker.rest_s())
+                    wake.wait(self.worker.rest_s() if self._is_clean else _SCRUBS_AGAIN_S)
                     wake.clear()
             except Exception:  # noqa: BLE001 - logged; the job is still there
                 _log.exception("%s goes on after an error", self.worker.kind)

@@ -110,7 +110,7 @@ class Worker:
     max_attempts: int = 3
     lease_s: float = 600.0
     # How long a job of another process, or of one that was killed, may lie before it is found.
-    idle_s: float = 1.0
+    idle_s: float = 5.0
 
     def run(self, stop: threading.Event) -> None:
         self.release()

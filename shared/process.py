@@ -85,6 +85,7 @@ async def _serve(service: Service) -> None:
     following.cancel()
     await server.drain()
     stop.set()
+    service.database.wake()
     for thread in threads:
         await asyncio.to_thread(thread.join, service.settings.drain_s)
     service.log.close()

@@ -29,7 +29,7 @@ _LONGEST_BREAK_S = 1.0
 # for more records before it says so that it has come to an end, and when it has.
 _SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
 # How long what another process left in the outbox may lie before it is found: own commits wake the relay.
-_LOOKS_S = 1.0
+_LOOKS_S = 5.0
 
 Handle = Callable[[Record, Transaction], None]
 # Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.

@@ -231,7 +231,7 @@ class Parts:
             ("preferences", self.preferences.run),
             ("outbox", self.relay.run),
             *self.erasing.background(),
-            ("judge", repeat(self.judge.once, 0.5, self.database)),
+            ("judge", repeat(self.judge.once, 5.0, self.database)),
             ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
             ("late", repeat(_idle(self.late.once), 5.0)),
             ("filter", repeat(self.filter.once, settings.filter_every_s)),

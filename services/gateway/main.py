@@ -228,6 +228,7 @@ def _erase(
     stack.callback(log.close)
     for thread in threads:
         stack.callback(thread.join, 2.0)
+    stack.callback(database.wake)
     stack.callback(stop.set)
 
 

@@ -199,7 +199,7 @@ class Scoring:
         while not stop.is_set():
             try:
                 if not self.run_once():
-                    wake.wait(1.0)
+                    wake.wait(5.0)
                     wake.clear()
             except Exception:  # noqa: BLE001 - logged; one bad batch must not end the loop
                 _log.exception("scoring goes on after an error")

@@ -28,6 +28,8 @@ from shared.messages import content_of
 _BATCH = 500
 # Seconds of rest for each second of work: when turns can be stored as they come, and when they wait.
 _REST, _REST_BEHIND = 4, 19
+# How long turns that another replica stored may wait for this one; its own commits wake it.
+_IDLE_S = 2.0
 _FURTHEST = 16_383  # tsvector's last position
 
 
@@ -40,14 +42,14 @@ class SearchIndexer:
 
     def run(self, stop: threading.Event) -> None:
         wake = threading.Event()
-        self._database.after_commit(wake.set)
+        self._database.after_commit(wake.set, TURNS)
         while not stop.is_set():
             began = time.monotonic()
             if self.index_once():
                 rest = _REST_BEHIND if self._behind() else _REST
                 stop.wait(rest * (time.monotonic() - began))
             else:
-                wake.wait(0.5)
+                wake.wait(_IDLE_S)
                 wake.clear()
 
     def index_once(self) -> int:

@@ -27,3 +27,11 @@ def test_who_waits_for_a_table_is_woken_by_what_is_written_to_it() -> None:
     with database.begin() as transaction:
         transaction.connection.execute(OUTBOX.delete())
     assert woken == ["counts", "outbox"]
+
+
+def test_everybody_is_woken_when_the_process_ends() -> None:
+    database, woken = Database("sqlite://"), list[str]()
+    database.after_commit(lambda: woken.append("any"))
+    database.after_commit(lambda: woken.append("outbox"), OUTBOX)
+    database.wake()
+    assert woken == ["any", "outbox"]

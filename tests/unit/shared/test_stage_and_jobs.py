@@ -290,11 +290,11 @@ def test_a_worker_killed_before_the_end_leaves_the_job(database: Database) -> No
 
 def test_who_finds_no_job_rests_until_the_next_is_due(database: Database) -> None:
     resting = worker(database, lambda job: made)
-    assert resting.rest_s() == resting.idle_s == 1.0
+    assert resting.rest_s() == resting.idle_s == 5.0
     with database.begin() as transaction:
         jobs.enqueue(transaction, "test", "far", {}, delay_s=60.0)
         jobs.enqueue(transaction, "other", "of another", {})
-    assert resting.rest_s() == 1.0
+    assert resting.rest_s() == 5.0
     with database.begin() as transaction:
         jobs.enqueue(transaction, "test", "near", {}, delay_s=0.5)
     assert 0.3 < resting.rest_s() <= 0.5
