@@ -17,7 +17,8 @@ from infra.demo.population import Population, Visit, word_count
 MODEL = "assistant"
 CONVERSATION = "x-trimtab-conversation"
 VERSION = "x-trimtab-version"
-CALL_TIMEOUT_S = 120.0
+# Longer than the gateway waits for the model (infra/demo/environment.toml): who has not answered says why.
+CALL_TIMEOUT_S = 330.0
 
 
 @dataclass(frozen=True, slots=True)
