@@ -95,16 +95,26 @@ def listed(
     platform: Platform, part: str, method: str, field: str, request: Json, limit: int
 ) -> list[Json]:
     """Up to `limit` items, page by page."""
+    items: list[Json] = told_of(platform, part, method, field, request, limit)[field]
+    return items
+
+
+def told_of(
+    platform: Platform, part: str, method: str, field: str, request: Json, limit: int
+) -> Json:
+    """The first page's answer, with up to `limit` items of all pages in `field`, and the last page's token."""
+    told: Json = {}
     items: list[Json] = []
     token = ""
     while len(items) < limit:
         page = {**request, "page_size": min(limit - len(items), 500), "page_token": token}
         answer = platform.call(part, method, page)
+        told = told or answer
         items += answer[field]
         token = answer.get("next_page_token", "")
         if not token:
             break
-    return items[:limit]
+    return {**told, field: items[:limit], "next_page_token": token}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from services.cli.adapters.programs import run_program
-from services.cli.app import estimate_words, listed, text_of
+from services.cli.app import estimate_words, listed, text_of, told_of
 from services.cli.domain import Json
 from services.cli.session import Session, session_of
 
@@ -108,7 +108,7 @@ def heads(context: typer.Context, limit: Limit = 20) -> None:
       trimtab feedback heads --json | jq '.heads[] | {version, state, reason, log_loss_gain}'
     """
     session = session_of(context)
-    told = session.platform.call("feedback", "ListHeads", {"page_size": min(limit, 500)})
+    told = told_of(session.platform, "feedback", "ListHeads", "heads", {}, limit)
     session.show(told, lambda: _heads(session, told))
 
 
@@ -125,7 +125,7 @@ def judge(context: typer.Context, limit: Limit = 20) -> None:
       trimtab feedback judge --json | jq '.agreement, .trusted'
     """
     session = session_of(context)
-    told = session.platform.call("feedback", "ListJudgements", {"page_size": min(limit, 500)})
+    told = told_of(session.platform, "feedback", "ListJudgements", "judgements", {}, limit)
     session.show(told, lambda: _judgements(session, told))
 
 

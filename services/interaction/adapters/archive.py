@@ -178,6 +178,11 @@ class Archive:
             self._remove([part.name for part in parts])
             return turns
 
+    @staticmethod
+    def release() -> None:
+        """Gives the memory back that Arrow holds ready for the next file, tens of megabytes."""
+        pa.default_memory_pool().release_unused()
+
     def tenants(self) -> list[str]:
         with self._database.read() as connection:
             query = sa.select(ARCHIVED_PARTS.c.tenant).distinct()

@@ -59,6 +59,7 @@ class Housekeeping:
         for step in steps:
             while step() and not (stop and stop.is_set()):
                 continue
+        self._archive.release()
         for tenant in self._archive.tenants():
             days = self._policy.of(tenant).archive_days
             if days:

@@ -75,6 +75,21 @@ def test_without_a_head_it_says_what_serves(trimtab: Callable[..., Any]) -> None
     assert "last look" not in ran.out
 
 
+def test_all_pages_are_asked_until_there_are_enough(trimtab: Callable[..., Any]) -> None:
+    asked = []
+
+    def page(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append((request["page_size"], request["page_token"]))
+        more = {"": "p2", "p2": "p3", "p3": ""}[request["page_token"]]
+        return {**ANSWER, "nextPageToken": more}
+
+    ran = trimtab("feedback", "heads", "--limit", "5", "--json", answers={"ListHeads": page})
+    assert asked == [(5, ""), (3, "p2"), (1, "p3")]
+    assert [one["version"] for one in ran.json["heads"]] == [2, 1, 2, 1, 2]
+    assert ran.json["next_page_token"] == ""
+    assert ran.json["serving"] == "heads/dissatisfaction-v1"
+
+
 JUDGEMENTS = {
     "judgements": [
         {
