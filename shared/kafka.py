@@ -41,10 +41,6 @@ _CONSUMING = {
     "isolation_level": "read_committed",
     "max_poll_interval_ms": 600_000,
     "session_timeout_ms": 10_000,
-    "heartbeat_interval_ms": 3_000,
-    # A fetch is answered as soon as there is a record. This is how often it is asked when there is none,
-    # and a house of thirty stages that asked ten times a second kept a core busy with nothing.
-    "fetch_max_wait_ms": 1_000,
     # Topics and partitions made later are found within seconds.
     "metadata_max_age_ms": 3_000,
 }
