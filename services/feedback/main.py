@@ -12,6 +12,7 @@ from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.mlflow_heads import MlflowHeads
+from services.feedback.adapters.offensive import LinearModerator
 from services.feedback.adapters.sql_heads import SqlHeads
 from services.feedback.adapters.sql_judgements import SqlJudgements
 from services.feedback.adapters.sql_shelf import SqlShelf
@@ -29,7 +30,7 @@ from services.feedback.app.mining import JudgeFollowUps, TakeTurn
 from services.feedback.app.pairs import FilterPairs, ProposeRewrite, SampleUnderPersona
 from services.feedback.app.persona_lines import Evidence
 from services.feedback.app.personas import WritePersona
-from services.feedback.app.ports import ChatModel, Embedder, HeadTracker, RewardScorer
+from services.feedback.app.ports import ChatModel, Embedder, HeadTracker, Moderator, RewardScorer
 from services.feedback.app.preferences import TakePreference
 from services.feedback.app.proposing import Propose, Screen
 from services.feedback.app.requests import (
@@ -98,12 +99,13 @@ class Parts:
         chat: ChatModel,
         scorer: RewardScorer,
         tracker: HeadTracker,
+        moderator: Moderator,
         redactor: Redactor | None = None,
     ) -> None:
         self.settings, self.database, self.log = settings, database, log
         self.shelf, self.redactor = SqlShelf(database), redactor or Redactor()
         self._wire_heads(embedder, tracker)
-        limits, self.propose = _limits(settings), Propose(_screen(settings))
+        limits, self.propose = _limits(settings), Propose(_screen(settings, moderator))
         contrast = Contrast(limits, self.propose, settings.contrast_min_gap)
         self.requests = Requests(limits, contrast)
         join = JoinExplicit(
@@ -285,6 +287,7 @@ def main() -> None:
             channel(common.reward_address, calling_of(common)), settings.reward_min_pairs
         ),
         MlflowHeads(common.mlflow_url),
+        LinearModerator(),
         redactor_of(common, "feedback"),
     )
     run(
@@ -314,12 +317,14 @@ def _limits(settings: FeedbackSettings) -> Limits:
     )
 
 
-def _screen(settings: FeedbackSettings) -> Screen:
+def _screen(settings: FeedbackSettings, moderator: Moderator) -> Screen:
     return Screen(
         least_words=settings.prompt_min_words,
         leak_share=settings.leak_share,
         duplicate_jaccard=settings.duplicate_jaccard,
         same_language=settings.same_language,
+        moderator=moderator,
+        max_offence=settings.max_offence,
     )
 
 

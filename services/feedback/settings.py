@@ -89,6 +89,8 @@ class FeedbackSettings(ServiceSettings):
     leak_share: float = Field(default=0.5, gt=0)
     duplicate_jaccard: float = Field(default=0.8, gt=0)
     same_language: bool = True
+    # The probability that people call the chosen answer offensive (English), from which a pair is left out.
+    max_offence: float = Field(default=0.5, gt=0)
 
     # How far apart a user's dissatisfaction with two versions' answers to one prompt is for a pair.
     contrast_min_gap: float = Field(default=0.5, gt=0, le=1)

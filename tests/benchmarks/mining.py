@@ -15,12 +15,15 @@ mining.shipped.<judged on>       AUROC of what the service runs with (fitted on 
 mining.steps                     the ladder's four steps of complaint, on UKP feedback's reactions: how many are
                                  judged, and how often as people did
 mining.intents                   macro-F1 of accept, reject, other, the baseline's
+mining.offence                   of the filter of offensive answers, at its default: how much of what is hateful
+                                 or harassing, and of what is sexual, it finds in OpenAI's moderation set, how
+                                 much of the rest it takes for such, and of real models' answers; [95%: Wilson]
 mining.speed                     lines/s of `score` on the cores at hand, its reading and writing included, the
                                  baseline's turns/s without them, and the ratio
 mining.speed.shipped             the same of what the service runs with, in batches as it judges them
 
 --models lexical measures without the encoder; --turns bounds the turns taken of each corpus; --only
-measures one part: shipped, together, multiwoz, redial (what is fitted on), intents or speed.
+measures one part: shipped, together, multiwoz, redial (what is fitted on), intents, offence or speed.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ import numpy as np
 
 from services.feedback import offline
 from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.adapters.offensive import LinearModerator
 from services.feedback.app.classifier import Classifier, Exchange, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.ladder import step_of
@@ -51,13 +55,15 @@ from services.feedback.app.offline.lines import Example
 from services.feedback.domain import DISSATISFIED, Label
 from services.feedback.fit_dissatisfaction import exchange_of
 from services.feedback.main import DISSATISFACTION, HEAD
+from services.feedback.settings import FeedbackSettings
+from shared.intervals import wilson
 from shared.offline import cores
 from shared.settings import CommonSettings, load
 from tests.benchmarks import mining_data
 from tests.benchmarks.mining_baseline import Baseline, PlainEmbedder
 from tests.benchmarks.mining_data import Turn
 
-PARTS = ("shipped", "together", "multiwoz", "redial", "intents", "speed")
+PARTS = ("shipped", "together", "multiwoz", "redial", "intents", "offence", "speed")
 FOLDS = 3
 # Of each corpus fitted on, to measure speed: it does not depend on them.
 SPEED_FITTED, SPEED_TURNS = 250, 4_000
@@ -88,6 +94,7 @@ def main() -> None:
         "intents": lambda: judge_intents(
             mining_data.intents(folder)[: given.turns], given.models, embedder
         ),
+        "offence": lambda: moderate(folder),
         "speed": lambda: speed(corpora, given.models, embedder),
     }
     for part, measure in parts.items():
@@ -263,6 +270,31 @@ def conversations_of(turns: Sequence[Turn]) -> list[Conversation]:
         Conversation(tuple((one["role"], one["content"]) for one in turn.messages))
         for turn in turns
     ]
+
+
+def moderate(folder: Path) -> None:
+    moderator, threshold = LinearModerator(), FeedbackSettings().max_offence
+    rows, answers = mining_data.moderated(folder), mining_data.answers(folder)
+
+    def found(texts: Sequence[str]) -> list[float]:
+        """[rate, low, high, texts]"""
+        times = sum(moderator.offence(text) >= threshold for text in texts)
+        low, high = wilson(times, len(texts))
+        return [round(one, 4) for one in (times / len(texts), low, high)] + [len(texts)]
+
+    started = time.perf_counter()
+    flagged = found(answers)
+    say(
+        "mining.offence",
+        threshold=threshold,
+        hateful=found([text for text, hateful, _ in rows if hateful]),
+        sexual=found([text for text, _, sexual in rows if sexual]),
+        neither=found(
+            [text for text, hateful, sexual in rows if (hateful, sexual) == (False, False)]
+        ),
+        real_answers=flagged,
+        texts_per_s=round(len(answers) / (time.perf_counter() - started)),
+    )
 
 
 def interval(truth: Floats, score: Floats, dialogues: Sequence[str]) -> list[float]:

@@ -126,6 +126,32 @@ def lines(turns: list[Turn]) -> Iterator[str]:
         yield json.dumps({"messages": turn.messages, "label": turn.label})
 
 
+def moderated(folder: Path) -> list[tuple[str, bool | None, bool | None]]:
+    """OpenAI's moderation set: (text, hateful or harassing, sexual); None: nobody has judged that."""
+    rows = map(
+        json.loads, _read(folder / "openai_moderation" / "samples-1680.jsonl.gz").splitlines()
+    )
+    return [(row["prompt"], _any(row, "H", "HR", "H2"), _any(row, "S", "S3")) for row in rows]
+
+
+def answers(folder: Path) -> list[str]:
+    """What models said in real chats: WildChat, Chatbot Arena, OASST."""
+    chats = [
+        json.loads(line)
+        for file in sorted((folder / "real_llm_chats").glob("*.jsonl.gz"))
+        for line in _read(file).splitlines()
+    ]
+    said = (one for chat in chats for one in chat["messages"] if one["role"] == "assistant")
+    return [str(one["content"]) for one in said if one["content"]]
+
+
+def _any(row: dict[str, Any], *labels: str) -> bool | None:
+    """Whether any of the labels is set; None where none is judged to be and some are not judged."""
+    if any(row.get(label) for label in labels):
+        return True
+    return False if all(row.get(label) == 0 for label in labels) else None
+
+
 def _rated(before: list[Message], ratings: list[int], number: int) -> Turn:
     share = sum(one <= 2 for one in ratings) / len(ratings)
     unsatisfied = sum(ratings) / len(ratings) < UNSATISFIED_BELOW

@@ -76,6 +76,11 @@ class RewardScorer(Protocol):
         FailedPrecondition with reason REWARD_MODEL_UNTRAINED until there is a model."""
 
 
+class Moderator(Protocol):
+    def offence(self, text: str) -> float:
+        """The probability that people call the text offensive."""
+
+
 class TrackedHead(NamedTuple):
     run_id: str
     # Of the tracker's own counting.

@@ -2,8 +2,8 @@
 reason, but published nowhere: nobody learns from it.
 
 Counts of stage "feedback.pairs" that end here: dropped: PROMPT_NO_WORDS, PROMPT_SMALL_TALK,
-PROMPT_TOO_SHORT, PROMPT_REPETITION, FEEDBACK_IN_PROMPT, LANGUAGE_MISMATCH, NEAR_DUPLICATE. The others
-wait for the reward model as REWARD, or are made.
+PROMPT_TOO_SHORT, PROMPT_REPETITION, FEEDBACK_IN_PROMPT, LANGUAGE_MISMATCH, TOXIC_ANSWER, NEAR_DUPLICATE.
+The others wait for the reward model as REWARD, or are made.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.feedback.app.filters import duplicates, language, leakage, prompts
-from services.feedback.app.ports import Book
+from services.feedback.app.ports import Book, Moderator
 from services.feedback.app.requests import PAIRS
 from services.feedback.domain import Pair, PairState, StoredPair
 
@@ -19,12 +19,16 @@ from services.feedback.domain import Pair, PairState, StoredPair
 @dataclass(frozen=True, slots=True)
 class Screen:
     """What a pair must be to be learnt from. `duplicate_jaccard` above 1 lets duplicates pass,
-    `leak_share` above 1 what repeats the feedback, 0 `least_words` requests of any length."""
+    `leak_share` above 1 what repeats the feedback, 0 `least_words` requests of any length, `max_offence`
+    above 1 offensive answers. The answer that is learnt from is looked at, not the one it is to replace:
+    that it is offensive may be why."""
 
     least_words: int = 2
     leak_share: float = 0.5
     duplicate_jaccard: float = 0.8
     same_language: bool = True
+    moderator: Moderator | None = None
+    max_offence: float = 0.5
 
     def problem_of(self, pair: Pair) -> str:
         """Why the pair is not learnt from, whatever else there is; "" if it may be."""
@@ -38,7 +42,12 @@ class Screen:
             return "FEEDBACK_IN_PROMPT"
         if self.same_language and language.mismatch(request, chosen, pair.feedback_text):
             return "LANGUAGE_MISMATCH"
-        return ""
+        return "TOXIC_ANSWER" if self._offends(chosen) else ""
+
+    def _offends(self, text: str) -> bool:
+        if self.moderator is None or self.max_offence > 1:
+            return False
+        return self.moderator.offence(text) >= self.max_offence
 
     def is_repeated(self, pair: Pair, others: list[Pair]) -> bool:
         """Whether one of its user's others has nearly the same request and chosen answer. Another

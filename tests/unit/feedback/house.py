@@ -53,6 +53,11 @@ def _label(text: str) -> Label:
     return Label(kind, probabilities, bad, "LOW_CONFIDENCE" if "maybe" in text else "")
 
 
+class KeywordModerator:
+    def offence(self, text: str) -> float:
+        return 0.5 if "blockhead" in text else 0.4
+
+
 def script(messages: list[Message]) -> str:
     last = messages[-1].text
     if "how this user likes answers" in last:
@@ -82,6 +87,7 @@ class House:
             self.chat,
             self.scorer,
             self.tracker,
+            KeywordModerator(),
         )
         judge = self.parts.judge.judge
         keyword = KeywordClassifier(HashingEmbedder(), self.parts.classifier.head, 0.5)

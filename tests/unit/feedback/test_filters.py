@@ -182,10 +182,39 @@ def test_a_demonstration_in_another_language_is_filtered() -> None:
     assert reasons(house) == ["LANGUAGE_MISMATCH"]
 
 
+def corrected(house: House, user: str, answer: str, better: str) -> None:
+    house.chat_with(user, f"of-{user}", "what is a river?", answer)
+    given = common.ExplicitFeedback(
+        feedback_id=f"of-{user}",
+        tenant="local",
+        user_id=user,
+        completion_id=f"of-{user}-1",
+        demonstration=better,
+    )
+    given.create_time.FromDatetime(NOW)
+    house.give(given)
+
+
+def test_an_offensive_answer_is_not_learnt_from_but_a_better_one_is() -> None:
+    house = House()
+    corrected(house, "ada", LONG, "A river is what a blockhead asks about.")
+    corrected(house, "ben", f"{LONG} You blockhead.", "A river is water that flows.")
+    house.settle()
+    assert reasons(house) == ["TOXIC_ANSWER"]
+    assert [pair.pair.user_id for pair in listed(house, "kept")] == ["ben"]
+
+
 def test_filters_can_be_set_aside() -> None:
-    house = House(prompt_min_words=0, leak_share=2.0, duplicate_jaccard=2.0, same_language=False)
+    house = House(
+        prompt_min_words=0,
+        leak_share=2.0,
+        duplicate_jaccard=2.0,
+        same_language=False,
+        max_offence=2.0,
+    )
     for number in range(2):
         house.chat_with("ada", f"c{number}", "hello shorter please", LONG, "shorter please")
+    corrected(house, "ben", LONG, "Short, blockhead.")
     house.settle()
     assert reasons(house) == []
-    assert len(listed(house, "kept")) == 2
+    assert len(listed(house, "kept")) == 3
