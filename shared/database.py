@@ -5,7 +5,9 @@ SQLite (WAL) in a file by default, PostgreSQL by URL, `sqlite://` in memory for 
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +65,8 @@ COUNTS = sa.Table(
 
 
 _WROTE = "trimtab_wrote"
+# How long a writer waits for another process's, in seconds.
+_BUSY_S = 30
 # Without it `rowcount` of an INSERT that did nothing, for a conflict, is -1 on PostgreSQL: true.
 _ROWS_OF_INSERTS: dict[str, Any] = {"preserve_rowcount": True}
 
@@ -278,10 +282,10 @@ def open_engine(url: str) -> sa.Engine:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # Transactions are begun by _begin_sqlite: the driver's own way begins them too late for readers.
     connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_S * 1000}")
+    _log_ahead(connection)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=NORMAL",
-        "busy_timeout=30000",
         # Hot pages of the indexes are written over and over: once in 32 MiB of log they go into the file,
         # and 16 MiB of them stay in memory.
         "wal_autocheckpoint=8000",
@@ -291,6 +295,21 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "secure_delete=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _log_ahead(connection: Any) -> None:
+    """Of processes that open a new file at the same moment all but one are told at once that it is locked:
+    for this statement SQLite does not wait."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _note_write(connection: sa.Connection, *call: Any) -> None:
