@@ -128,7 +128,7 @@ bench-mining: parts ## Measure the offline judge of follow-ups on labelled data 
 	$(PY) -m tests.benchmarks.mining $(OPTIONS)
 
 bench-reward: parts ## Measure offline reward models: accuracy, groups of people, trust
-	$(PY) -m tests.benchmarks.reward
+	$(PY) -m tests.benchmarks.reward $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------
 
