@@ -105,8 +105,7 @@ def _vllm_environment(settings: StackSettings) -> dict[str, str]:
 
 def _service(settings: StackSettings, name: str, service: Service) -> Program:
     where = f"{settings.host}:{service.port}"
-    # Each thread would get an arena of its own, and glibc gives none of them back.
-    threads = {"OMP_NUM_THREADS": str(service.torch_threads), "MALLOC_ARENA_MAX": "2"}
+    threads = {"OMP_NUM_THREADS": str(service.torch_threads)}
     asked: Callable[[], None]
     if service.api == "grpc":
         asked = lambda: health.grpc(where)  # noqa: E731
