@@ -41,8 +41,8 @@ _CONSUMING = {
     "isolation_level": "read_committed",
     "max_poll_interval_ms": 600_000,
     "session_timeout_ms": 10_000,
-    # Both are asked far more often than the client does by default, which keeps a fifth of a core of a stack
-    # at rest busy; with its defaults, consumers on a busy machine got nothing for ten seconds now and then.
+    # Both far more often than by default, which a stack at rest pays for: with 3 s, and fetches of 0.5 or 1 s,
+    # consumers on a busy machine got nothing for ten seconds now and then.
     "heartbeat_interval_ms": 1_000,
     "fetch_max_wait_ms": 100,
     # Topics and partitions made later are found within seconds.
