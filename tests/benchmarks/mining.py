@@ -17,7 +17,8 @@ mining.steps                     the ladder's four steps of complaint, on UKP fe
 mining.intents                   macro-F1 of accept, reject, other, the baseline's
 mining.offence                   of the filter of offensive answers, at its default: how much of what is hateful
                                  or harassing, and of what is sexual, it finds in OpenAI's moderation set, how
-                                 much of the rest it takes for such, and of real models' answers; [95%: Wilson]
+                                 much of the rest it takes for such, and of real models' answers; [95%: Wilson];
+                                 texts/s
 mining.speed                     lines/s of `score` on the cores at hand, its reading and writing included, the
                                  baseline's turns/s without them, and the ratio
 mining.speed.shipped             the same of what the service runs with, in batches as it judges them
