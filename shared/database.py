@@ -65,6 +65,9 @@ COUNTS = sa.Table(
 
 
 _WROTE = "trimtab_wrote"
+# How long what another process left in the database may lie before who waits for it looks by itself, in
+# seconds: own commits wake them.
+LOOKS_S = 5.0
 # How long a writer waits for another process's, in seconds.
 _BUSY_S = 30
 # Without it `rowcount` of an INSERT that did nothing, for a conflict, is -1 on PostgreSQL: true.

@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.database import METADATA, Database, Transaction
+from shared.database import LOOKS_S, METADATA, Database, Transaction
 from shared.errors import Unavailable
 
 _log = logging.getLogger(__name__)
@@ -109,8 +109,7 @@ class Worker:
     threads: int = 1
     max_attempts: int = 3
     lease_s: float = 600.0
-    # How long a job of another process, or of one that was killed, may lie before it is found.
-    idle_s: float = 5.0
+    idle_s: float = LOOKS_S
 
     def run(self, stop: threading.Event) -> None:
         self.release()

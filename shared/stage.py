@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from google.protobuf.message import DecodeError
 
-from shared.database import OUTBOX, Database, Transaction, outbox_event
+from shared.database import LOOKS_S, OUTBOX, Database, Transaction, outbox_event
 from shared.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
 from shared.telemetry import batch_span, record_span
@@ -28,8 +28,6 @@ _LONGEST_BREAK_S = 1.0
 # How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
 # for more records before it says so that it has come to an end, and when it has.
 _SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
-# How long what another process left in the outbox may lie before it is found: own commits wake the relay.
-_LOOKS_S = 5.0
 
 Handle = Callable[[Record, Transaction], None]
 # Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
@@ -299,7 +297,7 @@ class OutboxRelay:
         while not stop.is_set():
             try:
                 if not self.relay_once(made):
-                    wake.wait(_LOOKS_S)
+                    wake.wait(LOOKS_S)
                     wake.clear()
             except Unavailable as error:
                 _log.warning("the outbox waits: %s", error)

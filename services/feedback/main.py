@@ -65,7 +65,7 @@ from services.feedback.workers import (
 )
 from shared import personal_data, telemetry
 from shared.client import calling_of, channel
-from shared.database import Database
+from shared.database import LOOKS_S, Database
 from shared.erasure import Erasing
 from shared.event_log import open_event_log
 from shared.events import EventLog, now
@@ -233,7 +233,7 @@ class Parts:
             ("preferences", self.preferences.run),
             ("outbox", self.relay.run),
             *self.erasing.background(),
-            ("judge", repeat(self.judge.once, 5.0, self.database)),
+            ("judge", repeat(self.judge.once, LOOKS_S, self.database)),
             ("sweep", repeat(_idle(self.sweep.sweep_once), 1.0)),
             ("late", repeat(_idle(self.late.once), 5.0)),
             ("filter", repeat(self.filter.once, settings.filter_every_s)),

@@ -33,7 +33,7 @@ from services.reward.app import (
 from services.reward.domain import ModelCard
 from services.reward.ports import RewardModel
 from shared import operations
-from shared.database import Database, Transaction
+from shared.database import LOOKS_S, Database, Transaction
 from shared.errors import FailedPrecondition, Internal, TrimtabError
 from shared.events import EventLog, Record
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
@@ -199,7 +199,7 @@ class Scoring:
         while not stop.is_set():
             try:
                 if not self.run_once():
-                    wake.wait(5.0)
+                    wake.wait(LOOKS_S)
                     wake.clear()
             except Exception:  # noqa: BLE001 - logged; one bad batch must not end the loop
                 _log.exception("scoring goes on after an error")
