@@ -24,7 +24,6 @@ from shared.topics import dead_letters
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-_LONGEST_BREAK_S = 1.0
 # How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
 # for more records before it says so that it has come to an end, and when it has.
 _SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
@@ -52,9 +51,6 @@ class SqlStage:
     handle: Handle
     batch_records: int = 500
     handle_all: HandleAll | None = None
-    # While it says so, something more urgent has the machine's time: the stage works a fifth of it,
-    # and its lag grows.
-    gives_way: Callable[[], bool] = lambda: False
 
     def run(self, stop: threading.Event) -> None:
         """Takes records until `stop` is set. Reconnects for as long as Kafka is away."""
@@ -81,13 +77,10 @@ class SqlStage:
             while not stop.is_set():
                 wait_s = _ENDS_S if progress.unsaid else _IDLE_S
                 records = consumer.poll(wait_s, self.batch_records)
-                began = time.monotonic()
                 if records:
                     progress.unsaid.update(self._take(records, failures))
                 if progress.due(idle=not records):
                     progress.show(consumer)
-                if records and self.gives_way():
-                    stop.wait(min(4 * (time.monotonic() - began), _LONGEST_BREAK_S))
             progress.show(consumer)
         finally:
             consumer.close()

@@ -25,8 +25,6 @@ from shared.identifiers import parse_name
 from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.redaction import Redactor
 
-# Turns that wait for their acknowledgement.
-_BUSY_TURNS = 1_000
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
 
 Item = TypeVar("Item", Turn, Feedback, Preference)
@@ -100,24 +98,14 @@ class Intake:
     ) -> None:
         self._journal, self._limits, self._clock = journal, limits, clock
         self._redactor = redactor or Redactor()
-        self._under_way = 0
-
-    def busy(self) -> bool:
-        """Whether so much is being taken in that storing it had better wait: a caller waits for the
-        acknowledgement, nobody for the store."""
-        return self._under_way > _BUSY_TURNS
 
     async def log_turns(
         self, tenant: str, items: Sequence[Turn | TrimtabError], first: int = 0
     ) -> tuple[list[Turn], list[Refusal]]:
         """Items that could not even be read come as their error. Positions count from `first`."""
-        self._under_way += len(items)
-        try:
-            turns, refusals = self._sort(tenant, items, accept_turn, first)
-            if turns:
-                await self._journal.write(turns)
-        finally:
-            self._under_way -= len(items)
+        turns, refusals = self._sort(tenant, items, accept_turn, first)
+        if turns:
+            await self._journal.write(turns)
         return turns, refusals
 
     async def log_feedback(

@@ -14,9 +14,10 @@ from shared.database import Transaction
 from shared.events import Record
 from shared.identifiers import check_segment
 from shared.redaction import noted_counts
-from shared.topics import REWARD_SCORED
+from shared.topics import FEEDBACK_MINED, REWARD_SCORED
 
 STAGE, ANNOTATIONS = "interaction", "annotations"
+ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
 # Places taken out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
 # A batch of so many is a backlog; it is one until so long after the last of them.

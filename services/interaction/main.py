@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from services.interaction.adapters.annotations import SqlNotes
 from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.housekeeping import Housekeeping
 from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.search import SearchIndexer
-from services.interaction.adapters.shelf import SqlShelf
 from services.interaction.adapters.store import SqlConversationStore
 from services.interaction.adapters.tracer import InteractionTracer
 from services.interaction.app import Conversations, Intake
 from services.interaction.completions.app import Completions
 from services.interaction.completions.grpc_api import mount as mount_completions
-from services.interaction.completions.store import SqlCompletions, keep_completions
-from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
+from services.interaction.completions.store import SqlCompletions
+from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE
 from services.interaction.domain import Limits
 from services.interaction.grpc_api import InteractionServicer
 from services.interaction.keys.app import Keys
 from services.interaction.keys.grpc_api import mount as mount_keys
 from services.interaction.keys.live import LiveKeys
 from services.interaction.keys.store import SqlKeyStore
-from services.interaction.retention import Policy
 from services.interaction.settings import InteractionSettings
+from services.interaction.storing import (
+    MODULE,
+    calm_interpreter,
+    erasing,
+    open_archive,
+    open_database,
+)
 from services.interaction.users.conductor import Conductor
 from services.interaction.users.grpc_api import UserDataServicer
 from services.interaction.users.grpc_api import mount as mount_user_data
-from services.interaction.users.holdings import InteractionRemover, SqlHoldings
+from services.interaction.users.holdings import SqlHoldings
 from shared import operations, telemetry
 from shared.access import Access, OpenAccess
+from shared.aside import Aside
 from shared.client import aio_channel, calling_of
-from shared.database import Database
-from shared.erasure import Erasing
+from shared.database import OUTBOX, Database
 from shared.event_log import open_event_log, open_keyring
 from shared.events import EventLog, now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
@@ -46,39 +46,25 @@ from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
 )
 from shared.key_follower import keyed_access
 from shared.keys import KeyBook
-from shared.process import Background, Service, run
+from shared.process import Service, run
 from shared.redaction import Redactor
 from shared.redaction_policy import redactor_of
 from shared.rpc import Mount
 from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay, SqlStage
-from shared.topics import (
-    FEEDBACK_GIVEN,
-    FEEDBACK_MINED,
-    INTERACTION_LOGGED,
-    PREFERENCE_GIVEN,
-    REWARD_SCORED,
-)
-
-ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
+from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
-    database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
+    database = open_database(settings)
     keyring = open_keyring(common)
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
     redactor = redactor_of(common, "interaction")
     guard = _guard(common, database)
-    turns = _turns(database, log, redactor, Limits(max_turn_bytes=settings.max_turn_kb * 1024))
-    annotator = Annotator(SqlNotes)
-    annotations = SqlStage(
-        ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
-    )
+    taking = _taking_in(database, log, redactor, settings.limits)
     conductor = Conductor(database, log, keyring, settings.reporting)
-    archive = Archive(database, settings.archive_url or str((common.data / "archive").absolute()))
-    policy = Policy(settings.retention)
-    housekeeping = Housekeeping(database, archive, policy, now, settings.archive_every_s)
-    erasing = Erasing("interaction", database, log, InteractionRemover(archive))
+    archive = open_archive(common, settings, database)
+    storing = Aside(MODULE, settings.drain_s)
+    database.after_commit(storing.wake, OUTBOX)
     return Service(
         name="interaction",
         common=common,
@@ -88,61 +74,40 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         access=guard.access,
         tracer=InteractionTracer(database),
         mounts=[
-            turns.mount,
+            taking.mount,
             guard.mount,
             mount_completions(Completions(SqlCompletions(database), redactor)),
             *_user_data(common, database, archive, conductor),
         ],
         background=[
-            *turns.background,
+            ("journal", taking.journal),
             ("keys", guard.live.run),
-            ("annotations", annotations.run),
-            ("outbox", OutboxRelay(database, log).run),
-            ("housekeeping", housekeeping.run),
-            *erasing.background(),
             *conductor.background(),
+            ("storing", storing.run),
         ],
         groups={
             STAGE: (INTERACTION_LOGGED,),
             ANNOTATIONS: ANNOTATED,
-            **erasing.groups,
+            **erasing(database, log, archive).groups,
             **conductor.groups,
         },
     )
 
 
 @dataclass(frozen=True)
-class _Turns:
-    """Turns on their way: taken in, journalled, stored, indexed."""
+class _TakingIn:
+    """Turns and feedback on their way into the log."""
 
     mount: Mount
-    background: Sequence[Background]
+    journal: Callable[[threading.Event], None]
 
 
-def _turns(database: Database, log: EventLog, redactor: Redactor, limits: Limits) -> _Turns:
+def _taking_in(database: Database, log: EventLog, redactor: Redactor, limits: Limits) -> _TakingIn:
     journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
     intake = Intake(journal, limits, now, redactor)
     servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
-    keeper = TurnKeeper(SqlShelf, limits, now, keep_completions)
-    stage = SqlStage(
-        STAGE,
-        database,
-        log,
-        (INTERACTION_LOGGED,),
-        keeper,
-        batch_records=1_000,
-        handle_all=keeper.take_all,
-        gives_way=intake.busy,
-    )
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
-    return _Turns(
-        ("trimtab.interaction.v1.InteractionService", mount),
-        [
-            ("journal", journal.run),
-            ("stage", stage.run),
-            ("search", SearchIndexer(database, keeper.behind).run),
-        ],
-    )
+    return _TakingIn(("trimtab.interaction.v1.InteractionService", mount), journal.run)
 
 
 def _user_data(
@@ -183,13 +148,7 @@ def main() -> None:
     common, settings = load(CommonSettings), load(InteractionSettings)
     telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     service = build(common, settings)
-    # What is there now stays. A batch makes thousands of objects and drops them all: looking for cycles
-    # among them costs a tenth.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    # Whoever calls the database or a socket gives the interpreter away, and gets it back from a thread
-    # that computes only after this long: with the default of 5 ms, storing stood still beside taking in.
-    sys.setswitchinterval(0.0005)
+    calm_interpreter()
     run(service)
 
 

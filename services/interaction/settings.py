@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from services.interaction.domain import Limits
 from services.interaction.retention import Keep
 from shared.settings import ServiceSettings
 
@@ -32,6 +33,10 @@ class InteractionSettings(ServiceSettings):
     # Who must report before an erasure is complete, comma-separated: every service that holds data
     # of users.
     erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(max_turn_bytes=self.max_turn_kb * 1024)
 
     @property
     def reporting(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 
 from shared.gen.trimtab.common.v1 import common_pb2
@@ -29,8 +30,9 @@ from tests.e2e.world import World, eventually, make_world
 SEED = 20_261_121
 TURNS, TURNS_A_CONVERSATION, A_CALL = 50_000, 10, 100
 CONVERSATIONS = TURNS // TURNS_A_CONVERSATION
-VICTIMS = ("gateway", "interaction", "kafka")
-KILLS = 9
+# "storing" is the second process of interaction: the first ends with it.
+VICTIMS = ("gateway", "interaction", "storing", "kafka")
+KILLS = 12
 PATIENCE_S = 100.0
 ROLES = (common_pb2.ROLE_USER, common_pb2.ROLE_ASSISTANT)
 
@@ -115,11 +117,26 @@ async def _kill(world: World, progress: Progress) -> list[str]:
 
         async def look(moment: float = moment, victim: str = victim) -> tuple[bool, Any]:
             taken = len(progress.acknowledged)
-            return taken >= moment and world.stack.pid(victim) != 0, (taken, victim)
+            return taken >= moment and bool(_processes(world, victim)), (taken, victim)
 
         await eventually("the moment of a kill", look, PATIENCE_S, every_s=0.02)
-        await asyncio.to_thread(world.stack.kill, victim)
+        if victim == "storing":
+            _processes(world, victim)[0].kill()
+        else:
+            await asyncio.to_thread(world.stack.kill, victim)
     return victims
+
+
+def _processes(world: World, victim: str) -> list[psutil.Process]:
+    """Of a victim that runs."""
+    pid = world.stack.pid("interaction" if victim == "storing" else victim)
+    try:
+        process = psutil.Process(pid) if pid else None
+        if process is None or victim != "storing":
+            return [process] if process else []
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
 
 
 async def _through_grpc(world: World, spans: Iterator[range], progress: Progress) -> None:

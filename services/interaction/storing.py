@@ -1,0 +1,104 @@
+"""What interaction does behind the acknowledgement: storing turns, their labels and scores, search, archive,
+retention, and its own part of erasures. `python -m services.interaction.storing`, started by main.
+
+A process of its own: in one interpreter with taking in, either waited for the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+from services.interaction.adapters.annotations import SqlNotes
+from services.interaction.adapters.archive import Archive
+from services.interaction.adapters.housekeeping import Housekeeping
+from services.interaction.adapters.search import SearchIndexer
+from services.interaction.adapters.shelf import SqlShelf
+from services.interaction.completions.store import keep_completions
+from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE, Annotator, TurnKeeper
+from services.interaction.retention import Policy
+from services.interaction.settings import InteractionSettings
+from services.interaction.users.holdings import InteractionRemover
+from shared import telemetry
+from shared.aside import work_aside
+from shared.database import Database
+from shared.erasure import Erasing
+from shared.event_log import open_event_log, open_keyring
+from shared.events import EventLog, now
+from shared.process import Background
+from shared.settings import CommonSettings, load
+from shared.stage import OutboxRelay, SqlStage
+from shared.topics import INTERACTION_LOGGED
+
+MODULE = "services.interaction.storing"
+
+
+def open_database(settings: InteractionSettings) -> Database:
+    return Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
+
+
+def open_archive(common: CommonSettings, settings: InteractionSettings, store: Database) -> Archive:
+    return Archive(store, settings.archive_url or str((common.data / "archive").absolute()))
+
+
+def erasing(database: Database, log: EventLog, archive: Archive) -> Erasing:
+    return Erasing("interaction", database, log, InteractionRemover(archive))
+
+
+def background(
+    common: CommonSettings, settings: InteractionSettings, database: Database, log: EventLog
+) -> list[Background]:
+    keeper = TurnKeeper(SqlShelf, settings.limits, now, keep_completions)
+    stage = SqlStage(
+        STAGE,
+        database,
+        log,
+        (INTERACTION_LOGGED,),
+        keeper,
+        batch_records=1_000,
+        handle_all=keeper.take_all,
+    )
+    annotator = Annotator(SqlNotes)
+    annotations = SqlStage(
+        ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
+    )
+    archive = open_archive(common, settings, database)
+    housekeeping = Housekeeping(
+        database, archive, Policy(settings.retention), now, settings.archive_every_s
+    )
+    return [
+        ("stage", stage.run),
+        ("annotations", annotations.run),
+        ("outbox", OutboxRelay(database, log).run),
+        ("search", SearchIndexer(database, keeper.behind).run),
+        ("housekeeping", housekeeping.run),
+        *erasing(database, log, archive).background(),
+    ]
+
+
+def calm_interpreter() -> None:
+    """For a process of interaction that goes through thousands of objects at a time."""
+    # What is there now stays. A batch makes thousands of objects and drops them all: looking for cycles
+    # among them costs a tenth.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    # Whoever calls the database or a socket gives the interpreter away, and gets it back from a thread
+    # that computes only after this long: with the default of 5 ms, one stood still beside the other.
+    sys.setswitchinterval(0.0005)
+
+
+def main() -> None:
+    common, settings = load(CommonSettings), load(InteractionSettings)
+    telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    database = open_database(settings)
+    log = open_event_log(common, open_keyring(common), timeout_s=settings.publish_timeout_s)
+    threads = background(common, settings, database, log)
+    calm_interpreter()
+    work_aside("interaction", threads, database, settings.drain_s)
+    log.close()
+    database.close()
+
+
+if __name__ == "__main__":
+    main()
