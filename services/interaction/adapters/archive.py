@@ -58,6 +58,10 @@ COLUMNS = pa.schema(
 )
 
 
+# Arrow's own allocators keep what they once had for themselves; the system's can be told to give it back.
+pa.set_memory_pool(pa.system_memory_pool())
+
+
 class Archive:
     """One process of a store writes it: what touches files is done one after the other."""
 
@@ -150,7 +154,7 @@ class Archive:
         with self._lock:
             for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
                 with self._files.open(f"{self._root}/{part.name}", "rb") as file:
-                    users = pq.read_table(file, columns=["user_id"])["user_id"]
+                    users = pq.read_table(file, columns=["user_id"], use_threads=False)["user_id"]
                 found += users.to_pylist().count(user_id)
         return found
 
@@ -236,7 +240,7 @@ class Archive:
         """What the parts hold, a row group at a time: all of a day is more than should be in memory."""
         for part in parts:
             with self._files.open(f"{self._root}/{part.name}", "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(_TURNS_A_GROUP)
+                yield from pq.ParquetFile(file).iter_batches(_TURNS_A_GROUP, use_threads=False)
 
     def _write(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
         """One row group for each batch."""
@@ -252,7 +256,7 @@ class Archive:
 
     def _read(self, name: str) -> pa.Table:
         with self._files.open(f"{self._root}/{name}", "rb") as file:
-            return pq.read_table(file)
+            return pq.read_table(file, use_threads=False)
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
