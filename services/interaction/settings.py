@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.interaction.domain import Limits
@@ -33,6 +33,13 @@ class InteractionSettings(ServiceSettings):
     # Who must report before an erasure is complete, comma-separated: every service that holds data
     # of users.
     erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_shared(cls, url: str) -> str:
+        if url.partition("?")[0] in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+            raise ValueError("two processes use it: name a file (sqlite:///PATH) or PostgreSQL")
+        return url
 
     @property
     def limits(self) -> Limits:

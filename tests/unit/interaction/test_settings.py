@@ -1,0 +1,28 @@
+"""Settings that would lose what one process writes and the other reads are refused at the start."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from services.interaction.settings import InteractionSettings
+from shared.settings import load
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRIMTAB_INTERACTION_DATABASE_URL", url)
+    with pytest.raises(ValidationError):
+        InteractionSettings()
+    with pytest.raises(SystemExit) as ended:
+        load(InteractionSettings)
+    assert ended.value.code == 2
+    assert "TRIMTAB_INTERACTION_DATABASE_URL: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["sqlite:////data/state.db", "postgresql+psycopg://db/trimtab"])
+def test_a_file_and_a_server_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_INTERACTION_DATABASE_URL", url)
+    assert load(InteractionSettings).database_url == url
