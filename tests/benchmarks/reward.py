@@ -18,6 +18,7 @@ import gzip
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -92,7 +93,7 @@ def tuned_on(pairs: list[Preference], known: dict[str, Extracted], seconds: floa
     tuned = blocks((TUNED,))[0][0]
     began = time.perf_counter()
     parts = [known["encoder"], known["policy"], tuned, known["surface"]]
-    says = report(fit(pairs, parts, Options(), lambda _: None))
+    says = report(fit(pairs, parts, Options(), progress))
     took = time.perf_counter() - began
     # Of answers that it did not learn from all adapters are asked.
     strangers = [replace(one.better, request=f"{one.better.request} ") for one in pairs[:100]]
@@ -100,6 +101,10 @@ def tuned_on(pairs: list[Preference], known: dict[str, Extracted], seconds: floa
     tuned.features(strangers)
     seconds += 2 * (time.perf_counter() - began) / len(strangers)
     say_of("reward.tuned", says, 1 / seconds, fitted_in_s=round(took))
+
+
+def progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def say_of(name: str, says: dict[str, Any], speed: float, **more: Any) -> None:
