@@ -1,7 +1,7 @@
 """`make bench-reward`: offline reward models, one JSON line a figure. No stack, no network.
 
 reward.length, .encoder, .fast, .accurate,  accuracy on held-out prompts of real preferences (5 folds,
-  .tuned (tens of minutes; --skip-tuned)    Wilson interval), calibration, scored pairs/s
+  .tuned (half an hour; --skip-tuned)       Wilson interval), calibration, scored pairs/s
 groups.two, .one                            users put into the right one of two known groups, what the
                                             minority gains over one model; how many groups one taste is
 trust.attack                                how far 2% of the users, coordinated and at their caps, move
