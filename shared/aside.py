@@ -23,8 +23,7 @@ from shared.process import Background, start_background
 _log = logging.getLogger(__name__)
 # How soon it is noticed that the process has ended, in seconds.
 _LOOKS_S = 1.0
-# One heap for all threads: of each thread's own, what the large batches of archiving left free stayed with
-# the process, 50 MB after two minutes.
+# One heap for all threads: of each thread's own, what large batches leave free can stay with the process.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 WAKE, STOP = b"wake\n", b"stop\n"
 
