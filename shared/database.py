@@ -111,7 +111,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A consistent view; nothing is written."""
-        if self.engine.url.database in (None, "", ":memory:") and self._sqlite:
+        if is_in_memory(self.engine.url):
             with (
                 self._writing,
                 self.engine.connect() as connection,
@@ -266,12 +266,18 @@ def outbox_event(row: Any) -> Event:
     )
 
 
+def is_in_memory(url: sa.URL | str) -> bool:
+    """Whether what is written there is seen by one process alone, and gone with it."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+
+
 def open_engine(url: str) -> sa.Engine:
     """SQLite by file (its folder is made) or in memory, PostgreSQL by URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(parsed, pool_pre_ping=True, execution_options=_ROWS_OF_INSERTS)
-    in_memory = parsed.database in (None, "", ":memory:")
+    in_memory = is_in_memory(parsed)
     if not in_memory:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": 16}

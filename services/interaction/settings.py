@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.interaction.domain import Limits
 from services.interaction.retention import Keep
+from shared.database import is_in_memory
 from shared.settings import ServiceSettings
 
 
@@ -37,7 +38,7 @@ class InteractionSettings(ServiceSettings):
     @field_validator("database_url")
     @classmethod
     def _is_shared(cls, url: str) -> str:
-        if url.partition("?")[0] in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        if is_in_memory(url):
             raise ValueError("two processes use it: name a file (sqlite:///PATH) or PostgreSQL")
         return url
 
