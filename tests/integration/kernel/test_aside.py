@@ -7,18 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from shared.aside import Aside
+from tests.integration.access.processes import until
 
 WORKER = "tests.integration.kernel.worker_aside"
 SERVICE = "tests.integration.kernel.service_aside"
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -53,9 +51,9 @@ def test_is_woken_and_ends_in_order_however_often_it_is_signalled(notes: Path) -
     for number in (signal.SIGINT, signal.SIGTERM):
         child.send_signal(number)
     running.aside.wake()
-    eventually(lambda: "woken" in lines(notes))
+    until(lambda: "woken" in lines(notes))
     running.stop.set()
-    eventually(running.ended)
+    until(running.ended)
     # Woken once more to see that it is to stop.
     assert sorted(lines(notes)[1:]) == ["ended", "told to stop", "woken", "woken"]
     assert lines(notes)[-1] == "ended"
@@ -66,7 +64,7 @@ def test_is_woken_and_ends_in_order_however_often_it_is_signalled(notes: Path) -
 def test_a_worker_that_ends_by_itself_is_an_error(notes: Path) -> None:
     running = Running()
     os.kill(began(notes), signal.SIGKILL)
-    eventually(running.ended)
+    until(running.ended)
     assert str(running.error) == f"{WORKER} ended with -9"
     running.aside.wake()  # nobody hears it, and nothing breaks
 
@@ -77,22 +75,15 @@ def test_a_service_that_is_killed_takes_its_worker_along(notes: Path) -> None:
     assert child.ppid() == service.pid
     service.kill()
     service.wait()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
     assert lines(notes)[1:] == []  # at once, not in order: another may take its place already
 
 
 def began(notes: Path) -> int:
     """The worker's process id, once it works."""
-    eventually(lambda: bool(lines(notes)))
+    until(lambda: bool(lines(notes)))
     return int(lines(notes)[0].removeprefix("began "))
 
 
 def lines(notes: Path) -> list[str]:
     return notes.read_text().splitlines() if notes.exists() else []
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.05)
