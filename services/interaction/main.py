@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +14,6 @@ from services.interaction.completions.app import Completions
 from services.interaction.completions.grpc_api import mount as mount_completions
 from services.interaction.completions.store import SqlCompletions
 from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE
-from services.interaction.domain import Limits
 from services.interaction.grpc_api import InteractionServicer
 from services.interaction.keys.app import Keys
 from services.interaction.keys.grpc_api import mount as mount_keys
@@ -40,14 +37,13 @@ from shared.aside import Aside
 from shared.client import aio_channel, calling_of
 from shared.database import OUTBOX, Database
 from shared.event_log import open_event_log, open_keyring
-from shared.events import EventLog, now
+from shared.events import now
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
 from shared.key_follower import keyed_access
 from shared.keys import KeyBook
 from shared.process import Service, run
-from shared.redaction import Redactor
 from shared.redaction_policy import redactor_of
 from shared.rpc import Mount
 from shared.settings import CommonSettings, load
@@ -60,7 +56,8 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
     redactor = redactor_of(common, "interaction")
     guard = _guard(common, database)
-    taking = _taking_in(database, log, redactor, settings.limits)
+    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
+    intake = Intake(journal, settings.limits, now, redactor)
     conductor = Conductor(database, log, keyring, settings.reporting)
     archive = open_archive(common, settings, database)
     storing = Aside(MODULE, settings.drain_s)
@@ -74,13 +71,13 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         access=guard.access,
         tracer=InteractionTracer(database),
         mounts=[
-            taking.mount,
+            _mount_turns(intake, Conversations(SqlConversationStore(database))),
             guard.mount,
             mount_completions(Completions(SqlCompletions(database), redactor)),
             *_user_data(common, database, archive, conductor),
         ],
         background=[
-            ("journal", taking.journal),
+            ("journal", journal.run),
             ("keys", guard.live.run),
             *conductor.background(),
             ("storing", storing.run),
@@ -94,20 +91,10 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     )
 
 
-@dataclass(frozen=True)
-class _TakingIn:
-    """Turns and feedback on their way into the log."""
-
-    mount: Mount
-    journal: Callable[[threading.Event], None]
-
-
-def _taking_in(database: Database, log: EventLog, redactor: Redactor, limits: Limits) -> _TakingIn:
-    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
-    intake = Intake(journal, limits, now, redactor)
-    servicer = InteractionServicer(intake, Conversations(SqlConversationStore(database)))
+def _mount_turns(intake: Intake, conversations: Conversations) -> Mount:
+    servicer = InteractionServicer(intake, conversations)
     mount = partial(add_InteractionServiceServicer_to_server, servicer)
-    return _TakingIn(("trimtab.interaction.v1.InteractionService", mount), journal.run)
+    return "trimtab.interaction.v1.InteractionService", mount
 
 
 def _user_data(
