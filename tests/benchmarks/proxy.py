@@ -65,7 +65,7 @@ def measure_gateway(stack: LocalStack, direct: Figures) -> Figures:
         url = stack.env()["TRIMTAB_GATEWAY_URL"]
         port = int(url.rsplit(":", 1)[1])
         interaction = stack.env()["TRIMTAB_INTERACTION_ADDRESS"]
-        # Once a first exchange is in the store, nothing of the stack is still starting.
+        # Once a first exchange is in the store, every part of the way has begun to work.
         load.run(load.Load(port, KEY, "assistant", False, 1, 1, warm_up=0))
         until_made(interaction, 2)
         figures = measure("trimtab", port, "assistant", quick=True)

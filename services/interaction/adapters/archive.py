@@ -58,7 +58,7 @@ COLUMNS = pa.schema(
 )
 
 
-# Arrow's own allocators keep what they once had for themselves; the system's can be told to give it back.
+# So that `release` empties the heap that all threads share, not one of Arrow's own beside it.
 pa.set_memory_pool(pa.system_memory_pool())
 
 
