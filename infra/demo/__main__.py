@@ -24,7 +24,7 @@ from infra.local.parts import PartsError, build_parts
 from infra.local.ports import PortTaken
 from infra.local.settings import load as load_stack
 from infra.local.stack import LocalStack, PartFailed
-from shared.errors import TrimtabError
+from shared.language.errors import TrimtabError
 
 SETTLE_S = 60.0
 # A machine that is busy otherwise may take long to start vLLM.

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from shared.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, error_of, metadata
 from shared.gen.trimtab.common.v1 import common_pb2_grpc
 from shared.gen.trimtab.drift.v1 import drift_pb2_grpc
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc

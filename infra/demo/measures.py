@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shared.intervals import wilson
+from shared.statistics.intervals import wilson
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from shared.errors import DeadlineExceeded, TrimtabError, Unavailable
+from shared.language.errors import DeadlineExceeded, TrimtabError, Unavailable
 
 SAY_EVERY_S = 5.0
 ASK_EVERY_S = 1.0

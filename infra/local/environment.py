@@ -16,7 +16,7 @@ OFFLINE = {
 
 
 def common(settings: StackSettings) -> dict[str, str]:
-    """The fields that every service shares: `shared.settings.CommonSettings`."""
+    """The fields that every service shares: `shared.configuration.settings.CommonSettings`."""
     host = settings.host
     return {
         "TRIMTAB_HOST": host,

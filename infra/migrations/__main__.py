@@ -8,13 +8,13 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-from shared import migrations
-from shared.database import open_engine
+from shared.state import migrations
+from shared.state.database import open_engine
 
 
 def module_of(service: str) -> str:
     """Where the revisions are; the keyring is nobody's own."""
-    return "shared.keyring_migrations" if service == "keyring" else f"services.{service}.migrations"
+    return "shared.vault.migrations" if service == "keyring" else f"services.{service}.migrations"
 
 
 def main() -> None:

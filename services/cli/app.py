@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from services.cli.domain import Json
 from services.cli.domain.records import Imported, Item, Record, Refused
-from shared.errors import (
+from shared.language.errors import (
     DeadlineExceeded,
     NotFound,
     ResourceExhausted,

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from services.cli.app import Door, Platform, Probe
 from services.cli.domain import Json
-from shared.errors import (
+from shared.language.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,

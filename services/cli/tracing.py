@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from services.cli.app import Platform
 from services.cli.domain import Json
-from shared.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
-from shared.identifiers import parse_name
+from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
+from shared.language.identifiers import parse_name
 
 # In the order of the loop.
 PARTS = ("interaction", "feedback", "reward", "drift", "retrain")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from services.dashboard import shaping
 from services.dashboard.domain import Loop, Part
-from shared.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
+from shared.language.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
 
 Json = dict[str, Any]
 

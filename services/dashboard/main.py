@@ -14,10 +14,10 @@ from services.dashboard.app import Asked, Window
 from services.dashboard.domain import Loop
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.web import create_app
-from shared import telemetry
-from shared.client import calling_of
-from shared.json_calls import PARTS
-from shared.settings import CommonSettings, load
+from shared.calls.client import calling_of
+from shared.calls.json_calls import PARTS
+from shared.configuration.settings import CommonSettings, load
+from shared.telemetry import setup as telemetry
 
 
 def main() -> None:

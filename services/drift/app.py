@@ -28,8 +28,8 @@ from services.drift.domain import (
     StreamState,
     Watching,
 )
-from shared.identifiers import conversation_name, share_of, stable_id
-from shared.intervals import bootstrap_mean, wilson
+from shared.language.identifiers import conversation_name, share_of, stable_id
+from shared.statistics.intervals import bootstrap_mean, wilson
 
 CONFIDENCE = 0.95
 # How many values of an epoch are kept for the estimate after a change and for examples.

@@ -15,10 +15,10 @@ from services.drift.domain import (
     ScoredAnswer,
     StreamState,
 )
-from shared.errors import InvalidArgument
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.language.errors import InvalidArgument
 
 ALARM_NAME = "alarms/*"
 _PREFIX = "FOLLOW_UP_KIND_"

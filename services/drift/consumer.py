@@ -6,11 +6,11 @@ from services.drift import codec
 from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.app import Outcome, take_follow_up, take_score
 from services.drift.domain import Watching
-from shared.database import Database, Transaction
-from shared.events import EventLog, Record
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.stage import SqlStage
-from shared.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.language.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.log.events import EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage
 
 FEEDBACK = "drift.feedback"
 REWARD = "drift.reward"

@@ -10,12 +10,12 @@ from services.drift import codec
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.app import log_threshold
 from services.drift.domain import BUCKET_S, STREAMS, Watching
-from shared.errors import InvalidArgument, PermissionDenied
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
 from shared.gen.trimtab.drift.v1 import drift_pb2_grpc as pb_grpc
-from shared.identifiers import parse_name
-from shared.paging import decode_token, encode_token, page_size, parse_filter
-from shared.rpc import Mount, tenant_of
+from shared.language.errors import InvalidArgument, PermissionDenied
+from shared.language.identifiers import parse_name
+from shared.language.paging import decode_token, encode_token, page_size, parse_filter
 
 
 class DriftServicer(pb_grpc.DriftServiceServicer):

@@ -8,13 +8,14 @@ from services.drift import consumer, grpc_api
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.settings import DriftSettings
-from shared import personal_data, telemetry
-from shared.database import Database
-from shared.erasure import Erasing, RowRemover
-from shared.event_log import open_event_log
-from shared.process import Service, run
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
+from shared.configuration.settings import CommonSettings, load
+from shared.privacy import holdings as personal_data
+from shared.privacy.erasure import Erasing, RowRemover
+from shared.serving.opening import open_event_log
+from shared.serving.process import Service, run
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
 
 
 def main() -> None:

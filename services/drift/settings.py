@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.drift.domain import Watching
-from shared.settings import ServiceSettings
+from shared.configuration.settings import ServiceSettings
 
 
 class DriftSettings(ServiceSettings):

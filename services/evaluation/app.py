@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from services.evaluation.domain import SUITES, Figure, Request
 from services.evaluation.ports import Bench, Progress
 from services.evaluation.suites import form, held_out_pairs, over_refusal, sycophancy, win_rate
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 Suite = Callable[[Request, Bench], Sequence[Figure]]
 ALL_SUITES: Mapping[str, Suite] = {

@@ -7,15 +7,15 @@ from datetime import datetime
 
 from services.evaluation.app import check_suites
 from services.evaluation.domain import Evaluation, Figure, HeldOutPair, Request, Version
-from shared.errors import InvalidArgument
-from shared.events import Event
+from shared.contracts.messages import decode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.identifiers import stable_id
-from shared.message_codec import decode_message
-from shared.telemetry import trace_headers
-from shared.topics import EVALUATION_COMPLETED
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.topics import EVALUATION_COMPLETED
+from shared.log.events import Event
+from shared.telemetry.setup import trace_headers
 
 
 def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) -> Request:

@@ -12,12 +12,12 @@ from services.evaluation import codec
 from services.evaluation.adapters.sql_store import SqlEvaluations, finish_evaluation, set_run
 from services.evaluation.app import EvaluateVersion
 from services.evaluation.domain import Evaluation
-from shared import operations
-from shared.database import Database, Transaction
-from shared.errors import Internal, TrimtabError
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
-from shared.jobs import Finish, Job, Worker, enqueue
-from shared.tracking import ExperimentTracker, TrackedRun
+from shared.language.errors import Internal, TrimtabError
+from shared.state import operations
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.tracking.port import ExperimentTracker, TrackedRun
 
 _log = logging.getLogger(__name__)
 EVALUATE_JOB, TRACK_JOB, STAGE = "evaluation.evaluate", "evaluation.track", "evaluation"

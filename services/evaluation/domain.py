@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.identifiers import share_of
-from shared.intervals import bootstrap_mean, wilson
-from shared.messages import Message
+from shared.language.identifiers import share_of
+from shared.language.messages import Message
+from shared.statistics.intervals import bootstrap_mean, wilson
 
 SUITES = ("over_refusal", "sycophancy", "win_rate", "form", "held_out_pairs")
 

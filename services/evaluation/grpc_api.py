@@ -15,14 +15,14 @@ from services.evaluation import codec
 from services.evaluation.adapters.sql_store import SqlEvaluations, add_evaluation
 from services.evaluation.consumer import EVALUATE_JOB, STAGE, operation_name
 from services.evaluation.domain import Evaluation
-from shared import operations
-from shared.database import Database
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc as pb_grpc
-from shared.identifiers import parse_name, stable_id
-from shared.jobs import enqueue
-from shared.paging import decode_token, encode_token, page_size
-from shared.rpc import Mount, tenant_of
+from shared.language.identifiers import parse_name, stable_id
+from shared.language.paging import decode_token, encode_token, page_size
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.jobs import enqueue
 
 
 class EvaluationServicer(pb_grpc.EvaluationServiceServicer):

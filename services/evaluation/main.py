@@ -14,16 +14,18 @@ from services.evaluation.app import EvaluateVersion
 from services.evaluation.consumer import EVALUATE_JOB, Evaluations, Tracking
 from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
-from shared import operations, personal_data, telemetry
-from shared.client import calling_of, channel
-from shared.database import Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log
-from shared.events import now
-from shared.mlflow_tracking import MlflowTracker
-from shared.process import Service, run
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
+from shared.calls.client import calling_of, channel
+from shared.configuration.settings import CommonSettings, load
+from shared.log.events import now
+from shared.privacy import holdings as personal_data
+from shared.privacy.erasure import Erasing
+from shared.serving.opening import open_event_log
+from shared.serving.process import Service, run
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
+from shared.tracking.mlflow_tracker import MlflowTracker
 
 
 def build(common: CommonSettings, settings: EvaluationSettings) -> Service:

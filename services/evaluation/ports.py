@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.evaluation.domain import Figure, Limits, Prompt
-from shared.messages import Message
+from shared.language.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

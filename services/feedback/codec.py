@@ -27,15 +27,15 @@ from services.feedback.domain import (
     StoredPair,
     Turn,
 )
-from shared import topics
-from shared.errors import InvalidArgument
-from shared.events import Event
+from shared.contracts.messages import decode_message, decode_signal, encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
-from shared.identifiers import check_segment, conversation_name, stable_id, user_name
-from shared.message_codec import decode_message, decode_signal, encode_message
-from shared.telemetry import trace_headers
+from shared.language import topics
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import check_segment, conversation_name, stable_id, user_name
+from shared.log.events import Event
+from shared.telemetry.setup import trace_headers
 
 SOURCE = "feedback"
 K = TypeVar("K")
@@ -307,7 +307,7 @@ def encode_stored_pair(stored: StoredPair) -> pb.Pair:
 
 
 def mined_event(mined: Mined, owner: str) -> Event:
-    """`owner`: everyone whose words it holds, as shared.events.Event has it."""
+    """`owner`: everyone whose words it holds, as shared.log.events.Event has it."""
     return _event(
         topics.FEEDBACK_MINED,
         mined.feedback_id,

@@ -17,10 +17,10 @@ from services.feedback.app import explicit as explicit_app
 from services.feedback.app.explicit import JoinExplicit
 from services.feedback.app.mining import TakeTurn
 from services.feedback.app.preferences import TakePreference
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument
-from shared.events import Event, Partition, Record
-from shared.stage import bury
+from shared.language.errors import InvalidArgument
+from shared.log.events import Event, Partition, Record
+from shared.state.database import Database, Transaction
+from shared.state.stage import bury
 
 
 @dataclass(frozen=True, slots=True)

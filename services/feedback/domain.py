@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from shared.identifiers import stable_id, turn_name
-from shared.messages import Message
+from shared.language.identifiers import stable_id, turn_name
+from shared.language.messages import Message
 
 
 class Kind(StrEnum):
@@ -90,7 +90,7 @@ class Turn:
     model_version: str = ""
     completion_id: str = ""
     channel: str = ""
-    # What it says of the turn that it was made instead of: one of shared.messages.SIGNALS; and the id
+    # What it says of the turn that it was made instead of: one of shared.language.messages.SIGNALS; and the id
     # of that turn.
     signal: str = ""
     replaces: str = ""

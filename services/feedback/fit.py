@@ -25,8 +25,8 @@ from services.feedback.app.classifier import (
     save_head,
 )
 from services.feedback.domain import DISSATISFIED, KINDS
-from shared.identifiers import share_of
-from shared.settings import CommonSettings, load
+from shared.configuration.settings import CommonSettings, load
+from shared.language.identifiers import share_of
 
 HERE = Path(__file__).parent
 FOLDS = 5

@@ -33,7 +33,7 @@ from services.feedback.app.ports import Vectors
 from services.feedback.domain import DISSATISFIED, KINDS
 from services.feedback.fit import HERE, held_out, read_seeds
 from services.feedback.settings import FeedbackSettings
-from shared.settings import CommonSettings, load
+from shared.configuration.settings import CommonSettings, load
 
 OUTPUT = HERE / "dissatisfaction.npz"
 FOLDS = 5

@@ -14,16 +14,16 @@ from services.feedback.app import persona_care
 from services.feedback.app.classifier import Classifier, Exchange
 from services.feedback.app.ports import Book
 from services.feedback.workers import UnsureJobs
-from shared.database import Database
-from shared.errors import InvalidArgument, PermissionDenied
-from shared.events import now
+from shared.calls.server import tenant_of
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
-from shared.identifiers import parse_name
-from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
-from shared.redaction import Redactor
-from shared.rpc import tenant_of
-from shared.schedule import following
+from shared.language.errors import InvalidArgument, PermissionDenied
+from shared.language.identifiers import parse_name
+from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.language.schedule import following
+from shared.log.events import now
+from shared.redaction.redactor import Redactor
+from shared.state.database import Database
 
 T = TypeVar("T")
 

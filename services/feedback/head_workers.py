@@ -32,10 +32,10 @@ from services.feedback.app.heads.refit import (
     RefitHead,
 )
 from services.feedback.app.ports import HeadTracker
-from shared.database import Database, Transaction
-from shared.jobs import Finish, Job, Worker, enqueue
-from shared.schedule import following
-from shared.tracking import TrackedRun
+from shared.language.schedule import following
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.tracking.port import TrackedRun
 
 _log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]

@@ -63,20 +63,21 @@ from services.feedback.workers import (
     paced,
     repeat,
 )
-from shared import personal_data, telemetry
-from shared.client import calling_of, channel
-from shared.database import LOOKS_S, Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log
-from shared.events import EventLog, now
+from shared.calls.client import calling_of, channel
+from shared.calls.server import Mount
+from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
-from shared.process import Background, Service, run
-from shared.redaction import Redactor
-from shared.redaction_policy import redactor_of
-from shared.rpc import Mount
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay, SqlStage
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.log.events import EventLog, now
+from shared.privacy import holdings as personal_data
+from shared.privacy.erasure import Erasing
+from shared.redaction.policy import redactor_of
+from shared.redaction.redactor import Redactor
+from shared.serving.opening import open_event_log
+from shared.serving.process import Background, Service, run
+from shared.state.database import LOOKS_S, Database
+from shared.state.stage import OutboxRelay, SqlStage
+from shared.telemetry import setup as telemetry
 
 GROUPS = {
     mining.STAGE: (INTERACTION_LOGGED,),

@@ -26,10 +26,18 @@ from services.feedback.app.offline import lines as contract
 from services.feedback.app.offline.features import Conversation
 from services.feedback.app.offline.fitting import Fitted, Judge, Learner, fit
 from services.feedback.app.offline.lines import BAD_LINE, Example, Refused
-from shared.errors import FailedPrecondition, InvalidArgument
-from shared.line_files import reading, tell, tell_refused, write_lines, writing
-from shared.offline import OK, REFUSED, add_options, cores, exit_code, set_threads, summary
-from shared.settings import CommonSettings, load
+from shared.commandline.line_files import reading, tell, tell_refused, write_lines, writing
+from shared.commandline.offline import (
+    OK,
+    REFUSED,
+    add_options,
+    cores,
+    exit_code,
+    set_threads,
+    summary,
+)
+from shared.configuration.settings import CommonSettings, load
+from shared.language.errors import FailedPrecondition, InvalidArgument
 
 CHUNK = 4_096
 STRENGTHS = (0.1, 0.3, 1.0)

@@ -8,8 +8,8 @@ from pydantic_settings import SettingsConfigDict
 from services.feedback.app.agreement import TrustRules
 from services.feedback.app.heads.gate import GateRules
 from services.feedback.app.heads.refit import RefitRules
-from shared import schedule
-from shared.settings import ServiceSettings
+from shared.configuration.settings import ServiceSettings
+from shared.language import schedule
 
 
 class FeedbackSettings(ServiceSettings):

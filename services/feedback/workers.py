@@ -30,10 +30,10 @@ from services.feedback.app.personas import WritePersona
 from services.feedback.app.requests import PAIRS, PERSONAS
 from services.feedback.app.unsure import JudgeUnsure
 from services.feedback.domain import Mined
-from shared.database import Database, Transaction
-from shared.errors import FailedPrecondition, NotFound, Unavailable
-from shared.events import now
-from shared.jobs import JOBS, Finish, Job, Postpone, Worker, waiting
+from shared.language.errors import FailedPrecondition, NotFound, Unavailable
+from shared.log.events import now
+from shared.state.database import Database, Transaction
+from shared.state.jobs import JOBS, Finish, Job, Postpone, Worker, waiting
 
 _log = logging.getLogger(__name__)
 

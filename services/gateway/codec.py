@@ -13,12 +13,7 @@ from services.gateway.domain.turns import (
     Spooled,
     StatedPreference,
 )
-from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.gen.trimtab.events.v1 import events_pb2
-from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.gen.trimtab.registry.v1 import registry_pb2
-from shared.json_text import decode, encode
-from shared.message_codec import (
+from shared.contracts.messages import (
     decode_message,
     decode_signal,
     decode_time,
@@ -28,6 +23,11 @@ from shared.message_codec import (
     write_message,
     write_time,
 )
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.language.json_text import decode, encode
 
 
 def encode_turn(turn: LoggedTurn) -> pb.Turn:

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as tra
 from services.gateway import otlp_codec as codec
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.http_api.doors import Doors
-from shared.rpc import Mount
+from shared.calls.server import Mount
 
 
 class TracesServicer(traces_grpc.TraceServiceServicer):

@@ -49,20 +49,20 @@ from services.gateway.grpc_api import mounts
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from services.gateway.settings import GatewaySettings
-from shared import telemetry
-from shared.client import aio_channel, calling_of
-from shared.database import Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log
-from shared.events import now
-from shared.key_follower import KeyFile, KeyFollower
-from shared.keys import KeyBook, Quotas, fixed_keys
-from shared.process import start_background
-from shared.redaction_policy import redactor_of
-from shared.rpc import RpcServer
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
-from shared.tls import load_tls, with_client_ca
+from shared.access.keys import KeyBook, Quotas, fixed_keys
+from shared.calls.client import aio_channel, calling_of
+from shared.calls.server import RpcServer
+from shared.configuration.settings import CommonSettings, load
+from shared.configuration.tls import load_tls, with_client_ca
+from shared.log.events import now
+from shared.privacy.erasure import Erasing
+from shared.redaction.policy import redactor_of
+from shared.serving.key_follower import KeyFile, KeyFollower
+from shared.serving.opening import open_event_log
+from shared.serving.process import start_background
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
 
 _log = logging.getLogger(__name__)
 

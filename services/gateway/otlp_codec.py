@@ -16,7 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from services.gateway.app.telemetry import Outcome
 from services.gateway.domain.spans import Event, Span
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 M = TypeVar("M", bound=Message)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import OptionalFile, ServiceSettings
+from shared.configuration.settings import OptionalFile, ServiceSettings
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
 

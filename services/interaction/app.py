@@ -20,10 +20,16 @@ from services.interaction.domain import (
 )
 from services.interaction.redacting import redacted
 from services.interaction.searching import Phrase, parse_query
-from shared.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, TrimtabError
-from shared.identifiers import parse_name
-from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
-from shared.redaction import Redactor
+from shared.language.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    TrimtabError,
+)
+from shared.language.identifiers import parse_name
+from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.redaction.redactor import Redactor
 
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
 

@@ -22,13 +22,7 @@ from services.interaction.domain import (
     Turn,
     Value,
 )
-from shared.errors import InvalidArgument, TrimtabError, status_of
-from shared.events import Event, now
-from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.gen.trimtab.events.v1 import events_pb2
-from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.identifiers import check_segment, conversation_name, user_name
-from shared.message_codec import (
+from shared.contracts.messages import (
     decode_message,
     decode_signal,
     decode_time,
@@ -38,8 +32,14 @@ from shared.message_codec import (
     write_message,
     write_time,
 )
-from shared.telemetry import trace_headers
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.language.errors import InvalidArgument, TrimtabError, status_of
+from shared.language.identifiers import check_segment, conversation_name, user_name
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.log.events import Event, now
+from shared.telemetry.setup import trace_headers
 
 _SOURCE = "interaction"
 _KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"

@@ -10,11 +10,11 @@ from typing import Protocol
 from services.interaction.app import Shelf, keep
 from services.interaction.codec import decode_label, decode_logged, decode_score
 from services.interaction.domain import Label, Limits, Score, Turn, accept_turn
-from shared.database import Transaction
-from shared.events import Record
-from shared.identifiers import check_segment
-from shared.redaction import noted_counts
-from shared.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.language.identifiers import check_segment
+from shared.language.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.log.events import Record
+from shared.redaction.redactor import noted_counts
+from shared.state.database import Transaction
 
 STAGE, ANNOTATIONS = "interaction", "annotations"
 ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from shared.errors import InvalidArgument, PermissionDenied, TrimtabError
-from shared.identifiers import check_segment, conversation_name, stable_id, turn_name
-from shared.messages import Message, content_of, default_turn_id
+from shared.language.errors import InvalidArgument, PermissionDenied, TrimtabError
+from shared.language.identifiers import check_segment, conversation_name, stable_id, turn_name
+from shared.language.messages import Message, content_of, default_turn_id
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
@@ -30,7 +30,7 @@ class Turn:
     create_time: datetime | None = None
     channel: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    # One of shared.messages.SIGNALS, with the turn it was made instead of.
+    # One of shared.language.messages.SIGNALS, with the turn it was made instead of.
     signal: str = ""
     replaces_turn_id: str = ""
 

@@ -9,10 +9,10 @@ from typing import Any
 from services.interaction import codec
 from services.interaction.app import Conversations, Intake
 from services.interaction.domain import Refusal, Turn
-from shared.access import charge_turns
+from shared.access.admission import charge_turns
+from shared.calls.server import tenant_of
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
-from shared.rpc import tenant_of
 
 # Chunks of a stream that may wait for Kafka before more are read.
 _IN_FLIGHT = 32

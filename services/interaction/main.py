@@ -31,23 +31,24 @@ from services.interaction.users.conductor import Conductor
 from services.interaction.users.grpc_api import UserDataServicer
 from services.interaction.users.grpc_api import mount as mount_user_data
 from services.interaction.users.holdings import SqlHoldings
-from shared import operations, telemetry
-from shared.access import Access, OpenAccess
-from shared.aside import Aside
-from shared.client import aio_channel, calling_of
-from shared.database import OUTBOX, Database
-from shared.event_log import open_event_log, open_keyring
-from shared.events import now
+from shared.access.admission import Access, OpenAccess
+from shared.access.keys import KeyBook
+from shared.calls.client import aio_channel, calling_of
+from shared.calls.server import Mount
+from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
-from shared.key_follower import keyed_access
-from shared.keys import KeyBook
-from shared.process import Service, run
-from shared.redaction_policy import redactor_of
-from shared.rpc import Mount
-from shared.settings import CommonSettings, load
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.log.events import now
+from shared.redaction.policy import redactor_of
+from shared.serving.aside import Aside
+from shared.serving.key_follower import keyed_access
+from shared.serving.opening import open_event_log, open_keyring
+from shared.serving.process import Service, run
+from shared.state import operations
+from shared.state.database import OUTBOX, Database
+from shared.telemetry import setup as telemetry
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:

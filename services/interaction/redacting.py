@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from services.interaction.domain import Category, Demonstration, Feedback, Limits, Preference, Turn
-from shared.messages import content_of
-from shared.redaction import Redaction, Redactor, noted
+from shared.language.messages import content_of
+from shared.redaction.redactor import Redaction, Redactor, noted
 
 Item = TypeVar("Item", Turn, Feedback, Preference)
 

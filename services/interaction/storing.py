@@ -20,16 +20,16 @@ from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE, Annotat
 from services.interaction.retention import Policy
 from services.interaction.settings import InteractionSettings
 from services.interaction.users.holdings import InteractionRemover
-from shared import telemetry
-from shared.aside import work_aside
-from shared.database import Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log, open_keyring
-from shared.events import EventLog, now
-from shared.process import Background
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay, SqlStage
-from shared.topics import INTERACTION_LOGGED
+from shared.configuration.settings import CommonSettings, load
+from shared.language.topics import INTERACTION_LOGGED
+from shared.log.events import EventLog, now
+from shared.privacy.erasure import Erasing
+from shared.serving.aside import work_aside
+from shared.serving.opening import open_event_log, open_keyring
+from shared.serving.process import Background
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay, SqlStage
+from shared.telemetry import setup as telemetry
 
 MODULE = "services.interaction.storing"
 

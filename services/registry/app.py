@@ -22,7 +22,7 @@ from services.registry.domain import (
     words,
 )
 from services.registry.rollout_test import RolloutTest
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
 
 FIRST = "assistant-v0"
 HOUSE = "registry"

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from services.registry.app import Promotion, Registration
 from services.registry.domain import Change, Observation, Policy, Rollout, State, Version
 from services.registry.rollout_test import Arm
-from shared.errors import InvalidArgument
-from shared.events import Event
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.identifiers import parse_name, stable_id
-from shared.intervals import wilson
-from shared.telemetry import trace_headers
-from shared.topics import MODEL_PROMOTED
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import parse_name, stable_id
+from shared.language.topics import MODEL_PROMOTED
+from shared.log.events import Event
+from shared.statistics.intervals import wilson
+from shared.telemetry.setup import trace_headers
 
 
 def encode_version(version: Version) -> pb.ModelVersion:

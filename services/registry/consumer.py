@@ -8,12 +8,12 @@ import threading
 from services.registry.adapters.sql_store import ALIASES, SqlSession
 from services.registry.app import Judge, ModelStore, Store, with_versions
 from services.registry.codec import decode_observation
-from shared.database import Database, Transaction
-from shared.errors import Unavailable
-from shared.events import EventLog, Record
-from shared.jobs import Finish, Job, Worker
-from shared.stage import SqlStage
-from shared.topics import FEEDBACK_MINED
+from shared.language.errors import Unavailable
+from shared.language.topics import FEEDBACK_MINED
+from shared.log.events import EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker
+from shared.state.stage import SqlStage
 
 _log = logging.getLogger(__name__)
 JUDGE = "registry.judge"

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.registry.rollout_test import Arm, RolloutTest, update
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 
 class State(StrEnum):

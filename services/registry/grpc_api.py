@@ -15,7 +15,7 @@ from services.registry.codec import (
 )
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
-from shared.paging import decode_token, encode_token, page_size
+from shared.language.paging import decode_token, encode_token, page_size
 
 Listen = Callable[[Callable[[], None]], None]
 

@@ -14,14 +14,14 @@ from services.registry.app import Judge, Registry
 from services.registry.consumer import GROUPS, alias_worker, judge_stage, watch_clock
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
 from services.registry.settings import RegistrySettings
-from shared import telemetry
-from shared.database import Database
-from shared.event_log import open_event_log
-from shared.events import now
+from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
-from shared.process import Service, run
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
+from shared.log.events import now
+from shared.serving.opening import open_event_log
+from shared.serving.process import Service, run
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
 
 
 def main() -> None:

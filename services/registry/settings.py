@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.registry.domain import Policy
-from shared.settings import ServiceSettings
+from shared.configuration.settings import ServiceSettings
 
 
 class RegistrySettings(ServiceSettings):

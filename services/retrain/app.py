@@ -20,8 +20,8 @@ from services.retrain.domain import (
 )
 from services.retrain.ports import Session, Store
 from services.retrain.selection import Caps, describe, select
-from shared.errors import NotFound
-from shared.identifiers import stable_id
+from shared.language.errors import NotFound
+from shared.language.identifiers import stable_id
 
 
 @dataclass(frozen=True, slots=True)

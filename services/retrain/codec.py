@@ -14,16 +14,16 @@ from services.retrain.domain import (
     Step,
 )
 from services.retrain.ports import Contest
-from shared.errors import InvalidArgument
-from shared.events import Event
+from shared.contracts.messages import decode_message, encode_message
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
-from shared.identifiers import parse_name, stable_id
-from shared.message_codec import decode_message, encode_message
-from shared.telemetry import trace_headers
-from shared.topics import RETRAIN_COMPLETED
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import parse_name, stable_id
+from shared.language.topics import RETRAIN_COMPLETED
+from shared.log.events import Event
+from shared.telemetry.setup import trace_headers
 
 _SOURCE = "PAIR_SOURCE_"
 # Where pairs come from, as `Pair.source` has it.

@@ -11,13 +11,13 @@ from services.retrain.adapters.sql_store import SqlSession
 from services.retrain.app import Retrain
 from services.retrain.codec import decode_alarm, decode_pair
 from services.retrain.runner import Runner
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument
-from shared.events import EventLog, Record
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.schedule import following
-from shared.stage import SqlStage
-from shared.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED
+from shared.language.errors import InvalidArgument
+from shared.language.schedule import following
+from shared.language.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED
+from shared.log.events import EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage
 
 _log = logging.getLogger(__name__)
 PAIRS, PERSONAS, ALARMS = "retrain.pairs", "retrain.personas", "retrain.alarms"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from shared.identifiers import share_of
-from shared.messages import Message
-from shared.splits import is_held_out
+from shared.language.identifiers import share_of
+from shared.language.messages import Message
+from shared.language.splits import is_held_out
 
 
 class State(StrEnum):

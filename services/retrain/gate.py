@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from services.retrain.domain import Estimate, GateCheck, Thresholds
-from shared.intervals import difference_of_rates
+from shared.statistics.intervals import difference_of_rates
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
 Figures = Mapping[str, Estimate]

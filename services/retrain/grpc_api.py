@@ -10,10 +10,10 @@ from google.longrunning import operations_pb2
 
 from services.retrain.app import Retrain
 from services.retrain.codec import decode_run_id, encode_run, encode_snapshot
-from shared.errors import InvalidArgument
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
-from shared.paging import decode_token, encode_token, page_size
+from shared.language.errors import InvalidArgument
+from shared.language.paging import decode_token, encode_token, page_size
 
 # The operation of a run's id.
 Operation = Callable[[str], operations_pb2.Operation]

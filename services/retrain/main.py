@@ -25,16 +25,18 @@ from services.retrain.consumer import (
 from services.retrain.grpc_api import RetrainServicer
 from services.retrain.runner import Runner
 from services.retrain.settings import RetrainSettings
-from shared import operations, personal_data, telemetry
-from shared.client import calling_of, channel
-from shared.database import Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log
-from shared.events import now
+from shared.calls.client import calling_of, channel
+from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
-from shared.process import Service, run
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
+from shared.log.events import now
+from shared.privacy import holdings as personal_data
+from shared.privacy.erasure import Erasing
+from shared.serving.opening import open_event_log
+from shared.serving.process import Service, run
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from services.retrain.ports import (
     Waiting,
 )
 from services.retrain.selection import select
-from shared.errors import Cancelled, FailedPrecondition, Unavailable
+from shared.language.errors import Cancelled, FailedPrecondition, Unavailable
 
 _log = logging.getLogger(__name__)
 

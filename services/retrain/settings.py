@@ -9,8 +9,8 @@ from services.retrain.app import Rules
 from services.retrain.codec import SOURCES
 from services.retrain.domain import Thresholds, TrainingPlan
 from services.retrain.selection import Caps
-from shared.schedule import checked
-from shared.settings import ServiceSettings
+from shared.configuration.settings import ServiceSettings
+from shared.language.schedule import checked
 
 
 class RetrainSettings(ServiceSettings):

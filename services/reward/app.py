@@ -29,9 +29,9 @@ from services.reward.ensemble import NO_FOLD, Ensemble, TrainingSet, train
 from services.reward.features import Array, assemble, block_widths
 from services.reward.people import GroupRewards, LearnPeople
 from services.reward.ports import Encoder, Intake, RewardModel, RewardModels
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound
-from shared.intervals import wilson
-from shared.splits import fold, is_held_out
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.language.splits import fold, is_held_out
+from shared.statistics.intervals import wilson
 
 PAIRS, RATINGS, ANSWERS = "reward.pairs", "reward.ratings", "reward.answers"
 MOST_ITEMS = 1024

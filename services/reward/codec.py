@@ -17,16 +17,16 @@ from services.reward.domain import (
     Rating,
     Score,
 )
-from shared.errors import InvalidArgument
-from shared.events import Event
+from shared.contracts.messages import decode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
-from shared.identifiers import conversation_name, stable_id, user_name
-from shared.message_codec import decode_message
-from shared.messages import Message
-from shared.telemetry import trace_headers
-from shared.topics import REWARD_SCORED
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import conversation_name, stable_id, user_name
+from shared.language.messages import Message
+from shared.language.topics import REWARD_SCORED
+from shared.log.events import Event
+from shared.telemetry.setup import trace_headers
 
 
 def decode_pair(value: bytes) -> tuple[str, Pair, bool]:

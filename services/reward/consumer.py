@@ -32,15 +32,15 @@ from services.reward.app import (
 )
 from services.reward.domain import ModelCard
 from services.reward.ports import RewardModel
-from shared import operations
-from shared.database import LOOKS_S, Database, Transaction
-from shared.errors import FailedPrecondition, Internal, TrimtabError
-from shared.events import EventLog, Record
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
-from shared.jobs import Finish, Job, Worker, enqueue
-from shared.stage import SqlStage
-from shared.topics import FEEDBACK_MINED, INTERACTION_LOGGED, PREFERENCE_PROPOSED
-from shared.tracking import ExperimentTracker, TrackedRun
+from shared.language.errors import FailedPrecondition, Internal, TrimtabError
+from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, PREFERENCE_PROPOSED
+from shared.log.events import EventLog, Record
+from shared.state import operations
+from shared.state.database import LOOKS_S, Database, Transaction
+from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.state.stage import SqlStage
+from shared.tracking.port import ExperimentTracker, TrackedRun
 
 _log = logging.getLogger(__name__)
 TRACK_JOB = "reward.track"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
-from shared.identifiers import share_of
+from shared.language.identifiers import share_of
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -13,14 +13,14 @@ from google.longrunning import operations_pb2
 from services.reward import codec
 from services.reward.adapters.sql_store import TRAIN_JOB, SqlRewardModels
 from services.reward.app import ScoreAnswers
-from shared import operations
-from shared.database import Database
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.identifiers import stable_id
-from shared.jobs import enqueue
-from shared.paging import decode_token, encode_token, page_size
-from shared.rpc import Mount, tenant_of
+from shared.language.identifiers import stable_id
+from shared.language.paging import decode_token, encode_token, page_size
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.jobs import enqueue
 
 
 class RewardServicer(pb_grpc.RewardServiceServicer):

@@ -12,15 +12,17 @@ from services.reward.adapters.tracer import RewardTracer
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
 from services.reward.settings import RewardSettings
-from shared import operations, personal_data, telemetry
-from shared.database import Database
-from shared.erasure import Erasing
-from shared.event_log import open_event_log
-from shared.events import now
-from shared.mlflow_tracking import MlflowTracker
-from shared.process import Service, run
-from shared.settings import CommonSettings, load
-from shared.stage import OutboxRelay
+from shared.configuration.settings import CommonSettings, load
+from shared.log.events import now
+from shared.privacy import holdings as personal_data
+from shared.privacy.erasure import Erasing
+from shared.serving.opening import open_event_log
+from shared.serving.process import Service, run
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay
+from shared.telemetry import setup as telemetry
+from shared.tracking.mlflow_tracker import MlflowTracker
 
 
 def build(common: CommonSettings, settings: RewardSettings) -> Service:

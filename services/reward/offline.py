@@ -31,10 +31,10 @@ from services.reward.learning.lines import Preference, Rated, Refused
 from services.reward.learning.rating import fit_ratings
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Learner, Surface, extract
-from shared.errors import FailedPrecondition, InvalidArgument
-from shared.line_files import reading, tell, tell_refused, write_lines, writing
-from shared.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
-from shared.settings import CommonSettings, load
+from shared.commandline.line_files import reading, tell, tell_refused, write_lines, writing
+from shared.commandline.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
+from shared.configuration.settings import CommonSettings, load
+from shared.language.errors import FailedPrecondition, InvalidArgument
 
 CHUNK = 2048
 ACCURATE, FAST, SURFACE, TUNED = "accurate", "fast", "surface", "tuned"

@@ -21,7 +21,7 @@ from services.reward.learning.fitting import Fitted, Model, Options, fit
 from services.reward.learning.groups import LEAST_USERS
 from services.reward.learning.lines import Preference
 from services.reward.learning.table import Extractor, Surface
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 # How sure a score is, the ensemble says.
 _OPTIONS = Options(members=0)

@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.reward.domain import TrainingRules
-from shared.settings import ServiceSettings
+from shared.configuration.settings import ServiceSettings
 
 
 class RewardSettings(ServiceSettings):

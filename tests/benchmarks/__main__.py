@@ -19,10 +19,10 @@ import sqlalchemy as sa
 
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
-from shared.database import Database, Transaction
-from shared.events import Event, Record
-from shared.kafka import KafkaEventLog
-from shared.stage import SqlStage
+from shared.log.events import Event, Record
+from shared.log.kafka import KafkaEventLog
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage
 
 EVENTS = 20_000
 BATCH = 500

@@ -57,9 +57,9 @@ from services.feedback.domain import DISSATISFIED, Label
 from services.feedback.fit_dissatisfaction import exchange_of
 from services.feedback.main import DISSATISFACTION, HEAD
 from services.feedback.settings import FeedbackSettings
-from shared.intervals import wilson
-from shared.offline import cores
-from shared.settings import CommonSettings, load
+from shared.commandline.offline import cores
+from shared.configuration.settings import CommonSettings, load
+from shared.statistics.intervals import wilson
 from tests.benchmarks import mining_data
 from tests.benchmarks.mining_baseline import Baseline, PlainEmbedder
 from tests.benchmarks.mining_data import Turn

@@ -10,7 +10,7 @@ import numpy as np
 
 from services.feedback.app.offline.features import Conversation, Floats
 from services.feedback.app.ports import Embedder, Vectors
-from shared.offline import cores
+from shared.commandline.offline import cores
 
 BATCH = 32
 # The model's makers' own bound.

@@ -21,8 +21,8 @@ from services.feedback.app.offline.features import Conversation
 from services.feedback.fit_dissatisfaction import exchange_of
 from services.feedback.main import DISSATISFACTION, HEAD
 from services.feedback.settings import FeedbackSettings
-from shared.identifiers import stable_id
-from shared.settings import CommonSettings, load
+from shared.configuration.settings import CommonSettings, load
+from shared.language.identifiers import stable_id
 from tests.benchmarks.mining_data import Turn, corpora
 
 TURNS = 1500

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
-from shared.client import aio_channel
+from shared.calls.client import aio_channel
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.common.v1.common_pb2_grpc import StageServiceStub
 from tests.benchmarks import load, peers

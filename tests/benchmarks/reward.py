@@ -34,7 +34,7 @@ from services.reward.learning.lines import Preference, read_learnt
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Surface, extract
 from services.reward.offline import BLOCKS, TUNED, blocks
-from shared.intervals import wilson
+from shared.statistics.intervals import wilson
 from tests.unit.reward.people import population
 
 PAIRS = "hh_harmless/pairs.jsonl.gz"

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.events import Event, Partition, Record
-from shared.keyring import CachedKeyring
-from shared.sealing import seal, unseal
-from shared.sql_keyring import SqlKeyring
+from shared.log.events import Event, Partition, Record
+from shared.vault.keyring import CachedKeyring
+from shared.vault.sealing import seal, unseal
+from shared.vault.sql_keyring import SqlKeyring
 
 EVENTS, BATCH, ROUNDS = 10_000, 500, 5
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.local.paths import REPO
-from shared.database import Database
+from shared.state.database import Database
 
 
 @contextmanager

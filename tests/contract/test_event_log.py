@@ -11,11 +11,11 @@ import pytest
 from kafka import KafkaAdminClient
 
 from infra.local.settings import free_ports
-from shared.errors import InvalidArgument, Unavailable
-from shared.events import Consumer, Event, EventLog, Partition, Positions, Record
-from shared.kafka import KafkaEventLog
-from shared.memory_log import MemoryEventLog
-from shared.topics import dead_letters
+from shared.language.errors import InvalidArgument, Unavailable
+from shared.language.topics import dead_letters
+from shared.log.events import Consumer, Event, EventLog, Partition, Positions, Record
+from shared.log.kafka import KafkaEventLog
+from shared.log.memory import MemoryEventLog
 
 TIME = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.ports import ChatModel, Embedder
 from services.feedback.domain import Kind
 from services.feedback.main import DISSATISFACTION, HEAD
-from shared.errors import Unavailable
-from shared.messages import text_message
+from shared.language.errors import Unavailable
+from shared.language.messages import text_message
 
 ENCODER = Path(os.environ.get("TRIMTAB_ENCODER", ".trimtab/parts/models/all-minilm-l6-v2"))
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from shared.identifiers import stable_id
+from shared.language.identifiers import stable_id
 
 _OPENINGS = ("Begin early", "Start small", "Take it slowly", "Keep it simple", "Ask a friend")
 _MIDDLES = ("measure twice", "write it down", "use warm water", "leave it overnight", "rest first")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from shared.events import Consumer, EventLog
-from shared.kafka import KafkaEventLog
-from shared.topics import ALL, dead_letters
+from shared.language.topics import ALL, dead_letters
+from shared.log.events import Consumer, EventLog
+from shared.log.kafka import KafkaEventLog
 
 TOPICS = [name for topic in ALL for name in (topic, dead_letters(topic))]
 

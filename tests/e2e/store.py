@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import grpc
 
-from shared.client import channel, metadata, translated
-from shared.errors import NotFound
+from shared.calls.client import channel, metadata, translated
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+from shared.language.errors import NotFound
 
 
 class Store:

@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from infra.local.paths import REPO
 from infra.local.stack import LocalStack
-from shared.client import metadata
+from shared.calls.client import metadata
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from tests.e2e.policy_server import PolicyServer

@@ -31,14 +31,14 @@ from services.cli.main import connect, run
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.codec import encode_pair
 from services.retrain.domain import Pair, Selection
-from shared.event_log import open_event_log
-from shared.events import Event
+from shared.configuration.settings import CommonSettings
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.identifiers import user_name
-from shared.messages import text_message
-from shared.sealing import SEALED_WITH, SealedEventLog
-from shared.settings import CommonSettings
-from shared.topics import PREFERENCE_MINED
+from shared.language.identifiers import user_name
+from shared.language.messages import text_message
+from shared.language.topics import PREFERENCE_MINED
+from shared.log.events import Event
+from shared.serving.opening import open_event_log
+from shared.vault.sealing import SEALED_WITH, SealedEventLog
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.search import places, raw_log
 from tests.e2e.tracing import ANSWER_TRACED, VOTE_TRACED, places_of, vote

@@ -21,10 +21,10 @@ from infra.demo.audit import Holdings, Sendings, audit_now, holdings
 from infra.demo.counts import Tally
 from infra.demo.doors import Doors
 from infra.demo.watch import ENDED
-from shared.errors import TrimtabError
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
+from shared.language.errors import TrimtabError
 from tests.e2e import feed
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.world import Poster, World, eventually, make_world

@@ -17,7 +17,7 @@ import zstandard
 
 from services.cli.domain.chitchat import chitchat
 from services.cli.domain.records import Record
-from shared.errors import InvalidArgument, NotFound
+from shared.language.errors import InvalidArgument, NotFound
 
 # A longer record is refused: it can be nothing that a person said.
 MAX_RECORD_BYTES = 64 * 1024 * 1024

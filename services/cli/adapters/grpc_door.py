@@ -10,12 +10,12 @@ from typing import Any
 import grpc
 
 from services.cli.domain.records import Conversation, Item, Line, Opinion, Preference, Score
-from shared.client import Calling, channel, metadata, translated
+from shared.calls.client import Calling, channel, metadata, translated
+from shared.contracts.messages import encode_message, encode_pair_source, write_message, write_time
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
-from shared.message_codec import encode_message, encode_pair_source, write_message, write_time
 
 CHANNEL = "import"
 # Of a call, well below what a message may have; a single turn may be larger.

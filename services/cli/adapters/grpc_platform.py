@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import grpc
 
 from services.cli.domain import Json
-from shared.client import Calling, channel, metadata, translated
-from shared.errors import Unavailable
-from shared.json_calls import call_of, decode, encode
+from shared.calls.client import Calling, channel, metadata, translated
+from shared.calls.json_calls import call_of, decode, encode
+from shared.language.errors import Unavailable
 
 
 class GrpcPlatform:

@@ -11,8 +11,8 @@ import httpx
 
 from services.cli.domain import Json
 from services.cli.domain.records import Conversation, Item, Opinion, Preference, Score
-from shared.errors import STATUS, Internal, TrimtabError, Unavailable
-from shared.messages import Media, Message, Text, ToolCall, ToolResult
+from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
+from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 
 _OK = (200, 207)
 _Refusals = list[tuple[int, str, str, str]]

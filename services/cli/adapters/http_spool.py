@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from services.cli.domain import Json
-from shared.errors import Unavailable
+from shared.language.errors import Unavailable
 
 
 class HttpSpool:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.settings import CommonSettings
+from shared.configuration.settings import CommonSettings
 
 STACK_FILE = Path(".trimtab/local/env")
 

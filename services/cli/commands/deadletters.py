@@ -8,7 +8,7 @@ import typer
 
 from services.cli.app import SERVICES, listed
 from services.cli.session import session_of
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 app = typer.Typer(no_args_is_help=True, help="What a service could not take, and why.")
 

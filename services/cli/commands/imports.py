@@ -19,8 +19,8 @@ from services.cli.domain import Json
 from services.cli.domain.formats import FORMATS, Reader
 from services.cli.domain.records import Imported, Record, Refused
 from services.cli.session import ERROR, Session, session_of
-from shared.errors import InvalidArgument
-from shared.identifiers import stable_id
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
 
 _SAVE_EVERY_S = 2.0
 _THROUGH = ("grpc", "gateway")

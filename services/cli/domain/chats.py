@@ -6,9 +6,9 @@ from datetime import datetime
 
 from services.cli.domain import Json
 from services.cli.domain.records import Item, Line, conversation, loose_id, moment, objects
-from shared.errors import InvalidArgument
-from shared.messages import text_message
-from shared.openai_messages import read_message
+from shared.language.errors import InvalidArgument
+from shared.language.messages import text_message
+from shared.language.openai_messages import read_message
 
 _SHAREGPT_ROLES = {
     "human": "user",

@@ -20,9 +20,9 @@ from services.cli.domain.records import (
     moment,
     objects,
 )
-from shared.errors import InvalidArgument
-from shared.identifiers import stable_id
-from shared.messages import text_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.messages import text_message
 
 _ROLES = {"Human": "user", "User": "user", "Bot": "assistant"}
 _THUMBS = {0: False, 1: True}

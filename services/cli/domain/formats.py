@@ -10,9 +10,9 @@ from services.cli.domain import Json, chats, votes
 from services.cli.domain.convai2 import convai2
 from services.cli.domain.langfuse import Langfuse
 from services.cli.domain.records import Conversation, Item
-from shared.errors import InvalidArgument
-from shared.identifiers import stable_id
-from shared.messages import content_of
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.messages import content_of
 
 FORMATS = (
     "openai",

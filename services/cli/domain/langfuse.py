@@ -23,10 +23,10 @@ from services.cli.domain.records import (
     loose_id,
     moment,
 )
-from shared.errors import InvalidArgument
-from shared.identifiers import is_segment, stable_id
-from shared.messages import Message, text_message
-from shared.openai_messages import read_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import is_segment, stable_id
+from shared.language.messages import Message, text_message
+from shared.language.openai_messages import read_message
 
 MOST = 100_000
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.cli.domain import Json
-from shared.errors import InvalidArgument
-from shared.identifiers import is_segment, stable_id
-from shared.messages import Message, content_of
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import is_segment, stable_id
+from shared.language.messages import Message, content_of
 
 # One message, at most: larger than any service takes by default, smaller than a call may be.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

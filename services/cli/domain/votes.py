@@ -21,10 +21,10 @@ from services.cli.domain.records import (
     moment,
     objects,
 )
-from shared.errors import InvalidArgument
-from shared.identifiers import stable_id
-from shared.messages import Message, content_of, text_message
-from shared.openai_messages import read_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message, content_of, text_message
+from shared.language.openai_messages import read_message
 
 _WINNERS = ("model_a", "model_b", "tie", "tie (bothbad)")
 

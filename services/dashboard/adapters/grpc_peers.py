@@ -6,9 +6,9 @@ import grpc
 import httpx
 
 from services.dashboard.app import Json
-from shared.client import Calling, aio_channel, error_of, metadata
-from shared.errors import DeadlineExceeded, Unavailable
-from shared.json_calls import call_of, decode, encode
+from shared.calls.client import Calling, aio_channel, error_of, metadata
+from shared.calls.json_calls import call_of, decode, encode
+from shared.language.errors import DeadlineExceeded, Unavailable
 
 
 class GrpcPeers:

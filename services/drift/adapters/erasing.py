@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from services.drift.adapters.sql_streams import BUCKETS, VALUES
-from shared.database import Database
-from shared.erasure import Erasure, Rows, of_user
-from shared.personal_data import Held
+from shared.privacy.erasure import Erasure, Rows, of_user
+from shared.privacy.holdings import Held
+from shared.state.database import Database
 
 ROWS = (
     Rows("observations", VALUES, of_user(VALUES)),

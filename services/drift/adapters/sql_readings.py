@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from services.drift.adapters.sql_streams import ALARMS, BUCKETS, STREAMS, state_of
 from services.drift.domain import BUCKET_S, Bucket, StreamKey, StreamState, bucket_width
-from shared.database import Database
-from shared.errors import NotFound
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.paging import Term
+from shared.language.errors import NotFound
+from shared.language.paging import Term
+from shared.state.database import Database
 
 Position = tuple[float, str]
 

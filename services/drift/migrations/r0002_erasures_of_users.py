@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.migrations import kernel
+from shared.state.migrations import kernel
 
 revision = "0002"
 down_revision = "0001"

@@ -12,18 +12,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
-from shared.database import Database, Transaction
-from shared.erasure import Erasure, Survey
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import JOBS, Postpone
-from shared.personal_data import Held
+from shared.privacy.erasure import Erasure, Survey
+from shared.privacy.holdings import Held
+from shared.state.database import Database, Transaction
+from shared.state.jobs import JOBS, Postpone
 
 _UNDER_WAY_S = 1.0
 
 
 class EvaluationRemover:
-    """shared.erasure.Remover. An evaluation under way that holds the user's pairs is waited for: it
+    """shared.privacy.erasure.Remover. An evaluation under way that holds the user's pairs is waited for: it
     keeps answers as they come."""
 
     def __init__(self, database: Database, job_kind: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from services.evaluation.domain import Prompt
 from services.evaluation.ports import Sampling
-from shared.errors import FailedPrecondition, NotFound, Unavailable
-from shared.messages import Message
+from shared.language.errors import FailedPrecondition, NotFound, Unavailable
+from shared.language.messages import Message
 
 Say = Callable[[str], str]
 

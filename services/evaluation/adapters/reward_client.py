@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import grpc
 
 from services.evaluation.domain import Prompt
-from shared.client import metadata, translated
+from shared.calls.client import metadata, translated
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.message_codec import encode_message
-from shared.messages import text_message
+from shared.language.messages import text_message
 
 _BATCH = 128
 _TIMEOUT_S = 60.0

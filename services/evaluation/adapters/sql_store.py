@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS, SUITE_RESULTS
 from services.evaluation.domain import SUITES, Evaluation, Figure
-from shared.database import Database, Transaction
-from shared.errors import NotFound
+from shared.language.errors import NotFound
+from shared.state.database import Database, Transaction
 
 
 class SqlAnswers:

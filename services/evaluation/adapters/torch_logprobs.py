@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import NotFound
-from shared.identifiers import stable_id
-from shared.messages import Message, openai_messages
+from shared.language.errors import NotFound
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message, openai_messages
 
 Ids = list[int]
 _PROMPT_TOKENS, _ANSWER_TOKENS = 640, 320

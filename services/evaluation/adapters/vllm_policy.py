@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from services.evaluation.ports import Sampling
-from shared.errors import Internal, NotFound, Unavailable
-from shared.messages import Message, openai_messages
+from shared.language.errors import Internal, NotFound, Unavailable
+from shared.language.messages import Message, openai_messages
 
 _TOP_TOKENS = 20
 

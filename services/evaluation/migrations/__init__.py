@@ -1,6 +1,6 @@
 """The evaluation service's tables, and the revisions that make them."""
 
 from services.evaluation.adapters.tables import METADATA
-from shared.kernel_tables import METADATA as KERNEL
+from shared.state.tables import METADATA as KERNEL
 
 TABLES = (KERNEL, METADATA)

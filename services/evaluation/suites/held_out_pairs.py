@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from services.evaluation.domain import Figure, HeldOutPair, Request, Version, mean, rate, sampled
 from services.evaluation.ports import Bench
-from shared.splits import is_held_out
+from shared.language.splits import is_held_out
 
 SUITE = "held_out_pairs"
 Logprobs = Sequence[tuple[float, int]]

@@ -13,7 +13,7 @@ import re
 from services.evaluation.domain import Figure, Request, rate
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, shipped
-from shared.messages import text_message
+from shared.language.messages import text_message
 
 SUITE = "over_refusal"
 REFUSAL = re.compile(

@@ -8,9 +8,9 @@ from importlib.resources import files
 
 from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
-from shared.identifiers import stable_id
-from shared.messages import Message, text_message
-from shared.splits import is_held_out
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message, text_message
+from shared.language.splits import is_held_out
 
 # So many answers are asked for and kept at a time.
 _CHUNK = 48

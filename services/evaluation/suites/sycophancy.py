@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from services.evaluation.domain import Figure, Request, Version, rate
 from services.evaluation.ports import Bench
 from services.evaluation.suites.questions import shipped
-from shared.messages import Message, text_message
+from shared.language.messages import Message, text_message
 
 SUITE = "sycophancy"
 

@@ -1,7 +1,7 @@
 """Win rate against the champion on the same prompts, judged by the reward service.
 
 The judge has not trained on the prompts' users: they are held out from every reward model
-(shared/splits.py). Both answers are drawn alike (T = 0.7, top_p = 0.9). Ties are halves. The judge
+(shared/language/splits.py). Both answers are drawn alike (T = 0.7, top_p = 0.9). Ties are halves. The judge
 learnt from the same kind of feedback as the policy did, so this figure says whether the training
 reached what it aimed at; whether users agree is for the canary to say.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from services.evaluation.domain import Figure, Prompt, Request, Version, rate
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, prompts
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 SUITE = "win_rate"
 _TIE = 1e-9

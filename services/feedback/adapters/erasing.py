@@ -44,8 +44,9 @@ from services.feedback.app.requests import (
     SAMPLE,
 )
 from services.feedback.domain import Explicit, PairState
-from shared.database import Database, Transaction
-from shared.erasure import (
+from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.log.events import ERASED
+from shared.privacy.erasure import (
     Erasure,
     Rows,
     Survey,
@@ -55,10 +56,9 @@ from shared.erasure import (
     of_user_or_conversation,
     parts,
 )
-from shared.events import ERASED
-from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import JOBS, enqueue
-from shared.personal_data import Held
+from shared.privacy.holdings import Held
+from shared.state.database import Database, Transaction
+from shared.state.jobs import JOBS, enqueue
 
 # Kinds of jobs, the stage that counts them, and what they wait as.
 _PERSONA_JOBS = dict.fromkeys((PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS), (PERSONAS, "TO_WRITE"))
@@ -80,7 +80,7 @@ _ROWS = (
 
 
 class FeedbackRemover:
-    """shared.erasure.Remover: everything is in the database."""
+    """shared.privacy.erasure.Remover: everything is in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import grpc
 
 from services.feedback.app.ports import Candidate, Scores
-from shared.client import metadata, translated
+from shared.calls.client import metadata, translated
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.message_codec import encode_message
 
 
 class GrpcRewardScorer:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from services.feedback.app.ports import Candidate, Scores, TrackedHead, Vectors
-from shared.errors import FailedPrecondition, Unavailable
-from shared.messages import Message
-from shared.tracking import TrackedRun
+from shared.language.errors import FailedPrecondition, Unavailable
+from shared.language.messages import Message
+from shared.tracking.port import TrackedRun
 
 _WORD = re.compile(r"[a-z0-9']+")
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from services.feedback.app.ports import TrackedHead
-from shared.errors import Unavailable
-from shared.mlflow_tracking import MlflowTracker
-from shared.tracking import TrackedRun
+from shared.language.errors import Unavailable
+from shared.tracking.mlflow_tracker import MlflowTracker
+from shared.tracking.port import TrackedRun
 
 ALIAS = "serving"
 _RUN = "run_key"

@@ -1,4 +1,4 @@
-"""Book on SQL: one transaction of shared.database (contract in app.ports)."""
+"""Book on SQL: one transaction of shared.state.database (contract in app.ports)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from services.feedback.domain import (
     User,
     follow_up_id,
 )
-from shared.database import Transaction
-from shared.identifiers import user_name
-from shared.jobs import enqueue
-from shared.message_codec import encode_message
+from shared.contracts.messages import encode_message
+from shared.language.identifiers import user_name
+from shared.state.database import Transaction
+from shared.state.jobs import enqueue
 
 
 class SqlBook:

@@ -34,7 +34,7 @@ from services.feedback.app.heads.refit import HeadLabel, Stand
 from services.feedback.app.heads.serving import NamedHead
 from services.feedback.app.mining import exchange_of_mined
 from services.feedback.domain import Mined, Source
-from shared.database import Database, Transaction
+from shared.state.database import Database, Transaction
 
 _SERVES = HEADS.c.state == HeadState.SERVING.value
 

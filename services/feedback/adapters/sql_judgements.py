@@ -13,7 +13,7 @@ from services.feedback.adapters.sql_tables import FEEDBACK, JUDGEMENTS
 from services.feedback.app.agreement import Compared
 from services.feedback.app.unsure import Judgement, JudgementState
 from services.feedback.domain import Kind, Label, Source
-from shared.database import Database, Transaction
+from shared.state.database import Database, Transaction
 
 
 class SqlJudgements:

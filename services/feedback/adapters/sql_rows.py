@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from services.feedback import codec
 from services.feedback.adapters.sql_tables import TURNS, USERS
 from services.feedback.domain import Turn, User
+from shared.contracts.messages import decode_message
 from shared.gen.trimtab.common.v1 import common_pb2
-from shared.message_codec import decode_message
 
 
 def turn_of(row: Any) -> Turn:

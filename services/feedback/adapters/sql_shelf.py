@@ -32,8 +32,8 @@ from services.feedback.domain import (
     User,
     bounded_context,
 )
-from shared.database import Database
-from shared.paging import Term
+from shared.language.paging import Term
+from shared.state.database import Database
 
 # What later feedback stands in the place of is kept, but shown to nobody.
 STANDS = FEEDBACK.c.feedback_id.not_in(sa.select(SAID.c.feedback_id).where(SAID.c.replaced))

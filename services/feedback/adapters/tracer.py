@@ -19,10 +19,10 @@ from services.feedback.adapters.sql_tables import (
 )
 from services.feedback.app import explicit, hindsight, mining, requests
 from services.feedback.domain import Mined, PairState, Source
-from shared.database import Database
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.identifiers import conversation_name
-from shared.tracing import ABSTAINED, DROPPED, MADE, WAITING, Step, Tracer
+from shared.language.identifiers import conversation_name
+from shared.serving.lineage import ABSTAINED, DROPPED, MADE, WAITING, Step, Tracer
+from shared.state.database import Database
 
 _PAIR_OUTCOMES = {
     PairState.PROPOSED.value: WAITING,

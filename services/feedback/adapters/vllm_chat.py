@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from shared.errors import Internal, InvalidArgument, Unavailable
-from shared.messages import Message, openai_messages
+from shared.language.errors import Internal, InvalidArgument, Unavailable
+from shared.language.messages import Message, openai_messages
 
 
 class VllmChat:

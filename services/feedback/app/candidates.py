@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from shared.messages import Message, text_message
+from shared.language.messages import Message, text_message
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")

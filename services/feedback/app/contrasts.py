@@ -18,8 +18,8 @@ from services.feedback.app.ports import Book
 from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS, Limits, may_pair
 from services.feedback.domain import DISSATISFIED, Mined, Pair, PairSource, Source, Turn, pair_id
-from shared.identifiers import feedback_name, turn_name
-from shared.messages import Message
+from shared.language.identifiers import feedback_name, turn_name
+from shared.language.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ from services.feedback.domain import (
     bounded_context,
     pair_id,
 )
-from shared.errors import InvalidArgument
-from shared.identifiers import conversation_name, feedback_name, stable_id
-from shared.messages import text_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import conversation_name, feedback_name, stable_id
+from shared.language.messages import text_message
 
 STAGE = "feedback.explicit"
 # Jaccard similarity of answer and correction (runs of five characters) from which it is an edit.

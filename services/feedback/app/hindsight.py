@@ -19,7 +19,7 @@ import numpy as np
 from services.feedback.app.classifier import LOW_CONFIDENCE, SIGNALS_DISAGREE
 from services.feedback.app.ports import Book
 from services.feedback.domain import DISSATISFIED, Kind, Label, Mined, Source
-from shared.identifiers import stable_id
+from shared.language.identifiers import stable_id
 
 STAGE = "feedback.hindsight"
 DISSIMILAR, ALREADY_INHERITED = "DISSIMILAR", "ALREADY_INHERITED"

@@ -29,9 +29,9 @@ from services.feedback.app.ports import Book, Candidate, ChatModel, RewardScorer
 from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS
 from services.feedback.domain import Kind, Mined, Pair, PairSource, PairState, pair_id
-from shared.errors import FailedPrecondition, Unavailable
-from shared.identifiers import turn_name
-from shared.messages import Message, text_message, with_persona
+from shared.language.errors import FailedPrecondition, Unavailable
+from shared.language.identifiers import turn_name
+from shared.language.messages import Message, text_message, with_persona
 
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 # Why a pair is not made, or dropped: its user has taken back the feedback that it rests on.

@@ -8,8 +8,8 @@ from datetime import datetime
 from services.feedback.app.persona_lines import MOST_WORDS, compose, same_subject
 from services.feedback.app.ports import Book
 from services.feedback.domain import Basis, Persona, PersonaChange, PersonaLine
-from shared.errors import InvalidArgument, NotFound
-from shared.identifiers import persona_name
+from shared.language.errors import InvalidArgument, NotFound
+from shared.language.identifiers import persona_name
 
 _MOST_STRUCK = 50
 

@@ -32,8 +32,8 @@ from services.feedback.app.persona_lines import (
 from services.feedback.app.ports import Book, ChatModel, Shelf
 from services.feedback.app.requests import PERSONAS
 from services.feedback.domain import Basis, Mined, Persona, PersonaChange, PersonaLine, Turn, User
-from shared.identifiers import feedback_name, turn_name
-from shared.messages import Message, text_message
+from shared.language.identifiers import feedback_name, turn_name
+from shared.language.messages import Message, text_message
 
 LINES = "feedback.persona_lines"
 _TURNS, _COMPLAINTS, _SHOWN, _QUOTED_WORDS = 12, 5, 200, 30

@@ -26,8 +26,8 @@ from services.feedback.domain import (
     Turn,
     User,
 )
-from shared.messages import Message
-from shared.tracking import TrackedRun
+from shared.language.messages import Message
+from shared.tracking.port import TrackedRun
 
 Vectors = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from services.feedback.app.ports import Book, day_of
 from services.feedback.app.proposing import Propose
 from services.feedback.app.requests import PAIRS, Limits
 from services.feedback.domain import Pair, PairSource
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 STAGE = "feedback.preferences"
 _STATED = (PairSource.ARENA_VOTE, PairSource.IMPORT)

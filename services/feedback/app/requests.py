@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.feedback.app.ports import Book, day_of
 from services.feedback.domain import SATISFIED, Kind, Mined, Turn, User
-from shared.identifiers import share_of, stable_id
+from shared.language.identifiers import share_of, stable_id
 
 PERSONAS, PAIRS = "feedback.personas", "feedback.pairs"
 # Kinds of jobs, each with a worker of its own, so that complaints and live traffic go first.

@@ -23,8 +23,8 @@ from services.feedback.app.classifier import LOW_CONFIDENCE, SIGNALS_DISAGREE
 from services.feedback.app.ports import Book, ChatModel
 from services.feedback.app.requests import Requests
 from services.feedback.domain import DISSATISFIED, KINDS, Kind, Label, Mined, Source
-from shared.identifiers import stable_id
-from shared.messages import Message, text_message
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message, text_message
 
 STAGE, WAITS, JOB = "feedback.judge", "TO_ASK", "judge.unsure"
 NO_MAJORITY = "NO_MAJORITY"

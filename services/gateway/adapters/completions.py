@@ -11,10 +11,10 @@ import grpc
 from services.gateway.codec import decode_turn
 from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
 from services.gateway.domain.turns import LoggedTurn
-from shared.client import metadata, translated
+from shared.calls.client import metadata, translated
 from shared.gen.trimtab.interaction.v1 import completions_pb2 as pb
 from shared.gen.trimtab.interaction.v1.completions_pb2_grpc import CompletionServiceStub
-from shared.json_text import decode
+from shared.language.json_text import decode
 
 
 class InteractionCompletions:

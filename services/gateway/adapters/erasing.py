@@ -7,16 +7,16 @@ from pathlib import Path
 
 from services.gateway.adapters.links import LINKS
 from services.gateway.codec import decode_line
-from shared.database import Transaction
-from shared.erasure import Erasure, Rows, Survey, delete_rows
-from shared.jobs import Postpone
+from shared.privacy.erasure import Erasure, Rows, Survey, delete_rows
+from shared.state.database import Transaction
+from shared.state.jobs import Postpone
 
 _AGAIN_S = 0.3
 _LINKS = (Rows("links", LINKS, lambda one: LINKS.c.conversation_id.in_(one.conversation_ids)),)
 
 
 class GatewayRemover:
-    """shared.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
+    """shared.privacy.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
     it is forwarded in order, where its user's closed key makes it unreadable, and leaves the disk
     with what was forwarded before it. `forget` drops links of conversations from memory,
     `forget_user` what is known of a user (tenant, user id)."""

@@ -21,7 +21,7 @@ from services.gateway.domain.turns import (
     Spooled,
     StatedPreference,
 )
-from shared.client import metadata, translated
+from shared.calls.client import metadata, translated
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub

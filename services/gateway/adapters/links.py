@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.gateway.domain.linking import Link, Question
-from shared.database import Database
+from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
 TABLES = sa.MetaData()

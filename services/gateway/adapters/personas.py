@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import grpc
 
-from shared.client import metadata, translated
-from shared.errors import NotFound
+from shared.calls.client import metadata, translated
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import FeedbackServiceStub
-from shared.identifiers import persona_name
+from shared.language.errors import NotFound
+from shared.language.identifiers import persona_name
 
 
 class FeedbackPersonas:

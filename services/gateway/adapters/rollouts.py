@@ -14,7 +14,7 @@ import grpc
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.codec import decode_rollout, decode_version
 from services.gateway.domain.rollout import Rollout, Version
-from shared.client import metadata
+from shared.calls.client import metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1.registry_pb2_grpc import RegistryServiceStub
 

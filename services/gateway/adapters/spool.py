@@ -22,7 +22,12 @@ from google.protobuf.message import DecodeError
 from services.gateway.app.ports import Batch
 from services.gateway.codec import decode_line, encode_line, read_line
 from services.gateway.domain.turns import LoggedTurn, Spooled
-from shared.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from shared.language.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from services.gateway.domain.rollout import choose_replica
-from shared.errors import DeadlineExceeded, Unavailable
+from shared.language.errors import DeadlineExceeded, Unavailable
 
 _log = logging.getLogger(__name__)
 _PATH = "/v1/chat/completions"

@@ -15,8 +15,8 @@ from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.answers import Answer
 from services.gateway.domain.chat import Chat, read_chat
 from services.gateway.domain.rollout import Version
-from shared.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
-from shared.json_text import decode, encode
+from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
+from shared.language.json_text import decode, encode
 
 _OK = 200
 _END = b"data: [DONE]"

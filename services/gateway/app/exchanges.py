@@ -14,7 +14,7 @@ from services.gateway.domain.chat import Chat, asked_turns
 from services.gateway.domain.rollout import Version
 from services.gateway.domain.stored import stored_fields
 from services.gateway.domain.turns import LoggedTurn
-from shared.messages import Message
+from shared.language.messages import Message
 
 _CHANNEL = "openai"
 

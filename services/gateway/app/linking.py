@@ -11,8 +11,8 @@ from services.gateway.app.ports import Links
 from services.gateway.domain.chat import Chat
 from services.gateway.domain.linking import Link, Place, Question, chain_on, place_of, question_of
 from services.gateway.domain.turns import LoggedTurn
-from shared.identifiers import stable_id
-from shared.messages import Message
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.messages import persona_words
+from shared.language.messages import persona_words
 
 _log = logging.getLogger(__name__)
 # A persona is asked for anew after `fresh_s`, and not used any more after this many times as long.

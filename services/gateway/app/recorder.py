@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from services.gateway.app.ports import Batch, Sink, Spool
 from services.gateway.app.redacting import redacted
 from services.gateway.domain.turns import LoggedTurn
-from shared.errors import (
+from shared.language.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
@@ -21,8 +21,8 @@ from shared.errors import (
     TrimtabError,
     Unavailable,
 )
-from shared.messages import default_turn_id
-from shared.redaction import Redactor
+from shared.language.messages import default_turn_id
+from shared.redaction.redactor import Redactor
 
 _log = logging.getLogger(__name__)
 _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled, Internal)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from services.gateway.domain.turns import LoggedTurn
-from shared.messages import Message
-from shared.redaction import Redaction, Redactor, noted
+from shared.language.messages import Message
+from shared.redaction.redactor import Redaction, Redactor, noted
 
 
 def redacted(turn: LoggedTurn, redactor: Redactor) -> LoggedTurn:

@@ -29,7 +29,7 @@ from services.gateway.domain.spans import (
     turns_of,
 )
 from services.gateway.domain.turns import GivenFeedback
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 _CHOICE = "gen_ai.choice"
 _NO_CONTENT = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.gateway.domain.turns import LoggedTurn
-from shared.messages import Message, Text, ToolCall
-from shared.openai_messages import has_content
+from shared.language.messages import Message, Text, ToolCall
+from shared.language.openai_messages import has_content
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 from services.gateway.domain.linking import Place
 from services.gateway.domain.turns import LoggedTurn
-from shared.errors import InvalidArgument
-from shared.identifiers import check_segment, stable_id
-from shared.messages import Message
-from shared.openai_messages import has_content, read_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import check_segment, stable_id
+from shared.language.messages import Message
+from shared.language.openai_messages import has_content, read_message
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 

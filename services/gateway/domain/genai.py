@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.errors import InvalidArgument
-from shared.identifiers import stable_id
-from shared.messages import Media, Message, Part, Text, ToolCall, ToolResult
-from shared.openai_messages import read_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from shared.language.openai_messages import read_message
 
 INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
 _ROLES = {"assistant": "assistant", "model": "assistant", "user": "user", "tool": "tool"}

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.messages import Message, content_of
+from shared.language.messages import Message, content_of
 
 REGENERATION, EDIT = "regeneration", "edit"
 # Further back than this no answer is looked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.identifiers import share_of
+from shared.language.identifiers import share_of
 
 # The model name that applications use: whatever the rollout says.
 ALIAS = "assistant"

@@ -25,10 +25,10 @@ from services.gateway.domain.genai import (
     read_openai,
 )
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating
-from shared.errors import InvalidArgument
-from shared.identifiers import is_segment, stable_id
-from shared.messages import Message
-from shared.openai_messages import has_content
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import is_segment, stable_id
+from shared.language.messages import Message
+from shared.language.openai_messages import has_content
 
 CHANNEL = "otlp"
 USER_KEYS = (

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from services.gateway.domain.turns import LoggedTurn
-from shared.json_text import encode
+from shared.language.json_text import encode
 
 # Said elsewhere in the completion, or of the connection only.
 _NOT_KEPT = ("messages", "metadata", "model", "store", "stream", "stream_options")

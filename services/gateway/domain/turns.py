@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.messages import Message
+from shared.language.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedTurn:
     """One message at its place. Without a `turn_id` it has the one that follows from place, role and
-    content. `signal` is one of shared.messages.SIGNALS."""
+    content. `signal` is one of shared.language.messages.SIGNALS."""
 
     tenant: str
     conversation_id: str

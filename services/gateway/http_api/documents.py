@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, StatedPreference
-from shared.errors import InvalidArgument
-from shared.identifiers import check_segment, stable_id
-from shared.messages import Message, text_message
-from shared.openai_messages import has_content, read_message
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import check_segment, stable_id
+from shared.language.messages import Message, text_message
+from shared.language.openai_messages import has_content, read_message
 
 M = TypeVar("M", bound=BaseModel)
 

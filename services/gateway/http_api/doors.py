@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import Request
 
 from services.gateway.http_api.problems import BodyTooLarge
-from shared.access import bearer
-from shared.errors import InvalidArgument, Unauthenticated
-from shared.json_text import decode
-from shared.keys import WRITER, KeyBook, Quotas
+from shared.access.admission import bearer
+from shared.access.keys import WRITER, KeyBook, Quotas
+from shared.language.errors import InvalidArgument, Unauthenticated
+from shared.language.json_text import decode
 
 
 @dataclass(frozen=True, slots=True)

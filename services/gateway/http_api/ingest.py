@@ -18,7 +18,7 @@ from services.gateway.http_api.documents import (
 )
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import problem
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 _SOME_REFUSED = 207
 

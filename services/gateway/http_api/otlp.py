@@ -19,8 +19,8 @@ from services.gateway import otlp_codec as codec
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import BodyTooLarge
-from shared.errors import InvalidArgument, TrimtabError, status_of
-from shared.rpc import to_status
+from shared.calls.server import to_status
+from shared.language.errors import InvalidArgument, TrimtabError, status_of
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _UNSUPPORTED = 415

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from services.gateway.app.recorder import Recorder
 from services.gateway.domain.turns import LoggedTurn
 from services.gateway.http_api.doors import Doors
-from shared.identifiers import check_segment
-from shared.keys import READER, WRITER
-from shared.tracing import WAITING
+from shared.access.keys import READER, WRITER
+from shared.language.identifiers import check_segment
+from shared.serving.lineage import WAITING
 
 
 def routes(doors: Doors, recorder: Recorder) -> APIRouter:

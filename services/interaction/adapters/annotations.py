@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from services.interaction.adapters.tables import LABELS, SCORES
 from services.interaction.domain import Label, Score
-from shared.database import Transaction
+from shared.state.database import Transaction
 
 
 class SqlNotes:

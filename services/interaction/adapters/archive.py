@@ -29,8 +29,8 @@ from services.interaction.adapters.tables import (
     TURNS,
     newest_settled,
 )
-from shared.database import Database, Transaction
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.state.database import Database, Transaction
 
 STAGE = "archive"
 _TURNS_A_BATCH = 20_000

@@ -22,7 +22,7 @@ from services.interaction.adapters.tables import (
 )
 from services.interaction.app import microseconds
 from services.interaction.retention import Policy
-from shared.database import Database, Transaction
+from shared.state.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
 _CONVERSATIONS_A_BATCH = 200

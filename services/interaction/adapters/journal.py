@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from services.interaction.adapters.lanes import Lanes
 from services.interaction.codec import events_of
 from services.interaction.domain import Feedback, Preference, Turn
-from shared.errors import InvalidArgument, TrimtabError, Unavailable
-from shared.events import Event, EventLog
+from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
+from shared.log.events import Event, EventLog
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from typing import Generic, Protocol, TypeVar
 
-from shared.errors import ResourceExhausted
+from shared.language.errors import ResourceExhausted
 
 
 class Sized(Protocol):

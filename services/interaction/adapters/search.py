@@ -20,10 +20,10 @@ import sqlalchemy as sa
 
 from services.interaction.adapters.tables import SEARCHED, TABLES, TURNS, newest_settled
 from services.interaction.searching import Phrase, words_of
-from shared.database import Database, Transaction
+from shared.contracts.messages import decode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.message_codec import decode_message
-from shared.messages import content_of
+from shared.language.messages import content_of
+from shared.state.database import Database, Transaction
 
 _BATCH = 500
 # Seconds of rest for each second of work: when turns can be stored as they come, and when they wait.

@@ -11,9 +11,9 @@ from services.interaction.adapters.tables import CONVERSATIONS, TURNS, adding_tu
 from services.interaction.app import microseconds
 from services.interaction.codec import encode_turn
 from services.interaction.domain import Turn
-from shared.database import Transaction
-from shared.events import now
-from shared.identifiers import turn_name
+from shared.language.identifiers import turn_name
+from shared.log.events import now
+from shared.state.database import Transaction
 
 
 class SqlShelf:

@@ -13,10 +13,10 @@ from services.interaction.adapters.tables import CONVERSATIONS, LABELS, SCORES, 
 from services.interaction.app import Place, Sought, microseconds
 from services.interaction.codec import decode_turn
 from services.interaction.domain import Conversation, Turn
-from shared.database import Database
-from shared.errors import InvalidArgument
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.paging import Term
+from shared.language.errors import InvalidArgument
+from shared.language.paging import Term
+from shared.state.database import Database
 
 
 class SqlConversationStore:

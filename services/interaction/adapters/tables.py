@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from shared.database import Transaction
+from shared.state.database import Transaction
 
 TABLES = sa.MetaData()
 

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from services.interaction.adapters.tables import SCORES, TURNS
 from services.interaction.consumer import ANNOTATIONS, STAGE
-from shared.database import Database
+from shared.contracts.messages import ROLE_NAMES
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.identifiers import turn_name
-from shared.message_codec import ROLE_NAMES
-from shared.tracing import MADE, Step, Tracer
+from shared.language.identifiers import turn_name
+from shared.serving.lineage import MADE, Step, Tracer
+from shared.state.database import Database
 
 
 class InteractionTracer(Tracer):

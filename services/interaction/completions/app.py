@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from services.interaction.domain import Turn
-from shared.errors import InvalidArgument, NotFound
-from shared.redaction import Redactor
+from shared.language.errors import InvalidArgument, NotFound
+from shared.redaction.redactor import Redactor
 
 # In an answer's metadata, from the gateway: JSON objects, and that it is to be stored at all.
 STORED, METADATA, REQUEST, USAGE = (

@@ -8,9 +8,9 @@ from typing import Any
 
 from services.interaction.codec import encode_turn
 from services.interaction.completions.app import Completion, Completions, Sought
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.interaction.v1 import completions_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import completions_pb2_grpc as pb_grpc
-from shared.rpc import Mount, tenant_of
 
 
 class CompletionServicer(pb_grpc.CompletionServiceServicer):

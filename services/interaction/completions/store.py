@@ -22,10 +22,10 @@ from services.interaction.completions.app import (
     is_stored,
 )
 from services.interaction.domain import Turn
-from shared.database import Database, Transaction
-from shared.errors import NotFound
-from shared.events import now
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.language.errors import NotFound
+from shared.log.events import now
+from shared.state.database import Database, Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from shared.identifiers import check_segment, parse_name
-from shared.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
-from shared.paging import decode_token, encode_token, page_size
+from shared.access.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from shared.language.identifiers import check_segment, parse_name
+from shared.language.paging import decode_token, encode_token, page_size
 
 DEFAULT_GRACE = timedelta(hours=1)
 _SHOWN_CHARS = 7

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.interaction.keys.app import KeyStore
-from shared.keys import KeyBook, LiveKey, Quota
+from shared.access.keys import KeyBook, LiveKey, Quota
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0

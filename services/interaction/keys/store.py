@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.keys.app import Key
-from shared.database import Database, Transaction
-from shared.keys import Quota
+from shared.access.keys import Quota
+from shared.state.database import Database, Transaction
 
 TABLES = sa.MetaData()
 

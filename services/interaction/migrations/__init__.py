@@ -3,6 +3,6 @@
 from services.interaction.adapters.tables import TABLES as STATE
 from services.interaction.keys.store import TABLES as KEYS
 from services.interaction.users.audit import TABLES as AUDIT
-from shared.kernel_tables import METADATA
+from shared.state.tables import METADATA
 
 TABLES = (METADATA, STATE, KEYS, AUDIT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from shared.migrations import kernel
+from shared.state.migrations import kernel
 
 revision = "0001"
 down_revision = None

@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.database import Database, Transaction
-from shared.errors import NotFound
+from shared.language.errors import NotFound
+from shared.state.database import Database, Transaction
 
 TABLES = sa.MetaData()
 

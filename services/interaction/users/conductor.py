@@ -32,19 +32,19 @@ from services.interaction.users.audit import (
     running,
 )
 from services.interaction.users.codec import encode_audit
-from shared import operations
-from shared.database import Database, Transaction
-from shared.erasure import Erasure, Scrubbed, requested_event
-from shared.errors import InvalidArgument
-from shared.events import EventLog, Record
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
-from shared.identifiers import conversation_name, stable_id, user_name
-from shared.jobs import Finish, Job, Worker, enqueue
-from shared.keyring import CachedKeyring
-from shared.stage import SqlStage
-from shared.topics import USER_ERASURE_REPORTED
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import conversation_name, stable_id, user_name
+from shared.language.topics import USER_ERASURE_REPORTED
+from shared.log.events import EventLog, Record
+from shared.privacy.erasure import Erasure, Scrubbed, requested_event
+from shared.state import operations
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.state.stage import SqlStage
+from shared.vault.keyring import CachedKeyring
 
 _log = logging.getLogger(__name__)
 STAGE = "interaction.audit"

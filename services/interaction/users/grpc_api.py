@@ -13,17 +13,17 @@ from google.longrunning import operations_pb2
 from services.interaction.users.audit import SqlAudit
 from services.interaction.users.codec import encode_audit
 from services.interaction.users.conductor import Conductor
-from shared import operations
-from shared.client import error_of, metadata
-from shared.database import Database
-from shared.errors import InvalidArgument
+from shared.calls.client import error_of, metadata
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.common.v1 import personal_data_pb2, personal_data_pb2_grpc
 from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import user_data_pb2_grpc as pb_grpc
-from shared.identifiers import check_segment, parse_name
-from shared.paging import decode_token, encode_token, page_size
-from shared.personal_data import Holdings, records
-from shared.rpc import Mount, tenant_of
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import check_segment, parse_name
+from shared.language.paging import decode_token, encode_token, page_size
+from shared.privacy.holdings import Holdings, records
+from shared.state import operations
+from shared.state.database import Database
 
 _MOST = 200
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from services.interaction.adapters.search import forget_words, purge_words
 from services.interaction.adapters.tables import COMPLETIONS, CONVERSATIONS, LABELS, SCORES, TURNS
-from shared.database import Database, Transaction
-from shared.erasure import (
+from shared.gen.trimtab.common.v1 import common_pb2
+from shared.privacy.erasure import (
     Erasure,
     Rows,
     Survey,
@@ -19,8 +19,8 @@ from shared.erasure import (
     of_user_or_conversation,
     parts,
 )
-from shared.gen.trimtab.common.v1 import common_pb2
-from shared.personal_data import Held
+from shared.privacy.holdings import Held
+from shared.state.database import Database, Transaction
 
 _BATCH = 500
 _ANNOTATIONS = (
@@ -61,7 +61,7 @@ class NoArchive:
 
 
 class InteractionRemover:
-    """shared.erasure.Remover. Turns go with their words in the search index and in the archive; a
+    """shared.privacy.erasure.Remover. Turns go with their words in the search index and in the archive; a
     conversation in which others spoke, too, stays with what they said."""
 
     def __init__(self, archive: TurnArchive | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _KEY = re.compile(

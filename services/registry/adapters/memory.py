@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.registry.domain import Version
-from shared.errors import FailedPrecondition, InvalidArgument, Unavailable
+from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 
 @dataclass

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from services.registry.domain import Version
-from shared.errors import TrimtabError, Unavailable
+from shared.language.errors import TrimtabError, Unavailable
 
 _log = logging.getLogger(__name__)
 _EXPERIMENT = "trimtab-registry"

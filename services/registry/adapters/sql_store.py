@@ -15,9 +15,9 @@ from services.registry.app import Promotion
 from services.registry.codec import encode_promotion
 from services.registry.domain import Change, Observation, Rollout, State, Version
 from services.registry.rollout_test import Arm, RolloutTest
-from shared.database import Database, Transaction
-from shared.errors import NotFound
-from shared.jobs import enqueue
+from shared.language.errors import NotFound
+from shared.state.database import Database, Transaction
+from shared.state.jobs import enqueue
 
 TABLES = sa.MetaData()
 ALIASES = "registry.aliases"

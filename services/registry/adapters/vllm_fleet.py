@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from shared.errors import FailedPrecondition, Unavailable
+from shared.language.errors import FailedPrecondition, Unavailable
 
 
 class VllmFleet:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from services.retrain.adapters.policy import Encoded
 from services.retrain.adapters.training import EncodedPair
 from services.retrain.domain import Pair, has_persona
-from shared.messages import Message, openai_messages, with_persona
+from shared.language.messages import Message, openai_messages, with_persona
 
 
 class ChatEncoder:

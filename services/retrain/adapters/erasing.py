@@ -16,17 +16,17 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_store import PAIRS, PERSONAS
 from services.retrain.app import Retrain
 from services.retrain.domain import row_of
-from shared.database import Database, Transaction
-from shared.erasure import Erasure, Survey
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.jobs import Postpone
-from shared.personal_data import Held
+from shared.privacy.erasure import Erasure, Survey
+from shared.privacy.holdings import Held
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Postpone
 
 _CANCELLING_S = 0.5
 
 
 class RetrainRemover:
-    """shared.erasure.Remover. A run under way whose snapshot holds the user is cancelled: it must
+    """shared.privacy.erasure.Remover. A run under way whose snapshot holds the user is cancelled: it must
     not make a version that has learnt from them after they were erased."""
 
     def __init__(self, database: Database, snapshots: ParquetSnapshots, app: Retrain) -> None:

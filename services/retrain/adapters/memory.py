@@ -20,7 +20,7 @@ from services.retrain.domain import (
 )
 from services.retrain.ports import Candidate, Contest, Progress, Waiting
 from services.retrain.selection import describe
-from shared.errors import Cancelled, FailedPrecondition
+from shared.language.errors import Cancelled, FailedPrecondition
 
 
 @dataclass

@@ -8,11 +8,11 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from services.retrain.codec import decode_estimate, encode_contest
 from services.retrain.domain import Estimate, Run
 from services.retrain.ports import Candidate, Contest, Waiting
-from shared.client import metadata, translated
-from shared.errors import FailedPrecondition, NotFound, from_code
+from shared.calls.client import metadata, translated
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
+from shared.language.errors import FailedPrecondition, NotFound, from_code
 
 _ACTOR = "retrain"
 _TIMEOUT_S = 30.0

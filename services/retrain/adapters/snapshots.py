@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from services.retrain.domain import Pair, Selection, Snapshot, digest_of, row_of
 from services.retrain.selection import describe
-from shared.messages import text_message
+from shared.language.messages import text_message
 
 _FIELDS = [
     *((name, pa.string()) for name in ("pair_id", "tenant", "user_id", "conversation_id")),

@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 
 from services.retrain.codec import decode_pair, encode_completed, encode_pair, encode_run
 from services.retrain.domain import ENDED, Pair, Run, State
-from shared import operations
-from shared.database import Database, Transaction
-from shared.errors import Cancelled, Internal
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
+from shared.language.errors import Cancelled, Internal
+from shared.state import operations
+from shared.state.database import Database, Transaction
 
 TABLES = sa.MetaData()
 _RUN = TypeAdapter(Run)

@@ -16,7 +16,7 @@ from typing import Any
 
 from services.retrain.domain import Snapshot, Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Progress
-from shared.errors import Cancelled, Internal
+from shared.language.errors import Cancelled, Internal
 
 _LOOK_EVERY_S = 0.3
 

@@ -9,7 +9,7 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.domain import Pair, Run
 from services.retrain.ports import Store
 from services.retrain.selection import Caps, verdicts
-from shared.tracing import ABSTAINED, MADE, WAITING, Step, Tracer
+from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
 
 STAGE = "retrain.runs"
 _MOST_RUNS = 200

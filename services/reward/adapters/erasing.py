@@ -13,8 +13,9 @@ from services.reward.adapters.sql_store import TRAIN_JOB
 from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
 from services.reward.app import ANSWERS, WAITS
 from services.reward.domain import model_name
-from shared.database import Database, Transaction
-from shared.erasure import (
+from shared.language.splits import is_held_out
+from shared.log.events import ERASED
+from shared.privacy.erasure import (
     Erasure,
     Rows,
     Survey,
@@ -23,10 +24,9 @@ from shared.erasure import (
     of_user_or_conversation,
     parts,
 )
-from shared.events import ERASED
-from shared.jobs import JOBS, enqueue
-from shared.personal_data import Held
-from shared.splits import is_held_out
+from shared.privacy.holdings import Held
+from shared.state.database import Database, Transaction
+from shared.state.jobs import JOBS, enqueue
 
 _ROWS = (
     Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
@@ -37,7 +37,7 @@ _ROWS = (
 
 
 class RewardRemover:
-    """shared.erasure.Remover: everything is in the database."""
+    """shared.privacy.erasure.Remover: everything is in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.identifiers import stable_id
+from shared.language.identifiers import stable_id
 
 
 class HashingEncoder:

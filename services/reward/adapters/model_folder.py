@@ -13,7 +13,7 @@ import numpy as np
 
 from services.reward.learning.fitting import GroupReward, Model, Reward
 from services.reward.learning.table import Scaling
-from shared.errors import FailedPrecondition, NotFound
+from shared.language.errors import FailedPrecondition, NotFound
 
 FORMAT = 1
 

@@ -37,9 +37,9 @@ from services.reward.domain import (
 from services.reward.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 from services.reward.ports import RewardModel
-from shared.database import Database, Transaction
-from shared.errors import NotFound
-from shared.jobs import enqueue
+from shared.language.errors import NotFound
+from shared.state.database import Database, Transaction
+from shared.state.jobs import enqueue
 
 TRAIN_JOB = "reward.train"
 _TASTES = "tastes_"

@@ -15,9 +15,9 @@ from services.reward.app import ANSWERS, WAITS
 from services.reward.app import PAIRS as PAIRS_STAGE
 from services.reward.app import RATINGS as RATINGS_STAGE
 from services.reward.domain import model_name
-from shared.database import Database
-from shared.splits import is_held_out
-from shared.tracing import ABSTAINED, MADE, WAITING, Step, Tracer
+from shared.language.splits import is_held_out
+from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
+from shared.state.database import Database
 
 
 class RewardTracer(Tracer):

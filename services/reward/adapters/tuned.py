@@ -19,7 +19,7 @@ from services.reward.adapters.extractors import answer_tokens, batches, depth, l
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
 from services.reward.learning.table import Tell, topic_folds
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 Array = NDArray[np.float64]
 # States of one sequence (tokens, width), and where the answer starts in it.

@@ -27,7 +27,7 @@ from services.reward.learning.table import (
     topic_folds,
 )
 from services.reward.learning.trust import Trust
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -17,9 +17,9 @@ from itertools import takewhile
 from typing import Any
 
 from services.reward.domain import Answer
-from shared.errors import InvalidArgument
-from shared.messages import Message
-from shared.openai_messages import read_message
+from shared.language.errors import InvalidArgument
+from shared.language.messages import Message
+from shared.language.openai_messages import read_message
 
 
 @dataclass(frozen=True, slots=True)

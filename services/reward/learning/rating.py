@@ -25,8 +25,8 @@ from services.reward.learning.fitting import (
 )
 from services.reward.learning.lines import Rated
 from services.reward.learning.table import Extractor, Tell, extract, scaling_of, topic_folds
-from shared.errors import FailedPrecondition
-from shared.intervals import wilson
+from shared.language.errors import FailedPrecondition
+from shared.statistics.intervals import wilson
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

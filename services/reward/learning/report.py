@@ -13,7 +13,7 @@ from services.reward.learning.fitting import FOLDS, Fitted
 from services.reward.learning.groups import by_user, rightness
 from services.reward.learning.table import NOBODY
 from services.reward.learning.welfare import welfare
-from shared.intervals import wilson
+from shared.statistics.intervals import wilson
 
 Array = NDArray[np.float64]
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ from services.reward.features import surface
 from services.reward.learning import traits
 from services.reward.learning.groups import Comparisons, even_weights
 from services.reward.learning.lines import Preference, Rated
-from shared.identifiers import share_of
+from shared.language.identifiers import share_of
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

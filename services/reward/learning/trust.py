@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.reward.learning.groups import Comparisons, Grouping, by_user, fit_reward, rightness
-from shared.intervals import wilson
+from shared.statistics.intervals import wilson
 
 Array = NDArray[np.float64]
 PRIOR = 4.0

@@ -1,6 +1,6 @@
 """The reward service's tables, and the revisions that make them."""
 
 from services.reward.adapters.tables import METADATA
-from shared.kernel_tables import METADATA as KERNEL
+from shared.state.tables import METADATA as KERNEL
 
 TABLES = (KERNEL, METADATA)

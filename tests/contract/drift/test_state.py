@@ -13,11 +13,11 @@ from services.drift.adapters.erasing import ROWS
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.domain import Observation, StreamKey, Watching
-from shared.database import Database
-from shared.erasure import Erasure, RowRemover
-from shared.errors import NotFound
-from shared.memory_log import MemoryEventLog
-from shared.stage import drain
+from shared.language.errors import NotFound
+from shared.log.memory import MemoryEventLog
+from shared.privacy.erasure import Erasure, RowRemover
+from shared.state.database import Database
+from shared.state.stage import drain
 from tests.contract.state import opened
 from tests.unit.drift.test_stages import alarms, shifted, totals
 

@@ -16,8 +16,8 @@ from services.evaluation.adapters.sql_store import (
     set_run,
 )
 from services.evaluation.domain import Evaluation, Figure
-from shared.database import Database
-from shared.errors import NotFound
+from shared.language.errors import NotFound
+from shared.state.database import Database
 from tests.contract.state import opened
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

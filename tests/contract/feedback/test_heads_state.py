@@ -8,8 +8,8 @@ import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover
 from services.feedback.app.heads.cards import HeadState
-from shared.erasure import Erasure
-from shared.splits import is_held_out
+from shared.language.splits import is_held_out
+from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House

@@ -9,7 +9,7 @@ import pytest
 from services.feedback.adapters.erasing import FeedbackRemover
 from services.feedback.app.agreement import Compared
 from services.feedback.app.unsure import STAGE, JudgementState
-from shared.erasure import Erasure
+from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
 from tests.unit.feedback.house import House
 from tests.unit.feedback.test_unsure import RULES, reads, talks

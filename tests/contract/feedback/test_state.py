@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
-from shared.erasure import Erasure
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.topics import FEEDBACK_MINED, PERSONA_UPDATED, PREFERENCE_PROPOSED
+from shared.language.topics import FEEDBACK_MINED, PERSONA_UPDATED, PREFERENCE_PROPOSED
+from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
 from tests.unit.feedback.house import LONG, House
 

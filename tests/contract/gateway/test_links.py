@@ -10,8 +10,8 @@ from pathlib import Path
 from services.gateway.adapters.links import LinkMemory, SqlLinks
 from services.gateway.app.ports import Links
 from services.gateway.domain.linking import Link, Question, chain_on, question_of
-from shared.database import Database
-from shared.messages import Message, text_message
+from shared.language.messages import Message, text_message
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REVISIONS = Path(__file__).parents[3] / "services" / "gateway" / "migrations"

@@ -20,8 +20,8 @@ from services.interaction.adapters.store import SqlConversationStore
 from services.interaction.app import Conversations
 from services.interaction.domain import Limits, Turn, accept_turn
 from services.interaction.retention import Keep, Policy
-from shared.database import Database
-from shared.messages import text_message
+from shared.language.messages import text_message
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 

@@ -16,12 +16,12 @@ from services.interaction.completions.store import SqlCompletions, keep_completi
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits, Turn, accept_turn
 from services.interaction.retention import Keep, Policy
-from shared.database import Database
-from shared.errors import InvalidArgument, NotFound
-from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
-from shared.stage import SqlStage, drain
-from shared.topics import INTERACTION_LOGGED
+from shared.language.errors import InvalidArgument, NotFound
+from shared.language.messages import text_message
+from shared.language.topics import INTERACTION_LOGGED
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -20,15 +20,15 @@ from services.interaction.app import Conversations
 from services.interaction.codec import events_of
 from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from services.interaction.domain import Limits, Turn, accept_turn
-from shared import migrations
-from shared.database import Database, open_engine
-from shared.errors import InvalidArgument
-from shared.events import Event
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
-from shared.stage import SqlStage, drain
-from shared.topics import FEEDBACK_MINED, INTERACTION_LOGGED, REWARD_SCORED, dead_letters
+from shared.language.errors import InvalidArgument
+from shared.language.messages import text_message
+from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, REWARD_SCORED, dead_letters
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state import migrations
+from shared.state.database import Database, open_engine
+from shared.state.stage import SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REVISIONS = REPO / "services" / "interaction" / "migrations"

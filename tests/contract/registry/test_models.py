@@ -10,7 +10,7 @@ import pytest
 from services.registry.adapters.memory import MemoryModels
 from services.registry.app import ModelStore
 from services.registry.domain import State, Version
-from shared.errors import Unavailable
+from shared.language.errors import Unavailable
 
 
 def _real(url: str) -> ModelStore:

@@ -8,7 +8,7 @@ import pytest
 
 from services.registry.adapters.sql_store import SqlStore
 from services.registry.domain import State
-from shared.stage import drain
+from shared.state.stage import drain
 from tests.contract.state import opened
 from tests.unit.registry.test_registry import House
 

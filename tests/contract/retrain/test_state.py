@@ -11,8 +11,8 @@ from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.consumer import PAIRS
 from services.retrain.domain import State
-from shared import operations
-from shared.erasure import Erasure
+from shared.privacy.erasure import Erasure
+from shared.state import operations
 from tests.contract.state import opened
 from tests.unit.retrain.pairs import TRAINED, many
 from tests.unit.retrain.test_runs import House

@@ -9,8 +9,8 @@ import pytest
 
 from services.reward.adapters.erasing import RewardRemover
 from services.reward.adapters.sql_store import SqlRewardModels
-from shared.erasure import Erasure
-from shared.errors import NotFound
+from shared.language.errors import NotFound
+from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
 from tests.unit.reward.test_service import LONG, SHORT, House
 

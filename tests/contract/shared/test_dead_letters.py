@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument
-from shared.events import Event, EventLog, Record
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.kafka import KafkaEventLog
-from shared.memory_log import MemoryEventLog
-from shared.stage import OutboxRelay, SqlStage
-from shared.stage_api import DeadLetterServicer
+from shared.language.errors import InvalidArgument
+from shared.log.events import Event, EventLog, Record
+from shared.log.kafka import KafkaEventLog
+from shared.log.memory import MemoryEventLog
+from shared.serving.stage_api import DeadLetterServicer
+from shared.state.database import Database, Transaction
+from shared.state.stage import OutboxRelay, SqlStage
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

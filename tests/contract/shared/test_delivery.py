@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from shared import jobs
-from shared.database import Database, Transaction
-from shared.erasure import Erasing, Erasure, RowRemover, Rows, of_user, requested_event
-from shared.events import Event, Partition, Positions, Record
 from shared.gen.trimtab.events.v1 import events_pb2 as pb
-from shared.jobs import Finish, Job, Worker
-from shared.kernel_tables import METADATA
-from shared.memory_log import MemoryEventLog
-from shared.stage import OutboxRelay, SqlStage, drain
-from shared.topics import USER_ERASURE_REPORTED
+from shared.language.topics import USER_ERASURE_REPORTED
+from shared.log.events import Event, Partition, Positions, Record
+from shared.log.memory import MemoryEventLog
+from shared.privacy.erasure import Erasing, Erasure, RowRemover, Rows, of_user, requested_event
+from shared.state import jobs
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker
+from shared.state.stage import OutboxRelay, SqlStage, drain
+from shared.state.tables import METADATA
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 TABLES = sa.MetaData()

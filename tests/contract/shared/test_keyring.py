@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from shared import migrations
-from shared.database import open_engine
-from shared.keyring import CachedKeyring, KeyState
-from shared.keyring_migrations import TABLES
-from shared.keyring_tables import METADATA
-from shared.sql_keyring import SqlKeyring
+from shared.state import migrations
+from shared.state.database import open_engine
+from shared.vault.keyring import CachedKeyring, KeyState
+from shared.vault.migrations import TABLES
+from shared.vault.sql_keyring import SqlKeyring
+from shared.vault.tables import METADATA
 
 ANN, BEN = "tenants/a/users/ann", "tenants/a/users/ben"
 

@@ -10,8 +10,8 @@ import pytest
 from services.feedback.adapters.memory import MemoryHeadTracker
 from services.feedback.adapters.mlflow_heads import MlflowHeads
 from services.feedback.app.ports import HeadTracker
-from shared.errors import Unavailable
-from shared.tracking import TrackedRun
+from shared.language.errors import Unavailable
+from shared.tracking.port import TrackedRun
 
 
 @pytest.fixture(params=["memory", "mlflow"])

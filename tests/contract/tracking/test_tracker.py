@@ -5,9 +5,9 @@ import uuid
 import httpx
 import pytest
 
-from shared.errors import Unavailable
-from shared.mlflow_tracking import MlflowTracker
-from shared.tracking import ExperimentTracker, MemoryTracker, TrackedRun
+from shared.language.errors import Unavailable
+from shared.tracking.mlflow_tracker import MlflowTracker
+from shared.tracking.port import ExperimentTracker, MemoryTracker, TrackedRun
 
 
 @pytest.fixture(params=["memory", "mlflow"])

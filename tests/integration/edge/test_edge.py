@@ -19,12 +19,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from infra.local.stack import LocalStack
-from shared.client import aio_channel, metadata, translated
-from shared.errors import NotFound, TrimtabError, Unavailable
+from shared.calls.client import aio_channel, metadata, translated
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.common.v1.common_pb2_grpc import StageServiceStub
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+from shared.language.errors import NotFound, TrimtabError, Unavailable
 
 KEY = "local-dev-key"
 MINE = metadata("local")

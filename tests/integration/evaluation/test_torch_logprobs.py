@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
-from shared.errors import NotFound
-from shared.messages import text_message
+from shared.language.errors import NotFound
+from shared.language.messages import text_message
 
 MODEL = Path(os.environ.get("TRIMTAB_BASE_MODEL", ".trimtab/parts/models/smollm2-135m-instruct"))
 pytestmark = pytest.mark.skipif(not MODEL.exists(), reason="the policy's parts are not there")

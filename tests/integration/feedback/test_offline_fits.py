@@ -15,7 +15,7 @@ from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalMo
 from services.feedback.app.offline.blend import Blend, Cascade
 from services.feedback.app.offline.fitting import fit
 from services.feedback.app.offline.lines import Example, read
-from shared.offline import REFUSED
+from shared.commandline.offline import REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from shared.aside import Aside
+from shared.serving.aside import Aside
 
 if __name__ == "__main__":
     Aside("tests.integration.kernel.worker_aside", 5.0).run(threading.Event())

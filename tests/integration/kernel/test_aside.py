@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.aside import Aside
+from shared.serving.aside import Aside
 from tests.integration.access.processes import until
 
 WORKER = "tests.integration.kernel.worker_aside"

@@ -6,8 +6,8 @@ import os
 import threading
 from pathlib import Path
 
-from shared.aside import work_aside
-from shared.database import Database
+from shared.serving.aside import work_aside
+from shared.state.database import Database
 
 NOTES = Path(os.environ["ASIDE_NOTES"])
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer
 
-from shared import kafka_consumer
-from shared.database import Database
-from shared.errors import Unavailable
-from shared.events import Event
-from shared.kafka import KafkaEventLog
-from shared.stage import SqlStage
+from shared.language.errors import Unavailable
+from shared.log import kafka_consumer
+from shared.log.events import Event
+from shared.log.kafka import KafkaEventLog
+from shared.state.database import Database
+from shared.state.stage import SqlStage
 
 
 @pytest.fixture

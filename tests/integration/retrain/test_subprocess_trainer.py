@@ -20,7 +20,7 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.domain import Snapshot, TrainingPlan
 from services.retrain.selection import Caps, select
-from shared.errors import Cancelled
+from shared.language.errors import Cancelled
 from tests.unit.retrain.pairs import many
 
 PLAN = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)

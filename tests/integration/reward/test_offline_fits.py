@@ -15,7 +15,7 @@ from services.reward.learning.fitting import Options, fit
 from services.reward.learning.lines import Preference, read_learnt
 from services.reward.learning.report import report
 from services.reward.learning.table import Surface
-from shared.offline import OK, REFUSED
+from shared.commandline.offline import OK, REFUSED
 from tests.unit.reward.people import asked, population
 
 

@@ -4,14 +4,14 @@ import asyncio
 
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference, read_learnt
-from shared.client import metadata
+from shared.calls.client import metadata
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.message_codec import encode_message
-from shared.messages import text_message
-from shared.splits import is_held_out
-from shared.topics import PREFERENCE_PROPOSED
+from shared.language.messages import text_message
+from shared.language.splits import is_held_out
+from shared.language.topics import PREFERENCE_PROPOSED
 from tests.unit.reward.people import population
 from tests.unit.reward.test_service import NOW, House, serve
 

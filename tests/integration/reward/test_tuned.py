@@ -16,9 +16,9 @@ from services.reward.adapters import tuned
 from services.reward.adapters.tuned import TunedStates, preference_loss
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
-from shared.errors import FailedPrecondition
-from shared.offline import OK
-from shared.settings import CommonSettings, load
+from shared.commandline.offline import OK
+from shared.configuration.settings import CommonSettings, load
+from shared.language.errors import FailedPrecondition
 
 TOPICS = (
     "tea",

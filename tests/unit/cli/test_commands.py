@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.cli.main import hoist
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unauthenticated
 from tests.unit.cli.twins import CHAMPION, away
 
 COUNTS = [

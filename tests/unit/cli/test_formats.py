@@ -9,7 +9,7 @@ import pytest
 
 from services.cli.domain.formats import Reader, detect
 from services.cli.domain.records import Item, Score
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 A, B = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 C, D = {"role": "user", "content": "And?"}, {"role": "assistant", "content": "Well"}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from services.cli.adapters.files import MAX_RECORD_BYTES, files_of, parse, records_of
 from services.cli.adapters.surroundings import common, read_exports, variables
 from services.cli.domain.chitchat import chitchat
-from shared.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from shared.language.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
 from tests.unit.cli.twins import TwinDoor
 
 OPENAI = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import NotFound
+from shared.language.errors import NotFound
 
 NAME = "tenants/local/users/ada/persona"
 PERSONA = {

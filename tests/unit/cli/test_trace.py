@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.cli.tracing import trace
-from shared.errors import NotFound
+from shared.language.errors import NotFound
 from tests.unit.cli.twins import TwinPlatform, away
 
 

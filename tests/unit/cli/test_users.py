@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import Unavailable
+from shared.language.errors import Unavailable
 
 RUNNING = {
     "name": "erasures/e1",

@@ -8,8 +8,8 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 
 from services.cli.domain.records import Item
-from shared.errors import NotFound, TrimtabError, Unavailable
-from shared.json_calls import call_of, decode, encode
+from shared.calls.json_calls import call_of, decode, encode
+from shared.language.errors import NotFound, TrimtabError, Unavailable
 
 Json = dict[str, Any]
 Answer = Json | TrimtabError | Callable[[Json], Json]

@@ -9,9 +9,9 @@ from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
 from services.drift.domain import Watching
-from shared.database import Database
-from shared.errors import InvalidArgument, Unavailable
-from shared.rpc import RpcServer
+from shared.calls.server import RpcServer
+from shared.language.errors import InvalidArgument, Unavailable
+from shared.state.database import Database
 
 
 async def test_answers_and_errors_come_back_as_they_were() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from shared.errors import DeadlineExceeded, NotFound, Unavailable
-from shared.json_calls import call_of, decode, encode
+from shared.calls.json_calls import call_of, decode, encode
+from shared.language.errors import DeadlineExceeded, NotFound, Unavailable
 
 Json = dict[str, Any]
 

@@ -11,12 +11,12 @@ from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA, SqlStreams
 from services.drift.domain import Alarm, Interval, Observation, StreamKey, Watching
-from shared.client import aio_channel, metadata, translated
-from shared.database import Database
-from shared.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.calls.client import aio_channel, metadata, translated
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
 from shared.gen.trimtab.drift.v1 import drift_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer
+from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.state.database import Database
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEY = StreamKey("dissatisfaction", "local", "assistant-v0")

@@ -7,10 +7,10 @@ from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
 from services.drift.domain import Watching
-from shared.database import Database
-from shared.erasure import Erasure, RowRemover
-from shared.memory_log import MemoryEventLog
-from shared.stage import drain
+from shared.log.memory import MemoryEventLog
+from shared.privacy.erasure import Erasure, RowRemover
+from shared.state.database import Database
+from shared.state.stage import drain
 from tests.unit.drift.test_stages import shifted
 
 

@@ -10,12 +10,12 @@ from services.drift import consumer
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
 from services.drift.domain import Watching
-from shared.database import Database
-from shared.events import Event
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.memory_log import MemoryEventLog
-from shared.stage import drain
-from shared.topics import DRIFT_DETECTED, FEEDBACK_MINED, REWARD_SCORED, dead_letters
+from shared.language.topics import DRIFT_DETECTED, FEEDBACK_MINED, REWARD_SCORED, dead_letters
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import drain
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KIND = {True: events.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK, False: events.FOLLOW_UP_KIND_POSITIVE}

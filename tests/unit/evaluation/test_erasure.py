@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from services.evaluation.consumer import EVALUATE_JOB
-from shared.erasure import Erasure
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import Postpone
-from shared.message_codec import encode_message
-from shared.messages import text_message
+from shared.language.messages import text_message
+from shared.privacy.erasure import Erasure
+from shared.state.jobs import Postpone
 from tests.unit.evaluation.test_service import HELD_OUT, House
 
 ADA, BEN = HELD_OUT[:2]

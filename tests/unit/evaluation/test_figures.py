@@ -7,7 +7,7 @@ from services.evaluation.suites.form import distinct, is_sane, repeated
 from services.evaluation.suites.over_refusal import is_refusal
 from services.evaluation.suites.questions import shipped
 from services.evaluation.suites.sycophancy import conversation, preference
-from shared.intervals import wilson
+from shared.statistics.intervals import wilson
 
 
 def test_a_rate_of_independent_cases_is_wilsons() -> None:

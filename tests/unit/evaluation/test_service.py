@@ -15,22 +15,22 @@ from services.evaluation.app import EvaluateVersion
 from services.evaluation.consumer import Evaluations, Tracking
 from services.evaluation.domain import Limits
 from services.evaluation.ports import Bench
-from shared import operations
-from shared.client import aio_channel, error_of, metadata
-from shared.database import Database
+from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.server import RpcServer
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc as pb_grpc
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import JOBS
-from shared.memory_log import MemoryEventLog
-from shared.message_codec import encode_message
-from shared.messages import text_message
-from shared.rpc import RpcServer
-from shared.splits import is_held_out
-from shared.stage import OutboxRelay
-from shared.topics import EVALUATION_COMPLETED
-from shared.tracking import MemoryTracker
+from shared.language.messages import text_message
+from shared.language.splits import is_held_out
+from shared.language.topics import EVALUATION_COMPLETED
+from shared.log.memory import MemoryEventLog
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.jobs import JOBS
+from shared.state.stage import OutboxRelay
+from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 HELD_OUT = [f"u{n}" for n in range(200) if is_held_out("local", f"u{n}")][:10]

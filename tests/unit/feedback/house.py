@@ -15,15 +15,15 @@ from services.feedback.app.classifier import Classifier, Exchange, Judged
 from services.feedback.domain import DISSATISFIED, Kind, Label
 from services.feedback.main import Parts
 from services.feedback.settings import FeedbackSettings
-from shared.database import Database
-from shared.events import Event
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.memory_log import MemoryEventLog
-from shared.message_codec import encode_message
-from shared.messages import Message, text_message
-from shared.stage import drain
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.messages import Message, text_message
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import drain
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LONG = "Rivers are long bodies of water that flow through many lands. " * 8

@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from services.feedback.app.heads.refit import FIT_JOB, TRACK_JOB
-from shared.database import Database
-from shared.events import now
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import Worker
-from shared.splits import is_held_out
-from shared.stage import drain
-from shared.topics import FEEDBACK_MINED
+from shared.language.splits import is_held_out
+from shared.language.topics import FEEDBACK_MINED
+from shared.log.events import now
+from shared.state.database import Database
+from shared.state.jobs import Worker
+from shared.state.stage import drain
 from tests.unit.feedback.house import House
 
 TALKS = 2

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from shared.client import aio_channel, error_of, metadata
-from shared.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
+from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer
+from shared.language.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
 from tests.unit.feedback.house import LONG, SHORT, House
 
 TENANT = metadata("local")

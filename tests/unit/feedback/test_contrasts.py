@@ -5,7 +5,7 @@ import pytest
 from services.feedback.app.contrasts import preference
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.topics import PREFERENCE_PROPOSED
+from shared.language.topics import PREFERENCE_PROPOSED
 from tests.unit.feedback.house import NOW, House, turn
 
 PAIRS = "feedback.pairs"

@@ -17,7 +17,7 @@ from services.feedback.app.offline.features import NAMES
 from services.feedback.app.offline.grams import COLUMNS, columns_of
 from services.feedback.domain import FollowUp, Turn
 from services.feedback.main import DISSATISFACTION
-from shared.messages import text_message
+from shared.language.messages import text_message
 from tests.unit.feedback.house import NOW
 
 TALKS = [

@@ -10,11 +10,11 @@ from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.app import mining
 from services.feedback.app.requests import PAIRS, PERSONAS, REWRITE_LIVE
-from shared.erasure import Erasing, Erasure
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from shared.jobs import Finish, Job
-from shared.stage import drain
-from shared.topics import FEEDBACK_GIVEN, FEEDBACK_MINED, PREFERENCE_PROPOSED, dead_letters
+from shared.language.topics import FEEDBACK_GIVEN, FEEDBACK_MINED, PREFERENCE_PROPOSED, dead_letters
+from shared.privacy.erasure import Erasing, Erasure
+from shared.state.jobs import Finish, Job
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, House
 
 ADA = Erasure("e1", "local", "ada")

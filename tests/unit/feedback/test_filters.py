@@ -8,8 +8,8 @@ from services.feedback.app.filters import duplicates, language, leakage, prompts
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
-from shared.paging import Term
-from shared.topics import PREFERENCE_PROPOSED
+from shared.language.paging import Term
+from shared.language.topics import PREFERENCE_PROPOSED
 from tests.unit.feedback.house import LONG, NOW, House
 
 PAIRS = "feedback.pairs"

@@ -10,14 +10,14 @@ from services.feedback.app.classifier import Exchange
 from services.feedback.app.heads.cards import HeadState
 from services.feedback.app.heads.refit import STAGE
 from services.feedback.settings import FeedbackSettings
-from shared.client import aio_channel, metadata
+from shared.calls.client import aio_channel, metadata
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer
-from shared.splits import is_held_out
-from shared.topics import FEEDBACK_MINED
+from shared.language.splits import is_held_out
+from shared.language.topics import FEEDBACK_MINED
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House
 from tests.unit.feedback.raters import BAD, GOOD, MODEL, TALKS, V1, honest, noisy, reversed_

@@ -18,10 +18,10 @@ from services.feedback.app.classifier import Exchange
 from services.feedback.app.heads.cards import HeadState
 from services.feedback.app.heads.fitting import Correction
 from services.feedback.app.heads.refit import FIT_JOB, STAGE
-from shared.database import Database
-from shared.erasure import Erasure
-from shared.jobs import JOBS, Finish, Job
-from shared.splits import is_held_out
+from shared.language.splits import is_held_out
+from shared.privacy.erasure import Erasure
+from shared.state.database import Database
+from shared.state.jobs import JOBS, Finish, Job
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
 from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1, reversed_

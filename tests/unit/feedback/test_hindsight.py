@@ -5,7 +5,7 @@ import pytest
 from services.feedback.app.hindsight import STAGE, is_neutral, is_strong
 from services.feedback.domain import Kind, Label
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.topics import FEEDBACK_MINED, PREFERENCE_PROPOSED
+from shared.language.topics import FEEDBACK_MINED, PREFERENCE_PROPOSED
 from tests.unit.feedback.house import LONG, SHORT, House, turn
 
 RIVERS, LOL_RIVERS = "rivers of france", "lol rivers of france"

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from services.feedback.adapters.sql_tables import METADATA
-from shared.database import Database
-from shared.events import Event
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.jobs import JOBS
-from shared.stage import drain
-from shared.topics import (
+from shared.language.topics import (
     FEEDBACK_MINED,
     PERSONA_UPDATED,
     PREFERENCE_MINED,
     PREFERENCE_PROPOSED,
 )
+from shared.log.events import Event
+from shared.state.database import Database
+from shared.state.jobs import JOBS
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, House
 
 

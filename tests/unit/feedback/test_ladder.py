@@ -5,7 +5,7 @@ import pytest
 from services.feedback.app.ladder import part_of, step_of
 from services.feedback.domain import Kind, Label, Mined, Source, Step
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.topics import FEEDBACK_MINED
+from shared.language.topics import FEEDBACK_MINED
 from tests.unit.feedback.house import NOW, House, turn
 
 WITH, WITHOUT = Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_FEEDBACK

@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from infra.local.paths import REPO
 from services.feedback.adapters.sql_shelf import SqlShelf
-from shared import migrations
-from shared.database import Database, open_engine
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.state import migrations
+from shared.state.database import Database, open_engine
 
 REVISIONS = REPO / "services" / "feedback" / "migrations"
 

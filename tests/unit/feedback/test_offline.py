@@ -22,8 +22,8 @@ from services.feedback.app.offline.grams import (
     masked,
 )
 from services.feedback.app.offline.lines import Example, Refused, groups_of, read
-from shared.errors import FailedPrecondition
-from shared.offline import NOT_FOUND
+from shared.commandline.offline import NOT_FOUND
+from shared.language.errors import FailedPrecondition
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
 
 

@@ -8,15 +8,15 @@ import pytest
 from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.app import persona_care
 from services.feedback.app.requests import PERSONA_OF_COMPLAINT, PERSONAS
-from shared.client import aio_channel, error_of, metadata
-from shared.errors import TrimtabError
-from shared.events import now
+from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer
-from shared.stage import drain
-from shared.topics import PERSONA_UPDATED
+from shared.language.errors import TrimtabError
+from shared.language.topics import PERSONA_UPDATED
+from shared.log.events import now
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, SHORT, House
 
 TENANT = metadata("local")

@@ -16,7 +16,7 @@ from services.feedback.app.persona_lines import (
 )
 from services.feedback.app.personas import check_persona, said_by, template, whole_sentences
 from services.feedback.domain import Basis, Kind, Label, Mined, PersonaLine, Source, Turn
-from shared.messages import text_message
+from shared.language.messages import text_message
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 LEAST = Evidence(stated=1, inferred=2)

@@ -5,19 +5,19 @@ from datetime import timedelta
 import pytest
 
 from services.feedback.domain import Mined
-from shared.events import Event
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.message_codec import encode_message
-from shared.messages import text_message
-from shared.stage import drain
-from shared.topics import (
+from shared.language.messages import text_message
+from shared.language.topics import (
     FEEDBACK_MINED,
     PREFERENCE_GIVEN,
     PREFERENCE_MINED,
     PREFERENCE_PROPOSED,
     dead_letters,
 )
+from shared.log.events import Event
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, NOW, SHORT, House
 
 

@@ -34,7 +34,7 @@ from services.feedback.domain import (
     Rating,
     bounded_context,
 )
-from shared.messages import text_message
+from shared.language.messages import text_message
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 TWENTY = "one two three four five six seven eight nine ten " * 2

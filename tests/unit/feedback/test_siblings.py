@@ -5,7 +5,7 @@ from datetime import timedelta
 from services.feedback.app import mining
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.topics import FEEDBACK_MINED
+from shared.language.topics import FEEDBACK_MINED
 from tests.unit.feedback.house import NOW, House, turn
 
 REGENERATION, EDIT = common.TURN_SIGNAL_REGENERATION, common.TURN_SIGNAL_EDIT

@@ -6,8 +6,8 @@ import pytest
 
 from services.feedback.adapters.tracer import FeedbackTracer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from shared.stage import drain
-from shared.tracing import Step
+from shared.serving.lineage import Step
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, SHORT, House, turn
 
 

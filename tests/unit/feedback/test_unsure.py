@@ -14,18 +14,18 @@ from services.feedback.app.agreement import Compared, TrustRules
 from services.feedback.app.requests import PAIRS
 from services.feedback.app.unsure import JOB, STAGE, JudgementState, JudgeUnsure, label_of
 from services.feedback.domain import KINDS, Kind, Label, Mined, Source
-from shared.client import aio_channel, metadata
-from shared.erasure import Erasure
+from shared.calls.client import aio_channel, metadata
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
-from shared.intervals import wilson
-from shared.jobs import JOBS, Finish, Job
-from shared.messages import Message
-from shared.rpc import RpcServer
-from shared.stage import drain
-from shared.topics import FEEDBACK_MINED
+from shared.language.messages import Message
+from shared.language.topics import FEEDBACK_MINED
+from shared.privacy.erasure import Erasure
+from shared.state.jobs import JOBS, Finish, Job
+from shared.state.stage import drain
+from shared.statistics.intervals import wilson
 from tests.unit.feedback import house as houses
 from tests.unit.feedback.house import LONG, House
 from tests.unit.feedback.test_kill import killed_before_commit, restarted

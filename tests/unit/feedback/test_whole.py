@@ -5,8 +5,7 @@ import pytest
 from services.feedback.domain import Kind
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.stage import drain
-from shared.topics import (
+from shared.language.topics import (
     FEEDBACK_GIVEN,
     FEEDBACK_MINED,
     INTERACTION_LOGGED,
@@ -15,6 +14,7 @@ from shared.topics import (
     PREFERENCE_PROPOSED,
     dead_letters,
 )
+from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, NOW, SHORT, House, turn, turn_event
 
 

@@ -40,9 +40,9 @@ from services.gateway.domain.turns import (
 )
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
-from shared.errors import NotFound, Unavailable
+from shared.access.keys import KeyBook, Quotas, fixed_keys
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.keys import KeyBook, Quotas, fixed_keys
+from shared.language.errors import NotFound, Unavailable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"

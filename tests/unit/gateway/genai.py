@@ -5,7 +5,7 @@ from typing import Any
 
 from services.gateway.domain.spans import Span
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
-from shared.errors import Unavailable
+from shared.language.errors import Unavailable
 
 KEY, TRACE, SPAN = "key-a", "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 START, END = 1_770_000_000_000_000_000, 1_770_000_001_500_000_000

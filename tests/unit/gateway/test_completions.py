@@ -9,7 +9,7 @@ import pytest
 
 from services.gateway.domain.stored import SoughtCompletions, StoredCompletion, stored_fields
 from services.gateway.domain.turns import LoggedTurn
-from shared.messages import Message, Text, ToolCall, text_message
+from shared.language.messages import Message, Text, ToolCall, text_message
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 

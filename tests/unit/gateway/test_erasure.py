@@ -12,10 +12,10 @@ from services.gateway.adapters.links import TABLES, SqlLinks
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.domain.linking import Link
 from services.gateway.domain.turns import LoggedTurn
-from shared.database import Database
-from shared.erasure import Erasure
-from shared.jobs import Postpone
-from shared.messages import text_message
+from shared.language.messages import text_message
+from shared.privacy.erasure import Erasure
+from shared.state.database import Database
+from shared.state.jobs import Postpone
 
 ADA = Erasure("e1", "local", "ada", ("c-ada",))
 

@@ -9,10 +9,10 @@ from typing import Any
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.rollout import Rollout, Version
-from shared.client import aio_channel
+from shared.calls.client import aio_channel
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer
 
 
 def version(name: str, state: Any = pb.VERSION_STATE_VERIFIED) -> pb.ModelVersion:

@@ -21,8 +21,8 @@ from services.gateway.domain.linking import (
     place_of,
     question_of,
 )
-from shared.database import Database
-from shared.messages import Message, text_message
+from shared.language.messages import Message, text_message
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HI = text_message("user", "hi")

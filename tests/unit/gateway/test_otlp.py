@@ -13,8 +13,8 @@ from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.spans import Event, Span
 from services.gateway.domain.turns import Rating
-from shared.errors import InvalidArgument
-from shared.messages import Media, Message, Text, ToolCall, ToolResult
+from shared.language.errors import InvalidArgument
+from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from tests.unit.gateway.genai import (
     ASKED,
     END,

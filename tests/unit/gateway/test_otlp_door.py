@@ -18,8 +18,8 @@ from services.gateway.domain.spans import Span
 from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
 from services.gateway.http_api.doors import Doors
-from shared.events import now
-from shared.keys import KeyBook, Quotas, fixed_keys
+from shared.access.keys import KeyBook, Quotas, fixed_keys
+from shared.log.events import now
 from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, chat, words
 
 

@@ -13,11 +13,11 @@ from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.links import TABLES
 from services.gateway.adapters.personas import FeedbackPersonas
 from services.gateway.app.personas import PersonaBook, with_persona
-from shared.client import aio_channel
-from shared.database import Database
-from shared.erasure import Erasure
-from shared.errors import Unavailable
-from shared.rpc import RpcServer
+from shared.calls.client import aio_channel
+from shared.calls.server import RpcServer
+from shared.language.errors import Unavailable
+from shared.privacy.erasure import Erasure
+from shared.state.database import Database
 from tests.unit.feedback.house import LONG, House
 
 KIND = "What is known of the user: Likes it short."

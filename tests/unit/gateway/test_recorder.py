@@ -13,8 +13,8 @@ from services.gateway.adapters.spool import FileSpool
 from services.gateway.codec import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import LoggedTurn
-from shared.errors import FailedPrecondition, ResourceExhausted
-from shared.messages import text_message
+from shared.language.errors import FailedPrecondition, ResourceExhausted
+from shared.language.messages import text_message
 
 
 def turn(index: int, text: str = "") -> LoggedTurn:

@@ -23,18 +23,18 @@ from services.interaction.users import audit as audit_book
 from services.interaction.users.audit import ERASURES, Audit, SqlAudit
 from services.interaction.users.conductor import JOB, Conductor
 from services.interaction.users.holdings import InteractionRemover, SqlHoldings
-from shared import operations
-from shared.database import Database, Transaction
-from shared.erasure import Erasing, Erasure, Scrubbed
-from shared.errors import InvalidArgument, NotFound
-from shared.jobs import JOBS
-from shared.keyring import CachedKeyring
-from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
-from shared.sealing import SealedEventLog
-from shared.sql_keyring import SqlKeyring
-from shared.stage import SqlStage, drain
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.errors import InvalidArgument, NotFound
+from shared.language.messages import text_message
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.log.memory import MemoryEventLog
+from shared.privacy.erasure import Erasing, Erasure, Scrubbed
+from shared.state import operations
+from shared.state.database import Database, Transaction
+from shared.state.jobs import JOBS
+from shared.state.stage import SqlStage, drain
+from shared.vault.keyring import CachedKeyring
+from shared.vault.sealing import SealedEventLog
+from shared.vault.sql_keyring import SqlKeyring
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = Limits()

@@ -12,17 +12,17 @@ from services.interaction.app import Conversations, Intake
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits
 from services.interaction.grpc_api import InteractionServicer
-from shared.client import aio_channel, metadata, translated
-from shared.database import Database
-from shared.errors import PermissionDenied, Unavailable
-from shared.events import now
+from shared.calls.client import aio_channel, metadata, translated
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
-from shared.memory_log import MemoryEventLog
-from shared.rpc import RpcServer
-from shared.stage import SqlStage, drain
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.errors import PermissionDenied, Unavailable
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.log.events import now
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import SqlStage, drain
 
 
 def turn(index: int, **fields: object) -> common.Turn:

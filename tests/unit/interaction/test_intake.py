@@ -20,11 +20,11 @@ from services.interaction.domain import (
     accept_feedback,
     accept_turn,
 )
-from shared.errors import InvalidArgument, TrimtabError, Unavailable
-from shared.identifiers import stable_id
-from shared.memory_log import MemoryEventLog
-from shared.messages import Message, text_message
-from shared.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
+from shared.language.identifiers import stable_id
+from shared.language.messages import Message, text_message
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.log.memory import MemoryEventLog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = Turn("", "c-1", 2, text_message("user", "Hello"), "ada")

@@ -19,21 +19,21 @@ from services.interaction.keys.app import Key, Keys
 from services.interaction.keys.grpc_api import mount
 from services.interaction.keys.live import LiveKeys
 from services.interaction.keys.store import KEYS, TABLES, SqlKeyStore
-from shared.access import KeyedAccess, OpenAccess
-from shared.client import Calling, aio_channel, metadata, translated
-from shared.database import Database
-from shared.errors import (
+from shared.access.admission import KeyedAccess, OpenAccess
+from shared.access.keys import KeyBook, Quota, Quotas, secret_digest
+from shared.calls.client import Calling, aio_channel, metadata, translated
+from shared.calls.server import RpcServer
+from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
+from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceStub
+from shared.language.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
     Unauthenticated,
 )
-from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
-from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceStub
-from shared.key_follower import KeyFile, KeyFollower
-from shared.keys import KeyBook, Quota, Quotas, secret_digest
-from shared.rpc import RpcServer
+from shared.serving.key_follower import KeyFile, KeyFollower
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOKEN = "a-token-of-this-house"

@@ -14,11 +14,11 @@ import pytest
 from services.interaction.adapters.journal import EventLogJournal
 from services.interaction.adapters.lanes import Lanes
 from services.interaction.domain import Turn
-from shared.errors import ResourceExhausted
-from shared.events import Event
-from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
-from shared.topics import INTERACTION_LOGGED
+from shared.language.errors import ResourceExhausted
+from shared.language.messages import text_message
+from shared.language.topics import INTERACTION_LOGGED
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from services.interaction.domain import (
     accept_feedback,
     accept_preference,
 )
-from shared.errors import TrimtabError
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.memory_log import MemoryEventLog
-from shared.messages import text_message
-from shared.topics import PREFERENCE_GIVEN
+from shared.language.errors import TrimtabError
+from shared.language.messages import text_message
+from shared.language.topics import PREFERENCE_GIVEN
+from shared.log.memory import MemoryEventLog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = Limits(max_turn_bytes=1024)

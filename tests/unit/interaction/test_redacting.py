@@ -21,13 +21,20 @@ from services.interaction.domain import (
     Turn,
 )
 from services.interaction.redacting import redacted
-from shared.database import Database
-from shared.events import now
-from shared.memory_log import MemoryEventLog
-from shared.messages import Message, Text, ToolCall, ToolResult, default_turn_id, text_message
-from shared.redaction import Action, Policies, Policy, Redactor
-from shared.stage import SqlStage, drain
-from shared.topics import INTERACTION_LOGGED
+from shared.language.messages import (
+    Message,
+    Text,
+    ToolCall,
+    ToolResult,
+    default_turn_id,
+    text_message,
+)
+from shared.language.topics import INTERACTION_LOGGED
+from shared.log.events import now
+from shared.log.memory import MemoryEventLog
+from shared.redaction.redactor import Action, Policies, Policy, Redactor
+from shared.state.database import Database
+from shared.state.stage import SqlStage, drain
 
 MAIL = "bob@example.com"
 LIMITS = Limits(max_turn_bytes=1024)

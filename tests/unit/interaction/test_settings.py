@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.interaction.settings import InteractionSettings
-from shared.settings import load
+from shared.configuration.settings import load
 
 
 @pytest.mark.parametrize(

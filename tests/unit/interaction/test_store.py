@@ -11,13 +11,13 @@ from services.interaction.app import Conversations
 from services.interaction.codec import event_of
 from services.interaction.consumer import STAGE, TurnKeeper
 from services.interaction.domain import Limits, Turn, accept_turn
-from shared.database import Database
-from shared.errors import InvalidArgument, NotFound, PermissionDenied
-from shared.events import Event
-from shared.memory_log import MemoryEventLog
-from shared.messages import default_turn_id, text_message
-from shared.stage import SqlStage, drain
-from shared.topics import INTERACTION_LOGGED, dead_letters
+from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.language.messages import default_turn_id, text_message
+from shared.language.topics import INTERACTION_LOGGED, dead_letters
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = Limits()

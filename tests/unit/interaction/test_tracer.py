@@ -12,8 +12,8 @@ from services.interaction.adapters.tables import TABLES
 from services.interaction.adapters.tracer import InteractionTracer
 from services.interaction.app import keep
 from services.interaction.domain import Score, Turn
-from shared.database import Database
-from shared.messages import text_message
+from shared.language.messages import text_message
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

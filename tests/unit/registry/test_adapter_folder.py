@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from services.registry.adapters.adapter_folder import AdapterFolder, Tensor, is_finite
-from shared.errors import InvalidArgument
+from shared.language.errors import InvalidArgument
 
 BASE = {
     "num_hidden_layers": 2,

@@ -11,14 +11,14 @@ from services.registry.app import Judge, Registration, Registry
 from services.registry.consumer import alias_worker, judge_stage
 from services.registry.domain import Policy, State
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
-from shared.database import Database
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from shared.events import Event
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.memory_log import MemoryEventLog
-from shared.stage import OutboxRelay, drain
-from shared.topics import FEEDBACK_MINED, MODEL_PROMOTED
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from shared.language.topics import FEEDBACK_MINED, MODEL_PROMOTED
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay, drain
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

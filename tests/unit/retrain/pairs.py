@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from services.retrain.domain import Pair
-from shared.messages import text_message
-from shared.splits import is_held_out
+from shared.language.messages import text_message
+from shared.language.splits import is_held_out
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TRAINED = [f"u{n}" for n in range(400) if not is_held_out("local", f"u{n}")]

@@ -11,8 +11,8 @@ from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import DATASHEET, ParquetSnapshots, read_pairs
 from services.retrain.domain import State
 from services.retrain.selection import Caps, select
-from shared.erasure import Erasure
-from shared.jobs import Postpone
+from shared.privacy.erasure import Erasure
+from shared.state.jobs import Postpone
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED
 from tests.unit.retrain.test_runs import House
 

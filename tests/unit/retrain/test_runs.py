@@ -21,15 +21,20 @@ from services.retrain.consumer import ALARMS, PAIRS, alarm_stage, pair_stage, pe
 from services.retrain.domain import Run, State, TriggerKind
 from services.retrain.grpc_api import RetrainServicer
 from services.retrain.runner import Runner
-from shared import operations
-from shared.database import Database
-from shared.errors import InvalidArgument, NotFound, Unavailable
-from shared.events import Event
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
-from shared.memory_log import MemoryEventLog
-from shared.stage import OutboxRelay, drain
-from shared.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED, RETRAIN_COMPLETED
+from shared.language.errors import InvalidArgument, NotFound, Unavailable
+from shared.language.topics import (
+    DRIFT_DETECTED,
+    PERSONA_UPDATED,
+    PREFERENCE_MINED,
+    RETRAIN_COMPLETED,
+)
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.stage import OutboxRelay, drain
 from tests.unit.retrain.pairs import TRAINED, many, pair
 from tests.unit.retrain.test_gate import figures
 

@@ -13,7 +13,7 @@ from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.domain import digest_of, has_persona
 from services.retrain.selection import Caps, describe, select
 from services.retrain.settings import RetrainSettings
-from shared.messages import text_message
+from shared.language.messages import text_message
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
 

@@ -10,9 +10,9 @@ from services.retrain.adapters.sql_store import TABLES, SqlStore
 from services.retrain.adapters.tracer import RetrainTracer
 from services.retrain.domain import Pair, Run, State, Thresholds, Trigger, TriggerKind
 from services.retrain.selection import Caps, select, verdicts
-from shared.database import Database
-from shared.messages import text_message
-from shared.tracing import Step
+from shared.language.messages import text_message
+from shared.serving.lineage import Step
+from shared.state.database import Database
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, pair
 
 CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)

@@ -11,9 +11,9 @@ from services.reward.adapters.erasing import RewardRemover
 from services.reward.adapters.sql_store import TRAIN_JOB
 from services.reward.adapters.tables import PROGRESS, REQUESTS
 from services.reward.app import ANSWERS
-from shared.erasure import Erasure
-from shared.jobs import JOBS, Finish, Job
-from shared.splits import is_held_out
+from shared.language.splits import is_held_out
+from shared.privacy.erasure import Erasure
+from shared.state.jobs import JOBS, Finish, Job
 from tests.unit.reward.test_service import House
 
 USERS = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]

@@ -16,7 +16,7 @@ from services.reward.learning.lines import (
     read_answers,
     read_learnt,
 )
-from shared.offline import NOT_FOUND, REFUSED
+from shared.commandline.offline import NOT_FOUND, REFUSED
 from tests.unit.reward.people import asked, population
 
 

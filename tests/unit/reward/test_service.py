@@ -14,30 +14,30 @@ from services.reward.adapters.tables import METADATA
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import Intakes, Scoring, Tracking, Trainings
 from services.reward.domain import Answer, TrainingRules
-from shared import operations
-from shared.client import aio_channel, error_of, metadata
-from shared.database import Database
-from shared.errors import FailedPrecondition, InvalidArgument
-from shared.events import Event
+from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.server import RpcServer
+from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.jobs import JOBS
-from shared.memory_log import MemoryEventLog
-from shared.message_codec import encode_message
-from shared.messages import text_message
-from shared.rpc import RpcServer
-from shared.splits import is_held_out
-from shared.stage import OutboxRelay, drain
-from shared.topics import (
+from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.messages import text_message
+from shared.language.splits import is_held_out
+from shared.language.topics import (
     FEEDBACK_MINED,
     INTERACTION_LOGGED,
     PREFERENCE_PROPOSED,
     REWARD_SCORED,
     dead_letters,
 )
-from shared.tracking import MemoryTracker
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.state import operations
+from shared.state.database import Database
+from shared.state.jobs import JOBS
+from shared.state.stage import OutboxRelay, drain
+from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 LONG = " ".join(["This is a rather long answer that goes on"] * 9) + "."

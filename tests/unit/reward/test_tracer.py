@@ -8,8 +8,8 @@ from services.reward.adapters.sql_store import SqlIntake
 from services.reward.adapters.tables import METADATA
 from services.reward.adapters.tracer import RewardTracer
 from services.reward.domain import Answer, LoggedAnswer, Pair
-from shared.database import Database
-from shared.splits import is_held_out
+from shared.language.splits import is_held_out
+from shared.state.database import Database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEARNT = next(f"u{n}" for n in range(99) if not is_held_out("acme", f"u{n}"))

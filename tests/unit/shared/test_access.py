@@ -12,20 +12,20 @@ from typing import Any
 import grpc
 import pytest
 
-from shared.access import KeyedAccess, OpenAccess, role_for
-from shared.client import Calling, aio_channel, channel, metadata, translated
-from shared.errors import (
+from shared.access.admission import KeyedAccess, OpenAccess, role_for
+from shared.access.keys import KeyBook, LiveKey, Quota, Quotas, new_secret, secret_digest
+from shared.calls.client import Calling, aio_channel, channel, metadata, translated
+from shared.calls.server import RpcServer, tenant_of
+from shared.configuration.tls import Tls
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
+from shared.language.errors import (
     PermissionDenied,
     ResourceExhausted,
     TrimtabError,
     Unauthenticated,
     Unavailable,
 )
-from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
-from shared.keys import KeyBook, LiveKey, Quota, Quotas, new_secret, secret_digest
-from shared.rpc import RpcServer, tenant_of
-from shared.tls import Tls
 from tests.unit.shared.certificates import Authority
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from shared.bounded import Caller, Stuck, within
+from shared.log.bounded import Caller, Stuck, within
 
 
 def test_what_the_call_returns_or_raises_is_the_callers() -> None:

@@ -1,6 +1,6 @@
 """Who waits for a commit is woken by writes, not by looks."""
 
-from shared.database import COUNTS, OUTBOX, Database
+from shared.state.database import COUNTS, OUTBOX, Database
 
 
 def test_a_transaction_that_only_looked_wakes_nobody() -> None:

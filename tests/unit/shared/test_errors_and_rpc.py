@@ -9,11 +9,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from shared import errors
-from shared.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.server import RpcServer, tenant_of
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
-from shared.rpc import RpcServer, tenant_of
+from shared.language import errors
 
 ROWS = [
     (errors.Cancelled, 1, 499),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.intervals import bootstrap_mean, difference_of_rates, wilson
+from shared.statistics.intervals import bootstrap_mean, difference_of_rates, wilson
 
 
 def test_wilson_by_hand() -> None:

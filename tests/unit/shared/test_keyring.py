@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.keyring import CachedKeyring
-from shared.sql_keyring import SqlKeyring
+from shared.vault.keyring import CachedKeyring
+from shared.vault.sql_keyring import SqlKeyring
 
 ANN, BEN = "tenants/a/users/ann", "tenants/a/users/ben"
 

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from shared.errors import Unavailable
-from shared.memory_log import MemoryEventLog
-from shared.stage_api import LagMeter
+from shared.language.errors import Unavailable
+from shared.log.memory import MemoryEventLog
+from shared.serving.stage_api import LagMeter
 
 
 class SlowLog(MemoryEventLog):

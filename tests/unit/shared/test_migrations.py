@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from infra.local.paths import REPO
 from infra.migrations.__main__ import module_of
-from shared import migrations
-from shared.database import Database, open_engine
+from shared.state import migrations
+from shared.state.database import Database, open_engine
 
 SERVICES = sorted(one.parent.name for one in (REPO / "services").glob("*/migrations"))
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from shared import operations
-from shared.database import Database
-from shared.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.contracts.messages import decode_message, encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.identifiers import check_segment, parse_name, share_of, stable_id
-from shared.message_codec import decode_message, encode_message
-from shared.messages import Media, Message, Text, ToolCall, ToolResult
-from shared.paging import Term, decode_token, encode_token, page_size, parse_filter
-from shared.splits import HELD_OUT_SHARE, fold, is_held_out
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.language.identifiers import check_segment, parse_name, share_of, stable_id
+from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
+from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
+from shared.language.splits import HELD_OUT_SHARE, fold, is_held_out
+from shared.state import operations
+from shared.state.database import Database
 
 
 def test_ids_are_the_same_everywhere_and_parts_do_not_run_together() -> None:

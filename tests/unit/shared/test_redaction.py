@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import InvalidArgument
-from shared.messages import Media, Message, Text, ToolCall, ToolResult, text_message
-from shared.patterns import bounded
-from shared.redaction import KINDS, Action, Pattern, Policies, Policy, Redactor
-from shared.redaction_policy import read_policies, redactor_of
-from shared.settings import CommonSettings
+from shared.configuration.settings import CommonSettings
+from shared.language.errors import InvalidArgument
+from shared.language.messages import Media, Message, Text, ToolCall, ToolResult, text_message
+from shared.redaction.patterns import bounded
+from shared.redaction.policy import read_policies, redactor_of
+from shared.redaction.redactor import KINDS, Action, Pattern, Policies, Policy, Redactor
 
 MASK_ALL = Policy(dict.fromkeys(KINDS, Action.MASK), phone_regions=("US", "DE"))
 KEY = "an-installation's-own-key"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from infra.local.paths import REPO
-from shared.access import role_for
+from shared.access.admission import role_for
 
 ROLES = {
     "writer": """

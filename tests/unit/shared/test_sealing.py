@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument
-from shared.events import Event, Record
-from shared.keyring import CachedKeyring
-from shared.memory_log import MemoryEventLog
-from shared.sealing import SEALED_WITH, SealedEventLog
-from shared.sql_keyring import SqlKeyring
-from shared.stage import SqlStage, drain
-from shared.stage_api import DeadLetterServicer, read_all
+from shared.language.errors import InvalidArgument
+from shared.log.events import Event, Record
+from shared.log.memory import MemoryEventLog
+from shared.serving.stage_api import DeadLetterServicer, read_all
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage, drain
+from shared.vault.keyring import CachedKeyring
+from shared.vault.sealing import SEALED_WITH, SealedEventLog
+from shared.vault.sql_keyring import SqlKeyring
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 ANN, BEN = "tenants/a/users/ann", "tenants/a/users/ben"

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from shared import jobs
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument, Unavailable
-from shared.events import Event, Positions, Record
-from shared.jobs import Finish, Job, Postpone, Worker
-from shared.memory_log import MemoryEventLog
-from shared.stage import OutboxRelay, SqlStage, drain
+from shared.language.errors import InvalidArgument, Unavailable
+from shared.log.events import Event, Positions, Record
+from shared.log.memory import MemoryEventLog
+from shared.state import jobs
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Postpone, Worker
+from shared.state.stage import OutboxRelay, SqlStage, drain
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import CommonSettings, load
-from shared.tls import Tls, load_tls
+from shared.configuration.settings import CommonSettings, load
+from shared.configuration.tls import Tls, load_tls
 from tests.unit.shared.certificates import Authority
 
 

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from shared.access import KeyedAccess
-from shared.client import Calling, aio_channel, metadata, translated
-from shared.database import Database, Transaction
-from shared.errors import InvalidArgument, NotFound
-from shared.events import Event, Record
+from shared.access.admission import KeyedAccess
+from shared.access.keys import KeyBook, LiveKey, Quotas, new_secret, secret_digest
+from shared.calls.client import Calling, aio_channel, metadata, translated
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1.common_pb2_grpc import DeadLetterServiceStub, TraceServiceStub
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.keys import KeyBook, LiveKey, Quotas, new_secret, secret_digest
-from shared.memory_log import MemoryEventLog
-from shared.rpc import RpcServer
-from shared.stage import OutboxRelay, SqlStage, drain
-from shared.stage_api import mounts as stage_mounts
-from shared.topics import INTERACTION_LOGGED
-from shared.trace_api import mount
-from shared.tracing import MADE, Step, Tracer
+from shared.language.errors import InvalidArgument, NotFound
+from shared.language.topics import INTERACTION_LOGGED
+from shared.log.events import Event, Record
+from shared.log.memory import MemoryEventLog
+from shared.serving.lineage import MADE, Step, Tracer
+from shared.serving.lineage_api import mount
+from shared.serving.stage_api import mounts as stage_mounts
+from shared.state.database import Database, Transaction
+from shared.state.stage import OutboxRelay, SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

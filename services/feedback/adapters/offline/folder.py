@@ -16,7 +16,7 @@ from services.feedback.adapters.offline.encoder import EncoderModel
 from services.feedback.adapters.offline.lexical import LexicalModel
 from services.feedback.app.offline.blend import Blend, Cascade
 from services.feedback.app.offline.fitting import Fitted, Judge, Model
-from shared.errors import InvalidArgument, NotFound
+from shared.language.errors import InvalidArgument, NotFound
 
 FORMAT = 3
 _FILE = "model.json"

@@ -2,7 +2,7 @@
 
 A label is a follow-up whose answer its user also judged outside the conversation: dissatisfaction is one
 minus the normalised value (of several values their mean). The head is fitted on users who are not held out
-(shared.splits), its strength chosen on folds of them, and the gate looks at the held-out users alone.
+(shared.language.splits), its strength chosen on folds of them, and the gate looks at the held-out users alone.
 
 Counts of stage "feedback.heads", one for each time that a tenant's labels are looked at: made: "promoted";
 abstained: NOTHING_NEW, TOO_FEW_LABELS, TOO_FEW_USERS, TOO_FEW_HELD_OUT_USERS, ONE_SIDED (nothing was
@@ -23,7 +23,7 @@ from services.feedback.app.heads.cards import Figures
 from services.feedback.app.heads.fitting import Correction, choose_strength, fit
 from services.feedback.app.heads.gate import GateRules, compare, verdict
 from services.feedback.app.offline.features import Floats
-from shared.splits import fold, is_held_out
+from shared.language.splits import fold, is_held_out
 
 STAGE, WAITS, PROMOTED = "feedback.heads", "TO_FIT", "promoted"
 FIT_JOB, TRACK_JOB = "heads.fit", "heads.track"

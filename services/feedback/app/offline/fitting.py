@@ -30,7 +30,7 @@ from services.feedback.app.offline.lines import (
     labels_of,
     share_matrix,
 )
-from shared.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition
 
 LEAST_LINES = 10
 # From here on one half of the lines is plenty to choose a setting, a blend and a threshold by.

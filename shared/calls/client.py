@@ -1,0 +1,154 @@
+"""Calling another service: channels that carry tenant and trace, and errors that come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from shared.access.admission import INTERNAL
+from shared.calls.server import TENANT
+from shared.configuration.settings import CommonSettings
+from shared.configuration.tls import Tls, load_tls
+from shared.language.errors import TrimtabError, Unavailable, from_code
+from shared.telemetry.setup import trace_headers
+
+_SIZE = 16 * 1024 * 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _SIZE),
+    ("grpc.max_send_message_length", _SIZE),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """How a process makes itself known to the services: as a part of the house by `token`, or as a
+    tenant's by an API key; over TLS if there is an authority to trust."""
+
+    tls: Tls = field(default_factory=Tls)
+    token: str = ""
+    api_key: str = ""
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        token = ((INTERNAL, self.token),) if self.token else ()
+        return (*token, ("authorization", f"Bearer {self.api_key}")) if self.api_key else token
+
+
+def calling_of(common: CommonSettings, api_key: str = "") -> Calling:
+    """As the settings say; with an API key the call is that key's, not the house's."""
+    token = "" if api_key else common.internal_token.get_secret_value()
+    return Calling(load_tls(common), token, api_key)
+
+
+_PLAIN = Calling()
+
+
+def channel(address: str, calling: Calling = _PLAIN) -> grpc.Channel:
+    """A blocking channel; it connects on first use and reconnects by itself."""
+    credentials = calling.tls.channel()
+    if credentials is None:
+        opened = grpc.insecure_channel(address, options=_OPTIONS)
+    else:
+        opened = grpc.secure_channel(address, credentials, options=_OPTIONS)
+    return cast(grpc.Channel, _Carrying(opened, calling.headers)) if calling.headers else opened
+
+
+def aio_channel(address: str, calling: Calling = _PLAIN) -> grpc.aio.Channel:
+    credentials = calling.tls.channel()
+    if credentials is None:
+        opened = grpc.aio.insecure_channel(address, options=_OPTIONS)
+    else:
+        opened = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+    return cast(grpc.aio.Channel, _Carrying(opened, calling.headers)) if calling.headers else opened
+
+
+class _Carrying:
+    """A channel, blocking or not, whose calls carry `headers`. grpc's own interceptors would do the
+    same at a task a call."""
+
+    def __init__(self, opened: Any, headers: tuple[tuple[str, str], ...]) -> None:
+        self._opened, self._headers = opened, headers
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._opened, name)
+        if name not in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+            return found
+
+        def made(*arguments: Any, **named: Any) -> Any:
+            call = found(*arguments, **named)
+
+            def calling(request: Any, *rest: Any, metadata: Any = None, **options: Any) -> Any:
+                return call(request, *rest, metadata=(*(metadata or ()), *self._headers), **options)
+
+            return calling
+
+        return made
+
+    def __enter__(self) -> Any:
+        self._opened.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._opened.__exit__(*error)
+
+    async def __aenter__(self) -> Any:
+        await self._opened.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._opened.__aexit__(*error)
+
+
+def metadata(tenant: str = "") -> list[tuple[str, str]]:
+    """Pass as `metadata=` with each call."""
+    headers = list(trace_headers().items())
+    return [(TENANT, tenant), *headers] if tenant else headers
+
+
+@contextmanager
+def translated(part: str) -> Iterator[None]:
+    """Turns grpc.RpcError into the TrimtabError that the other side raised; `part` names the service."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise error_of(error, part) from error
+
+
+def error_of(error: grpc.RpcError, part: str) -> TrimtabError:
+    status = rpc_status.from_call(error)
+    if status is None:
+        code = error.code().value[0]
+        message = f"{part}: {error.details()}"
+        if code == grpc.StatusCode.UNAVAILABLE.value[0]:
+            return Unavailable(message, reason="SERVICE_AWAY", retry_after_s=1.0)
+        return from_code(code, message, error.code().name)
+    reason, field, retry_after_s = "", "", None
+    for detail in status.details:
+        unpacked: Any
+        for unpacked in (error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()):
+            if detail.Is(unpacked.DESCRIPTOR):
+                detail.Unpack(unpacked)
+                if isinstance(unpacked, error_details_pb2.ErrorInfo):
+                    reason, field = unpacked.reason, unpacked.metadata.get("field", "")
+                else:
+                    delay = unpacked.retry_delay
+                    retry_after_s = delay.seconds + delay.nanos / 1e9
+    translated_error = from_code(status.code, status.message, reason or "UNKNOWN", field)
+    translated_error.retry_after_s = retry_after_s
+    return translated_error
+
+
+def unpack(packed: Any, kind: type[Message]) -> Message:
+    """The message inside a google.protobuf.Any."""
+    message = kind()
+    packed.Unpack(message)
+    return message

@@ -1,0 +1,65 @@
+"""What commands without a platform have in common: options, exit codes, errors and their summary."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from shared.commandline.line_files import tell
+from shared.language.errors import InvalidArgument, NotFound, TrimtabError
+
+# As of `trimtab`. REFUSED: some lines were, or all of it was.
+OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
+
+
+def exit_code(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
+    """Of a command that was given the options below."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        return run(given)
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except TrimtabError as error:
+        if given.json:
+            tell(json.dumps({"error": {"reason": error.reason, "message": error.message}}))
+        else:
+            tell(f"error: {error.reason}: {error.message}")
+        return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--input", required=True, help="JSON lines; - is standard input")
+    command.add_argument("--threads", type=int, default=0, help="0: one for each core")
+    command.add_argument("--json", action="store_true", help="the summary as JSON")
+
+
+def summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:
+    if as_json:
+        target.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return
+    for name, value in document.items():
+        target.write(f"{name.replace('_', ' '):22s} {_words(value)}\n")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(one)}" for key, one in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(map(_words, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def set_threads(count: int) -> None:
+    """Of torch; 0: one for each core."""
+    import torch
+
+    torch.set_num_threads(count or cores())

@@ -1,0 +1,111 @@
+"""Typed, frozen settings, read once from the environment.
+
+A service's settings class extends ServiceSettings and sets `env_prefix` to `TRIMTAB_<SERVICE>_`;
+fields of CommonSettings are read from `TRIMTAB_<FIELD>`. A wrong value stops the start and names
+the variable.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _none_if_empty(value: object) -> object:
+    return value or None
+
+
+OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
+
+
+class CommonSettings(BaseSettings):
+    """What every part of the house may need to know: TRIMTAB_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIMTAB_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    # Kafka's bootstrap servers, comma-separated.
+    kafka: str = "127.0.0.1:19092"
+    kafka_partitions: int = Field(default=4, ge=1)
+    mlflow_url: str = "http://127.0.0.1:15000"
+    # Base URLs of the vLLM replicas, comma-separated.
+    vllm_urls: str = "http://127.0.0.1:18000"
+    base_model: Path = Path(".trimtab/parts/models/smollm2-135m-instruct")
+    base_model_name: str = "smollm2-135m-instruct"
+    encoder: Path = Path(".trimtab/parts/models/all-minilm-l6-v2")
+    # Where vLLM resolves adapters by name.
+    adapter_dir: Path = Path(".trimtab/adapters")
+    # Runtime data.
+    data: Path = Path(".trimtab")
+    # Where the keys of users lie (SQLAlchemy's URL), apart from what they open.
+    keyring: str = Field(
+        default="sqlite:///.trimtab/keyring/keys.db", validation_alias="TRIMTAB_KEYRING_URL"
+    )
+    # How long a process may go on with keys as it knows them.
+    keyring_ttl_s: float = Field(default=2.0, gt=0, le=30)
+    gateway_url: str = "http://127.0.0.1:8080"
+    interaction_address: str = "127.0.0.1:21001"
+    feedback_address: str = "127.0.0.1:21002"
+    reward_address: str = "127.0.0.1:21003"
+    evaluation_address: str = "127.0.0.1:21004"
+    drift_address: str = "127.0.0.1:21005"
+    retrain_address: str = "127.0.0.1:21006"
+    registry_address: str = "127.0.0.1:21007"
+    # OTLP endpoint for traces; none are exported when empty.
+    otlp_endpoint: str = ""
+    # What is taken out of texts before they are stored: a TOML file; secrets are masked without one.
+    # The key of its digests, the same for every part of the house.
+    redaction: OptionalFile = None
+    redaction_key: SecretStr = SecretStr("")
+    # On: gRPC calls need a key (shared/access/admission.py). Parts of the house know each other by the token,
+    # or by client certificates.
+    require_keys: bool = False
+    internal_token: SecretStr = SecretStr("")
+    # PEM files (shared/configuration/tls.py).
+    tls_cert: OptionalFile = None
+    tls_key: OptionalFile = None
+    tls_ca: OptionalFile = None
+    tls_client_ca: OptionalFile = None
+    log_level: str = "INFO"
+
+    @property
+    def vllm_replicas(self) -> tuple[str, ...]:
+        return tuple(url.strip().rstrip("/") for url in self.vllm_urls.split(",") if url.strip())
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has of its own: TRIMTAB_<SERVICE>_<FIELD>."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    port: int = Field(ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    # How long a stopping server lets calls end, and the longest a call may take.
+    drain_s: float = Field(default=10.0, ge=0)
+    call_timeout_s: float = Field(default=60.0, gt=0)
+    max_message_mb: int = Field(default=16, ge=1)
+
+
+T = TypeVar("T", bound=BaseSettings)
+
+
+def load(kind: type[T]) -> T:
+    """The settings, or an exit with status 2 that names each wrong variable."""
+    try:
+        return kind()
+    except ValidationError as error:
+        prefix = str(kind.model_config.get("env_prefix", ""))
+        for problem in error.errors():
+            name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"settings: {name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+
+
+def stop(variable: str, words: str) -> NoReturn:
+    """Ends the process as a wrong value does: for what only reading a file can tell."""
+    print(f"settings: {variable}: {words}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,81 @@
+"""Deterministic ids, and AIP-122 resource names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from shared.language.errors import InvalidArgument
+
+_SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+
+def stable_id(*parts: str, length: int = 24) -> str:
+    """A hash of the parts: the same parts give the same id, on every machine.
+
+    Parts are length-prefixed, so that ("a", "bc") and ("ab", "c") differ.
+    """
+    encoded = [part.encode() for part in parts]
+    prefixed = b"".join([b"%d:%b" % (len(part), part) for part in encoded])
+    return hashlib.sha256(prefixed).hexdigest()[:length]
+
+
+def share_of(key: str, salt: str) -> float:
+    """A number in [0, 1) that depends on `key` and `salt` alone: the sticky hash of rollouts and splits."""
+    return int(stable_id(salt, key, length=13), 16) / 16**13
+
+
+def is_segment(value: str) -> bool:
+    """Whether it can stand in a resource name."""
+    return _SEGMENT.fullmatch(value) is not None
+
+
+def check_segment(value: str, field: str) -> str:
+    """`value` if it can stand in a resource name, else InvalidArgument naming `field`."""
+    if not _SEGMENT.fullmatch(value):
+        raise InvalidArgument(
+            f"{field} must be 1 to 128 letters, digits or ._:@- (got {value[:40]!r})",
+            reason="INVALID_ID",
+            field=field,
+        )
+    return value
+
+
+def conversation_name(tenant: str, conversation_id: str) -> str:
+    return f"tenants/{tenant}/conversations/{conversation_id}"
+
+
+def turn_name(tenant: str, conversation_id: str, turn_id: str) -> str:
+    return f"{conversation_name(tenant, conversation_id)}/turns/{turn_id}"
+
+
+def user_name(tenant: str, user_id: str) -> str:
+    """Also the owner of what a user said, for sealing."""
+    return f"tenants/{tenant}/users/{user_id}"
+
+
+def persona_name(tenant: str, user_id: str) -> str:
+    return f"{user_name(tenant, user_id)}/persona"
+
+
+def feedback_name(tenant: str, feedback_id: str) -> str:
+    return f"tenants/{tenant}/feedback/{feedback_id}"
+
+
+def parse_name(name: str, pattern: str) -> tuple[str, ...]:
+    """The variable segments of `name`: parse_name("tenants/a/users/b", "tenants/*/users/*") = ("a", "b").
+
+    Raises InvalidArgument when the name does not fit the pattern.
+    """
+    segments, wanted = name.split("/"), pattern.split("/")
+    fits = len(segments) == len(wanted) and all(
+        have == want or (want == "*" and _SEGMENT.fullmatch(have))
+        for have, want in zip(segments, wanted, strict=False)
+    )
+    if not fits:
+        raise InvalidArgument(
+            f"{name[:80]!r} is not a name of the form {pattern}",
+            reason="INVALID_NAME",
+            field="name",
+        )
+    return tuple(have for have, want in zip(segments, wanted, strict=True) if want == "*")

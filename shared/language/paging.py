@@ -1,0 +1,75 @@
+"""AIP-158 page tokens and the small AIP-160 filter that list calls take."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+
+_TERM = re.compile(
+    r'\s*([a-z_]+)\s*(=|!=|>=|<=|>|<)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))\s*(AND\b|$)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    field: str
+    operator: str
+    value: str
+
+
+def parse_filter(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
+    """The terms of `a = "x" AND b >= "y"`; InvalidArgument names what is wrong and which fields there are."""
+    terms: list[Term] = []
+    position = 0
+    while position < len(text.rstrip()):
+        match = _TERM.match(text, position)
+        if not match:
+            raise InvalidArgument(
+                f'filter is not of the form `field = "value" AND ...` at: {text[position : position + 40]!r}',
+                reason="INVALID_FILTER",
+                field="filter",
+            )
+        name = match.group(1)
+        if name not in fields:
+            raise InvalidArgument(
+                f"filter names {name!r}; it can name: {', '.join(fields)}",
+                reason="INVALID_FILTER",
+                field="filter",
+            )
+        quoted = match.group(3)
+        value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match.group(4)
+        terms.append(Term(name, match.group(2), value))
+        position = match.end()
+    return tuple(terms)
+
+
+def page_size(asked: int, default: int = 50, most: int = 1000) -> int:
+    if asked < 0:
+        raise InvalidArgument("page_size must not be negative", field="page_size")
+    return min(asked, most) or default
+
+
+def encode_token(position: object, request: str) -> str:
+    """`position` is what the next page starts after (JSON); `request` is the filter it belongs to."""
+    payload = json.dumps([position, stable_id(request, length=8)])
+    return base64.urlsafe_b64encode(payload.encode()).decode()
+
+
+def decode_token(token: str, request: str) -> object:
+    """The position, or None for the first page. InvalidArgument if the token is of another request."""
+    if not token:
+        return None
+    try:
+        position, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except ValueError as error:
+        raise InvalidArgument("page_token is not one of ours", field="page_token") from error
+    if digest != stable_id(request, length=8):
+        raise InvalidArgument(
+            "page_token belongs to a request with another filter", field="page_token"
+        )
+    return position

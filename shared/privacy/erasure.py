@@ -1,0 +1,319 @@
+"""A service's part in erasing a user: told on a topic, done as a durable job, answered on a topic.
+
+Interaction publishes UserErasureRequested after the user's keys were closed: from then on no process
+opens anything of the user any more (shared.vault.keyring), so what is removed now does not come back. The
+stage only notes the job. The job removes rows in one transaction, then what lies outside of SQL, then
+empties SQLite's write-ahead log; how much was removed where is noted with each step, so that a kill -9
+anywhere repeats the step and not the counting. The report is published with the end of the job.
+
+It is asked for in two rounds, the second once all have reported the first: it takes what was on its way
+from one service to another meanwhile. Until then the user's closed key seals whatever is still made of
+their data; then it is destroyed. What a person says after the audit record says COMPLETE is new data.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from shared.gen.trimtab.events.v1 import events_pb2 as pb
+from shared.language.errors import Unavailable
+from shared.language.identifiers import check_segment, stable_id, user_name
+from shared.language.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
+from shared.log.events import Event, EventLog, Record, now
+from shared.state.database import METADATA, OUTBOX, Database, Transaction
+from shared.state.jobs import JOBS, Finish, Job, Worker, enqueue
+from shared.state.stage import SqlStage
+
+_log = logging.getLogger(__name__)
+JOB = "erasure"
+_WAITING = "UNDER_WAY"
+# How soon the write-ahead log is emptied again when a reader was in the way.
+_SCRUBS_AGAIN_S = 0.5
+
+NOTES = sa.Table(
+    "erasure_notes",
+    METADATA,
+    # Erasure.name
+    sa.Column("erasure", sa.String, primary_key=True),
+    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version.
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("place", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Whose data is to go. `conversation_ids`: those in which the user took part."""
+
+    erasure: str
+    tenant: str
+    user_id: str
+    conversation_ids: tuple[str, ...] = ()
+    # From 1: see Erasing.
+    round: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of this round."""
+        return f"{self.erasure}.{self.round}"
+
+    @property
+    def owner(self) -> str:
+        return user_name(self.tenant, self.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is there outside of SQL, by place; and the versions that had learnt from it."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    model_versions: Sequence[str] = ()
+
+
+class Remover(Protocol):
+    """What a service does about an erasure. Every step may be repeated."""
+
+    def survey(self, erasure: Erasure) -> Survey:
+        """Looks, changes nothing. Called before anything is removed."""
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> Mapping[str, int]:
+        """Removes what lies in the service's database; how much, by place."""
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """Removes what lies outside of it. Postpone if something must be waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a table that hold data of a user."""
+
+    place: str
+    table: sa.Table
+    theirs: Callable[[Erasure], sa.ColumnElement[bool]]
+
+
+def of_user(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[bool]]:
+    """For tables with `tenant` and `user_id`."""
+    return lambda one: (table.c.tenant == one.tenant) & (table.c.user_id == one.user_id)
+
+
+def of_user_or_conversation(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[bool]]:
+    """For tables whose rows quote a conversation, whoever they are of."""
+    return lambda one: (
+        (table.c.tenant == one.tenant)
+        & ((table.c.user_id == one.user_id) | table.c.conversation_id.in_(one.conversation_ids))
+    )
+
+
+def of_conversation(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[bool]]:
+    return lambda one: (
+        (table.c.tenant == one.tenant) & table.c.conversation_id.in_(one.conversation_ids)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RowRemover:
+    """A Remover for services that hold users' data in tables only."""
+
+    rows: Sequence[Rows]
+
+    def survey(self, erasure: Erasure) -> Survey:
+        return Survey()
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        return delete_rows(self.rows, erasure, transaction)
+
+    def remove_files(self, erasure: Erasure) -> None:
+        """There are none."""
+
+
+def delete_rows(rows: Sequence[Rows], erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+    deleted = {one.place: 0 for one in rows}
+    for one in rows:
+        for part in parts(erasure):
+            delete = one.table.delete().where(one.theirs(part))
+            deleted[one.place] += int(transaction.connection.execute(delete).rowcount)
+    return deleted
+
+
+def parts(erasure: Erasure, size: int = 500) -> list[Erasure]:
+    """The same with so many conversations at a time: a statement takes only so many values."""
+    ids = erasure.conversation_ids
+    chunks = [ids[first : first + size] for first in range(0, len(ids), size)] or [()]
+    return [replace(erasure, conversation_ids=chunk) for chunk in chunks]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """Wired by a service's main: the stage, and the worker that does what it notes."""
+
+    service: str
+    database: Database
+    log: EventLog
+    remover: Remover
+
+    @property
+    def stage_name(self) -> str:
+        return f"{self.service}.erasures"
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        return {self.stage_name: (USER_ERASURE_REQUESTED,)}
+
+    def stage(self) -> SqlStage:
+        return SqlStage(
+            self.stage_name, self.database, self.log, (USER_ERASURE_REQUESTED,), self._take
+        )
+
+    def background(self) -> list[tuple[str, Callable[[threading.Event], None]]]:
+        work = Scrubbed(self.database, self.worker())
+        return [(self.stage_name, self.stage().run), (f"{self.stage_name}.work", work.run)]
+
+    def worker(self) -> Worker:
+        # A request that can not be carried out is tried for as long as it takes: it must not end
+        # with something left.
+        return Worker(self.database, JOB, self._perform, self._abandon, max_attempts=1_000_000)
+
+    def _take(self, record: Record, transaction: Transaction) -> None:
+        asked = decode_requested(record.event.value)
+        if not enqueue(transaction, JOB, f"{JOB}:{asked.name}", asdict(asked)):
+            transaction.count(self.stage_name, "abstained", _WAITING)
+            return
+        transaction.count(self.stage_name, "waiting", _WAITING)
+
+    def _perform(self, job: Job) -> Finish:
+        payload = dict(job.payload)
+        conversations = tuple(payload.pop("conversation_ids"))
+        erasure = Erasure(**payload, conversation_ids=conversations)
+        survey = self.remover.survey(erasure)
+        with self.database.begin() as transaction:
+            note_removed(transaction, erasure.name, survey.counts)
+            _note(transaction, erasure.name, "learnt", dict.fromkeys(survey.model_versions, 1))
+        with self.database.begin() as transaction:
+            removed = dict(self.remover.remove_rows(erasure, transaction))
+            removed["outbox"] = _clear_outbox(transaction, erasure.owner)
+            note_removed(transaction, erasure.name, removed)
+        self.remover.remove_files(erasure)
+        if not self.database.scrub():
+            raise Unavailable("a reader holds the write-ahead log", retry_after_s=0.2)
+        return lambda transaction: self._finish(erasure, transaction)
+
+    def _finish(self, erasure: Erasure, transaction: Transaction) -> None:
+        transaction.emit(_reported(self.service, erasure, transaction))
+        theirs = NOTES.c.erasure == erasure.name
+        transaction.connection.execute(NOTES.delete().where(theirs))
+        transaction.count(self.stage_name, "waiting", _WAITING, -1)
+        transaction.count(self.stage_name, "made")
+
+    def _abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
+        raise RuntimeError("an erasure is never given up") from error
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """Does a worker's jobs, which know whom they erase, and leaves no trace of one that has ended."""
+
+    database: Database
+    worker: Worker
+    _is_clean: bool = True
+
+    def run(self, stop: threading.Event) -> None:
+        wake = threading.Event()
+        self.worker.release()
+        self.database.after_commit(wake.set, JOBS)
+        while not stop.is_set():
+            try:
+                if not self.once():
+                    wake.wait(self.worker.rest_s() if self._is_clean else _SCRUBS_AGAIN_S)
+                    wake.clear()
+            except Exception:  # noqa: BLE001 - logged; the job is still there
+                _log.exception("%s goes on after an error", self.worker.kind)
+                stop.wait(1.0)
+
+    def once(self) -> bool:
+        """Does one job if one is due."""
+        done = self.worker.run_once()
+        if done or not self._is_clean:
+            self._is_clean = self.database.scrub()
+        return done
+
+
+def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, int]) -> None:
+    """The first count of a place stands: a step that is repeated finds less."""
+    _note(transaction, erasure, "removed", counts)
+
+
+def _note(transaction: Transaction, erasure: str, kind: str, counts: Mapping[str, int]) -> None:
+    for place, count in counts.items():
+        insert = transaction.insert(NOTES).values(
+            erasure=erasure, kind=kind, place=place, count=count
+        )
+        transaction.connection.execute(insert.on_conflict_do_nothing())
+
+
+def _clear_outbox(transaction: Transaction, owner: str) -> int:
+    """What waits to be published of the user is not."""
+    several = (" " + OUTBOX.c.owner + " ").contains(f" {owner} ", autoescape=True)
+    return int(transaction.connection.execute(OUTBOX.delete().where(several)).rowcount)
+
+
+def requested_event(erasure: Erasure, owner: str) -> Event:
+    """`owner` names the erasure itself: the user's own key is closed already."""
+    message = pb.UserErasureRequested(**asdict(erasure))
+    made = now()
+    message.create_time.FromDatetime(made)
+    value = message.SerializeToString()
+    return Event(
+        USER_ERASURE_REQUESTED,
+        stable_id("user.erasure_requested", erasure.name),
+        f"erasures/{erasure.erasure}",
+        value,
+        "interaction",
+        made,
+        owner=owner,
+    )
+
+
+def decode_requested(value: bytes) -> Erasure:
+    message = pb.UserErasureRequested.FromString(value)
+    return Erasure(
+        erasure=check_segment(message.erasure, "erasure"),
+        tenant=check_segment(message.tenant, "tenant"),
+        user_id=check_segment(message.user_id, "user_id"),
+        conversation_ids=tuple(message.conversation_ids),
+        round=message.round,
+    )
+
+
+def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event:
+    query = sa.select(NOTES).where(NOTES.c.erasure == erasure.name).order_by(NOTES.c.place)
+    notes: Sequence[Any] = transaction.connection.execute(query).all()
+    removals = [
+        pb.Removal(place=n.place, count=n.count) for n in notes if n.kind == "removed" and n.count
+    ]
+    versions = [note.place for note in notes if note.kind == "learnt"]
+    message = pb.UserErasureReported(
+        erasure=erasure.erasure,
+        tenant=erasure.tenant,
+        service=service,
+        round=erasure.round,
+        removals=removals,
+        model_versions=versions,
+    )
+    made = now()
+    message.create_time.FromDatetime(made)
+    return Event(
+        USER_ERASURE_REPORTED,
+        stable_id("user.erasure_reported", erasure.name, service),
+        f"erasures/{erasure.erasure}",
+        message.SerializeToString(),
+        service,
+        made,
+    )

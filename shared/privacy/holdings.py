@@ -1,0 +1,59 @@
+"""trimtab.common.v1.PersonalDataService: what a service holds of one user, for whoever asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+
+from shared.calls.server import Mount, tenant_of
+from shared.gen.trimtab.common.v1 import personal_data_pb2 as pb
+from shared.gen.trimtab.common.v1 import personal_data_pb2_grpc as pb_grpc
+from shared.language.identifiers import check_segment
+
+_BATCH = 100
+
+# (kind, content): content is a protobuf message, or a JSON-shaped dict.
+Held = tuple[str, Message | dict[str, Any]]
+# Everything held of (tenant, user id), read as it is asked for.
+Holdings = Callable[[str, str], Iterable[Held]]
+
+
+class PersonalDataServicer(pb_grpc.PersonalDataServiceServicer):
+    def __init__(self, service: str, holdings: Holdings) -> None:
+        self._service, self._holdings = service, holdings
+
+    async def ExportPersonalData(
+        self, request: pb.ExportPersonalDataRequest, context: Any
+    ) -> AsyncIterator[pb.ExportPersonalDataResponse]:
+        tenant, user_id = tenant_of(context), check_segment(request.user_id, "user_id")
+        async for record in records(self._service, self._holdings, tenant, user_id):
+            yield pb.ExportPersonalDataResponse(record=record)
+
+
+async def records(
+    service: str, holdings: Holdings, tenant: str, user_id: str
+) -> AsyncIterator[pb.PersonalRecord]:
+    """In constant memory, off the event loop."""
+    found = iter(holdings(tenant, user_id))
+    while batch := await asyncio.to_thread(lambda: list(islice(found, _BATCH))):
+        for kind, content in batch:
+            yield pb.PersonalRecord(service=service, kind=kind, content=_struct(content))
+
+
+def mount(service: str, holdings: Holdings) -> Mount:
+    servicer = PersonalDataServicer(service, holdings)
+    add = partial(pb_grpc.add_PersonalDataServiceServicer_to_server, servicer)
+    return ("trimtab.common.v1.PersonalDataService", add)
+
+
+def _struct(content: Message | dict[str, Any]) -> Struct:
+    if isinstance(content, Message):
+        content = MessageToDict(content, preserving_proto_field_name=True)
+    return ParseDict(content, Struct())

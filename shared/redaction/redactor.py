@@ -1,0 +1,351 @@
+"""What is taken out of texts before anything is stored: by kind, by tenant.
+
+A found place becomes `[EMAIL]` (mask), `[EMAIL:3f2ac01b9e77]` (hash: HMAC-SHA-256 under the tenant's
+key, so that one person stays one person within a tenant and can not be followed across tenants, nor
+guessed without the key), or the whole text of the message becomes `[DROPPED:EMAIL]` (drop). With
+`content = "metadata"` every text becomes its length and a keyed digest.
+
+Redacting twice changes nothing: placeholders are never looked into, and a text is gone through
+until nothing more is found. Ids (of users, conversations, turns) are not content: they stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from operator import is_not
+from typing import Any, TypeVar
+
+from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from shared.redaction import finders as sensitive
+from shared.redaction.finders import Finder, Found
+
+# In order: of two that overlap the earlier one counts. With the least digits that each needs.
+KINDS = {"secret": 0, "email": 0, "iban": 2, "card": 13, "ip": 1, "phone": 7}
+_FINDERS: dict[str, Finder] = {
+    "secret": sensitive.secrets,
+    "email": sensitive.emails,
+    "iban": sensitive.ibans,
+    "card": sensitive.cards,
+    "ip": sensitive.addresses,
+}
+_ROUNDS = 4
+
+
+class Action(StrEnum):
+    OFF = "off"
+    MASK = "mask"
+    HASH = "hash"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A tenant's own kind: `name` in capitals, `expression` one that `shared.redaction.patterns` let pass."""
+
+    name: str
+    expression: re.Pattern[str]
+    action: Action
+
+    def find(self, text: str) -> Iterator[Found]:
+        for match in self.expression.finditer(text):
+            yield Found(match.start(), match.end(), match.group())
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`actions` by kind, OFF where a kind is missing; `phone_regions` are ISO 3166 codes."""
+
+    actions: Mapping[str, Action] = field(default_factory=lambda: {"secret": Action.MASK})
+    phone_regions: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    metadata_only: bool = False
+
+    @cached_property
+    def needs_key(self) -> bool:
+        used = {*self.actions.values(), *(pattern.action for pattern in self.patterns)}
+        return self.metadata_only or Action.HASH in used
+
+    @cached_property
+    def finders(self) -> tuple[tuple[str, int, Finder, Action], ...]:
+        """(kind, digits that it needs, finder, action): own patterns after secrets, then the rest."""
+        own = [(one.name, 0, one.find, one.action) for one in self.patterns]
+        built_in = [
+            (kind.upper(), digits, self._finder(kind), self.actions[kind])
+            for kind, digits in KINDS.items()
+            if self.actions.get(kind, Action.OFF) is not Action.OFF
+        ]
+        secrets = [one for one in built_in if one[0] == "SECRET"]
+        return (*secrets, *own, *(one for one in built_in if one[0] != "SECRET"))
+
+    @cached_property
+    def counts_digits(self) -> bool:
+        return any(needs for _, needs, _, _ in self.finders)
+
+    def _finder(self, kind: str) -> Finder:
+        return sensitive.phones(self.phone_regions) if kind == "phone" else _FINDERS[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    default: Policy = field(default_factory=Policy)
+    tenants: Mapping[str, Policy] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> Policy:
+        return self.tenants.get(tenant, self.default)
+
+    @property
+    def needs_key(self) -> bool:
+        return any(policy.needs_key for policy in (self.default, *self.tenants.values()))
+
+
+# The value of a turn's metadata that says what was taken out of it, such as "EMAIL=2 SECRET=1".
+REDACTED = "redacted"
+
+
+def noted_counts(metadata: Mapping[str, str]) -> dict[str, int]:
+    """What was taken out of a turn, by kind, as its metadata say."""
+    counts: dict[str, int] = {}
+    for word in metadata.get(REDACTED, "").split():
+        kind, equals, count = word.partition("=")
+        if equals and kind.isidentifier() and count.isdecimal() and len(count) < 7:
+            counts[kind] = counts.get(kind, 0) + int(count)
+    return counts
+
+
+def noted(metadata: Mapping[str, str], counts: Mapping[str, int]) -> Mapping[str, str]:
+    """The metadata with `counts` added to what a door before this one has taken out."""
+    if not counts:
+        return metadata
+    whole = noted_counts(metadata)
+    for kind, n in counts.items():
+        whole[kind] = whole.get(kind, 0) + n
+    said = " ".join(f"{kind}={n}" for kind, n in sorted(whole.items()))
+    return {**metadata, REDACTED: said}
+
+
+Counted = Callable[[str, str, int], None]
+T = TypeVar("T")
+
+
+class Redactor:
+    """By tenant. `key` is the installation's (needed if a policy hashes); `counted` is told of each
+    kind taken out, with the tenant's action and how often."""
+
+    def __init__(
+        self,
+        policies: Policies | None = None,
+        key: str = "",
+        counted: Counted = lambda kind, action, n: None,
+    ) -> None:
+        self._policies = policies or Policies()
+        self._key, self._counted = key.encode(), counted
+
+    def message(self, tenant: str, message: Message) -> Message:
+        """The same object if nothing was found in it."""
+        return self.run(tenant, lambda redaction: redaction.message(message))[0]
+
+    def text(self, tenant: str, text: str) -> str:
+        return self.run(tenant, lambda redaction: redaction.content(text))[0]
+
+    def run(self, tenant: str, work: Callable[[Redaction], T]) -> tuple[T, Mapping[str, int]]:
+        """What `work` makes of one item, and what was taken out of it, by kind."""
+        policy = self._policies.of(tenant)
+        redaction = Redaction(policy, self._tenant_key(tenant) if policy.needs_key else b"")
+        done = work(redaction)
+        if not redaction.counts:
+            return done, {}
+        kinds: Counter[str] = Counter()
+        for (kind, action), n in redaction.counts.items():
+            self._counted(kind, action, n)
+            kinds[kind] += n
+        return done, kinds
+
+    def _tenant_key(self, tenant: str) -> bytes:
+        return hmac.digest(self._key, f"redaction:{tenant}".encode(), hashlib.sha256)
+
+
+_NO_BRACKETS = str.maketrans("", "", "[]")
+_PLACEHOLDER = re.compile(
+    r"\[(?:DROPPED:)?[A-Z][A-Z0-9_]{0,31}(?::[0-9a-f]{12})?\]|\[TEXT \d{1,9} [0-9a-f]{16}\]"
+)
+
+
+class Redaction:
+    """One policy over one item; gathers what was taken out in `counts`, by kind and action."""
+
+    def __init__(self, policy: Policy, key: bytes) -> None:
+        self._policy, self._key = policy, key
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.dropped = ""
+
+    def message(self, message: Message) -> Message:
+        parts = [self._part(part) for part in message.parts]
+        if self.dropped:
+            parts = [_dropped(part, f"[DROPPED:{self.dropped}]") for part in parts]
+        changed = any(map(is_not, parts, message.parts))
+        return replace(message, parts=tuple(parts)) if changed else message
+
+    def content(self, text: str) -> str:
+        """What somebody said: by kinds, or whole if the policy keeps metadata only."""
+        if self._policy.metadata_only:
+            return self._measured(text)
+        return self.text(text)
+
+    def metadata(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
+        """The same object if nothing was found in it."""
+        if not metadata:
+            return metadata
+        found = {
+            key: self._json(value) if value.startswith("{") else self.text(value)
+            for key, value in metadata.items()
+        }
+        return metadata if found == metadata else found
+
+    def label(self, text: str) -> str:
+        """An identifier that somebody chose, such as a category: placeholders without brackets."""
+        found = self.text(text)
+        return text if found is text else found.translate(_NO_BRACKETS)
+
+    def text(self, text: str) -> str:
+        """By kinds, as for values of metadata; `text` itself if nothing was found."""
+        if not self._policy.finders or not text:
+            return text
+        for _ in range(_ROUNDS):
+            found = self._once(text)
+            if found is text:
+                break
+            text = found
+        return text if not self.dropped else f"[DROPPED:{self.dropped}]"
+
+    def _part(self, part: Part) -> Part:
+        match part:
+            case Text(text):
+                new = self.content(text)
+                return part if new is text else Text(new)
+            case Media(uri, mime_type):
+                new = self.content(uri)
+                return part if new is uri else Media(new, mime_type)
+            case ToolCall(call_id, function, arguments):
+                new = self._arguments(arguments)
+                return part if new is arguments else ToolCall(call_id, function, new)
+            case ToolResult(call_id, result):
+                new = self.content(result)
+                return part if new is result else ToolResult(call_id, new)
+
+    def _arguments(self, arguments: str) -> str:
+        if self._policy.metadata_only:
+            return self._measured(arguments)
+        return self._json(arguments)
+
+    def _json(self, arguments: str) -> str:
+        """JSON stays JSON: a card number that is a number becomes a string; escapes hide nothing."""
+        counts = self.counts.copy()
+        new = self.text(arguments)
+        as_text = self.counts
+        if (new is arguments and "\\" not in arguments) or self.dropped:
+            return new
+        try:
+            document = json.loads(arguments)
+            self.counts = counts
+            walked = self._walk(document)
+        except (ValueError, RecursionError):
+            self.counts = as_text
+            return new
+        if walked == document:
+            return arguments
+        return json.dumps(walked, ensure_ascii=False, separators=(",", ":"))
+
+    def _walk(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.text(value)
+            case bool() | None:
+                return value
+            case int() | float():
+                said = str(value)
+                new = self.text(said)
+                return value if new is said else new
+            case list():
+                return [self._walk(one) for one in value]
+            case dict():
+                return {self.text(key): self._walk(one) for key, one in value.items()}
+        return value
+
+    def _once(self, text: str) -> str:
+        """Gone through once, placeholders apart; `text` itself if nothing was found."""
+        if "[" not in text:
+            return self._plain(text)
+        pieces: list[str] = []
+        at = 0
+        for kept in _PLACEHOLDER.finditer(text):
+            pieces += [self._plain(text[at : kept.start()]), kept.group()]
+            at = kept.end()
+        if not at:
+            return self._plain(text)
+        joined = "".join([*pieces, self._plain(text[at:])])
+        return text if joined == text else joined
+
+    def _plain(self, text: str) -> str:
+        digits = sensitive.count_digits(text) if self._policy.counts_digits else 0
+        taken: list[tuple[int, int, str]] = []  # sorted, none overlaps another
+        for kind, needs, find, action in self._policy.finders:
+            if digits < needs:
+                continue
+            for found in find(text):
+                place = bisect(taken, (found.start, found.end))
+                before_ends = taken[place - 1][1] if place else 0
+                after_starts = taken[place][0] if place < len(taken) else len(text)
+                if before_ends <= found.start and found.end <= after_starts:
+                    self.counts[(kind, action.value)] += 1
+                    placeholder = self._placeholder(kind, action, found)
+                    taken.insert(place, (found.start, found.end, placeholder))
+        return _replaced(text, taken) if taken else text
+
+    def _placeholder(self, kind: str, action: Action, found: Found) -> str:
+        if action is Action.DROP:
+            self.dropped = self.dropped or kind
+        if action is not Action.HASH:
+            return f"[{kind}]"
+        return f"[{kind}:{self._digest(kind, found.value)[:12]}]"
+
+    def _measured(self, text: str) -> str:
+        """Metadata-only: how long it was and a digest to tell repetitions by."""
+        if not text or _PLACEHOLDER.fullmatch(text):
+            return text
+        self.counts[("TEXT", "metadata")] += 1
+        return f"[TEXT {len(text)} {self._digest('text', text)[:16]}]"
+
+    def _digest(self, kind: str, value: str) -> str:
+        return hmac.digest(
+            self._key, f"{kind}:{value}".encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hex()
+
+
+def _replaced(text: str, taken: list[tuple[int, int, str]]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for start, end, placeholder in taken:
+        pieces += (text[at:start], placeholder)
+        at = end
+    return "".join((*pieces, text[at:]))
+
+
+def _dropped(part: Part, placeholder: str) -> Part:
+    match part:
+        case Text():
+            return Text(placeholder)
+        case Media(_, mime_type):
+            return Media(placeholder, mime_type)
+        case ToolCall(call_id, function, _):
+            return ToolCall(call_id, function, placeholder)
+        case ToolResult(call_id, _):
+            return ToolResult(call_id, placeholder)

@@ -1,0 +1,159 @@
+"""Keeps a process's KeyBook as interaction has it, and a file for a start without interaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+
+from shared.access.admission import KeyedAccess
+from shared.access.keys import ADMIN, OPERATOR, READER, WRITER, KeyBook, LiveKey, Quota, Quotas
+from shared.calls.client import Calling, aio_channel, calling_of, metadata
+from shared.configuration.settings import CommonSettings, stop
+from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
+from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceStub
+from shared.log.events import now
+
+if TYPE_CHECKING:
+    from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceAsyncStub
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 5.0
+_REPORT_EVERY_S = 30.0
+
+ROLE_NAMES = {
+    pb.KEY_ROLE_WRITER: WRITER,
+    pb.KEY_ROLE_READER: READER,
+    pb.KEY_ROLE_OPERATOR: OPERATOR,
+    pb.KEY_ROLE_ADMIN: ADMIN,
+}
+
+
+class KeyFile:
+    """Digests only: who reads it learns which tenants have keys, and no key. Mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> pb.WatchKeysResponse | None:
+        """None if there is none, or none that can be read (that is logged)."""
+        if not self._path.exists():
+            return None
+        try:
+            return Parse(self._path.read_text(), pb.WatchKeysResponse())
+        except (OSError, ParseError, UnicodeDecodeError) as error:
+            _log.warning("%s cannot be read and is not used: %s", self._path, error)
+            return None
+
+    def save(self, known: pb.WatchKeysResponse) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(MessageToJson(known))
+        draft.replace(self._path)
+
+
+class KeyFollower:
+    """Fills `book` by WatchKeys; reconnects for as long as it takes. What was known goes on while
+    interaction is away: a key revoked then is refused when it is heard of."""
+
+    def __init__(self, address: str, calling: Calling, book: KeyBook, file: KeyFile) -> None:
+        self._address, self._calling, self._book, self._file = address, calling, book, file
+        known = file.load()
+        if known is not None:
+            book.put(*decode_live(known))
+
+    async def run(self) -> None:
+        async with aio_channel(self._address, self._calling) as channel:
+            stub = KeyServiceStub(channel)
+            await asyncio.gather(self._follow(stub), self._report(stub))
+
+    async def _follow(self, stub: KeyServiceAsyncStub) -> None:
+        wait_s = 0.25
+        while True:
+            try:
+                async for response in stub.WatchKeys(pb.WatchKeysRequest(), metadata=metadata()):
+                    wait_s = 0.25
+                    self._heard(response)
+            except grpc.RpcError as error:
+                _log.info("keys are not heard of: %s", error.code())
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+
+    def _heard(self, response: pb.WatchKeysResponse) -> None:
+        self._book.put(*decode_live(response))
+        try:
+            self._file.save(response)
+        except OSError as error:
+            _log.error("the keys cannot be kept for a restart: %s", error)
+
+    async def _report(self, stub: KeyServiceAsyncStub) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_EVERY_S)
+            request = encode_uses(self._book.take_uses())
+            if not request.uses:
+                continue
+            try:
+                await stub.ReportUses(request, metadata=metadata(), timeout=5)
+            except grpc.RpcError as error:
+                _log.info("uses of keys are not told: %s", error.code())
+
+
+def guarded(
+    common: CommonSettings, service: str, tenant: str = ""
+) -> tuple[KeyedAccess, KeyFollower]:
+    """What a service other than interaction asks its callers by."""
+    book = KeyBook(now)
+    file = KeyFile(common.data / service / "keys.json")
+    follower = KeyFollower(common.interaction_address, calling_of(common), book, file)
+    return keyed_access(common, book, tenant), follower
+
+
+def keyed_access(common: CommonSettings, book: KeyBook, tenant: str = "") -> KeyedAccess:
+    """Ends the process with status 2 if the parts of the house could not know each other."""
+    token = common.internal_token.get_secret_value()
+    if len(token) < 16 and (token or common.tls_client_ca is None):
+        words = "TRIMTAB_REQUIRE_KEYS needs 16 characters or more here, or TRIMTAB_TLS_CLIENT_CA"
+        stop("TRIMTAB_INTERNAL_TOKEN", words)
+    return KeyedAccess(book, Quotas(lambda: book.quotas), token, tenant)
+
+
+def decode_live(known: pb.WatchKeysResponse) -> tuple[list[LiveKey], dict[str, Quota]]:
+    keys = [
+        LiveKey(
+            digest=key.digest,
+            tenant=key.tenant,
+            key_id=key.key_id,
+            roles=frozenset(ROLE_NAMES[role] for role in key.roles if role in ROLE_NAMES),
+            expire_time=_time(key),
+        )
+        for key in known.keys
+    ]
+    return keys, decode_quotas(known.quotas)
+
+
+def decode_quotas(quotas: Mapping[str, pb.Quota]) -> dict[str, Quota]:
+    return {tenant: decode_quota(quota) for tenant, quota in quotas.items()}
+
+
+def decode_quota(quota: pb.Quota) -> Quota:
+    return Quota(quota.requests_per_second, quota.turns_per_second, quota.burst_seconds or 2.0)
+
+
+def encode_uses(uses: Mapping[str, datetime]) -> pb.ReportUsesRequest:
+    request = pb.ReportUsesRequest()
+    for key_id, time in uses.items():
+        request.uses.add(key_id=key_id).time.FromDatetime(time)
+    return request
+
+
+def _time(key: pb.KeyDigest) -> datetime | None:
+    return key.expire_time.ToDatetime(UTC) if key.HasField("expire_time") else None

@@ -1,0 +1,129 @@
+"""trimtab.common.v1.TraceService, the same on every service: its tracer's steps, and its dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from shared.calls.server import Mount, tenant_of
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.language.errors import InvalidArgument, NotFound, Unavailable
+from shared.language.identifiers import check_segment, conversation_name
+from shared.language.topics import INTERACTION_LOGGED, dead_letters
+from shared.log.events import EventLog, Record
+from shared.serving.lineage import DROPPED, Step, Tracer
+from shared.serving.stage_api import read_all
+
+_log = logging.getLogger(__name__)
+_UNKNOWN = "unknown"
+
+
+class TraceServicer(pb_grpc.TraceServiceServicer):
+    def __init__(self, service: str, log: EventLog, topics: Sequence[str], tracer: Tracer) -> None:
+        self._service, self._log, self._topics, self._tracer = service, log, topics, tracer
+
+    async def TraceConversation(
+        self, request: pb.TraceConversationRequest, context: Any
+    ) -> pb.TraceConversationResponse:
+        return await asyncio.to_thread(self._trace, tenant_of(context), request)
+
+    def _trace(
+        self, tenant: str, request: pb.TraceConversationRequest
+    ) -> pb.TraceConversationResponse:
+        conversation_id, turn_id = self._asked(tenant, request)
+        check_segment(conversation_id, "conversation_id")
+        steps = [
+            *self._tracer.steps(tenant, conversation_id, turn_id),
+            *self._letters(conversation_name(tenant, conversation_id), turn_id),
+        ]
+        return pb.TraceConversationResponse(
+            steps=[_encoded(self._service, step) for step in steps],
+            conversation_id=conversation_id,
+            turn_id=turn_id,
+        )
+
+    def _asked(self, tenant: str, request: pb.TraceConversationRequest) -> tuple[str, str]:
+        if not request.completion_id:
+            return request.conversation_id, request.turn_id
+        if request.conversation_id:
+            raise InvalidArgument(
+                "give completion_id or conversation_id, not both", field="completion_id"
+            )
+        found = self._tracer.turn_of(tenant, request.completion_id)
+        if found is None:
+            raise NotFound(
+                f"{self._service} knows no completion {request.completion_id[:80]!r}",
+                field="completion_id",
+            )
+        return found
+
+    def _letters(self, conversation: str, turn_id: str) -> list[Step]:
+        """Dead letters of the conversation on the topics that the service takes from."""
+        steps: list[Step] = []
+        for topic in self._topics:
+            try:
+                if self._log.lag(f"{self._service}-trace", [dead_letters(topic)]).get(
+                    dead_letters(topic)
+                ):
+                    letters = read_all(self._log, dead_letters(topic))
+                    steps += [_step(one) for one in letters if one.event.key == conversation]
+            except Unavailable as error:
+                _log.info("dead letters of %s are not known: %s", topic, error)
+                steps.append(Step("deadletters", "", _UNKNOWN, error.reason, topic))
+        return [step for step in steps if turn_id in ("", step.turn_id) or not step.turn_id]
+
+
+def mount(
+    service: str, log: EventLog, groups: Mapping[str, Sequence[str]], tracer: Tracer
+) -> Mount:
+    topics = sorted({topic for names in groups.values() for topic in names})
+    servicer = TraceServicer(service, log, topics, tracer)
+    return (
+        "trimtab.common.v1.TraceService",
+        partial(pb_grpc.add_TraceServiceServicer_to_server, servicer),
+    )
+
+
+def _step(letter: Record) -> Step:
+    headers = letter.event.headers
+    return Step(
+        stage=headers.get("dlq_stage", "deadletters"),
+        turn_id=_turn_id(letter),
+        outcome=DROPPED,
+        reason=headers.get("dlq_reason", letter.unreadable),
+        detail=headers.get("dlq_detail", ""),
+        name=f"{letter.partition.topic}/{letter.partition.number}/{letter.offset}",
+        time=letter.event.time,
+    )
+
+
+def _turn_id(letter: Record) -> str:
+    """Empty where the letter can not be read, or is of more than a turn."""
+    if letter.event.headers.get("dlq_topic") != INTERACTION_LOGGED:
+        return ""
+    try:
+        return events_pb2.InteractionLogged.FromString(letter.event.value).turn.turn_id
+    except DecodeError:
+        return ""
+
+
+def _encoded(service: str, step: Step) -> pb.TraceStep:
+    encoded = pb.TraceStep(
+        service=service,
+        stage=step.stage,
+        turn_id=step.turn_id,
+        outcome=step.outcome,
+        reason=step.reason,
+        detail=step.detail,
+        name=step.name,
+    )
+    if step.time is not None:
+        encoded.time.FromDatetime(step.time)
+    return encoded

@@ -1,0 +1,229 @@
+"""trimtab.common.v1.StageService and DeadLetterService, the same on every service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from shared.access.admission import calling_key
+from shared.calls.server import Mount
+from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
+from shared.language.errors import InvalidArgument, Unavailable
+from shared.language.identifiers import stable_id
+from shared.language.paging import decode_token, encode_token, page_size
+from shared.language.topics import dead_letters
+from shared.log.events import ERASED, Event, EventLog, Partition, Record
+from shared.state.database import Database
+
+_log = logging.getLogger(__name__)
+
+
+class LagMeter:
+    """The groups' lag by topic, as last seen: asked of the log at most every `fresh_s`, in a thread
+    of its own that nobody waits for longer than `patience_s`. A log that is slow or away must not
+    hold up the counts; what it does not tell is left out.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        groups: Mapping[str, Sequence[str]],
+        fresh_s: float = 5.0,
+        patience_s: float = 0.5,
+    ) -> None:
+        self._log, self._groups = log, groups
+        self._fresh_s, self._patience_s = fresh_s, patience_s
+        self._lock = threading.Lock()
+        self._lag: dict[str, int] = {}
+        self._asking: threading.Thread | None = None
+        self._asked = float("-inf")
+
+    def __call__(self) -> dict[str, int]:
+        with self._lock:
+            if self._asking is None and time.monotonic() - self._asked > self._fresh_s:
+                self._asking = threading.Thread(target=self._ask, name="lag", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking is not None:
+            asking.join(self._patience_s)
+        with self._lock:
+            return dict(self._lag)
+
+    def _ask(self) -> None:
+        found: dict[str, int] = {}
+        try:
+            for group, topics in self._groups.items():
+                found |= self._log.lag(group, topics)
+        except Unavailable as error:
+            _log.info("the lag is not known: %s", error)
+        finally:
+            with self._lock:
+                self._lag, self._asking, self._asked = found, None, time.monotonic()
+
+
+class StageServicer(pb_grpc.StageServiceServicer):
+    def __init__(self, service: str, database: Database, lag: LagMeter) -> None:
+        self._service, self._database, self._lag = service, database, lag
+
+    async def GetStageCounts(
+        self, request: pb.GetStageCountsRequest, context: Any
+    ) -> pb.GetStageCountsResponse:
+        return await asyncio.to_thread(self._counts)
+
+    def _counts(self) -> pb.GetStageCountsResponse:
+        counts = [
+            pb.StageCount(stage=stage, outcome=outcome, reason=reason, count=n)
+            for stage, outcome, reason, n in self._database.counts()
+        ]
+        return pb.GetStageCountsResponse(
+            service=self._service,
+            counts=counts,
+            outbox_pending=self._database.outbox_pending(),
+            lag=self._lag(),
+        )
+
+
+class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
+    """Lists what `stage` could not take from its topics, and puts it back to be taken again."""
+
+    def __init__(self, service: str, log: EventLog, topics: Sequence[str]) -> None:
+        self._service, self._log, self._topics = service, log, topics
+
+    async def ListDeadLetters(
+        self, request: pb.ListDeadLettersRequest, context: Any
+    ) -> pb.ListDeadLettersResponse:
+        self._check(request.topic)
+        return await asyncio.to_thread(self._list, request)
+
+    async def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: Any
+    ) -> pb.ReplayDeadLettersResponse:
+        self._check(request.topic)
+        replayed = await asyncio.to_thread(self._replay, request.topic)
+        return pb.ReplayDeadLettersResponse(replayed=replayed)
+
+    def _check(self, topic: str) -> None:
+        if topic not in self._topics:
+            raise InvalidArgument(
+                f"{self._service} takes from: {', '.join(self._topics)}",
+                reason="UNKNOWN_TOPIC",
+                field="topic",
+            )
+
+    def _list(self, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
+        after = decode_token(request.page_token, request.topic)
+        start = int(after) if isinstance(after, int) else 0
+        size = page_size(request.page_size)
+        records = _visible(read_all(self._log, dead_letters(request.topic)))
+        page = records[start : start + size]
+        more = start + size < len(records)
+        token = encode_token(start + size, request.topic) if more else ""
+        return pb.ListDeadLettersResponse(
+            dead_letters=[_dead_letter(record) for record in page], next_page_token=token
+        )
+
+    def _replay(self, topic: str) -> int:
+        """Reads from where the last replay ended; events and position are written in one transaction."""
+        group = f"{self._service}-replay-{topic}"
+        writer = self._log.transactional_writer(group)
+        replayed = 0
+        try:
+            for records in _batches(self._log, group, dead_letters(topic)):
+                positions: dict[Partition, int] = {r.partition: r.offset + 1 for r in records}
+                again = [_again(record, topic) for record in records if not _is_gone(record)]
+                writer.write(again, group, positions)
+                replayed += len(again)
+            return replayed
+        finally:
+            writer.close()
+
+
+def read_all(log: EventLog, topic: str) -> list[Record]:
+    """Every record of a topic that is there now, ordered by time."""
+    group = f"reader-{stable_id(topic, str(time.time_ns()))}"
+    records = [record for batch in _batches(log, group, topic) for record in batch]
+    return sorted(records, key=lambda record: (record.event.time, record.partition, record.offset))
+
+
+def _batches(log: EventLog, group: str, topic: str) -> Iterator[list[Record]]:
+    """What the group has not read and is there now. Its lag may count more than can be read (marks of
+    transactions): then silence is the end."""
+    waiting, silence_s = log.lag(group, [topic])[topic], 3.0
+    if not waiting:
+        return
+    consumer = log.consume(group, [topic])
+    try:
+        while waiting > 0 and (batch := consumer.poll(silence_s)):
+            yield batch
+            waiting, silence_s = waiting - len(batch), 0.5
+    finally:
+        consumer.close()
+
+
+def mounts(
+    service: str, database: Database, log: EventLog, groups: Mapping[str, Sequence[str]]
+) -> list[Mount]:
+    """What every service serves beside its own API. `groups`: its stages' names and their topics."""
+    topics = sorted({topic for names in groups.values() for topic in names})
+    stage = StageServicer(service, database, LagMeter(log, groups))
+    letters = DeadLetterServicer(service, log, topics)
+    return [
+        (
+            "trimtab.common.v1.StageService",
+            partial(pb_grpc.add_StageServiceServicer_to_server, stage),
+        ),
+        (
+            "trimtab.common.v1.DeadLetterService",
+            partial(pb_grpc.add_DeadLetterServiceServicer_to_server, letters),
+        ),
+    ]
+
+
+def _visible(records: Sequence[Record]) -> Sequence[Record]:
+    """All for a part of the house; for a key those of its tenant, where their event's key says whose
+    they are."""
+    key = calling_key()
+    if key is None:
+        return records
+    return [one for one in records if one.event.key.startswith(f"tenants/{key.tenant}/")]
+
+
+def _again(record: Record, topic: str) -> Event:
+    """The original event under a new id (the old one was seen), made from the dead letter's place."""
+    headers = {k: v for k, v in record.event.headers.items() if not k.startswith("dlq_")}
+    return Event(
+        topic=topic,
+        id=f"{record.event.id}.replay.{record.offset}",
+        key=record.event.key,
+        value=record.event.value,
+        source=record.event.source,
+        time=record.event.time,
+        headers=headers,
+        owner=record.event.owner,
+    )
+
+
+def _is_gone(record: Record) -> bool:
+    """Its user was erased: there is nothing left to take again."""
+    return record.unreadable == ERASED
+
+
+def _dead_letter(record: Record) -> pb.DeadLetter:
+    headers = record.event.headers
+    letter = pb.DeadLetter(
+        topic=headers.get("dlq_topic", ""),
+        partition=int(headers.get("dlq_partition", "0")),
+        offset=int(headers.get("dlq_offset", "0")),
+        event_id=record.event.id,
+        reason=headers.get("dlq_reason", "") or record.unreadable,
+        detail=headers.get("dlq_detail", ""),
+        value=b"" if record.unreadable else record.event.value,
+    )
+    letter.time.FromDatetime(record.event.time)
+    return letter

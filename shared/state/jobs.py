@@ -1,0 +1,207 @@
+"""Durable jobs: slow work that a transaction asked for, done outside of any, finished inside one.
+
+A stage must not hold a transaction while a model writes. It enqueues a job in its own transaction;
+a worker takes the job, does the slow part, and writes the result, the events and the job's end in
+one transaction. A worker that is killed leaves the job to be taken again: the slow part is repeated,
+its effect is not. A job whose row is removed before it ends has no effect either.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.language.errors import Unavailable
+from shared.state.database import LOOKS_S, METADATA, Database, Transaction
+
+_log = logging.getLogger(__name__)
+# For a job that is due, and that another replica is about to take.
+_LEAST_REST_S = 0.02
+
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False, index=True),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("run_after", sa.Float, nullable=False, default=0.0),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    sa.Column("note", sa.String, nullable=False, default=""),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+
+class Postpone(Exception):
+    """Raised by a handler whose time has not come; `reason` is kept with the job."""
+
+    def __init__(self, delay_s: float, reason: str) -> None:
+        super().__init__(reason)
+        self.delay_s, self.reason = delay_s, reason
+
+
+class _WithdrawnError(Exception):
+    """The job's row is gone: its user was erased while the slow part went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: str
+    kind: str
+    payload: Mapping[str, Any]
+    attempts: int
+
+
+Finish = Callable[[Transaction], None]
+Perform = Callable[[Job], Finish]
+Abandon = Callable[[Job, BaseException, Transaction], None]
+
+
+def enqueue(
+    transaction: Transaction,
+    kind: str,
+    job_id: str,
+    payload: Mapping[str, Any],
+    delay_s: float = 0.0,
+) -> bool:
+    """Adds a job; False if one with this id is there already. Ids are deterministic."""
+    now = time.time()
+    statement = transaction.insert(JOBS).values(
+        id=job_id,
+        kind=kind,
+        payload=json.dumps(payload),
+        attempts=0,
+        run_after=now + delay_s,
+        lease_until=0.0,
+        note="",
+        created=now,
+    )
+    return bool(transaction.connection.execute(statement.on_conflict_do_nothing()).rowcount)
+
+
+def waiting(database: Database, kind: str) -> int:
+    """Jobs of a kind that are not finished."""
+    query = sa.select(sa.func.count()).select_from(JOBS).where(JOBS.c.kind == kind)
+    with database.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Does the jobs of one kind. `perform` does the slow part and returns what finishes it in a transaction.
+
+    Unavailable and Postpone are tried again for as long as it takes; any other error `max_attempts`
+    times, then `abandon` says in a transaction what becomes of it.
+    """
+
+    database: Database
+    kind: str
+    perform: Perform
+    abandon: Abandon
+    threads: int = 1
+    max_attempts: int = 3
+    lease_s: float = 600.0
+    idle_s: float = LOOKS_S
+
+    def run(self, stop: threading.Event) -> None:
+        self.release()
+        wake = threading.Event()
+        self.database.after_commit(wake.set, JOBS)
+        with ThreadPoolExecutor(self.threads, thread_name_prefix=self.kind) as pool:
+            for _ in range(self.threads):
+                pool.submit(self._loop, stop, wake)
+
+    def run_once(self) -> bool:
+        """Takes one job if one is due; False if none is."""
+        job = self._claim()
+        if job is None:
+            return False
+        try:
+            finish = self.perform(job)
+            with self.database.begin() as transaction:
+                finish(transaction)
+                mine = transaction.connection.execute(JOBS.delete().where(JOBS.c.id == job.id))
+                if not mine.rowcount:
+                    raise _WithdrawnError
+        except _WithdrawnError:
+            _log.info("job %s was withdrawn meanwhile: what it made is not kept", job.id)
+        except Postpone as error:
+            self._later(job, error.delay_s, error.reason, counted=False)
+        except Unavailable as error:
+            self._later(job, error.retry_after_s or 1.0, str(error), counted=False)
+        except Exception as error:
+            self._failed(job, error)
+        return True
+
+    def _loop(self, stop: threading.Event, wake: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                if not self.run_once():
+                    wake.wait(self.rest_s())
+                    wake.clear()
+            except Exception:
+                _log.exception("worker %s goes on after an error", self.kind)
+                stop.wait(1.0)
+
+    def rest_s(self) -> float:
+        """How long to wait, in seconds, when no job is due: until the first that waits is, or `idle_s`."""
+        later = sa.case(
+            (JOBS.c.lease_until > JOBS.c.run_after, JOBS.c.lease_until), else_=JOBS.c.run_after
+        )
+        query = sa.select(sa.func.min(later)).where(JOBS.c.kind == self.kind)
+        with self.database.read() as connection:
+            due = connection.execute(query).scalar_one()
+        return (
+            self.idle_s if due is None else min(self.idle_s, max(_LEAST_REST_S, due - time.time()))
+        )
+
+    def release(self) -> None:
+        """One process owns a SQLite file: leases found at its start are those of its dead forerunner."""
+        if self.database.engine.dialect.name == "sqlite":
+            with self.database.begin() as transaction:
+                transaction.connection.execute(
+                    JOBS.update().where(JOBS.c.kind == self.kind).values(lease_until=0.0)
+                )
+
+    def _claim(self) -> Job | None:
+        now = time.time()
+        due = (JOBS.c.kind == self.kind) & (JOBS.c.run_after <= now) & (JOBS.c.lease_until <= now)
+        query = sa.select(JOBS).where(due).order_by(JOBS.c.created, JOBS.c.id).limit(1)
+        with self.database.read() as connection:
+            if connection.execute(query).first() is None:
+                return None
+        with self.database.begin() as transaction:
+            row = transaction.connection.execute(query.with_for_update(skip_locked=True)).first()
+            if row is None:
+                return None
+            changes = {"lease_until": now + self.lease_s, "attempts": row.attempts + 1}
+            transaction.connection.execute(JOBS.update().where(JOBS.c.id == row.id).values(changes))
+        return Job(row.id, row.kind, json.loads(row.payload), row.attempts + 1)
+
+    def _later(self, job: Job, delay_s: float, note: str, *, counted: bool) -> None:
+        changes = {
+            "run_after": time.time() + delay_s,
+            "lease_until": 0.0,
+            "note": note[:500],
+            "attempts": job.attempts if counted else job.attempts - 1,
+        }
+        with self.database.begin() as transaction:
+            transaction.connection.execute(JOBS.update().where(JOBS.c.id == job.id).values(changes))
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        _log.exception("job %s failed (attempt %s of %s)", job.id, job.attempts, self.max_attempts)
+        if job.attempts < self.max_attempts:
+            self._later(job, min(2.0**job.attempts, 30.0), repr(error), counted=True)
+            return
+        with self.database.begin() as transaction:
+            delete = JOBS.delete().where(JOBS.c.id == job.id)
+            if transaction.connection.execute(delete).rowcount:  # else it was withdrawn
+                self.abandon(job, error, transaction)

@@ -1,0 +1,16 @@
+"""What Alembic runs: the connection is given, and so is its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from shared.state.migrations import described
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=context.config.attributes.get("tables"),
+    include_name=described,
+    render_as_batch=True,  # SQLite alters a table by making it anew
+)
+with context.begin_transaction():
+    context.run_migrations()

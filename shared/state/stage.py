@@ -1,0 +1,332 @@
+"""A stage with SQL state: takes records, writes state, positions and outbox in one SQL transaction.
+
+A kill -9 anywhere loses nothing and doubles nothing: positions are part of the transaction, ids that
+were seen are skipped, and what was emitted lies in the outbox until Kafka has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence, Set
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from google.protobuf.message import DecodeError
+
+from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
+from shared.language.topics import dead_letters
+from shared.log.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
+from shared.state.database import LOOKS_S, OUTBOX, Database, Transaction, outbox_event
+from shared.telemetry.setup import batch_span, record_span
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3
+# How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
+# for more records before it says so that it has come to an end, and when it has.
+_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
+
+Handle = Callable[[Record, Transaction], None]
+# Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
+HandleAll = Callable[[Sequence[Record], Transaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlStage:
+    """`handle` raises InvalidArgument (or DecodeError) for a record that can not be taken: it goes to the
+    dead letters with the reason. Unavailable is retried until it passes. Anything else is retried
+    _ATTEMPTS times, then dead-lettered as HANDLER_FAILED, so that poison can not stop a partition.
+
+    `handle_all`, where given, takes many records in a few statements. If it raises, nothing of it
+    stays and each half is tried by itself, down to `handle` for one record: what it does must not
+    depend on how records are cut into calls.
+    """
+
+    name: str
+    database: Database
+    log: EventLog
+    topics: Sequence[str]
+    handle: Handle
+    batch_records: int = 500
+    handle_all: HandleAll | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Takes records until `stop` is set. Reconnects for as long as Kafka is away."""
+        failures: Counter[tuple[Partition, int]] = Counter()
+        while not stop.is_set():
+            try:
+                self._consume(stop, failures)
+            except Unavailable as error:
+                _log.warning("%s waits: %s", self.name, error)
+                stop.wait(error.retry_after_s or 1.0)
+            except Exception:
+                _log.exception("%s failed on a batch; it is taken again", self.name)
+                stop.wait(0.2)
+
+    def _consume(self, stop: threading.Event, failures: Counter[tuple[Partition, int]]) -> None:
+        self.log.ensure_topics(self.topics)
+        progress = _Progress(self.name)
+
+        def assigned(partitions: Sequence[Partition]) -> Positions:
+            return progress.begin(self._positions(partitions))
+
+        consumer = self.log.consume(self.name, self.topics, assigned)
+        try:
+            while not stop.is_set():
+                wait_s = _ENDS_S if progress.unsaid else _IDLE_S
+                records = consumer.poll(wait_s, self.batch_records)
+                if records:
+                    progress.unsaid.update(self._take(records, failures))
+                if progress.due(idle=not records):
+                    progress.show(consumer)
+            progress.show(consumer)
+        finally:
+            consumer.close()
+
+    def _positions(self, partitions: Sequence[Partition]) -> Positions:
+        with self.database.begin() as transaction:
+            kept = transaction.positions(self.name)
+        return {partition: kept[partition] for partition in partitions if partition in kept}
+
+    def _take(self, records: list[Record], failures: Counter[tuple[Partition, int]]) -> Positions:
+        with self.database.begin() as transaction:
+            return take_batch(
+                self.name,
+                records,
+                transaction,
+                self.handle,
+                failures,
+                self.handle_all,
+                self.log.erased,
+            )
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What Kafka is told of a stage's positions, only so that its lag can be seen from outside: the
+    truth is in the database. While records come, a round trip to the coordinator for each batch would be
+    a good part of its cost; it is made once a second, and as soon as no more records are there."""
+
+    stage: str
+    unsaid: dict[Partition, int] = field(default_factory=dict)
+    _said_at: float = field(default_factory=time.monotonic)
+
+    def begin(self, kept: Positions) -> Positions:
+        """Partitions were assigned, and what the database has of them may be unsaid: by this member, or
+        by one that was killed. Those that went to others are theirs to tell of."""
+        self.unsaid = dict(kept)
+        return kept
+
+    def due(self, *, idle: bool) -> bool:
+        return idle or time.monotonic() - self._said_at >= _SHOWN_EVERY_S
+
+    def show(self, consumer: Consumer) -> None:
+        """What could not be said stays to be said."""
+        if not self.unsaid:
+            return
+        self._said_at = time.monotonic()
+        try:
+            consumer.commit(self.unsaid)
+        except Unavailable as error:
+            _log.info("%s could not show its position: %s", self.stage, error)
+        else:
+            self.unsaid = {}
+
+
+def take_batch(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+    handle_all: HandleAll | None = None,
+    erased: Callable[[Collection[str]], Set[str]] = lambda _: frozenset(),
+) -> Positions:
+    """Handles records within `transaction`; returns the next positions, already written to it.
+    `erased` is EventLog.erased."""
+    kept = transaction.positions(stage)
+    # Others were taken by another member before the partition came here.
+    ours = [record for record in records if record.offset >= kept.get(record.partition, 0)]
+    positions = {record.partition: record.offset + 1 for record in ours}
+    fresh = transaction.first_time(stage, [record.event.id for record in ours])
+    taken: list[Record] = []
+    for record in ours:
+        if record.event.id in fresh:  # else published twice by a producer killed before it knew
+            fresh.discard(record.event.id)
+            taken.append(record)
+    if taken:
+        transaction.count(stage, "taken", n=len(taken))
+        taken = _readable(stage, taken, transaction, erased)
+    if handle_all is None:
+        for record in taken:
+            _take_one(stage, record, transaction, handle, failures)
+    else:
+        _take_many(stage, taken, transaction, handle, failures, handle_all)
+    transaction.set_positions(stage, positions)
+    return positions
+
+
+def _readable(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    erased: Callable[[Collection[str]], Set[str]],
+) -> list[Record]:
+    """Those that may be handled. What its owner's erasure took away is counted; what can not be opened
+    for another cause goes to the dead letters as it is."""
+    gone = erased({record.key_id for record in records if record.key_id})
+    readable: list[Record] = []
+    for record in records:
+        if record.unreadable == ERASED or record.key_id in gone:
+            transaction.count(stage, "dropped", ERASED)
+        elif record.unreadable:
+            detail = f"sealed with {record.key_id}: mend the keyring, then replay"
+            bury(stage, record, transaction, record.unreadable, detail)
+        else:
+            readable.append(record)
+    return readable
+
+
+def _take_many(
+    stage: str,
+    records: Sequence[Record],
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+    handle_all: HandleAll,
+) -> None:
+    """All at once; when something in them can not be taken, by halves until it stands alone."""
+    if len(records) < 2:
+        for record in records:
+            _take_one(stage, record, transaction, handle, failures)
+        return
+    try:
+        with transaction.savepoint(), batch_span(stage, [record.event for record in records]):
+            handle_all(records, transaction)
+    except Unavailable:
+        raise
+    except Exception as error:
+        _log.debug("%s takes %d records by halves: %s", stage, len(records), error)
+        middle = len(records) // 2
+        for half in (records[:middle], records[middle:]):
+            _take_many(stage, half, transaction, handle, failures, handle_all)
+
+
+def _take_one(
+    stage: str,
+    record: Record,
+    transaction: Transaction,
+    handle: Handle,
+    failures: Counter[tuple[Partition, int]],
+) -> None:
+    place = (record.partition, record.offset)
+    try:
+        with transaction.savepoint(), record_span(stage, record.event):
+            handle(record, transaction)
+    except DecodeError as error:
+        bury(stage, record, transaction, "UNDECODABLE", str(error))
+    except InvalidArgument as error:
+        bury(stage, record, transaction, error.reason, error.message)
+    except Unavailable:
+        raise
+    except Exception as error:
+        failures[place] += 1
+        if failures[place] < _ATTEMPTS:
+            raise
+        _log.exception("%s gives up on %s", stage, place)
+        reason = error.reason if isinstance(error, TrimtabError) else "HANDLER_FAILED"
+        bury(stage, record, transaction, reason, f"{type(error).__name__}: {error}", _ATTEMPTS)
+
+
+def bury(
+    stage: str,
+    record: Record,
+    transaction: Transaction,
+    reason: str,
+    detail: str,
+    attempts: int = 1,
+) -> None:
+    """To the dead letters, with what is needed to read, mend and replay it; counts it as dropped."""
+    event = record.event
+    transaction.count(stage, "dropped", reason)
+    headers = {
+        **event.headers,
+        "dlq_topic": record.partition.topic,
+        "dlq_partition": str(record.partition.number),
+        "dlq_offset": str(record.offset),
+        "dlq_stage": stage,
+        "dlq_reason": reason,
+        "dlq_detail": detail[:1000],
+        "dlq_attempts": str(attempts),
+    }
+    transaction.emit(
+        Event(
+            topic=dead_letters(event.topic),
+            id=f"{event.id}.{stage}.dlq",
+            key=event.key,
+            value=event.value,
+            source=stage,
+            time=event.time,
+            headers=headers,
+            owner=event.owner,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRelay:
+    """Publishes the outbox in order, and forgets what Kafka holds."""
+
+    database: Database
+    log: EventLog
+    batch: int = 500
+
+    def run(self, stop: threading.Event) -> None:
+        wake = threading.Event()
+        self.database.after_commit(wake.set, OUTBOX)
+        made: set[str] = set()
+        while not stop.is_set():
+            try:
+                if not self.relay_once(made):
+                    wake.wait(LOOKS_S)
+                    wake.clear()
+            except Unavailable as error:
+                _log.warning("the outbox waits: %s", error)
+                stop.wait(error.retry_after_s or 1.0)
+
+    def relay_once(self, made: set[str] | None = None) -> int:
+        """How many were published. Topics that are not in `made` are made first: some have no
+        reader that would have made them."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(OUTBOX).order_by(OUTBOX.c.seq).limit(self.batch)
+            ).all()
+        if not rows:
+            return 0
+        made = set() if made is None else made
+        missing = {row.topic.removesuffix(dead_letters("")) for row in rows} - made
+        if missing:
+            self.log.ensure_topics(sorted(missing))
+            made |= missing
+        self.log.publish([outbox_event(row) for row in rows])
+        with self.database.begin() as transaction:
+            transaction.connection.execute(
+                OUTBOX.delete().where(OUTBOX.c.seq.in_([r.seq for r in rows]))
+            )
+        return len(rows)
+
+
+def drain(stage: SqlStage, seconds: float = 5.0) -> int:
+    """Takes what is there now, until nothing more comes: for unit tests on the in-memory log."""
+    failures: Counter[tuple[Partition, int]] = Counter()
+    consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
+    deadline, taken = time.monotonic() + seconds, 0
+    while records := consumer.poll(0.0, stage.batch_records):
+        consumer.commit(stage._take(records, failures))
+        taken += len(records)
+        if time.monotonic() > deadline:
+            break
+    OutboxRelay(stage.database, stage.log).relay_once()
+    return taken

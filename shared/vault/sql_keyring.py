@@ -1,0 +1,200 @@
+"""The keyring in SQL: a SQLite file of its own by default, PostgreSQL by URL, `sqlite://` as the twin."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared.language.errors import Unavailable
+from shared.state import migrations
+from shared.state.database import open_engine
+from shared.vault.keyring import Key, KeyState
+from shared.vault.tables import CHANGES, KEYS, PEPPER
+
+_REVISIONS = Path(__file__).parent / "migrations"
+# Variables of a statement, well below what SQLite takes.
+_CHUNK = 500
+
+
+class SqlKeyring:
+    """May be used from any thread; callers of one process take turns."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._turn = threading.RLock()
+        sa.event.listen(self._engine, "connect", _durable)
+        with _translated():
+            migrations.upgrade(self._engine, _REVISIONS)
+            self._pepper = self._kept_pepper()
+        path = self._engine.url.database
+        if self._engine.dialect.name == "sqlite" and path not in (None, "", ":memory:"):
+            Path(str(path)).chmod(0o600)
+
+    def of_owners(self, owners: Collection[str], now: float) -> dict[str, Key]:
+        with self._reading() as connection:
+            found = self._newest(connection, owners)
+        ended = {o: k for o, k in found.items() if 0 < k.destroyed < now}
+        missing = [owner for owner in owners if owner not in found]
+        if missing or ended:
+            with self._writing() as connection:
+                self._make(connection, missing, ended)
+                found |= self._newest(connection, [*missing, *ended])
+        return found
+
+    def by_ids(self, ids: Collection[str]) -> dict[str, Key]:
+        found: dict[str, Key] = {}
+        with self._reading() as connection:
+            for chunk in _chunks(ids):
+                rows = connection.execute(sa.select(KEYS).where(KEYS.c.id.in_(chunk)))
+                found |= {row.id: _key(row) for row in rows}
+        return found
+
+    def close(self, owners: Collection[str]) -> set[str]:
+        closing: set[str] = set()
+        with self._writing() as connection:
+            for chunk in _chunks(self.pseudonym(owner) for owner in owners):
+                theirs = KEYS.c.owner.in_(chunk)
+                query = sa.select(KEYS.c.id).where(theirs, KEYS.c.state == KeyState.LIVE)
+                live = connection.execute(query).scalars().all()
+                self._change(connection, live, {"state": KeyState.CLOSING})
+                query = sa.select(KEYS.c.id).where(theirs, KEYS.c.state == KeyState.CLOSING)
+                closing |= set(connection.execute(query).scalars())
+        return closing
+
+    def destroy(self, ids: Collection[str], now: float) -> int:
+        values = {"state": KeyState.DESTROYED, "secret": b"", "destroyed": now}
+        destroyed = 0
+        with self._writing() as connection:
+            for chunk in _chunks(ids):
+                mine = KEYS.c.id.in_(chunk) & (KEYS.c.state != KeyState.DESTROYED)
+                found = connection.execute(sa.select(KEYS.c.id).where(mine)).scalars().all()
+                self._change(connection, found, values)
+                destroyed += len(found)
+        self._scrub()
+        return destroyed
+
+    def changes(self, after: int | None) -> tuple[list[str], int]:
+        with self._reading() as connection:
+            if after is None:
+                last = connection.execute(sa.select(sa.func.max(CHANGES.c.number))).scalar()
+                return [], int(last or 0)
+            query = sa.select(CHANGES).where(CHANGES.c.number > after).order_by(CHANGES.c.number)
+            rows = connection.execute(query).all()
+        return [row.key_id for row in rows], rows[-1].number if rows else after
+
+    def pseudonym(self, owner: str) -> str:
+        return hmac.digest(self._pepper, owner.encode(), "sha256").hex()[:32]
+
+    def close_connections(self) -> None:
+        self._engine.dispose()
+
+    def _make(
+        self, connection: sa.Connection, missing: Collection[str], ended: Mapping[str, Key]
+    ) -> None:
+        rows = [self._row(owner, None) for owner in missing]
+        rows += [self._row(owner, former) for owner, former in ended.items()]
+        connection.execute(self._insert().on_conflict_do_nothing(), rows)
+
+    def _row(self, owner: str, former: Key | None) -> dict[str, Any]:
+        """Two who make the same generation at once: the first one's stays."""
+        return {
+            "owner": self.pseudonym(owner),
+            "generation": former.generation + 1 if former else 1,
+            "id": secrets.token_hex(8),
+            "state": KeyState.LIVE,
+            "secret": secrets.token_bytes(32),
+            "created": time.time(),
+            "former_id": former.id if former else "",
+            "since": former.destroyed if former else 0.0,
+        }
+
+    def _newest(self, connection: sa.Connection, owners: Collection[str]) -> dict[str, Key]:
+        named = {self.pseudonym(owner): owner for owner in owners}
+        found: dict[str, Key] = {}
+        for chunk in _chunks(named):
+            query = sa.select(KEYS).where(KEYS.c.owner.in_(chunk))
+            for row in connection.execute(query.order_by(KEYS.c.generation)):
+                found[named[row.owner]] = _key(row)
+        return found
+
+    @staticmethod
+    def _change(connection: sa.Connection, ids: Sequence[str], values: dict[str, Any]) -> None:
+        if ids:
+            connection.execute(KEYS.update().where(KEYS.c.id.in_(ids)).values(values))
+            connection.execute(CHANGES.insert(), [{"key_id": one} for one in ids])
+
+    def _kept_pepper(self) -> bytes:
+        insert = self._insert(PEPPER).values(one=1, secret=secrets.token_bytes(32))
+        with self._engine.begin() as connection:
+            connection.execute(insert.on_conflict_do_nothing())
+            return bytes(connection.execute(sa.select(PEPPER.c.secret)).scalar_one())
+
+    def _insert(self, table: sa.Table = KEYS) -> Any:
+        of_postgres = self._engine.dialect.name == "postgresql"
+        return postgresql.insert(table) if of_postgres else sqlite.insert(table)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._turn, _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with (
+            self._turn,
+            _translated(),
+            self._engine.connect().execution_options(trimtab_read=True) as connection,
+        ):
+            yield connection
+
+    def _scrub(self) -> None:
+        """A destroyed secret does not stay in SQLite's write-ahead log, either."""
+        if self._engine.dialect.name == "sqlite":
+            with self._turn, _translated(), self._engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _chunks(items: Iterable[str]) -> Iterator[list[str]]:
+    every = list(items)
+    for first in range(0, len(every), _CHUNK):
+        yield every[first : first + _CHUNK]
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """A key must not be lost when what it opens is not: every commit is on disk before it is used."""
+    if hasattr(connection, "set_authorizer"):  # sqlite3's
+        connection.execute("PRAGMA synchronous=FULL")
+
+
+def _key(row: Any) -> Key:
+    return Key(
+        id=row.id,
+        state=KeyState(row.state),
+        secret=bytes(row.secret),
+        generation=row.generation,
+        destroyed=row.destroyed,
+        former_id=row.former_id,
+        since=row.since,
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise Unavailable(
+            f"the keyring is away: {type(error.orig).__name__}",
+            reason="KEYRING_AWAY",
+            retry_after_s=1.0,
+        ) from error
