@@ -7,7 +7,8 @@ from typing import Any
 
 import grpc
 
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.common.v1 import common_pb2_grpc
 from shared.gen.trimtab.drift.v1 import drift_pb2_grpc
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc
@@ -43,7 +44,7 @@ class Doors:
         try:
             return await method(request, metadata=metadata(self.tenant), timeout=timeout_s)
         except grpc.RpcError as error:
-            raise error_of(error, "the service") from error
+            raise decode_error(error, "the service") from error
 
     async def pages(self, method: Any, request: Any, field: str) -> AsyncIterator[Any]:
         """Every item of a listing."""

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from shared.state import migrations
-from shared.state.database import open_engine
+from shared.state.engine import open_engine
 
 
 def module_of(service: str) -> str:

@@ -37,10 +37,10 @@ from services.cli.commands import (
     users,
 )
 from services.cli.session import ERROR, OK, USAGE, Session, report
-from shared.access.keys import KEY_PREFIX
 from shared.calls.client import Calling, calling_of
 from shared.configuration.settings import CommonSettings
 from shared.language.errors import TrimtabError
+from shared.language.keys import KEY_PREFIX
 
 _HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
 

@@ -17,12 +17,12 @@ from services.dashboard.web import create_app
 from shared.calls.client import calling_of
 from shared.calls.json_calls import PARTS
 from shared.configuration.settings import CommonSettings, load
-from shared.telemetry import setup as telemetry
+from shared.telemetry.setup import start_telemetry
 
 
 def main() -> None:
     common, settings = load(CommonSettings), load(DashboardSettings)
-    telemetry.start("dashboard", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("dashboard", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, addr=common.host)
     app = build(common, settings)

@@ -14,13 +14,13 @@ from shared.privacy.erasure import Erasing, RowRemover
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 
 
 def main() -> None:
     common, settings = load(CommonSettings), load(DriftSettings)
-    telemetry.start("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     watching = settings.watching

@@ -15,7 +15,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.events import Event
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 
 def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) -> Request:

@@ -16,15 +16,15 @@ from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
-from shared.log.events import now
+from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 from shared.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -67,7 +67,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(EvaluationSettings)
-    telemetry.start("evaluation", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("evaluation", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     run(build(common, settings))
 
 

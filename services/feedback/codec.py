@@ -35,7 +35,7 @@ from shared.language import topics
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment, conversation_name, stable_id, user_name
 from shared.log.events import Event
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 SOURCE = "feedback"
 K = TypeVar("K")

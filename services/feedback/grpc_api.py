@@ -21,7 +21,7 @@ from shared.language.errors import InvalidArgument, PermissionDenied
 from shared.language.identifiers import parse_name
 from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.language.schedule import following
-from shared.log.events import now
+from shared.language.times import now
 from shared.redaction.redactor import Redactor
 from shared.state.database import Database
 

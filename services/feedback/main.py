@@ -67,8 +67,9 @@ from shared.calls.client import calling_of, channel
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
-from shared.log.events import EventLog, now
+from shared.log.events import EventLog
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.redaction.policy import redactor_of
@@ -76,8 +77,9 @@ from shared.redaction.redactor import Redactor
 from shared.serving.opening import open_event_log
 from shared.serving.process import Background, Service, run
 from shared.state.database import LOOKS_S, Database
-from shared.state.stage import OutboxRelay, SqlStage
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage
+from shared.telemetry.setup import start_telemetry
 
 GROUPS = {
     mining.STAGE: (INTERACTION_LOGGED,),
@@ -273,7 +275,7 @@ class Parts:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(FeedbackSettings)
-    telemetry.start("feedback", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("feedback", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     parts = Parts(

@@ -31,9 +31,10 @@ from services.feedback.app.requests import PAIRS, PERSONAS
 from services.feedback.app.unsure import JudgeUnsure
 from services.feedback.domain import Mined
 from shared.language.errors import FailedPrecondition, NotFound, Unavailable
-from shared.log.events import now
+from shared.language.times import now
 from shared.state.database import Database, Transaction
-from shared.state.jobs import JOBS, Finish, Job, Postpone, Worker, waiting
+from shared.state.jobs import Finish, Job, Postpone, Worker, waiting
+from shared.state.tables import JOBS
 
 _log = logging.getLogger(__name__)
 

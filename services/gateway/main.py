@@ -49,20 +49,22 @@ from services.gateway.grpc_api import mounts
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
 from services.gateway.settings import GatewaySettings
-from shared.access.keys import KeyBook, Quotas, fixed_keys
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.calls.client import aio_channel, calling_of
 from shared.calls.server import RpcServer
 from shared.configuration.settings import CommonSettings, load
 from shared.configuration.tls import load_tls, with_client_ca
-from shared.log.events import now
+from shared.language.keys import fixed_keys
+from shared.language.times import now
 from shared.privacy.erasure import Erasing
 from shared.redaction.policy import redactor_of
 from shared.serving.key_follower import KeyFile, KeyFollower
 from shared.serving.opening import open_event_log
 from shared.serving.process import start_background
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -296,7 +298,7 @@ def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(GatewaySettings)
-    telemetry.start("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     # What is there now lives for as long as the process: nothing to look through again and again.
     gc.freeze()
     gc.set_threshold(10_000, 50, 100)

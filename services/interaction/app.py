@@ -202,11 +202,6 @@ class Conversations:
         return Page(page, next_token, self._store.count(tenant, sought))
 
 
-def microseconds(time: datetime) -> int:
-    """Since 1970, exactly: a float would blur the borders of pages."""
-    return int(time.timestamp()) * 1_000_000 + time.microsecond
-
-
 def _position(place: Place) -> list[int | str]:
     return [place.listed_us, place.conversation_id]
 

@@ -37,9 +37,10 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.language.errors import InvalidArgument, TrimtabError, status_of
 from shared.language.identifiers import check_segment, conversation_name, user_name
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
-from shared.log.events import Event, now
-from shared.telemetry.setup import trace_headers
+from shared.log.events import Event
+from shared.telemetry.spans import trace_headers
 
 _SOURCE = "interaction"
 _KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"

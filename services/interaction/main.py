@@ -32,23 +32,24 @@ from services.interaction.users.grpc_api import UserDataServicer
 from services.interaction.users.grpc_api import mount as mount_user_data
 from services.interaction.users.holdings import SqlHoldings
 from shared.access.admission import Access, OpenAccess
-from shared.access.keys import KeyBook
+from shared.access.key_book import KeyBook
 from shared.calls.client import aio_channel, calling_of
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
     add_InteractionServiceServicer_to_server,
 )
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
-from shared.log.events import now
 from shared.redaction.policy import redactor_of
 from shared.serving.aside import Aside
 from shared.serving.key_follower import keyed_access
 from shared.serving.opening import open_event_log, open_keyring
 from shared.serving.process import Service, run
 from shared.state import operations
-from shared.state.database import OUTBOX, Database
-from shared.telemetry import setup as telemetry
+from shared.state.database import Database
+from shared.state.tables import OUTBOX
+from shared.telemetry.setup import start_telemetry
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
@@ -134,7 +135,7 @@ def _guard(common: CommonSettings, database: Database) -> _Guard:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(InteractionSettings)
-    telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     service = build(common, settings)
     calm_interpreter()
     run(service)

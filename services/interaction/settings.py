@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from services.interaction.domain import Limits
 from services.interaction.retention import Keep
 from shared.configuration.settings import ServiceSettings
-from shared.state.database import is_in_memory
+from shared.state.engine import is_in_memory
 
 
 class InteractionSettings(ServiceSettings):

@@ -21,15 +21,17 @@ from services.interaction.retention import Policy
 from services.interaction.settings import InteractionSettings
 from services.interaction.users.holdings import InteractionRemover
 from shared.configuration.settings import CommonSettings, load
+from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
-from shared.log.events import EventLog, now
+from shared.log.events import EventLog
 from shared.privacy.erasure import Erasing
 from shared.serving.aside import work_aside
 from shared.serving.opening import open_event_log, open_keyring
 from shared.serving.process import Background
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay, SqlStage
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage
+from shared.telemetry.setup import start_telemetry
 
 MODULE = "services.interaction.storing"
 
@@ -90,7 +92,7 @@ def calm_interpreter() -> None:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(InteractionSettings)
-    telemetry.start("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("interaction", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = open_database(settings)
     log = open_event_log(common, open_keyring(common), timeout_s=settings.publish_timeout_s)
     threads = background(common, settings, database, log)

@@ -15,7 +15,7 @@ from shared.language.identifiers import parse_name, stable_id
 from shared.language.topics import MODEL_PROMOTED
 from shared.log.events import Event
 from shared.statistics.intervals import wilson
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 
 def encode_version(version: Version) -> pb.ModelVersion:

@@ -16,17 +16,17 @@ from services.registry.grpc_api import RegistryServicer, RolloutFeed
 from services.registry.settings import RegistrySettings
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
-from shared.log.events import now
+from shared.language.times import now
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 
 
 def main() -> None:
     common, settings = load(CommonSettings), load(RegistrySettings)
-    telemetry.start("registry", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("registry", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     # The callers retry; MLflow's own minutes of retrying would only hide that it is away.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

@@ -23,7 +23,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import parse_name, stable_id
 from shared.language.topics import RETRAIN_COMPLETED
 from shared.log.events import Event
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 _SOURCE = "PAIR_SOURCE_"
 # Where pairs come from, as `Pair.source` has it.

@@ -28,20 +28,20 @@ from services.retrain.settings import RetrainSettings
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
-from shared.log.events import now
+from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 
 
 def main() -> None:
     common, settings = load(CommonSettings), load(RetrainSettings)
-    telemetry.start("retrain", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("retrain", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     # The record of experiments may be away; a run does not wait minutes to learn it.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

@@ -26,7 +26,7 @@ from shared.language.identifiers import conversation_name, stable_id, user_name
 from shared.language.messages import Message
 from shared.language.topics import REWARD_SCORED
 from shared.log.events import Event
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 
 def decode_pair(value: bytes) -> tuple[str, Pair, bool]:

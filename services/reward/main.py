@@ -13,15 +13,15 @@ from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, Tr
 from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
 from services.reward.settings import RewardSettings
 from shared.configuration.settings import CommonSettings, load
-from shared.log.events import now
+from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay
-from shared.telemetry import setup as telemetry
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.setup import start_telemetry
 from shared.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -63,7 +63,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
 
 def main() -> None:
     common, settings = load(CommonSettings), load(RewardSettings)
-    telemetry.start("reward", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
+    start_telemetry("reward", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     run(build(common, settings))
 
 

@@ -15,10 +15,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.access.keys import ADMIN, OPERATOR, READER, WRITER, KeyBook, LiveKey, Quotas
+from shared.access.headers import INTERNAL
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.language.errors import PermissionDenied, Unauthenticated
+from shared.language.keys import ADMIN, OPERATOR, READER, WRITER, LiveKey
 
-INTERNAL = "x-trimtab-internal"
 _HOUSE = "house"
 # By the beginning of a method's name; what is not named here is for admins.
 _VERBS = {

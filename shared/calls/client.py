@@ -9,15 +9,12 @@ from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from shared.access.admission import INTERNAL
-from shared.calls.server import TENANT
+from shared.access.headers import INTERNAL, TENANT
 from shared.configuration.settings import CommonSettings
 from shared.configuration.tls import Tls, load_tls
-from shared.language.errors import TrimtabError, Unavailable, from_code
-from shared.telemetry.setup import trace_headers
+from shared.contracts.status import decode_error
+from shared.telemetry.spans import trace_headers
 
 _SIZE = 16 * 1024 * 1024
 _OPTIONS = [
@@ -120,31 +117,7 @@ def translated(part: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise error_of(error, part) from error
-
-
-def error_of(error: grpc.RpcError, part: str) -> TrimtabError:
-    status = rpc_status.from_call(error)
-    if status is None:
-        code = error.code().value[0]
-        message = f"{part}: {error.details()}"
-        if code == grpc.StatusCode.UNAVAILABLE.value[0]:
-            return Unavailable(message, reason="SERVICE_AWAY", retry_after_s=1.0)
-        return from_code(code, message, error.code().name)
-    reason, field, retry_after_s = "", "", None
-    for detail in status.details:
-        unpacked: Any
-        for unpacked in (error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()):
-            if detail.Is(unpacked.DESCRIPTOR):
-                detail.Unpack(unpacked)
-                if isinstance(unpacked, error_details_pb2.ErrorInfo):
-                    reason, field = unpacked.reason, unpacked.metadata.get("field", "")
-                else:
-                    delay = unpacked.retry_delay
-                    retry_after_s = delay.seconds + delay.nanos / 1e9
-    translated_error = from_code(status.code, status.message, reason or "UNKNOWN", field)
-    translated_error.retry_after_s = retry_after_s
-    return translated_error
+        raise decode_error(error, part) from error
 
 
 def unpack(packed: Any, kind: type[Message]) -> Message:

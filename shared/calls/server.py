@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from shared.access.admission import Access, OpenAccess, calling_key, set_caller
+from shared.access.headers import TENANT
+from shared.contracts.status import encode_error
 from shared.language.errors import (
-    DOMAIN,
     DeadlineExceeded,
     Internal,
     PermissionDenied,
@@ -27,11 +26,11 @@ from shared.language.errors import (
     status_of,
 )
 from shared.language.identifiers import check_segment
-from shared.telemetry.setup import RPC_SECONDS, call_span
+from shared.telemetry.metrics import RPC_SECONDS
+from shared.telemetry.spans import call_span
 
 _log = logging.getLogger(__name__)
 
-TENANT = "x-trimtab-tenant"
 # Add a servicer to a server: `partial(add_XServicer_to_server, servicer)`, with the service's full name.
 Mount = tuple[str, Callable[[grpc.aio.Server], None]]
 
@@ -171,7 +170,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if not isinstance(error, TrimtabError):
                 _log.exception("%s failed", method)
                 error = Internal(f"{method} failed by a defect of ours: {type(error).__name__}")
-            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            await context.abort_with_status(rpc_status.to_status(encode_error(error)))
         finally:
             RPC_SECONDS.labels(self._service, method, code).observe(time.monotonic() - started)
 
@@ -195,30 +194,6 @@ async def _until(over: asyncio.Event, responses: AsyncIterator[Any]) -> AsyncIte
             yield coming.result()
     finally:
         ending.cancel()
-
-
-def to_status(error: TrimtabError) -> status_pb2.Status:
-    """google.rpc.Status with ErrorInfo, BadRequest for a field, RetryInfo for a delay (AIP-193)."""
-    status = status_pb2.Status(code=status_of(error).code, message=error.message)
-    metadata = {"field": error.field} if error.field else {}
-    details: list[Any] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
-    ]
-    if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message
-        )
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if error.retry_after_s is not None:
-        delay = duration_pb2.Duration(
-            nanos=int(error.retry_after_s % 1 * 1e9), seconds=int(error.retry_after_s)
-        )
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
 
 
 def tenant_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:

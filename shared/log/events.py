@@ -9,7 +9,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
@@ -111,7 +111,3 @@ class EventLog(Protocol):
         also when it was read while they still opened it. Asked within the transaction that keeps it."""
 
     def close(self) -> None: ...
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

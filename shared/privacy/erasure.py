@@ -24,28 +24,19 @@ import sqlalchemy as sa
 from shared.gen.trimtab.events.v1 import events_pb2 as pb
 from shared.language.errors import Unavailable
 from shared.language.identifiers import check_segment, stable_id, user_name
+from shared.language.times import now
 from shared.language.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
-from shared.log.events import Event, EventLog, Record, now
-from shared.state.database import METADATA, OUTBOX, Database, Transaction
-from shared.state.jobs import JOBS, Finish, Job, Worker, enqueue
+from shared.log.events import Event, EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker, enqueue
 from shared.state.stage import SqlStage
+from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
 _log = logging.getLogger(__name__)
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
 # How soon the write-ahead log is emptied again when a reader was in the way.
 _SCRUBS_AGAIN_S = 0.5
-
-NOTES = sa.Table(
-    "erasure_notes",
-    METADATA,
-    # Erasure.name
-    sa.Column("erasure", sa.String, primary_key=True),
-    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version.
-    sa.Column("kind", sa.String, primary_key=True),
-    sa.Column("place", sa.String, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +198,8 @@ class Erasing:
 
     def _finish(self, erasure: Erasure, transaction: Transaction) -> None:
         transaction.emit(_reported(self.service, erasure, transaction))
-        theirs = NOTES.c.erasure == erasure.name
-        transaction.connection.execute(NOTES.delete().where(theirs))
+        theirs = ERASURE_NOTES.c.erasure == erasure.name
+        transaction.connection.execute(ERASURE_NOTES.delete().where(theirs))
         transaction.count(self.stage_name, "waiting", _WAITING, -1)
         transaction.count(self.stage_name, "made")
 
@@ -252,7 +243,7 @@ def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, in
 
 def _note(transaction: Transaction, erasure: str, kind: str, counts: Mapping[str, int]) -> None:
     for place, count in counts.items():
-        insert = transaction.insert(NOTES).values(
+        insert = transaction.insert(ERASURE_NOTES).values(
             erasure=erasure, kind=kind, place=place, count=count
         )
         transaction.connection.execute(insert.on_conflict_do_nothing())
@@ -293,7 +284,11 @@ def decode_requested(value: bytes) -> Erasure:
 
 
 def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event:
-    query = sa.select(NOTES).where(NOTES.c.erasure == erasure.name).order_by(NOTES.c.place)
+    query = (
+        sa.select(ERASURE_NOTES)
+        .where(ERASURE_NOTES.c.erasure == erasure.name)
+        .order_by(ERASURE_NOTES.c.place)
+    )
     notes: Sequence[Any] = transaction.connection.execute(query).all()
     removals = [
         pb.Removal(place=n.place, count=n.count) for n in notes if n.kind == "removed" and n.count

@@ -31,7 +31,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment
 from shared.redaction.patterns import bounded
 from shared.redaction.redactor import KINDS, Action, Pattern, Policies, Policy, Redactor
-from shared.telemetry.setup import REDACTIONS
+from shared.telemetry.metrics import REDACTIONS
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _FIELDS = (*KINDS, "phone_regions", "content", "patterns")

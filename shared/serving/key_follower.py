@@ -14,12 +14,14 @@ import grpc
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
 from shared.access.admission import KeyedAccess
-from shared.access.keys import ADMIN, OPERATOR, READER, WRITER, KeyBook, LiveKey, Quota, Quotas
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, calling_of, metadata
 from shared.configuration.settings import CommonSettings, stop
 from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
 from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceStub
-from shared.log.events import now
+from shared.language.keys import ADMIN, OPERATOR, READER, WRITER, LiveKey, Quota
+from shared.language.times import now
 
 if TYPE_CHECKING:
     from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceAsyncStub

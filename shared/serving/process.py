@@ -23,7 +23,7 @@ from shared.serving import stage_api
 from shared.serving.key_follower import guarded
 from shared.serving.lineage import Tracer
 from shared.state.database import Database
-from shared.telemetry import setup as telemetry
+from shared.telemetry.metrics import THREAD_DEATHS, StageCollector
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def start_background(
         try:
             body(stop)
         except BaseException:
-            telemetry.THREAD_DEATHS.labels(service).inc()
+            THREAD_DEATHS.labels(service).inc()
             _log.exception(
                 "%s: thread %s ended by an error; the process ends with it", service, name
             )
@@ -136,5 +136,5 @@ def _start_metrics(service: Service) -> None:
         return
     meter = stage_api.LagMeter(service.log, service.groups)
 
-    telemetry.StageCollector(service.name, service.database.counts, meter).register()
+    StageCollector(service.name, service.database.counts, meter).register()
     start_http_server(service.settings.metrics_port, addr=service.common.host)

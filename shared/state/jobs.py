@@ -20,24 +20,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.language.errors import Unavailable
-from shared.state.database import LOOKS_S, METADATA, Database, Transaction
+from shared.state.database import LOOKS_S, Database, Transaction
+from shared.state.tables import JOBS
 
 _log = logging.getLogger(__name__)
 # For a job that is due, and that another replica is about to take.
 _LEAST_REST_S = 0.02
-
-JOBS = sa.Table(
-    "jobs",
-    METADATA,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False, index=True),
-    sa.Column("payload", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("run_after", sa.Float, nullable=False, default=0.0),
-    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
-    sa.Column("note", sa.String, nullable=False, default=""),
-    sa.Column("created", sa.Float, nullable=False),
-)
 
 
 class Postpone(Exception):

@@ -13,17 +13,10 @@ from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from shared.calls.server import to_status
+from shared.contracts.status import encode_error
 from shared.language.errors import FailedPrecondition, NotFound, TrimtabError
-from shared.state.database import METADATA, Database, Transaction
-
-OPERATIONS = sa.Table(
-    "operations",
-    METADATA,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-)
+from shared.state.database import Database, Transaction
+from shared.state.tables import OPERATIONS
 
 
 def begin(transaction: Transaction, name: str, metadata: Message) -> bool:
@@ -52,7 +45,7 @@ def succeed(transaction: Transaction, name: str, response: Message) -> None:
 def fail(transaction: Transaction, name: str, error: TrimtabError) -> None:
     operation = _get(transaction.connection, name)
     operation.done = True
-    operation.error.CopyFrom(status_pb2.Status.FromString(to_status(error).SerializeToString()))
+    operation.error.CopyFrom(status_pb2.Status.FromString(encode_error(error).SerializeToString()))
     _put(transaction, operation)
 
 

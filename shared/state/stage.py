@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
 from google.protobuf.message import DecodeError
 
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.language.topics import dead_letters
 from shared.log.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
-from shared.state.database import LOOKS_S, OUTBOX, Database, Transaction, outbox_event
-from shared.telemetry.setup import batch_span, record_span
+from shared.state.database import Database, Transaction
+from shared.state.outbox import OutboxRelay
+from shared.telemetry.spans import batch_span, record_span
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
@@ -203,7 +203,10 @@ def _take_many(
             _take_one(stage, record, transaction, handle, failures)
         return
     try:
-        with transaction.savepoint(), batch_span(stage, [record.event for record in records]):
+        with (
+            transaction.savepoint(),
+            batch_span(stage, records[0].event.topic, [one.event.headers for one in records]),
+        ):
             handle_all(records, transaction)
     except Unavailable:
         raise
@@ -223,7 +226,7 @@ def _take_one(
 ) -> None:
     place = (record.partition, record.offset)
     try:
-        with transaction.savepoint(), record_span(stage, record.event):
+        with transaction.savepoint(), record_span(stage, record.event.topic, record.event.headers):
             handle(record, transaction)
     except DecodeError as error:
         bury(stage, record, transaction, "UNDECODABLE", str(error))
@@ -273,49 +276,6 @@ def bury(
             owner=event.owner,
         )
     )
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRelay:
-    """Publishes the outbox in order, and forgets what Kafka holds."""
-
-    database: Database
-    log: EventLog
-    batch: int = 500
-
-    def run(self, stop: threading.Event) -> None:
-        wake = threading.Event()
-        self.database.after_commit(wake.set, OUTBOX)
-        made: set[str] = set()
-        while not stop.is_set():
-            try:
-                if not self.relay_once(made):
-                    wake.wait(LOOKS_S)
-                    wake.clear()
-            except Unavailable as error:
-                _log.warning("the outbox waits: %s", error)
-                stop.wait(error.retry_after_s or 1.0)
-
-    def relay_once(self, made: set[str] | None = None) -> int:
-        """How many were published. Topics that are not in `made` are made first: some have no
-        reader that would have made them."""
-        with self.database.read() as connection:
-            rows = connection.execute(
-                sa.select(OUTBOX).order_by(OUTBOX.c.seq).limit(self.batch)
-            ).all()
-        if not rows:
-            return 0
-        made = set() if made is None else made
-        missing = {row.topic.removesuffix(dead_letters("")) for row in rows} - made
-        if missing:
-            self.log.ensure_topics(sorted(missing))
-            made |= missing
-        self.log.publish([outbox_event(row) for row in rows])
-        with self.database.begin() as transaction:
-            transaction.connection.execute(
-                OUTBOX.delete().where(OUTBOX.c.seq.in_([r.seq for r in rows]))
-            )
-        return len(rows)
 
 
 def drain(stage: SqlStage, seconds: float = 5.0) -> int:

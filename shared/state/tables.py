@@ -1,7 +1,75 @@
-"""The tables that every service has beside its own: all of them, whichever it uses."""
+"""The tables that every service has beside its own."""
 
-from shared.privacy import erasure
-from shared.state import jobs, operations
-from shared.state.database import METADATA
+from __future__ import annotations
 
-__all__ = ["METADATA", "erasure", "jobs", "operations"]
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+POSITIONS = sa.Table(
+    "input_positions",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("topic", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+)
+SEEN = sa.Table(
+    "seen_events",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("event_id", sa.String, primary_key=True),
+)
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("time", sa.String, nullable=False),
+    sa.Column("headers", sa.JSON, nullable=False),
+    # Event.owner; rows of an owner who is erased are removed.
+    sa.Column("owner", sa.String, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+COUNTS = sa.Table(
+    "stage_counts",
+    METADATA,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("outcome", sa.String, primary_key=True),
+    sa.Column("reason", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False, index=True),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("run_after", sa.Float, nullable=False, default=0.0),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    sa.Column("note", sa.String, nullable=False, default=""),
+    sa.Column("created", sa.Float, nullable=False),
+)
+OPERATIONS = sa.Table(
+    "operations",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+# What an erasure removed where, until it is reported.
+ERASURE_NOTES = sa.Table(
+    "erasure_notes",
+    METADATA,
+    # Erasure.name
+    sa.Column("erasure", sa.String, primary_key=True),
+    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version.
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("place", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)

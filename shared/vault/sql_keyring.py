@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.language.errors import Unavailable
 from shared.state import migrations
-from shared.state.database import open_engine
+from shared.state.engine import open_engine
 from shared.vault.keyring import Key, KeyState
 from shared.vault.tables import CHANGES, KEYS, PEPPER
 

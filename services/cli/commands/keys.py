@@ -10,8 +10,8 @@ import typer
 from services.cli.app import listed
 from services.cli.domain import Json
 from services.cli.session import Session, session_of
-from shared.access.keys import ROLES
 from shared.language.errors import InvalidArgument
+from shared.language.keys import ROLES
 
 app = typer.Typer(no_args_is_help=True, help="API keys of a tenant.")
 tenants = typer.Typer(no_args_is_help=True, help="What a tenant may ask.")

@@ -6,8 +6,9 @@ import grpc
 import httpx
 
 from services.dashboard.app import Json
-from shared.calls.client import Calling, aio_channel, error_of, metadata
+from shared.calls.client import Calling, aio_channel, metadata
 from shared.calls.json_calls import call_of, decode, encode
+from shared.contracts.status import decode_error
 from shared.language.errors import DeadlineExceeded, Unavailable
 
 
@@ -44,7 +45,7 @@ class GrpcPeers:
                 raise DeadlineExceeded(words) from error
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise Unavailable(f"{part} is not reachable") from error
-            raise error_of(error, part) from error
+            raise decode_error(error, part) from error
         return decode(answer)
 
     async def answers(self, part: str) -> None:

@@ -27,7 +27,7 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import DRIFT_DETECTED
 from shared.log.events import Event
 from shared.state.database import Transaction
-from shared.telemetry.setup import trace_headers
+from shared.telemetry.spans import trace_headers
 
 METADATA = sa.MetaData()
 _LOGARITHMS = ("log_sr", "log_cusum")

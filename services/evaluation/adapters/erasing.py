@@ -17,7 +17,8 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.privacy.erasure import Erasure, Survey
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
-from shared.state.jobs import JOBS, Postpone
+from shared.state.jobs import Postpone
+from shared.state.tables import JOBS
 
 _UNDER_WAY_S = 1.0
 

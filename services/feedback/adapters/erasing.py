@@ -58,7 +58,8 @@ from shared.privacy.erasure import (
 )
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
-from shared.state.jobs import JOBS, enqueue
+from shared.state.jobs import enqueue
+from shared.state.tables import JOBS
 
 # Kinds of jobs, the stage that counts them, and what they wait as.
 _PERSONA_JOBS = dict.fromkeys((PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS), (PERSONAS, "TO_WRITE"))

@@ -2,8 +2,9 @@
 
 Compared with what the same user said of the answer outside the conversation (thumbs, ratings; the middle of a
 scale is left out), on follow-ups where the fast heads abstained: whether the user was dissatisfied. Wilson's
-interval (shared.statistics.intervals) takes cases for independent, so that few of one user count. A judge that says the
-commoner thing of everything agrees as often as that is common: to be trusted, it must be surer than that. Pure.
+interval (shared.statistics.intervals) takes cases for independent, so that few of one user count. A judge that
+says the commoner thing of everything agrees as often as that is common: to be trusted, it must be surer than
+that. Pure.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.gateway.domain.linking import Link, Question
+from shared.language.times import from_microseconds, microseconds
 from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class SqlLinks:
 
     def prune(self) -> int:
         """Forgets what is too old or too much; how many."""
-        oldest = _microseconds(self.clock() - self.max_age)
+        oldest = microseconds(self.clock() - self.max_age)
         newest = sa.select(sa.func.max(LINKS.c.seq)).scalar_subquery()
         over = (LINKS.c.made_us < oldest) | (LINKS.c.seq <= newest - self.max_links)
         with self.database.begin() as transaction:
@@ -182,7 +183,7 @@ class SqlLinks:
                 "conversation_id": link.conversation_id,
                 "asked_turn_id": link.asked_turn_id,
                 "answer_turn_id": link.answer_turn_id,
-                "made_us": _microseconds(link.made),
+                "made_us": microseconds(link.made),
             }
             for link in links
         ]
@@ -237,7 +238,7 @@ def _rows(connection: sa.Connection, column: sa.Column[str], digests: list[str])
             conversation_id=row.conversation_id,
             asked_turn_id=row.asked_turn_id,
             answer_turn_id=row.answer_turn_id,
-            made=_EPOCH + row.made_us * _MICROSECOND,
+            made=from_microseconds(row.made_us),
         )
         for row in reversed(rows)
     ]
@@ -246,7 +247,3 @@ def _rows(connection: sa.Connection, column: sa.Column[str], digests: list[str])
 def _settle(answer: asyncio.Future[list[Link]], links: list[Link]) -> None:
     if not answer.done():
         answer.set_result(links)
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from services.gateway.app.ports import Sink
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
-from shared.access.keys import Quotas
+from shared.access.quotas import Quotas
 
 _CALL_TURNS = 1000
 _CALL_CHARS = 2_000_000

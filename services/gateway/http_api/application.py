@@ -18,7 +18,7 @@ from services.gateway.app.rollouts import RolloutBook
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.http_api import chat, completions, ingest, otlp, problems, tracing
 from services.gateway.http_api.doors import Doors
-from shared.telemetry.setup import call_span
+from shared.telemetry.spans import call_span
 
 # route, status, version, seconds
 Meter = Callable[[str, int, str, float], None]

@@ -15,8 +15,8 @@ from services.gateway.app.rollouts import RolloutBook
 from services.gateway.domain.rollout import ALIAS
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import problem
-from shared.access.keys import READER, WRITER
 from shared.language.errors import NotFound, TrimtabError
+from shared.language.keys import READER, WRITER
 
 
 class ClosedStream(StreamingResponse):

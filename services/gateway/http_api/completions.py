@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from services.gateway.app.ports import CompletionShelf
 from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
 from services.gateway.http_api.doors import Doors
-from shared.access.keys import READER, WRITER
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.keys import READER, WRITER
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 
 _MOST = 100

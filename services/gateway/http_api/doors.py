@@ -9,9 +9,11 @@ from fastapi import Request
 
 from services.gateway.http_api.problems import BodyTooLarge
 from shared.access.admission import bearer
-from shared.access.keys import WRITER, KeyBook, Quotas
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument, Unauthenticated
 from shared.language.json_text import decode
+from shared.language.keys import WRITER
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from services.gateway import otlp_codec as codec
 from services.gateway.app.telemetry import Telemetry
 from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import BodyTooLarge
-from shared.calls.server import to_status
+from shared.contracts.status import encode_error
 from shared.language.errors import InvalidArgument, TrimtabError, status_of
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -108,7 +108,7 @@ def _refusal(error: TrimtabError, media: str) -> Response:
         status = 413
     if isinstance(error, UnsupportedMedia):
         status = _UNSUPPORTED
-    response = _answer(status, to_status(error), media)
+    response = _answer(status, encode_error(error), media)
     if error.retry_after_s is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return response

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from services.gateway.app.recorder import Recorder
 from services.gateway.domain.turns import LoggedTurn
 from services.gateway.http_api.doors import Doors
-from shared.access.keys import READER, WRITER
 from shared.language.identifiers import check_segment
+from shared.language.keys import READER, WRITER
 from shared.serving.lineage import WAITING
 
 

@@ -20,8 +20,8 @@ from services.interaction.adapters.tables import (
     SCORES,
     TURNS,
 )
-from services.interaction.app import microseconds
 from services.interaction.retention import Policy
+from shared.language.times import microseconds
 from shared.state.database import Database, Transaction
 
 _log = logging.getLogger(__name__)

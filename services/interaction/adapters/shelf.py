@@ -8,11 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.adapters.tables import CONVERSATIONS, TURNS, adding_turns
-from services.interaction.app import microseconds
 from services.interaction.codec import encode_turn
 from services.interaction.domain import Turn
 from shared.language.identifiers import turn_name
-from shared.log.events import now
+from shared.language.times import microseconds, now
 from shared.state.database import Transaction
 
 

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from services.interaction.adapters.search import matching
 from services.interaction.adapters.tables import CONVERSATIONS, LABELS, SCORES, TURNS
-from services.interaction.app import Place, Sought, microseconds
+from services.interaction.app import Place, Sought
 from services.interaction.codec import decode_turn
 from services.interaction.domain import Conversation, Turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.paging import Term
+from shared.language.times import from_microseconds, microseconds
 from shared.state.database import Database
 
 
@@ -159,12 +160,7 @@ def _conversation(row: Any, versions: set[str]) -> Conversation:
         user_id=row.user_id,
         channel=row.channel,
         turn_count=row.turn_count,
-        create_time=_from_us(row.created_us),
-        update_time=_from_us(row.updated_us),
+        create_time=from_microseconds(row.created_us),
+        update_time=from_microseconds(row.updated_us),
         model_versions=tuple(sorted(versions)),
     )
-
-
-def _from_us(value: int) -> datetime:
-    seconds, rest = divmod(value, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -12,6 +11,7 @@ from services.interaction.consumer import ANNOTATIONS, STAGE
 from shared.contracts.messages import ROLE_NAMES
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.identifiers import turn_name
+from shared.language.times import from_microseconds
 from shared.serving.lineage import MADE, Step, Tracer
 from shared.state.database import Database
 
@@ -48,17 +48,17 @@ def _stored(row: sa.Row[tuple[object]]) -> Step:
         MADE,
         detail=said,
         name=turn_name(row.tenant, row.conversation_id, row.turn_id),
-        time=_time(row.created_us),
+        time=from_microseconds(row.created_us),
     )
 
 
 def _scored(row: sa.Row[tuple[object]]) -> Step:
     detail = f"scored {row.score:.3f}"
     return Step(
-        ANNOTATIONS, row.turn_id, MADE, detail=detail, name=row.model, time=_time(row.scored_us)
+        ANNOTATIONS,
+        row.turn_id,
+        MADE,
+        detail=detail,
+        name=row.model,
+        time=from_microseconds(row.scored_us),
     )
-
-
-def _time(us: int) -> datetime:
-    seconds, rest = divmod(us, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

@@ -10,7 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.adapters.tables import COMPLETIONS, TURNS
-from services.interaction.app import microseconds
 from services.interaction.codec import decode_turn
 from services.interaction.completions.app import (
     CHOICE_OF,
@@ -24,7 +23,7 @@ from services.interaction.completions.app import (
 from services.interaction.domain import Turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import NotFound
-from shared.log.events import now
+from shared.language.times import microseconds, now
 from shared.state.database import Database, Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

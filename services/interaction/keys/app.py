@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shared.access.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from shared.language.identifiers import check_segment, parse_name
+from shared.language.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
 from shared.language.paging import decode_token, encode_token, page_size
+from shared.language.times import microseconds
 
 DEFAULT_GRACE = timedelta(hours=1)
 _SHOWN_CHARS = 7
@@ -144,7 +145,7 @@ class Keys:
         live_at = None if show_ended else self._clock()
         found = self._store.page(tenant, after, limit + 1, live_at)
         page, more = found[:limit], len(found) > limit
-        place = [_microseconds(page[-1].create_time), page[-1].key_id] if more else None
+        place = [microseconds(page[-1].create_time), page[-1].key_id] if more else None
         return KeyPage(page, encode_token(place, request) if more else "")
 
     def quota(self, tenant: str) -> Quota:
@@ -194,10 +195,6 @@ class Keys:
 
 def key_name(tenant: str, key_id: str) -> str:
     return f"tenants/{tenant}/keys/{key_id}"
-
-
-def _microseconds(time: datetime) -> int:
-    return int(time.timestamp()) * 1_000_000 + time.microsecond
 
 
 def _place(position: object) -> tuple[int, str] | None:

@@ -12,10 +12,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from services.interaction.keys.app import Key, Keys, KeyStore
 from services.interaction.keys.live import LiveKeys
-from shared.access.keys import LiveKey, Quota
 from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import keys_pb2_grpc as pb_grpc
+from shared.language.keys import LiveKey, Quota
 from shared.serving.key_follower import ROLE_NAMES, decode_quota
 
 _ROLES = {name: role for role, name in ROLE_NAMES.items()}

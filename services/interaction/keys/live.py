@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.interaction.keys.app import KeyStore
-from shared.access.keys import KeyBook, LiveKey, Quota
+from shared.access.key_book import KeyBook
+from shared.language.keys import LiveKey, Quota
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0

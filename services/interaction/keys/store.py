@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.interaction.keys.app import Key
-from shared.access.keys import Quota
+from shared.language.keys import Quota
+from shared.language.times import from_microseconds, microseconds
 from shared.state.database import Database, Transaction
 
 TABLES = sa.MetaData()
@@ -83,7 +84,7 @@ class SqlKeyStore:
     def note_uses(self, uses: Sequence[tuple[str, datetime]]) -> None:
         with self._database.begin() as transaction:
             for key_id, time in uses:
-                used_us = _us(time)
+                used_us = microseconds(time)
                 earlier = KEYS.c.used_us.is_(None) | (KEYS.c.used_us < used_us)
                 transaction.connection.execute(
                     KEYS.update().where(KEYS.c.key_id == key_id, earlier).values(used_us=used_us)
@@ -110,7 +111,7 @@ class SqlKeyStore:
 def _live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         KEYS.c.revoked_us.is_(None),
-        KEYS.c.expires_us.is_(None) | (KEYS.c.expires_us > _us(now)),
+        KEYS.c.expires_us.is_(None) | (KEYS.c.expires_us > microseconds(now)),
     )
 
 
@@ -128,11 +129,11 @@ def _row(key: Key) -> dict[str, Any]:
         "prefix": key.prefix,
         "display_name": key.display_name,
         "roles": sorted(key.roles),
-        "created_us": _us(key.create_time),
-        "expires_us": key.expire_time and _us(key.expire_time),
+        "created_us": microseconds(key.create_time),
+        "expires_us": key.expire_time and microseconds(key.expire_time),
         "lifetime_s": None if key.lifetime is None else int(key.lifetime.total_seconds()),
-        "revoked_us": key.revoke_time and _us(key.revoke_time),
-        "used_us": key.last_use_time and _us(key.last_use_time),
+        "revoked_us": key.revoke_time and microseconds(key.revoke_time),
+        "used_us": key.last_use_time and microseconds(key.last_use_time),
         "rotated_from": key.rotated_from,
         "rotated_to": key.rotated_to,
     }
@@ -146,22 +147,15 @@ def _key(row: Any) -> Key:
         prefix=row.prefix,
         display_name=row.display_name,
         roles=frozenset(row.roles),
-        create_time=_time(row.created_us) or datetime.min.replace(tzinfo=UTC),
-        expire_time=_time(row.expires_us),
+        create_time=from_microseconds(row.created_us),
+        expire_time=_maybe_time(row.expires_us),
         lifetime=None if row.lifetime_s is None else timedelta(seconds=row.lifetime_s),
-        revoke_time=_time(row.revoked_us),
-        last_use_time=_time(row.used_us),
+        revoke_time=_maybe_time(row.revoked_us),
+        last_use_time=_maybe_time(row.used_us),
         rotated_from=row.rotated_from,
         rotated_to=row.rotated_to,
     )
 
 
-def _us(time: datetime) -> int:
-    return int(time.timestamp()) * 1_000_000 + time.microsecond
-
-
-def _time(us: int | None) -> datetime | None:
-    if us is None:
-        return None
-    seconds, rest = divmod(us, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+def _maybe_time(value: int | None) -> datetime | None:
+    return None if value is None else from_microseconds(value)

@@ -13,8 +13,9 @@ from google.longrunning import operations_pb2
 from services.interaction.users.audit import SqlAudit
 from services.interaction.users.codec import encode_audit
 from services.interaction.users.conductor import Conductor
-from shared.calls.client import error_of, metadata
+from shared.calls.client import metadata
 from shared.calls.server import Mount, tenant_of
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.common.v1 import personal_data_pb2, personal_data_pb2_grpc
 from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import user_data_pb2_grpc as pb_grpc
@@ -106,7 +107,7 @@ async def _asked(
         async for answer in stub.ExportPersonalData(request, metadata=tuple(metadata(tenant))):
             yield answer
     except grpc.RpcError as error:
-        raise error_of(error, part) from error
+        raise decode_error(error, part) from error
 
 
 def mount(servicer: UserDataServicer) -> Mount:

@@ -26,7 +26,8 @@ from shared.privacy.erasure import (
 )
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
-from shared.state.jobs import JOBS, enqueue
+from shared.state.jobs import enqueue
+from shared.state.tables import JOBS
 
 _ROWS = (
     Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),

@@ -27,7 +27,8 @@ from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, REWARD_SC
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state import migrations
-from shared.state.database import Database, open_engine
+from shared.state.database import Database
+from shared.state.engine import open_engine
 from shared.state.stage import SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -19,7 +19,8 @@ from shared.log.kafka import KafkaEventLog
 from shared.log.memory import MemoryEventLog
 from shared.serving.stage_api import DeadLetterServicer
 from shared.state.database import Database, Transaction
-from shared.state.stage import OutboxRelay, SqlStage
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

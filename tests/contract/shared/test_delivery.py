@@ -17,7 +17,8 @@ from shared.privacy.erasure import Erasing, Erasure, RowRemover, Rows, of_user, 
 from shared.state import jobs
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
-from shared.state.stage import OutboxRelay, SqlStage, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage, drain
 from shared.state.tables import METADATA
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)

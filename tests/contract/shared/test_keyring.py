@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.state import migrations
-from shared.state.database import open_engine
+from shared.state.engine import open_engine
 from shared.vault.keyring import CachedKeyring, KeyState
 from shared.vault.migrations import TABLES
 from shared.vault.sql_keyring import SqlKeyring

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from services.feedback.adapters.mlflow_heads import MlflowHeads
 from services.feedback.adapters.sql_heads import unpacked
-from shared.state.jobs import JOBS
+from shared.state.tables import JOBS
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House
 

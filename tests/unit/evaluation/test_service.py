@@ -15,9 +15,10 @@ from services.evaluation.app import EvaluateVersion
 from services.evaluation.consumer import Evaluations, Tracking
 from services.evaluation.domain import Limits
 from services.evaluation.ports import Bench
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.contracts.messages import encode_message
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc as pb_grpc
@@ -28,8 +29,8 @@ from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.memory import MemoryEventLog
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.jobs import JOBS
-from shared.state.stage import OutboxRelay
+from shared.state.outbox import OutboxRelay
+from shared.state.tables import JOBS
 from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -247,7 +248,7 @@ async def test_the_api() -> None:
                     wrong.model_version = ""
                 with pytest.raises(grpc.RpcError) as raised:
                     await stub.Evaluate(wrong, metadata=caller)
-                error = error_of(raised.value, "evaluation")
+                error = decode_error(raised.value, "evaluation")
                 assert error.field == ("suites" if changes else "model_version")
             for number in range(3):
                 await stub.Evaluate(
@@ -274,6 +275,6 @@ async def test_the_api() -> None:
                 await stub.GetEvaluation(
                     pb.GetEvaluationRequest(name=names[0]), metadata=metadata("another")
                 )
-            assert error_of(hidden.value, "evaluation").reason == "NOT_FOUND"
+            assert decode_error(hidden.value, "evaluation").reason == "NOT_FOUND"
     finally:
         await server.drain()

@@ -10,8 +10,8 @@ from services.feedback.app.heads.refit import FIT_JOB, TRACK_JOB
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.splits import is_held_out
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_MINED
-from shared.log.events import now
 from shared.state.database import Database
 from shared.state.jobs import Worker
 from shared.state.stage import drain

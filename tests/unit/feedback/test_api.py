@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
@@ -33,7 +34,7 @@ async def stub() -> AsyncIterator[pb_grpc.FeedbackServiceStub]:
 async def refused(call: object) -> TrimtabError:
     with pytest.raises(grpc.RpcError) as caught:
         await call  # type: ignore[misc]
-    return error_of(caught.value, "feedback")
+    return decode_error(caught.value, "feedback")
 
 
 async def test_feedback_is_listed_by_filter_and_page(stub: pb_grpc.FeedbackServiceStub) -> None:

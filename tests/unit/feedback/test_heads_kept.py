@@ -21,7 +21,8 @@ from services.feedback.app.heads.refit import FIT_JOB, STAGE
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from shared.state.database import Database
-from shared.state.jobs import JOBS, Finish, Job
+from shared.state.jobs import Finish, Job
+from shared.state.tables import JOBS
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
 from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1, reversed_

@@ -15,8 +15,8 @@ from shared.language.topics import (
 )
 from shared.log.events import Event
 from shared.state.database import Database
-from shared.state.jobs import JOBS
 from shared.state.stage import drain
+from shared.state.tables import JOBS
 from tests.unit.feedback.house import LONG, House
 
 

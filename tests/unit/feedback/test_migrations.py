@@ -8,7 +8,8 @@ from infra.local.paths import REPO
 from services.feedback.adapters.sql_shelf import SqlShelf
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.state import migrations
-from shared.state.database import Database, open_engine
+from shared.state.database import Database
+from shared.state.engine import open_engine
 
 REVISIONS = REPO / "services" / "feedback" / "migrations"
 

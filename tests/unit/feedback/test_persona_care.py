@@ -8,14 +8,15 @@ import pytest
 from services.feedback.adapters.sql_book import SqlBook
 from services.feedback.app import persona_care
 from services.feedback.app.requests import PERSONA_OF_COMPLAINT, PERSONAS
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.errors import TrimtabError
+from shared.language.times import now
 from shared.language.topics import PERSONA_UPDATED
-from shared.log.events import now
 from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, SHORT, House
 
@@ -67,7 +68,7 @@ async def correct(stub: pb_grpc.FeedbackServiceStub, **fields: str) -> events.Pe
 async def refused(call: object) -> TrimtabError:
     with pytest.raises(grpc.RpcError) as caught:
         await call  # type: ignore[misc]
-    return error_of(caught.value, "feedback")
+    return decode_error(caught.value, "feedback")
 
 
 async def test_each_line_names_the_turns_that_support_it(

@@ -23,8 +23,9 @@ from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.messages import Message
 from shared.language.topics import FEEDBACK_MINED
 from shared.privacy.erasure import Erasure
-from shared.state.jobs import JOBS, Finish, Job
+from shared.state.jobs import Finish, Job
 from shared.state.stage import drain
+from shared.state.tables import JOBS
 from shared.statistics.intervals import wilson
 from tests.unit.feedback import house as houses
 from tests.unit.feedback.house import LONG, House

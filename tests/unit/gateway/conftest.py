@@ -40,9 +40,11 @@ from services.gateway.domain.turns import (
 )
 from services.gateway.http_api.application import Parts, build
 from services.gateway.http_api.doors import Doors
-from shared.access.keys import KeyBook, Quotas, fixed_keys
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import NotFound, Unavailable
+from shared.language.keys import fixed_keys
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"

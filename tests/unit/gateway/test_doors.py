@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from shared.access.keys import LiveKey, Quota, new_secret, secret_digest
+from shared.language.keys import LiveKey, Quota, new_secret, secret_digest
 
 ASKED = [{"role": "user", "content": "My key is AKIAIOSFODNN7EXAMPLE, is it right?"}]
 CONVERSATION = {

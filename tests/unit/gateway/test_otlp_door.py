@@ -18,8 +18,10 @@ from services.gateway.domain.spans import Span
 from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
 from services.gateway.http_api.doors import Doors
-from shared.access.keys import KeyBook, Quotas, fixed_keys
-from shared.log.events import now
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
+from shared.language.keys import fixed_keys
+from shared.language.times import now
 from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, chat, words
 
 

@@ -30,8 +30,8 @@ from shared.log.memory import MemoryEventLog
 from shared.privacy.erasure import Erasing, Erasure, Scrubbed
 from shared.state import operations
 from shared.state.database import Database, Transaction
-from shared.state.jobs import JOBS
 from shared.state.stage import SqlStage, drain
+from shared.state.tables import JOBS
 from shared.vault.keyring import CachedKeyring
 from shared.vault.sealing import SealedEventLog
 from shared.vault.sql_keyring import SqlKeyring

@@ -18,8 +18,8 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 from shared.language.errors import PermissionDenied, Unavailable
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
-from shared.log.events import now
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
 from shared.state.stage import SqlStage, drain

@@ -20,7 +20,8 @@ from services.interaction.keys.grpc_api import mount
 from services.interaction.keys.live import LiveKeys
 from services.interaction.keys.store import KEYS, TABLES, SqlKeyStore
 from shared.access.admission import KeyedAccess, OpenAccess
-from shared.access.keys import KeyBook, Quota, Quotas, secret_digest
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, metadata, translated
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
@@ -32,6 +33,7 @@ from shared.language.errors import (
     PermissionDenied,
     Unauthenticated,
 )
+from shared.language.keys import Quota, secret_digest
 from shared.serving.key_follower import KeyFile, KeyFollower
 from shared.state.database import Database
 

@@ -29,8 +29,8 @@ from shared.language.messages import (
     default_turn_id,
     text_message,
 )
+from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
-from shared.log.events import now
 from shared.log.memory import MemoryEventLog
 from shared.redaction.redactor import Action, Policies, Policy, Redactor
 from shared.state.database import Database

@@ -18,7 +18,8 @@ from shared.language.topics import FEEDBACK_MINED, MODEL_PROMOTED
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import drain
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -34,7 +34,8 @@ from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.stage import OutboxRelay, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import drain
 from tests.unit.retrain.pairs import TRAINED, many, pair
 from tests.unit.retrain.test_gate import figures
 

@@ -13,7 +13,8 @@ from services.reward.adapters.tables import PROGRESS, REQUESTS
 from services.reward.app import ANSWERS
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
-from shared.state.jobs import JOBS, Finish, Job
+from shared.state.jobs import Finish, Job
+from shared.state.tables import JOBS
 from tests.unit.reward.test_service import House
 
 USERS = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]

@@ -14,9 +14,10 @@ from services.reward.adapters.tables import METADATA
 from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
 from services.reward.consumer import Intakes, Scoring, Tracking, Trainings
 from services.reward.domain import Answer, TrainingRules
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.contracts.messages import encode_message
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
@@ -35,8 +36,9 @@ from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.jobs import JOBS
-from shared.state.stage import OutboxRelay, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import drain
+from shared.state.tables import JOBS
 from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -309,7 +311,7 @@ async def test_the_api() -> None:
         request = pb.ScoreRequest(items=[pb.ScoreItem(messages=answer, user_id="u")])
         with pytest.raises(grpc.RpcError) as raised:
             await stub.Score(request, metadata=metadata("local"))
-        assert error_of(raised.value, "reward").reason == "REWARD_MODEL_UNTRAINED"
+        assert decode_error(raised.value, "reward").reason == "REWARD_MODEL_UNTRAINED"
         again = pb.TrainRewardModelRequest(request_id="r1")
         first = await stub.TrainRewardModel(again, metadata=metadata("local"))
         await asyncio.to_thread(house.training.run_once)

@@ -13,7 +13,8 @@ import grpc
 import pytest
 
 from shared.access.admission import KeyedAccess, OpenAccess, role_for
-from shared.access.keys import KeyBook, LiveKey, Quota, Quotas, new_secret, secret_digest
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, channel, metadata, translated
 from shared.calls.server import RpcServer, tenant_of
 from shared.configuration.tls import Tls
@@ -26,6 +27,7 @@ from shared.language.errors import (
     Unauthenticated,
     Unavailable,
 )
+from shared.language.keys import LiveKey, Quota, new_secret, secret_digest
 from tests.unit.shared.certificates import Authority
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

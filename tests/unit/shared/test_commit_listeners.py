@@ -1,6 +1,7 @@
 """Who waits for a commit is woken by writes, not by looks."""
 
-from shared.state.database import COUNTS, OUTBOX, Database
+from shared.state.database import Database
+from shared.state.tables import COUNTS, OUTBOX
 
 
 def test_a_transaction_that_only_looked_wakes_nobody() -> None:

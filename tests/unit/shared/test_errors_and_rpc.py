@@ -9,8 +9,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from shared.calls.client import aio_channel, error_of, metadata
+from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer, tenant_of
+from shared.contracts.status import decode_error
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 from shared.language import errors
@@ -77,7 +78,7 @@ async def _call(channel: Any, name: str, tenant: str = "") -> Any:
 async def test_an_error_crosses_the_wire_whole(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         await _call(stub, "quota")
-    error = error_of(caught.value, "test")
+    error = decode_error(caught.value, "test")
     assert isinstance(error, errors.ResourceExhausted)
     assert (error.reason, error.field, error.retry_after_s) == ("QUOTA", "name", 1.5)
     assert error.message == "too many"
@@ -86,7 +87,7 @@ async def test_an_error_crosses_the_wire_whole(stub: Any) -> None:
 async def test_a_defect_is_internal_and_tells_no_more_than_its_kind(stub: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         await _call(stub, "defect")
-    error = error_of(caught.value, "test")
+    error = decode_error(caught.value, "test")
     assert isinstance(error, errors.Internal)
     assert "ZeroDivisionError" in error.message
 
@@ -95,7 +96,7 @@ async def test_the_tenant_comes_from_metadata_and_is_required(stub: Any) -> None
     assert (await _call(stub, "tenant", "acme")).conversation.name == "acme"
     with pytest.raises(grpc.RpcError) as caught:
         await _call(stub, "tenant")
-    assert error_of(caught.value, "test").reason == "TENANT_MISSING"
+    assert decode_error(caught.value, "test").reason == "TENANT_MISSING"
 
 
 async def test_an_unknown_method_and_health(stub: Any) -> None:
@@ -111,6 +112,6 @@ async def test_nobody_listening_is_unavailable_with_a_delay() -> None:
     async with aio_channel("127.0.0.1:1") as channel:
         with pytest.raises(grpc.RpcError) as caught:
             await _call(channel, "x")
-    error = error_of(caught.value, "interaction")
+    error = decode_error(caught.value, "interaction")
     assert isinstance(error, errors.Unavailable)
     assert (error.reason, error.retry_after_s) == ("SERVICE_AWAY", 1.0)

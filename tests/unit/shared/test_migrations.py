@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from infra.local.paths import REPO
 from infra.migrations.__main__ import module_of
 from shared.state import migrations
-from shared.state.database import Database, open_engine
+from shared.state.database import Database
+from shared.state.engine import open_engine
 
 SERVICES = sorted(one.parent.name for one in (REPO / "services").glob("*/migrations"))
 

@@ -17,7 +17,8 @@ from shared.log.memory import MemoryEventLog
 from shared.state import jobs
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Postpone, Worker
-from shared.state.stage import OutboxRelay, SqlStage, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage, drain
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

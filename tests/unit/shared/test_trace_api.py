@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from shared.access.admission import KeyedAccess
-from shared.access.keys import KeyBook, LiveKey, Quotas, new_secret, secret_digest
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, metadata, translated
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1.common_pb2_grpc import DeadLetterServiceStub, TraceServiceStub
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.keys import LiveKey, new_secret, secret_digest
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import Event, Record
 from shared.log.memory import MemoryEventLog
@@ -23,7 +25,8 @@ from shared.serving.lineage import MADE, Step, Tracer
 from shared.serving.lineage_api import mount
 from shared.serving.stage_api import mounts as stage_mounts
 from shared.state.database import Database, Transaction
-from shared.state.stage import OutboxRelay, SqlStage, drain
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage, drain
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
