@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.drift import consumer, grpc_api
+from services.drift import grpc_api
+from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.settings import DriftSettings

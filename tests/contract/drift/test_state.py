@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from services.drift import codec, consumer
+from services.drift import codec
+from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.drift import consumer
+from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA

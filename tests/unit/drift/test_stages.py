@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from services.drift import consumer
+from services.drift import stages as consumer
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
 from services.drift.domain import Watching
