@@ -74,6 +74,20 @@ def decode_time(time: Timestamp) -> datetime:
     return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
 
 
+def decode_create_time(
+    owner: pb.Turn | pb.ExplicitFeedback | events_pb2.PreferencePair,
+) -> datetime | None:
+    """None if it says none. InvalidArgument if it cannot be read."""
+    if not owner.HasField("create_time"):
+        return None
+    try:
+        return decode_time(owner.create_time)
+    except OverflowError as error:
+        raise InvalidArgument(
+            f"create_time cannot be read: {error}", reason="ABSURD_TIME", field="create_time"
+        ) from error
+
+
 def write_time(time: datetime, into: Timestamp) -> None:
     """`time` is aware of its zone."""
     since = time - _EPOCH

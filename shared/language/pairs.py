@@ -1,0 +1,90 @@
+"""A preference pair: two answers to one prompt, of which one is held to be better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.language.identifiers import conversation_name, stable_id
+from shared.language.messages import Message, content_of
+from shared.language.splits import is_held_out
+
+
+class PairSource(StrEnum):
+    """Where a pair comes from: the names of the protos' PairSource in lower case."""
+
+    USER_GUIDED_REWRITE = "user_guided_rewrite"
+    USER_BASED_REWARD = "user_based_reward"
+    DEMONSTRATION = "demonstration"
+    REGENERATION = "regeneration"
+    EDIT = "edit"
+    ARENA_VOTE = "arena_vote"
+    IMPORT = "import"
+    VERSION_CONTRAST = "version_contrast"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`chosen` is held to be better than `rejected`, which `model_version` wrote. A pair that people state has
+    neither id nor tenant nor time until it is accepted."""
+
+    user_id: str
+    # None: of a source that is not known here; such a pair is not accepted.
+    source: PairSource | None
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+    pair_id: str = ""
+    tenant: str = ""
+    conversation_id: str = ""
+    create_time: datetime | None = None
+    persona: str = ""
+    confidence: float = 0.0
+    reward_margin: float = 0.0
+    reward_model: str = ""
+    model_version: str = ""
+    evidence: tuple[str, ...] = ()
+    feedback_text: str = ""
+
+    @property
+    def time(self) -> datetime:
+        """`create_time` of a pair that was accepted. ValueError of one that was not."""
+        if self.create_time is None:
+            raise ValueError(f"pair {self.pair_id} has no time: it was not accepted yet")
+        return self.create_time
+
+    @property
+    def user(self) -> str:
+        """Unique over tenants."""
+        return f"{self.tenant}/{self.user_id}"
+
+    @property
+    def is_held_out(self) -> bool:
+        return is_held_out(self.tenant, self.user_id)
+
+    @property
+    def request(self) -> str:
+        """The last thing that the user said before the answers; empty if there is none."""
+        said = [message.text for message in self.prompt if message.role == "user"]
+        return said[-1] if said else ""
+
+    @property
+    def key(self) -> str:
+        """The event's key."""
+        if self.conversation_id:
+            return conversation_name(self.tenant, self.conversation_id)
+        # Keys stay readable on the topics: no user's id is in them.
+        return stable_id("preference", self.tenant, self.user_id)
+
+    @property
+    def digest(self) -> str:
+        """The id of a stated pair that has none."""
+        messages = (*self.prompt, self.chosen, self.rejected)
+        said = [text for message in messages for text in (message.role, content_of(message))]
+        return stable_id(self.tenant, self.user_id, self.source or "", self.conversation_id, *said)
+
+    @property
+    def event_id(self) -> str:
+        """Of a stated pair."""
+        return stable_id("preference", self.tenant, self.pair_id, self.digest)

@@ -1,0 +1,63 @@
+"""A turn: one message at its place in a conversation, the same in every service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.language.identifiers import stable_id, turn_name
+from shared.language.messages import Message, content_of
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`index` does not count system messages. Without a `turn_id` the turn is given the one that follows from
+    place, role and content; without a `create_time` the time at which it is accepted."""
+
+    tenant: str
+    conversation_id: str
+    index: int
+    message: Message
+    user_id: str
+    turn_id: str = ""
+    model_version: str = ""
+    completion_id: str = ""
+    create_time: datetime | None = None
+    # Where it came in.
+    channel: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    # One of shared.language.messages.SIGNALS, with the turn it was made instead of.
+    signal: str = ""
+    replaces_turn_id: str = ""
+
+    @property
+    def name(self) -> str:
+        return turn_name(self.tenant, self.conversation_id, self.turn_id)
+
+    @property
+    def role(self) -> str:
+        return self.message.role
+
+    @property
+    def time(self) -> datetime:
+        """`create_time` of a turn that was accepted. ValueError of one that was not."""
+        if self.create_time is None:
+            raise ValueError(f"{self.name} has no time: it was not accepted yet")
+        return self.create_time
+
+    @property
+    def is_alternative(self) -> bool:
+        """One of several answers to one call, and not the one that the conversation went on with."""
+        return "choice_of" in self.metadata
+
+    @property
+    def digest(self) -> str:
+        """What makes two turns of one id the same: place, role, content; not who logged it when."""
+        return stable_id(str(self.index), self.message.role, content_of(self.message))
+
+    @property
+    def event_id(self) -> str:
+        """The same turn logged again makes the same id; other content under its turn id makes
+        another, so that the conflict is seen."""
+        return stable_id("turn", self.tenant, self.conversation_id, self.turn_id, self.digest)
