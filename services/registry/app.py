@@ -21,8 +21,8 @@ from services.registry.domain import (
     observed,
     words,
 )
-from services.registry.rollout_test import RolloutTest
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.statistics.betting import RolloutTest
 
 FIRST = "assistant-v0"
 HOUSE = "registry"

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from services.registry.app import Promotion, Registration
 from services.registry.domain import Change, Observation, Policy, Rollout, State, Version
-from services.registry.rollout_test import Arm
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
@@ -14,6 +13,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import parse_name, stable_id
 from shared.language.topics import MODEL_PROMOTED
 from shared.log.events import Event
+from shared.statistics.betting import Arm
 from shared.statistics.intervals import wilson
 from shared.telemetry.spans import trace_headers
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from services.registry.rollout_test import Arm, RolloutTest, update
 from shared.language.errors import FailedPrecondition
+from shared.statistics.betting import Arm, RolloutTest, update
 
 
 class State(StrEnum):

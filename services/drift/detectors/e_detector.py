@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, lgamma, log, log1p, sqrt
 
+from shared.statistics.betting import log_mean_exp
+
 # Bets as fractions of the largest one allowed, 1/m0: small ones for slow changes, large for steep.
 FRACTIONS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _NOTHING = float("-inf")
@@ -101,13 +103,6 @@ def clopper_pearson_upper(successes: int, count: int, confidence: float = 0.95) 
         else:
             high = middle
     return high
-
-
-def log_mean_exp(logs: Sequence[float]) -> float:
-    top = max(logs)
-    if top == _NOTHING:
-        return _NOTHING
-    return top + log(sum(exp(one - top) for one in logs) / len(logs))
 
 
 def _plus_one(log_m: float) -> float:

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from services.registry.app import Promotion
 from services.registry.codec import encode_promotion
 from services.registry.domain import Change, Observation, Rollout, State, Version
-from services.registry.rollout_test import Arm, RolloutTest
 from shared.language.errors import NotFound
 from shared.state.database import Database, Transaction
 from shared.state.jobs import enqueue
+from shared.statistics.betting import Arm, RolloutTest
 
 TABLES = sa.MetaData()
 ALIASES = "registry.aliases"

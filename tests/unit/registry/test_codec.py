@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from services.registry.codec import encode_rollout
 from services.registry.domain import Policy, Rollout, State, Version
-from services.registry.rollout_test import Arm, RolloutTest
+from shared.statistics.betting import Arm, RolloutTest
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 COMPARED = RolloutTest(champion=Arm(15, 15.0), canary=Arm(19, 1.0))

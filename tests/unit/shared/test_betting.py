@@ -1,11 +1,11 @@
-"""The rollout's test: exact values, and how often it errs."""
+"""Tests by betting: exact values, and how often they err."""
 
 import math
 
 import numpy as np
 import pytest
 
-from services.registry.rollout_test import GRID, RolloutTest, update
+from shared.statistics.betting import GRID, START, RolloutTest, bet, log_mean_exp, update
 
 LOG_20 = math.log(20)
 
@@ -85,3 +85,33 @@ def test_clear_harm_is_seen():
     assert test.log_e_worse >= LOG_20
     assert test.pairs < 20
     assert test.log_e_better < 0
+
+
+def ever_above(rng: np.random.Generator, mean: float, bound: float, count: int) -> bool:
+    wealth = START
+    for value in rng.random(count) < mean:
+        wealth = bet(wealth, float(value) - bound, worst=bound)
+        if log_mean_exp(wealth) >= LOG_20:
+            return True
+    return False
+
+
+def test_a_mean_at_its_bound_is_rarely_ever_called_above_it():
+    rng = np.random.default_rng(11)
+    assert sum(ever_above(rng, 0.75, 0.75, 200) for _ in range(400)) / 400 <= 0.05
+
+
+def test_a_mean_well_above_its_bound_is_found():
+    rng = np.random.default_rng(12)
+    assert sum(ever_above(rng, 0.9, 0.6, 100) for _ in range(200)) >= 190
+
+
+@pytest.mark.parametrize(("gain", "worst"), [(-1.1, 1.0), (0.5, 0.0)])
+def test_a_bet_that_could_lose_more_than_there_is_is_refused(gain: float, worst: float):
+    with pytest.raises(ValueError, match="at least"):
+        bet(START, gain, worst)
+
+
+def test_the_mean_of_nothing_is_nothing():
+    assert log_mean_exp([-math.inf, -math.inf]) == -math.inf
+    assert log_mean_exp([-math.inf, 0.0]) == pytest.approx(math.log(0.5))

@@ -1,0 +1,108 @@
+"""Tests by betting: they may be looked at after every value and stopped at any time.
+
+A bet of a share of the largest safe stake on `gain`, which is at least -worst and has an
+expectation of at most 0 under the null hypothesis given what came before, multiplies a wealth by
+1 + share * gain / worst. That wealth is a non-negative supermartingale under the null
+(Waudby-Smith and Ramdas 2020, "Estimating means of bounded random variables by betting",
+arXiv 2010.09686), and so is the average over a grid of shares. By Ville's inequality
+P(the average ever reaches 1/alpha) <= alpha, whenever one looks.
+
+- One sample, `bet(wealth, value - bound, worst=bound)`: is the mean of values in [0, 1] above
+  `bound`?
+- Two arms, `RolloutTest`: champion against canary. Users arrive one by one on either arm; each
+  brings one value in [0, 1] (1: dissatisfied). The i-th user of the champion is paired with the
+  i-th of the canary, x_i = champion value - canary value.
+
+  - "better":  null hypothesis E[x] <= 0       (the canary is no better)
+  - "worse":   null hypothesis E[-x] <= delta  (the canary is worse by delta at most)
+
+Holds when, given what was seen before, the next value's expectation obeys the null: one value a
+user, users sent by a sticky hash. Departure from a plain paired test: the users of a pair may
+have come minutes apart; a change that hits both arms in that time is noise here, not bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, log, log1p
+
+# Shares of the largest bet that is safe. Several, because the size of the effect is not known
+# before.
+GRID = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+Wealth = tuple[float, ...]  # the natural logarithm of the wealth of each share of GRID
+START: Wealth = (0.0,) * len(GRID)
+
+
+def bet(wealth: Wealth, gain: float, worst: float) -> Wealth:
+    """The wealth after one more value. Raises ValueError unless gain >= -worst and worst > 0."""
+    if worst <= 0.0 or gain < -worst:
+        raise ValueError(f"a gain must be at least -{worst} < 0, got {gain}")
+    return tuple(one + log1p(share / worst * gain) for one, share in zip(wealth, GRID, strict=True))
+
+
+def log_mean_exp(logs: Sequence[float]) -> float:
+    """The logarithm of the mean of what `logs` are logarithms of; -inf if all are nothing."""
+    top = max(logs)
+    if top == -inf:
+        return -inf
+    return top + log(sum(exp(one - top) for one in logs) / len(logs))
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Users who brought a value, the sum of their values, and values not paired yet."""
+
+    users: int = 0
+    total: float = 0.0
+    waiting: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutTest:
+    """State of both tests; each log e-value is compared with log(1/alpha)."""
+
+    champion: Arm = Arm()
+    canary: Arm = Arm()
+    pairs: int = 0
+    log_better: Wealth = START
+    log_worse: Wealth = START
+
+    @property
+    def log_e_better(self) -> float:
+        return log_mean_exp(self.log_better)
+
+    @property
+    def log_e_worse(self) -> float:
+        return log_mean_exp(self.log_worse)
+
+
+def update(test: RolloutTest, *, on_canary: bool, value: float, delta: float) -> RolloutTest:
+    """The test after one more user. `value` in [0, 1]; `delta` in [0, 1) is the harm that is
+    tolerated.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"a value must be in [0, 1], got {value}")
+    if on_canary:
+        test = replace(test, canary=_take(test.canary, value))
+    else:
+        test = replace(test, champion=_take(test.champion, value))
+    if not (test.champion.waiting and test.canary.waiting):
+        return test
+    return _paired(test, test.champion.waiting[0] - test.canary.waiting[0], delta)
+
+
+def _take(arm: Arm, value: float) -> Arm:
+    return Arm(arm.users + 1, arm.total + value, (*arm.waiting, value))
+
+
+def _paired(test: RolloutTest, x: float, delta: float) -> RolloutTest:
+    return replace(
+        test,
+        champion=replace(test.champion, waiting=test.champion.waiting[1:]),
+        canary=replace(test.canary, waiting=test.canary.waiting[1:]),
+        pairs=test.pairs + 1,
+        log_better=bet(test.log_better, x, worst=1.0),
+        log_worse=bet(test.log_worse, -x - delta, worst=1.0 + delta),
+    )
