@@ -8,7 +8,8 @@ from datetime import datetime
 
 from shared.language.identifiers import share_of
 from shared.language.messages import Message
-from shared.statistics.intervals import bootstrap_mean, wilson
+from shared.statistics import intervals
+from shared.statistics.intervals import bootstrap_mean
 
 SUITES = ("over_refusal", "sycophancy", "win_rate", "form", "held_out_pairs")
 
@@ -122,17 +123,18 @@ class Limits:
 
 
 def rate(name: str, outcomes: Sequence[float], groups: Sequence[str], suite: str) -> Figure:
-    """A rate of outcomes in [0, 1] (ties are halves). Wilson's interval; where users have several
-    cases, widened to the bootstrap by user, since cases of one user are alike."""
-    total = sum(outcomes)
-    low, high = wilson(total, len(outcomes))
-    method = "wilson"
-    if len(set(groups)) < len(groups):
-        by_user = bootstrap_mean(outcomes, groups)
-        low, high = min(low, by_user[0]), max(high, by_user[1])
-        method = "wilson widened to bootstrap-by-user"
-    value = total / len(outcomes) if outcomes else 0.5
-    return Figure(name, value, low, high, len(outcomes), users_in(groups), suite, method)
+    """A rate of outcomes in [0, 1] (ties are halves), widened by user."""
+    found = intervals.rate(outcomes, groups)
+    return Figure(
+        name,
+        found.value,
+        found.low,
+        found.high,
+        found.count,
+        users_in(groups),
+        suite,
+        found.method,
+    )
 
 
 def mean(name: str, values: Sequence[float], groups: Sequence[str], suite: str) -> Figure:

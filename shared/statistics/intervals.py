@@ -5,15 +5,25 @@
   method 10).
 - The percentile bootstrap of a mean, resampling whole groups (users) where cases of one user are
   not independent (Efron and Tibshirani 1993, ch. 13; Davison and Hinkley 1997, section 3.8).
+- `rate`: Wilson's interval, widened to that bootstrap where users have several cases. Every rate
+  that is shown or decided by is one of these.
+- A difference from the two intervals alone: Newcombe's method with any bounds in the place of
+  Wilson's (MOVER; Zou and Donner 2008, Stat. Med. 27).
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from math import sqrt
+from dataclasses import dataclass
+from math import ceil, sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Draws beyond each end of a bootstrap's interval; how many numbers are drawn at a time, and in all.
+_TAIL, _AT_ONCE, _MOST_NUMBERS = 20, 1_000_000, 20_000_000
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -36,14 +46,65 @@ def difference_of_rates(
     successes_1: float, n_1: float, successes_2: float, n_2: float, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Newcombe's bounds of rate 1 minus rate 2, in [-1, 1]; (-1, 1) when either n is 0."""
-    if n_1 == 0 or n_2 == 0:
+    one, other = (
+        Interval(
+            k / n if n else 0.5, *wilson(k, n, confidence), ceil(n), ceil(n), confidence, "wilson"
+        )
+        for k, n in ((successes_1, n_1), (successes_2, n_2))
+    )
+    return difference(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """`value` of `count` cases in `groups` groups (users), between `low` and `high` at `confidence`; `method`
+    says how the bounds were made."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    groups: int
+    confidence: float
+    method: str
+
+
+def rate(
+    outcomes: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Of outcomes in [0, 1]; ties are halves. `groups` says whose each case is: cases of one user are
+    alike, so where users have several the interval is widened to the bootstrap by user, and a lone
+    user counts as one case. (0.5, 0, 1) of no cases.
+
+    Raises ValueError for groups of another length.
+    """
+    count = len(outcomes)
+    several = count if groups is None else len(set(groups))
+    if groups is not None and len(groups) != count:
+        raise ValueError("groups must be as many as outcomes")
+    value = sum(outcomes) / count if count else 0.5
+    low, high = wilson(value * count, count, confidence)
+    method = "wilson"
+    if several < count:
+        method = "wilson widened to bootstrap-by-user"
+        if several == 1:
+            low, high = wilson(value, 1, confidence)
+        else:
+            by_user = bootstrap_mean(outcomes, groups, seed, confidence=confidence)
+            low, high = min(low, by_user[0]), max(high, by_user[1])
+    return Interval(value, low, high, count, several, confidence, method)
+
+
+def difference(one: Interval, other: Interval) -> tuple[float, float]:
+    """Bounds of `one` minus `other`, both at the same confidence; (-1, 1) when either has no cases."""
+    if not one.count or not other.count:
         return -1.0, 1.0
-    rate_1, rate_2 = successes_1 / n_1, successes_2 / n_2
-    low_1, high_1 = wilson(successes_1, n_1, confidence)
-    low_2, high_2 = wilson(successes_2, n_2, confidence)
-    difference = rate_1 - rate_2
-    low = difference - sqrt((rate_1 - low_1) ** 2 + (high_2 - rate_2) ** 2)
-    high = difference + sqrt((high_1 - rate_1) ** 2 + (rate_2 - low_2) ** 2)
+    gap = one.value - other.value
+    low = gap - sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
+    high = gap + sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
     return max(-1.0, low), min(1.0, high)
 
 
@@ -54,7 +115,9 @@ def bootstrap_mean(
     rounds: int = 1000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bounds of the mean over all values; whole groups are resampled when given.
+    """Percentile bounds of the mean over all values; whole groups are resampled when given. More rounds
+    than `rounds` are drawn where the confidence needs them: _TAIL beyond each end, as far as memory
+    allows.
 
     With one value or one group the bounds are the mean itself: nothing can be said about spread, so
     look at the count. Raises ValueError for no values or groups of another length.
@@ -68,12 +131,22 @@ def bootstrap_mean(
         total[0] += value
         total[1] += 1
     table = np.array(list(sums.values()))
-    drawn = np.random.default_rng(seed).integers(len(table), size=(rounds, len(table)))
-    resampled = table[drawn].sum(axis=1)
-    means = resampled[:, 0] / resampled[:, 1]
     tail = (1 - confidence) / 2
+    wanted = min(ceil(_TAIL / tail), max(rounds, _MOST_NUMBERS // len(table)))
+    means = _resampled(table, max(rounds, wanted), seed)
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _resampled(table: Floats, rounds: int, seed: int) -> Floats:
+    """[rounds]: means over resampled rows of `table` [groups, (sum, count)], a part at a time."""
+    random, parts = np.random.default_rng(seed), []
+    at_once = max(_AT_ONCE // len(table), 1)
+    for start in range(0, rounds, at_once):
+        size = (min(at_once, rounds - start), len(table))
+        drawn = table[random.integers(len(table), size=size)].sum(axis=1)
+        parts.append(drawn[:, 0] / drawn[:, 1])
+    return np.concatenate(parts)
 
 
 def _z(confidence: float) -> float:

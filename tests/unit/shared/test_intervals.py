@@ -2,7 +2,13 @@
 
 import pytest
 
-from shared.statistics.intervals import bootstrap_mean, difference_of_rates, wilson
+from shared.statistics.intervals import (
+    bootstrap_mean,
+    difference,
+    difference_of_rates,
+    rate,
+    wilson,
+)
 
 
 def test_wilson_by_hand() -> None:
@@ -57,3 +63,51 @@ def test_bootstrap_by_groups_is_wider_when_cases_of_a_group_agree() -> None:
 
 def test_one_group_says_nothing_about_spread() -> None:
     assert bootstrap_mean([0.0, 1.0], ["u", "u"]) == (0.5, 0.5)
+
+
+def test_a_surer_bootstrap_draws_as_often_as_its_ends_need() -> None:
+    values = [0.0, 1.0] * 50
+    low, high = bootstrap_mean(values, confidence=0.9999)
+    # z = 3.89: 0.5 ± 0.195
+    assert (low, high) == (pytest.approx(0.305, abs=0.03), pytest.approx(0.695, abs=0.03))
+
+
+def test_a_rate_of_independent_cases_is_wilsons() -> None:
+    found = rate([1.0, 0.5, 0.0, 1.0], ["a", "b", "c", "d"])
+    assert (found.value, found.count, found.groups, found.method) == (0.625, 4, 4, "wilson")
+    assert (found.low, found.high) == wilson(2.5, 4)
+    assert rate([1.0, 0.5, 0.0, 1.0], confidence=0.99).low == wilson(2.5, 4, 0.99)[0]
+
+
+def test_a_rate_of_users_with_many_cases_is_wider() -> None:
+    found = rate([0.0] * 50 + [1.0] * 50, [n // 25 for n in range(100)])
+    low, high = wilson(50, 100)
+    assert (found.low, found.high, found.groups) == (0.0, 1.0, 4)
+    assert found.low < low < high < found.high
+
+
+def test_many_cases_of_a_lone_user_count_as_one() -> None:
+    found = rate([1.0] * 50, ["ann"] * 50)
+    assert (found.low, found.high, found.count, found.groups) == (*wilson(1, 1), 50, 1)
+
+
+def test_a_rate_of_nothing_says_nothing() -> None:
+    found = rate([], [])
+    assert (found.value, found.low, found.high, found.count) == (0.5, 0.0, 1.0, 0)
+    assert difference(found, rate([1.0])) == (-1.0, 1.0)
+
+
+def test_the_difference_of_unwidened_rates_is_newcombes() -> None:
+    one, other = rate([1.0] * 56 + [0.0] * 14), rate([1.0] * 48 + [0.0] * 32)
+    assert difference(one, other) == difference_of_rates(56, 70, 48, 80)
+
+
+def test_the_difference_of_widened_rates_is_wider() -> None:
+    users = [n // 10 for n in range(100)]
+    one, other = rate([1.0] * 60 + [0.0] * 40, users), rate([1.0] * 40 + [0.0] * 60, users)
+    assert difference(one, other)[0] < difference_of_rates(60, 100, 40, 100)[0]
+
+
+def test_groups_must_be_as_many_as_outcomes() -> None:
+    with pytest.raises(ValueError, match="as many"):
+        rate([1.0], ["a", "b"])
