@@ -28,7 +28,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-ingest bench-mining bench-proxy bench-reward
+.PHONY: lock test test-unit test-contract test-integration test-e2e lint format proto migration bench bench-idle bench-ingest bench-mining bench-proxy bench-reward
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ bench: parts ## Run the benchmarks
 
 bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy beside it
 	$(PY) -m tests.benchmarks.proxy
+
+bench-idle: parts ## Measure what the stack uses while nobody uses it: CPU and memory of each part
+	$(PY) -m tests.benchmarks.idle $(OPTIONS)
 
 bench-ingest: parts ## Measure ingest beside Phoenix and MLflow, time to queryable, import of 1 GB (IMPORT_MB)
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
