@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from services.dashboard import shaping
+from services.dashboard import codec as shaping
 from services.dashboard.domain import Loop, Part
 from shared.language.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
 

@@ -12,8 +12,8 @@ from prometheus_client import start_http_server
 from services.dashboard.adapters.grpc_peers import GrpcPeers
 from services.dashboard.app import Asked, Window
 from services.dashboard.domain import Loop
+from services.dashboard.http_api import create_app
 from services.dashboard.settings import DashboardSettings
-from services.dashboard.web import create_app
 from shared.calls.client import calling_of
 from shared.calls.json_calls import PARTS
 from shared.configuration.settings import CommonSettings, load

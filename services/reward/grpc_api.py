@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
 from google.longrunning import operations_pb2
 
 from services.reward import codec
-from services.reward.adapters.sql_store import TRAIN_JOB, SqlRewardModels
-from services.reward.app import ScoreAnswers
+from services.reward.app.scoring import ScoreAnswers
+from services.reward.ports import RewardModels, TrainingRequests
 from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.language.identifiers import stable_id
 from shared.language.paging import decode_token, encode_token, page_size
-from shared.state import operations
-from shared.state.database import Database
-from shared.state.jobs import enqueue
 
 
 class RewardServicer(pb_grpc.RewardServiceServicer):
-    def __init__(self, database: Database, models: SqlRewardModels, score: ScoreAnswers) -> None:
-        self._database, self._models, self._score = database, models, score
+    """`operation`: what is known of one by its name."""
+
+    def __init__(
+        self,
+        models: RewardModels,
+        score: ScoreAnswers,
+        trainings: TrainingRequests,
+        operation: Callable[[str], operations_pb2.Operation],
+    ) -> None:
+        self._models, self._score = models, score
+        self._trainings, self._operation = trainings, operation
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
         return await asyncio.to_thread(self._scored, tenant_of(context), request)
@@ -62,13 +66,7 @@ class RewardServicer(pb_grpc.RewardServiceServicer):
         )
 
     def _start(self, tenant: str, request_id: str) -> operations_pb2.Operation:
-        digest = stable_id(tenant, request_id or uuid.uuid4().hex)
-        name = f"operations/train-reward-{digest}"
-        with self._database.begin() as tx:
-            if operations.begin(tx, name, pb.TrainRewardModelMetadata(step="queued")):
-                payload = {"tenant": tenant, "operation": name}
-                enqueue(tx, TRAIN_JOB, f"{TRAIN_JOB}:{digest}", payload)
-        return operations.get(self._database, name)
+        return self._operation(self._trainings.start(tenant, request_id))
 
     def _list(
         self, tenant: str, request: pb.ListRewardModelsRequest

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from services.reward import grpc_api
 from services.reward.adapters.erasing import RewardRemover
+from services.reward.adapters.lineage import RewardLineage
 from services.reward.adapters.minilm import MiniLmEncoder
-from services.reward.adapters.sql_store import SqlRewardModels
-from services.reward.adapters.tracer import RewardTracer
-from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
-from services.reward.consumer import GROUPS, Intakes, Scoring, Tracking, Trainings, background
+from services.reward.adapters.sql_intake import SqlIntake
+from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
+from services.reward.adapters.sql_trainings import SqlTrainingRequests
+from services.reward.adapters.sql_waiting import SqlScoredAnswers, SqlWaitingAnswers
+from services.reward.adapters.tracked_runs import tracked_run
+from services.reward.app.featurising import Featuriser
+from services.reward.app.scoring import ScoreAnswers
+from services.reward.app.taking import TakeData, TakeTurn
+from services.reward.app.training import TrainModel
+from services.reward.jobs import Scoring, Tracking, Trainings
 from services.reward.settings import RewardSettings
+from services.reward.stages import GROUPS, Intakes
+from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.serving.opening import open_event_log
-from shared.serving.process import Service, run
+from shared.serving.process import Background, Service, run
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
@@ -31,15 +41,13 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
     models, rules = SqlRewardModels(database), settings.rules()
     featuriser = Featuriser(MiniLmEncoder(common.encoder), settings.cached_texts)
     score = ScoreAnswers(featuriser, models, rules.folds)
-    intakes = Intakes(TakeData(rules), TakeTurn(settings.backlog))
-    workers = [
-        Trainings(TrainModel(featuriser, models, rules), now).worker(database),
-        Tracking(models, MlflowTracker(common.mlflow_url)).worker(database),
-    ]
-    scoring = Scoring(database, score, now, settings.score_batch)
+    intakes = Intakes(TakeData(rules), TakeTurn(settings.backlog), SqlIntake)
+    scoring = Scoring(
+        database, SqlWaitingAnswers(database), SqlScoredAnswers, score, now, settings.score_batch
+    )
+    train = TrainModel(featuriser, models, rules)
     remover = RewardRemover(database)
     erasing = Erasing("reward", database, log, remover)
-    servicer = grpc_api.RewardServicer(database, models, score)
     return Service(
         name="reward",
         common=common,
@@ -47,18 +55,36 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         database=database,
         log=log,
         mounts=[
-            grpc_api.mount(servicer),
+            _mount(database, models, score),
             operations.mount(database),
             personal_data.mount("reward", remover.holdings),
         ],
         background=[
-            *background(intakes.stages(database, log), workers, scoring),
+            *((stage.name, stage.run) for stage in intakes.stages(database, log)),
+            *_jobs(common, database, train, models),
+            ("reward.scoring", scoring.run),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
-        tracer=RewardTracer(database),
+        tracer=RewardLineage(database),
     )
+
+
+def _mount(database: Database, models: SqlRewardModels, score: ScoreAnswers) -> Mount:
+    trainings, operation = SqlTrainingRequests(database), partial(operations.get, database)
+    return grpc_api.mount(grpc_api.RewardServicer(models, score, trainings, operation))
+
+
+def _jobs(
+    common: CommonSettings, database: Database, train: TrainModel, models: SqlRewardModels
+) -> list[Background]:
+    tracker = MlflowTracker(common.mlflow_url)
+    workers = (
+        Trainings(train, SqlModelWriter, now).worker(database),
+        Tracking(models, SqlModelWriter, tracker, tracked_run).worker(database),
+    )
+    return [(worker.kind, worker.run) for worker in workers]
 
 
 def main() -> None:

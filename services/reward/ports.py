@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.reward.domain import LoggedAnswer, ModelCard, Pair, Progress, Rating
-from services.reward.ensemble import Ensemble
+from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 
 Array = NDArray[np.float64]
@@ -71,5 +71,39 @@ class RewardModels(Protocol):
     def load(self, tenant: str, version: int) -> RewardModel:
         """Raises NotFound."""
 
+    def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
+        """Newest first, below version `before`."""
+
     def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
         """All kept data, held-out users included, in the order of arrival."""
+
+
+class ModelWriter(Protocol):
+    """What one transaction writes of models."""
+
+    def add(self, tenant: str, model: RewardModel) -> ModelCard:
+        """Stores the model under the tenant's next version."""
+
+    def set_run(self, tenant: str, version: int, run_id: str) -> None:
+        """Where the tracker keeps it."""
+
+
+class WaitingAnswers(Protocol):
+    """Reads of the answers that wait for their score."""
+
+    def next(self, most: int) -> list[tuple[int, LoggedAnswer]]:
+        """The next to score, with their numbers: of one tenant that has a model, and of one version."""
+
+
+class ScoredAnswers(Protocol):
+    """Answers that leave the waiting ones, within one transaction."""
+
+    def take(self, numbers: Sequence[int]) -> set[int]:
+        """Those that were still waiting; they no longer are. Another replica may have scored the rest."""
+
+
+class TrainingRequests(Protocol):
+    """Trainings that somebody asks for."""
+
+    def start(self, tenant: str, request_id: str) -> str:
+        """The name of the operation; the same request_id gives the same one. Empty: a new one."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.reward.adapters.sql_store import TRAIN_JOB
 from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
-from services.reward.app import ANSWERS, WAITS
+from services.reward.app.taking import ANSWERS, WAITS
+from services.reward.app.training import TRAIN_JOB
 from services.reward.domain import model_name
 from shared.language.splits import is_held_out
 from shared.log.events import ERASED

@@ -218,7 +218,7 @@ def learn(
 def length_part(theta: Array, answers: Array, surface_at: int) -> Array:
     """The least-squares part of x·θ in the length features (soft steps and log words), as
     coefficients: without it the reward of these answers is uncorrelated with them."""
-    from services.reward.features import LENGTH_STEPS, SURFACE
+    from services.reward.learning.features import LENGTH_STEPS, SURFACE
 
     columns = [*range(surface_at, surface_at + len(LENGTH_STEPS)), surface_at + SURFACE]
     lengths = answers[:, columns] - answers[:, columns].mean(axis=0)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward import bradley_terry
+from services.reward.learning import bradley_terry
 from services.reward.learning.calibration import sigmoid
 
 Array = NDArray[np.float64]

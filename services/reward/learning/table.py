@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.reward.domain import Answer
-from services.reward.features import surface
 from services.reward.learning import traits
+from services.reward.learning.features import surface
 from services.reward.learning.groups import Comparisons, even_weights
 from services.reward.learning.lines import Preference, Rated
 from shared.language.identifiers import share_of

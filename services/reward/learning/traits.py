@@ -12,7 +12,7 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.features import repeated_trigrams
+from services.reward.learning.features import repeated_trigrams
 
 Array = NDArray[np.float64]
 

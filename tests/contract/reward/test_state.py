@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.reward.adapters.erasing import RewardRemover
-from services.reward.adapters.sql_store import SqlRewardModels
+from services.reward.adapters.sql_models import SqlRewardModels
 from shared.language.errors import NotFound
 from shared.privacy.erasure import Erasure
 from tests.contract.state import opened

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from services.reward.adapters.minilm import MiniLmEncoder
-from services.reward.app import Featuriser, TrainModel
+from services.reward.app.featurising import Featuriser
+from services.reward.app.training import TrainModel
 from services.reward.domain import Answer, Pair, Rating, TrainingRules
 from services.reward.ports import RewardModel
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.dashboard.app import Asked, Window
-from services.dashboard.web import create_app
+from services.dashboard.http_api import create_app
 from tests.unit.dashboard.twin_peers import TwinPeers
 
 Open = Callable[..., httpx.AsyncClient]

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from services.dashboard.app import Asked, look
+from services.dashboard.http_api import FRAGMENTS
 from services.dashboard.settings import DashboardSettings
-from services.dashboard.web import FRAGMENTS
 from tests.unit.dashboard import twin_peers
 
 Open = Callable[..., httpx.AsyncClient]

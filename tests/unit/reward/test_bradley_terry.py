@@ -5,7 +5,7 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from services.reward.bradley_terry import fit, gradient, loss
+from services.reward.learning.bradley_terry import fit, gradient, loss
 
 
 def test_loss_by_hand() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.reward.ensemble import NO_FOLD, Ensemble, TrainingSet, rows_without, train
+from services.reward.learning.ensemble import NO_FOLD, Ensemble, TrainingSet, rows_without, train
 
 
 def _data(seed: int = 0) -> TrainingSet:

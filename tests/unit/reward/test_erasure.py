@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from services.reward.adapters.erasing import RewardRemover
-from services.reward.adapters.sql_store import TRAIN_JOB
 from services.reward.adapters.tables import PROGRESS, REQUESTS
-from services.reward.app import ANSWERS
+from services.reward.app.taking import ANSWERS
+from services.reward.app.training import TRAIN_JOB
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Finish, Job

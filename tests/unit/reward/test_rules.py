@@ -15,7 +15,7 @@ from services.reward.domain import (
     from_ratings,
     recent,
 )
-from services.reward.features import SURFACE, repeated_trigrams, surface
+from services.reward.learning.features import SURFACE, repeated_trigrams, surface
 
 RULES = TrainingRules()
 

@@ -3,17 +3,26 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import grpc
 import pytest
 
 from services.reward import grpc_api
 from services.reward.adapters.hashing import HashingEncoder
-from services.reward.adapters.sql_store import SqlRewardModels
+from services.reward.adapters.sql_intake import SqlIntake
+from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
+from services.reward.adapters.sql_trainings import SqlTrainingRequests
+from services.reward.adapters.sql_waiting import SqlScoredAnswers, SqlWaitingAnswers
 from services.reward.adapters.tables import METADATA
-from services.reward.app import Featuriser, ScoreAnswers, TakeData, TakeTurn, TrainModel
-from services.reward.consumer import Intakes, Scoring, Tracking, Trainings
+from services.reward.adapters.tracked_runs import tracked_run
+from services.reward.app.featurising import Featuriser
+from services.reward.app.scoring import ScoreAnswers
+from services.reward.app.taking import TakeData, TakeTurn
+from services.reward.app.training import TrainModel
 from services.reward.domain import Answer, TrainingRules
+from services.reward.jobs import Scoring, Tracking, Trainings
+from services.reward.stages import Intakes
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.contracts.messages import encode_message
@@ -57,11 +66,17 @@ class House:
         self.encoder, self.tracker = HashingEncoder(), MemoryTracker()
         featuriser = Featuriser(self.encoder)
         self.score = ScoreAnswers(featuriser, self.models, rules.folds)
-        self.stages = Intakes(TakeData(rules), TakeTurn(backlog)).stages(self.database, self.log)
+        intakes = Intakes(TakeData(rules), TakeTurn(backlog), SqlIntake)
+        self.stages = intakes.stages(self.database, self.log)
         self.learn = TrainModel(featuriser, self.models, rules)
-        self.training = Trainings(self.learn, lambda: NOW).worker(self.database)
-        self.tracking = Tracking(self.models, self.tracker).worker(self.database)
-        self.scoring = Scoring(self.database, self.score, lambda: NOW)
+        self.training = Trainings(self.learn, SqlModelWriter, lambda: NOW).worker(self.database)
+        tracking = Tracking(self.models, SqlModelWriter, self.tracker, tracked_run)
+        self.tracking = tracking.worker(self.database)
+        self.scoring = self.scores()
+
+    def scores(self, batch: int = 64) -> Scoring:
+        waiting = SqlWaitingAnswers(self.database)
+        return Scoring(self.database, waiting, SqlScoredAnswers, self.score, lambda: NOW, batch)
 
     def publish(self, topic: str, identity: str, value: bytes) -> None:
         self.log.publish([Event(topic, identity, "key", value, "test", NOW)])
@@ -257,7 +272,7 @@ def test_the_backlog_is_bounded_and_says_so() -> None:
 
 def test_the_version_that_answered_last_is_scored_first_and_in_order() -> None:
     house = House()
-    house.scoring = Scoring(house.database, house.score, lambda: NOW, batch=2)
+    house.scoring = house.scores(batch=2)
     for number in range(3):
         house.turn(number, "assistant", SHORT, "imported")
     for number in range(3, 5):
@@ -344,7 +359,9 @@ async def test_the_api() -> None:
 async def serve(
     house: House, calls: Callable[[pb_grpc.RewardServiceStub], Awaitable[None]]
 ) -> None:
-    servicer = grpc_api.RewardServicer(house.database, house.models, house.score)
+    trainings = SqlTrainingRequests(house.database)
+    operation = partial(operations.get, house.database)
+    servicer = grpc_api.RewardServicer(house.models, house.score, trainings, operation)
     mounts = [grpc_api.mount(servicer), operations.mount(house.database)]
     server = RpcServer("reward", mounts, drain_s=0.1)
     port = await server.start()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.bradley_terry import fit
+from services.reward.learning.bradley_terry import fit
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

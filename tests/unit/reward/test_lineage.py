@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.reward.adapters.sql_store import SqlIntake
+from services.reward.adapters.lineage import RewardLineage
+from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.tables import METADATA
-from services.reward.adapters.tracer import RewardTracer
 from services.reward.domain import Answer, LoggedAnswer, Pair
 from shared.language.splits import is_held_out
 from shared.state.database import Database
@@ -28,14 +28,14 @@ def test_what_waits_and_what_is_learnt_from() -> None:
         intake.add_pair("acme", pair("p1", LEARNT))
         intake.add_pair("acme", pair("p2", HELD_OUT))
         intake.add_pair("other", pair("p3", LEARNT))
-    tracer = RewardTracer(database)
+    lineage = RewardLineage(database)
     told = [
-        (s.stage, s.turn_id, s.outcome, s.reason, s.name) for s in tracer.steps("acme", "c1", "")
+        (s.stage, s.turn_id, s.outcome, s.reason, s.name) for s in lineage.steps("acme", "c1", "")
     ]
     assert told == [
         ("reward.answers", "t1", "waiting", "UNSCORED", ""),
         ("reward.pairs", "", "made", "", "p1"),
         ("reward.pairs", "", "abstained", "HELD_OUT", "p2"),
     ]
-    assert [step.name for step in tracer.steps("other", "c1", "")] == ["p3"]
-    assert not tracer.steps("acme", "c2", "")
+    assert [step.name for step in lineage.steps("other", "c1", "")] == ["p3"]
+    assert not lineage.steps("acme", "c2", "")

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from services.reward.domain import Accuracy, Answer, Group, Pair, People, WellBeing
-from services.reward.features import Array
 from services.reward.learning import report
+from services.reward.learning.features import Array
 from services.reward.learning.fitting import Fitted, Model, Options, fit
 from services.reward.learning.groups import LEAST_USERS
 from services.reward.learning.lines import Preference

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from services.reward.adapters.tables import MODELS, PAIRS, RATINGS, UNSCORED
-from services.reward.app import ANSWERS, WAITS
-from services.reward.app import PAIRS as PAIRS_STAGE
-from services.reward.app import RATINGS as RATINGS_STAGE
+from services.reward.app.taking import ANSWERS, WAITS
+from services.reward.app.taking import PAIRS as PAIRS_STAGE
+from services.reward.app.taking import RATINGS as RATINGS_STAGE
 from services.reward.domain import model_name
 from shared.language.splits import is_held_out
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
 from shared.state.database import Database
 
 
-class RewardTracer(Tracer):
+class RewardLineage(Tracer):
     def __init__(self, database: Database) -> None:
         self._database = database
 

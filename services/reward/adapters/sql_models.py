@@ -1,0 +1,169 @@
+"""Models and what they learn from, over SQL."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from services.reward.adapters.model_folder import pack, unpack
+from services.reward.adapters.tables import (
+    MODELS,
+    PAIRS,
+    RATINGS,
+)
+from services.reward.domain import (
+    Accuracy,
+    Answer,
+    Group,
+    ModelCard,
+    Pair,
+    People,
+    Rating,
+    WellBeing,
+)
+from services.reward.learning.ensemble import Ensemble
+from services.reward.learning.fitting import Model
+from services.reward.ports import RewardModel
+from shared.language.errors import NotFound
+from shared.state.database import Database, Transaction
+
+_TASTES = "tastes_"
+
+
+class SqlRewardModels:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest_version(self, tenant: str) -> int:
+        with self._database.read() as connection:
+            return _newest(connection, tenant)
+
+    def load(self, tenant: str, version: int) -> RewardModel:
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
+        if row is None:
+            raise NotFound(f"there is no reward model of version {version}", field="reward_model")
+        return RewardModel(_card(row), *_weights(row.weights))
+
+    def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
+        query = sa.select(MODELS).where(MODELS.c.tenant == tenant)
+        if before is not None:
+            query = query.where(MODELS.c.version < before)
+        query = query.order_by(MODELS.c.version.desc()).limit(size)
+        with self._database.read() as connection:
+            return [_card(row) for row in connection.execute(query)]
+
+    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
+        pairs = sa.select(PAIRS).where(PAIRS.c.tenant == tenant).order_by(PAIRS.c.seq)
+        ratings = sa.select(RATINGS).where(RATINGS.c.tenant == tenant).order_by(RATINGS.c.seq)
+        with self._database.read() as connection:
+            return (
+                [_pair(row) for row in connection.execute(pairs)],
+                [_rating(row) for row in connection.execute(ratings)],
+            )
+
+
+class SqlModelWriter:
+    """Within one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._connection = transaction.connection
+
+    def add(self, tenant: str, model: RewardModel) -> ModelCard:
+        card = replace(model.card, version=_newest(self._connection, tenant) + 1)
+        content = asdict(card) | {"create_time": card.create_time.isoformat()}
+        self._connection.execute(
+            MODELS.insert().values(
+                tenant=tenant,
+                version=card.version,
+                card=content,
+                weights=weights_file(model),
+                mlflow_run_id="",
+            )
+        )
+        return card
+
+    def set_run(self, tenant: str, version: int, run_id: str) -> None:
+        mine = _is(tenant, version)
+        self._connection.execute(MODELS.update().where(mine).values(mlflow_run_id=run_id))
+
+
+def weights_file(model: RewardModel) -> bytes:
+    """An .npz of plain arrays; those of the groups' rewards begin with _TASTES."""
+    arrays: dict[str, Any] = {
+        "coefficients": model.ensemble.coefficients,
+        "intercepts": model.ensemble.intercepts,
+        "left_out": model.ensemble.left_out,
+    }
+    if model.tastes is not None:
+        about, numbers = pack(model.tastes)
+        arrays |= {_TASTES + name: value for name, value in numbers.items()}
+        arrays[_TASTES + "about"] = np.array(json.dumps(about))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _weights(content: bytes) -> tuple[Ensemble, Model | None]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        ensemble = Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
+        tastes = {
+            name.removeprefix(_TASTES): arrays[name]
+            for name in arrays.files
+            if name.startswith(_TASTES)
+        }
+    if not tastes:
+        return ensemble, None
+    return ensemble, unpack(json.loads(str(tastes.pop("about"))), tastes)
+
+
+def _newest(connection: sa.Connection, tenant: str) -> int:
+    query = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == tenant)
+    return connection.execute(query).scalar() or 0
+
+
+def _is(tenant: str, version: int) -> sa.ColumnElement[bool]:
+    return (MODELS.c.tenant == tenant) & (MODELS.c.version == version)
+
+
+def _card(row: Any) -> ModelCard:
+    content = dict(row.card)
+    content["held_out"] = Accuracy(**content["held_out"])
+    content["cross_fitted"] = Accuracy(**content["cross_fitted"])
+    content["create_time"] = datetime.fromisoformat(content["create_time"])
+    content["people"] = _people(content.get("people"))
+    return ModelCard(**content | {"mlflow_run_id": row.mlflow_run_id})
+
+
+def _people(content: dict[str, Any] | None) -> People | None:
+    if content is None:
+        return None
+    groups = [
+        Group(
+            **one
+            | {
+                "prefers": tuple((words, z) for words, z in one["prefers"]),
+                "by_one_model": Accuracy(**one["by_one_model"]),
+                "by_own_model": Accuracy(**one["by_own_model"]),
+            }
+        )
+        for one in content["groups"]
+    ]
+    welfare = {name: WellBeing(**content[name]) for name in ("by_one_model", "by_group_models")}
+    return People(**content | welfare | {"groups": tuple(groups)})
+
+
+def _pair(row: Any) -> Pair:
+    better, worse = Answer(row.request, row.better), Answer(row.request, row.worse)
+    return Pair(row.pair_id, row.user_id, better, worse, datetime.fromtimestamp(row.said_at, UTC))
+
+
+def _rating(row: Any) -> Rating:
+    answer, said_at = Answer(row.request, row.answer), datetime.fromtimestamp(row.said_at, UTC)
+    return Rating(row.rating_id, row.user_id, answer, row.satisfaction, said_at)

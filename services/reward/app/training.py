@@ -1,0 +1,108 @@
+"""A model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from services.reward.app.featurising import Featuriser
+from services.reward.app.scoring import judging_fold
+from services.reward.domain import (
+    Accuracy,
+    Comparison,
+    ModelCard,
+    Pair,
+    TrainingRules,
+    comparisons,
+    recent,
+    users_of,
+)
+from services.reward.learning.ensemble import Ensemble, TrainingSet, train
+from services.reward.learning.features import block_widths
+from services.reward.learning.people import LearnPeople
+from services.reward.ports import RewardModel, RewardModels
+from shared.language.errors import FailedPrecondition
+from shared.language.splits import fold, is_held_out
+from shared.statistics.intervals import wilson
+
+TRAIN_JOB = "reward.train"
+
+
+class TrainModel:
+    """Learns an ensemble from all kept data of a tenant, and judges it on users that no member
+    saw."""
+
+    def __init__(self, featuriser: Featuriser, models: RewardModels, rules: TrainingRules) -> None:
+        self._featuriser, self._models, self._rules = featuriser, models, rules
+        self._learn_people = LearnPeople(featuriser)
+
+    def __call__(self, tenant: str, now: datetime) -> RewardModel:
+        """The model with version 0: its number is given when it is stored.
+
+        Raises FailedPrecondition REWARD_DATA_MISSING when there is nothing to compare, or all of it
+        is of too few users or of users in one fold.
+        """
+        pairs, ratings = recent(*self._models.data(tenant), self._rules)
+        seen_pairs = [pair for pair in pairs if not is_held_out(tenant, pair.user_id)]
+        seen_ratings = [rating for rating in ratings if not is_held_out(tenant, rating.user_id)]
+        found = comparisons(seen_pairs, seen_ratings, self._rules)
+        ensemble = self._train(tenant, found)
+        held_out = [pair for pair in pairs if is_held_out(tenant, pair.user_id)]
+        people, tastes = self._learn_people(seen_pairs) or (None, None)
+        card = ModelCard(
+            version=0,
+            pairs=len(seen_pairs),
+            ratings=len(seen_ratings),
+            users=len(users_of(found)),
+            members=len(ensemble.left_out),
+            held_out=self._accuracy(tenant, ensemble, held_out),
+            cross_fitted=self._accuracy(tenant, ensemble, seen_pairs),
+            create_time=now,
+            people=people,
+        )
+        return RewardModel(card, ensemble, tastes)
+
+    def _train(self, tenant: str, found: Sequence[Comparison]) -> Ensemble:
+        if not found:
+            raise FailedPrecondition(
+                "nothing to compare yet: no pairs, and no ratings that differ",
+                reason="REWARD_DATA_MISSING",
+            )
+        if len(users_of(found)) < self._rules.min_users:
+            raise FailedPrecondition(
+                f"what there is to compare is of {len(users_of(found))} users, fewer than"
+                f" {self._rules.min_users}",
+                reason="REWARD_DATA_MISSING",
+            )
+        better = self._featuriser.features([c.better for c in found])
+        worse = self._featuriser.features([c.worse for c in found])
+        data = TrainingSet(
+            better=better,
+            worse=worse,
+            weights=np.array([c.weight for c in found]),
+            users=[c.users for c in found],
+            fold_of={user: fold(tenant, user, self._rules.folds) for user in users_of(found)},
+            blocks=block_widths((better.shape[1] - _surface_width()) // 2),
+        )
+        try:
+            return train(data, self._rules.folds, self._rules.bootstraps, self._rules.l2)
+        except ValueError as error:
+            raise FailedPrecondition(
+                f"too few users to cross-fit: {error}", reason="REWARD_DATA_MISSING"
+            ) from error
+
+    def _accuracy(self, tenant: str, ensemble: Ensemble, pairs: Sequence[Pair]) -> Accuracy:
+        if not pairs:
+            return Accuracy(0.0, 0.0, 1.0, 0, 0)
+        folds = [judging_fold(tenant, pair.user_id, self._rules.folds) for pair in pairs]
+        better, _ = ensemble.scores(self._featuriser.features([p.better for p in pairs]), folds)
+        worse, _ = ensemble.scores(self._featuriser.features([p.worse for p in pairs]), folds)
+        right = int((better > worse).sum())
+        users = len({pair.user_id for pair in pairs})
+        return Accuracy(right / len(pairs), *wilson(right, len(pairs)), len(pairs), users)
+
+
+def _surface_width() -> int:
+    return block_widths(0)[2]

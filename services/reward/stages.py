@@ -1,0 +1,59 @@
+"""preference.proposed.v1, feedback.mined.v1 and interaction.logged.v1 -> pairs, ratings, answers that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.reward import codec
+from services.reward.app.taking import ANSWERS, PAIRS, RATINGS, TakeData, TakeTurn
+from services.reward.ports import Intake
+from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, PREFERENCE_PROPOSED
+from shared.log.events import EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage
+
+GROUPS = {
+    PAIRS: (PREFERENCE_PROPOSED,),
+    RATINGS: (FEEDBACK_MINED,),
+    ANSWERS: (INTERACTION_LOGGED,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Intakes:
+    """One handler a topic. `intake`: what a transaction may write."""
+
+    take_data: TakeData
+    take_turn: TakeTurn
+    intake: Callable[[Transaction], Intake]
+
+    def pair(self, record: Record, transaction: Transaction) -> None:
+        tenant, pair, own_judgement = codec.decode_pair(record.event.value)
+        if own_judgement:
+            transaction.count(PAIRS, "abstained", "OWN_JUDGEMENT")
+            return
+        self.take_data.pair(self.intake(transaction), tenant, pair)
+
+    def rating(self, record: Record, transaction: Transaction) -> None:
+        decoded = codec.decode_rating(record.event.value)
+        if decoded is None:
+            transaction.count(RATINGS, "made", "not_a_rating")
+            return
+        self.take_data.rating(self.intake(transaction), *decoded)
+
+    def turn(self, record: Record, transaction: Transaction) -> None:
+        message, logged = codec.decode_turn(record.event.value)
+        intake = self.intake(transaction)
+        if message.role == "user":
+            self.take_turn.user(intake, logged)
+        elif message.role == "assistant":
+            self.take_turn.assistant(intake, logged)
+        else:
+            self.take_turn.other(intake)
+
+    def stages(self, database: Database, log: EventLog) -> list[SqlStage]:
+        handlers = {PAIRS: self.pair, RATINGS: self.rating, ANSWERS: self.turn}
+        return [
+            SqlStage(name, database, log, topics, handlers[name]) for name, topics in GROUPS.items()
+        ]
