@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from services.reward.domain import (
+    LONG_AGO,
     Accuracy,
     Answer,
     Group,
@@ -17,13 +18,17 @@ from services.reward.domain import (
     Rating,
     Score,
 )
+from shared.contracts import pairs, turns
+from shared.contracts.estimates import encode_estimate
 from shared.contracts.messages import decode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.language.errors import InvalidArgument
+from shared.language.estimates import Estimate
 from shared.language.identifiers import conversation_name, stable_id, user_name
 from shared.language.messages import Message
+from shared.language.pairs import PairSource
 from shared.language.topics import REWARD_SCORED
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
@@ -32,19 +37,16 @@ from shared.telemetry.spans import trace_headers
 def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
     """Tenant, pair, and whether a reward model chose its order itself: learning from that would
     only repeat its own judgement."""
-    pair = events.PreferenceProposed.FromString(value).pair
-    request = _request(_messages(pair.prompt, "pair.prompt"))
-    chosen = decode_message(pair.chosen, "pair.chosen").text
-    rejected = decode_message(pair.rejected, "pair.rejected").text
+    pair = pairs.decode_pair(events.PreferenceProposed.FromString(value).pair)
     decoded = Pair(
         required(pair.pair_id, "pair.pair_id"),
         required(pair.user_id, "pair.user_id"),
-        Answer(request, chosen),
-        Answer(request, rejected),
-        pair.create_time.ToDatetime(UTC),
+        Answer(pair.request, pair.chosen.text),
+        Answer(pair.request, pair.rejected.text),
+        pair.create_time or LONG_AGO,
         pair.conversation_id,
     )
-    own = pair.source == events.PAIR_SOURCE_USER_BASED_REWARD
+    own = pair.source is PairSource.USER_BASED_REWARD
     return required(pair.tenant, "pair.tenant"), decoded, own
 
 
@@ -69,18 +71,17 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
 
 def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
     """The message, and the turn as an answer whose request is not known yet."""
-    turn = events.InteractionLogged.FromString(value).turn
-    message = decode_message(turn.message, "turn.message")
+    turn = turns.decode_logged(value)
     logged = LoggedAnswer(
         required(turn.tenant, "turn.tenant"),
         required(turn.user_id, "turn.user_id"),
         required(turn.conversation_id, "turn.conversation_id"),
         required(turn.turn_id, "turn.turn_id"),
         turn.model_version,
-        Answer("", message.text),
-        turn.create_time.ToDatetime(UTC),
+        Answer("", turn.message.text),
+        turn.create_time or LONG_AGO,
     )
-    return message, logged
+    return turn.message, logged
 
 
 def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
@@ -134,16 +135,17 @@ def _group(group: Group) -> pb.RewardGroup:
 
 
 def _accuracy(name: str, found: Accuracy) -> common.Estimate:
-    return common.Estimate(
-        name=name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        confidence=0.95,
-        count=found.count,
-        users=found.users,
-        suite="reward",
-        method="wilson",
+    return encode_estimate(
+        Estimate(
+            name=name,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            count=found.count,
+            users=found.users,
+            suite="reward",
+            method="wilson",
+        )
     )
 
 

@@ -67,7 +67,9 @@ class SqlIntake:
         return Progress(row.data, row.due, row.pairs, row.pairs_due)
 
     def schedule_training(self, tenant: str, then: Progress) -> None:
-        enqueue(self._transaction, TRAIN_JOB, f"{TRAIN_JOB}:{tenant}:{then.data}", {"tenant": tenant})
+        enqueue(
+            self._transaction, TRAIN_JOB, f"{TRAIN_JOB}:{tenant}:{then.data}", {"tenant": tenant}
+        )
         due = {"due": then.due, "pairs_due": then.pairs_due}
         self._transaction.connection.execute(
             PROGRESS.update().where(PROGRESS.c.tenant == tenant).values(**due)
