@@ -10,47 +10,50 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 
-from services.gateway import otlp_codec as codec
-from services.gateway.app.telemetry import Telemetry
-from services.gateway.http_api.doors import Doors
+from services.gateway.app.customer_telemetry import CustomerTelemetry
+from services.gateway.codec import otlp as codec
+from services.gateway.ports import Authenticator
 from shared.calls.server import Mount
 
 
 class TracesServicer(traces_grpc.TraceServiceServicer):
-    def __init__(self, doors: Doors, telemetry: Telemetry) -> None:
-        self._doors, self._telemetry = doors, telemetry
+    def __init__(self, authenticator: Authenticator, telemetry: CustomerTelemetry) -> None:
+        self._authenticator, self._telemetry = authenticator, telemetry
 
     async def Export(
         self, request: traces.ExportTraceServiceRequest, context: Any
     ) -> traces.ExportTraceServiceResponse:
-        caller = self._doors.identify(_authorization(context))
+        caller = self._authenticator.identify(_authorization(context))
         outcome = await self._telemetry.spans(caller.tenant, codec.read_spans(request))
         return codec.encode_spans_outcome(outcome)
 
 
 class LogsServicer(logs_grpc.LogsServiceServicer):
-    def __init__(self, doors: Doors, telemetry: Telemetry) -> None:
-        self._doors, self._telemetry = doors, telemetry
+    def __init__(self, authenticator: Authenticator, telemetry: CustomerTelemetry) -> None:
+        self._authenticator, self._telemetry = authenticator, telemetry
 
     async def Export(
         self, request: logs.ExportLogsServiceRequest, context: Any
     ) -> logs.ExportLogsServiceResponse:
-        caller = self._doors.identify(_authorization(context))
+        caller = self._authenticator.identify(_authorization(context))
         outcome = await self._telemetry.logs(caller.tenant, codec.read_logs(request))
         return codec.encode_logs_outcome(outcome)
 
 
-def mounts(doors: Doors, telemetry: Telemetry) -> list[Mount]:
+def mounts(authenticator: Authenticator, telemetry: CustomerTelemetry) -> list[Mount]:
     return [
         (
             "opentelemetry.proto.collector.trace.v1.TraceService",
             partial(
-                traces_grpc.add_TraceServiceServicer_to_server, TracesServicer(doors, telemetry)
+                traces_grpc.add_TraceServiceServicer_to_server,
+                TracesServicer(authenticator, telemetry),
             ),
         ),
         (
             "opentelemetry.proto.collector.logs.v1.LogsService",
-            partial(logs_grpc.add_LogsServiceServicer_to_server, LogsServicer(doors, telemetry)),
+            partial(
+                logs_grpc.add_LogsServiceServicer_to_server, LogsServicer(authenticator, telemetry)
+            ),
         ),
     ]
 

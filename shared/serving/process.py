@@ -1,4 +1,4 @@
-"""A service's process: server, background threads, metrics; SIGTERM drains it."""
+"""A process of the platform: servers, background threads and tasks, metrics; SIGTERM drains it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any, Protocol
 
 from prometheus_client import start_http_server
 
@@ -31,10 +32,40 @@ _log = logging.getLogger(__name__)
 Background = tuple[str, Callable[[threading.Event], None]]
 
 
+# A coroutine that runs beside the servers until it is cancelled; named for the logs.
+Task = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
+
+
+class Server(Protocol):
+    """Answers calls from `start` until `drain`, which lets open ones end."""
+
+    async def start(self) -> int:
+        """The port that it listens at."""
+
+    async def drain(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one process runs. `groups`: the stages' names and the topics each takes from.
+    `drain_s`: how long the threads may take to end, all of them together."""
+
+    name: str
+    host: str
+    servers: Sequence[Server]
+    database: Database
+    log: EventLog
+    background: Sequence[Background] = ()
+    tasks: Sequence[Task] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    metrics_port: int = 0
+    drain_s: float = 10.0
+
+
 @dataclass(frozen=True)
 class Service:
-    """What main.py wires. `groups`: the stages' names and the topics each takes from. `access`: who
-    may call, if it is not to follow interaction's keys; `tenant`: the only one that is served.
+    """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, if it is not to
+    follow interaction's keys; `tenant`: the only one that is served.
     `tracer`: where the turns of a conversation are, or why they ended."""
 
     name: str
@@ -51,20 +82,42 @@ class Service:
 
 
 def run(service: Service) -> None:
-    """Serves until SIGTERM or SIGINT. If a background thread ends by an error, the process exits with 1,
-    so that its supervisor starts it anew."""
-    asyncio.run(_serve(service))
+    """Serves until SIGTERM or SIGINT; ends as `serve` does."""
+
+    async def serving() -> None:
+        await serve(_process_of(service))
+
+    asyncio.run(serving())
 
 
-async def _serve(service: Service) -> None:
+async def serve(process: Process) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: servers first, then tasks, then threads. If a task or a
+    thread ends by an error, the process exits with 1, so that its supervisor starts it anew."""
     stop, stopped = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     threads = [
-        start_background(service.name, name, body, stop) for name, body in service.background
+        start_background(process.name, name, body, stop) for name, body in process.background
     ]
-    access, following = _guard(service)
+    tasks = [_start_task(process.name, name, work) for name, work in process.tasks]
+    for server in process.servers:
+        _log.info("%s serves on %s:%s", process.name, process.host, await server.start())
+    _start_metrics(process)
+    await stopped.wait()
+    await asyncio.gather(*(server.drain() for server in process.servers))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    stop.set()
+    process.database.wake()
+    await asyncio.to_thread(_join, threads, process.drain_s)
+    process.log.close()
+    process.database.close()
+
+
+def _process_of(service: Service) -> Process:
+    access, tasks = _guard(service)
     server = RpcServer(
         service.name,
         [
@@ -80,35 +133,55 @@ async def _serve(service: Service) -> None:
         access=access,
         credentials=load_tls(service.common).server(),
     )
-    port = await server.start()
-    _start_metrics(service)
-    _log.info("%s serves on %s:%s", service.name, service.common.host, port)
-    await stopped.wait()
-    following.cancel()
-    await server.drain()
-    stop.set()
-    service.database.wake()
-    for thread in threads:
-        await asyncio.to_thread(thread.join, service.settings.drain_s)
-    service.log.close()
-    service.database.close()
+    return Process(
+        name=service.name,
+        host=service.common.host,
+        servers=[server],
+        database=service.database,
+        log=service.log,
+        background=service.background,
+        tasks=tasks,
+        groups=service.groups,
+        metrics_port=service.settings.metrics_port,
+        drain_s=service.settings.drain_s,
+    )
 
 
-def _guard(service: Service) -> tuple[Access, asyncio.Future[None]]:
-    """Who may call, and what keeps it fresh until it is cancelled."""
+def _guard(service: Service) -> tuple[Access, list[Task]]:
+    """Who may call, and what keeps it fresh: keys that nobody follows any more would never be revoked."""
     if service.access is not None or not service.common.require_keys:
-        return service.access or OpenAccess(), asyncio.get_running_loop().create_future()
+        return service.access or OpenAccess(), []
     access, follower = guarded(service.common, service.name, service.tenant)
-    following = asyncio.ensure_future(follower.run())
-    following.add_done_callback(partial(_ended, service.name))
-    return access, following
+    return access, [("keys", follower.run)]
 
 
-def _ended(service: str, following: asyncio.Future[None]) -> None:
-    """Keys that nobody follows any more would never be revoked: rather start anew."""
-    if not following.cancelled() and following.exception() is not None:
-        _log.critical("%s follows no keys any more", service, exc_info=following.exception())
-        os._exit(1)
+def _start_task(
+    service: str, name: str, work: Callable[[], Coroutine[Any, Any, None]]
+) -> asyncio.Task[None]:
+    """A task whose death by an error ends the process."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical(
+                "%s: task %s ended by an error; the process ends with it",
+                service,
+                name,
+                exc_info=error,
+            )
+            os._exit(1)
+
+    task = asyncio.create_task(work(), name=name)
+    task.add_done_callback(ended)
+    return task
+
+
+def _join(threads: Sequence[threading.Thread], within_s: float) -> None:
+    """Waits for all of them, no longer than `within_s` in all."""
+    deadline = time.monotonic() + within_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            _log.warning("thread %s did not end within %s s", thread.name, within_s)
 
 
 def start_background(
@@ -131,10 +204,9 @@ def start_background(
     return thread
 
 
-def _start_metrics(service: Service) -> None:
-    if not service.settings.metrics_port:
+def _start_metrics(process: Process) -> None:
+    if not process.metrics_port:
         return
-    meter = stage_api.LagMeter(service.log, service.groups)
-
-    StageCollector(service.name, service.database.counts, meter).register()
-    start_http_server(service.settings.metrics_port, addr=service.common.host)
+    meter = stage_api.LagMeter(process.log, process.groups)
+    StageCollector(process.name, process.database.counts, meter).register()
+    start_http_server(process.metrics_port, addr=process.host)

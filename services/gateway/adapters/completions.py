@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from services.gateway.codec import decode_turn
-from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
+from services.gateway.codec.turns import decode_turn
+from services.gateway.domain.stored import CompletionQuery, StoredCompletion
 from services.gateway.domain.turns import LoggedTurn
 from shared.calls.client import metadata, translated
 from shared.gen.trimtab.interaction.v1 import completions_pb2 as pb
@@ -28,7 +28,7 @@ class InteractionCompletions:
         return _completion(answer.completion)
 
     async def page(
-        self, tenant: str, sought: SoughtCompletions
+        self, tenant: str, sought: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
         request = pb.ListCompletionsRequest(
             page_size=sought.size,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 
 from services.gateway.adapters.links import LINKS
-from services.gateway.codec import decode_line
+from services.gateway.codec.spool import decode_line
 from shared.privacy.erasure import Erasure, Rows, Survey, delete_rows
 from shared.state.database import Transaction
 from shared.state.jobs import Postpone

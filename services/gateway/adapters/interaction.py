@@ -8,7 +8,7 @@ from typing import cast
 
 import grpc
 
-from services.gateway.codec import (
+from services.gateway.codec.turns import (
     decode_refusal,
     encode_feedback,
     encode_preference,

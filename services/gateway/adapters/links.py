@@ -6,14 +6,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.gateway.adapters.memory import ALIKE, LinkMemory
 from services.gateway.domain.linking import Link, Question
 from shared.language.times import from_microseconds, microseconds
 from shared.state.database import Database
@@ -33,64 +34,10 @@ LINKS = sa.Table(
     sa.Column("made_us", sa.BigInteger, nullable=False, index=True),
     sqlite_autoincrement=True,
 )
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Calls that begin and go on alike are many only where nobody is named: the newest will do.
-_ALIKE = 64
 # Links are written together this often; a question is answered at once.
 _GATHERED_S = 0.25
 _PRUNED_EVERY_S = 60.0
 _MOST_UNWRITTEN = 20_000
-
-
-class LinkMemory:
-    """The port in memory: the newest links, up to `most`. Of one event loop."""
-
-    def __init__(self, most: int = 20_000) -> None:
-        self._most = most
-        self._links: OrderedDict[Link, None] = OrderedDict()
-        self._by: dict[str, list[Link]] = {}
-
-    async def find(self, question: Question) -> list[Link]:
-        return self.found(question)
-
-    def found(self, question: Question) -> list[Link]:
-        first = self._of("history", [question.history])
-        went_on = [] if question.answers else [link.answered for link in first]
-        found = {
-            *first,
-            *self._of("answered", question.prefixes),
-            *self._of("parent", [key for key in (question.parent, *went_on) if key]),
-        }
-        return sorted(found, key=lambda link: link.made)
-
-    def remember(self, link: Link) -> None:
-        if link in self._links:
-            return
-        self._links[link] = None
-        for key in _keys(link):
-            alike = self._by.setdefault(key, [])
-            alike.append(link)
-            del alike[:-_ALIKE]
-        if len(self._links) > self._most:
-            self._forget(self._links.popitem(last=False)[0])
-
-    def forget(self, conversation_ids: Set[str]) -> None:
-        """Calls that go on from them begin new conversations."""
-        for link in [one for one in self._links if one.conversation_id in conversation_ids]:
-            del self._links[link]
-            self._forget(link)
-
-    def _of(self, column: str, digests: Iterable[str]) -> list[Link]:
-        return [link for digest in digests for link in self._by.get(f"{column}:{digest}", ())]
-
-    def _forget(self, old: Link) -> None:
-        for key in _keys(old):
-            left = [link for link in self._by.get(key, ()) if link is not old]
-            if left:
-                self._by[key] = left
-            else:
-                self._by.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +161,6 @@ def _taken(waiting: deque[Any]) -> list[Any]:
     return [waiting.popleft() for _ in range(len(waiting))]
 
 
-def _keys(link: Link) -> tuple[str, ...]:
-    named = (("history", link.history), ("answered", link.answered), ("parent", link.parent))
-    return tuple(f"{column}:{digest}" for column, digest in named if digest)
-
-
 def _suffices(question: Question, found: Sequence[Link]) -> bool:
     """Whether memory knows what the call goes on from; another gateway may know what went on."""
     nearest = question.prefixes[:1]
@@ -229,7 +171,7 @@ def _rows(connection: sa.Connection, column: sa.Column[str], digests: list[str])
     if not digests:
         return []
     query = sa.select(LINKS).where(column.in_(set(digests))).order_by(LINKS.c.seq.desc())
-    rows = connection.execute(query.limit(_ALIKE * len(digests))).all()
+    rows = connection.execute(query.limit(ALIKE * len(digests))).all()
     return [
         Link(
             history=row.history,

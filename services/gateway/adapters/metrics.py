@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.gateway.app.personas import PersonaBook
+from services.gateway.app.customer_telemetry import CustomerTelemetry
+from services.gateway.app.personas import PersonaCache
 from services.gateway.app.recorder import Recorder
-from services.gateway.app.telemetry import Telemetry
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -70,7 +70,7 @@ class RecorderCollector(Collector):
 class PersonaCollector(Collector):
     """Chats by whether a persona stood in their prompt."""
 
-    def __init__(self, personas: PersonaBook) -> None:
+    def __init__(self, personas: PersonaCache) -> None:
         self._personas = personas
 
     def collect(self) -> Iterable[Metric]:
@@ -87,7 +87,7 @@ class PersonaCollector(Collector):
 class TelemetryCollector(Collector):
     """OTLP spans and log records by what became of them."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: CustomerTelemetry) -> None:
         self._telemetry = telemetry
 
     def collect(self) -> Iterable[Metric]:

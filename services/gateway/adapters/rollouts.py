@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from services.gateway.app.rollouts import RolloutBook
-from services.gateway.codec import decode_rollout, decode_version
+from services.gateway.app.rollouts import RolloutCache
+from services.gateway.codec.rollouts import decode_rollout, decode_version
 from services.gateway.domain.rollout import Rollout, Version
 from shared.calls.client import metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
@@ -55,8 +55,10 @@ class RolloutFile:
 class RolloutFollower:
     """Keeps the book by WatchRollout; reconnects for as long as it takes."""
 
-    def __init__(self, channel: grpc.aio.Channel, book: RolloutBook, file: RolloutFile) -> None:
-        self._stub, self._book, self._file = RegistryServiceStub(channel), book, file
+    def __init__(
+        self, channel: grpc.aio.Channel, rollouts: RolloutCache, file: RolloutFile
+    ) -> None:
+        self._stub, self._rollouts, self._file = RegistryServiceStub(channel), rollouts, file
 
     async def run(self) -> None:
         wait_s = 0.25
@@ -69,7 +71,7 @@ class RolloutFollower:
                     await self._heard(response.rollout)
             except grpc.RpcError as error:
                 _log.info("the registry is away: %s", error.code())
-            self._book.lost()
+            self._rollouts.lost()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
@@ -78,7 +80,7 @@ class RolloutFollower:
             _log.warning("the registry names no champion; the last one known goes on")
             return
         known = decode_rollout(rollout, await self._others())
-        self._book.heard(known)
+        self._rollouts.heard(known)
         try:
             self._file.save(known)
         except OSError as error:

@@ -19,9 +19,9 @@ from typing import IO
 
 from google.protobuf.message import DecodeError
 
-from services.gateway.app.ports import Batch
-from services.gateway.codec import decode_line, encode_line, read_line
+from services.gateway.codec.spool import decode_line, encode_line, read_line
 from services.gateway.domain.turns import LoggedTurn, Spooled
+from services.gateway.ports import Batch
 from shared.language.errors import (
     FailedPrecondition,
     InvalidArgument,

@@ -10,11 +10,11 @@ from typing import Any
 from services.gateway.app.exchanges import Exchange, ExchangeLog
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas, with_persona
-from services.gateway.app.ports import Reply, Upstream
-from services.gateway.app.rollouts import RolloutBook
+from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.answers import Answer
 from services.gateway.domain.chat import Chat, read_chat
 from services.gateway.domain.rollout import Version
+from services.gateway.ports import Reply, Upstream
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.language.json_text import decode, encode
 
@@ -46,7 +46,7 @@ class Streamed:
 class Answering:
     def __init__(
         self,
-        book: RolloutBook,
+        rollouts: RolloutCache,
         upstream: Upstream,
         linker: Linker,
         log: ExchangeLog,
@@ -55,7 +55,7 @@ class Answering:
         seeds_allowed: bool = False,
         personas: Personas = _NOBODY,
     ) -> None:
-        self._book, self._upstream, self._linker, self._log = book, upstream, linker, log
+        self._rollouts, self._upstream, self._linker, self._log = rollouts, upstream, linker, log
         self._clock, self._seeds_allowed = clock, seeds_allowed
         self._personas = personas
 
@@ -96,9 +96,9 @@ class Answering:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise InvalidArgument("model must be a string", reason="INVALID_BODY", field="model")
-        version = self._book.current.choose(model, chat.tenant, user_id)
+        version = self._rollouts.current.choose(model, chat.tenant, user_id)
         if version is None:
-            known = ", ".join(one.name for one in self._book.current.versions())
+            known = ", ".join(one.name for one in self._rollouts.current.versions())
             raise NotFound(
                 f"The model {model[:80]!r} does not exist; there are: assistant, {known}",
                 reason="MODEL_NOT_FOUND",

@@ -50,13 +50,13 @@ class ExchangeLog:
             self._recorder.leave_out("STORE_FALSE")
             return
         chat, linked = exchange.chat, exchange.linked
-        asked = asked_turns(chat, linked.conversation_id, linked.place, _CHANNEL, exchange.began)
+        asked = asked_turns(chat, linked.conversation_id, linked.position, _CHANNEL, exchange.began)
         answers = answer_turns(answer, self._first(exchange), aborted)
         if chat.store and answers:
             said, first = answers[0]
             fields = stored_fields(exchange.body, chat.metadata, answer.usage)
             answers[0] = (said, replace(first, metadata={**first.metadata, **fields}))
-        if linked.place.signal == "regeneration":
+        if linked.position.signal == "regeneration":
             answers = [(said, self._sibling(exchange, turn)) for said, turn in answers]
         kept = self._recorder.record([*asked, *(turn for _, turn in answers)])
         if kept:
@@ -77,13 +77,13 @@ class ExchangeLog:
         )
 
     def _sibling(self, exchange: Exchange, turn: LoggedTurn) -> LoggedTurn:
-        place = exchange.linked.place
+        position = exchange.linked.position
         completion_id = turn.completion_id or turn.metadata.get("choice_of", "")
         return replace(
             turn,
             turn_id=self._linker.sibling_id(
                 exchange.linked, turn.index, turn.message, completion_id
             ),
-            signal=place.signal,
-            replaces_turn_id=place.replaces_turn_id,
+            signal=position.signal,
+            replaces_turn_id=position.replaces_turn_id,
         )

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.gateway.app.ports import Sink
 from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
-from shared.access.quotas import Quotas
+from services.gateway.ports import Sink, TurnQuota
 
 _CALL_TURNS = 1000
 _CALL_CHARS = 2_000_000
@@ -34,15 +33,17 @@ class RefusedMessage:
 
 
 class Ingesting:
-    def __init__(self, sink: Sink, quotas: Quotas | None = None) -> None:
-        self._sink, self._quotas = sink, quotas or Quotas(dict)
+    """What a tenant sends is charged to its quota before it is passed on."""
+
+    def __init__(self, sink: Sink, quota: TurnQuota) -> None:
+        self._sink, self._quota = sink, quota
 
     async def log_conversations(self, turns: Sequence[PlacedTurn]) -> list[RefusedMessage]:
         """What interaction refused; the rest is held by Kafka. Unavailable if any could not be
         written: the same batch sent again counts once."""
         refusals: list[RefusedMessage] = []
         for tenant, count in Counter(placed.turn.tenant for placed in turns).items():
-            self._quotas.turns(tenant, count)
+            self._quota.turns(tenant, count)
         for call in _calls(turns):
             for refused in await self._sink.log_turns([placed.turn for placed in call]):
                 placed = call[refused.position]
@@ -61,7 +62,7 @@ class Ingesting:
         self, tenant: str, feedback: Sequence[tuple[int, GivenFeedback]]
     ) -> tuple[list[str], list[Refused]]:
         """`feedback`: each with its place in the batch."""
-        self._quotas.turns(tenant, len(feedback))
+        self._quota.turns(tenant, len(feedback))
         ids, refused = await self._sink.log_feedback(tenant, [one for _, one in feedback])
         return ids, [replace(one, position=feedback[one.position][0]) for one in refused]
 
@@ -69,7 +70,7 @@ class Ingesting:
         self, tenant: str, preferences: Sequence[tuple[int, StatedPreference]]
     ) -> tuple[list[str], list[Refused]]:
         """`preferences`: each with its place in the batch."""
-        self._quotas.turns(tenant, len(preferences))
+        self._quota.turns(tenant, len(preferences))
         ids, refused = await self._sink.log_preferences(tenant, [one for _, one in preferences])
         return ids, [replace(one, position=preferences[one.position][0]) for one in refused]
 

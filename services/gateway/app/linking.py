@@ -7,24 +7,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.gateway.app.ports import Links
 from services.gateway.domain.chat import Chat
-from services.gateway.domain.linking import Link, Place, Question, chain_on, place_of, question_of
+from services.gateway.domain.linking import (
+    CallPosition,
+    Link,
+    Question,
+    chain_on,
+    position_of,
+    question_of,
+)
 from services.gateway.domain.turns import LoggedTurn
+from services.gateway.ports import Links
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A call at its place."""
+    """A call at its position in a conversation."""
 
     question: Question
-    place: Place
+    position: CallPosition
 
     @property
     def conversation_id(self) -> str:
-        return self.place.conversation_id
+        return self.position.conversation_id
 
 
 class Linker:
@@ -40,13 +47,13 @@ class Linker:
             self._secret, chat.tenant, chat.speaker, chat.named_conversation, chat.messages
         )
         links = await self._links.find(question) if question.may_be_linked else []
-        place = place_of(question, links, self._clock())
+        position = position_of(question, links, self._clock())
         if chat.repeated:
-            place = replace(place, signal="")
-        if chat.named_conversation or not place.conversation_id:
+            position = replace(position, signal="")
+        if chat.named_conversation or not position.conversation_id:
             made = chat.named_conversation or f"chat-{secrets.token_hex(12)}"
-            place = replace(place, conversation_id=made)
-        return Linked(question, place)
+            position = replace(position, conversation_id=made)
+        return Linked(question, position)
 
     def sibling_id(self, linked: Linked, index: int, answer: Message, completion_id: str) -> str:
         """The turn id of an answer made instead of another. It says nothing of the content without
@@ -61,7 +68,7 @@ class Linker:
         as they were said, which is what will be sent again."""
         question, replied = linked.question, kept[len(kept) - len(answers) :]
         asked = kept[: len(kept) - len(answers)]
-        asked_turn_id = asked[-1].turn_id if asked else linked.place.asked_turn_id
+        asked_turn_id = asked[-1].turn_id if asked else linked.position.asked_turn_id
         for said, logged in zip(answers, replied, strict=True):
             link = Link(
                 history=question.history,

@@ -14,19 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from services.gateway.ports import PersonaSource
 from shared.language.messages import persona_words
 
 _log = logging.getLogger(__name__)
 # A persona is asked for anew after `fresh_s`, and not used any more after this many times as long.
 _USED_FOR = 10
 _MOST_ASKED, _PAUSE_S = 1000, 1.0
-
-
-class PersonaSource(Protocol):
-    """The feedback service. What it raises is logged and counted."""
-
-    async def persona(self, tenant: str, user_id: str) -> str:
-        """Empty if there is none."""
 
 
 class Personas(Protocol):
@@ -47,7 +41,7 @@ class _Known:
     at: float
 
 
-class PersonaBook:
+class PersonaCache:
     """The `most` personas used last. `counts`: chats by whether a persona was "used", there was "none",
     or it was "unknown"; and questions that "failed"."""
 

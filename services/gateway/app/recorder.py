@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from services.gateway.app.ports import Batch, Sink, Spool
 from services.gateway.app.redacting import redacted
 from services.gateway.domain.turns import LoggedTurn
+from services.gateway.ports import Batch, Sink, Spool
 from shared.language.errors import (
     Cancelled,
     DeadlineExceeded,

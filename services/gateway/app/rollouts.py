@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.gateway.domain.rollout import Rollout
 
 
-class RolloutBook:
+class RolloutCache:
     """`source` is "default", "file" (the last one known, after a start without the registry) or
     "registry"; `connected` says whether changes would be heard of now."""
 

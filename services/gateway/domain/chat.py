@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.gateway.domain.linking import Place
+from services.gateway.domain.linking import CallPosition
 from services.gateway.domain.turns import LoggedTurn
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment, stable_id
@@ -73,7 +73,7 @@ def read_chat(
 
 
 def asked_turns(
-    chat: Chat, conversation_id: str, place: Place, channel: str, time: datetime
+    chat: Chat, conversation_id: str, position: CallPosition, channel: str, time: datetime
 ) -> list[LoggedTurn]:
     """The messages that the conversation has not been told yet, as turns. Versions of earlier
     answers are not known here; if they were logged when they were made, that record stays."""
@@ -89,11 +89,11 @@ def asked_turns(
             create_time=time,
             channel=channel,
             metadata=chat.metadata if index == last else {},
-            signal=place.signal if index == last else "",
-            replaces_turn_id=place.replaces_turn_id if index == last else "",
+            signal=position.signal if index == last else "",
+            replaces_turn_id=position.replaces_turn_id if index == last else "",
         )
         for index, message in enumerate(chat.messages)
-        if index >= place.told and has_content(message)
+        if index >= position.told and has_content(message)
     ]
 
 

@@ -72,7 +72,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CallPosition:
     """Where a call stands: its first `told` messages are part of the conversation already."""
 
     conversation_id: str = ""
@@ -107,7 +107,7 @@ def chain_on(secret: bytes, history: str, answer: Message) -> str:
     return _digest(secret, history, answer.role, content_of(answer))
 
 
-def place_of(question: Question, links: Sequence[Link], now: datetime) -> Place:
+def position_of(question: Question, links: Sequence[Link], now: datetime) -> CallPosition:
     """`links`: what `Links.find` gave, oldest first."""
     again = [link for link in links if link.history == question.history]
     told, before = _continued(question, links)
@@ -119,12 +119,12 @@ def place_of(question: Question, links: Sequence[Link], now: datetime) -> Place:
             return _regeneration(question, again[-1])
         again = []
     if not before:
-        return Place()
+        return CallPosition()
     last = before[-1] if question.known or not waiting else waiting[-1]
     replaced = followed.get(last.conversation_id)
     if replaced is None or told != len(question.chain) - 2:
-        return Place(last.conversation_id, told)
-    return Place(last.conversation_id, told, EDIT, replaced.asked_turn_id)
+        return CallPosition(last.conversation_id, told)
+    return CallPosition(last.conversation_id, told, EDIT, replaced.asked_turn_id)
 
 
 def _continued(question: Question, links: Sequence[Link]) -> tuple[int, list[Link]]:
@@ -147,8 +147,8 @@ def _regenerates(question: Question, last: Link, links: Sequence[Link], now: dat
     return question.known and not went_on and now - last.made <= _AGAIN_WITHIN
 
 
-def _regeneration(question: Question, last: Link) -> Place:
-    return Place(
+def _regeneration(question: Question, last: Link) -> CallPosition:
+    return CallPosition(
         conversation_id=last.conversation_id,
         told=len(question.chain) - 1,
         signal=REGENERATION,

@@ -75,7 +75,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SpanFacts:
     """What a span says beside its messages."""
 
     conversation_id: str
@@ -85,7 +85,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Extracted:
     """What is to be logged of a span or of some events."""
 
     turns: tuple[LoggedTurn, ...] = ()
@@ -102,7 +102,9 @@ def is_inference(attributes: Mapping[str, Any]) -> bool:
     return str(attributes.get("gen_ai.operation.name") or "") in _INFERENCE
 
 
-def facts_of(attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str) -> Facts:
+def facts_of(
+    attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
+) -> SpanFacts:
     """InvalidArgument if there is nothing to know the conversation by."""
     conversation = first_of((attributes,), CONVERSATION_KEYS) or trace_id
     if not conversation:
@@ -111,7 +113,7 @@ def facts_of(attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_i
             reason="MISSING_ATTRIBUTE",
             field="gen_ai.conversation.id",
         )
-    return Facts(
+    return SpanFacts(
         conversation_id=conversation,
         user_id=_user(first_of((attributes, resource), USER_KEYS), conversation),
         model_version=_id(first_of((attributes,), VERSION_KEYS)),
@@ -119,12 +121,12 @@ def facts_of(attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_i
     )
 
 
-def read_span(span: Span, tenant: str) -> Taken:
+def read_span(span: Span, tenant: str) -> Extracted:
     """InvalidArgument names the attribute that is missing or can not be read."""
     facts = facts_of(span.attributes, span.resource, span.trace_id)
     feedback = tuple(_evaluation(event, facts) for event in span.events if event.name == EVALUATION)
     if not is_inference(span.attributes):
-        return Taken(feedback=feedback)
+        return Extracted(feedback=feedback)
     asked, answered = _said(span)
     if answered and not asked:
         raise InvalidArgument(
@@ -134,7 +136,7 @@ def read_span(span: Span, tenant: str) -> Taken:
         )
     traced = {"trace_id": span.trace_id, "span_id": span.span_id}
     times = (time_of(span.start_ns), time_of(span.end_ns))
-    return Taken(
+    return Extracted(
         turns_of([*asked, *answered[:1]], len(asked), facts, tenant, times, traced), feedback
     )
 
@@ -142,7 +144,7 @@ def read_span(span: Span, tenant: str) -> Taken:
 def turns_of(
     messages: Sequence[Message],
     answer: int,
-    facts: Facts,
+    facts: SpanFacts,
     tenant: str,
     times: tuple[datetime | None, datetime | None],
     metadata: Mapping[str, str],
@@ -173,7 +175,7 @@ def turns_of(
     return tuple(turn for turn in turns if has_content(turn.message))
 
 
-def read_details(event: Event, tenant: str) -> Taken:
+def read_details(event: Event, tenant: str) -> Extracted:
     """A log record that carries a whole call, as a span does."""
     span = Span(
         event.trace_id,
@@ -224,7 +226,7 @@ def _said_in_events(events: Sequence[Event]) -> tuple[list[Message], list[Messag
     return asked, answered
 
 
-def _evaluation(event: Event, facts: Facts) -> GivenFeedback:
+def _evaluation(event: Event, facts: SpanFacts) -> GivenFeedback:
     """The score on its scale (0 to 1 if none is given), else its label, else its explanation."""
     held = event.attributes
     completion = first_of((held,), ("gen_ai.response.id",)) or facts.completion_id

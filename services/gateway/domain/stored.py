@@ -31,7 +31,7 @@ class StoredCompletion:
 
 
 @dataclass(frozen=True, slots=True)
-class SoughtCompletions:
+class CompletionQuery:
     """A page of them. `size` 0 is the default; `after` is a completion's id."""
 
     size: int = 0

@@ -11,44 +11,48 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering
+from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
-from services.gateway.app.ports import CompletionShelf
 from services.gateway.app.recorder import Recorder
-from services.gateway.app.rollouts import RolloutBook
-from services.gateway.app.telemetry import Telemetry
-from services.gateway.http_api import chat, completions, ingest, otlp, problems, tracing
-from services.gateway.http_api.doors import Doors
+from services.gateway.app.rollouts import RolloutCache
+from services.gateway.http_api import chat, completions, ingest, lineage, otlp, problems
+from services.gateway.http_api.admission import Admission
+from services.gateway.ports import StoredCompletions, TurnQuota
 from shared.telemetry.spans import call_span
 
 # route, status, version, seconds
 Meter = Callable[[str, int, str, float], None]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What main wires."""
+class UseCases:
+    """What the routes call; main wires it."""
 
-    doors: Doors
+    admission: Admission
+    quota: TurnQuota
     answering: Answering
-    completions: CompletionShelf
+    completions: StoredCompletions
     ingesting: Ingesting
-    telemetry: Telemetry
+    telemetry: CustomerTelemetry
     recorder: Recorder
-    book: RolloutBook
+    rollouts: RolloutCache
     meter: Meter
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+    lifespan: Lifespan
 
 
-def build(parts: Parts) -> FastAPI:
-    application = FastAPI(title="Trimtab gateway", lifespan=parts.lifespan, redirect_slashes=False)
-    application.include_router(chat.routes(parts.doors, parts.book))
-    application.include_router(completions.routes(parts.doors, parts.completions))
-    application.include_router(ingest.routes(parts.doors, parts.ingesting))
-    application.include_router(otlp.routes(parts.doors, parts.telemetry))
-    application.include_router(tracing.routes(parts.doors, parts.recorder))
+def build(use_cases: UseCases) -> FastAPI:
+    application = FastAPI(
+        title="Trimtab gateway", lifespan=use_cases.lifespan, redirect_slashes=False
+    )
+    application.include_router(chat.routes(use_cases.admission, use_cases.rollouts))
+    application.include_router(completions.routes(use_cases.admission, use_cases.completions))
+    application.include_router(ingest.routes(use_cases.admission, use_cases.ingesting))
+    application.include_router(otlp.routes(use_cases.admission, use_cases.telemetry))
+    application.include_router(lineage.routes(use_cases.admission, use_cases.recorder))
     problems.install(application)
-    chats = chat.ChatDoor(parts.doors, parts.answering)
-    application.add_middleware(Measured, meter=parts.meter, chats=chats)
+    chats = chat.ChatEndpoint(use_cases.admission, use_cases.quota, use_cases.answering)
+    application.add_middleware(Measured, meter=use_cases.meter, chats=chats)
 
     @application.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -57,7 +61,7 @@ def build(parts: Parts) -> FastAPI:
     @application.get("/v1/status")
     async def status() -> dict[str, object]:
         """What the gateway serves by and what waits to be logged; no tenant's data, so no key."""
-        return {"rollout": parts.book.status(), "log": parts.recorder.status()}
+        return {"rollout": use_cases.rollouts.status(), "log": use_cases.recorder.status()}
 
     return application
 
@@ -66,7 +70,7 @@ class Measured:
     """Times a request to its last byte, and hands chats over without a router in between. The
     route's pattern is the label, never the path."""
 
-    def __init__(self, app: ASGIApp, meter: Meter, chats: chat.ChatDoor) -> None:
+    def __init__(self, app: ASGIApp, meter: Meter, chats: chat.ChatEndpoint) -> None:
         self._app, self._meter, self._chats = app, meter, chats
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,10 +11,11 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering, Streamed, Whole
-from services.gateway.app.rollouts import RolloutBook
+from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import ALIAS
-from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.problems import problem
+from services.gateway.ports import TurnQuota
 from shared.language.errors import NotFound, TrimtabError
 from shared.language.keys import READER, WRITER
 
@@ -34,14 +35,14 @@ class ClosedStream(StreamingResponse):
 _TURNS = 2
 
 
-class ChatDoor:
+class ChatEndpoint:
     """POST /v1/chat/completions as a bare ASGI application: what a framework would add to each call
     here is what each user would wait for."""
 
     path = "/v1/chat/completions"
 
-    def __init__(self, doors: Doors, answering: Answering) -> None:
-        self._doors, self._answering = doors, answering
+    def __init__(self, admission: Admission, quota: TurnQuota, answering: Answering) -> None:
+        self._admission, self._quota, self._answering = admission, quota, answering
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -58,9 +59,9 @@ class ChatDoor:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, request: Request) -> Whole | Streamed:
-        caller = self._doors.caller(request)
-        self._doors.charge_turns(caller, _TURNS)
-        body = await self._doors.read_object(request)
+        caller = self._admission.caller(request)
+        self._quota.turns(caller.tenant, _TURNS)
+        body = await self._admission.read_object(request)
         return await self._answering.answer(body, request.headers, caller.tenant, caller.key_digest)
 
 
@@ -74,18 +75,18 @@ def _start(answer: Whole) -> Message:
     return {"type": "http.response.start", "status": answer.status, "headers": coded}
 
 
-def routes(doors: Doors, book: RolloutBook) -> APIRouter:
+def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        doors.caller(request, READER, WRITER)
-        return {"object": "list", "data": [_model(name) for name in _names(book)]}
+        admission.caller(request, READER, WRITER)
+        return {"object": "list", "data": [_model(name) for name in _names(rollouts)]}
 
     @router.get("/v1/models/{name}")
     async def model(request: Request, name: str) -> dict[str, Any]:
-        doors.caller(request, READER, WRITER)
-        if name not in _names(book):
+        admission.caller(request, READER, WRITER)
+        if name not in _names(rollouts):
             raise NotFound(
                 f"The model {name[:80]!r} does not exist", reason="MODEL_NOT_FOUND", field="model"
             )
@@ -94,8 +95,8 @@ def routes(doors: Doors, book: RolloutBook) -> APIRouter:
     return router
 
 
-def _names(book: RolloutBook) -> list[str]:
-    return [ALIAS, *(version.name for version in book.current.versions())]
+def _names(rollouts: RolloutCache) -> list[str]:
+    return [ALIAS, *(version.name for version in rollouts.current.versions())]
 
 
 def _model(name: str) -> dict[str, Any]:

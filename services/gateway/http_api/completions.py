@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from services.gateway.app.ports import CompletionShelf
-from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
-from services.gateway.http_api.doors import Doors
+from services.gateway.domain.stored import CompletionQuery, StoredCompletion
+from services.gateway.http_api.admission import Admission
+from services.gateway.ports import StoredCompletions
 from shared.language.errors import InvalidArgument, NotFound
 from shared.language.keys import READER, WRITER
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
@@ -17,23 +17,23 @@ from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 _MOST = 100
 
 
-def routes(doors: Doors, shelf: CompletionShelf) -> APIRouter:
+def routes(admission: Admission, shelf: StoredCompletions) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/chat/completions")
     async def completions(request: Request) -> dict[str, Any]:
-        caller = doors.caller(request, READER, WRITER)
+        caller = admission.caller(request, READER, WRITER)
         found, more = await shelf.page(caller.tenant, _sought(request.query_params))
         return _list([_document(one) for one in found], more=more)
 
     @router.get("/v1/chat/completions/{completion_id}")
     async def completion(request: Request, completion_id: str) -> dict[str, Any]:
-        caller = doors.caller(request, READER, WRITER)
+        caller = admission.caller(request, READER, WRITER)
         return _document(await shelf.get(caller.tenant, completion_id))
 
     @router.get("/v1/chat/completions/{completion_id}/messages")
     async def messages(request: Request, completion_id: str) -> dict[str, Any]:
-        caller = doors.caller(request, READER, WRITER)
+        caller = admission.caller(request, READER, WRITER)
         turns = await shelf.messages(caller.tenant, completion_id)
         said = [{"id": f"{completion_id}-{turn.index}", **_message(turn.message)} for turn in turns]
         return _paged(said, request.query_params)
@@ -41,8 +41,8 @@ def routes(doors: Doors, shelf: CompletionShelf) -> APIRouter:
     @router.post("/v1/chat/completions/{completion_id}")
     async def update(request: Request, completion_id: str) -> dict[str, Any]:
         """Of a stored completion only the metadata can be changed."""
-        caller = doors.caller(request)
-        body = await doors.read_object(request)
+        caller = admission.caller(request)
+        body = await admission.read_object(request)
         said = body.get("metadata")
         if not isinstance(said, dict) or not all(isinstance(one, str) for one in said.values()):
             raise InvalidArgument(
@@ -57,13 +57,13 @@ def routes(doors: Doors, shelf: CompletionShelf) -> APIRouter:
     return router
 
 
-def _sought(asked: Mapping[str, str]) -> SoughtCompletions:
+def _sought(asked: Mapping[str, str]) -> CompletionQuery:
     metadata = {
         name[len("metadata[") : -1]: value
         for name, value in asked.items()
         if name.startswith("metadata[") and name.endswith("]")
     }
-    return SoughtCompletions(
+    return CompletionQuery(
         size=_limit(asked),
         after=asked.get("after", ""),
         newest_first=_newest_first(asked),

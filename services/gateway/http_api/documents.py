@@ -1,4 +1,4 @@
-"""The bodies of the REST doors, and what they say in the gateway's own words."""
+"""The bodies of the REST routes, and what they say in the gateway's own words."""
 
 from __future__ import annotations
 

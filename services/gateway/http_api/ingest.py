@@ -10,26 +10,26 @@ from fastapi.responses import JSONResponse
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
 from services.gateway.domain.turns import GivenFeedback, Refused, StatedPreference
+from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
     items_of,
     read_conversation,
     read_feedback,
     read_preference,
 )
-from services.gateway.http_api.doors import Doors
 from services.gateway.http_api.problems import problem
 from shared.language.errors import InvalidArgument
 
 _SOME_REFUSED = 207
 
 
-def routes(doors: Doors, ingesting: Ingesting) -> APIRouter:
+def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/conversations")
     async def conversations(request: Request) -> JSONResponse:
-        caller = doors.caller(request)
-        items = items_of(await doors.read_object(request), "conversations")
+        caller = admission.caller(request)
+        items = items_of(await admission.read_object(request), "conversations")
         turns: list[PlacedTurn] = []
         refused: list[dict[str, Any]] = []
         for place, item in enumerate(items):
@@ -48,8 +48,8 @@ def routes(doors: Doors, ingesting: Ingesting) -> APIRouter:
 
     @router.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
-        caller = doors.caller(request)
-        body = await doors.read_object(request)
+        caller = admission.caller(request)
+        body = await admission.read_object(request)
         batched = "feedback" in body
         items = items_of(body, "feedback") if batched else [body]
         said: list[tuple[int, GivenFeedback]] = []
@@ -64,8 +64,8 @@ def routes(doors: Doors, ingesting: Ingesting) -> APIRouter:
 
     @router.post("/v1/preferences")
     async def preferences(request: Request) -> JSONResponse:
-        caller = doors.caller(request)
-        items = items_of(await doors.read_object(request), "preferences")
+        caller = admission.caller(request)
+        items = items_of(await admission.read_object(request), "preferences")
         stated: list[tuple[int, StatedPreference]] = []
         refused: list[dict[str, Any]] = []
         for place, item in enumerate(items):

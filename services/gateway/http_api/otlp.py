@@ -15,9 +15,9 @@ from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from services.gateway import otlp_codec as codec
-from services.gateway.app.telemetry import Telemetry
-from services.gateway.http_api.doors import Doors
+from services.gateway.app.customer_telemetry import CustomerTelemetry
+from services.gateway.codec import otlp as codec
+from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.problems import BodyTooLarge
 from shared.contracts.status import encode_error
 from shared.language.errors import InvalidArgument, TrimtabError, status_of
@@ -32,7 +32,7 @@ class UnsupportedMedia(InvalidArgument):
     default_reason = "UNSUPPORTED_MEDIA_TYPE"
 
 
-def routes(doors: Doors, telemetry: Telemetry) -> APIRouter:
+def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
     router = APIRouter()
 
     async def take_spans(tenant: str, request: Any) -> Message:
@@ -45,30 +45,32 @@ def routes(doors: Doors, telemetry: Telemetry) -> APIRouter:
 
     @router.post("/v1/traces")
     async def traces(request: Request) -> Response:
-        return await _export(doors, request, ExportTraceServiceRequest, take_spans)
+        return await _export(admission, request, ExportTraceServiceRequest, take_spans)
 
     @router.post("/v1/logs")
     async def logs(request: Request) -> Response:
-        return await _export(doors, request, ExportLogsServiceRequest, take_logs)
+        return await _export(admission, request, ExportLogsServiceRequest, take_logs)
 
     return router
 
 
 async def _export(
-    doors: Doors,
+    admission: Admission,
     request: Request,
     kind: type[Message],
     take: Callable[[str, Any], Awaitable[Message]],
 ) -> Response:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        caller = doors.caller(request)
+        caller = admission.caller(request)
         if media not in (PROTOBUF, JSON):
             raise UnsupportedMedia(
                 f"content-type must be {PROTOBUF} or {JSON}, not {media[:60]!r}",
                 field="content-type",
             )
-        body = unsqueezed(await doors.read(request), _encoding(request), doors.max_body_bytes)
+        body = unsqueezed(
+            await admission.read(request), _encoding(request), admission.max_body_bytes
+        )
         parsed = (codec.parse if media == PROTOBUF else codec.parse_json)(kind, body)
         return _answer(200, await take(caller.tenant, parsed), media)
     except TrimtabError as error:

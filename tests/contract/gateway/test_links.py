@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.gateway.adapters.links import LinkMemory, SqlLinks
-from services.gateway.app.ports import Links
+from services.gateway.adapters.links import SqlLinks
+from services.gateway.adapters.memory import LinkMemory
 from services.gateway.domain.linking import Link, Question, chain_on, question_of
+from services.gateway.ports import Links
 from shared.language.messages import Message, text_message
 from shared.state.database import Database
 

@@ -16,21 +16,21 @@ from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 
-from services.gateway.adapters.links import LinkMemory
+from services.gateway.adapters.authenticator import KeyAuthenticator
+from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.adapters.upstream import HttpUpstream, open_session
 from services.gateway.app.answering import Answering
+from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
-from services.gateway.app.ports import Links
 from services.gateway.app.recorder import Recorder
-from services.gateway.app.rollouts import RolloutBook
-from services.gateway.app.telemetry import Telemetry
-from services.gateway.codec import decode_turn
+from services.gateway.app.rollouts import RolloutCache
+from services.gateway.codec.turns import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
+from services.gateway.domain.stored import CompletionQuery, StoredCompletion
 from services.gateway.domain.turns import (
     GivenFeedback,
     LoggedTurn,
@@ -38,8 +38,9 @@ from services.gateway.domain.turns import (
     Spooled,
     StatedPreference,
 )
-from services.gateway.http_api.application import Parts, build
-from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.admission import Admission
+from services.gateway.http_api.application import UseCases, build
+from services.gateway.ports import Links
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
@@ -97,7 +98,7 @@ class MemoryCompletions:
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], StoredCompletion] = {}
         self.turns: list[LoggedTurn] = []
-        self.sought: list[SoughtCompletions] = []
+        self.sought: list[CompletionQuery] = []
 
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion:
         if (tenant, completion_id) not in self.stored:
@@ -105,7 +106,7 @@ class MemoryCompletions:
         return self.stored[tenant, completion_id]
 
     async def page(
-        self, tenant: str, sought: SoughtCompletions
+        self, tenant: str, sought: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
         self.sought.append(sought)
         mine = [one for (owner, _), one in self.stored.items() if owner == tenant]
@@ -237,24 +238,26 @@ class Gateway:
         self.recorder = Recorder(self.spool, self.sink)
         self.completions = MemoryCompletions()
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
-        self.book = RolloutBook(Rollout(0, Version("assistant-v0", "base")), "default")
+        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")
         self.measured: list[tuple[str, int, str]] = []
         self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
         self.quotas = Quotas(lambda: self.keys.quotas)
 
     def _build(self, upstream: HttpUpstream) -> FastAPI:
+        authenticator = KeyAuthenticator(self.keys, self.quotas)
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
         return build(
-            Parts(
-                doors=Doors(self.keys, self.quotas, 100_000),
+            UseCases(
+                admission=Admission(authenticator, 100_000),
+                quota=authenticator,
                 answering=Answering(
-                    self.book, upstream, self.linker, log, lambda: NOW, personas=self.personas
+                    self.rollouts, upstream, self.linker, log, lambda: NOW, personas=self.personas
                 ),
                 completions=self.completions,
-                ingesting=Ingesting(self.sink, self.quotas),
-                telemetry=Telemetry(Ingesting(self.sink)),
+                ingesting=Ingesting(self.sink, authenticator),
+                telemetry=CustomerTelemetry(Ingesting(self.sink, Quotas(dict))),
                 recorder=self.recorder,
-                book=self.book,
+                rollouts=self.rollouts,
                 meter=lambda route, status, version, _: self.measured.append(
                     (route, status, version)
                 ),

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from services.gateway.domain.stored import SoughtCompletions, StoredCompletion, stored_fields
+from services.gateway.domain.stored import CompletionQuery, StoredCompletion, stored_fields
 from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import Message, Text, ToolCall, text_message
 
@@ -93,7 +93,7 @@ async def test_lists_pass_on_what_was_asked(gateway: Any) -> None:
     assert [one.id for one in listed.data] == ["a", "b"]
     assert listed.has_next_page()
     assert gateway.completions.sought == [
-        SoughtCompletions(2, "z", True, "assistant-v1", {"page": "a"})
+        CompletionQuery(2, "z", True, "assistant-v1", {"page": "a"})
     ]
 
 

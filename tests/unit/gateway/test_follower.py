@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
-from services.gateway.app.rollouts import RolloutBook
+from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import Rollout, Version
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
@@ -43,7 +43,7 @@ async def test_the_rollout_is_followed_kept_and_outlives_the_registry(
     mount = partial(pb_grpc.add_RegistryServiceServicer_to_server, registry)
     mounts = [("trimtab.registry.v1.RegistryService", mount)]
     server = RpcServer("registry", mounts, drain_s=0.0)
-    book = RolloutBook(Rollout(0, Version("assistant-v0", "base")), "default")
+    book = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")
     file = RolloutFile(tmp_path / "rollout.json")
     async with aio_channel(f"127.0.0.1:{await server.start()}") as channel:
         following = asyncio.create_task(RolloutFollower(channel, book, file).run())

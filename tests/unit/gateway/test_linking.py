@@ -18,7 +18,7 @@ from services.gateway.domain.linking import (
     Link,
     Question,
     chain_on,
-    place_of,
+    position_of,
     question_of,
 )
 from shared.language.messages import Message, text_message
@@ -67,11 +67,11 @@ def test_the_chain_is_keyed_by_tenant_user_role_and_content() -> None:
 def test_a_follow_up_goes_on_and_another_one_is_an_edit() -> None:
     first = answered(asked(HI, user="ada"), HELLO, "1", "c")
     joke = asked(HI, HELLO, text_message("user", "a joke"), user="ada")
-    assert place_of(joke, [first], NOW).conversation_id == "c"
-    assert (place_of(joke, [first], NOW).told, place_of(joke, [first], NOW).signal) == (2, "")
+    assert position_of(joke, [first], NOW).conversation_id == "c"
+    assert (position_of(joke, [first], NOW).told, position_of(joke, [first], NOW).signal) == (2, "")
     second = answered(joke, text_message("assistant", "ha"), "2", "c", 1)
     poem = asked(HI, HELLO, text_message("user", "a poem"), user="ada")
-    place = place_of(poem, [first, second], NOW)
+    place = position_of(poem, [first, second], NOW)
     assert (place.conversation_id, place.told) == ("c", 2)
     assert (place.signal, place.replaces_turn_id) == (EDIT, "asked-2")
 
@@ -80,7 +80,7 @@ def test_the_same_history_again_is_a_regeneration() -> None:
     first = answered(asked(HI, user="ada"), HELLO, "1", "c")
     joke = asked(HI, HELLO, text_message("user", "a joke"), user="ada")
     second = answered(joke, text_message("assistant", "ha"), "2", "c", 1)
-    place = place_of(joke, [first, second], NOW)
+    place = position_of(joke, [first, second], NOW)
     assert (place.conversation_id, place.told) == ("c", 3)
     assert (place.signal, place.replaces_turn_id) == (REGENERATION, "answer-2")
     assert place.asked_turn_id == "asked-2"
@@ -92,7 +92,7 @@ def test_a_known_users_first_message_again_is_a_regeneration_for_a_while(
 ) -> None:
     question = asked(HI, user="ada")
     first = answered(question, HELLO, "1", "c")
-    assert place_of(question, [first], NOW + timedelta(minutes=minutes)).signal == signal
+    assert position_of(question, [first], NOW + timedelta(minutes=minutes)).signal == signal
 
 
 def test_a_first_message_again_after_the_conversation_went_on_begins_a_new_one() -> None:
@@ -100,7 +100,7 @@ def test_a_first_message_again_after_the_conversation_went_on_begins_a_new_one()
     first = answered(question, HELLO, "1", "c")
     joke = asked(HI, HELLO, text_message("user", "a joke"), user="ada")
     second = answered(joke, text_message("assistant", "ha"), "2", "c", 1)
-    assert place_of(question, [first, second], NOW + timedelta(minutes=2)).conversation_id == ""
+    assert position_of(question, [first, second], NOW + timedelta(minutes=2)).conversation_id == ""
 
 
 def test_nobody_takes_what_another_nobody_goes_on_with() -> None:
@@ -111,7 +111,7 @@ def test_nobody_takes_what_another_nobody_goes_on_with() -> None:
     went_on = answered(joke, text_message("assistant", "ha"), "b2", "c-b", 1)
     for said in ("a joke", "a poem"):
         again = asked(HI, HELLO, text_message("user", said))
-        place = place_of(again, [*links, went_on], NOW)
+        place = position_of(again, [*links, went_on], NOW)
         assert (place.conversation_id, place.signal) == ("c-a", ""), said
 
 
@@ -120,7 +120,7 @@ def test_a_tools_answer_goes_on_and_is_no_edit() -> None:
     first = answered(asked(HI, user="ada"), call, "1", "c")
     results = [text_message("tool", text) for text in ("4", "5")]
     one = answered(asked(HI, call, results[0], user="ada"), HELLO, "2", "c", 1)
-    place = place_of(asked(HI, call, results[1], user="ada"), [first, one], NOW)
+    place = position_of(asked(HI, call, results[1], user="ada"), [first, one], NOW)
     assert (place.conversation_id, place.told, place.signal) == ("c", 2, "")
 
 

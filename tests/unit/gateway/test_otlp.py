@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
-from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.spans import Event, Span
 from services.gateway.domain.turns import Rating
+from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from tests.unit.gateway.genai import (
@@ -35,11 +36,11 @@ def sink() -> MemorySink:
 
 
 @pytest.fixture
-def telemetry(sink: MemorySink) -> Telemetry:
-    return Telemetry(Ingesting(sink))
+def telemetry(sink: MemorySink) -> CustomerTelemetry:
+    return CustomerTelemetry(Ingesting(sink, Quotas(dict)))
 
 
-async def test_a_span_becomes_turns(telemetry: Telemetry, sink: MemorySink) -> None:
+async def test_a_span_becomes_turns(telemetry: CustomerTelemetry, sink: MemorySink) -> None:
     outcome = await telemetry.spans("acme", [chat(gen_ai__conversation__id="c-1", user__id="ada")])
     assert (outcome.refused, outcome.message()) == ((), "")
     user, answer = sink.turns
@@ -53,7 +54,7 @@ async def test_a_span_becomes_turns(telemetry: Telemetry, sink: MemorySink) -> N
 
 
 async def test_without_names_the_trace_is_the_conversation(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     await telemetry.spans("acme", [chat(), chat(enduser__id="ada lovelace")])
     assert sink.turns[0].conversation_id == TRACE
@@ -63,7 +64,7 @@ async def test_without_names_the_trace_is_the_conversation(
 
 @pytest.mark.parametrize("key", ["user.id", "enduser.id", "gen_ai.user.id", "langfuse.user.id"])
 async def test_the_resource_may_name_the_user(
-    telemetry: Telemetry, sink: MemorySink, key: str
+    telemetry: CustomerTelemetry, sink: MemorySink, key: str
 ) -> None:
     held = chat()
     whole = Span(TRACE, SPAN, START, END, held.attributes, {key: "of-resource"})
@@ -137,7 +138,7 @@ OLDER = [
 
 @pytest.mark.parametrize("older", OLDER)
 async def test_older_shapes_say_the_same(
-    telemetry: Telemetry, sink: MemorySink, older: Span
+    telemetry: CustomerTelemetry, sink: MemorySink, older: Span
 ) -> None:
     assert (await telemetry.spans("acme", [older])).refused == ()
     assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
@@ -168,7 +169,7 @@ def test_parts_of_every_kind() -> None:
 
 
 async def test_the_history_of_the_next_span_is_the_same_turns(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     more = [*ASKED, *SAID, {"role": "user", "parts": [{"type": "text", "content": "And?"}]}]
     names = {"gen_ai__conversation__id": "c-1"}
@@ -197,7 +198,7 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "reason", "field"), BAD)
 async def test_a_bad_span_is_refused_and_its_neighbours_go_in(
-    telemetry: Telemetry, sink: MemorySink, bad: Span, reason: str, field: str
+    telemetry: CustomerTelemetry, sink: MemorySink, bad: Span, reason: str, field: str
 ) -> None:
     good = chat(gen_ai__conversation__id="good")
     outcome = await telemetry.spans("acme", [good, bad, good])
@@ -211,7 +212,7 @@ async def test_a_bad_span_is_refused_and_its_neighbours_go_in(
 
 
 async def test_what_is_no_genai_is_ignored_and_what_is_silent_is_told(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     silent = span(gen_ai__operation__name="chat", gen_ai__request__model="m")
     agent = chat(gen_ai__operation__name="invoke_agent")
@@ -238,7 +239,7 @@ MESSAGES = [
 
 
 async def test_log_records_of_one_call_find_their_places_also_when_cut(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     for part in (MESSAGES[:1], MESSAGES[1:2], MESSAGES[2:]):
         assert (await telemetry.logs("acme", part)).refused == ()
@@ -250,7 +251,7 @@ async def test_log_records_of_one_call_find_their_places_also_when_cut(
 
 
 async def test_a_span_that_came_first_tells_its_log_records_the_version(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     facts = {"gen_ai__response__model": "v7", "gen_ai__response__id": "r1"}
     await telemetry.spans("acme", [span(**facts, gen_ai__conversation__id="c", user__id="ada")])
@@ -260,7 +261,7 @@ async def test_a_span_that_came_first_tells_its_log_records_the_version(
     assert (user.conversation_id, user.user_id, user.model_version) == ("c", "ada", "")
 
 
-async def test_an_answer_whose_call_is_not_known_is_refused(telemetry: Telemetry) -> None:
+async def test_an_answer_whose_call_is_not_known_is_refused(telemetry: CustomerTelemetry) -> None:
     outcome = await telemetry.logs("acme", [record("app.started"), MESSAGES[2]])
     (refused,) = outcome.refused
     assert (refused.place, refused.reason) == (1, "SPAN_CUT")
@@ -268,7 +269,7 @@ async def test_an_answer_whose_call_is_not_known_is_refused(telemetry: Telemetry
 
 
 async def test_the_current_log_record_carries_a_whole_call(
-    telemetry: Telemetry, sink: MemorySink
+    telemetry: CustomerTelemetry, sink: MemorySink
 ) -> None:
     held = {**chat().attributes, "gen_ai.input.messages": ASKED, "gen_ai.output.messages": SAID}
     event = record("gen_ai.client.inference.operation.details", None, **held)
@@ -277,7 +278,7 @@ async def test_the_current_log_record_carries_a_whole_call(
     assert sink.turns[1].model_version == "org:model-7"
 
 
-async def test_evaluations_become_feedback(telemetry: Telemetry, sink: MemorySink) -> None:
+async def test_evaluations_become_feedback(telemetry: CustomerTelemetry, sink: MemorySink) -> None:
     def result(**held: Any) -> Event:
         named = {f"gen_ai.evaluation.{name}": value for name, value in held.items()}
         return record("gen_ai.evaluation.result", **named, **{"gen_ai.response.id": "r1"})

@@ -12,7 +12,7 @@ import pytest
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.links import TABLES
 from services.gateway.adapters.personas import FeedbackPersonas
-from services.gateway.app.personas import PersonaBook, with_persona
+from services.gateway.app.personas import PersonaCache, with_persona
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
 from shared.language.errors import Unavailable
@@ -61,22 +61,22 @@ def clock() -> Clock:
 @pytest.fixture
 async def book(
     source: MemoryPersonas, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[PersonaBook]:
+) -> AsyncIterator[PersonaCache]:
     monkeypatch.setattr("services.gateway.app.personas._PAUSE_S", 0.0)
-    made = PersonaBook(source, clock, fresh_s=30.0, most=2)
+    made = PersonaCache(source, clock, fresh_s=30.0, most=2)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
 
 
-async def settled(book: PersonaBook) -> None:
+async def settled(book: PersonaCache) -> None:
     async with asyncio.timeout(5):
         while book._asked:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
 async def test_the_first_chat_goes_without_and_the_next_has_it(
-    book: PersonaBook, source: MemoryPersonas
+    book: PersonaCache, source: MemoryPersonas
 ) -> None:
     assert book.of("local", "ada") == ""
     await settled(book)
@@ -90,7 +90,7 @@ async def test_the_first_chat_goes_without_and_the_next_has_it(
 
 
 async def test_it_is_asked_for_anew_and_not_used_for_ever(
-    book: PersonaBook, source: MemoryPersonas, clock: Clock
+    book: PersonaCache, source: MemoryPersonas, clock: Clock
 ) -> None:
     book.of("local", "ada")
     await settled(book)
@@ -113,7 +113,7 @@ async def test_it_is_asked_for_anew_and_not_used_for_ever(
 
 
 async def test_the_users_of_longest_ago_make_room(
-    book: PersonaBook, source: MemoryPersonas
+    book: PersonaCache, source: MemoryPersonas
 ) -> None:
     for user in ("ada", "ben", "ada", "eve", "ada", "ben"):
         book.of("local", user)
@@ -122,7 +122,7 @@ async def test_the_users_of_longest_ago_make_room(
 
 
 async def test_the_erased_are_forgotten_also_while_they_are_asked_for(
-    book: PersonaBook, source: MemoryPersonas, tmp_path: Path
+    book: PersonaCache, source: MemoryPersonas, tmp_path: Path
 ) -> None:
     book.of("local", "ada")
     await settled(book)
@@ -159,7 +159,7 @@ def test_it_stands_where_training_has_it() -> None:
 
 
 async def test_a_chat_is_sent_with_it_and_logged_without(
-    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaBook
+    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaCache
 ) -> None:
     hello = [{"role": "user", "content": "Hello"}]
     async with start_gateway(tmp_path / "spool", personas=book) as gateway:
@@ -177,7 +177,7 @@ async def test_a_chat_is_sent_with_it_and_logged_without(
 
 
 async def test_a_feedback_service_that_stands_still_holds_up_no_chat(
-    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaBook, source: MemoryPersonas
+    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaCache, source: MemoryPersonas
 ) -> None:
     source.go_on.clear()
     async with start_gateway(tmp_path / "spool", personas=book) as gateway:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from services.gateway.adapters.metrics import RecorderCollector
 from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.codec import decode_turn
+from services.gateway.codec.turns import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import LoggedTurn
 from shared.language.errors import FailedPrecondition, ResourceExhausted

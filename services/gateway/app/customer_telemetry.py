@@ -16,9 +16,9 @@ from services.gateway.domain.spans import (
     DETAILS,
     EVALUATION,
     Event,
-    Facts,
+    Extracted,
     Span,
-    Taken,
+    SpanFacts,
     facts_of,
     is_genai,
     is_inference,
@@ -70,7 +70,7 @@ class Outcome:
 class _Known:
     """What is remembered of a span between its log records and itself: they come by two roads."""
 
-    facts: Facts | None = None
+    facts: SpanFacts | None = None
     # Messages that its log records have brought so far; system messages are not counted.
     messages: int = 0
     started: bool = False
@@ -93,7 +93,7 @@ class _Memory:
         return found
 
 
-class Telemetry:
+class CustomerTelemetry:
     """`spans` and `logs` return once Kafka holds what was accepted. Unavailable if any of it could
     not be written: the same export sent again counts once."""
 
@@ -130,14 +130,14 @@ class Telemetry:
                 batch.add(place, self._event(tenant, event))
         return await self._send(tenant, batch, [event.span_id for event in events], "")
 
-    def _event(self, tenant: str, event: Event) -> Taken:
+    def _event(self, tenant: str, event: Event) -> Extracted:
         if event.name == EVALUATION:
-            return Taken(feedback=(read_evaluation(event),))
+            return Extracted(feedback=(read_evaluation(event),))
         if event.name == DETAILS:
             return read_details(event, tenant)
         return self._message(tenant, event)
 
-    def _message(self, tenant: str, event: Event) -> Taken:
+    def _message(self, tenant: str, event: Event) -> Extracted:
         """One message of a call. Its place is how many of its span came before it: records of a span
         come in order, in one export or in several to the same gateway."""
         known = self._memory.of(tenant, event.trace_id, event.span_id)
@@ -155,14 +155,14 @@ class Telemetry:
             known.started = True
             message = read_event(event.name, body, "body")
         if message is None:
-            return Taken()
+            return Extracted()
         facts = known.facts or facts_of(event.attributes, event.resource, event.trace_id)
         place = known.messages
         known.messages += event.name != _CHOICE
         when = time_of(event.time_ns)
         traced = {"trace_id": event.trace_id, "span_id": event.span_id}
         answer = 0 if event.name == _CHOICE else 1
-        return Taken(turns_of([message], answer, facts, tenant, (when, when), traced, place))
+        return Extracted(turns_of([message], answer, facts, tenant, (when, when), traced, place))
 
     async def _send(
         self, tenant: str, batch: _Batch, names: Sequence[str], warning: str
@@ -193,7 +193,7 @@ class _Batch:
         self.refused: list[RefusedItem] = []
         self.places: set[int] = set()
 
-    def add(self, place: int, taken: Taken) -> None:
+    def add(self, place: int, taken: Extracted) -> None:
         self.places.add(place)
         self.turns += [PlacedTurn(place, turn.index, turn) for turn in taken.turns]
         self.feedback += [(place, one) for one in taken.feedback]

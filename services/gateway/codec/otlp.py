@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from services.gateway.app.telemetry import Outcome
+from services.gateway.app.customer_telemetry import Outcome
 from services.gateway.domain.spans import Event, Span
 from shared.language.errors import InvalidArgument
 

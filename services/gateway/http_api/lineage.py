@@ -8,19 +8,19 @@ from fastapi import APIRouter, Request
 
 from services.gateway.app.recorder import Recorder
 from services.gateway.domain.turns import LoggedTurn
-from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.admission import Admission
 from shared.language.identifiers import check_segment
 from shared.language.keys import READER, WRITER
 from shared.serving.lineage import WAITING
 
 
-def routes(doors: Doors, recorder: Recorder) -> APIRouter:
+def routes(admission: Admission, recorder: Recorder) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/conversations/{conversation_id}/waiting")
     async def waiting(request: Request, conversation_id: str) -> dict[str, Any]:
         """Steps as TraceService has them. Of this gateway: another has a spool of its own."""
-        caller = doors.caller(request, READER, WRITER)
+        caller = admission.caller(request, READER, WRITER)
         check_segment(conversation_id, "conversation_id")
         turns = await recorder.waiting(caller.tenant, conversation_id)
         reason = "INTERACTION_AWAY" if recorder.away else "ON_ITS_WAY"

@@ -12,12 +12,13 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.common.v1 import common_pb2 as otlp
 
+from services.gateway.adapters.authenticator import KeyAuthenticator
+from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
-from services.gateway.app.telemetry import Telemetry
 from services.gateway.domain.spans import Span
 from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
-from services.gateway.http_api.doors import Doors
+from services.gateway.http_api.admission import Admission
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.language.keys import fixed_keys
@@ -31,14 +32,14 @@ def sink() -> MemorySink:
 
 
 @pytest.fixture
-def telemetry(sink: MemorySink) -> Telemetry:
-    return Telemetry(Ingesting(sink))
+def telemetry(sink: MemorySink) -> CustomerTelemetry:
+    return CustomerTelemetry(Ingesting(sink, Quotas(dict)))
 
 
 @pytest.fixture
-async def http(telemetry: Telemetry) -> AsyncIterator[httpx.AsyncClient]:
+async def http(telemetry: CustomerTelemetry) -> AsyncIterator[httpx.AsyncClient]:
     application = FastAPI()
-    application.include_router(door.routes(_doors(), telemetry))
+    application.include_router(door.routes(_admission(), telemetry))
     problems.install(application)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
@@ -46,8 +47,10 @@ async def http(telemetry: Telemetry) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def _doors() -> Doors:
-    return Doors(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict), 100_000)
+def _admission() -> Admission:
+    return Admission(
+        KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict)), 100_000
+    )
 
 
 def export(*spans: Span) -> traces.ExportTraceServiceRequest:

@@ -1,16 +1,12 @@
-"""Turns, feedback and rollouts <-> protobuf."""
+"""Turns, feedback and preferences <-> protobuf."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-
-from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.turns import (
     GivenFeedback,
     LoggedTurn,
     Rating,
     Refused,
-    Spooled,
     StatedPreference,
 )
 from shared.contracts.messages import (
@@ -26,8 +22,6 @@ from shared.contracts.messages import (
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.gen.trimtab.registry.v1 import registry_pb2
-from shared.language.json_text import decode, encode
 
 
 def encode_turn(turn: LoggedTurn) -> pb.Turn:
@@ -67,28 +61,6 @@ def decode_turn(turn: pb.Turn) -> LoggedTurn:
         signal=decode_signal(turn.signal),
         replaces_turn_id=turn.replaces_turn_id,
     )
-
-
-def encode_line(turn: LoggedTurn) -> bytes:
-    """One line of JSON for the spool: what a person looks for by name, and the turn itself."""
-    body = b64encode(encode_turn(turn).SerializeToString()).decode()
-    named = {"tenant": turn.tenant, "conversation": turn.conversation_id, "index": turn.index}
-    return encode({**named, "turn": body}) + b"\n"
-
-
-def decode_line(line: bytes) -> LoggedTurn:
-    """ValueError, KeyError, DecodeError or InvalidArgument if it is not one of `encode_line`."""
-    return decode_turn(_encoded(line))
-
-
-def read_line(line: bytes) -> Spooled:
-    """As `decode_line`, but only as far as is needed to send it on."""
-    turn = _encoded(line)
-    return Spooled(turn.tenant, turn)
-
-
-def _encoded(line: bytes) -> pb.Turn:
-    return pb.Turn.FromString(b64decode(decode(line)["turn"]))
 
 
 def encode_feedback(feedback: GivenFeedback) -> pb.ExplicitFeedback:
@@ -135,18 +107,3 @@ def encode_preference(preference: StatedPreference) -> events_pb2.PreferencePair
 
 def decode_refusal(refusal: interaction_pb2.Refusal) -> Refused:
     return Refused(refusal.position, refusal.reason, refusal.message, refusal.field)
-
-
-def decode_rollout(rollout: registry_pb2.Rollout, others: tuple[Version, ...] = ()) -> Rollout:
-    canary = decode_version(rollout.canary) if rollout.canary.version else None
-    return Rollout(
-        revision=rollout.revision,
-        champion=decode_version(rollout.champion),
-        canary=canary,
-        canary_share=rollout.canary_share,
-        others=others,
-    )
-
-
-def decode_version(version: registry_pb2.ModelVersion) -> Version:
-    return Version(version.version, version.served_name or version.version)

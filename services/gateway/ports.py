@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.domain.linking import Link, Question
-from services.gateway.domain.stored import SoughtCompletions, StoredCompletion
+from services.gateway.domain.stored import CompletionQuery, StoredCompletion
 from services.gateway.domain.turns import (
     GivenFeedback,
     LoggedTurn,
@@ -15,6 +15,33 @@ from services.gateway.domain.turns import (
     Spooled,
     StatedPreference,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, known by an API key."""
+
+    tenant: str
+    key_digest: str
+
+
+class Authenticator(Protocol):
+    def identify(self, authorization: str, *roles: str) -> Caller:
+        """The caller by an `authorization` header of whichever protocol. Unauthenticated if the key is
+        missing or wrong; PermissionDenied if it has none of `roles` (by default: writer);
+        ResourceExhausted past the tenant's quota of requests."""
+
+
+class TurnQuota(Protocol):
+    def turns(self, tenant: str, count: int) -> None:
+        """ResourceExhausted if the tenant may not log that many now; `retry_after_s` says when."""
+
+
+class PersonaSource(Protocol):
+    """The feedback service. What it raises is logged and counted."""
+
+    async def persona(self, tenant: str, user_id: str) -> str:
+        """Empty if there is none."""
 
 
 class Sink(Protocol):
@@ -93,14 +120,14 @@ class Upstream(Protocol):
         byte. Unavailable if none answers, DeadlineExceeded if it takes too long."""
 
 
-class CompletionShelf(Protocol):
+class StoredCompletions(Protocol):
     """Completions asked for with `store: true`, a moment after they were answered. NotFound for what is
     not stored, or another tenant's; Unavailable while interaction is away."""
 
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion: ...
 
     async def page(
-        self, tenant: str, sought: SoughtCompletions
+        self, tenant: str, sought: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
         """By time; and whether more follow."""
 

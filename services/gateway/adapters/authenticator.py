@@ -1,0 +1,31 @@
+"""Callers by their API keys, within their tenants' quotas."""
+
+from __future__ import annotations
+
+from services.gateway.ports import Caller
+from shared.access.admission import bearer
+from shared.access.key_book import KeyBook
+from shared.access.quotas import Quotas
+from shared.language.errors import Unauthenticated
+from shared.language.keys import WRITER
+
+
+class KeyAuthenticator:
+    """The ports Authenticator and TurnQuota, by the keys and quotas as they were last heard."""
+
+    def __init__(self, book: KeyBook, quotas: Quotas) -> None:
+        self._book, self._quotas = book, quotas
+
+    def identify(self, authorization: str, *roles: str) -> Caller:
+        secret = bearer(authorization)
+        if not secret:
+            raise Unauthenticated(
+                "send your API key as `Authorization: Bearer KEY`", reason="MISSING_API_KEY"
+            )
+        key = self._book.find(secret)
+        key.need(*(roles or (WRITER,)))
+        self._quotas.request(key.tenant)
+        return Caller(key.tenant, key.digest)
+
+    def turns(self, tenant: str, count: int) -> None:
+        self._quotas.turns(tenant, count)

@@ -1,0 +1,1 @@
+"""Domain values <-> protobuf: turns and feedback, OTLP."""

@@ -1,0 +1,57 @@
+"""What every route does first: the key names the tenant, the body is read up to its limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+from services.gateway.http_api.problems import BodyTooLarge
+from services.gateway.ports import Authenticator, Caller
+from shared.language.errors import InvalidArgument
+from shared.language.json_text import decode
+
+
+class Admission:
+    """Lets requests in: by their key, and up to a size."""
+
+    def __init__(self, authenticator: Authenticator, max_body_bytes: int) -> None:
+        self._authenticator, self._max_body_bytes = authenticator, max_body_bytes
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self._max_body_bytes
+
+    def caller(self, request: Request, *roles: str) -> Caller:
+        """As Authenticator.identify."""
+        return self._authenticator.identify(request.headers.get("authorization", ""), *roles)
+
+    async def read_object(self, request: Request) -> dict[str, Any]:
+        """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where it breaks."""
+        body = await self.read(request)
+        try:
+            document = decode(body)
+        except (ValueError, RecursionError) as error:
+            raise InvalidArgument(
+                f"the body is not JSON: {error}", reason="MALFORMED_JSON", field="body"
+            ) from error
+        if not isinstance(document, dict):
+            raise InvalidArgument(
+                "the body must be a JSON object", reason="INVALID_BODY", field="body"
+            )
+        return document
+
+    async def read(self, request: Request) -> bytes:
+        """The body as it came. BodyTooLarge past the limit."""
+        said = request.headers.get("content-length", "")
+        if said.isdigit() and int(said) > self._max_body_bytes:
+            raise self._too_large()
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise self._too_large()
+        return bytes(body)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"the body has more than {self._max_body_bytes} bytes", field="body")
