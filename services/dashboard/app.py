@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from services.dashboard import codec as shaping
-from services.dashboard.domain import Loop, Part
+from services.dashboard.domain import Courses, Loop, Part, Personas
+from services.dashboard.ports import Peers
 from shared.language.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
 
-Json = dict[str, Any]
+T = TypeVar("T")
 
 # The loop in its order, and what each part does.
 PLACES = {
@@ -27,16 +26,6 @@ PLACES = {
     "registry": "canary, promotion, rollback",
 }
 HTTP = ("gateway",)
-
-
-class Peers(Protocol):
-    """The other services. The adapter is `GrpcPeers`; every call ends within its deadline."""
-
-    async def call(self, part: str, method: str, request: Json) -> Json:
-        """Raises TrimtabError; Unavailable when the part is away."""
-
-    async def answers(self, part: str) -> None:
-        """Raises Unavailable unless the HTTP part is healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +43,45 @@ class Asked:
 class Answers:
     """Collects answers by section, and why one could not be had."""
 
-    peers: Peers
     troubles: dict[str, str] = field(default_factory=dict)
 
-    async def of(self, section: str, part: str, method: str, **request: Any) -> Json:
+    async def of(self, section: str, asked: Awaitable[T], nothing: T) -> T:
+        """`nothing` where there is nothing yet, which is no trouble, and where the answer could not be had."""
         try:
-            return await self.peers.call(part, method, request)
+            return await asked
         except NotFound:
-            return {}  # nothing is there yet, which is no trouble
+            return nothing
         except TrimtabError as error:
             self.troubles[section] = error.message
-            return {}
+            return nothing
 
 
 async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = None) -> Loop:
     """Never raises for a service that is away or slow: its section says so, and shows what was
     known `before`."""
-    answers = Answers(peers)
-    start = (now - timedelta(seconds=asked.window_s)).isoformat().replace("+00:00", "Z")
-    places = asyncio.gather(*(_part(peers, name, before) for name in PLACES))
-    rollout, runs, alarms, streams, buckets, personas = await asyncio.gather(
-        answers.of("serving", "registry", "GetRollout"),
-        answers.of("runs", "retrain", "ListRuns", page_size=asked.runs),
-        answers.of("alarms", "drift", "ListAlarms", page_size=asked.alarms),
-        answers.of("streams", "drift", "ListStreams"),
-        answers.of("course", "drift", "ListBuckets", stream="dissatisfaction", start_time=start),
-        answers.of("personas", "feedback", "ListPersonas", page_size=asked.personas),
+    answers = Answers()
+    since = now - timedelta(seconds=asked.window_s)
+    parts = asyncio.gather(*(_part(peers, name, before) for name in PLACES))
+    rollout, runs, alarms, streams, courses, personas = await asyncio.gather(
+        answers.of("serving", peers.rollout(), None),
+        answers.of("runs", peers.runs(asked.runs), ()),
+        answers.of("alarms", peers.alarms(asked.alarms), ()),
+        answers.of("streams", peers.streams(), ()),
+        answers.of("course", peers.courses(since), Courses()),
+        answers.of("personas", peers.personas(asked.personas), Personas()),
     )
     seen = Loop(
         time=now.isoformat(timespec="seconds"),
         tenant=asked.tenant,
-        parts=tuple(await places),
-        rollout=shaping.rollout(rollout),
-        runs=tuple(shaping.run(one) for one in runs.get("runs", ())),
-        alarms=tuple(shaping.alarm(one) for one in alarms.get("alarms", ())),
-        streams=tuple(shaping.stream(one) for one in streams.get("streams", ())),
-        courses=shaping.courses(buckets.get("buckets", ())),
-        bucket_s=int(buckets.get("bucket_s", 0)),
-        personas=tuple(shaping.persona(one) for one in personas.get("personas", ())),
-        persona_count=int(personas.get("total_size", 0)),
+        parts=tuple(await parts),
+        rollout=rollout,
+        runs=runs,
+        alarms=alarms,
+        streams=streams,
+        courses=courses.by_version,
+        bucket_s=courses.bucket_s,
+        personas=personas.newest,
+        persona_count=personas.count,
         troubles=answers.troubles,
     )
     return _kept(seen, before)
@@ -121,7 +110,7 @@ async def _part(peers: Peers, name: str, before: Loop | None) -> Part:
         if name in HTTP:
             await peers.answers(name)
             return Part(name, PLACES[name])
-        answer = await peers.call(name, "GetStageCounts", {})
+        went = await peers.passage(name)
     except TrimtabError as error:
         known = [part for part in before.parts if part.name == name] if before else []
         state = "slow" if isinstance(error, DeadlineExceeded) else "down"
@@ -134,9 +123,9 @@ async def _part(peers: Peers, name: str, before: Loop | None) -> Part:
     return Part(
         name,
         PLACES[name],
-        stages=shaping.stages(answer["counts"]),
-        lag={topic: int(records) for topic, records in sorted(answer["lag"].items())},
-        outbox_pending=int(answer["outbox_pending"]),
+        stages=went.stages,
+        lag=went.lag,
+        outbox_pending=went.outbox_pending,
     )
 
 
@@ -155,15 +144,15 @@ class Window:
 
     peers: Peers
     asked: Asked
+    clock: Callable[[], datetime]
     fresh_s: float = 1.0
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _seen: Loop | None = None
-    _seen_at: float = 0.0
+    _last: tuple[datetime, Loop] | None = None
 
     async def look(self) -> Loop:
         async with self._lock:
-            if self._seen is None or time.monotonic() - self._seen_at > self.fresh_s:
-                self._seen = await look(self.peers, self.asked, self.clock(), self._seen)
-                self._seen_at = time.monotonic()
-            return self._seen
+            at, seen = self._last or (None, None)
+            if seen is None or at is None or self.clock() - at > timedelta(seconds=self.fresh_s):
+                seen = await look(self.peers, self.asked, self.clock(), seen)
+                self._last = self.clock(), seen
+            return seen

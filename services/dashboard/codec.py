@@ -1,4 +1,4 @@
-"""Answers of the services, JSON-shaped, into what the page shows. Pure."""
+"""Answers of the services, JSON-shaped -> what the page shows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from services.dashboard.domain import (
     OUTCOMES,
     Alarm,
     Course,
+    Courses,
     Figure,
     GateLine,
+    Passage,
     Persona,
+    Personas,
     Point,
     Reason,
     Rollout,
@@ -23,6 +26,11 @@ from services.dashboard.domain import (
 )
 
 Json = dict[str, Any]
+
+
+def passage(answer: Json) -> Passage:
+    lag = {topic: int(records) for topic, records in sorted(answer["lag"].items())}
+    return Passage(stages(answer["counts"]), lag, int(answer["outbox_pending"]))
 
 
 def stages(counts: Iterable[Json]) -> tuple[Stage, ...]:
@@ -153,17 +161,23 @@ def stream(found: Json) -> Stream:
     )
 
 
-def courses(buckets: Iterable[Json]) -> tuple[Course, ...]:
+def courses(answer: Json) -> Courses:
     """Rates over time by version, versions in the order in which they came."""
     by_version: dict[str, list[Point]] = {}
-    for bucket in buckets:
+    for bucket in answer.get("buckets", ()):
         count = int(bucket["count"])
         if count:
             point = Point(
                 bucket["start_time"], float(bucket["sum"]) / count, count, int(bucket["users"])
             )
             by_version.setdefault(bucket["model_version"], []).append(point)
-    return tuple(Course(version, tuple(points)) for version, points in by_version.items())
+    found = tuple(Course(version, tuple(points)) for version, points in by_version.items())
+    return Courses(found, int(answer.get("bucket_s", 0)))
+
+
+def personas(answer: Json) -> Personas:
+    newest = tuple(persona(one) for one in answer.get("personas", ()))
+    return Personas(newest, int(answer.get("total_size", 0)))
 
 
 def persona(found: Json) -> Persona:

@@ -36,6 +36,15 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """What went through a service, and what has not yet: `lag` counts records by topic."""
+
+    stages: tuple[Stage, ...] = ()
+    lag: dict[str, int] = field(default_factory=dict)
+    outbox_pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One service at its place in the loop. When it did not answer, `state` is "slow" or "down",
     `trouble` says why, and the figures are the last ones known."""
@@ -169,11 +178,27 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
+class Courses:
+    """One for each version, in buckets of `bucket_s` seconds."""
+
+    by_version: tuple[Course, ...] = ()
+    bucket_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Persona:
     user_id: str
     text: str
     version: int
     updated: str
+
+
+@dataclass(frozen=True, slots=True)
+class Personas:
+    """The newest of `count`."""
+
+    newest: tuple[Persona, ...] = ()
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

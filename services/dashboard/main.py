@@ -9,7 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import start_http_server
 
-from services.dashboard.adapters.grpc_peers import GrpcPeers
+from services.dashboard.adapters.grpc_calls import GrpcCalls
+from services.dashboard.adapters.json_peers import JsonPeers
 from services.dashboard.app import Asked, Window
 from services.dashboard.domain import Loop
 from services.dashboard.http_api import create_app
@@ -17,6 +18,7 @@ from services.dashboard.settings import DashboardSettings
 from shared.calls.client import calling_of
 from shared.calls.json_calls import PARTS
 from shared.configuration.settings import CommonSettings, load
+from shared.language.times import now
 from shared.telemetry.setup import start_telemetry
 
 
@@ -37,13 +39,13 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         addresses = {part: str(getattr(common, f"{part}_address")) for part in PARTS}
         urls = {"gateway": common.gateway_url}
-        peers = GrpcPeers(
+        calls = GrpcCalls(
             addresses, urls, settings.tenant, settings.peer_timeout_s, calling_of(common)
         )
-        windows.append(Window(peers, Asked(settings.tenant, settings.window_s)))
+        windows.append(Window(JsonPeers(calls), Asked(settings.tenant, settings.window_s), now))
         yield
         windows.clear()
-        await peers.close()
+        await calls.close()
 
     async def look() -> Loop:
         return await windows[0].look()

@@ -9,22 +9,23 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.dashboard.adapters.json_peers import JsonPeers
 from services.dashboard.app import Asked, Window
 from services.dashboard.http_api import create_app
-from tests.unit.dashboard.twin_peers import TwinPeers
+from tests.unit.dashboard.twin_calls import TwinCalls
 
 Open = Callable[..., httpx.AsyncClient]
 
 
 @pytest.fixture
 def open_page(tmp_path: Path) -> Open:
-    def open_(peers: TwinPeers, scripts: bool = True) -> httpx.AsyncClient:
+    def open_(calls: TwinCalls, scripts: bool = True) -> httpx.AsyncClient:
         if scripts:
             for path in ("htmx.org/dist/htmx.min.js", "echarts/dist/echarts.min.js"):
                 (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path).write_text("var script;")
         now = datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
-        window = Window(peers, Asked("local"), clock=lambda: now)
+        window = Window(JsonPeers(calls), Asked("local"), lambda: now)
         app = create_app(window.look, tmp_path, refresh_s=2)
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 

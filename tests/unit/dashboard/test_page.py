@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from services.dashboard.adapters.json_peers import JsonPeers
 from services.dashboard.app import Asked, look
 from services.dashboard.http_api import FRAGMENTS
 from services.dashboard.settings import DashboardSettings
-from tests.unit.dashboard import twin_peers
+from tests.unit.dashboard import twin_calls
 
 Open = Callable[..., httpx.AsyncClient]
 
@@ -24,15 +25,15 @@ def words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
-async def fragment(open_page: Open, peers: Any, name: str) -> str:
-    async with open_page(peers) as page:
+async def fragment(open_page: Open, calls: Any, name: str) -> str:
+    async with open_page(calls) as page:
         answer = await page.get(f"/fragments/{name}")
     assert answer.status_code == 200
     return answer.text
 
 
 async def test_the_loop_shows_every_stage_with_its_reasons_and_lag(open_page: Open) -> None:
-    html = await fragment(open_page, twin_peers.full(), "loop")
+    html = await fragment(open_page, twin_calls.full(), "loop")
     text = words(html)
     assert html.count("<small>up</small>") == 8
     assert "feedback.turns 5,210" in text
@@ -45,14 +46,14 @@ async def test_the_loop_shows_every_stage_with_its_reasons_and_lag(open_page: Op
 
 
 async def test_who_serves_with_both_estimates(open_page: Open) -> None:
-    text = words(await fragment(open_page, twin_peers.full(), "serving"))
+    text = words(await fragment(open_page, twin_calls.full(), "serving"))
     assert "champion assistant-v0 70% 88% [81%, 93%] 120 40" in text
     assert "canary assistant-v1 30% 22% [13%, 35%] 54 18" in text
     assert "evidence 13 of the 20 that promote it" in text
 
 
 async def test_runs_with_progress_and_each_gate_line(open_page: Open) -> None:
-    html = await fragment(open_page, twin_peers.full(), "runs")
+    html = await fragment(open_page, twin_calls.full(), "runs")
     text = words(html)
     assert "r2 train" in text
     assert '<progress max="1" value="0.4"' in html
@@ -64,24 +65,24 @@ async def test_runs_with_progress_and_each_gate_line(open_page: Open) -> None:
 
 
 async def test_alarms_and_personas(open_page: Open) -> None:
-    text = words(await fragment(open_page, twin_peers.full(), "alarms"))
+    text = words(await fragment(open_page, twin_calls.full(), "alarms"))
     assert "12:18:00 dissatisfaction up assistant-v0 9% 100% [72%, 100%]" in text
     assert "2000 conversations or more in the mean" in text
     assert "Conversations: c120, c121" in text
-    text = words(await fragment(open_page, twin_peers.full(), "personas"))
+    text = words(await fragment(open_page, twin_calls.full(), "personas"))
     assert "Personas 4 of 31" in text
     assert "user-0 version 2, 12:19:00 Wants answers of at most two sentences" in text
 
 
 async def test_the_course_is_there_as_a_table_too(open_page: Open) -> None:
-    text = words(await fragment(open_page, twin_peers.full(), "course"))
+    text = words(await fragment(open_page, twin_calls.full(), "course"))
     assert "12:39:00 assistant-v0 95% 12 9" in text
     assert "novelty assistant-v0 watching 214 0.41" in text
     assert "reward assistant-v0 learning 214 -" in text
 
 
 async def test_the_whole_page_polls_its_fragments(open_page: Open) -> None:
-    async with open_page(twin_peers.full()) as page:
+    async with open_page(twin_calls.full()) as page:
         html = (await page.get("/")).text
         script = await page.get("/scripts/htmx.js")
         foreign = await page.get("/scripts/other.js")
@@ -94,7 +95,7 @@ async def test_the_whole_page_polls_its_fragments(open_page: Open) -> None:
 
 
 async def test_without_scripts_it_is_tables_that_reload(open_page: Open) -> None:
-    async with open_page(twin_peers.full(), scripts=False) as page:
+    async with open_page(twin_calls.full(), scripts=False) as page:
         html = (await page.get("/")).text
     assert '<meta http-equiv="refresh" content="5">' in html
     assert "<script" not in html
@@ -103,13 +104,13 @@ async def test_without_scripts_it_is_tables_that_reload(open_page: Open) -> None
 
 
 async def test_all_down_is_said_part_by_part_and_never_a_500(open_page: Open) -> None:
-    async with open_page(twin_peers.down()) as page:
+    async with open_page(twin_calls.down()) as page:
         whole = await page.get("/")
         health = await page.get("/healthz")
         twin = (await page.get("/api/loop.json")).json()
     assert (whole.status_code, health.json()) == (200, {"status": "ok"})
     text = words(whole.text)
-    for part in twin_peers.STAGES:
+    for part in twin_calls.STAGES:
         assert f"{part} is not reachable" in text
     assert text.count("starts") >= 8
     assert {one["trouble"] for one in twin["parts"]} == {
@@ -119,7 +120,7 @@ async def test_all_down_is_said_part_by_part_and_never_a_500(open_page: Open) ->
 
 
 async def test_an_empty_loop_says_what_comes_next(open_page: Open) -> None:
-    async with open_page(twin_peers.empty()) as page:
+    async with open_page(twin_calls.empty()) as page:
         text = words((await page.get("/")).text)
     for said in (
         "No version is registered yet.",
@@ -133,7 +134,7 @@ async def test_an_empty_loop_says_what_comes_next(open_page: Open) -> None:
 
 
 async def test_the_json_twin_holds_the_same_figures(open_page: Open) -> None:
-    async with open_page(twin_peers.full()) as page:
+    async with open_page(twin_calls.full()) as page:
         loop = (await page.get("/api/loop.json")).json()
     feedback = next(one for one in loop["parts"] if one["name"] == "feedback")
     explicit, turns = feedback["stages"]
@@ -146,26 +147,27 @@ async def test_the_json_twin_holds_the_same_figures(open_page: Open) -> None:
 
 
 async def test_open_pages_share_one_look_and_ask_only_for_the_window(open_page: Open) -> None:
-    peers = twin_peers.full()
-    async with open_page(peers) as page:
+    calls = twin_calls.full()
+    async with open_page(calls) as page:
         for name in FRAGMENTS:
             await page.get(f"/fragments/{name}")
-    assert len(peers.asked) == 13  # seven services' counts and six lists, once
-    buckets = next(request for _, method, request in peers.asked if method == "ListBuckets")
+    assert len(calls.asked) == 13  # seven services' counts and six lists, once
+    buckets = next(request for _, method, request in calls.asked if method == "ListBuckets")
     assert buckets == {"stream": "dissatisfaction", "start_time": "2026-11-20T09:40:00Z"}
 
 
 async def test_an_unknown_fragment_is_named(open_page: Open) -> None:
-    async with open_page(twin_peers.full()) as page:
+    async with open_page(twin_calls.full()) as page:
         answer = await page.get("/fragments/mood")
     assert answer.status_code == 404
     assert "loop, serving" in answer.json()["error"]
 
 
 async def test_slow_services_keep_their_last_figures_and_say_so() -> None:
-    peers, now = twin_peers.full(), datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
+    calls, now = twin_calls.full(), datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
+    peers = JsonPeers(calls)
     first = await look(peers, Asked("local"), now)
-    peers.slow = True
+    calls.slow = True
     later = await look(peers, Asked("local"), now, first)
     assert [(one.state, one.stages) for one in later.parts if one.name != "gateway"] == [
         ("slow", one.stages) for one in first.parts if one.name != "gateway"

@@ -1,4 +1,4 @@
-"""The Peers port in memory: a loop in the middle of a rollout, an empty one, one that is down."""
+"""The services' answers in memory: a loop in the middle of a rollout, an empty one, one that is down."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ FULL = {
 }
 
 
-class TwinPeers:
+class TwinCalls:
     """Answers go through the real messages, so that a wrong field name fails here too."""
 
     def __init__(self, answers: Json, stages: dict[str, list[Json]], down: bool = False) -> None:
@@ -218,13 +218,13 @@ def _packed(call: Any, answer: Json) -> bytes:
     return bytes(ParseDict(answer, call.response()).SerializeToString())
 
 
-def full() -> TwinPeers:
-    return TwinPeers(FULL, STAGES)
+def full() -> TwinCalls:
+    return TwinCalls(FULL, STAGES)
 
 
-def empty() -> TwinPeers:
-    return TwinPeers({}, {})
+def empty() -> TwinCalls:
+    return TwinCalls({}, {})
 
 
-def down() -> TwinPeers:
-    return TwinPeers({}, {}, down=True)
+def down() -> TwinCalls:
+    return TwinCalls({}, {}, down=True)

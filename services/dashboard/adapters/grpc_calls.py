@@ -1,18 +1,21 @@
-"""The other services over gRPC (the gateway over HTTP), each call with a short deadline."""
+"""JSON-shaped calls of the other services: over gRPC (the gateway over HTTP), each with a short deadline."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import grpc
 import httpx
 
-from services.dashboard.app import Json
 from shared.calls.client import Calling, aio_channel, metadata
 from shared.calls.json_calls import call_of, decode, encode
 from shared.contracts.status import decode_error
 from shared.language.errors import DeadlineExceeded, Unavailable
 
+Json = dict[str, Any]
 
-class GrpcPeers:
+
+class GrpcCalls:
     """Owns one channel to each service; `close` ends them."""
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.dashboard.adapters.grpc_peers import GrpcPeers
+from services.dashboard.adapters.grpc_calls import GrpcCalls
 from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
@@ -20,14 +20,14 @@ async def test_answers_and_errors_come_back_as_they_were() -> None:
     server = RpcServer("drift", [grpc_api.mount(servicer)], drain_s=0)
     port = await server.start()
     addresses = {"drift": f"127.0.0.1:{port}", "registry": "127.0.0.1:1"}
-    peers = GrpcPeers(addresses, {"gateway": "http://127.0.0.1:1"}, "local", timeout_s=2.0)
-    assert await peers.call("drift", "ListAlarms", {}) == {"alarms": [], "next_page_token": ""}
+    calls = GrpcCalls(addresses, {"gateway": "http://127.0.0.1:1"}, "local", timeout_s=2.0)
+    assert await calls.call("drift", "ListAlarms", {}) == {"alarms": [], "next_page_token": ""}
     with pytest.raises(InvalidArgument, match="stream is one of"):
-        await peers.call("drift", "ListBuckets", {"stream": "mood"})
+        await calls.call("drift", "ListBuckets", {"stream": "mood"})
     with pytest.raises(Unavailable, match="registry is not reachable"):
-        await peers.call("registry", "GetRollout", {})
+        await calls.call("registry", "GetRollout", {})
     with pytest.raises(Unavailable, match="gateway is not reachable"):
-        await peers.answers("gateway")
-    await peers.close()
+        await calls.answers("gateway")
+    await calls.close()
     await server.drain()
     database.close()

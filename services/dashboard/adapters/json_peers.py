@@ -1,0 +1,55 @@
+"""The other services by their own API: each question a call, each answer decoded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from services.dashboard import codec
+from services.dashboard.domain import Alarm, Courses, Passage, Personas, Rollout, Run, Stream
+
+Json = dict[str, Any]
+
+
+class Calls(Protocol):
+    """JSON-shaped calls. Both raise TrimtabError."""
+
+    async def call(self, part: str, method: str, request: Json) -> Json: ...
+
+    async def answers(self, part: str) -> None: ...
+
+
+class JsonPeers:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def passage(self, part: str) -> Passage:
+        return codec.passage(await self._calls.call(part, "GetStageCounts", {}))
+
+    async def answers(self, part: str) -> None:
+        await self._calls.answers(part)
+
+    async def rollout(self) -> Rollout | None:
+        return codec.rollout(await self._calls.call("registry", "GetRollout", {}))
+
+    async def runs(self, most: int) -> tuple[Run, ...]:
+        answer = await self._calls.call("retrain", "ListRuns", {"page_size": most})
+        return tuple(codec.run(one) for one in answer.get("runs", ()))
+
+    async def alarms(self, most: int) -> tuple[Alarm, ...]:
+        answer = await self._calls.call("drift", "ListAlarms", {"page_size": most})
+        return tuple(codec.alarm(one) for one in answer.get("alarms", ()))
+
+    async def streams(self) -> tuple[Stream, ...]:
+        answer = await self._calls.call("drift", "ListStreams", {})
+        return tuple(codec.stream(one) for one in answer.get("streams", ()))
+
+    async def courses(self, since: datetime) -> Courses:
+        start = since.isoformat().replace("+00:00", "Z")
+        request = {"stream": "dissatisfaction", "start_time": start}
+        return codec.courses(await self._calls.call("drift", "ListBuckets", request))
+
+    async def personas(self, most: int) -> Personas:
+        return codec.personas(
+            await self._calls.call("feedback", "ListPersonas", {"page_size": most})
+        )
