@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from services.evaluation.app import check_suites
-from services.evaluation.domain import Evaluation, Figure, HeldOutPair, Request, Version
-from shared.contracts.messages import decode_message
+from services.evaluation.domain import Evaluation, Request, Version, check_suites
+from shared.contracts.estimates import encode_estimate
+from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import InvalidArgument
+from shared.language.estimates import Estimate
 from shared.language.identifiers import stable_id
+from shared.language.pairs import Pair
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
@@ -43,12 +45,33 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
     )
 
 
+def encode_request(request: Request) -> pb.EvaluateRequest:
+    """What `decode_request` reads back; its request_id is in the evaluation's id."""
+    champion = request.champion or Version("", "")
+    return pb.EvaluateRequest(
+        model_version=request.model.name,
+        served_name=request.model.served_name,
+        adapter_path=request.model.adapter_path,
+        champion_version=champion.name,
+        champion_served_name=champion.served_name,
+        champion_adapter_path=champion.adapter_path,
+        controls=[
+            pb.Control(
+                model_version=one.name, served_name=one.served_name, adapter_path=one.adapter_path
+            )
+            for one in request.controls
+        ],
+        suites=request.suites,
+        held_out_pairs=[encode_pair(pair) for pair in request.held_out],
+    )
+
+
 def encode_evaluation(evaluation: Evaluation) -> pb.Evaluation:
     message = pb.Evaluation(
         name=evaluation.name,
         model_version=evaluation.model_version,
         champion_version=evaluation.champion_version,
-        estimates=encode_figures(evaluation.figures),
+        estimates=encode_estimates(evaluation.estimates),
         reward_model=evaluation.reward_model,
         mlflow_run_id=evaluation.mlflow_run_id,
     )
@@ -56,21 +79,8 @@ def encode_evaluation(evaluation: Evaluation) -> pb.Evaluation:
     return message
 
 
-def encode_figures(figures: Sequence[Figure]) -> list[common.Estimate]:
-    return [
-        common.Estimate(
-            name=figure.name,
-            value=figure.value,
-            low=figure.low,
-            high=figure.high,
-            confidence=0.95,
-            count=figure.count,
-            users=figure.users,
-            suite=figure.suite,
-            method=figure.method,
-        )
-        for figure in figures
-    ]
+def encode_estimates(estimates: Sequence[Estimate]) -> list[common.Estimate]:
+    return [encode_estimate(estimate) for estimate in estimates]
 
 
 def completed_event(evaluation: Evaluation, now: datetime) -> Event:
@@ -78,7 +88,7 @@ def completed_event(evaluation: Evaluation, now: datetime) -> Event:
         evaluation=evaluation.name,
         model_version=evaluation.model_version,
         champion_version=evaluation.champion_version,
-        estimates=encode_figures(evaluation.figures),
+        estimates=encode_estimates(evaluation.estimates),
     )
     message.create_time.FromDatetime(evaluation.create_time)
     return Event(
@@ -92,12 +102,11 @@ def completed_event(evaluation: Evaluation, now: datetime) -> Event:
     )
 
 
-def _pair(pair: events.PreferencePair, field: str) -> HeldOutPair:
+def _pair(pair: events.PreferencePair, field: str) -> Pair:
     if not pair.prompt:
         raise InvalidArgument(f"{field}.prompt is empty", field=f"{field}.prompt")
-    return HeldOutPair(
-        pair.user_id,
-        tuple(decode_message(m, f"{field}.prompt[{i}]") for i, m in enumerate(pair.prompt)),
-        decode_message(pair.chosen, f"{field}.chosen").text,
-        decode_message(pair.rejected, f"{field}.rejected").text,
-    )
+    try:
+        return decode_pair(pair)
+    except InvalidArgument as error:
+        place = f"{field}.{error.field}"
+        raise InvalidArgument(error.message, reason=error.reason, field=place) from error

@@ -1,15 +1,19 @@
-"""What is evaluated, and what comes out: figures with intervals."""
+"""What is evaluated, and what comes out: estimates."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.language.identifiers import share_of
+from shared.language.errors import InvalidArgument
+from shared.language.estimates import Estimate
+from shared.language.identifiers import share_of, stable_id
 from shared.language.messages import Message
+from shared.language.pairs import Pair
+from shared.language.splits import is_held_out
 from shared.statistics import intervals
-from shared.statistics.intervals import bootstrap_mean
 
 SUITES = ("over_refusal", "sycophancy", "win_rate", "form", "held_out_pairs")
 
@@ -22,14 +26,6 @@ class Version:
     name: str
     served_name: str
     adapter_path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutPair:
-    user_id: str
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +42,8 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """`low` and `high` bound it at 0.95; `users` are distinct people behind `count` cases."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    count: int
-    users: int
-    suite: str
-    method: str
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One evaluation as asked for. `held_out` may hold pairs of users that are not: they are left
-    out."""
+    """One evaluation as asked for."""
 
     evaluation: str
     tenant: str
@@ -70,7 +51,8 @@ class Request:
     champion: Version | None = None
     controls: tuple[Version, ...] = ()
     suites: tuple[str, ...] = SUITES
-    held_out: tuple[HeldOutPair, ...] = ()
+    # May hold pairs of users who are not held out: `pairs` leaves them out.
+    held_out: tuple[Pair, ...] = ()
 
     @property
     def rivals(self) -> tuple[Version, ...]:
@@ -86,9 +68,14 @@ class Request:
         """Who is asked the probes: the model and the champion; a control is never served."""
         return (self.model, *((self.champion,) if self.champion else ()))
 
-    def label(self, figure: str, version: Version) -> str:
-        """`figure` for the model itself, `figure@version` for others."""
-        return figure if version == self.model else f"{figure}@{version.name}"
+    @property
+    def pairs(self) -> list[Pair]:
+        """Of users that neither the policy nor a reward model has learnt from."""
+        return [pair for pair in self.held_out if is_held_out(self.tenant, pair.user_id)]
+
+    def label(self, name: str, version: Version) -> str:
+        """`name` for the model itself, `name@version` for others."""
+        return name if version == self.model else f"{name}@{version.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +86,7 @@ class Evaluation:
     tenant: str
     model_version: str
     champion_version: str
-    figures: tuple[Figure, ...]
+    estimates: tuple[Estimate, ...]
     reward_model: str
     create_time: datetime
     done: bool
@@ -122,36 +109,51 @@ class Limits:
     everyday_share: float = 1 / 3
 
 
-def rate(name: str, outcomes: Sequence[float], groups: Sequence[str], suite: str) -> Figure:
+def evaluation_id(tenant: str, request_id: str) -> str:
+    """The same for the same request_id; a new one for none."""
+    return stable_id("evaluation", tenant, request_id or uuid.uuid4().hex)
+
+
+def check_suites(names: Sequence[str]) -> tuple[str, ...]:
+    """All for none named, in the order they are measured in. Raises InvalidArgument for an unknown
+    one."""
+    unknown = [name for name in names if name not in SUITES]
+    if unknown:
+        raise InvalidArgument(
+            f"suites {', '.join(unknown)} are not known; there are: {', '.join(SUITES)}",
+            reason="UNKNOWN_SUITE",
+            field="suites",
+        )
+    return tuple(name for name in SUITES if not names or name in names)
+
+
+def rate(name: str, outcomes: Sequence[float], groups: Sequence[str], suite: str) -> Estimate:
     """A rate of outcomes in [0, 1] (ties are halves), widened by user."""
-    found = intervals.rate(outcomes, groups)
-    return Figure(
-        name,
-        found.value,
-        found.low,
-        found.high,
-        found.count,
-        users_in(groups),
-        suite,
-        found.method,
+    return _estimate(name, intervals.rate(outcomes, groups), groups, suite)
+
+
+def mean(name: str, values: Sequence[float], groups: Sequence[str], suite: str) -> Estimate:
+    """A mean with a bootstrap by user; (0, 0, 0) of no values."""
+    return _estimate(name, intervals.mean(values, groups), groups, suite)
+
+
+def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite: str) -> Estimate:
+    return Estimate(
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        confidence=found.confidence,
+        count=found.count,
+        users=len({group for group in groups if group.startswith("user:")}),
+        suite=suite,
+        method=found.method,
     )
 
 
-def mean(name: str, values: Sequence[float], groups: Sequence[str], suite: str) -> Figure:
-    """A mean with a bootstrap by user; (0, 0, 0) of no values."""
-    low, high = bootstrap_mean(values, groups) if values else (0.0, 0.0)
-    value = sum(values) / len(values) if values else 0.0
-    users = users_in(groups)
-    return Figure(name, value, low, high, len(values), users, suite, "bootstrap-by-user")
-
-
-def users_in(groups: Sequence[str]) -> int:
-    return len({group for group in groups if group.startswith("user:")})
-
-
-def sampled(pairs: Sequence[HeldOutPair], most: int) -> list[HeldOutPair]:
+def sampled(pairs: Sequence[Pair], most: int) -> list[Pair]:
     """At most `most`, always the same, one of each user before a second of any."""
-    order = sorted(pairs, key=lambda p: share_of(p.user_id, p.chosen + p.rejected))
+    order = sorted(pairs, key=lambda p: share_of(p.user_id, p.chosen.text + p.rejected.text))
     turns: dict[str, int] = {}
     ranked = []
     for place, pair in enumerate(order):

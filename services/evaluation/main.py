@@ -7,11 +7,13 @@ from pathlib import Path
 from services.evaluation import grpc_api
 from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
-from services.evaluation.adapters.sql_store import SqlAnswers, SqlResults
+from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
+from services.evaluation.adapters.sql_session import SqlSession, operation_name
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
 from services.evaluation.adapters.vllm_policy import VllmPolicy
-from services.evaluation.app import EvaluateVersion
-from services.evaluation.consumer import EVALUATE_JOB, Evaluations, Tracking
+from services.evaluation.app.evaluating import EvaluateVersion
+from services.evaluation.app.evaluations import Evaluations
+from services.evaluation.jobs import Evaluating, Tracking
 from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
 from shared.calls.client import calling_of, channel
@@ -24,6 +26,7 @@ from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.telemetry.setup import start_telemetry
 from shared.tracking.mlflow_tracker import MlflowTracker
 
@@ -39,11 +42,14 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
         results=SqlResults(database),
         limits=settings.limits(),
     )
-    evaluations = Evaluations(database, EvaluateVersion(bench), now).worker()
-    tracking = Tracking(database, MlflowTracker(common.mlflow_url)).worker()
-    remover = EvaluationRemover(database, EVALUATE_JOB)
+    store = SqlStore(database, SqlSession)
+    evaluating = Evaluating(database, store, SqlSession, EvaluateVersion(bench), now).worker()
+    tracking = Tracking(database, store, SqlSession, MlflowTracker(common.mlflow_url)).worker()
+    remover = EvaluationRemover(database)
     erasing = Erasing("evaluation", database, log, remover)
-    servicer = grpc_api.EvaluationServicer(database, now)
+    servicer = grpc_api.EvaluationServicer(
+        Evaluations(store, now), lambda name: operations.get(database, operation_name(name))
+    )
     return Service(
         name="evaluation",
         common=common,
@@ -56,7 +62,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
             personal_data.mount("evaluation", remover.holdings),
         ],
         background=[
-            (evaluations.kind, evaluations.run),
+            (evaluating.kind, evaluating.run),
             (tracking.kind, tracking.run),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from services.evaluation.domain import Figure, Limits, Prompt
+from services.evaluation.domain import Evaluation, Limits, Prompt, Request
+from shared.language.errors import TrimtabError
+from shared.language.estimates import Estimate
 from shared.language.messages import Message
 
 
@@ -60,11 +64,11 @@ class Answers(Protocol):
 
 
 class Results(Protocol):
-    """Figures by suite, as they come."""
+    """Estimates by suite, as they come."""
 
-    def of_suites(self, evaluation: str) -> dict[str, tuple[Figure, ...]]: ...
+    def of_suites(self, evaluation: str) -> dict[str, tuple[Estimate, ...]]: ...
 
-    def keep_suite(self, evaluation: str, suite: str, figures: Sequence[Figure]) -> None: ...
+    def keep_suite(self, evaluation: str, suite: str, estimates: Sequence[Estimate]) -> None: ...
 
     def keep_reward_model(self, evaluation: str, name: str) -> None: ...
 
@@ -83,3 +87,38 @@ class Bench:
     answers: Answers
     results: Results
     limits: Limits
+
+
+class Session(Protocol):
+    """One transaction over the evaluations: all of what is done in it, or nothing."""
+
+    def add(self, evaluation: Evaluation, request: Request) -> None:
+        """With its operation and the job that performs it; one that is there already stays as it is."""
+
+    def request(self, evaluation: str) -> Request:
+        """Raises NotFound."""
+
+    def evaluation(self, evaluation: str) -> Evaluation:
+        """Raises NotFound."""
+
+    def page(self, tenant: str, before: tuple[float, str] | None, size: int) -> list[Evaluation]:
+        """Newest first; `before` is the last one's (create time, id)."""
+
+    def show(self, evaluation: str, step: str, share: float) -> None:
+        """In its operation."""
+
+    def finish(self, evaluation: str, now: datetime) -> None:
+        """Ends its operation, tells evaluation.completed.v1, asks for it to be tracked."""
+
+    def fail(self, evaluation: str, error: TrimtabError) -> None:
+        """Ends its operation."""
+
+    def set_run(self, evaluation: str, run_id: str) -> None:
+        """The tracker's id of it."""
+
+
+class Store(Protocol):
+    def begin(self) -> AbstractContextManager[Session]: ...
+
+    def read(self) -> AbstractContextManager[Session]:
+        """To look only: nobody is told of a commit."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from services.registry.app import Promotion, Registration
-from services.registry.domain import Change, Observation, Policy, Rollout, State, Version
-from shared.gen.trimtab.common.v1 import common_pb2
+from services.registry.domain import (
+    Change,
+    Observation,
+    Policy,
+    Promotion,
+    Registration,
+    Rollout,
+    State,
+    Version,
+)
+from shared.contracts.estimates import encode_estimate
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import parse_name, stable_id
 from shared.language.topics import MODEL_PROMOTED
 from shared.log.events import Event
-from shared.statistics.betting import Arm
-from shared.statistics.intervals import wilson
 from shared.telemetry.spans import trace_headers
 
 
@@ -52,24 +59,9 @@ def encode_rollout(
     # Once it is over the champion may be another than the one compared: its words tell of them.
     if canary:
         encoded.canary.CopyFrom(encode_version(canary))
-        encoded.canary_dissatisfaction.CopyFrom(encode_arm(rollout.test.canary))
-        encoded.champion_dissatisfaction.CopyFrom(encode_arm(rollout.test.champion))
+        encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
+        encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
     return encoded
-
-
-def encode_arm(arm: Arm, name: str = "dissatisfaction") -> common_pb2.Estimate:
-    low, high = wilson(arm.total, arm.users)
-    return common_pb2.Estimate(
-        name=name,
-        value=arm.total / arm.users if arm.users else 0.0,
-        low=low,
-        high=high,
-        confidence=0.95,
-        count=arm.users,
-        users=arm.users,
-        suite="rollout",
-        method="wilson",
-    )
 
 
 def decode_registration(request: pb.RegisterVersionRequest) -> Registration:
@@ -113,8 +105,8 @@ def encode_promotion(promotion: Promotion) -> Event:
         reason=promotion.reason,
         actor=promotion.actor,
         estimates=[
-            encode_arm(rollout.test.canary, "canary_dissatisfaction"),
-            encode_arm(rollout.test.champion, "champion_dissatisfaction"),
+            encode_estimate(replace(rollout.on_canary, name="canary_dissatisfaction")),
+            encode_estimate(replace(rollout.on_champion, name="champion_dissatisfaction")),
         ],
     )
     message.create_time.FromDatetime(promotion.time)

@@ -9,7 +9,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.language.errors import FailedPrecondition
+from shared.language.estimates import Estimate
+from shared.language.verdicts import dissatisfaction_of
 from shared.statistics.betting import Arm, RolloutTest, update
+from shared.statistics.intervals import wilson
+
+# The base model: the first champion.
+FIRST = "assistant-v0"
+HOUSE = "registry"
 
 
 class State(StrEnum):
@@ -93,6 +100,39 @@ class Rollout:
     def champion(self) -> str:
         return self.champions[-1]
 
+    @property
+    def on_canary(self) -> Estimate:
+        return dissatisfaction(self.test.canary)
+
+    @property
+    def on_champion(self) -> Estimate:
+        return dissatisfaction(self.test.champion)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A change of what is served, to be told: `version` became `state`, `former` served before or
+    serves again."""
+
+    version: str
+    former: str
+    state: str
+    reason: str
+    actor: str
+    rollout: Rollout
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    request_id: str
+    adapter_path: str
+    snapshot_digest: str = ""
+    run: str = ""
+    parent: str = ""
+    control: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -121,11 +161,6 @@ class Observation:
     time: datetime
 
 
-DISSATISFIED = {"reattempt_with_feedback": 1.0, "reattempt_without_feedback": 1.0}
-SATISFIED = {"positive": 0.0, "new_request": 0.0}
-VALUES = DISSATISFIED | SATISFIED
-
-
 def not_counted(rollout: Rollout, seen: Observation) -> str:
     """Why a follow-up says nothing about this rollout; empty if it does."""
     if not rollout.canary or rollout.start_time is None:
@@ -136,7 +171,7 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
         return "BEFORE_ROLLOUT"
     if seen.source != "follow_up":
         return seen.source.upper()
-    if seen.abstained or seen.kind not in VALUES:
+    if seen.abstained or dissatisfaction_of(seen.kind) is None:
         return "NOT_JUDGED"
     return ""
 
@@ -145,13 +180,31 @@ def observed(rollout: Rollout, seen: Observation, policy: Policy) -> Rollout:
     """The rollout with one more user's value. The caller sees to it that a user counts once a
     version.
     """
+    value = dissatisfaction_of(seen.kind)
+    if value is None:
+        raise ValueError(f"{seen.kind} says nothing of the answer")
     test = update(
         rollout.test,
         on_canary=seen.model_version == rollout.canary,
-        value=VALUES[seen.kind],
+        value=value,
         delta=policy.worse_by,
     )
     return replace(rollout, test=test, words=words(rollout.canary, test, policy))
+
+
+def dissatisfaction(arm: Arm) -> Estimate:
+    """Of an arm's users, each of whom counts once. (0, 0, 1) of nobody."""
+    low, high = wilson(arm.total, arm.users)
+    return Estimate(
+        name="dissatisfaction",
+        value=arm.total / arm.users if arm.users else 0.0,
+        low=low,
+        high=high,
+        count=arm.users,
+        users=arm.users,
+        suite="rollout",
+        method="wilson",
+    )
 
 
 @dataclass(frozen=True, slots=True)

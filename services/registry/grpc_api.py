@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from services.registry.app import Registry
+from services.registry.app.registry import Registry
 from services.registry.codec import (
     decode_registration,
     decode_version_id,

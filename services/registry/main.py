@@ -8,12 +8,14 @@ from pathlib import Path
 
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.mlflow_models import MlflowModels
-from services.registry.adapters.sql_store import SqlStore
+from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.vllm_fleet import VllmFleet
-from services.registry.app import Judge, Registry
-from services.registry.consumer import GROUPS, alias_worker, judge_stage, watch_clock
+from services.registry.app.judge import Judge
+from services.registry.app.registry import Registry
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
+from services.registry.jobs import alias_worker, watch_clock
 from services.registry.settings import RegistrySettings
+from services.registry.stages import GROUPS, judge_stage
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
 from shared.language.times import now
@@ -21,6 +23,7 @@ from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.telemetry.setup import start_telemetry
 
 
@@ -36,10 +39,10 @@ def main() -> None:
 def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    store, models = SqlStore(database), MlflowModels(common.mlflow_url)
+    store, models = SqlStore(database, SqlSession), MlflowModels(common.mlflow_url)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
-    shelf = AdapterFolder(common.adapter_dir, common.base_model, settings.max_lora_rank)
-    app = Registry(store, shelf, models, fleet, settings.policy, now)
+    adapters = AdapterFolder(common.adapter_dir, common.base_model, settings.max_lora_rank)
+    app = Registry(store, adapters, models, fleet, settings.policy, now)
     app.open(common.base_model_name)
     judge = Judge(store, fleet, settings.policy, now)
     servicer = RegistryServicer(app, RolloutFeed(database.after_commit))
@@ -52,7 +55,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         log=log,
         mounts=[("trimtab.registry.v1.RegistryService", add)],
         background=[
-            ("judge", judge_stage(database, log, judge).run),
+            ("judge", judge_stage(database, log, judge, SqlSession).run),
             ("clock", partial(watch_clock, judge, settings.check_every_s)),
             ("aliases", alias_worker(database, store, models).run),
             ("outbox", OutboxRelay(database, log).run),

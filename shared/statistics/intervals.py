@@ -98,6 +98,22 @@ def rate(
     return Interval(value, low, high, count, several, confidence, method)
 
 
+def mean(
+    values: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A mean of any values with a bootstrap, by user where `groups` says whose each is; (0, 0, 0) of none."""
+    method = "bootstrap" if groups is None else "bootstrap-by-user"
+    count = len(values)
+    several = count if groups is None else len(set(groups))
+    if not count:
+        return Interval(0.0, 0.0, 0.0, 0, 0, confidence, method)
+    low, high = bootstrap_mean(values, groups, seed, confidence=confidence)
+    return Interval(sum(values) / count, low, high, count, several, confidence, method)
+
+
 def difference(one: Interval, other: Interval) -> tuple[float, float]:
     """Bounds of `one` minus `other`, both at the same confidence; (-1, 1) when either has no cases."""
     if not one.count or not other.count:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.evaluation.adapters.sql_session import job_id
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
@@ -27,14 +28,14 @@ class EvaluationRemover:
     """shared.privacy.erasure.Remover. An evaluation under way that holds the user's pairs is waited for: it
     keeps answers as they come."""
 
-    def __init__(self, database: Database, job_kind: str) -> None:
-        self._database, self._job_kind = database, job_kind
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def survey(self, erasure: Erasure) -> Survey:
         with self._database.read() as connection:
             for row, _, _ in _quoting(connection, erasure):
-                job = f"{self._job_kind}:{row.evaluation}"
-                if connection.execute(sa.select(JOBS.c.id).where(JOBS.c.id == job)).first():
+                job = sa.select(JOBS.c.id).where(JOBS.c.id == job_id(row.evaluation))
+                if connection.execute(job).first():
                     raise Postpone(_UNDER_WAY_S, f"evaluation {row.evaluation} is under way")
         return Survey()
 

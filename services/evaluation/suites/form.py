@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.evaluation.domain import Figure, Request, mean, rate
+from services.evaluation.domain import Request, mean, rate
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, prompts
+from shared.language.estimates import Estimate
 
 SUITE = "form"
 _LEAST_WORDS = 5
@@ -26,7 +27,7 @@ _RUN = re.compile(r"(\S)\1{9,}")
 _ROUNDS = 300
 
 
-def measure(request: Request, bench: Bench) -> list[Figure]:
+def measure(request: Request, bench: Bench) -> list[Estimate]:
     asked = prompts(request, bench)
     groups = [prompt.group for prompt in asked]
     sampling = Sampling(bench.limits.answer_tokens)
@@ -66,7 +67,7 @@ def distinct(texts: Sequence[Sequence[str]], n: int = 2) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _diversity(name: str, texts: Sequence[str]) -> Figure:
+def _diversity(name: str, texts: Sequence[str]) -> Estimate:
     """Of half-samples without replacement, since a bootstrap repeats answers and so lowers
     diversity: the interval is value ± 1.96 standard errors from the half-samples (Politis and
     Romano 1994)."""
@@ -81,4 +82,4 @@ def _diversity(name: str, texts: Sequence[str]) -> Figure:
     # A half-sample without replacement varies as the whole does: n/b - 1 = 1.
     error = 1.96 * float(np.std(drawn)) if drawn else 0.0
     low, high = max(0.0, value - error), min(1.0, value + error)
-    return Figure(name, value, low, high, len(texts), 0, SUITE, "half-samples")
+    return Estimate(name, value, low, high, count=len(texts), suite=SUITE, method="half-samples")

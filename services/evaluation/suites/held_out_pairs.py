@@ -11,23 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.evaluation.domain import Figure, HeldOutPair, Request, Version, mean, rate, sampled
+from services.evaluation.domain import Request, Version, mean, rate, sampled
 from services.evaluation.ports import Bench
-from shared.language.splits import is_held_out
+from shared.language.estimates import Estimate
+from shared.language.pairs import Pair
 
 SUITE = "held_out_pairs"
 Logprobs = Sequence[tuple[float, int]]
 
 
-def measure(request: Request, bench: Bench) -> list[Figure]:
+def measure(request: Request, bench: Bench) -> list[Estimate]:
     """Nothing for a version without an adapter: it is the reference itself."""
-    pairs = [pair for pair in request.held_out if is_held_out(request.tenant, pair.user_id)]
-    chosen_ones = sampled(pairs, bench.limits.pairs)
+    chosen_ones = sampled(request.pairs, bench.limits.pairs)
     versions = [version for version in request.all_versions if version.adapter_path]
     if not chosen_ones or not versions:
         return []
-    cases = [(p.prompt, p.chosen) for p in chosen_ones] + [
-        (p.prompt, p.rejected) for p in chosen_ones
+    cases = [(p.prompt, p.chosen.text) for p in chosen_ones] + [
+        (p.prompt, p.rejected.text) for p in chosen_ones
     ]
     reference = bench.logprobs.logprobs("", cases)
     figures = []
@@ -40,10 +40,10 @@ def measure(request: Request, bench: Bench) -> list[Figure]:
 def _figures(
     request: Request,
     version: Version,
-    pairs: Sequence[HeldOutPair],
+    pairs: Sequence[Pair],
     policy: Logprobs,
     reference: Logprobs,
-) -> list[Figure]:
+) -> list[Estimate]:
     groups = [f"user:{pair.user_id}" for pair in pairs]
     gains = [ours - theirs for (ours, _), (theirs, _) in zip(policy, reference, strict=True)]
     chosen, rejected = gains[: len(pairs)], gains[len(pairs) :]

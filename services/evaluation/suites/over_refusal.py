@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 
-from services.evaluation.domain import Figure, Request, rate
+from services.evaluation.domain import Request, rate
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, shipped
+from shared.language.estimates import Estimate
 from shared.language.messages import text_message
 
 SUITE = "over_refusal"
@@ -29,7 +30,7 @@ def is_refusal(answer: str) -> bool:
     return bool(REFUSAL.search(answer[:200].replace("’", "'")))
 
 
-def measure(request: Request, bench: Bench) -> list[Figure]:
+def measure(request: Request, bench: Bench) -> list[Estimate]:
     asked = [(text_message("user", row["prompt"]),) for row in shipped("over_refusal.jsonl")]
     sampling = Sampling(bench.limits.refusal_tokens, temperature=0.0, top_p=1.0)
     groups = [f"prompt:{messages[0].text}" for messages in asked]

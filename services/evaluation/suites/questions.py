@@ -10,7 +10,6 @@ from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
-from shared.language.splits import is_held_out
 
 # So many answers are asked for and kept at a time.
 _CHUNK = 48
@@ -25,8 +24,7 @@ def shipped(file_name: str) -> list[dict[str, str]]:
 def prompts(request: Request, bench: Bench) -> list[Prompt]:
     """Held-out users' prompts, filled up with everyday questions; the same for the same request."""
     limits = bench.limits
-    pairs = [pair for pair in request.held_out if is_held_out(request.tenant, pair.user_id)]
-    unique = {pair.prompt[-1].text: pair for pair in reversed(pairs) if pair.prompt}
+    unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
     held_out = [Prompt(p.prompt, p.user_id) for p in sampled(list(unique.values()), most)]
     everyday = [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.evaluation.domain import Figure, Request, Version, rate
+from services.evaluation.domain import Request, Version, rate
 from services.evaluation.ports import Bench
 from services.evaluation.suites.questions import shipped
+from shared.language.estimates import Estimate
 from shared.language.messages import Message, text_message
 
 SUITE = "sycophancy"
 
 
-def measure(request: Request, bench: Bench) -> list[Figure]:
+def measure(request: Request, bench: Bench) -> list[Estimate]:
     return [_of_version(request, bench, version) for version in request.probed]
 
 
-def _of_version(request: Request, bench: Bench, version: Version) -> Figure:
+def _of_version(request: Request, bench: Bench, version: Version) -> Estimate:
     items = shipped("sycophancy.jsonl")
     straight = [conversation(item, correct_first=True) for item in items]
     turned = [conversation(item, correct_first=False) for item in items]

@@ -8,16 +8,17 @@ reached what it aimed at; whether users agree is for the canary to say.
 
 from __future__ import annotations
 
-from services.evaluation.domain import Figure, Prompt, Request, Version, rate
+from services.evaluation.domain import Prompt, Request, Version, rate
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, prompts
 from shared.language.errors import FailedPrecondition
+from shared.language.estimates import Estimate
 
 SUITE = "win_rate"
 _TIE = 1e-9
 
 
-def measure(request: Request, bench: Bench) -> list[Figure]:
+def measure(request: Request, bench: Bench) -> list[Estimate]:
     """One figure for the model and one for each control; of no cases while no judge is trained.
     None without a champion."""
     if request.champion is None:
@@ -30,7 +31,7 @@ def measure(request: Request, bench: Bench) -> list[Figure]:
     except FailedPrecondition as error:
         why = f"not measured: {error.reason}"
         names = [request.label("win_rate", version) for version in request.rivals]
-        return [Figure(name, 0.5, 0.0, 1.0, 0, 0, SUITE, why) for name in names]
+        return [Estimate(name, 0.5, 0.0, 1.0, suite=SUITE, method=why) for name in names]
     figures = []
     for version, ours in rewards.items():
         wins = [_win(our, their) for our, their in zip(ours, theirs, strict=True)]

@@ -1,4 +1,4 @@
-"""In-memory twins of the shelf, the record of models and the fleet, for unit tests."""
+"""In-memory twins of the adapters' folder, the record of models and the fleet, for unit tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.language.errors import FailedPrecondition, InvalidArgument, Unavaila
 
 
 @dataclass
-class MemoryShelf:
+class MemoryAdapters:
     """Folders are names here: what is in `refused` is a bad adapter."""
 
     refused: set[str] = field(default_factory=set)
@@ -22,7 +22,7 @@ class MemoryShelf:
 
     def place(self, folder: str, version: str) -> str:
         self.placed[version] = folder
-        return f"shelf/{version}"
+        return f"adapters/{version}"
 
 
 @dataclass

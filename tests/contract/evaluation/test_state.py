@@ -7,17 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.evaluation.adapters.sql_store import (
-    SqlAnswers,
-    SqlEvaluations,
-    SqlResults,
-    add_evaluation,
-    finish_evaluation,
-    set_run,
-)
-from services.evaluation.domain import Evaluation, Figure
+from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
+from services.evaluation.adapters.sql_session import SqlSession
+from services.evaluation.app.evaluations import Evaluations
+from services.evaluation.domain import Evaluation, Request, Version
 from shared.language.errors import NotFound
+from shared.language.estimates import Estimate
 from shared.state.database import Database
+from shared.state.sessions import SqlStore
 from tests.contract.state import opened
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -42,36 +39,46 @@ def evaluation(name: str, number: int, tenant: str = "local") -> Evaluation:
     return Evaluation(name, tenant, "assistant-v1", "assistant-v0", (), "", time, done=False)
 
 
-def test_an_evaluation_is_added_once_and_keeps_its_first_figures(database: Database) -> None:
-    figure = Figure("win_rate", 0.6, 0.5, 0.7, 24, 10, "win_rate", "wilson")
-    results, evaluations = SqlResults(database), SqlEvaluations(database)
-    for request in (b"asked", b"asked again"):
-        with database.begin() as transaction:
-            add_evaluation(transaction, evaluation("e1", 0), request)
-    results.keep_suite("e1", "win_rate", [figure])
+def request(name: str, served_name: str = "v1") -> Request:
+    return Request(name, "local", Version("assistant-v1", served_name))
+
+
+def test_an_evaluation_is_added_once_and_keeps_its_first_estimates(database: Database) -> None:
+    estimate = Estimate("win_rate", 0.6, 0.5, 0.7, 0.95, 24, 10, "win_rate", "wilson")
+    results, store = SqlResults(database), SqlStore(database, SqlSession)
+    for served_name in ("v1", "another"):
+        with store.begin() as session:
+            session.add(evaluation("e1", 0), request("e1", served_name))
+    results.keep_suite("e1", "win_rate", [estimate])
     results.keep_suite("e1", "win_rate", [])
     results.keep_reward_model("e1", "rewardModels/reward-v1")
-    with database.begin() as transaction:
-        set_run(transaction, "e1", "mlflow-1")
-        finished = finish_evaluation(transaction, "e1")
-    assert evaluations.request("e1") == ("local", b"asked")
-    assert (finished.done, finished.figures, finished.mlflow_run_id) == (
+    with store.begin() as session:
+        session.set_run("e1", "mlflow-1")
+        session.finish("e1", NOW)
+    with store.read() as session:
+        assert session.request("e1") == request("e1")
+        finished = session.evaluation("e1")
+    assert (finished.done, finished.estimates, finished.mlflow_run_id) == (
         True,
-        (figure,),
+        (estimate,),
         "mlflow-1",
     )
-    assert evaluations.get("local", "e1") == finished
-    with pytest.raises(NotFound):
-        evaluations.get("acme", "e1")
+    app = Evaluations(store, lambda: NOW)
+    assert app.get("local", "e1") == finished
+    for tenant, name in (("acme", "e1"), ("local", "e2")):
+        with pytest.raises(NotFound):
+            app.get(tenant, name)
 
 
 def test_evaluations_come_newest_first_in_pages(database: Database) -> None:
-    with database.begin() as transaction:
+    store = SqlStore(database, SqlSession)
+    with store.begin() as session:
         for name, number in (("a", 0), ("b", 1), ("c", 1), ("d", 2)):
-            add_evaluation(transaction, evaluation(name, number), b"")
-        add_evaluation(transaction, evaluation("z", 9, "acme"), b"")
-    first = SqlEvaluations(database).page("local", None, 2)
-    assert [one.evaluation for one in first] == ["d", "c"]
-    last = (first[-1].create_time.timestamp(), first[-1].evaluation)
-    rest = SqlEvaluations(database).page("local", last, 2)
-    assert [one.evaluation for one in rest] == ["b", "a"]
+            session.add(evaluation(name, number), request(name))
+        session.add(evaluation("z", 9, "acme"), request("z"))
+    with store.read() as session:
+        first = session.page("local", None, 2)
+        assert [one.evaluation for one in first] == ["d", "c"]
+        last = (first[-1].create_time.timestamp(), first[-1].evaluation)
+        rest = session.page("local", last, 2)
+        assert [one.evaluation for one in rest] == ["b", "a"]

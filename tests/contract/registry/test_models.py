@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.registry.adapters.memory import MemoryModels
-from services.registry.app import ModelStore
 from services.registry.domain import State, Version
+from services.registry.ports import ModelStore
 from shared.language.errors import Unavailable
 
 

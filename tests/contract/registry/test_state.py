@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.registry.adapters.sql_store import SqlStore
+from services.registry.adapters.sql_session import SqlSession
 from services.registry.domain import State
+from shared.state.sessions import SqlStore
 from shared.state.stage import drain
 from tests.contract.state import opened
 from tests.unit.registry.test_registry import House
@@ -22,7 +23,7 @@ def house(database_url: str) -> Iterator[House]:
 def test_a_version_is_registered_once_and_read_back_whole(house: House) -> None:
     assert house.register("a") == house.register("a") == "assistant-v1"
     house.register("b", control=True)
-    with SqlStore(house.database).read() as session:
+    with SqlStore(house.database, SqlSession).read() as session:
         versions = session.versions(None, 10)
         assert [one.version for one in versions] == ["assistant-v2", "assistant-v1", "assistant-v0"]
         assert session.versions(below=2, most=1) == [versions[1]]

@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
-from services.evaluation.consumer import EVALUATE_JOB
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
@@ -45,7 +44,7 @@ def house() -> House:
 
 
 def remover(house: House) -> EvaluationRemover:
-    return EvaluationRemover(house.database, EVALUATE_JOB)
+    return EvaluationRemover(house.database)
 
 
 def removed(house: House, erasure: Erasure) -> dict[str, int]:

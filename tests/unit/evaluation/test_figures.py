@@ -2,11 +2,13 @@
 
 import pytest
 
-from services.evaluation.domain import HeldOutPair, mean, rate, sampled
+from services.evaluation.domain import mean, rate, sampled
 from services.evaluation.suites.form import distinct, is_sane, repeated
 from services.evaluation.suites.over_refusal import is_refusal
 from services.evaluation.suites.questions import shipped
 from services.evaluation.suites.sycophancy import conversation, preference
+from shared.language.messages import text_message
+from shared.language.pairs import Pair
 from shared.statistics.intervals import wilson
 
 
@@ -32,7 +34,11 @@ def test_no_cases_say_nothing() -> None:
 
 
 def test_pairs_are_sampled_one_of_each_user_first() -> None:
-    pairs = [HeldOutPair(user, (), f"c{n}", "r") for user in "ab" for n in range(5)]
+    pairs = [
+        Pair(user, None, (), text_message("assistant", f"c{n}"), text_message("assistant", "r"))
+        for user in "ab"
+        for n in range(5)
+    ]
     assert {pair.user_id for pair in sampled(pairs, 2)} == {"a", "b"}
     assert sampled(pairs, 4) == sampled(list(reversed(pairs)), 4)
 

@@ -9,11 +9,13 @@ import pytest
 
 from services.evaluation import grpc_api
 from services.evaluation.adapters.memory import ScriptedLogprobs, ScriptedPolicy, ScriptedScorer
-from services.evaluation.adapters.sql_store import SqlAnswers, SqlEvaluations, SqlResults
+from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
+from services.evaluation.adapters.sql_session import SqlSession, operation_name
 from services.evaluation.adapters.tables import METADATA
-from services.evaluation.app import EvaluateVersion
-from services.evaluation.consumer import Evaluations, Tracking
+from services.evaluation.app.evaluating import EvaluateVersion
+from services.evaluation.app.evaluations import Evaluations
 from services.evaluation.domain import Limits
+from services.evaluation.jobs import Evaluating, Tracking
 from services.evaluation.ports import Bench
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
@@ -30,6 +32,7 @@ from shared.log.memory import MemoryEventLog
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.state.tables import JOBS
 from shared.tracking.port import MemoryTracker
 
@@ -75,9 +78,15 @@ class House:
             SqlResults(self.database),
             self.limits,
         )
-        self.worker = Evaluations(self.database, EvaluateVersion(bench), lambda: NOW).worker()
-        self.tracking = Tracking(self.database, self.tracker).worker()
-        self.servicer = grpc_api.EvaluationServicer(self.database, lambda: NOW)
+        store = SqlStore(self.database, SqlSession)
+        self.app = Evaluations(store, lambda: NOW)
+        self.worker = Evaluating(
+            self.database, store, SqlSession, EvaluateVersion(bench), lambda: NOW
+        ).worker()
+        self.tracking = Tracking(self.database, store, SqlSession, self.tracker).worker()
+        self.servicer = grpc_api.EvaluationServicer(
+            self.app, lambda name: operations.get(self.database, operation_name(name))
+        )
 
     def start(self, request: pb.EvaluateRequest) -> str:
         return str(self.servicer._start("local", request).name)
@@ -228,7 +237,7 @@ def test_the_tracker_gets_each_evaluation_once() -> None:
     with house.database.begin() as tx:
         tx.connection.execute(JOBS.update().values(run_after=0.0))
     assert house.tracking.run_once()
-    (evaluation,) = SqlEvaluations(house.database).page("local", None, 5)
+    (evaluation,) = house.app.page("local", None, 5)
     assert evaluation.mlflow_run_id == "run-1"
     assert house.tracker.runs["run-1"].metrics["over_refusal"] == pytest.approx(1 / 44)
 

@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.registry.adapters.memory import MemoryFleet, MemoryModels, MemoryShelf
-from services.registry.adapters.sql_store import TABLES, SqlStore
-from services.registry.app import Judge, Registration, Registry
-from services.registry.consumer import alias_worker, judge_stage
-from services.registry.domain import Policy, State
+from services.registry.adapters.memory import MemoryAdapters, MemoryFleet, MemoryModels
+from services.registry.adapters.sql_session import SqlSession
+from services.registry.adapters.tables import METADATA
+from services.registry.app.judge import Judge
+from services.registry.app.registry import Registry
+from services.registry.domain import Policy, Registration, State
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
+from services.registry.jobs import alias_worker
+from services.registry.stages import judge_stage
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -19,6 +22,7 @@ from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.state.stage import drain
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -26,15 +30,17 @@ START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 class House:
     def __init__(self, database: Database | None = None) -> None:
-        self.database = database or Database("sqlite://", TABLES)
+        self.database = database or Database("sqlite://", METADATA)
         self.log = MemoryEventLog()
-        self.shelf, self.models, self.fleet = MemoryShelf(), MemoryModels(), MemoryFleet()
+        self.adapters, self.models, self.fleet = MemoryAdapters(), MemoryModels(), MemoryFleet()
         self.time, policy = START, Policy(min_users=5, max_s=900)
-        store = SqlStore(self.database)
-        self.app = Registry(store, self.shelf, self.models, self.fleet, policy, lambda: self.time)
+        store = SqlStore(self.database, SqlSession)
+        self.app = Registry(
+            store, self.adapters, self.models, self.fleet, policy, lambda: self.time
+        )
         self.app.open("base")
         self.judge = Judge(store, self.fleet, policy, lambda: self.time)
-        self.stage = judge_stage(self.database, self.log, self.judge)
+        self.stage = judge_stage(self.database, self.log, self.judge, SqlSession)
         self.aliases = alias_worker(self.database, store, self.models)
 
     def register(self, request_id: str, control: bool = False) -> str:
@@ -96,7 +102,7 @@ def test_registering_is_idempotent_and_goes_on_after_mlflow_was_away(house: Hous
 
 
 def test_a_bad_adapter_makes_no_version(house: House):
-    house.shelf.refused.add("made/bad")
+    house.adapters.refused.add("made/bad")
     with pytest.raises(InvalidArgument):
         house.register("bad")
     assert [v.version for v in house.app.versions(None, 10)] == ["assistant-v0"]
@@ -246,7 +252,7 @@ def test_state_survives_a_restart(house: House):
     house.app.start_rollout("r", "assistant-v1", 0.3, "retrain", "passed")
     house.say("u", "assistant-v1", "POSITIVE")
     drain(house.stage)
-    again = replace(house.app, store=SqlStore(house.database))
+    again = replace(house.app, store=SqlStore(house.database, SqlSession))
     rollout = again.rollout()[0]
     assert rollout == house.app.rollout()[0]
     assert (rollout.test.canary.users, rollout.canary_share) == (1, 0.3)

@@ -6,6 +6,7 @@ from shared.statistics.intervals import (
     bootstrap_mean,
     difference,
     difference_of_rates,
+    mean,
     rate,
     wilson,
 )
@@ -111,3 +112,10 @@ def test_the_difference_of_widened_rates_is_wider() -> None:
 def test_groups_must_be_as_many_as_outcomes() -> None:
     with pytest.raises(ValueError, match="as many"):
         rate([1.0], ["a", "b"])
+
+
+def test_a_mean_by_user() -> None:
+    found = mean([1.0, 2.0, 6.0], ["a", "a", "b"])
+    assert (found.value, found.count, found.groups, found.method) == (3, 3, 2, "bootstrap-by-user")
+    assert (found.low, found.high) == bootstrap_mean([1.0, 2.0, 6.0], ["a", "a", "b"])
+    assert (mean([]).value, mean([]).low, mean([]).high, mean([]).count) == (0, 0, 0, 0)

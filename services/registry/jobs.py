@@ -1,34 +1,19 @@
-"""Kafka and time -> the judge of a rollout; durable jobs -> MLflow's aliases."""
+"""The clock that ends rollouts; durable jobs -> MLflow's aliases."""
 
 from __future__ import annotations
 
 import logging
 import threading
 
-from services.registry.adapters.sql_store import ALIASES, SqlSession
-from services.registry.app import Judge, ModelStore, Store, with_versions
-from services.registry.codec import decode_observation
+from services.registry.adapters.sql_session import ALIASES
+from services.registry.app.changes import with_versions
+from services.registry.app.judge import Judge
+from services.registry.ports import ModelStore, Store
 from shared.language.errors import Unavailable
-from shared.language.topics import FEEDBACK_MINED
-from shared.log.events import EventLog, Record
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
-from shared.state.stage import SqlStage
 
 _log = logging.getLogger(__name__)
-JUDGE = "registry.judge"
-GROUPS = {JUDGE: [FEEDBACK_MINED]}
-
-
-def judge_stage(database: Database, log: EventLog, judge: Judge) -> SqlStage:
-    def handle(record: Record, transaction: Transaction) -> None:
-        seen = decode_observation(record.event.value)
-        if reason := judge.observe(SqlSession(transaction), seen):
-            transaction.count(JUDGE, "abstained", reason)
-        else:
-            transaction.count(JUDGE, "made")
-
-    return SqlStage(JUDGE, database, log, GROUPS[JUDGE], handle)
 
 
 def watch_clock(judge: Judge, check_every_s: float, stop: threading.Event) -> None:

@@ -1,56 +1,24 @@
-"""The registry's state in SQL: a row a version, one row for what is served."""
+"""The registry's state within one transaction."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.registry.app import Promotion
+from services.registry.adapters.tables import ROLLOUT, VERSIONS
 from services.registry.codec import encode_promotion
-from services.registry.domain import Change, Observation, Rollout, State, Version
+from services.registry.domain import Change, Observation, Promotion, Rollout, State, Version
 from shared.language.errors import NotFound
-from shared.state.database import Database, Transaction
+from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 from shared.statistics.betting import Arm, RolloutTest
 
-TABLES = sa.MetaData()
+# The job that points the aliases of the record of models.
 ALIASES = "registry.aliases"
-
-VERSIONS = sa.Table(
-    "versions",
-    TABLES,
-    sa.Column("version", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False, unique=True),
-    sa.Column("request_id", sa.String, unique=True),
-    sa.Column("body", sa.Text, nullable=False),
-)
-ROLLOUT = sa.Table(
-    "rollout",
-    TABLES,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-)
-
-
-class SqlStore:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @contextmanager
-    def begin(self) -> Iterator[SqlSession]:
-        with self._database.begin() as transaction:
-            yield SqlSession(transaction)
-
-    @contextmanager
-    def read(self) -> Iterator[SqlSession]:
-        with self._database.read() as connection:
-            yield SqlSession(Transaction(connection))
 
 
 class SqlSession:

@@ -1,0 +1,81 @@
+"""Durable jobs: evaluations, and their way into the tracker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.evaluation.adapters.sql_session import EVALUATE_JOB, TRACK_JOB
+from services.evaluation.app.evaluating import EvaluateVersion
+from services.evaluation.app.evaluations import tracked
+from services.evaluation.ports import Session, Store
+from shared.language.errors import Internal, TrimtabError
+from shared.state.database import Database, Transaction
+from shared.state.jobs import Finish, Job, Worker
+from shared.tracking.port import ExperimentTracker
+
+_log = logging.getLogger(__name__)
+SessionOf = Callable[[Transaction], Session]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationProgress:
+    """Says in the operation how far its evaluation has come."""
+
+    store: Store
+    evaluation: str
+
+    def say(self, step: str, share: float) -> None:
+        with self.store.begin() as session:
+            session.show(self.evaluation, step, share)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluating:
+    """The evaluation job. Suites keep their estimates as they come; the end is one transaction."""
+
+    database: Database
+    store: Store
+    session_of: SessionOf
+    evaluate: EvaluateVersion
+    clock: Callable[[], datetime]
+
+    def perform(self, job: Job) -> Finish:
+        evaluation = job.payload["evaluation"]
+        with self.store.read() as session:
+            request = session.request(evaluation)
+        self.evaluate(request, OperationProgress(self.store, evaluation))
+        return lambda transaction: self.session_of(transaction).finish(evaluation, self.clock())
+
+    def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
+        cause = error if isinstance(error, TrimtabError) else Internal(f"it failed: {error!r}")
+        self.session_of(transaction).fail(job.payload["evaluation"], cause)
+
+    def worker(self) -> Worker:
+        # Two at once would only make both slower.
+        return Worker(self.database, EVALUATE_JOB, self.perform, self.abandon, threads=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Logs each finished evaluation to the tracker, again and again while it is away."""
+
+    database: Database
+    store: Store
+    session_of: SessionOf
+    tracker: ExperimentTracker
+
+    def perform(self, job: Job) -> Finish:
+        name = job.payload["evaluation"]
+        with self.store.read() as session:
+            evaluation = session.evaluation(name)
+        run_id = self.tracker.log(tracked(evaluation))
+        return lambda transaction: self.session_of(transaction).set_run(name, run_id)
+
+    def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
+        _log.error("evaluation %s is not tracked: %s", job.payload["evaluation"], error)
+
+    def worker(self) -> Worker:
+        return Worker(self.database, TRACK_JOB, self.perform, self.abandon, max_attempts=20)

@@ -1,0 +1,22 @@
+"""The registry's SQL state: a row a version, one row for what is served."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+VERSIONS = sa.Table(
+    "versions",
+    METADATA,
+    sa.Column("version", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
+    sa.Column("request_id", sa.String, unique=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+ROLLOUT = sa.Table(
+    "rollout",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
