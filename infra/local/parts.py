@@ -99,7 +99,12 @@ def build_node(folder: Path) -> None:
 
 PARTS = (
     Part("kafka", "kafka", (REPO / "infra/kafka/pom.xml",), build_kafka),
-    Part("minilm", "models/all-minilm-l6-v2", (MODELS / "minilm.py",), minilm.copy),
+    Part(
+        "minilm",
+        "models/all-minilm-l6-v2",
+        (MODELS / "minilm.py", MODELS / "onnx_encoder.py"),
+        minilm.copy,
+    ),
     Part(
         "smollm2",
         "models/smollm2-135m-instruct",

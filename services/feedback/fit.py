@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.app.classifier import (
     FEATURES,
     Exchange,
@@ -26,6 +25,7 @@ from services.feedback.app.classifier import (
 )
 from services.feedback.domain import DISSATISFIED, KINDS
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.language.identifiers import share_of
 
 HERE = Path(__file__).parent
@@ -132,7 +132,7 @@ def held_out(
 
 
 def main() -> None:
-    embedder = MiniLmEmbedder(load(CommonSettings).encoder)
+    embedder = SentenceEncoder(load(CommonSettings).encoder, max_tokens=64)
     exchanges, numbers = read_seeds(HERE / "seeds")
     kinds = np.array(numbers)
     inputs = design(exchanges, *embed_exchanges(embedder, exchanges))

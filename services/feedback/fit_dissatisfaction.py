@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.offline import corpora
 from services.feedback.app.classifier import Exchange, Head, design, embed_exchanges, load_head
 from services.feedback.app.dissatisfaction import (
@@ -34,6 +33,7 @@ from services.feedback.domain import DISSATISFIED, KINDS
 from services.feedback.fit import HERE, held_out, read_seeds
 from services.feedback.settings import FeedbackSettings
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 
 OUTPUT = HERE / "dissatisfaction.npz"
 FOLDS = 5
@@ -143,7 +143,7 @@ def calibrate(sources: dict[str, Source], logits: dict[str, Floats]) -> tuple[fl
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def read_sources(iard: Path, convai2: Path, embedder: MiniLmEmbedder) -> dict[str, Source]:
+def read_sources(iard: Path, convai2: Path, embedder: SentenceEncoder) -> dict[str, Source]:
     head = load_head(HERE / "head.npz")
     return {
         "seeds": _seeds(embedder),
@@ -152,7 +152,7 @@ def read_sources(iard: Path, convai2: Path, embedder: MiniLmEmbedder) -> dict[st
     }
 
 
-def _seeds(embedder: MiniLmEmbedder) -> Source:
+def _seeds(embedder: SentenceEncoder) -> Source:
     exchanges, numbers = read_seeds(HERE / "seeds")
     kinds = np.array(numbers)
     vectors = embed_exchanges(embedder, exchanges)
@@ -163,7 +163,7 @@ def _seeds(embedder: MiniLmEmbedder) -> Source:
 
 
 def _labelled(
-    found: Sequence[corpora.Labelled], bad: set[str], embedder: MiniLmEmbedder, head: Head
+    found: Sequence[corpora.Labelled], bad: set[str], embedder: SentenceEncoder, head: Head
 ) -> Source:
     exchanges = [exchange_of(one.conversation) for one in found]
     vectors = embed_exchanges(embedder, exchanges)
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args(arguments)
     tokens = FeedbackSettings().encoder_tokens
-    embedder = MiniLmEmbedder(load(CommonSettings).encoder, max_tokens=tokens)
+    embedder = SentenceEncoder(load(CommonSettings).encoder, max_tokens=tokens)
     sources = read_sources(given.iard, given.convai2, embedder)
     head, report, strength = fit(sources)
     save_dissatisfaction(head, given.output)

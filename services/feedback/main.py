@@ -10,7 +10,6 @@ import numpy as np
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
 from services.feedback.adapters.grpc_reward import GrpcRewardScorer
-from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.mlflow_heads import MlflowHeads
 from services.feedback.adapters.offensive import LinearModerator
 from services.feedback.adapters.sql_heads import SqlHeads
@@ -66,6 +65,7 @@ from services.feedback.workers import (
 from shared.calls.client import calling_of, channel
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.gen.trimtab.feedback.v1.feedback_pb2_grpc import add_FeedbackServiceServicer_to_server
 from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
@@ -282,7 +282,7 @@ def main() -> None:
         settings,
         database,
         log,
-        MiniLmEmbedder(
+        SentenceEncoder(
             common.encoder, threads=settings.encoder_threads, max_tokens=settings.encoder_tokens
         ),
         VllmChat(common.vllm_replicas, common.base_model_name),

@@ -43,7 +43,6 @@ from typing import Any
 import numpy as np
 
 from services.feedback import offline
-from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.adapters.offensive import LinearModerator
 from services.feedback.app.classifier import Classifier, Exchange, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
@@ -59,6 +58,7 @@ from services.feedback.main import DISSATISFACTION, HEAD
 from services.feedback.settings import FeedbackSettings
 from shared.commandline.offline import cores
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.statistics.intervals import wilson
 from tests.benchmarks import mining_data
 from tests.benchmarks.mining_baseline import Baseline, PlainEmbedder
@@ -82,7 +82,9 @@ def main() -> None:
     if not (folder / "uss").is_dir():
         print(f"bench-mining: skipped, no labelled data in {folder} (set TRIMTAB_REAL_DATA)")
         return
-    embedder = MiniLmEmbedder(load(CommonSettings).encoder, threads=cores(), cached=0)
+    embedder = SentenceEncoder(
+        load(CommonSettings).encoder, max_tokens=64, threads=cores(), cached=0
+    )
     corpora = {name: turns[: given.turns] for name, turns in mining_data.corpora(folder).items()}
     both = [*corpora["multiwoz"], *corpora["redial"]]
     parts: dict[str, Callable[[], None]] = {
@@ -108,7 +110,7 @@ def leave_out(
     turns: list[Turn],
     corpora: dict[str, list[Turn]],
     models: str,
-    embedder: MiniLmEmbedder,
+    embedder: SentenceEncoder,
 ) -> None:
     """Fitted on `turns`; judged on every corpus that shares no dialogue with them."""
     started = time.perf_counter()
@@ -140,7 +142,7 @@ def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> N
     )
 
 
-def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: MiniLmEmbedder) -> None:
+def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: SentenceEncoder) -> None:
     classifier = what_ships(embedder)
     for name, turns in corpora.items():
         if name == "convai2":  # it is fitted on that
@@ -153,7 +155,7 @@ def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: MiniLmEmbedd
     judge_steps([turn for turn in corpora["ukp"] if turn.step], classifier)
 
 
-def what_ships(embedder: MiniLmEmbedder) -> Classifier:
+def what_ships(embedder: SentenceEncoder) -> Classifier:
     head = load_head(HEAD)
     return Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
 
@@ -201,7 +203,7 @@ def tell_shipped(name: str, truth: Floats, labels: list[Label], dialogues: list[
     )
 
 
-def judge_intents(turns: list[Turn], models: str, embedder: MiniLmEmbedder) -> None:
+def judge_intents(turns: list[Turn], models: str, embedder: SentenceEncoder) -> None:
     labels = ("accept", "other", "reject")
     folds = folds_of([turn.dialogue for turn in turns], FOLDS, seed=0)
     truth = np.array([labels.index(turn.truth) for turn in turns])
@@ -222,7 +224,7 @@ def judge_intents(turns: list[Turn], models: str, embedder: MiniLmEmbedder) -> N
     )
 
 
-def speed(corpora: dict[str, list[Turn]], models: str, embedder: MiniLmEmbedder) -> None:
+def speed(corpora: dict[str, list[Turn]], models: str, embedder: SentenceEncoder) -> None:
     fitted_on = [turn for one in ("multiwoz", "redial") for turn in corpora[one][:SPEED_FITTED]]
     turns = [turn for one in ("multiwoz", "redial") for turn in corpora[one][-SPEED_TURNS // 2 :]]
     plain = PlainEmbedder(load(CommonSettings).encoder)

@@ -12,7 +12,6 @@ import math
 import os
 from pathlib import Path
 
-from services.feedback.adapters.minilm import MiniLmEmbedder
 from services.feedback.app.classifier import Classifier, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
 from services.feedback.app.heads.cards import Interval
@@ -22,6 +21,7 @@ from services.feedback.fit_dissatisfaction import exchange_of
 from services.feedback.main import DISSATISFACTION, HEAD
 from services.feedback.settings import FeedbackSettings
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.language.identifiers import stable_id
 from tests.benchmarks.mining_data import Turn, corpora
 
@@ -36,7 +36,7 @@ def main() -> None:
         print(f"own_heads: skipped, no labelled data in {folder} (set TRIMTAB_REAL_DATA)")
         return
     settings = FeedbackSettings()
-    embedder = MiniLmEmbedder(load(CommonSettings).encoder, max_tokens=settings.encoder_tokens)
+    embedder = SentenceEncoder(load(CommonSettings).encoder, max_tokens=settings.encoder_tokens)
     kinds, shipped = load_head(HEAD), load_dissatisfaction(DISSATISFACTION)
     classifier = Classifier(embedder, kinds, kinds.threshold, shipped)
     refit = RefitHead(classifier, shipped, settings.refit_rules())

@@ -1,31 +1,37 @@
 """One suite over each port's twin and its real adapter."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from infra.local.stack import LocalStack
 from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat
-from services.feedback.adapters.minilm import MiniLmEmbedder
+from services.feedback.adapters.offline import bert
+from services.feedback.adapters.offline.encoder import open_tokenizer
 from services.feedback.adapters.vllm_chat import VllmChat
 from services.feedback.app.classifier import Classifier, Exchange, load_head
 from services.feedback.app.dissatisfaction import load_dissatisfaction
-from services.feedback.app.ports import ChatModel, Embedder
+from services.feedback.app.ports import ChatModel, Embedder, Vectors
 from services.feedback.domain import Kind
+from services.feedback.fit import HERE, read_seeds
 from services.feedback.main import DISSATISFACTION, HEAD
+from shared.encoding.sentences import SentenceEncoder
 from shared.language.errors import Unavailable
 from shared.language.messages import text_message
 
+SEEDS = HERE / "seeds"
 ENCODER = Path(os.environ.get("TRIMTAB_ENCODER", ".trimtab/parts/models/all-minilm-l6-v2"))
 
 
 @pytest.fixture(scope="module")
-def minilm() -> MiniLmEmbedder:
+def minilm() -> SentenceEncoder:
     if not ENCODER.exists():
         pytest.skip("the encoder is not built")
-    return MiniLmEmbedder(ENCODER)
+    return SentenceEncoder(ENCODER, max_tokens=64)
 
 
 @pytest.fixture(params=["twin", "minilm"])
@@ -87,7 +93,7 @@ ANSWER = (
     ],
 )
 def test_the_committed_heads_know_these(
-    minilm: MiniLmEmbedder, kind: Kind, follow_ups: tuple[str, ...]
+    minilm: SentenceEncoder, kind: Kind, follow_ups: tuple[str, ...]
 ) -> None:
     head = load_head(HEAD)
     classifier = Classifier(minilm, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
@@ -95,6 +101,45 @@ def test_the_committed_heads_know_these(
         [Exchange("How do I keep bread fresh?", ANSWER, text) for text in follow_ups]
     ).labels
     assert [(label.kind, label.abstained) for label in labels] == [(kind, False)] * len(labels)
+
+
+class TorchEmbedder:
+    """The encoder's published weights in float32, as they are."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        tokenizer = open_tokenizer(ENCODER)
+        body, rows = bert.pretrained(ENCODER).eval(), []
+        with torch.inference_mode():
+            for text in texts:
+                ids = torch.tensor([tokenizer.encode(text).ids[:48]])
+                ids[0, -1] = 102  # [SEP] ends a text that is cut, too
+                states = body(ids, torch.ones_like(ids, dtype=torch.bool))
+                rows.append(torch.nn.functional.normalize(states.sum(1), dim=1)[0].numpy())
+        return np.stack(rows)
+
+
+def test_the_served_encoder_labels_every_seed_as_float32_does() -> None:
+    """The table of words is in int8, half of the numbers: no label may differ by it."""
+    if not ENCODER.exists():
+        pytest.skip("the encoder is not built")
+    exchanges, _ = read_seeds(SEEDS)
+    served, exact = SentenceEncoder(ENCODER, max_tokens=48), TorchEmbedder()
+    texts = sorted({text for one in exchanges for text in (one.request, one.answer, one.follow_up)})
+    vectors, theirs = served.embed(texts), exact.embed(texts)
+    assert float((vectors * theirs).sum(1).min()) > 0.9998
+    kept = dict(zip(texts, theirs, strict=True))
+    exact.embed = lambda asked: np.stack([kept[text] for text in asked])  # type: ignore[method-assign]
+    head = load_head(HEAD)
+    found, wanted = (
+        Classifier(one, head, head.threshold, load_dissatisfaction(DISSATISFACTION)).judge(
+            exchanges
+        )
+        for one in (served, exact)
+    )
+    assert len(exchanges) == 1045
+    assert [(one.kind, one.abstain_reason) for one in found.labels] == [
+        (one.kind, one.abstain_reason) for one in wanted.labels
+    ]
 
 
 @pytest.fixture(params=["twin", "vllm"])

@@ -1,0 +1,1 @@
+"""Sentence vectors, for the services that learn from texts."""
