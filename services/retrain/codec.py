@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from dataclasses import replace
 
-from services.retrain.domain import (
-    Alarm,
-    Estimate,
-    GateCheck,
-    Pair,
-    Run,
-    Snapshot,
-    Step,
-)
+from services.retrain.domain.runs import Alarm, GateCheck, Run, Step
+from services.retrain.domain.snapshots import Snapshot
 from services.retrain.ports import Contest
-from shared.contracts.messages import decode_message, encode_message
-from shared.gen.trimtab.common.v1 import common_pb2
+from shared.contracts.estimates import encode_estimate
+from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import parse_name, stable_id
+from shared.language.pairs import Pair
 from shared.language.topics import RETRAIN_COMPLETED
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
 
-_SOURCE = "PAIR_SOURCE_"
-# Where pairs come from, as `Pair.source` has it.
-SOURCES = tuple(name.removeprefix(_SOURCE).lower() for name in events_pb2.PairSource.keys()[1:])
 
-
-def decode_pair(pair: events_pb2.PreferencePair) -> Pair:
-    """Raises InvalidArgument for a pair without id, user, prompt, time or either answer."""
+def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
+    """Without what training has no use for: the words of the feedback. Raises InvalidArgument for a pair
+    without id, tenant, user, prompt or time."""
     required = (
         ("pair_id", pair.pair_id),
         ("tenant", pair.tenant),
@@ -42,42 +33,7 @@ def decode_pair(pair: events_pb2.PreferencePair) -> Pair:
     for field, value in required:
         if not value:
             raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
-    return Pair(
-        pair_id=pair.pair_id,
-        tenant=pair.tenant,
-        user_id=pair.user_id,
-        conversation_id=pair.conversation_id,
-        source=events_pb2.PairSource.Name(pair.source).removeprefix(_SOURCE).lower(),
-        prompt=tuple(decode_message(m, f"prompt[{i}]") for i, m in enumerate(pair.prompt)),
-        chosen=decode_message(pair.chosen, "chosen"),
-        rejected=decode_message(pair.rejected, "rejected"),
-        create_time=pair.create_time.ToDatetime(tzinfo=UTC),
-        persona=pair.persona,
-        confidence=pair.confidence,
-        reward_margin=pair.reward_margin,
-        reward_model=pair.reward_model,
-        model_version=pair.model_version,
-    )
-
-
-def encode_pair(pair: Pair) -> events_pb2.PreferencePair:
-    encoded = events_pb2.PreferencePair(
-        pair_id=pair.pair_id,
-        tenant=pair.tenant,
-        user_id=pair.user_id,
-        conversation_id=pair.conversation_id,
-        source=events_pb2.PairSource.Value(_SOURCE + pair.source.upper()),
-        prompt=[encode_message(message) for message in pair.prompt],
-        chosen=encode_message(pair.chosen),
-        rejected=encode_message(pair.rejected),
-        persona=pair.persona,
-        confidence=pair.confidence,
-        reward_margin=pair.reward_margin,
-        reward_model=pair.reward_model,
-        model_version=pair.model_version,
-    )
-    encoded.create_time.FromDatetime(pair.create_time)
-    return encoded
+    return replace(decode_pair(pair), evidence=(), feedback_text="")
 
 
 def decode_alarm(alarm: events_pb2.Alarm) -> Alarm:
@@ -128,34 +84,6 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         pairs_by_source=snapshot.pairs_by_source,
         largest_user_share=snapshot.largest_user_share,
         left_out=snapshot.left_out,
-    )
-
-
-def encode_estimate(estimate: Estimate) -> common_pb2.Estimate:
-    return common_pb2.Estimate(
-        name=estimate.name,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        confidence=estimate.confidence,
-        count=estimate.count,
-        users=estimate.users,
-        suite=estimate.suite,
-        method=estimate.method,
-    )
-
-
-def decode_estimate(estimate: common_pb2.Estimate) -> Estimate:
-    return Estimate(
-        name=estimate.name,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        confidence=estimate.confidence,
-        count=estimate.count,
-        users=estimate.users,
-        suite=estimate.suite,
-        method=estimate.method,
     )
 
 

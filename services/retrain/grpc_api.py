@@ -8,7 +8,7 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 
-from services.retrain.app import Retrain
+from services.retrain.app.retrain import Retrain
 from services.retrain.codec import decode_run_id, encode_run, encode_snapshot
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc

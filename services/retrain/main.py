@@ -7,24 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from services.retrain.adapters.erasing import RetrainRemover
-from services.retrain.adapters.mlflow_tracker import MlflowTracker
+from services.retrain.adapters.lineage import RetrainLineage
+from services.retrain.adapters.mlflow_runs import MlflowRuns
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.sql_store import SqlStore
+from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
-from services.retrain.adapters.tracer import RetrainTracer
-from services.retrain.app import Retrain
-from services.retrain.consumer import (
-    GROUPS,
-    alarm_stage,
-    pair_stage,
-    persona_stage,
-    walk_runs,
-    watch_clock,
-)
+from services.retrain.app.retrain import Retrain
+from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
-from services.retrain.runner import Runner
+from services.retrain.jobs import walk_runs, watch_clock
 from services.retrain.settings import RetrainSettings
+from services.retrain.stages import GROUPS, alarm_stage, pair_stage, persona_stage
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
@@ -36,6 +30,7 @@ from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.telemetry.setup import start_telemetry
 
 
@@ -53,7 +48,9 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     log = open_event_log(common)
     calling = calling_of(common)
     registry = GrpcRegistry(channel(common.registry_address, calling), settings.tenant)
-    app = Retrain(SqlStore(database), settings.rules, now, lambda: registry.champion().version)
+    app = Retrain(
+        SqlStore(database, SqlSession), settings.rules, now, lambda: registry.champion().version
+    )
     root = common.data / "retrain"
     snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
     runner = Runner(
@@ -63,7 +60,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
         evaluator=GrpcEvaluator(channel(common.evaluation_address, calling), settings.tenant),
         registry=registry,
-        tracker=MlflowTracker(common.mlflow_url),
+        recorder=MlflowRuns(common.mlflow_url),
         clock=now,
     )
     remover = RetrainRemover(database, snapshots, app)
@@ -84,9 +81,9 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             personal_data.mount("retrain", remover.holdings),
         ],
         background=[
-            ("pairs", pair_stage(database, log).run),
-            ("personas", persona_stage(database, log).run),
-            ("alarms", alarm_stage(database, log, app).run),
+            ("pairs", pair_stage(database, log, SqlSession).run),
+            ("personas", persona_stage(database, log, SqlSession).run),
+            ("alarms", alarm_stage(database, log, app, SqlSession).run),
             ("clock", partial(watch_clock, app, settings.schedule, now)),
             ("runner", partial(walk_runs, runner)),
             ("outbox", OutboxRelay(database, log).run),
@@ -94,7 +91,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         tenant=settings.tenant,
-        tracer=RetrainTracer(app.store, snapshots, app.rules.caps),
+        tracer=RetrainLineage(app.store, snapshots, app.rules.caps),
     )
 
 

@@ -7,7 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.retrain.domain import Estimate, Pair, Run, Selection, Snapshot, Trained, TrainingPlan
+from services.retrain.domain.runs import Run
+from services.retrain.domain.snapshots import Selection, Snapshot
+from services.retrain.domain.training import Trained, TrainingPlan
+from shared.language.estimates import Estimate
+from shared.language.pairs import Pair
 
 
 class Waiting(Exception):
@@ -122,7 +126,7 @@ class VersionRegistry(Protocol):
     def reject(self, version: str, reason: str) -> None: ...
 
 
-class Tracker(Protocol):
+class RunRecorder(Protocol):
     """The record of experiments. May be away: nothing depends on it."""
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:

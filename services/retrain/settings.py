@@ -5,11 +5,12 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.retrain.app import Rules
-from services.retrain.codec import SOURCES
-from services.retrain.domain import Thresholds, TrainingPlan
-from services.retrain.selection import Caps
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import Thresholds
+from services.retrain.domain.selection import Caps
+from services.retrain.domain.training import TrainingPlan
 from shared.configuration.settings import ServiceSettings
+from shared.language.pairs import PairSource
 from shared.language.schedule import checked
 
 
@@ -143,8 +144,8 @@ def shares_of(line: str) -> dict[str, float]:
     shares = {}
     for item in filter(None, (part.strip() for part in line.split(","))):
         name, _, share = item.partition("=")
-        if name not in SOURCES:
-            raise ValueError(f"{name!r} is none of {', '.join(SOURCES)}")
+        if name not in set(PairSource):
+            raise ValueError(f"{name!r} is none of {', '.join(PairSource)}")
         if not 0 <= float(share) <= 1:
             raise ValueError(f"{item!r} is no share in [0, 1]")
         shares[name] = float(share)

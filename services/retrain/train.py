@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from services.retrain.domain import TrainingPlan, TrainingStep
+from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 _PR_SET_PDEATHSIG = 1
 

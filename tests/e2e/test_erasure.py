@@ -29,12 +29,13 @@ from services.cli.adapters.grpc_platform import GrpcPlatform
 from services.cli.app import SERVICES
 from services.cli.main import connect, run
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.codec import encode_pair
-from services.retrain.domain import Pair, Selection
+from services.retrain.domain.snapshots import Selection
 from shared.configuration.settings import CommonSettings
+from shared.contracts.pairs import encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.identifiers import user_name
 from shared.language.messages import text_message
+from shared.language.pairs import Pair
 from shared.language.topics import PREFERENCE_MINED
 from shared.log.events import Event
 from shared.serving.opening import open_event_log

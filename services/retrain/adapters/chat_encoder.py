@@ -10,8 +10,9 @@ from transformers import AutoTokenizer
 
 from services.retrain.adapters.policy import Encoded
 from services.retrain.adapters.training import EncodedPair
-from services.retrain.domain import Pair, has_persona
+from services.retrain.domain.training import has_persona
 from shared.language.messages import Message, openai_messages, with_persona
+from shared.language.pairs import Pair
 
 
 class ChatEncoder:

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.sql_store import PAIRS, PERSONAS
-from services.retrain.app import Retrain
-from services.retrain.domain import row_of
+from services.retrain.adapters.tables import PAIRS, PERSONAS
+from services.retrain.app.retrain import Retrain
+from services.retrain.domain.snapshots import row_of
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.privacy.erasure import Erasure, Survey
 from shared.privacy.holdings import Held

@@ -7,20 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.retrain.domain import (
-    Estimate,
-    Pair,
-    Run,
-    Selection,
-    Snapshot,
-    Trained,
-    TrainingPlan,
-    TrainingStep,
-    digest_of,
-)
+from services.retrain.domain.runs import Run
+from services.retrain.domain.selection import describe
+from services.retrain.domain.snapshots import Selection, Snapshot, digest_of
+from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest, Progress, Waiting
-from services.retrain.selection import describe
 from shared.language.errors import Cancelled, FailedPrecondition
+from shared.language.estimates import Estimate
+from shared.language.pairs import Pair
 
 
 @dataclass
@@ -108,7 +102,7 @@ class MemoryRegistry:
             self.rejected.append(version)
 
 
-class NoTracker:
+class NoRecorder:
     """Records nothing."""
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from services.retrain.codec import decode_estimate, encode_contest
-from services.retrain.domain import Estimate, Run
+from services.retrain.codec import encode_contest
+from services.retrain.domain.runs import Run
 from services.retrain.ports import Candidate, Contest, Waiting
 from shared.calls.client import metadata, translated
+from shared.contracts.estimates import decode_estimate
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
 from shared.language.errors import FailedPrecondition, NotFound, from_code
+from shared.language.estimates import Estimate
 
 _ACTOR = "retrain"
 _TIMEOUT_S = 30.0

@@ -12,9 +12,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.retrain.domain import Pair, Selection, Snapshot, digest_of, row_of
-from services.retrain.selection import describe
+from services.retrain.domain.selection import describe
+from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, row_of
 from shared.language.messages import text_message
+from shared.language.pairs import Pair, PairSource
 
 _FIELDS = [
     *((name, pa.string()) for name in ("pair_id", "tenant", "user_id", "conversation_id")),
@@ -128,7 +129,9 @@ def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:
 
 def _pair(row: dict[str, Any]) -> Pair:
     prompt = tuple(text_message(role, text) for role, text in json.loads(row.pop("prompt")))
+    source = row.pop("source")
     return Pair(
+        source=PairSource(source) if source in set(PairSource) else None,
         prompt=prompt,
         chosen=text_message("assistant", row.pop("chosen")),
         rejected=text_message("assistant", row.pop("rejected")),

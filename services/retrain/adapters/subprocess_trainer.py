@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from services.retrain.domain import Snapshot, Trained, TrainingPlan, TrainingStep
+from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Progress
 from shared.language.errors import Cancelled, Internal
 

@@ -23,7 +23,7 @@ import torch
 from services.retrain.adapters.objectives.dpo import dpo, sigmoid_accuracy
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.policy import Encoded, LoraPolicy, Prepared
-from services.retrain.domain import TrainingPlan, TrainingStep
+from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 CHECKPOINT = "checkpoint.pt"
 

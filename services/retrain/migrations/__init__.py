@@ -1,6 +1,6 @@
 """The retrain service's tables, and the revisions that make them."""
 
-from services.retrain.adapters.sql_store import TABLES as STATE
+from services.retrain.adapters.tables import METADATA as STATE
 from shared.state.tables import METADATA
 
 TABLES = (METADATA, STATE)

@@ -9,8 +9,8 @@ import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.consumer import PAIRS
-from services.retrain.domain import State
+from services.retrain.domain.runs import State
+from services.retrain.stages import PAIRS
 from shared.privacy.erasure import Erasure
 from shared.state import operations
 from tests.contract.state import opened

@@ -18,8 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from infra.local.settings import load
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
-from services.retrain.domain import Snapshot, TrainingPlan
-from services.retrain.selection import Caps, select
+from services.retrain.domain.selection import Caps, select
+from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.training import TrainingPlan
 from shared.language.errors import Cancelled
 from tests.unit.retrain.pairs import many
 
@@ -32,8 +33,9 @@ import sys
 from pathlib import Path
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
-from services.retrain.domain import TrainingPlan
-from services.retrain.selection import Caps, select
+from services.retrain.domain.training import TrainingPlan
+from services.retrain.domain.selection import Caps
+from services.retrain.domain.selection import select
 from tests.unit.retrain.pairs import many
 root = Path(sys.argv[1])
 snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))

@@ -13,7 +13,7 @@ from services.retrain.adapters.objectives.dpo import dpo
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.policy import Encoded, LoraPolicy, LoraShape
 from services.retrain.adapters.training import EncodedPair, Trainer, batch_of
-from services.retrain.domain import TrainingPlan
+from services.retrain.domain.training import TrainingPlan
 
 PLAN = TrainingPlan(
     rank=4, alpha=8, layers=2, learning_rate=1e-2, batch_pairs=4, max_steps=12, stop_margin=99.0

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.retrain.domain import Pair
 from shared.language.messages import text_message
+from shared.language.pairs import Pair
 from shared.language.splits import is_held_out
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import DATASHEET, ParquetSnapshots, read_pairs
-from services.retrain.domain import State
-from services.retrain.selection import Caps, select
+from services.retrain.domain.runs import State
+from services.retrain.domain.selection import Caps, select
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Postpone
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED

@@ -2,8 +2,9 @@
 
 import pytest
 
-from services.retrain.domain import Estimate, Thresholds
-from services.retrain.gate import check
+from services.retrain.domain.gate import check
+from services.retrain.domain.runs import Thresholds
+from shared.language.estimates import Estimate
 
 
 def figures(**changes: Estimate | None) -> tuple[Estimate, ...]:

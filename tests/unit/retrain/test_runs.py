@@ -12,15 +12,17 @@ from services.retrain.adapters.memory import (
     MemoryRegistry,
     MemorySnapshots,
     MemoryTrainer,
-    NoTracker,
+    NoRecorder,
 )
-from services.retrain.adapters.sql_store import TABLES, SqlStore
-from services.retrain.app import Retrain, Rules
-from services.retrain.codec import encode_pair
-from services.retrain.consumer import ALARMS, PAIRS, alarm_stage, pair_stage, persona_stage
-from services.retrain.domain import Run, State, TriggerKind
+from services.retrain.adapters.sql_session import SqlSession
+from services.retrain.adapters.tables import METADATA
+from services.retrain.app.retrain import Retrain
+from services.retrain.app.runner import Runner
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import Run, State, TriggerKind
 from services.retrain.grpc_api import RetrainServicer
-from services.retrain.runner import Runner
+from services.retrain.stages import ALARMS, PAIRS, alarm_stage, pair_stage, persona_stage
+from shared.contracts.pairs import encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument, NotFound, Unavailable
@@ -35,6 +37,7 @@ from shared.log.memory import MemoryEventLog
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.state.stage import drain
 from tests.unit.retrain.pairs import TRAINED, many, pair
 from tests.unit.retrain.test_gate import figures
@@ -48,16 +51,16 @@ class Killed(BaseException):
 
 class House:
     def __init__(self, database: Database | None = None, **rules: object) -> None:
-        self.database = database or Database("sqlite://", TABLES)
+        self.database = database or Database("sqlite://", METADATA)
         self.log = MemoryEventLog()
-        self.store, self.time = SqlStore(self.database), START
+        self.store, self.time = SqlStore(self.database, SqlSession), START
         self.rules = Rules(**({"min_pairs": 20} | rules))  # type: ignore[arg-type]
         self.trainer, self.registry = MemoryTrainer(), MemoryRegistry()
         self.app = Retrain(self.store, self.rules, lambda: self.time, lambda: "assistant-v0")
         self.evaluator = MemoryEvaluator(figures())
         self.runner = self.new_runner()
-        self.pairs = pair_stage(self.database, self.log)
-        self.alarms = alarm_stage(self.database, self.log, self.app)
+        self.pairs = pair_stage(self.database, self.log, SqlSession)
+        self.alarms = alarm_stage(self.database, self.log, self.app, SqlSession)
 
     def new_runner(self) -> Runner:
         return Runner(
@@ -67,7 +70,7 @@ class House:
             trainer=self.trainer,
             evaluator=self.evaluator,
             registry=self.registry,
-            tracker=NoTracker(),
+            recorder=NoRecorder(),
             clock=lambda: self.time,
         )
 
@@ -367,7 +370,7 @@ def test_the_newest_persona_reaches_the_snapshot():
         persona = events_pb2.Persona(tenant="local", user_id=TRAINED[4], text=text, version=version)
         value = events_pb2.PersonaUpdated(persona=persona).SerializeToString()
         house.publish(PERSONA_UPDATED, f"p{version}", value)
-    drain(persona_stage(house.database, house.log))
+    drain(persona_stage(house.database, house.log, SqlSession))
     with house.store.begin() as session:
         assert session.personas() == {f"local/{TRAINED[4]}": "New."}
 

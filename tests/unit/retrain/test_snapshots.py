@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
-from services.retrain.domain import digest_of, has_persona
-from services.retrain.selection import Caps, describe, select
+from services.retrain.domain.selection import Caps, describe, select
+from services.retrain.domain.snapshots import digest_of
+from services.retrain.domain.training import has_persona
 from services.retrain.settings import RetrainSettings
 from shared.language.messages import text_message
+from shared.language.pairs import PairSource
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
 
@@ -66,7 +68,7 @@ def test_days_and_sources_are_capped_each_in_its_part():
     twice = [pair(n, TRAINED[n // 2]) for n in range(20)]
     selection = select(twice, {}, Caps(pairs_per_user_day=1))
     assert (len(selection.train), selection.left_out) == (10, {"USER_DAY_CAP": 10})
-    votes = [pair(n, TRAINED[n], source="arena_vote") for n in range(9)]
+    votes = [pair(n, TRAINED[n], source=PairSource.ARENA_VOTE) for n in range(9)]
     said = [pair(100 + n, TRAINED[20 + n]) for n in range(4)]
     caps = Caps(train_pairs=10, source_shares={"arena_vote": 0.5})
     selection = select([*votes, *said], {}, caps)

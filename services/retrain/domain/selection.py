@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from services.retrain.domain import Pair, Selection, Snapshot, digest_of
+from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
+from shared.language.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Se
 def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out:
     NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP."""
-    newest = sorted(pairs, key=lambda pair: (pair.create_time, pair.pair_id), reverse=True)
+    newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
     for most in range(max(caps.pairs_per_user, 1), 1, -1):
         found = _verdicts(newest, caps, most)
         if _largest_share([pair for pair, verdict in found if verdict == "train"]) <= (
@@ -71,9 +72,9 @@ def _verdicts(newest: Sequence[Pair], caps: Caps, most: int) -> list[tuple[Pair,
         if not pair.chosen.text.strip() or not _differ(pair):
             verdict = "NOTHING_TO_LEARN"
         else:
-            oldest = oldest or pair.create_time - timedelta(days=caps.max_age_days)
+            oldest = oldest or pair.time - timedelta(days=caps.max_age_days)
             bounds = _bounds(pair, part, caps, most)
-            if pair.create_time < oldest:
+            if pair.time < oldest:
                 verdict = "TOO_OLD"
             else:
                 full = (name for key, bound, name in bounds if taken[key] >= bound)
@@ -89,12 +90,13 @@ def _bounds(
 ) -> tuple[tuple[tuple[str, ...], float, str], ...]:
     """What the pair counts as, how many of those there may be, and how it is called if there are."""
     room = caps.held_out_pairs if part == "held_out" else caps.train_pairs
-    day = pair.create_time.date().isoformat()
+    day = pair.time.date().isoformat()
+    source = source_of(pair)
     of_user = caps.pairs_per_user if part == "held_out" else most
-    of_source = room * caps.source_shares.get(pair.source, 1.0)
+    of_source = room * caps.source_shares.get(source, 1.0)
     return (
         ((part,), room, "PART_IS_FULL"),
-        ((part, "source", pair.source), of_source, "SOURCE_CAP"),
+        ((part, "source", source), of_source, "SOURCE_CAP"),
         ((part, "day", day), caps.pairs_per_day, "DAY_CAP"),
         (
             ("user", pair.user),
@@ -122,7 +124,7 @@ def describe(selection: Selection, uri: str) -> Snapshot:
     """The datasheet: how much of what, of how many users, how much the largest one says, and how much
     was left out for which reasons."""
     users = Counter(pair.user for pair in selection.train)
-    sources = Counter(pair.source for pair in selection.train)
+    sources = Counter(source_of(pair) for pair in selection.train)
     return Snapshot(
         digest=digest_of(selection),
         uri=uri,

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.domain import Pair, Run
+from services.retrain.domain.runs import Run
+from services.retrain.domain.selection import Caps, verdicts
 from services.retrain.ports import Store
-from services.retrain.selection import Caps, verdicts
+from shared.language.pairs import Pair
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
 
 STAGE = "retrain.runs"
 _MOST_RUNS = 200
 
 
-class RetrainTracer(Tracer):
+class RetrainLineage(Tracer):
     """Reads all pairs and the snapshots' columns of ids: for a person who asks, not for a loop."""
 
     def __init__(self, store: Store, snapshots: ParquetSnapshots, caps: Caps) -> None:

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from services.retrain.domain import (
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import (
     Alarm,
     Run,
-    Snapshot,
     State,
     Step,
-    Thresholds,
-    TrainingPlan,
     Trigger,
     TriggerKind,
     is_trigger,
 )
+from services.retrain.domain.selection import describe, select
+from services.retrain.domain.snapshots import Snapshot
 from services.retrain.ports import Session, Store
-from services.retrain.selection import Caps, describe, select
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say of triggers and runs."""
-
-    caps: Caps = field(default_factory=Caps)
-    plan: TrainingPlan = field(default_factory=TrainingPlan)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    train_control: bool = True
-    # Drift's runs wait for so many train pairs, at most so long; no run trains on fewer than
-    # `least_pairs`.
-    min_pairs: int = 60
-    pairs_wait_s: float = 600.0
-    least_pairs: int = 8
-    # Nor on pairs of fewer users.
-    least_users: int = 5
-    cooldown_s: float = 900.0
-    volume_pairs: int = 0
-    max_failures: int = 3
 
 
 @dataclass(frozen=True, slots=True)

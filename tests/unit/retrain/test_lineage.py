@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.sql_store import TABLES, SqlStore
-from services.retrain.adapters.tracer import RetrainTracer
-from services.retrain.domain import Pair, Run, State, Thresholds, Trigger, TriggerKind
-from services.retrain.selection import Caps, select, verdicts
+from services.retrain.adapters.sql_session import SqlSession
+from services.retrain.adapters.tables import METADATA
+from services.retrain.domain.runs import Run, State, Thresholds, Trigger, TriggerKind
+from services.retrain.domain.selection import Caps, select, verdicts
 from shared.language.messages import text_message
+from shared.language.pairs import Pair
 from shared.serving.lineage import Step
 from shared.state.database import Database
+from shared.state.sessions import SqlStore
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, pair
 
 CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)
@@ -20,7 +23,7 @@ CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)
 
 class House:
     def __init__(self, folder: Path, *pairs: Pair) -> None:
-        self.store = SqlStore(Database("sqlite://", TABLES))
+        self.store = SqlStore(Database("sqlite://", METADATA), SqlSession)
         self.snapshots = ParquetSnapshots(str(folder))
         with self.store.begin() as session:
             for one in pairs:
@@ -46,7 +49,7 @@ class House:
             session.put(replace(made, **changes))  # type: ignore[arg-type]
 
     def trace(self, conversation: str, tenant: str = "local") -> list[Step]:
-        tracer = RetrainTracer(self.store, self.snapshots, CAPS)
+        tracer = RetrainLineage(self.store, self.snapshots, CAPS)
         return list(tracer.steps(tenant, conversation, ""))
 
 

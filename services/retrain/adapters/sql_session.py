@@ -1,67 +1,22 @@
-"""Runs, pairs and personas in SQL."""
+"""Retrain's state within one transaction."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from services.retrain.codec import decode_pair, encode_completed, encode_pair, encode_run
-from services.retrain.domain import ENDED, Pair, Run, State
+from services.retrain.adapters.tables import PAIRS, PERSONAS, RUNS
+from services.retrain.codec import encode_completed, encode_run
+from services.retrain.domain.runs import ENDED, Run, State
+from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import Cancelled, Internal
+from shared.language.pairs import Pair
 from shared.state import operations
-from shared.state.database import Database, Transaction
+from shared.state.database import Transaction
 
-TABLES = sa.MetaData()
 _RUN = TypeAdapter(Run)
-
-RUNS = sa.Table(
-    "runs",
-    TABLES,
-    sa.Column("run", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False, unique=True),
-    sa.Column("request_id", sa.String, unique=True),
-    sa.Column("has_ended", sa.Boolean, nullable=False, index=True),
-    sa.Column("body", sa.Text, nullable=False),
-)
-PAIRS = sa.Table(
-    "pairs",
-    TABLES,
-    sa.Column("place", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("pair_id", sa.String, nullable=False),
-    sa.Column("user_id", sa.String, nullable=False),
-    sa.Column("is_held_out", sa.Boolean, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.UniqueConstraint("tenant", "pair_id"),
-    sqlite_autoincrement=True,
-)
-PERSONAS = sa.Table(
-    "personas",
-    TABLES,
-    sa.Column("user", sa.String, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-)
-
-
-class SqlStore:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @contextmanager
-    def begin(self) -> Iterator[SqlSession]:
-        with self._database.begin() as transaction:
-            yield SqlSession(transaction)
-
-    @contextmanager
-    def read(self) -> Iterator[SqlSession]:
-        with self._database.read() as connection:
-            yield SqlSession(Transaction(connection))
 
 
 class SqlSession:

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from services.retrain.domain import Run, Trained
+from services.retrain.domain.runs import Run
+from services.retrain.domain.training import Trained
 
 _log = logging.getLogger(__name__)
 _EXPERIMENT = "trimtab-retrain"
 
 
-class MlflowTracker:
+class MlflowRuns:
     """Being away is logged here and stops nothing: the run's own row has every figure too."""
 
     def __init__(self, url: str) -> None:

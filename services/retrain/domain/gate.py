@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.retrain.domain import Estimate, GateCheck, Thresholds
+from services.retrain.domain.runs import GateCheck, Thresholds
+from shared.language.estimates import Estimate
 from shared.statistics.intervals import difference_of_rates
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"

@@ -11,20 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from services.retrain.app import Rules
-from services.retrain.domain import Run, Snapshot, State, Trained
-from services.retrain.gate import check
+from services.retrain.domain.gate import check
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import Run, State
+from services.retrain.domain.selection import select
+from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.training import Trained
 from services.retrain.ports import (
     Contest,
     Evaluator,
     PolicyTrainer,
+    RunRecorder,
     Snapshots,
     Store,
-    Tracker,
     VersionRegistry,
     Waiting,
 )
-from services.retrain.selection import select
 from shared.language.errors import Cancelled, FailedPrecondition, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Runner:
     trainer: PolicyTrainer
     evaluator: Evaluator
     registry: VersionRegistry
-    tracker: Tracker
+    recorder: RunRecorder
     clock: Callable[[], datetime]
     # What this process took up already: an attempt is counted once a process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
@@ -130,7 +132,7 @@ class Runner:
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
-        run = replace(run, mlflow_run_id=self.tracker.record(run, trained))
+        run = replace(run, mlflow_run_id=self.recorder.record(run, trained))
         return run.entered(State.EVALUATE, self.clock())
 
     def _trained(self, run: Run, is_stopping: Callable[[], bool]) -> dict[str, Trained]:
@@ -194,7 +196,7 @@ class Runner:
         if run.control_version:
             self.registry.reject(run.control_version, f"{run.run}: a control, for figures only")
         ended = run.entered(State.SUCCEEDED if passed else State.REJECTED, self.clock())
-        self.tracker.close(ended)
+        self.recorder.close(ended)
         return ended
 
     def _start_rollout(self, run: Run, reason: str) -> None:
@@ -224,7 +226,7 @@ class Runner:
             except (Unavailable, FailedPrecondition) as away:
                 _log.warning("%s stays as it is: %s", version, away)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
-        self.tracker.close(ended)
+        self.recorder.close(ended)
         self._save(ended)
 
     def _stopped(self, run: Run, is_stopping: Callable[[], bool]) -> Callable[[], bool]:

@@ -1,0 +1,29 @@
+"""What the settings say of triggers and runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.retrain.domain.runs import Thresholds
+from services.retrain.domain.selection import Caps
+from services.retrain.domain.training import TrainingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of triggers and runs."""
+
+    caps: Caps = field(default_factory=Caps)
+    plan: TrainingPlan = field(default_factory=TrainingPlan)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    train_control: bool = True
+    # Drift's runs wait for so many train pairs, at most so long; no run trains on fewer than
+    # `least_pairs`.
+    min_pairs: int = 60
+    pairs_wait_s: float = 600.0
+    least_pairs: int = 8
+    # Nor on pairs of fewer users.
+    least_users: int = 5
+    cooldown_s: float = 900.0
+    volume_pairs: int = 0
+    max_failures: int = 3

@@ -1,0 +1,149 @@
+"""Runs: their states, what triggers them, how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from services.retrain.domain.snapshots import Snapshot
+from shared.language.estimates import Estimate
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    SNAPSHOT = "snapshot"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    GATE = "gate"
+    HAND_OVER = "hand_over"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({State.SUCCEEDED, State.REJECTED, State.FAILED, State.CANCELLED})
+
+
+class TriggerKind(StrEnum):
+    PERSON = "person"
+    SCHEDULE = "schedule"
+    VOLUME = "volume"
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    kind: TriggerKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheck:
+    """`verdict` is "pass", "fail" or "not_enough_evidence"."""
+
+    estimate: Estimate
+    rule: str
+    threshold: float
+    verdict: str
+    words: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The gate's lines, set before the run began and kept with it."""
+
+    win_rate: float = 0.5
+    sane_margin: float = 0.15
+    pair_accuracy: float = 0.5
+    pair_count: int = 20
+    chosen_logp_change: float = -0.5
+    length_words: float = 5.0
+    probe_margin: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How often a state was taken up (after kills too), and when."""
+
+    state: State
+    attempts: int
+    start_time: datetime
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    run: str
+    number: int
+    state: State
+    trigger: Trigger
+    thresholds: Thresholds
+    create_time: datetime
+    update_time: datetime
+    request_id: str = ""
+    # Until then a run that drift asked for waits for enough pairs.
+    pairs_until: datetime | None = None
+    champion_version: str = ""
+    model_version: str = ""
+    control_version: str = ""
+    snapshot: Snapshot | None = None
+    # The newest pair that the snapshot could see, for the volume trigger.
+    pairs_seen: int = 0
+    estimates: tuple[Estimate, ...] = ()
+    gate: tuple[GateCheck, ...] = ()
+    verdict: str = ""
+    error: str = ""
+    mlflow_run_id: str = ""
+    steps: tuple[Step, ...] = ()
+    failures: int = 0
+    progress: float = 0.0
+    progress_words: str = ""
+    is_cancelling: bool = False
+    plan: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+    def entered(self, state: State, now: datetime) -> Run:
+        """The run in its next state: the former step ends, its failures are forgotten."""
+        steps = self.steps
+        if steps and steps[-1].end_time is None:
+            steps = (*steps[:-1], replace(steps[-1], end_time=now))
+        if state not in ENDED:
+            steps = (*steps, Step(state, 0, now))
+        return replace(
+            self,
+            state=state,
+            steps=steps,
+            failures=0,
+            progress=1.0 if state in ENDED else 0.0,
+            progress_words="",
+            update_time=now,
+        )
+
+    def attempted(self, now: datetime) -> Run:
+        """One more attempt at the step under way."""
+        last = self.steps[-1]
+        return replace(
+            self,
+            steps=(*self.steps[:-1], replace(last, attempts=last.attempts + 1)),
+            update_time=now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    name: str
+    stream: str
+    direction: str
+    model_version: str
+
+
+def is_trigger(alarm: Alarm) -> bool:
+    """More dissatisfaction or less reward; novelty alone says nothing about being wrong."""
+    return (alarm.stream, alarm.direction) in {("dissatisfaction", "up"), ("reward", "down")}

@@ -1,0 +1,71 @@
+"""Snapshots: what a run is trained on and judged by, addressed by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.language.pairs import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Both parts in canonical order, so that the same pairs give the same digest. `left_out`: how many
+    pairs are in neither, by reason."""
+
+    train: tuple[Pair, ...]
+    held_out: tuple[Pair, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def row_of(pair: Pair) -> dict[str, object]:
+    """The pair as a flat row; messages as JSON text."""
+    return {
+        "pair_id": pair.pair_id,
+        "tenant": pair.tenant,
+        "user_id": pair.user_id,
+        "conversation_id": pair.conversation_id,
+        "source": source_of(pair),
+        "prompt": json.dumps([[message.role, message.text] for message in pair.prompt]),
+        "chosen": pair.chosen.text,
+        "rejected": pair.rejected.text,
+        "persona": pair.persona,
+        "confidence": pair.confidence,
+        "reward_margin": pair.reward_margin,
+        "reward_model": pair.reward_model,
+        "model_version": pair.model_version,
+        "create_time": pair.time.isoformat(),
+    }
+
+
+def source_of(pair: Pair) -> str:
+    """As settings and datasheets have it."""
+    return pair.source or "unspecified"
+
+
+def digest_of(selection: Selection) -> str:
+    """sha256 over the rows of both parts, one JSON line each: of the content, not of a file
+    format.
+    """
+    digest = hashlib.sha256()
+    for name, pairs in (("train", selection.train), ("held_out", selection.held_out)):
+        digest.update(f"{name} {len(pairs)}\n".encode())
+        for pair in pairs:
+            digest.update(json.dumps(row_of(pair), sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    digest: str
+    uri: str
+    train_pairs: int
+    held_out_pairs: int
+    train_users: int
+    held_out_users: int
+    pairs_by_source: Mapping[str, int]
+    largest_user_share: float
+    # By reason: see selection.verdicts.
+    left_out: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,59 @@
+"""How an adapter is trained, and what training leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.language.identifiers import share_of
+from shared.language.pairs import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """All that decides what training makes of a snapshot. `objective` is "dpo" or "sft"; a
+    control gets as many steps as DPO took in `max_steps`."""
+
+    objective: str = "dpo"
+    rank: int = 16
+    alpha: int = 32
+    layers: int = 10
+    learning_rate: float = 3e-4
+    beta: float = 0.1
+    nll_weight: float = 1.0
+    stop_margin: float = 1.5
+    max_steps: int = 30
+    batch_pairs: int = 8
+    clip_norm: float = 1.0
+    persona_share: float = 0.5
+    seed: int = 0
+    checkpoint_every: int = 5
+    prompt_tokens: int = 640
+    answer_tokens: int = 320
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """Means over the step's pairs, before its update. `margin` = beta * (log-ratio of the chosen
+    - of the rejected), DPO's implicit reward margin; `chosen_change` in nats an answer."""
+
+    step: int
+    loss: float
+    margin: float
+    accuracy: float
+    nll: float
+    chosen_change: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training left: the adapter's folder, its steps, the seconds it took in all."""
+
+    adapter_path: str
+    steps: tuple[TrainingStep, ...]
+    seconds: float
+
+
+def has_persona(pair: Pair, share: float, seed: int) -> bool:
+    """Whether the persona stands in this pair's prompt: a seeded share of the pairs."""
+    return bool(pair.persona) and share_of(pair.pair_id, f"persona-{seed}") < share
