@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.drift.detectors.e_detector import log_evidence
 from services.drift.domain import (
     Alarm,
     Bucket,
     Interval,
     MinedFollowUp,
     ScoredAnswer,
+    StreamKey,
     StreamState,
 )
+from shared.contracts.estimates import decode_estimate, encode_estimate
+from shared.contracts.messages import decode_time
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import InvalidArgument
+from shared.language.estimates import Estimate
 
 ALARM_NAME = "alarms/*"
 _PREFIX = "FOLLOW_UP_KIND_"
@@ -42,7 +46,7 @@ def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
         abstained=mined.abstained,
         kind=events.FollowUpKind.Name(mined.kind).removeprefix(_PREFIX).lower(),
         request_embedding=tuple(mined.request_embedding),
-        time=from_timestamp(mined.create_time),
+        time=decode_time(mined.create_time),
     )
 
 
@@ -60,7 +64,7 @@ def scored_answer(scored: events.RewardScored) -> ScoredAnswer:
         model_version=scored.model_version,
         reward=scored.reward,
         reward_model=scored.reward_model,
-        time=from_timestamp(scored.create_time),
+        time=decode_time(scored.create_time),
     )
 
 
@@ -85,23 +89,44 @@ def alarm_message(alarm: Alarm) -> events.Alarm:
     )
 
 
-def estimate(name: str, interval: Interval) -> common.Estimate:
-    return common.Estimate(
-        name=name,
-        value=interval.value,
-        low=interval.low,
-        high=interval.high,
-        confidence=interval.confidence,
-        count=interval.count,
-        users=interval.users,
-        suite="drift",
-        method=interval.method,
+def alarm_of(message: events.Alarm) -> Alarm:
+    """The inverse of `alarm_message`."""
+    return Alarm(
+        alarm_id=message.name.rpartition("/")[2],
+        key=StreamKey(message.stream, message.tenant, message.model_version),
+        direction=message.direction,
+        detector=message.detector,
+        log_e=message.log_e,
+        log_threshold=message.log_threshold,
+        reference_mean=message.reference_mean,
+        current=_interval(message.current),
+        observations=message.observations,
+        since_change=message.since_change,
+        change_time=decode_time(message.change_time),
+        create_time=decode_time(message.create_time),
+        guarantee=message.guarantee,
+        examples=tuple(message.examples),
     )
 
 
-def stream_message(state: StreamState, log_threshold: float) -> pb.Stream:
-    """log_e is 0 (evidence of one) until a value was tested."""
-    tested = state.evidence is not None and state.evidence.count > 0
+def estimate(name: str, interval: Interval) -> common.Estimate:
+    return encode_estimate(Estimate(name=name, **asdict(interval), suite="drift"))
+
+
+def _interval(message: common.Estimate) -> Interval:
+    found = decode_estimate(message)
+    return Interval(
+        found.value,
+        found.low,
+        found.high,
+        found.confidence,
+        found.count,
+        found.users,
+        found.method,
+    )
+
+
+def stream_message(state: StreamState, log_e: float, log_threshold: float) -> pb.Stream:
     return pb.Stream(
         stream=state.key.stream,
         tenant=state.key.tenant,
@@ -110,7 +135,7 @@ def stream_message(state: StreamState, log_threshold: float) -> pb.Stream:
         observations=state.observations,
         reference_observations=state.reference.count if state.reference else state.position,
         reference_mean=state.reference.mean if state.reference else 0.0,
-        log_e=log_evidence(state.evidence) if state.evidence and tested else 0.0,
+        log_e=log_e,
         log_threshold=log_threshold,
     )
 
@@ -129,10 +154,6 @@ def timestamp(time: datetime) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(time)
     return stamp
-
-
-def from_timestamp(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
 
 
 def _require(value: str, field: str) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import log
 
-from services.drift.detectors.e_detector import Evidence
+from services.drift.detectors.detector import Memory, Reference
 
 DISSATISFACTION = "dissatisfaction"
 REWARD = "reward"
 NOVELTY = "novelty"
 STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
-
-DISSATISFIED = frozenset({"reattempt_with_feedback", "reattempt_without_feedback"})
-SATISFIED = frozenset({"positive", "new_request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +43,15 @@ class Watching:
             return self.novelty_rows_between_false_alarms
         return self.mean_rows_between_false_alarms
 
+    def log_threshold(self, stream: str) -> float:
+        """log(1/alpha): the evidence that raises an alarm."""
+        return log(self.rows_between_false_alarms(stream))
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One value of one stream. `scale` names what the value is measured with (a reward model)."""
+    """One value of one stream. `scale` names what the value is measured with (a reward model); a `vector`
+    is to be measured against a reference, and has no value before."""
 
     key: StreamKey
     event_id: str
@@ -58,6 +60,7 @@ class Observation:
     value: float
     time: datetime
     scale: str = ""
+    vector: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +94,6 @@ class ScoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """A frozen beginning. `mean` and `std` in the stream's own unit; `bound` is m0 of the detector,
-    on the tested scale (for reward: 1 - squashed reward)."""
-
-    count: int
-    mean: float
-    std: float
-    bound: float
-
-
-@dataclass(frozen=True, slots=True)
 class StreamState:
     """What is kept of a stream: a few numbers. `epoch` counts its references, `position` the
     values of this epoch, `observations` those of all epochs."""
@@ -115,9 +107,8 @@ class StreamState:
     scale: str = ""
     former_scales: tuple[str, ...] = ()
     reference: Reference | None = None
-    evidence: Evidence | None = None
-    # Novelty only: how often each rounded score was seen since the reference.
-    scores: Mapping[int, int] = field(default_factory=dict)
+    # The detector's own; empty until there is a reference.
+    memory: Memory = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +149,6 @@ class Bucket:
     count: int
     sum: float
     users: int
-
-
-def dissatisfied(kind: str) -> bool | None:
-    """What a kind of follow-up says of the answer; None: nothing."""
-    if kind in DISSATISFIED:
-        return True
-    return False if kind in SATISFIED else None
 
 
 def bucket_width(first: datetime, last: datetime, wanted: int = 60) -> int:

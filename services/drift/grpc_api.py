@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from services.drift import codec
-from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.app import log_threshold
+from services.drift.app.watching import log_e
 from services.drift.domain import BUCKET_S, STREAMS, Watching
+from services.drift.ports import Readings
 from shared.calls.server import Mount, tenant_of
+from shared.contracts.messages import decode_time
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
 from shared.gen.trimtab.drift.v1 import drift_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument, PermissionDenied
@@ -19,7 +20,7 @@ from shared.language.paging import decode_token, encode_token, page_size, parse_
 
 
 class DriftServicer(pb_grpc.DriftServiceServicer):
-    def __init__(self, readings: SqlReadings, watching: Watching) -> None:
+    def __init__(self, readings: Readings, watching: Watching) -> None:
         self._readings = readings
         self._watching = watching
 
@@ -31,14 +32,16 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
     async def GetAlarm(self, request: pb.GetAlarmRequest, context: Any) -> pb.GetAlarmResponse:
         (alarm_id,) = parse_name(request.name, codec.ALARM_NAME)
         alarm = await asyncio.to_thread(self._readings.alarm, tenant_of(context), alarm_id)
-        return pb.GetAlarmResponse(alarm=alarm)
+        return pb.GetAlarmResponse(alarm=codec.alarm_message(alarm))
 
     async def ListStreams(
         self, request: pb.ListStreamsRequest, context: Any
     ) -> pb.ListStreamsResponse:
         states = await asyncio.to_thread(self._readings.streams, tenant_of(context))
         streams = [
-            codec.stream_message(state, log_threshold(state.key.stream, self._watching))
+            codec.stream_message(
+                state, log_e(state), self._watching.log_threshold(state.key.stream)
+            )
             for state in states
         ]
         return pb.ListStreamsResponse(streams=streams)
@@ -67,13 +70,14 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
         page, more = alarms[:size], len(alarms) > size
         token = ""
         if more:
-            created = codec.from_timestamp(page[-1].create_time).timestamp()
-            token = encode_token([created, page[-1].name.split("/")[-1]], request.filter)
-        return pb.ListAlarmsResponse(alarms=page, next_page_token=token)
+            last = page[-1]
+            token = encode_token([last.create_time.timestamp(), last.alarm_id], request.filter)
+        alarm_messages = [codec.alarm_message(alarm) for alarm in page]
+        return pb.ListAlarmsResponse(alarms=alarm_messages, next_page_token=token)
 
     def _list_buckets(self, request: pb.ListBucketsRequest, tenant: str) -> pb.ListBucketsResponse:
-        start = codec.from_timestamp(request.start_time) if request.HasField("start_time") else None
-        end = codec.from_timestamp(request.end_time) if request.HasField("end_time") else None
+        start = decode_time(request.start_time) if request.HasField("start_time") else None
+        end = decode_time(request.end_time) if request.HasField("end_time") else None
         buckets, width = self._readings.buckets(
             request.stream, tenant, request.bucket_s, start, end
         )

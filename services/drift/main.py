@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.drift import grpc_api
-from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
+from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.settings import DriftSettings
+from services.drift.stages import FEEDBACK, GROUPS, REWARD, Intakes
 from shared.configuration.settings import CommonSettings, load
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing, RowRemover
@@ -24,7 +25,8 @@ def main() -> None:
     start_telemetry("drift", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    watching = settings.watching
+    intakes = Intakes(settings.watching, SqlStreams)
+    servicer = grpc_api.DriftServicer(SqlReadings(database), settings.watching)
     erasing = Erasing("drift", database, log, RowRemover(ROWS))
     run(
         Service(
@@ -34,16 +36,16 @@ def main() -> None:
             database=database,
             log=log,
             mounts=[
-                grpc_api.mount(grpc_api.DriftServicer(SqlReadings(database), watching)),
+                grpc_api.mount(servicer),
                 personal_data.mount("drift", SqlHoldings(database)),
             ],
             background=[
-                (consumer.FEEDBACK, consumer.feedback_stage(database, log, watching).run),
-                (consumer.REWARD, consumer.reward_stage(database, log, watching).run),
+                (FEEDBACK, intakes.feedback_stage(database, log).run),
+                (REWARD, intakes.reward_stage(database, log).run),
                 ("outbox", OutboxRelay(database, log).run),
                 *erasing.background(),
             ],
-            groups={**consumer.GROUPS, **erasing.groups},
+            groups={**GROUPS, **erasing.groups},
         )
     )
 

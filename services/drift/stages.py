@@ -1,11 +1,16 @@
-"""Kafka -> app: two stages, each of one topic, so that the counts of each add up."""
+"""feedback.mined.v1 and reward.scored.v1 -> streams: two stages, each of one topic, so that the counts of
+each add up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from services.drift import codec
-from services.drift.adapters.sql_streams import SqlStreams
-from services.drift.app import Outcome, take_follow_up, take_score
+from services.drift.app.taking import Outcome, take_follow_up, take_score
+from services.drift.app.watching import Watcher
 from services.drift.domain import Watching
+from services.drift.ports import Streams
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED, REWARD_SCORED
 from shared.log.events import EventLog, Record
@@ -17,22 +22,29 @@ REWARD = "drift.reward"
 GROUPS = {FEEDBACK: (FEEDBACK_MINED,), REWARD: (REWARD_SCORED,)}
 
 
-def feedback_stage(database: Database, log: EventLog, watching: Watching) -> SqlStage:
-    def handle(record: Record, transaction: Transaction) -> None:
-        mined = events.FeedbackMined.FromString(record.event.value)
-        outcome = take_follow_up(codec.follow_up(mined), SqlStreams(transaction), watching)
-        _count(FEEDBACK, outcome, transaction)
+@dataclass(frozen=True, slots=True)
+class Intakes:
+    """One handler a topic. `streams`: the state of all streams within a transaction."""
 
-    return SqlStage(FEEDBACK, database, log, GROUPS[FEEDBACK], handle)
+    watching: Watching
+    streams: Callable[[Transaction], Streams]
 
+    def follow_up(self, record: Record, transaction: Transaction) -> None:
+        mined = codec.follow_up(events.FeedbackMined.FromString(record.event.value))
+        _count(FEEDBACK, take_follow_up(mined, self._watcher(transaction)), transaction)
 
-def reward_stage(database: Database, log: EventLog, watching: Watching) -> SqlStage:
-    def handle(record: Record, transaction: Transaction) -> None:
-        scored = events.RewardScored.FromString(record.event.value)
-        outcome = take_score(codec.scored_answer(scored), SqlStreams(transaction), watching)
-        _count(REWARD, outcome, transaction)
+    def score(self, record: Record, transaction: Transaction) -> None:
+        scored = codec.scored_answer(events.RewardScored.FromString(record.event.value))
+        _count(REWARD, take_score(scored, self._watcher(transaction)), transaction)
 
-    return SqlStage(REWARD, database, log, GROUPS[REWARD], handle)
+    def feedback_stage(self, database: Database, log: EventLog) -> SqlStage:
+        return SqlStage(FEEDBACK, database, log, GROUPS[FEEDBACK], self.follow_up)
+
+    def reward_stage(self, database: Database, log: EventLog) -> SqlStage:
+        return SqlStage(REWARD, database, log, GROUPS[REWARD], self.score)
+
+    def _watcher(self, transaction: Transaction) -> Watcher:
+        return Watcher(self.streams(transaction), self.watching)
 
 
 def _count(stage: str, outcome: Outcome, transaction: Transaction) -> None:

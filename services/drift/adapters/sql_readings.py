@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.drift import codec
 from services.drift.adapters.sql_streams import ALARMS, BUCKETS, STREAMS, state_of
-from services.drift.domain import BUCKET_S, Bucket, StreamKey, StreamState, bucket_width
+from services.drift.domain import BUCKET_S, Alarm, Bucket, StreamKey, StreamState, bucket_width
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import NotFound
 from shared.language.paging import Term
@@ -22,9 +24,8 @@ class SqlReadings:
         self._database = database
 
     def alarms(
-        self, tenant: str, terms: tuple[Term, ...], after: Position | None, size: int
-    ) -> list[events.Alarm]:
-        """Newest first; `after` is the (created, id) of the last one of the page before."""
+        self, tenant: str, terms: Sequence[Term], after: Position | None, size: int
+    ) -> list[Alarm]:
         query = sa.select(ALARMS.c.body).where(ALARMS.c.tenant == tenant)
         for term in terms:
             column = ALARMS.c[term.field]
@@ -37,10 +38,9 @@ class SqlReadings:
             query = query.where(sa.or_(ALARMS.c.created < created, older))
         query = query.order_by(ALARMS.c.created.desc(), ALARMS.c.alarm_id).limit(size)
         with self._database.read() as connection:
-            return [events.Alarm.FromString(row.body) for row in connection.execute(query)]
+            return [_alarm(row) for row in connection.execute(query)]
 
-    def alarm(self, tenant: str, alarm_id: str) -> events.Alarm:
-        """Raises NotFound, also for another tenant's."""
+    def alarm(self, tenant: str, alarm_id: str) -> Alarm:
         query = sa.select(ALARMS.c.body).where(
             ALARMS.c.alarm_id == alarm_id, ALARMS.c.tenant == tenant
         )
@@ -48,7 +48,7 @@ class SqlReadings:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"there is no alarm {alarm_id!r}; ListAlarms shows them", field="name")
-        return events.Alarm.FromString(row.body)
+        return _alarm(row)
 
     def streams(self, tenant: str) -> list[StreamState]:
         query = sa.select(STREAMS).where(STREAMS.c.tenant == tenant)
@@ -67,7 +67,6 @@ class SqlReadings:
         start: datetime | None,
         end: datetime | None,
     ) -> tuple[list[Bucket], int]:
-        """Buckets in order of time and version, and their width; `width_s` 0 chooses one."""
         rows_of = [BUCKETS.c.stream == stream, BUCKETS.c.tenant == tenant]
         if start:
             rows_of.append(BUCKETS.c.start >= start.timestamp())
@@ -93,6 +92,10 @@ class SqlReadings:
         if first is None:
             return BUCKET_S
         return bucket_width(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
+
+
+def _alarm(row: Any) -> Alarm:
+    return codec.alarm_of(events.Alarm.FromString(row.body))
 
 
 def _grouped(rows_of: list[Any], width_s: int) -> sa.Select[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,12 +12,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from services.drift import codec
-from services.drift.detectors.e_detector import Evidence
+from services.drift.detectors.detector import Reference
 from services.drift.domain import (
     BUCKET_S,
     Alarm,
     Observation,
-    Reference,
     StreamKey,
     StreamState,
 )
@@ -30,7 +27,6 @@ from shared.state.database import Transaction
 from shared.telemetry.spans import trace_headers
 
 METADATA = sa.MetaData()
-_LOGARITHMS = ("log_sr", "log_cusum")
 
 
 def _key_columns() -> list[sa.Column[Any]]:
@@ -201,38 +197,16 @@ class SqlStreams:
 
 
 def body_of(state: StreamState) -> dict[str, Any]:
-    """A state as JSON, but for its key. JSON knows no infinity, and PostgreSQL insists on that: the
-    logarithm of no evidence at all is null."""
-    body: dict[str, Any] = json.loads(json.dumps(asdict(state), default=str))
+    """A state as JSON, but for its key."""
+    body = asdict(state)
     del body["key"]
-    for name in _LOGARITHMS if body["evidence"] else ():
-        logs = body["evidence"][name]
-        body["evidence"][name] = [None if log == -math.inf else log for log in logs]
     return body
 
 
 def state_of(key: StreamKey, body: Mapping[str, Any]) -> StreamState:
-    reference, evidence = body["reference"], body["evidence"]
-    return StreamState(
-        key=key,
-        epoch=body["epoch"],
-        phase=body["phase"],
-        observations=body["observations"],
-        position=body["position"],
-        rested=body["rested"],
-        scale=body["scale"],
-        former_scales=tuple(body["former_scales"]),
-        reference=Reference(**reference) if reference else None,
-        evidence=_evidence(evidence) if evidence else None,
-        scores={int(score): count for score, count in body["scores"].items()},
-    )
-
-
-def _evidence(body: Mapping[str, Any]) -> Evidence:
-    log_sr, log_cusum = (
-        tuple(-math.inf if log is None else log for log in body[name]) for name in _LOGARITHMS
-    )
-    return Evidence(log_sr, log_cusum, tuple(body["starts"]), body["count"])
+    reference = Reference(**body["reference"]) if body["reference"] else None
+    scales = tuple(body["former_scales"])
+    return StreamState(**{**body, "key": key, "former_scales": scales, "reference": reference})
 
 
 def _observation(key: StreamKey, row: Any) -> Observation:

@@ -20,15 +20,18 @@ of alternatives; the CUSUM is used for the change point alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import exp, lgamma, log, log1p, sqrt
+from typing import Any
 
 from shared.statistics.betting import log_mean_exp
 
 # Bets as fractions of the largest one allowed, 1/m0: small ones for slow changes, large for steep.
 FRACTIONS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _NOTHING = float("-inf")
+_LOGARITHMS = ("log_sr", "log_cusum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,40 @@ def step(evidence: Evidence, log_increments: Sequence[float]) -> Evidence:
             for restart, start in zip(restarts, evidence.starts, strict=True)
         ),
         evidence.count + 1,
+    )
+
+
+def nothing_seen() -> Evidence:
+    """Before the first value, with the grid of bets."""
+    return no_evidence(len(FRACTIONS))
+
+
+def stepped(memory: Mapping[str, Any], value: float, bound: float) -> dict[str, Any]:
+    """`step` on what is remembered, with a value in [0, 1] against its bound."""
+    return remembered(step(recalled(memory), log_increments(value, bound)))
+
+
+def remembered(evidence: Evidence) -> dict[str, Any]:
+    """As JSON, which knows no infinity (PostgreSQL insists on that): the logarithm of nothing is null."""
+    kept = asdict(evidence)
+    for name in _LOGARITHMS:
+        kept[name] = [None if log == -math.inf else log for log in kept[name]]
+    return kept
+
+
+def recalled(memory: Mapping[str, Any]) -> Evidence:
+    """The inverse of `remembered`."""
+    log_sr, log_cusum = (
+        tuple(-math.inf if log is None else log for log in memory[name]) for name in _LOGARITHMS
+    )
+    return Evidence(log_sr, log_cusum, tuple(memory["starts"]), memory["count"])
+
+
+def premise(figure: str, bound: float, count: int, unit: str) -> str:
+    """What the run length rests on, as a clause."""
+    return (
+        f"If the mean of {figure}, given what came before, never exceeds {bound:.3f}"
+        f" (an upper 95% confidence bound from the first {count} {unit})"
     )
 
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from services.drift import codec
-from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.domain import Observation, StreamKey, Watching
+from services.drift.stages import FEEDBACK
 from shared.language.errors import NotFound
 from shared.log.memory import MemoryEventLog
 from shared.privacy.erasure import Erasure, RowRemover
 from shared.state.database import Database
 from shared.state.stage import drain
 from tests.contract.state import opened
-from tests.unit.drift.test_stages import alarms, shifted, totals
+from tests.unit.drift.test_stages import alarms, feedback_stage, shifted, totals
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = StreamKey("dissatisfaction", "local", "assistant-v0")
@@ -36,17 +36,19 @@ def test_a_shift_raises_one_alarm_and_counts_once(database: Database) -> None:
     log = MemoryEventLog(partitions=1)
     log.publish(shifted(120, 60) + shifted(20, 0))
     for _ in range(2):  # the second process finds nothing to do
-        drain(consumer.feedback_stage(database, log, Watching(reference_observations=80)))
+        drain(feedback_stage(database, log, Watching(reference_observations=80)))
     (alarm,) = alarms(log)
     readings = SqlReadings(database)
     assert (alarm.observations, alarm.since_change) == (127, 7)
-    assert [one.name for one in readings.alarms("local", (), None, 10)] == [alarm.name]
-    assert readings.alarm("local", alarm.name.split("/")[1]) == alarm
+    kept = codec.alarm_of(alarm)
+    assert readings.alarms("local", (), None, 10) == [kept]
+    assert readings.alarm("local", kept.alarm_id) == kept
+    assert codec.alarm_message(kept) == alarm
     with pytest.raises(NotFound):
         readings.alarm("acme", alarm.name.split("/")[1])
     (stream,) = readings.streams("local")
     assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 53)
-    assert totals(database, consumer.FEEDBACK)["taken", ""] == 180
+    assert totals(database, FEEDBACK)["taken", ""] == 180
 
 
 def observation(number: int) -> Observation:

@@ -1,11 +1,14 @@
 """Detectors by value: increments by hand, exact alarms on seeded streams, and a quiet stream."""
 
+import json
 from math import exp, log
 
 import numpy as np
 import pytest
 
+from services.drift.app.watching import DETECTORS
 from services.drift.detectors import conformal, e_detector
+from services.drift.detectors.detector import Detector
 
 LOG_THRESHOLD = log(2000)
 
@@ -133,3 +136,46 @@ def test_the_jumper_keeps_its_capital_on_uniform_and_grows_on_small_p_values() -
     assert fair.log_capital < log(20)
     assert small.log_capital > 100
     assert sum(small.shares) == pytest.approx(1.0)
+
+
+def alarm_of(detector: Detector, values: list[float]) -> tuple[int | None, int]:
+    """Where a detector alarms after a reference of 80 values, and where it believes the change began; what it
+    remembers goes through JSON, as it does between two records."""
+    reference, memory = detector.start(values[:80])
+    assert detector.log_e(memory) == -np.inf
+    uniforms = np.random.default_rng(5).random(len(values))
+    for place, value in enumerate(values[80:]):
+        memory = json.loads(json.dumps(detector.step(memory, reference, value, uniforms[place])))
+        if detector.log_e(memory) >= LOG_THRESHOLD:
+            return place, detector.change_start(memory)
+    return None, detector.change_start(memory)
+
+
+def quiet_and_changed(stream: str) -> tuple[list[float], list[float]]:
+    """1,000 values that do not change; and 200 of them, then 60 that have."""
+    random = np.random.default_rng(12)
+    if stream == "dissatisfaction":
+        quiet, changed = random.random(1080) < 0.1, random.random(60) < 0.9
+    elif stream == "reward":
+        quiet, changed = random.normal(3.0, 2.0, 1080), random.normal(-3.0, 2.0, 60)
+    else:
+        quiet, changed = random.integers(20, 60, 1080) / 256, random.integers(150, 200, 60) / 256
+    return [float(one) for one in quiet], [float(one) for one in [*quiet[:280], *changed]]
+
+
+@pytest.mark.parametrize(
+    ("stream", "alarm"), [("dissatisfaction", 204), ("reward", 221), ("novelty", 202)]
+)
+def test_every_detector_alarms_at_a_known_place_and_not_on_a_quiet_stream(
+    stream: str, alarm: int
+) -> None:
+    quiet, changed = quiet_and_changed(stream)
+    assert alarm_of(DETECTORS[stream], quiet)[0] is None
+    assert alarm_of(DETECTORS[stream], changed) == (alarm, 200)
+
+
+def test_every_stream_has_its_detector() -> None:
+    assert set(DETECTORS) == {"dissatisfaction", "reward", "novelty"}
+    for detector in DETECTORS.values():
+        reference, _ = detector.start([0.0, 1.0] * 40)
+        assert detector.premise(reference, "turns").startswith("If ")

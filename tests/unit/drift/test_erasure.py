@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from services.drift import stages as consumer
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import METADATA
@@ -11,12 +10,12 @@ from shared.log.memory import MemoryEventLog
 from shared.privacy.erasure import Erasure, RowRemover
 from shared.state.database import Database
 from shared.state.stage import drain
-from tests.unit.drift.test_stages import shifted
+from tests.unit.drift.test_stages import feedback_stage, shifted
 
 
 def test_figures_of_the_user_go_and_streams_go_on() -> None:
     database, log = Database("sqlite://", METADATA), MemoryEventLog(partitions=1)
-    stage = consumer.feedback_stage(database, log, Watching(reference_observations=80))
+    stage = feedback_stage(database, log, Watching(reference_observations=80))
     log.publish(shifted(20, 0))
     drain(stage)
     held = list(SqlHoldings(database)("local", "u1"))

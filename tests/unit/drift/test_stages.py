@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from services.drift import stages as consumer
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA
+from services.drift.adapters.sql_streams import METADATA, SqlStreams
 from services.drift.domain import Watching
+from services.drift.stages import Intakes
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import DRIFT_DETECTED, FEEDBACK_MINED, REWARD_SCORED, dead_letters
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
-from shared.state.stage import drain
+from shared.state.stage import SqlStage, drain
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KIND = {True: events.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK, False: events.FOLLOW_UP_KIND_POSITIVE}
@@ -31,6 +31,14 @@ def database() -> Iterator[Database]:
 @pytest.fixture
 def log() -> MemoryEventLog:
     return MemoryEventLog(partitions=1)
+
+
+def feedback_stage(database: Database, log: MemoryEventLog, watching: Watching) -> SqlStage:
+    return Intakes(watching, SqlStreams).feedback_stage(database, log)
+
+
+def reward_stage(database: Database, log: MemoryEventLog, watching: Watching) -> SqlStage:
+    return Intakes(watching, SqlStreams).reward_stage(database, log)
 
 
 def mined(number: int, *, bad: bool = False, conversation: str = "", **fields: object) -> Event:
@@ -84,7 +92,7 @@ def totals(database: Database, stage: str) -> dict[tuple[str, str], int]:
 def test_a_shift_raises_one_alarm_with_its_evidence(
     database: Database, log: MemoryEventLog
 ) -> None:
-    stage = consumer.feedback_stage(database, log, Watching(reference_observations=80))
+    stage = feedback_stage(database, log, Watching(reference_observations=80))
     log.publish(shifted(120, 60))
     drain(stage)
     (alarm,) = alarms(log)
@@ -105,7 +113,7 @@ def test_a_shift_raises_one_alarm_with_its_evidence(
 
 
 def test_counts_add_up(database: Database, log: MemoryEventLog) -> None:
-    stage = consumer.feedback_stage(database, log, Watching())
+    stage = feedback_stage(database, log, Watching())
     log.publish(
         [
             mined(1),
@@ -145,7 +153,7 @@ def test_an_alarmed_stream_rests_and_then_learns_anew(
     database: Database, log: MemoryEventLog
 ) -> None:
     watching = Watching(reference_observations=20, rearm_observations=30)
-    stage = consumer.feedback_stage(database, log, watching)
+    stage = feedback_stage(database, log, watching)
     for number in range(20):
         log.publish([mined(number)])
     log.publish([mined(number, bad=True) for number in range(20, 90)])
@@ -160,7 +168,7 @@ def test_an_alarmed_stream_rests_and_then_learns_anew(
 def test_rewards_that_fall_alarm_and_a_new_reward_model_starts_a_new_reference(
     database: Database, log: MemoryEventLog
 ) -> None:
-    stage = consumer.reward_stage(database, log, Watching(reference_observations=80))
+    stage = reward_stage(database, log, Watching(reference_observations=80))
     random = np.random.default_rng(4)
     rewards = [*random.normal(3.0, 2.0, 160), *random.normal(-3.0, 2.0, 60)]
     log.publish([scored(number, float(reward)) for number, reward in enumerate(rewards)])
@@ -176,7 +184,7 @@ def test_rewards_that_fall_alarm_and_a_new_reward_model_starts_a_new_reference(
 
 
 def test_requests_of_a_new_topic_alarm_as_novelty(database: Database, log: MemoryEventLog) -> None:
-    stage = consumer.feedback_stage(database, log, Watching(reference_observations=40))
+    stage = feedback_stage(database, log, Watching(reference_observations=40))
     random = np.random.default_rng(9)
 
     def about(topic: int) -> list[float]:
@@ -202,11 +210,11 @@ def test_state_is_exact_however_the_stream_is_cut(
 ) -> None:
     stream = shifted(100, 40)
     cut, cut_log = Database("sqlite://", METADATA), make_log()
-    drain_all = consumer.feedback_stage(database, log, Watching())
+    drain_all = feedback_stage(database, log, Watching())
     log.publish(stream)
     drain(drain_all)
     for event_ in stream:
         cut_log.publish([event_])
-        drain(consumer.feedback_stage(cut, cut_log, Watching()))
+        drain(feedback_stage(cut, cut_log, Watching()))
     assert SqlReadings(cut).streams("local") == SqlReadings(database).streams("local")
     assert alarms(cut_log) == alarms(log)

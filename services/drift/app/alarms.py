@@ -1,0 +1,87 @@
+"""What an alarm says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from services.drift.detectors.detector import Detector, Reference
+from services.drift.domain import Alarm, Interval, Observation, StreamState, Watching
+from shared.language.identifiers import conversation_name, stable_id
+from shared.statistics.intervals import bootstrap_mean, wilson
+
+CONFIDENCE = 0.95
+
+
+def alarm_of(
+    state: StreamState,
+    reference: Reference,
+    detector: Detector,
+    since_change: Sequence[Observation],
+    newest: Observation,
+    watching: Watching,
+) -> Alarm:
+    """`since_change`: what is kept of the values since the change began; `newest` raised the alarm."""
+    key, start = state.key, reference.count + detector.change_start(state.memory)
+    names = dict.fromkeys(
+        conversation_name(key.tenant, one.conversation_id) for one in since_change
+    )
+    return Alarm(
+        alarm_id=stable_id(key.tenant, key.stream, key.model_version, newest.event_id),
+        key=key,
+        direction=detector.direction,
+        detector=detector.name,
+        log_e=detector.log_e(state.memory),
+        log_threshold=watching.log_threshold(key.stream),
+        reference_mean=reference.mean,
+        current=interval_of(since_change, is_rate=detector.is_rate),
+        observations=state.observations,
+        since_change=state.position - start,
+        change_time=_first_time(since_change, newest),
+        create_time=newest.time,
+        guarantee=guarantee(key.stream, reference, detector, watching),
+        examples=tuple(names)[: watching.examples],
+    )
+
+
+def _first_time(since_change: Sequence[Observation], newest: Observation) -> datetime:
+    return since_change[0].time if since_change else newest.time
+
+
+def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interval:
+    """The mean of the values with a 95% interval: Wilson's for 0/1, else a bootstrap by user."""
+    values = [one.value for one in observations]
+    users = [one.user_id for one in observations]
+    if is_rate:
+        low, high = wilson(sum(values), len(values), CONFIDENCE)
+    else:
+        low, high = bootstrap_mean(values, users, seed=len(values), confidence=CONFIDENCE)
+    return Interval(
+        float(np.mean(values)),
+        low,
+        high,
+        CONFIDENCE,
+        len(values),
+        len(set(users)),
+        "wilson" if is_rate else "bootstrap-by-user",
+    )
+
+
+def guarantee(stream: str, reference: Reference, detector: Detector, watching: Watching) -> str:
+    """In plain words: what holds, and under what."""
+    rows = f"{watching.rows_between_false_alarms(stream):.0f}"
+    unit = "conversations" if watching.unit == "conversation" else "turns"
+    limit = (
+        "Only the first value of each conversation is tested, so turns of one conversation can not"
+        " count twice."
+        if watching.unit == "conversation"
+        else "Every turn is tested: turns of one conversation depend on each other, and the claim"
+        " holds only as far as the stated bound holds given all earlier turns."
+    )
+    return (
+        f"{detector.premise(reference, unit)}, a false alarm comes after {rows} {unit} or more in the"
+        f" mean, however often it is looked at. {limit} Not covered: the estimate of when the change"
+        " began, the intervals of the figures, and the choice among several streams."
+    )

@@ -1,0 +1,163 @@
+"""Values enter streams, detectors step, alarms are raised.
+
+All state goes through the Streams port, bound to one transaction of the stage: a value, what the
+detector makes of it and the alarm it raises happen together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from services.drift.app.alarms import alarm_of
+from services.drift.detectors.detector import Detector, Reference
+from services.drift.detectors.falling_mean import FallingMean
+from services.drift.detectors.novelty import Novelty, distance, distances_within
+from services.drift.detectors.rising_rate import RisingRate
+from services.drift.domain import (
+    DISSATISFACTION,
+    NOVELTY,
+    REWARD,
+    Observation,
+    StreamKey,
+    StreamState,
+    Watching,
+)
+from services.drift.ports import Streams
+from shared.language.identifiers import share_of
+
+DETECTORS: Mapping[str, Detector] = {
+    DISSATISFACTION: RisingRate(),
+    REWARD: FallingMean(),
+    NOVELTY: Novelty(),
+}
+# How many values of an epoch are kept for the estimate after a change and for examples.
+KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Watches streams within one transaction. A stream learns a reference, is watched, and after an alarm
+    rests; then it learns a new one: one change gives one alarm."""
+
+    streams: Streams
+    watching: Watching
+
+    def is_of_former_scale(self, observation: Observation) -> bool:
+        """Whether it was measured with what the stream has left behind for another."""
+        state = self.streams.load(observation.key)
+        return state is not None and observation.scale in state.former_scales
+
+    def observe(self, observation: Observation) -> None:
+        """One value: drawn always, tested if it is its conversation's first (unit "conversation"). A vector
+        is no value yet: its value is its distance to a reference, so the first of them are not drawn."""
+        if not observation.vector:
+            self.streams.draw(observation)
+        if not self._is_unit(observation):
+            return
+        state = _at_scale(self._state(observation.key), observation.scale)
+        if not observation.vector:
+            self._enter(state, observation)
+        elif state.phase == "learning":
+            self._learn_vector(state, observation)
+        else:
+            vector = np.asarray(observation.vector, dtype=np.float32)
+            value = distance(vector, self.streams.vectors(state.key, state.epoch))
+            observation = replace(observation, value=value)
+            self.streams.draw(observation)
+            self._enter(state, observation)
+
+    def _is_unit(self, observation: Observation) -> bool:
+        return self.watching.unit == "turn" or self.streams.first_of_conversation(
+            observation.key, observation.conversation_id
+        )
+
+    def _state(self, key: StreamKey) -> StreamState:
+        return self.streams.load(key) or StreamState(key)
+
+    def _enter(self, state: StreamState, observation: Observation) -> None:
+        self.streams.remember(observation, state.epoch, state.position)
+        if state.reference and state.position % 50 == 0:
+            self.streams.forget(state.key, state.epoch, state.position - KEPT)
+        state = _counted(state)
+        if state.phase == "alarmed":
+            state = self._rested(state)
+        elif state.reference is None:
+            state = self._learnt(state)
+        else:
+            state = self._tested(state, state.reference, observation)
+        self.streams.save(state)
+
+    def _learn_vector(self, state: StreamState, observation: Observation) -> None:
+        vector = np.asarray(observation.vector, dtype=np.float32)
+        self.streams.add_vector(state.key, state.epoch, vector)
+        state = _counted(state)
+        if state.position >= self.watching.reference_observations:
+            values = distances_within(self.streams.vectors(state.key, state.epoch))
+            state = _started(state, values)
+        self.streams.save(state)
+
+    def _learnt(self, state: StreamState) -> StreamState:
+        if state.position < self.watching.reference_observations:
+            return state
+        kept = self.streams.recalled(state.key, state.epoch, 0)
+        return _started(state, [one.value for one in kept])
+
+    def _rested(self, state: StreamState) -> StreamState:
+        rested = replace(state, rested=state.rested + 1)
+        return _anew(rested) if rested.rested >= self.watching.rearm_observations else rested
+
+    def _tested(
+        self, state: StreamState, reference: Reference, observation: Observation
+    ) -> StreamState:
+        """Steps the detector; at the threshold raises the alarm and lets the stream rest."""
+        key, detector = state.key, DETECTORS[state.key.stream]
+        uniform = share_of(observation.event_id, f"drift-{key.stream}")
+        memory = detector.step(state.memory, reference, observation.value, uniform)
+        state = replace(state, memory=memory)
+        if detector.log_e(memory) < self.watching.log_threshold(key.stream):
+            return state
+        start = reference.count + detector.change_start(memory)
+        since = self.streams.recalled(key, state.epoch, start)
+        self.streams.raise_alarm(
+            alarm_of(state, reference, detector, since, observation, self.watching)
+        )
+        return replace(state, phase="alarmed", rested=0)
+
+
+def log_e(state: StreamState) -> float:
+    """The evidence of a stream, as a natural logarithm; 0 (evidence of one) until a value was tested."""
+    found = DETECTORS[state.key.stream].log_e(state.memory) if state.memory else 0.0
+    return found if np.isfinite(found) else 0.0
+
+
+def _at_scale(state: StreamState, scale: str) -> StreamState:
+    """A value measured with another reward model can not be held against the old reference: a
+    new one is learnt."""
+    if state.scale == scale:
+        return state
+    if not state.scale:
+        return replace(state, scale=scale)
+    former = (*state.former_scales, state.scale)
+    return replace(_anew(state), scale=scale, former_scales=former)
+
+
+def _anew(state: StreamState) -> StreamState:
+    return StreamState(
+        state.key,
+        epoch=state.epoch + 1,
+        observations=state.observations,
+        scale=state.scale,
+        former_scales=state.former_scales,
+    )
+
+
+def _counted(state: StreamState) -> StreamState:
+    return replace(state, position=state.position + 1, observations=state.observations + 1)
+
+
+def _started(state: StreamState, values: list[float]) -> StreamState:
+    reference, memory = DETECTORS[state.key.stream].start(values)
+    return replace(state, phase="watching", reference=reference, memory=memory)

@@ -1,0 +1,58 @@
+"""Alarms when values stop looking like those before them: a conformal test of exchangeability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.drift.detectors import conformal, e_detector
+from services.drift.detectors.detector import Memory, Reference
+
+Vectors = NDArray[np.float32]
+
+
+class Novelty:
+    """Values are distances to the reference's vectors: whole numbers of 1/RESOLUTION. Nothing is held against
+    a bound, so `bound` is 0."""
+
+    name = "conformal-shiryaev-roberts"
+    direction = "up"
+    is_rate = False
+
+    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
+        reference = Reference(len(values), float(np.mean(values)), float(np.std(values)), 0.0)
+        evidence = e_detector.no_evidence(len(conformal.POWERS))
+        return reference, {**e_detector.remembered(evidence), "scores": {}}
+
+    def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
+        score = round(value * conformal.RESOLUTION)
+        seen = {int(one): count for one, count in memory["scores"].items()}
+        p = conformal.p_value(score, seen, uniform)
+        evidence = e_detector.step(e_detector.recalled(memory), conformal.log_power_bets(p))
+        # JSON's keys are text.
+        scores = {**memory["scores"], str(score): seen.get(score, 0) + 1}
+        return {**e_detector.remembered(evidence), "scores": scores}
+
+    def log_e(self, memory: Memory) -> float:
+        return e_detector.log_evidence(e_detector.recalled(memory))
+
+    def change_start(self, memory: Memory) -> int:
+        return e_detector.change_start(e_detector.recalled(memory))
+
+    def premise(self, reference: Reference, unit: str) -> str:
+        return f"If requests after the first {reference.count} are exchangeable"
+
+
+def distance(vector: NDArray[np.float32], reference: Vectors) -> float:
+    """Of a unit vector (d,) to a reference (n, d): in whole 1/RESOLUTION."""
+    return conformal.nonconformity(vector, reference) / conformal.RESOLUTION
+
+
+def distances_within(reference: Vectors) -> list[float]:
+    """Of each of a reference's vectors to the others."""
+    return [
+        distance(vector, np.delete(reference, place, axis=0))
+        for place, vector in enumerate(reference)
+    ]

@@ -1,0 +1,41 @@
+"""Alarms when a rate goes up: an e-detector above an upper bound of the reference's rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.drift.detectors import e_detector
+from services.drift.detectors.detector import Memory, Reference
+
+_CONFIDENCE = 0.95
+# A bound of 1 could never be exceeded.
+_MOST = 0.999
+
+
+class RisingRate:
+    """Values are 0 or 1. `bound` is an upper 95% bound of their rate (Clopper and Pearson)."""
+
+    name = "e-shiryaev-roberts"
+    direction = "up"
+    is_rate = True
+
+    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
+        count = len(values)
+        bound = e_detector.clopper_pearson_upper(round(sum(values)), count, _CONFIDENCE)
+        spread = float(np.std(values)) or 1.0
+        reference = Reference(count, float(np.mean(values)), spread, min(bound, _MOST))
+        return reference, e_detector.remembered(e_detector.nothing_seen())
+
+    def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
+        return e_detector.stepped(memory, value, reference.bound)
+
+    def log_e(self, memory: Memory) -> float:
+        return e_detector.log_evidence(e_detector.recalled(memory))
+
+    def change_start(self, memory: Memory) -> int:
+        return e_detector.change_start(e_detector.recalled(memory))
+
+    def premise(self, reference: Reference, unit: str) -> str:
+        return e_detector.premise("the rate", reference.bound, reference.count, unit)
