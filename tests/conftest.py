@@ -52,7 +52,7 @@ def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL of this session's own."""
     folder = postgres.programs()
     if folder is None:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+        pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
     with postgres.server(folder) as url:
         yield url
 

@@ -66,6 +66,9 @@ class Consumer(Protocol):
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
         """Records in order within each partition; empty after `timeout_s` without any."""
 
+    def seek(self, positions: Positions) -> None:
+        """Reads on from these offsets. A partition that is no longer this member's is left out."""
+
     def commit(self, positions: Positions) -> None:
         """Says how far this group has come (the next offsets to read)."""
 

@@ -77,6 +77,9 @@ class KafkaGroupConsumer:
             self._looked_at = time.monotonic()
         return [_record(message) for batch in batches.values() for message in batch]
 
+    def seek(self, positions: Positions) -> None:
+        self._call(partial(_seek, self._consumer, positions))
+
     def commit(self, positions: Positions) -> None:
         self._call(partial(self._consumer.commit, offsets(positions)))
 
@@ -121,6 +124,13 @@ class KafkaGroupConsumer:
     def _stuck(self, words: str) -> Unavailable:
         words = f"group {self._group} {words}; it is joined again"
         return Unavailable(words, reason=STUCK, retry_after_s=0.5)
+
+
+def _seek(consumer: Any, positions: Positions) -> None:
+    mine = consumer.assignment()
+    for partition, offset in positions.items():
+        if TopicPartition(*partition) in mine:
+            consumer.seek(TopicPartition(*partition), offset)
 
 
 def _subscribe(

@@ -115,6 +115,9 @@ class MemoryConsumer:
                 self._log._changed.wait(left)
             return records
 
+    def seek(self, positions: Positions) -> None:
+        self._positions |= {p: o for p, o in positions.items() if p in self._positions}
+
     def commit(self, positions: Positions) -> None:
         with self._log._changed:
             for partition, offset in positions.items():

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,16 +27,33 @@ _WROTE = "trimtab_wrote"
 LOOKS_S = 5.0
 
 
+# Any number, the same for all: who holds it may write to a PostgreSQL database.
+_WRITERS_LOCK = 7_236_002
+
+
 class Database:
-    """Owns the engine. Writers of one process take turns; readers do not wait for them.
+    """Owns the engine. Writers take turns, in one process and over all of them: a transaction sees all that was
+    committed before it began, and nothing changes under it. That is how SQLite works; on PostgreSQL each write
+    transaction begins by taking an advisory lock. So a read, a decision and a write in one transaction
+    are safe, and need no retry. Readers wait for nobody and see one moment of the whole database.
+
+    With `writers="many"` PostgreSQL's writers do not take turns: only for a store that reads nothing that
+    it decides by, or whose every write says itself what it must not overwrite.
 
     With `revisions`, a service's folder of migrations, the database is brought to the newest of them;
     without, the tables are made as they are in the code: for tests, and for what is not kept.
     """
 
-    def __init__(self, url: str, *tables: sa.MetaData, revisions: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *tables: sa.MetaData,
+        revisions: Path | None = None,
+        writers: Literal["one", "many"] = "one",
+    ) -> None:
         self.engine = open_engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
+        self._takes_lock = writers == "one" and not self._sqlite
         self._writing = threading.RLock()
         self._committed: list[tuple[sa.Table | None, Callable[[], None]]] = []
         sa.event.listen(self.engine, "after_cursor_execute", _note_write)
@@ -50,9 +67,11 @@ class Database:
     def begin(self) -> Iterator[Transaction]:
         """One write transaction: all of it or nothing. Listeners hear of it after the commit, if it
         wrote anything: a listener may itself look into the database without waking itself."""
-        turn = self._writing if self._sqlite else threading.Lock()
+        turn = self._writing if self._sqlite else nullcontext()
         with turn, self.engine.begin() as connection:
             connection.info.pop(_WROTE, None)
+            if self._takes_lock:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITERS_LOCK)))
             transaction = Transaction(connection)
             yield transaction
             transaction.flush()
@@ -71,13 +90,34 @@ class Database:
             ):  # one connection is all there is
                 yield connection
             return
-        with self.engine.connect().execution_options(trimtab_read=True) as connection:
+        options: dict[str, Any] = {"trimtab_read": True}
+        if not self._sqlite:
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.connect().execution_options(**options) as connection:
             yield connection
+
+    @contextmanager
+    def alone(self, lock: int) -> Iterator[None]:
+        """One at a time over all replicas, for as long as the block lasts; the others wait. On SQLite one
+        process owns the file. Writes nothing by itself."""
+        if self._sqlite:
+            yield
+            return
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+            yield
 
     def after_commit(self, listener: Callable[[], None], table: sa.Table | None = None) -> None:
         """`listener` is called after each commit, or each that wrote to `table`: relays and workers wake
         by it."""
         self._committed.append((table, listener))
+
+    def waker(self, *tables: sa.Table) -> threading.Event:
+        """Set after each commit that wrote to one of the tables, and by `wake`: for a loop to rest on."""
+        waker = threading.Event()
+        for table in tables:
+            self.after_commit(waker.set, table)
+        return waker
 
     def wake(self) -> None:
         """Tells every listener, though nothing was committed: the process ends, and nobody is to sleep on."""
@@ -92,6 +132,7 @@ class Database:
         return [(r.stage, r.outcome, r.reason, r[3]) for r in rows]
 
     def outbox_pending(self) -> int:
+        """What is to be published, and what was refused."""
         with self.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(OUTBOX)).scalar_one()
 
@@ -187,12 +228,12 @@ class Transaction:
         rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(set(event_ids))]
         if not rows:
             return set()
-        insert = self.insert(SEEN).on_conflict_do_nothing().returning(SEEN.c.event_id)
+        insert = self.insert(SEEN).on_conflict_do_nothing(index_elements=["stage", "event_id"])
+        insert = insert.returning(SEEN.c.event_id)
         return set(self.connection.execute(insert, rows).scalars())
 
     def positions(self, stage: str) -> dict[Partition, int]:
-        rows = self.connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()
-        return {Partition(row.topic, row.number): row.next_offset for row in rows}
+        return positions_of(self.connection, stage)
 
     def set_positions(self, stage: str, positions: Positions) -> None:
         for partition, offset in positions.items():
@@ -204,6 +245,12 @@ class Transaction:
                     index_elements=["stage", "topic", "number"], set_={"next_offset": offset}
                 )
             )
+
+
+def positions_of(connection: sa.Connection, stage: str) -> dict[Partition, int]:
+    """The next offsets that a stage has to take."""
+    rows = connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()
+    return {Partition(row.topic, row.number): row.next_offset for row in rows}
 
 
 def _note_write(connection: sa.Connection, *call: Any) -> None:

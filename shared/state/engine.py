@@ -1,4 +1,9 @@
-"""Opens databases: SQLite (WAL) in a file, PostgreSQL by URL, `sqlite://` in memory for unit tests."""
+"""Opens databases: SQLite (WAL) in a file, PostgreSQL by URL, `sqlite://` in memory for unit tests.
+
+What passes by itself (a database that is away, a full disk, a lock that is held, a serialisation failure)
+is raised as Unavailable, from any statement: whoever asked waits and tries again, and no record is blamed.
+A fault of the statement itself stays SQLAlchemy's own error.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,34 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
+from shared.language.errors import Unavailable
+
 # How long a writer waits for another process's, in seconds.
 _BUSY_S = 30
+# How long PostgreSQL keeps a transaction whose process does nothing, so that one that is stopped does not
+# hold up the others for ever, in seconds.
+_IDLE_S = 60
+AWAY, FULL, BUSY = "DATABASE_AWAY", "DATABASE_FULL", "DATABASE_BUSY"
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: BUSY,
+    sqlite3.SQLITE_LOCKED: BUSY,
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_IOERR: AWAY,
+    sqlite3.SQLITE_CANTOPEN: AWAY,
+    sqlite3.SQLITE_READONLY: AWAY,
+    sqlite3.SQLITE_NOMEM: AWAY,
+}
+# By the beginning of PostgreSQL's SQLSTATE (appendix A of its manual).
+_POSTGRES = {
+    "08": AWAY,  # connection
+    "25006": AWAY,  # read-only: a replica that is being promoted
+    "25P03": AWAY,  # idle in transaction for too long
+    "40": BUSY,  # serialisation failure, deadlock
+    "53": FULL,  # out of disk, memory or connections
+    "55P03": BUSY,  # lock not available
+    "57P": AWAY,  # shutting down, starting up
+    "58": AWAY,  # of the system, such as input and output
+}
 # Without it `rowcount` of an INSERT that did nothing, for a conflict, is -1 on PostgreSQL: true.
 _ROWS_OF_INSERTS: dict[str, Any] = {"preserve_rowcount": True}
 
@@ -27,7 +58,7 @@ def open_engine(url: str) -> sa.Engine:
     """SQLite by file (its folder is made) or in memory, PostgreSQL by URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, execution_options=_ROWS_OF_INSERTS)
+        return _open_postgres(parsed)
     in_memory = is_in_memory(parsed)
     if not in_memory:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +67,61 @@ def open_engine(url: str) -> sa.Engine:
     engine = sa.create_engine(parsed, **options)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _open_postgres(url: sa.URL) -> sa.Engine:
+    session = (
+        f"-c lock_timeout={_BUSY_S}s -c idle_in_transaction_session_timeout={_IDLE_S}s"
+        " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    )
+    arguments = {
+        "options": session,
+        "connect_timeout": 10,
+        # A host that vanished is noticed within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    }
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=16,
+        execution_options=_ROWS_OF_INSERTS,
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+    )
+    sa.event.listen(engine, "handle_error", _translate)
+    return engine
+
+
+def passing_cause(error: BaseException | None) -> str:
+    """AWAY, FULL or BUSY if the database's error passes by itself; otherwise empty."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return "" if code is None else _SQLITE.get(code & 0xFF, "")
+    state = getattr(error, "sqlstate", None)
+    if state:
+        return next((cause for start, cause in _POSTGRES.items() if state.startswith(start)), "")
+    # psycopg's: no connection was made, so that the server said nothing.
+    return AWAY if type(error).__name__ in ("OperationalError", "ConnectionTimeout") else ""
+
+
+def _translate(context: sa.ExceptionContext) -> Unavailable | None:
+    if context.is_pre_ping or not isinstance(context.sqlalchemy_exception, sa.exc.DBAPIError):
+        return None
+    cause = passing_cause(context.original_exception)
+    if not cause and context.is_disconnect:
+        cause = AWAY
+    if not cause:
+        return None
+    words = str(context.original_exception).strip().partition("\n")[0][:200]
+    return Unavailable(
+        f"the database cannot be used now: {words}",
+        reason=cause,
+        retry_after_s=0.1 if cause == BUSY else 1.0,
+    )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

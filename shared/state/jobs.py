@@ -4,6 +4,9 @@ A stage must not hold a transaction while a model writes. It enqueues a job in i
 a worker takes the job, does the slow part, and writes the result, the events and the job's end in
 one transaction. A worker that is killed leaves the job to be taken again: the slow part is repeated,
 its effect is not. A job whose row is removed before it ends has no effect either.
+
+Jobs of one kind are taken by tenant in turn, within a tenant the one that is due longest: a tenant with
+thousands of them holds up nobody else's.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,12 +62,16 @@ def enqueue(
     job_id: str,
     payload: Mapping[str, Any],
     delay_s: float = 0.0,
+    *,
+    tenant: str = "",
 ) -> bool:
-    """Adds a job; False if one with this id is there already. Ids are deterministic."""
+    """Adds a job; False if one with this id is there already. Ids are deterministic. `tenant` is whose turn it
+    takes; without one it is what the payload names as "tenant"."""
     now = time.time()
     statement = transaction.insert(JOBS).values(
         id=job_id,
         kind=kind,
+        tenant=tenant or str(payload.get("tenant", "")),
         payload=json.dumps(payload),
         attempts=0,
         run_after=now + delay_s,
@@ -75,11 +82,49 @@ def enqueue(
     return bool(transaction.connection.execute(statement.on_conflict_do_nothing()).rowcount)
 
 
-def waiting(database: Database, kind: str) -> int:
-    """Jobs of a kind that are not finished."""
-    query = sa.select(sa.func.count()).select_from(JOBS).where(JOBS.c.kind == kind)
+def waiting(database: Database, kind: str) -> bool:
+    """Whether there are jobs of a kind that are not finished."""
+    query = sa.select(JOBS.c.id).where(JOBS.c.kind == kind).limit(1)
     with database.read() as connection:
-        return connection.execute(query).scalar_one()
+        return connection.execute(query).first() is not None
+
+
+def is_full(transaction: Transaction, kind: str, tenant: str, most: int) -> bool:
+    """Whether a tenant has `most` jobs of a kind that are not finished. Costs at most `most` steps in an
+    index, however many there are."""
+    theirs = (JOBS.c.kind == kind) & (JOBS.c.tenant == tenant)
+    query = sa.select(JOBS.c.run_after).where(theirs).order_by(JOBS.c.run_after)
+    return transaction.connection.execute(query.offset(most - 1).limit(1)).first() is not None
+
+
+def due_times(connection: sa.Connection, kind: str) -> dict[str, float]:
+    """When each tenant's first job of a kind is due (Unix time), by tenant: a few steps in an index for each
+    tenant, however many jobs there are."""
+    of_kind = JOBS.c.kind == kind
+    lanes = sa.select(sa.func.min(JOBS.c.tenant).label("tenant")).where(of_kind)
+    cte = lanes.cte("lanes", recursive=True)
+    after = sa.select(sa.func.min(JOBS.c.tenant)).where(of_kind, JOBS.c.tenant > cte.c.tenant)
+    cte = cte.union_all(sa.select(after.scalar_subquery()).where(cte.c.tenant.is_not(None)))
+    mine = of_kind & (JOBS.c.tenant == cte.c.tenant)
+    first = sa.select(sa.func.min(JOBS.c.run_after)).where(mine).correlate(cte).scalar_subquery()
+    query = sa.select(cte.c.tenant, first).where(cte.c.tenant.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+@dataclass(slots=True)
+class _Turns:
+    """Whose turn it is: the tenant after the one that was served last, in the order of their names."""
+
+    last: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def order(self, tenants: Iterable[str]) -> list[str]:
+        with self.lock:
+            return sorted(tenants, key=lambda tenant: (tenant <= self.last, tenant))
+
+    def served(self, tenant: str) -> None:
+        with self.lock:
+            self.last = tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +143,8 @@ class Worker:
     max_attempts: int = 3
     lease_s: float = 600.0
     idle_s: float = LOOKS_S
+    clock: Callable[[], float] = time.time
+    turns: _Turns = field(default_factory=_Turns, repr=False, compare=False)
 
     def run(self, stop: threading.Event) -> None:
         self.release()
@@ -141,42 +188,46 @@ class Worker:
 
     def rest_s(self) -> float:
         """How long to wait, in seconds, when no job is due: until the first that waits is, or `idle_s`."""
-        later = sa.case(
-            (JOBS.c.lease_until > JOBS.c.run_after, JOBS.c.lease_until), else_=JOBS.c.run_after
-        )
-        query = sa.select(sa.func.min(later)).where(JOBS.c.kind == self.kind)
         with self.database.read() as connection:
-            due = connection.execute(query).scalar_one()
+            due = min(due_times(connection, self.kind).values(), default=None)
         return (
-            self.idle_s if due is None else min(self.idle_s, max(_LEAST_REST_S, due - time.time()))
+            self.idle_s if due is None else min(self.idle_s, max(_LEAST_REST_S, due - self.clock()))
         )
 
     def release(self) -> None:
         """One process owns a SQLite file: leases found at its start are those of its dead forerunner."""
         if self.database.engine.dialect.name == "sqlite":
+            leased = (JOBS.c.kind == self.kind) & (JOBS.c.lease_until > 0)
             with self.database.begin() as transaction:
                 transaction.connection.execute(
-                    JOBS.update().where(JOBS.c.kind == self.kind).values(lease_until=0.0)
+                    JOBS.update().where(leased).values(run_after=0.0, lease_until=0.0)
                 )
 
     def _claim(self) -> Job | None:
-        now = time.time()
-        due = (JOBS.c.kind == self.kind) & (JOBS.c.run_after <= now) & (JOBS.c.lease_until <= now)
-        query = sa.select(JOBS).where(due).order_by(JOBS.c.created, JOBS.c.id).limit(1)
+        now = self.clock()
         with self.database.read() as connection:
-            if connection.execute(query).first() is None:
-                return None
+            due = [tenant for tenant, at in due_times(connection, self.kind).items() if at <= now]
+        for tenant in self.turns.order(due):
+            if (job := self._claim_of(tenant, now)) is not None:
+                self.turns.served(tenant)
+                return job
+        return None
+
+    def _claim_of(self, tenant: str, now: float) -> Job | None:
+        mine = (JOBS.c.kind == self.kind) & (JOBS.c.tenant == tenant) & (JOBS.c.run_after <= now)
+        query = sa.select(JOBS).where(mine).order_by(JOBS.c.run_after).limit(1)
         with self.database.begin() as transaction:
             row = transaction.connection.execute(query.with_for_update(skip_locked=True)).first()
-            if row is None:
+            if row is None:  # another replica was quicker
                 return None
-            changes = {"lease_until": now + self.lease_s, "attempts": row.attempts + 1}
+            lease = now + self.lease_s
+            changes = {"run_after": lease, "lease_until": lease, "attempts": row.attempts + 1}
             transaction.connection.execute(JOBS.update().where(JOBS.c.id == row.id).values(changes))
         return Job(row.id, row.kind, json.loads(row.payload), row.attempts + 1)
 
     def _later(self, job: Job, delay_s: float, note: str, *, counted: bool) -> None:
         changes = {
-            "run_after": time.time() + delay_s,
+            "run_after": self.clock() + delay_s,
             "lease_until": 0.0,
             "note": note[:500],
             "attempts": job.attempts if counted else job.attempts - 1,

@@ -4,62 +4,83 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from shared.language.errors import Unavailable
+from shared.language.errors import InvalidArgument
 from shared.language.topics import dead_letters
 from shared.log.events import Event, EventLog
-from shared.state.database import LOOKS_S, Database
+from shared.state.database import Database
+from shared.state.loop import repeat
 from shared.state.tables import OUTBOX
 
 _log = logging.getLogger(__name__)
+# The stage under whose name what was refused is counted.
+STAGE = "outbox"
+# Any number, the same for all: who holds it may publish a PostgreSQL database's outbox.
+_RELAYS_LOCK = 7_236_004
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRelay:
-    """Publishes the outbox in order, and forgets what Kafka holds."""
+    """Publishes the outbox in order, and forgets what Kafka holds. An event that Kafka will never take (it is
+    too large) is set aside with the reason, counted as waiting and told as an error; the others go on."""
 
     database: Database
     log: EventLog
     batch: int = 500
+    _made: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def run(self, stop: threading.Event) -> None:
-        wake = threading.Event()
-        self.database.after_commit(wake.set, OUTBOX)
-        made: set[str] = set()
-        while not stop.is_set():
-            try:
-                if not self.relay_once(made):
-                    wake.wait(LOOKS_S)
-                    wake.clear()
-            except Unavailable as error:
-                _log.warning("the outbox waits: %s", error)
-                stop.wait(error.retry_after_s or 1.0)
+        repeat("outbox", self.relay_once, wake=self.database.waker(OUTBOX))(stop)
 
-    def relay_once(self, made: set[str] | None = None) -> int:
-        """How many were published. Topics that are not in `made` are made first: some have no
-        reader that would have made them."""
+    def relay_once(self) -> int:
+        """How many left the outbox's head. Topics that were not seen to are made first: some have no reader
+        that would have made them."""
+        with self.database.alone(_RELAYS_LOCK):
+            rows = self._rows()
+            if rows:
+                self._make_topics(rows)
+                self._settle(self._publish(rows), rows)
+        return len(rows)
+
+    def _rows(self) -> Sequence[Any]:
+        query = sa.select(OUTBOX).where(OUTBOX.c.refused == "").order_by(OUTBOX.c.seq)
         with self.database.read() as connection:
-            rows = connection.execute(
-                sa.select(OUTBOX).order_by(OUTBOX.c.seq).limit(self.batch)
-            ).all()
-        if not rows:
-            return 0
-        made = set() if made is None else made
-        missing = {row.topic.removesuffix(dead_letters("")) for row in rows} - made
+            return connection.execute(query.limit(self.batch)).all()
+
+    def _make_topics(self, rows: Sequence[Any]) -> None:
+        missing = {row.topic.removesuffix(dead_letters("")) for row in rows} - self._made
         if missing:
             self.log.ensure_topics(sorted(missing))
-            made |= missing
-        self.log.publish([outbox_event(row) for row in rows])
+            self._made.update(missing)
+
+    def _publish(self, rows: Sequence[Any]) -> dict[int, InvalidArgument]:
+        """Those that will never be taken, by number; all others were. A refusal of many may be for one of
+        them: halves are tried until it stands alone."""
+        try:
+            self.log.publish([outbox_event(row) for row in rows])
+        except InvalidArgument as error:
+            if len(rows) == 1:
+                return {rows[0].seq: error}
+            middle = len(rows) // 2
+            return self._publish(rows[:middle]) | self._publish(rows[middle:])
+        return {}
+
+    def _settle(self, refused: Mapping[int, InvalidArgument], rows: Sequence[Any]) -> None:
+        published = [row.seq for row in rows if row.seq not in refused]
         with self.database.begin() as transaction:
-            transaction.connection.execute(
-                OUTBOX.delete().where(OUTBOX.c.seq.in_([r.seq for r in rows]))
-            )
-        return len(rows)
+            transaction.connection.execute(OUTBOX.delete().where(OUTBOX.c.seq.in_(published)))
+            for row in rows:
+                if (error := refused.get(row.seq)) is not None:
+                    _log.error("event %s for %s is set aside: %s", row.event_id, row.topic, error)
+                    mine = OUTBOX.update().where(OUTBOX.c.seq == row.seq)
+                    transaction.connection.execute(mine.values(refused=error.reason))
+                    transaction.count(STAGE, "waiting", error.reason)
 
 
 def outbox_event(row: Any) -> Event:

@@ -12,13 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from google.protobuf.message import DecodeError
 
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.language.topics import dead_letters
 from shared.log.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
-from shared.state.database import Database, Transaction
+from shared.state.database import Database, Transaction, positions_of
+from shared.state.loop import repeat
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.spans import batch_span, record_span
 
@@ -53,19 +55,13 @@ class SqlStage:
     handle_all: HandleAll | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Takes records until `stop` is set. Reconnects for as long as Kafka is away."""
+        """Takes records until `stop` is set."""
         failures: Counter[tuple[Partition, int]] = Counter()
-        while not stop.is_set():
-            try:
-                self._consume(stop, failures)
-            except Unavailable as error:
-                _log.warning("%s waits: %s", self.name, error)
-                stop.wait(error.retry_after_s or 1.0)
-            except Exception:
-                _log.exception("%s failed on a batch; it is taken again", self.name)
-                stop.wait(0.2)
+        repeat(self.name, partial(self._consume, stop, failures))(stop)
 
     def _consume(self, stop: threading.Event, failures: Counter[tuple[Partition, int]]) -> None:
+        """As one member of the group, until the log itself fails. What a batch fails by is no reason to leave
+        the group, which would stop all of its members: the batch is read again a little later."""
         self.log.ensure_topics(self.topics)
         progress = _Progress(self.name)
 
@@ -78,16 +74,36 @@ class SqlStage:
                 wait_s = _ENDS_S if progress.unsaid else _IDLE_S
                 records = consumer.poll(wait_s, self.batch_records)
                 if records:
-                    progress.unsaid.update(self._take(records, failures))
+                    pause_s = self._attempt(records, failures, progress)
+                    if pause_s:
+                        consumer.seek(_first_offsets(records))
+                        stop.wait(pause_s)
                 if progress.due(idle=not records):
                     progress.show(consumer)
             progress.show(consumer)
         finally:
             consumer.close()
 
+    def _attempt(
+        self,
+        records: list[Record],
+        failures: Counter[tuple[Partition, int]],
+        progress: _Progress,
+    ) -> float:
+        """0 if the batch was taken, otherwise how long to wait before it is taken again, in seconds."""
+        try:
+            progress.unsaid.update(self._take(records, failures))
+        except Unavailable as error:
+            _log.warning("%s waits: %s", self.name, error)
+            return error.retry_after_s or 1.0
+        except Exception:
+            _log.exception("%s failed on a batch; it is taken again", self.name)
+            return 0.2
+        return 0.0
+
     def _positions(self, partitions: Sequence[Partition]) -> Positions:
-        with self.database.begin() as transaction:
-            kept = transaction.positions(self.name)
+        with self.database.read() as connection:
+            kept = positions_of(connection, self.name)
         return {partition: kept[partition] for partition in partitions if partition in kept}
 
     def _take(self, records: list[Record], failures: Counter[tuple[Partition, int]]) -> Positions:
@@ -101,6 +117,13 @@ class SqlStage:
                 self.handle_all,
                 self.log.erased,
             )
+
+
+def _first_offsets(records: Sequence[Record]) -> Positions:
+    first: dict[Partition, int] = {}
+    for record in records:
+        first.setdefault(record.partition, record.offset)
+    return first
 
 
 @dataclass(slots=True)

@@ -14,11 +14,22 @@ POSITIONS = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
 )
+# Ids of events that were taken. Numbered in the order they came, so that the oldest are pruned as a range.
 SEEN = sa.Table(
     "seen_events",
     METADATA,
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("event_id", sa.String, primary_key=True),
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("stage", sa.String, nullable=False),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.UniqueConstraint("stage", "event_id", name="seen_events_once"),
+    sqlite_autoincrement=True,
+)
+# How far the numbers of SEEN had come at a time (Unix time).
+SEEN_MARKS = sa.Table(
+    "seen_marks",
+    METADATA,
+    sa.Column("time", sa.Float, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
 )
 OUTBOX = sa.Table(
     "outbox",
@@ -33,6 +44,8 @@ OUTBOX = sa.Table(
     sa.Column("headers", sa.JSON, nullable=False),
     # Event.owner; rows of an owner who is erased are removed.
     sa.Column("owner", sa.String, nullable=False, server_default=""),
+    # Why the event log will never take it; it is kept for somebody to look at. Empty: it is to be published.
+    sa.Column("refused", sa.String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 COUNTS = sa.Table(
@@ -47,20 +60,27 @@ JOBS = sa.Table(
     "jobs",
     METADATA,
     sa.Column("id", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),
+    # Whose it is; workers serve tenants in turn. Empty: nobody's in particular.
+    sa.Column("tenant", sa.String, nullable=False, server_default=""),
     sa.Column("payload", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    # When it is due (Unix time). While a worker has it: when it may be taken by another.
     sa.Column("run_after", sa.Float, nullable=False, default=0.0),
+    # As `run_after` while a worker has it, otherwise 0.
     sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
     sa.Column("note", sa.String, nullable=False, default=""),
     sa.Column("created", sa.Float, nullable=False),
+    sa.Index("jobs_by_due_time", "kind", "tenant", "run_after"),
 )
 OPERATIONS = sa.Table(
     "operations",
     METADATA,
     sa.Column("name", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False, server_default=""),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
+    sa.Index("operations_by_time", "tenant", "created"),
 )
 # What an erasure removed where, until it is reported.
 ERASURE_NOTES = sa.Table(

@@ -18,6 +18,10 @@ THREAD_DEATHS = Counter(
     "trimtab_thread_deaths_total", "Background threads that ended.", ["service"]
 )
 
+LOOP_ERRORS = Counter(
+    "trimtab_loop_errors_total", "Errors that a background loop went on after.", ["loop"]
+)
+
 REDACTIONS = Counter(
     "trimtab_redactions_total",
     "Places taken out of texts before they were stored.",

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from cachetools import LRUCache
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
@@ -89,8 +89,8 @@ class Opened:
 class CachedKeyring:
     """The keys in use, in memory. State changes of other processes are seen after at most `ttl_s`:
     every use first makes sure that the changes were asked for within that time, in one small query
-    for all keys. May be used from any thread. Each of the two tables holds at most `most` keys, about 3 KB
-    each.
+    for all keys. May be used from any thread. Each of the two tables holds the `most` keys that were used
+    last, about 3 KB each.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class CachedKeyring:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keyring, self.ttl_s = keyring, ttl_s
-        self._most, self._clock = most, clock
+        self._clock = clock
         self._lock = threading.Lock()
-        self._by_owner: OrderedDict[str, Opened] = OrderedDict()
-        self._by_id: OrderedDict[str, Opened] = OrderedDict()
+        self._by_owner: LRUCache[str, Opened] = LRUCache(most)
+        self._by_id: LRUCache[str, Opened] = LRUCache(most)
         self._change: int | None = None
         self._asked = float("-inf")
 
@@ -118,7 +118,7 @@ class CachedKeyring:
             missing = (owners - found.keys()) | ended
             if missing:
                 for owner, key in self.keyring.of_owners(missing, made).items():
-                    found[owner] = self._remember(self._by_owner, owner, key)
+                    found[owner] = self._by_owner[owner] = _opened(key)
             return found
 
     def for_opening(self, ids: set[str]) -> dict[str, Opened]:
@@ -129,7 +129,7 @@ class CachedKeyring:
             missing = ids - found.keys()
             if missing:
                 for one, key in self.keyring.by_ids(missing).items():
-                    found[one] = self._remember(self._by_id, one, key)
+                    found[one] = self._by_id[one] = _opened(key)
             return found
 
     def forget(self) -> None:
@@ -150,8 +150,6 @@ class CachedKeyring:
                 del cache[name]
         self._asked = asked
 
-    def _remember(self, cache: OrderedDict[str, Opened], name: str, key: Key) -> Opened:
-        cache[name] = opened = Opened(key, AESGCM(key.secret) if key.secret else None)
-        while len(cache) > self._most:
-            cache.popitem(last=False)
-        return opened
+
+def _opened(key: Key) -> Opened:
+    return Opened(key, AESGCM(key.secret) if key.secret else None)

@@ -92,6 +92,9 @@ class SealedConsumer:
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
         return unseal(self._consumer.poll(timeout_s, max_records), self._keyring)
 
+    def seek(self, positions: Positions) -> None:
+        self._consumer.seek(positions)
+
     def commit(self, positions: Positions) -> None:
         self._consumer.commit(positions)
 

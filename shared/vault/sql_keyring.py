@@ -21,6 +21,8 @@ from shared.vault.keyring import Key, KeyState
 from shared.vault.tables import CHANGES, KEYS, PEPPER
 
 _REVISIONS = Path(__file__).parent / "migrations"
+# Any number, the same for all: who holds it may change a keyring on PostgreSQL.
+_LOCK = 7_236_003
 # Variables of a statement, well below what SQLite takes.
 _CHUNK = 500
 
@@ -145,6 +147,10 @@ class SqlKeyring:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._turn, _translated(), self._engine.begin() as connection:
+            # Changes are numbered as they are written, and read by number: so they have to be committed
+            # in that order, also by two processes. SQLite has one writer at a time.
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             yield connection
 
     @contextmanager
@@ -192,9 +198,7 @@ def _key(row: Any) -> Key:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sa.exc.OperationalError as error:
+    except Unavailable as error:
         raise Unavailable(
-            f"the keyring is away: {type(error.orig).__name__}",
-            reason="KEYRING_AWAY",
-            retry_after_s=1.0,
+            f"the keyring: {error.message}", reason="KEYRING_AWAY", retry_after_s=1.0
         ) from error

@@ -80,3 +80,40 @@ def make_erasure_notes() -> None:
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("erasure", "kind", "place"),
     )
+
+
+def serve_by_tenant_and_age() -> None:
+    """Jobs and operations know their tenant, the outbox what was refused; ids of events are numbered, so that
+    old ones can go."""
+    with op.batch_alter_table("jobs", schema=None) as jobs:
+        jobs.add_column(sa.Column("tenant", sa.String(), server_default="", nullable=False))
+        jobs.drop_index("ix_jobs_kind")
+        jobs.create_index("jobs_by_due_time", ["kind", "tenant", "run_after"], unique=False)
+    # A lease used to be told by `lease_until` alone.
+    op.execute("UPDATE jobs SET run_after = lease_until WHERE lease_until > run_after")
+    with op.batch_alter_table("operations", schema=None) as operations:
+        operations.add_column(sa.Column("tenant", sa.String(), server_default="", nullable=False))
+        operations.create_index("operations_by_time", ["tenant", "created"], unique=False)
+    with op.batch_alter_table("outbox", schema=None) as outbox:
+        outbox.add_column(sa.Column("refused", sa.String(), server_default="", nullable=False))
+    op.rename_table("seen_events", "seen_events_before")
+    op.create_table(
+        "seen_events",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("event_id", sa.String(), nullable=False),
+        # PostgreSQL keeps the old table's name for its key.
+        sa.PrimaryKeyConstraint("seq", name="seen_events_by_number"),
+        sa.UniqueConstraint("stage", "event_id", name="seen_events_once"),
+        sqlite_autoincrement=True,
+    )
+    op.execute(
+        "INSERT INTO seen_events (stage, event_id) SELECT stage, event_id FROM seen_events_before"
+    )
+    op.drop_table("seen_events_before")
+    op.create_table(
+        "seen_marks",
+        sa.Column("time", sa.Float(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("time"),
+    )

@@ -19,7 +19,7 @@ from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.outbox import OutboxRelay
 from shared.state.stage import SqlStage, drain
-from shared.state.tables import METADATA
+from shared.state.tables import JOBS, METADATA
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 TABLES = sa.MetaData()
@@ -217,7 +217,7 @@ def test_an_erasure_killed_in_the_middle_reports_what_it_removed_once(database: 
 def lease_ends(database: Database) -> None:
     """Its ten minutes have passed."""
     with database.begin() as transaction:
-        transaction.connection.execute(jobs.JOBS.update().values(lease_until=0.0))
+        transaction.connection.execute(JOBS.update().values(run_after=0.0))
 
 
 def drain_only(one: SqlStage) -> None:

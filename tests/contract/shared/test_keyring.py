@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from shared.state import migrations
 from shared.state.engine import open_engine
-from shared.vault.keyring import CachedKeyring, KeyState
+from shared.vault.keyring import CachedKeyring, Key, KeyState
 from shared.vault.migrations import TABLES
 from shared.vault.sql_keyring import SqlKeyring
 from shared.vault.tables import METADATA
@@ -125,3 +126,44 @@ def test_a_keyring_of_before_there_were_revisions_is_taken_over(database_url: st
     assert migrations.differences(engine, TABLES) == []
     opened.close_connections()
     engine.dispose()
+
+
+def test_no_change_is_missed_when_two_processes_change_keys_at_once(
+    keyring: SqlKeyring, database_url: str
+) -> None:
+    """The first to begin is the last to commit: whoever looks in between must still hear of its change."""
+    other, clock = SqlKeyring(database_url), Clock()
+    keys = keyring.of_owners([ANN, BEN], 1.0)
+    ids = {keys[ANN].id, keys[BEN].id}
+    cache = CachedKeyring(SqlKeyring(database_url), ttl_s=2.0, clock=clock)
+    cache.for_opening(ids)
+    with ThreadPoolExecutor(1) as threads:
+        with keyring._writing() as connection:
+            keyring._change(connection, [keys[ANN].id], {"state": KeyState.CLOSING})
+            closing = threads.submit(other.close, [BEN])
+            time.sleep(0.2)
+            clock.now += 2.1
+            cache.for_opening(ids)
+        assert closing.result(30) == {keys[BEN].id}
+    clock.now += 2.1
+    states = {one: opened.key.state for one, opened in cache.for_opening(ids).items()}
+    assert states == dict.fromkeys(ids, KeyState.CLOSING)
+    other.close_connections()
+
+
+def test_the_keys_that_are_used_stay_in_memory(database_url: str) -> None:
+    counted = _Counted(database_url)
+    cache = CachedKeyring(counted, most=2)
+    for owner in (ANN, BEN, ANN, "tenants/a/users/cy", ANN):
+        cache.for_sealing({owner}, made=1.0)
+    assert counted.asked == [ANN, BEN, "tenants/a/users/cy"]
+
+
+class _Counted(SqlKeyring):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked: list[str] = []
+
+    def of_owners(self, owners: Collection[str], now: float) -> dict[str, Key]:
+        self.asked += owners
+        return super().of_owners(owners, now)

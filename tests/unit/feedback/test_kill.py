@@ -43,7 +43,7 @@ def killed_before_commit(house: House, step: object, *, after: int = 0) -> None:
 def restarted(house: House) -> House:
     """The process is started again: leases of the dead one are released."""
     with house.database.begin() as transaction:
-        transaction.connection.execute(JOBS.update().values(lease_until=0.0))
+        transaction.connection.execute(JOBS.update().values(run_after=0.0))
     house.start()
     return house
 

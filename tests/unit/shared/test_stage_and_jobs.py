@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Postpone, Worker
 from shared.state.outbox import OutboxRelay
 from shared.state.stage import SqlStage, drain
+from shared.state.tables import JOBS
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -162,6 +164,29 @@ def test_poison_is_tried_three_times_and_then_buried(
     assert log.records("in.v1.dlq")[0].event.headers["dlq_attempts"] == "3"
 
 
+class Joining(MemoryEventLog):
+    """Counts who joined a group."""
+
+    joined = 0
+
+    def consume(self, group, topics, positions=None):  # type: ignore[no-untyped-def]
+        self.joined += 1
+        return super().consume(group, topics, positions)
+
+
+def test_a_stage_stays_in_its_group_whatever_its_batches_fail_by(database: Database) -> None:
+    """Leaving and joining would stop all members of the group, each time."""
+    log, double = Joining(), Doubler()
+    double.away = True
+    log.publish([event(0, value=b"poison"), event(3), event(6)])
+    with running(SqlStage("double", database, log, ["in.v1"], double)):
+        time.sleep(0.05)
+        double.away = False
+        eventually(lambda: counts(database).get(("made", "")), 2)
+    assert counts(database) == {("taken", ""): 3, ("made", ""): 2, ("dropped", "HANDLER_FAILED"): 1}
+    assert log.joined == 1
+
+
 class Showing(MemoryEventLog):
     """Notes what it is shown of positions; can not be shown any for so many times."""
 
@@ -289,19 +314,56 @@ def test_a_worker_killed_before_the_end_leaves_the_job(database: Database) -> No
     assert counts(database) == {("made", ""): 1}
 
 
+def due_at(database: Database, job_id: str, time_s: float, kind: str = "test") -> None:
+    with database.begin() as transaction:
+        assert jobs.enqueue(transaction, kind, job_id, {})
+        mine = JOBS.c.id == job_id
+        transaction.connection.execute(JOBS.update().where(mine).values(run_after=time_s))
+
+
 def test_who_finds_no_job_rests_until_the_next_is_due(database: Database) -> None:
-    resting = worker(database, lambda job: made)
+    resting = replace(worker(database, lambda job: made), clock=lambda: 1000.0)
     assert resting.rest_s() == resting.idle_s == 5.0
-    with database.begin() as transaction:
-        jobs.enqueue(transaction, "test", "far", {}, delay_s=60.0)
-        jobs.enqueue(transaction, "other", "of another", {})
+    due_at(database, "far", 1060.0)
+    due_at(database, "of another", 1000.0, kind="other")
     assert resting.rest_s() == 5.0
-    with database.begin() as transaction:
-        jobs.enqueue(transaction, "test", "near", {}, delay_s=0.5)
-    assert 0.3 < resting.rest_s() <= 0.5
-    with database.begin() as transaction:
-        jobs.enqueue(transaction, "test", "due", {})
+    due_at(database, "near", 1000.5)
+    assert resting.rest_s() == 0.5
+    due_at(database, "due", 999.0)
     assert resting.rest_s() == 0.02
+
+
+def test_tenants_take_turns_and_within_one_the_longest_due_comes_first(database: Database) -> None:
+    with database.begin() as transaction:
+        for number in range(6):
+            jobs.enqueue(transaction, "test", f"flood-{number}", {"tenant": "flood"})
+        jobs.enqueue(transaction, "test", "small-0", {"tenant": "small"})
+        jobs.enqueue(transaction, "test", "small-1", {}, tenant="small")
+        jobs.enqueue(transaction, "test", "later", {"tenant": "small"}, delay_s=60.0)
+        jobs.enqueue(transaction, "test", "nobody's", {})
+    done: list[str] = []
+
+    def perform(job: Job) -> Finish:
+        done.append(job.id)
+        return made
+
+    working = worker(database, perform)
+    while working.run_once():
+        continue
+    assert done == [
+        "flood-0", "small-0", "nobody's", "flood-1", "small-1",
+        "flood-2", "flood-3", "flood-4", "flood-5",
+    ]  # fmt: skip
+
+
+def test_a_tenant_is_full_at_its_own_number_of_jobs(database: Database) -> None:
+    with database.begin() as transaction:
+        for number in range(3):
+            jobs.enqueue(transaction, "test", f"flood-{number}", {"tenant": "flood"})
+        assert jobs.is_full(transaction, "test", "flood", 3)
+        assert not jobs.is_full(transaction, "test", "flood", 4)
+        assert not jobs.is_full(transaction, "test", "small", 1)
+        assert not jobs.is_full(transaction, "other", "flood", 1)
 
 
 def test_postponed_is_kept_and_failed_is_abandoned(database: Database) -> None:
@@ -318,7 +380,7 @@ def test_postponed_is_kept_and_failed_is_abandoned(database: Database) -> None:
     assert jobs.waiting(database, "test") == 1
     assert not worker(database, fail).run_once()  # not due for 100 s
     with database.begin() as transaction:
-        transaction.connection.execute(sa.update(jobs.JOBS).values(run_after=0.0))
+        transaction.connection.execute(sa.update(JOBS).values(run_after=0.0))
     worker(database, fail).run_once()
     assert jobs.waiting(database, "test") == 0
     assert counts(database) == {("dropped", "ZeroDivisionError"): 1}

@@ -1,0 +1,14 @@
+"""Jobs and operations by tenant; seen ids that can be pruned by age."""
+
+from __future__ import annotations
+
+from shared.state.migrations import kernel
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    kernel.serve_by_tenant_and_age()
