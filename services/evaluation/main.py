@@ -21,6 +21,7 @@ from shared.configuration.settings import CommonSettings, load
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
+from shared.serving import operations_api
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
@@ -58,7 +59,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
         log=log,
         mounts=[
             grpc_api.mount(servicer),
-            operations.mount(database),
+            operations_api.mount(database),
             personal_data.mount("evaluation", remover.holdings),
         ],
         background=[

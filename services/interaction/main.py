@@ -42,11 +42,11 @@ from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
 from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 from shared.redaction.policy import redactor_of
+from shared.serving import operations_api
 from shared.serving.aside import Aside
 from shared.serving.key_follower import keyed_access
 from shared.serving.opening import open_event_log, open_keyring
 from shared.serving.process import Service, run
-from shared.state import operations
 from shared.state.database import Database
 from shared.state.tables import OUTBOX
 from shared.telemetry.setup import start_telemetry
@@ -113,7 +113,7 @@ def _user_data(
     calling = calling_of(common)
     peers = {part: partial(aio_channel, address, calling) for part, address in addresses.items()}
     servicer = UserDataServicer(database, conductor, SqlHoldings(database, archive), peers)
-    return [mount_user_data(servicer), operations.mount(database)]
+    return [mount_user_data(servicer), operations_api.mount(database)]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
+from shared.serving import operations_api
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
@@ -77,7 +78,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         log=log,
         mounts=[
             ("trimtab.retrain.v1.RetrainService", add),
-            operations.mount(database),
+            operations_api.mount(database),
             personal_data.mount("retrain", remover.holdings),
         ],
         background=[

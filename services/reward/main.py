@@ -26,6 +26,7 @@ from shared.configuration.settings import CommonSettings, load
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
+from shared.serving import operations_api
 from shared.serving.opening import open_event_log
 from shared.serving.process import Background, Service, run
 from shared.state import operations
@@ -56,7 +57,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         log=log,
         mounts=[
             _mount(database, models, score),
-            operations.mount(database),
+            operations_api.mount(database),
             personal_data.mount("reward", remover.holdings),
         ],
         background=[

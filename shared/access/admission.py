@@ -1,8 +1,8 @@
-"""Who may call what over gRPC: by a key, or as a part of the house.
+"""Who may call what over gRPC: by a key, or as a trusted internal caller.
 
 Closed (TRIMTAB_REQUIRE_KEYS): a call needs `authorization: Bearer KEY` with a role that fits its
-method, and its tenant is the key's. Parts of the house say so by TRIMTAB_INTERNAL_TOKEN or by a
-client certificate, and name the tenant themselves. A call with both is judged by its key.
+method, and its tenant is the key's. Trusted internal callers are known by TRIMTAB_INTERNAL_TOKEN or by
+a client certificate, and name the tenant themselves. A call with both is judged by its key.
 
 Open (the local stack): whoever reaches the port is trusted, and keys are not looked at.
 """
@@ -13,24 +13,31 @@ import hmac
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
+
+from google.protobuf import descriptor_pool
 
 from shared.access.headers import INTERNAL
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
+from shared.gen.trimtab.common.v1 import access_pb2 as pb
 from shared.language.errors import PermissionDenied, Unauthenticated
 from shared.language.keys import ADMIN, OPERATOR, READER, WRITER, LiveKey
 
-_HOUSE = "house"
-# By the beginning of a method's name; what is not named here is for admins.
-_VERBS = {
-    READER: "Get List Export Trace Watch Wait Preview Search Score Classify".split(),
-    WRITER: "Log Stream Update CorrectPersona FreezePersona UnfreezePersona DeletePersona".split(),
-    OPERATOR: "Start Cancel Promote Rollback Reject Register Train Evaluate".split(),
+INTERNAL_ONLY = "internal"
+_ROLES = {
+    pb.CALLER_WRITER: WRITER,
+    pb.CALLER_READER: READER,
+    pb.CALLER_OPERATOR: OPERATOR,
+    pb.CALLER_ADMIN: ADMIN,
+    pb.CALLER_INTERNAL: INTERNAL_ONLY,
 }
-# Over all tenants: for parts of the house and whoever runs it, never for one tenant's key.
-_ACROSS_TENANTS = frozenset({"WatchKeys", "ReportUses", "ReplayDeadLetters", "ListOperations"})
-_ADMINS_SERVICES = frozenset({"KeyService", "UserDataService"})
+# Methods of APIs that are not ours, which every service may serve. Operations are looked at by tenant.
+_OF_OTHERS = {
+    f"google.longrunning.Operations.{method}": READER
+    for method in ("GetOperation", "WaitOperation", "ListOperations")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +48,18 @@ class Admitted:
     quotas: Quotas
 
 
-# Who called; None for parts of the house.
+# Who called; None for trusted internal callers.
 _CALLER: ContextVar[Admitted | None] = ContextVar("trimtab_caller", default=None)
 
 
 class Access(Protocol):
     def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
-        """Who calls `method` ("/package.Service/Method"); None for a part of the house.
+        """Who calls `method` ("/package.Service/Method"); None for a trusted internal caller.
         Unauthenticated, PermissionDenied, or ResourceExhausted past the tenant's quota."""
 
 
 class OpenAccess:
-    """Everybody is a part of the house."""
+    """Everybody is trusted."""
 
     def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
         return None
@@ -67,14 +74,14 @@ class KeyedAccess:
     def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
         secret = bearer(metadata.get("authorization", ""))
         if not secret:
-            if certified or self._is_house(metadata.get(INTERNAL, "")):
+            if certified or self._is_internal(metadata.get(INTERNAL, "")):
                 return None
             raise Unauthenticated(
                 "send your API key as `authorization: Bearer KEY`", reason="MISSING_API_KEY"
             )
         key = self._book.find(secret)
         role = role_for(method)
-        if role == _HOUSE or (self._tenant and key.tenant != self._tenant):
+        if role == INTERNAL_ONLY or (self._tenant and key.tenant != self._tenant):
             raise PermissionDenied(
                 f"{method} is not for the keys of tenant {key.tenant!r}", reason="NOT_FOR_KEYS"
             )
@@ -82,21 +89,25 @@ class KeyedAccess:
         self._quotas.request(key.tenant)
         return Admitted(key, self._quotas)
 
-    def _is_house(self, token: str) -> bool:
+    def _is_internal(self, token: str) -> bool:
         return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
 
 
 def role_for(method: str) -> str:
-    """The role that "/package.Service/Method" needs; `_HOUSE` if no key may call it."""
-    service, _, name = method.removeprefix("/").rpartition("/")
-    if name in _ACROSS_TENANTS:
-        return _HOUSE
-    if service.rsplit(".", 1)[-1] in _ADMINS_SERVICES and not name.startswith("Export"):
+    """The role that "/package.Service/Method" needs, by its option `caller` in the protos; INTERNAL_ONLY if no
+    key may call it. What says nothing, or is not served by this process, is for admins."""
+    name = method.removeprefix("/").replace("/", ".")
+    try:
+        return _OF_OTHERS.get(name) or _role_of(name)
+    except KeyError:
         return ADMIN
-    for role, verbs in _VERBS.items():
-        if name.startswith(tuple(verbs)):
-            return role
-    return ADMIN
+
+
+@cache
+def _role_of(name: str) -> str:
+    """KeyError for a method that is not known."""
+    options = descriptor_pool.Default().FindMethodByName(name).GetOptions()
+    return _ROLES.get(options.Extensions[pb.caller], ADMIN)
 
 
 def bearer(authorization: str) -> str:
@@ -106,13 +117,13 @@ def bearer(authorization: str) -> str:
 
 
 def calling_key() -> LiveKey | None:
-    """The key behind the call that is being served; None for a part of the house."""
+    """The key behind the call that is being served; None for a trusted internal caller."""
     caller = _CALLER.get()
     return None if caller is None else caller.key
 
 
 def charge_turns(count: int) -> None:
-    """ResourceExhausted if the caller's tenant may not send as many now. The house's doors have
+    """ResourceExhausted if the caller's tenant may not send as many now. Internal callers have
     charged for what they pass on."""
     caller = _CALLER.get()
     if caller is not None:

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from shared.access.headers import INTERNAL, TENANT
+from shared.calls.keepalive import KEEPALIVE
 from shared.configuration.settings import CommonSettings
 from shared.configuration.tls import Tls, load_tls
 from shared.contracts.status import decode_error
@@ -22,6 +23,7 @@ _OPTIONS = [
     ("grpc.max_send_message_length", _SIZE),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.initial_reconnect_backoff_ms", 200),
+    *KEEPALIVE,
 ]
 
 

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from shared.access.admission import Access, OpenAccess, calling_key, set_caller
 from shared.access.headers import TENANT
+from shared.calls.keepalive import KEEPALIVE
 from shared.contracts.status import encode_error
 from shared.language.errors import (
     DeadlineExceeded,
@@ -61,6 +62,9 @@ class RpcServer:
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
+                *KEEPALIVE,
+                # Callers ping as often as we do.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
         )
         self._health = health.aio.HealthServicer()

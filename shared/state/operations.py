@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Any
 
-import grpc
 import sqlalchemy as sa
-from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf import empty_pb2
+from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from shared.contracts.status import encode_error
-from shared.language.errors import FailedPrecondition, NotFound, TrimtabError
+from shared.language.errors import NotFound, TrimtabError
 from shared.state.database import Database, Transaction
 from shared.state.tables import OPERATIONS
 
 
-def begin(transaction: Transaction, name: str, metadata: Message) -> bool:
-    """Makes `operations/...`; False if it is there already (a repeated request)."""
+def begin(transaction: Transaction, name: str, metadata: Message, *, tenant: str = "") -> bool:
+    """Makes `operations/...` of a tenant; False if it is there already (a repeated request). Without a tenant
+    every caller of the service may see it: for a service that serves one tenant alone."""
     operation = operations_pb2.Operation(name=name)
     operation.metadata.Pack(metadata)
     statement = transaction.insert(OPERATIONS).values(
-        name=name, body=operation.SerializeToString(), created=time.time()
+        name=name, tenant=tenant, body=operation.SerializeToString(), created=time.time()
     )
     return bool(transaction.connection.execute(statement.on_conflict_do_nothing()).rowcount)
 
@@ -49,60 +46,28 @@ def fail(transaction: Transaction, name: str, error: TrimtabError) -> None:
     _put(transaction, operation)
 
 
-def get(database: Database, name: str) -> operations_pb2.Operation:
-    """Raises NotFound."""
+def get(database: Database, name: str, tenant: str | None = None) -> operations_pb2.Operation:
+    """Raises NotFound; also for an operation that is not `tenant`'s, if one is given."""
     with database.read() as connection:
-        return _get(connection, name)
+        return _get(connection, name, tenant)
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """google.longrunning.Operations over the table; cancelling is each service's own call."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def GetOperation(self, request: Any, context: Any) -> operations_pb2.Operation:
-        return await asyncio.to_thread(get, self._database, request.name)
-
-    async def WaitOperation(self, request: Any, context: Any) -> operations_pb2.Operation:
-        """Returns when done or when `timeout` (at most 30 s) has passed, whichever comes first."""
-        asked = request.timeout.seconds + request.timeout.nanos / 1e9
-        deadline = time.monotonic() + min(asked or 30.0, 30.0)
-        while True:
-            operation = await asyncio.to_thread(get, self._database, request.name)
-            if operation.done or time.monotonic() > deadline:
-                return operation
-            await asyncio.sleep(0.1)
-
-    async def ListOperations(
-        self, request: Any, context: Any
-    ) -> operations_pb2.ListOperationsResponse:
-        operations = await asyncio.to_thread(self._newest, min(request.page_size or 50, 1000))
-        return operations_pb2.ListOperationsResponse(operations=operations)
-
-    async def DeleteOperation(self, request: Any, context: Any) -> empty_pb2.Empty:
-        raise FailedPrecondition("operations are kept as a record; they can not be deleted")
-
-    async def CancelOperation(self, request: Any, context: Any) -> empty_pb2.Empty:
-        raise FailedPrecondition("cancel by the service's own call, such as CancelRun")
-
-    def _newest(self, most: int) -> list[operations_pb2.Operation]:
-        query = sa.select(OPERATIONS.c.body).order_by(OPERATIONS.c.created.desc()).limit(most)
-        with self._database.read() as connection:
-            return [operations_pb2.Operation.FromString(r.body) for r in connection.execute(query)]
+def newest(database: Database, tenant: str | None, most: int) -> list[operations_pb2.Operation]:
+    """Of one tenant, or of all."""
+    query = sa.select(OPERATIONS.c.body).order_by(OPERATIONS.c.created.desc()).limit(most)
+    if tenant is not None:
+        query = query.where(OPERATIONS.c.tenant.in_(("", tenant)))
+    with database.read() as connection:
+        return [operations_pb2.Operation.FromString(r.body) for r in connection.execute(query)]
 
 
-def mount(database: Database) -> tuple[str, Any]:
-    """For RpcServer's mounts."""
-
-    def add(server: grpc.aio.Server) -> None:
-        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(database), server)
-
-    return ("google.longrunning.Operations", add)
-
-
-def _get(connection: sa.Connection, name: str) -> operations_pb2.Operation:
-    row = connection.execute(sa.select(OPERATIONS.c.body).where(OPERATIONS.c.name == name)).first()
+def _get(
+    connection: sa.Connection, name: str, tenant: str | None = None
+) -> operations_pb2.Operation:
+    query = sa.select(OPERATIONS.c.body).where(OPERATIONS.c.name == name)
+    if tenant is not None:
+        query = query.where(OPERATIONS.c.tenant.in_(("", tenant)))
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound(f"there is no operation {name!r}", field="name")
     return operations_pb2.Operation.FromString(row.body)

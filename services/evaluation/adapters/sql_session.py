@@ -27,7 +27,8 @@ class SqlSession:
     def add(self, evaluation: Evaluation, request: Request) -> None:
         queued = pb.EvaluateMetadata(evaluation=evaluation.name, step="queued")
         name = evaluation.evaluation
-        if not operations.begin(self._transaction, operation_name(name), queued):
+        known = operation_name(name)
+        if not operations.begin(self._transaction, known, queued, tenant=evaluation.tenant):
             return
         insert = self._transaction.insert(EVALUATIONS).values(
             evaluation=name,

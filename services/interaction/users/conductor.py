@@ -121,7 +121,7 @@ class Conductor:
         )
         add_audit(transaction, audit)
         metadata = pb.EraseUserMetadata(erasure=encode_audit(audit))
-        operations.begin(transaction, operation_name(erasure), metadata)
+        operations.begin(transaction, operation_name(erasure), metadata, tenant=tenant)
         _next(transaction, audit, "close")
 
     def _perform(self, job: Job) -> Finish:

@@ -19,8 +19,9 @@ class SqlTrainingRequests:
     def start(self, tenant: str, request_id: str) -> str:
         digest = stable_id(tenant, request_id or uuid.uuid4().hex)
         name = f"operations/train-reward-{digest}"
+        queued = pb.TrainRewardModelMetadata(step="queued")
         with self._database.begin() as transaction:
-            if operations.begin(transaction, name, pb.TrainRewardModelMetadata(step="queued")):
+            if operations.begin(transaction, name, queued, tenant=tenant):
                 payload = {"tenant": tenant, "operation": name}
                 enqueue(transaction, TRAIN_JOB, f"{TRAIN_JOB}:{digest}", payload)
         return name

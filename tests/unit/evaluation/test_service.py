@@ -29,6 +29,7 @@ from shared.language.messages import text_message
 from shared.language.splits import is_held_out
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.memory import MemoryEventLog
+from shared.serving import operations_api
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
@@ -244,7 +245,7 @@ def test_the_tracker_gets_each_evaluation_once() -> None:
 
 async def test_the_api() -> None:
     house = House()
-    mounts = [grpc_api.mount(house.servicer), operations.mount(house.database)]
+    mounts = [grpc_api.mount(house.servicer), operations_api.mount(house.database)]
     server = RpcServer("evaluation", mounts, drain_s=0.1)
     port = await server.start()
     caller = metadata("local")

@@ -43,6 +43,7 @@ from shared.language.topics import (
 )
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
+from shared.serving import operations_api
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
@@ -362,7 +363,7 @@ async def serve(
     trainings = SqlTrainingRequests(house.database)
     operation = partial(operations.get, house.database)
     servicer = grpc_api.RewardServicer(house.models, house.score, trainings, operation)
-    mounts = [grpc_api.mount(servicer), operations.mount(house.database)]
+    mounts = [grpc_api.mount(servicer), operations_api.mount(house.database)]
     server = RpcServer("reward", mounts, drain_s=0.1)
     port = await server.start()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from shared.access.admission import KeyedAccess, OpenAccess, role_for
+from shared.access.admission import KeyedAccess, OpenAccess
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, channel, metadata, translated
@@ -146,27 +146,6 @@ async def test_past_the_quota_a_call_is_told_when_to_come_back() -> None:
             await tenant_seen(address, Calling(api_key=secret))
         assert refused.value.reason == "QUOTA_REQUESTS"
         assert refused.value.retry_after_s == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    ("method", "role"),
-    [
-        (f"/{SERVICE}/LogTurns", "writer"),
-        (f"/{SERVICE}/StreamTurns", "writer"),
-        (f"/{SERVICE}/ListConversations", "reader"),
-        ("/trimtab.common.v1.TraceService/TraceConversation", "reader"),
-        ("/trimtab.retrain.v1.RetrainService/StartRetrain", "operator"),
-        ("/trimtab.registry.v1.RegistryService/PromoteVersion", "operator"),
-        ("/trimtab.interaction.v1.KeyService/ListKeys", "admin"),
-        ("/trimtab.interaction.v1.UserDataService/EraseUser", "admin"),
-        ("/trimtab.interaction.v1.UserDataService/ExportUser", "reader"),
-        ("/trimtab.interaction.v1.KeyService/WatchKeys", "house"),
-        ("/trimtab.common.v1.DeadLetterService/ReplayDeadLetters", "house"),
-        (f"/{SERVICE}/SomethingNew", "admin"),
-    ],
-)
-def test_each_method_needs_its_role(method: str, role: str) -> None:
-    assert role_for(method) == role
 
 
 def test_an_admin_may_all_and_a_writer_may_not_read() -> None:

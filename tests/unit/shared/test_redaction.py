@@ -147,6 +147,13 @@ def test_a_category_stays_an_identifier() -> None:
     assert redactor.run("acme", lambda one: one.label("EMAIL")) == ("EMAIL", {})
 
 
+def test_places_that_hide_one_another_are_all_found() -> None:
+    said = "a@b.de+49 30 901820DE89370400440532013000" * 3 + "+49 30 901820fe80::1"
+    once = masked(said, MASK_ALL)
+    assert masked(once, MASK_ALL) == once
+    assert not any(one in once for one in ("a@b.de", "901820", "DE89", "fe80"))
+
+
 _PIECES = st.sampled_from(
     """a@b.de|+49 30 901820|4111111111111111|10.0.0.1|[EMAIL]|[|]|:| |x|AKIAIOSFODNN7EXAMPLE|password=
     |hunter22|fe80::1|DE89370400440532013000|1|@""".split("|")

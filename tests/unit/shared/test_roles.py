@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from infra.local.paths import REPO
 from shared.access.admission import role_for
+from shared.gen.trimtab.common.v1 import access_pb2
 
 ROLES = {
     "writer": """
@@ -35,7 +37,7 @@ ROLES = {
     "admin": """
         Key: CreateKey GetQuota ListKeys RevokeKey RotateKey SetQuota
         UserData: EraseUser GetErasure ListErasures""",
-    "house": """
+    "internal": """
         DeadLetter: ReplayDeadLetters
         Key: ReportUses WatchKeys""",
 }
@@ -50,20 +52,35 @@ def _thought_about() -> dict[str, str]:
     return found
 
 
-def test_every_method_needs_the_role_that_it_should() -> None:
-    modules = [
+def _modules() -> list[Any]:
+    return [
         import_module(".".join(file.relative_to(REPO).with_suffix("").parts))
         for file in sorted((REPO / "shared" / "gen" / "trimtab").rglob("*_pb2.py"))
     ]
+
+
+def test_every_method_needs_the_role_that_it_should() -> None:
     actual = {
         f"{service.name}.{method.name}": role_for(f"/{service.full_name}/{method.name}")
-        for module in modules
+        for module in _modules()
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
     assert actual == _thought_about()
 
 
-def test_operations_of_all_tenants_are_for_the_house() -> None:
-    assert role_for("/google.longrunning.Operations/ListOperations") == "house"
+def test_every_method_says_in_the_protos_who_may_call_it() -> None:
+    silent = [
+        method.full_name
+        for module in _modules()
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if not method.GetOptions().Extensions[access_pb2.caller]
+    ]
+    assert silent == []
+
+
+def test_what_is_not_ours_or_not_known() -> None:
     assert role_for("/google.longrunning.Operations/GetOperation") == "reader"
+    assert role_for("/google.longrunning.Operations/DeleteOperation") == "admin"
+    assert role_for("/trimtab.drift.v1.DriftService/GetEverything") == "admin"

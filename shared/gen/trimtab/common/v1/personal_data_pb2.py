@@ -23,21 +23,24 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trimtab/common/v1/personal_data.proto\x12\x11trimtab.common.v1\x1a\x1cgoogle/protobuf/struct.proto\",\n\x19\x45xportPersonalDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"O\n\x1a\x45xportPersonalDataResponse\x12\x31\n\x06record\x18\x01 \x01(\x0b\x32!.trimtab.common.v1.PersonalRecord\"Y\n\x0ePersonalRecord\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct2\x8a\x01\n\x13PersonalDataService\x12s\n\x12\x45xportPersonalData\x12,.trimtab.common.v1.ExportPersonalDataRequest\x1a-.trimtab.common.v1.ExportPersonalDataResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trimtab/common/v1/personal_data.proto\x12\x11trimtab.common.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1etrimtab/common/v1/access.proto\",\n\x19\x45xportPersonalDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"O\n\x1a\x45xportPersonalDataResponse\x12\x31\n\x06record\x18\x01 \x01(\x0b\x32!.trimtab.common.v1.PersonalRecord\"Y\n\x0ePersonalRecord\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12(\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct2\x90\x01\n\x13PersonalDataService\x12y\n\x12\x45xportPersonalData\x12,.trimtab.common.v1.ExportPersonalDataRequest\x1a-.trimtab.common.v1.ExportPersonalDataResponse\"\x04\xc8\xf3\x18\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.common.v1.personal_data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPORTPERSONALDATAREQUEST']._serialized_start=90
-  _globals['_EXPORTPERSONALDATAREQUEST']._serialized_end=134
-  _globals['_EXPORTPERSONALDATARESPONSE']._serialized_start=136
-  _globals['_EXPORTPERSONALDATARESPONSE']._serialized_end=215
-  _globals['_PERSONALRECORD']._serialized_start=217
-  _globals['_PERSONALRECORD']._serialized_end=306
-  _globals['_PERSONALDATASERVICE']._serialized_start=309
-  _globals['_PERSONALDATASERVICE']._serialized_end=447
+  _globals['_PERSONALDATASERVICE'].methods_by_name['ExportPersonalData']._loaded_options = None
+  _globals['_PERSONALDATASERVICE'].methods_by_name['ExportPersonalData']._serialized_options = b'\310\363\030\002'
+  _globals['_EXPORTPERSONALDATAREQUEST']._serialized_start=122
+  _globals['_EXPORTPERSONALDATAREQUEST']._serialized_end=166
+  _globals['_EXPORTPERSONALDATARESPONSE']._serialized_start=168
+  _globals['_EXPORTPERSONALDATARESPONSE']._serialized_end=247
+  _globals['_PERSONALRECORD']._serialized_start=249
+  _globals['_PERSONALRECORD']._serialized_end=338
+  _globals['_PERSONALDATASERVICE']._serialized_start=341
+  _globals['_PERSONALDATASERVICE']._serialized_end=485
 # @@protoc_insertion_point(module_scope)

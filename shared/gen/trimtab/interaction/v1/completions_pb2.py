@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/completions.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\"\xd4\x02\n\nCompletion\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.trimtab.interaction.v1.Completion.MetadataEntry\x12\x0f\n\x07request\x18\x07 \x01(\t\x12\r\n\x05usage\x18\x08 \x01(\t\x12(\n\x07\x63hoices\x18\t \x03(\x0b\x32\x17.trimtab.common.v1.Turn\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\x14GetCompletionRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\"O\n\x15GetCompletionResponse\x12\x36\n\ncompletion\x18\x01 \x01(\x0b\x32\".trimtab.interaction.v1.Completion\"\xe8\x01\n\x16ListCompletionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x14\n\x0cnewest_first\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12N\n\x08metadata\x18\x05 \x03(\x0b\x32<.trimtab.interaction.v1.ListCompletionsRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x17ListCompletionsResponse\x12\x37\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\".trimtab.interaction.v1.Completion\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"6\n\x1dListCompletionMessagesRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\"H\n\x1eListCompletionMessagesResponse\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"\xb2\x01\n\x17UpdateCompletionRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\x12O\n\x08metadata\x18\x02 \x03(\x0b\x32=.trimtab.interaction.v1.UpdateCompletionRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x18UpdateCompletionResponse\x12\x36\n\ncompletion\x18\x01 \x01(\x0b\x32\".trimtab.interaction.v1.Completion2\xf6\x03\n\x11\x43ompletionService\x12l\n\rGetCompletion\x12,.trimtab.interaction.v1.GetCompletionRequest\x1a-.trimtab.interaction.v1.GetCompletionResponse\x12r\n\x0fListCompletions\x12..trimtab.interaction.v1.ListCompletionsRequest\x1a/.trimtab.interaction.v1.ListCompletionsResponse\x12\x87\x01\n\x16ListCompletionMessages\x12\x35.trimtab.interaction.v1.ListCompletionMessagesRequest\x1a\x36.trimtab.interaction.v1.ListCompletionMessagesResponse\x12u\n\x10UpdateCompletion\x12/.trimtab.interaction.v1.UpdateCompletionRequest\x1a\x30.trimtab.interaction.v1.UpdateCompletionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/completions.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\"\xd4\x02\n\nCompletion\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.trimtab.interaction.v1.Completion.MetadataEntry\x12\x0f\n\x07request\x18\x07 \x01(\t\x12\r\n\x05usage\x18\x08 \x01(\t\x12(\n\x07\x63hoices\x18\t \x03(\x0b\x32\x17.trimtab.common.v1.Turn\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"-\n\x14GetCompletionRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\"O\n\x15GetCompletionResponse\x12\x36\n\ncompletion\x18\x01 \x01(\x0b\x32\".trimtab.interaction.v1.Completion\"\xe8\x01\n\x16ListCompletionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x14\n\x0cnewest_first\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12N\n\x08metadata\x18\x05 \x03(\x0b\x32<.trimtab.interaction.v1.ListCompletionsRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x17ListCompletionsResponse\x12\x37\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\".trimtab.interaction.v1.Completion\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"6\n\x1dListCompletionMessagesRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\"H\n\x1eListCompletionMessagesResponse\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"\xb2\x01\n\x17UpdateCompletionRequest\x12\x15\n\rcompletion_id\x18\x01 \x01(\t\x12O\n\x08metadata\x18\x02 \x03(\x0b\x32=.trimtab.interaction.v1.UpdateCompletionRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x18UpdateCompletionResponse\x12\x36\n\ncompletion\x18\x01 \x01(\x0b\x32\".trimtab.interaction.v1.Completion2\x8e\x04\n\x11\x43ompletionService\x12r\n\rGetCompletion\x12,.trimtab.interaction.v1.GetCompletionRequest\x1a-.trimtab.interaction.v1.GetCompletionResponse\"\x04\xc8\xf3\x18\x02\x12x\n\x0fListCompletions\x12..trimtab.interaction.v1.ListCompletionsRequest\x1a/.trimtab.interaction.v1.ListCompletionsResponse\"\x04\xc8\xf3\x18\x02\x12\x8d\x01\n\x16ListCompletionMessages\x12\x35.trimtab.interaction.v1.ListCompletionMessagesRequest\x1a\x36.trimtab.interaction.v1.ListCompletionMessagesResponse\"\x04\xc8\xf3\x18\x02\x12{\n\x10UpdateCompletion\x12/.trimtab.interaction.v1.UpdateCompletionRequest\x1a\x30.trimtab.interaction.v1.UpdateCompletionResponse\"\x04\xc8\xf3\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +40,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOMPLETIONSREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_COMPLETION']._serialized_start=134
-  _globals['_COMPLETION']._serialized_end=474
-  _globals['_COMPLETION_METADATAENTRY']._serialized_start=427
-  _globals['_COMPLETION_METADATAENTRY']._serialized_end=474
-  _globals['_GETCOMPLETIONREQUEST']._serialized_start=476
-  _globals['_GETCOMPLETIONREQUEST']._serialized_end=521
-  _globals['_GETCOMPLETIONRESPONSE']._serialized_start=523
-  _globals['_GETCOMPLETIONRESPONSE']._serialized_end=602
-  _globals['_LISTCOMPLETIONSREQUEST']._serialized_start=605
-  _globals['_LISTCOMPLETIONSREQUEST']._serialized_end=837
-  _globals['_LISTCOMPLETIONSREQUEST_METADATAENTRY']._serialized_start=427
-  _globals['_LISTCOMPLETIONSREQUEST_METADATAENTRY']._serialized_end=474
-  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_start=839
-  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_end=939
-  _globals['_LISTCOMPLETIONMESSAGESREQUEST']._serialized_start=941
-  _globals['_LISTCOMPLETIONMESSAGESREQUEST']._serialized_end=995
-  _globals['_LISTCOMPLETIONMESSAGESRESPONSE']._serialized_start=997
-  _globals['_LISTCOMPLETIONMESSAGESRESPONSE']._serialized_end=1069
-  _globals['_UPDATECOMPLETIONREQUEST']._serialized_start=1072
-  _globals['_UPDATECOMPLETIONREQUEST']._serialized_end=1250
-  _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._serialized_start=427
-  _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._serialized_end=474
-  _globals['_UPDATECOMPLETIONRESPONSE']._serialized_start=1252
-  _globals['_UPDATECOMPLETIONRESPONSE']._serialized_end=1334
-  _globals['_COMPLETIONSERVICE']._serialized_start=1337
-  _globals['_COMPLETIONSERVICE']._serialized_end=1839
+  _globals['_COMPLETIONSERVICE'].methods_by_name['GetCompletion']._loaded_options = None
+  _globals['_COMPLETIONSERVICE'].methods_by_name['GetCompletion']._serialized_options = b'\310\363\030\002'
+  _globals['_COMPLETIONSERVICE'].methods_by_name['ListCompletions']._loaded_options = None
+  _globals['_COMPLETIONSERVICE'].methods_by_name['ListCompletions']._serialized_options = b'\310\363\030\002'
+  _globals['_COMPLETIONSERVICE'].methods_by_name['ListCompletionMessages']._loaded_options = None
+  _globals['_COMPLETIONSERVICE'].methods_by_name['ListCompletionMessages']._serialized_options = b'\310\363\030\002'
+  _globals['_COMPLETIONSERVICE'].methods_by_name['UpdateCompletion']._loaded_options = None
+  _globals['_COMPLETIONSERVICE'].methods_by_name['UpdateCompletion']._serialized_options = b'\310\363\030\001'
+  _globals['_COMPLETION']._serialized_start=166
+  _globals['_COMPLETION']._serialized_end=506
+  _globals['_COMPLETION_METADATAENTRY']._serialized_start=459
+  _globals['_COMPLETION_METADATAENTRY']._serialized_end=506
+  _globals['_GETCOMPLETIONREQUEST']._serialized_start=508
+  _globals['_GETCOMPLETIONREQUEST']._serialized_end=553
+  _globals['_GETCOMPLETIONRESPONSE']._serialized_start=555
+  _globals['_GETCOMPLETIONRESPONSE']._serialized_end=634
+  _globals['_LISTCOMPLETIONSREQUEST']._serialized_start=637
+  _globals['_LISTCOMPLETIONSREQUEST']._serialized_end=869
+  _globals['_LISTCOMPLETIONSREQUEST_METADATAENTRY']._serialized_start=459
+  _globals['_LISTCOMPLETIONSREQUEST_METADATAENTRY']._serialized_end=506
+  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_start=871
+  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_end=971
+  _globals['_LISTCOMPLETIONMESSAGESREQUEST']._serialized_start=973
+  _globals['_LISTCOMPLETIONMESSAGESREQUEST']._serialized_end=1027
+  _globals['_LISTCOMPLETIONMESSAGESRESPONSE']._serialized_start=1029
+  _globals['_LISTCOMPLETIONMESSAGESRESPONSE']._serialized_end=1101
+  _globals['_UPDATECOMPLETIONREQUEST']._serialized_start=1104
+  _globals['_UPDATECOMPLETIONREQUEST']._serialized_end=1282
+  _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._serialized_start=459
+  _globals['_UPDATECOMPLETIONREQUEST_METADATAENTRY']._serialized_end=506
+  _globals['_UPDATECOMPLETIONRESPONSE']._serialized_start=1284
+  _globals['_UPDATECOMPLETIONRESPONSE']._serialized_end=1366
+  _globals['_COMPLETIONSERVICE']._serialized_start=1369
+  _globals['_COMPLETIONSERVICE']._serialized_end=1895
 # @@protoc_insertion_point(module_scope)

@@ -23,45 +23,58 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/interaction.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"Y\n\x07Refusal\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"M\n\x0fLogTurnsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"T\n\x10LogTurnsResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"<\n\x12StreamTurnsRequest\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"Z\n\x13StreamTurnsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"_\n\x12LogFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\"^\n\x13LogFeedbackResponse\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"]\n\x15LogPreferencesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\"]\n\x16LogPreferencesResponse\x12\x10\n\x08pair_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"\xe5\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x12\n\nturn_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emodel_versions\x18\x08 \x03(\t\"&\n\x16GetConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"}\n\x17GetConversationResponse\x12:\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32$.trimtab.interaction.v1.Conversation\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"`\n\x18ListConversationsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05query\x18\x04 \x01(\t\"\x85\x01\n\x19ListConversationsResponse\x12;\n\rconversations\x18\x01 \x03(\x0b\x32$.trimtab.interaction.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xa4\x05\n\x12InteractionService\x12]\n\x08LogTurns\x12\'.trimtab.interaction.v1.LogTurnsRequest\x1a(.trimtab.interaction.v1.LogTurnsResponse\x12h\n\x0bStreamTurns\x12*.trimtab.interaction.v1.StreamTurnsRequest\x1a+.trimtab.interaction.v1.StreamTurnsResponse(\x01\x12\x66\n\x0bLogFeedback\x12*.trimtab.interaction.v1.LogFeedbackRequest\x1a+.trimtab.interaction.v1.LogFeedbackResponse\x12o\n\x0eLogPreferences\x12-.trimtab.interaction.v1.LogPreferencesRequest\x1a..trimtab.interaction.v1.LogPreferencesResponse\x12r\n\x0fGetConversation\x12..trimtab.interaction.v1.GetConversationRequest\x1a/.trimtab.interaction.v1.GetConversationResponse\x12x\n\x11ListConversations\x12\x30.trimtab.interaction.v1.ListConversationsRequest\x1a\x31.trimtab.interaction.v1.ListConversationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/interaction.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"Y\n\x07Refusal\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"M\n\x0fLogTurnsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"T\n\x10LogTurnsResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"<\n\x12StreamTurnsRequest\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"Z\n\x13StreamTurnsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"_\n\x12LogFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\"^\n\x13LogFeedbackResponse\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"]\n\x15LogPreferencesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\"]\n\x16LogPreferencesResponse\x12\x10\n\x08pair_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"\xe5\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x12\n\nturn_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emodel_versions\x18\x08 \x03(\t\"&\n\x16GetConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"}\n\x17GetConversationResponse\x12:\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32$.trimtab.interaction.v1.Conversation\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"`\n\x18ListConversationsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05query\x18\x04 \x01(\t\"\x85\x01\n\x19ListConversationsResponse\x12;\n\rconversations\x18\x01 \x03(\x0b\x32$.trimtab.interaction.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xc8\x05\n\x12InteractionService\x12\x63\n\x08LogTurns\x12\'.trimtab.interaction.v1.LogTurnsRequest\x1a(.trimtab.interaction.v1.LogTurnsResponse\"\x04\xc8\xf3\x18\x01\x12n\n\x0bStreamTurns\x12*.trimtab.interaction.v1.StreamTurnsRequest\x1a+.trimtab.interaction.v1.StreamTurnsResponse\"\x04\xc8\xf3\x18\x01(\x01\x12l\n\x0bLogFeedback\x12*.trimtab.interaction.v1.LogFeedbackRequest\x1a+.trimtab.interaction.v1.LogFeedbackResponse\"\x04\xc8\xf3\x18\x01\x12u\n\x0eLogPreferences\x12-.trimtab.interaction.v1.LogPreferencesRequest\x1a..trimtab.interaction.v1.LogPreferencesResponse\"\x04\xc8\xf3\x18\x01\x12x\n\x0fGetConversation\x12..trimtab.interaction.v1.GetConversationRequest\x1a/.trimtab.interaction.v1.GetConversationResponse\"\x04\xc8\xf3\x18\x02\x12~\n\x11ListConversations\x12\x30.trimtab.interaction.v1.ListConversationsRequest\x1a\x31.trimtab.interaction.v1.ListConversationsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.interaction.v1.interaction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSAL']._serialized_start=165
-  _globals['_REFUSAL']._serialized_end=254
-  _globals['_LOGTURNSREQUEST']._serialized_start=256
-  _globals['_LOGTURNSREQUEST']._serialized_end=333
-  _globals['_LOGTURNSRESPONSE']._serialized_start=335
-  _globals['_LOGTURNSRESPONSE']._serialized_end=419
-  _globals['_STREAMTURNSREQUEST']._serialized_start=421
-  _globals['_STREAMTURNSREQUEST']._serialized_end=481
-  _globals['_STREAMTURNSRESPONSE']._serialized_start=483
-  _globals['_STREAMTURNSRESPONSE']._serialized_end=573
-  _globals['_LOGFEEDBACKREQUEST']._serialized_start=575
-  _globals['_LOGFEEDBACKREQUEST']._serialized_end=670
-  _globals['_LOGFEEDBACKRESPONSE']._serialized_start=672
-  _globals['_LOGFEEDBACKRESPONSE']._serialized_end=766
-  _globals['_LOGPREFERENCESREQUEST']._serialized_start=768
-  _globals['_LOGPREFERENCESREQUEST']._serialized_end=861
-  _globals['_LOGPREFERENCESRESPONSE']._serialized_start=863
-  _globals['_LOGPREFERENCESRESPONSE']._serialized_end=956
-  _globals['_CONVERSATION']._serialized_start=959
-  _globals['_CONVERSATION']._serialized_end=1188
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1190
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1228
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1230
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1355
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1357
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1453
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1456
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1589
-  _globals['_INTERACTIONSERVICE']._serialized_start=1592
-  _globals['_INTERACTIONSERVICE']._serialized_end=2268
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogTurns']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogTurns']._serialized_options = b'\310\363\030\001'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['StreamTurns']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['StreamTurns']._serialized_options = b'\310\363\030\001'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogFeedback']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogFeedback']._serialized_options = b'\310\363\030\001'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogPreferences']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogPreferences']._serialized_options = b'\310\363\030\001'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['GetConversation']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['GetConversation']._serialized_options = b'\310\363\030\002'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['ListConversations']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['ListConversations']._serialized_options = b'\310\363\030\002'
+  _globals['_REFUSAL']._serialized_start=197
+  _globals['_REFUSAL']._serialized_end=286
+  _globals['_LOGTURNSREQUEST']._serialized_start=288
+  _globals['_LOGTURNSREQUEST']._serialized_end=365
+  _globals['_LOGTURNSRESPONSE']._serialized_start=367
+  _globals['_LOGTURNSRESPONSE']._serialized_end=451
+  _globals['_STREAMTURNSREQUEST']._serialized_start=453
+  _globals['_STREAMTURNSREQUEST']._serialized_end=513
+  _globals['_STREAMTURNSRESPONSE']._serialized_start=515
+  _globals['_STREAMTURNSRESPONSE']._serialized_end=605
+  _globals['_LOGFEEDBACKREQUEST']._serialized_start=607
+  _globals['_LOGFEEDBACKREQUEST']._serialized_end=702
+  _globals['_LOGFEEDBACKRESPONSE']._serialized_start=704
+  _globals['_LOGFEEDBACKRESPONSE']._serialized_end=798
+  _globals['_LOGPREFERENCESREQUEST']._serialized_start=800
+  _globals['_LOGPREFERENCESREQUEST']._serialized_end=893
+  _globals['_LOGPREFERENCESRESPONSE']._serialized_start=895
+  _globals['_LOGPREFERENCESRESPONSE']._serialized_end=988
+  _globals['_CONVERSATION']._serialized_start=991
+  _globals['_CONVERSATION']._serialized_end=1220
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1222
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1260
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1262
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1387
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1389
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1485
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1488
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1621
+  _globals['_INTERACTIONSERVICE']._serialized_start=1624
+  _globals['_INTERACTIONSERVICE']._serialized_end=2336
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/interaction/v1/keys.proto\x12\x16trimtab.interaction.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x02\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12.\n\x05roles\x18\x04 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0crotated_from\x18\t \x01(\t\x12\x12\n\nrotated_to\x18\n \x01(\t\"U\n\x05Quota\x12\x1b\n\x13requests_per_second\x18\x01 \x01(\x01\x12\x18\n\x10turns_per_second\x18\x02 \x01(\x01\x12\x15\n\rburst_seconds\x18\x03 \x01(\x01\"\x85\x01\n\x10\x43reateKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12.\n\x05roles\x18\x02 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"L\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nshow_ended\x18\x03 \x01(\x08\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x10RotateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\" \n\x10RevokeKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\"\x11\n\x0fGetQuotaRequest\"@\n\x10GetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"?\n\x0fSetQuotaRequest\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"@\n\x10SetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"\x12\n\x10WatchKeysRequest\"\x9c\x01\n\tKeyDigest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x05roles\x18\x04 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd9\x01\n\x11WatchKeysResponse\x12/\n\x04keys\x18\x01 \x03(\x0b\x32!.trimtab.interaction.v1.KeyDigest\x12\x45\n\x06quotas\x18\x02 \x03(\x0b\x32\x35.trimtab.interaction.v1.WatchKeysResponse.QuotasEntry\x1aL\n\x0bQuotasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota:\x02\x38\x01\"B\n\x06KeyUse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x11ReportUsesRequest\x12,\n\x04uses\x18\x01 \x03(\x0b\x32\x1e.trimtab.interaction.v1.KeyUse\"\x14\n\x12ReportUsesResponse*x\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_ROLE_WRITER\x10\x01\x12\x13\n\x0fKEY_ROLE_READER\x10\x02\x12\x15\n\x11KEY_ROLE_OPERATOR\x10\x03\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x04\x32\x98\x06\n\nKeyService\x12`\n\tCreateKey\x12(.trimtab.interaction.v1.CreateKeyRequest\x1a).trimtab.interaction.v1.CreateKeyResponse\x12]\n\x08ListKeys\x12\'.trimtab.interaction.v1.ListKeysRequest\x1a(.trimtab.interaction.v1.ListKeysResponse\x12`\n\tRotateKey\x12(.trimtab.interaction.v1.RotateKeyRequest\x1a).trimtab.interaction.v1.RotateKeyResponse\x12`\n\tRevokeKey\x12(.trimtab.interaction.v1.RevokeKeyRequest\x1a).trimtab.interaction.v1.RevokeKeyResponse\x12]\n\x08GetQuota\x12\'.trimtab.interaction.v1.GetQuotaRequest\x1a(.trimtab.interaction.v1.GetQuotaResponse\x12]\n\x08SetQuota\x12\'.trimtab.interaction.v1.SetQuotaRequest\x1a(.trimtab.interaction.v1.SetQuotaResponse\x12\x62\n\tWatchKeys\x12(.trimtab.interaction.v1.WatchKeysRequest\x1a).trimtab.interaction.v1.WatchKeysResponse0\x01\x12\x63\n\nReportUses\x12).trimtab.interaction.v1.ReportUsesRequest\x1a*.trimtab.interaction.v1.ReportUsesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/interaction/v1/keys.proto\x12\x16trimtab.interaction.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\"\xd9\x02\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12.\n\x05roles\x18\x04 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0crotated_from\x18\t \x01(\t\x12\x12\n\nrotated_to\x18\n \x01(\t\"U\n\x05Quota\x12\x1b\n\x13requests_per_second\x18\x01 \x01(\x01\x12\x18\n\x10turns_per_second\x18\x02 \x01(\x01\x12\x15\n\rburst_seconds\x18\x03 \x01(\x01\"\x85\x01\n\x10\x43reateKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12.\n\x05roles\x18\x02 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"L\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nshow_ended\x18\x03 \x01(\x08\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x10RotateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\" \n\x10RevokeKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.trimtab.interaction.v1.Key\"\x11\n\x0fGetQuotaRequest\"@\n\x10GetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"?\n\x0fSetQuotaRequest\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"@\n\x10SetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota\"\x12\n\x10WatchKeysRequest\"\x9c\x01\n\tKeyDigest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x05roles\x18\x04 \x03(\x0e\x32\x1f.trimtab.interaction.v1.KeyRole\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd9\x01\n\x11WatchKeysResponse\x12/\n\x04keys\x18\x01 \x03(\x0b\x32!.trimtab.interaction.v1.KeyDigest\x12\x45\n\x06quotas\x18\x02 \x03(\x0b\x32\x35.trimtab.interaction.v1.WatchKeysResponse.QuotasEntry\x1aL\n\x0bQuotasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.trimtab.interaction.v1.Quota:\x02\x38\x01\"B\n\x06KeyUse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x11ReportUsesRequest\x12,\n\x04uses\x18\x01 \x03(\x0b\x32\x1e.trimtab.interaction.v1.KeyUse\"\x14\n\x12ReportUsesResponse*x\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_ROLE_WRITER\x10\x01\x12\x13\n\x0fKEY_ROLE_READER\x10\x02\x12\x15\n\x11KEY_ROLE_OPERATOR\x10\x03\x12\x12\n\x0eKEY_ROLE_ADMIN\x10\x04\x32\xc8\x06\n\nKeyService\x12\x66\n\tCreateKey\x12(.trimtab.interaction.v1.CreateKeyRequest\x1a).trimtab.interaction.v1.CreateKeyResponse\"\x04\xc8\xf3\x18\x04\x12\x63\n\x08ListKeys\x12\'.trimtab.interaction.v1.ListKeysRequest\x1a(.trimtab.interaction.v1.ListKeysResponse\"\x04\xc8\xf3\x18\x04\x12\x66\n\tRotateKey\x12(.trimtab.interaction.v1.RotateKeyRequest\x1a).trimtab.interaction.v1.RotateKeyResponse\"\x04\xc8\xf3\x18\x04\x12\x66\n\tRevokeKey\x12(.trimtab.interaction.v1.RevokeKeyRequest\x1a).trimtab.interaction.v1.RevokeKeyResponse\"\x04\xc8\xf3\x18\x04\x12\x63\n\x08GetQuota\x12\'.trimtab.interaction.v1.GetQuotaRequest\x1a(.trimtab.interaction.v1.GetQuotaResponse\"\x04\xc8\xf3\x18\x04\x12\x63\n\x08SetQuota\x12\'.trimtab.interaction.v1.SetQuotaRequest\x1a(.trimtab.interaction.v1.SetQuotaResponse\"\x04\xc8\xf3\x18\x04\x12h\n\tWatchKeys\x12(.trimtab.interaction.v1.WatchKeysRequest\x1a).trimtab.interaction.v1.WatchKeysResponse\"\x04\xc8\xf3\x18\x05\x30\x01\x12i\n\nReportUses\x12).trimtab.interaction.v1.ReportUsesRequest\x1a*.trimtab.interaction.v1.ReportUsesResponse\"\x04\xc8\xf3\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,50 +36,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._loaded_options = None
   _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._serialized_options = b'8\001'
-  _globals['_KEYROLE']._serialized_start=1966
-  _globals['_KEYROLE']._serialized_end=2086
-  _globals['_KEY']._serialized_start=127
-  _globals['_KEY']._serialized_end=472
-  _globals['_QUOTA']._serialized_start=474
-  _globals['_QUOTA']._serialized_end=559
-  _globals['_CREATEKEYREQUEST']._serialized_start=562
-  _globals['_CREATEKEYREQUEST']._serialized_end=695
-  _globals['_CREATEKEYRESPONSE']._serialized_start=697
-  _globals['_CREATEKEYRESPONSE']._serialized_end=774
-  _globals['_LISTKEYSREQUEST']._serialized_start=776
-  _globals['_LISTKEYSREQUEST']._serialized_end=852
-  _globals['_LISTKEYSRESPONSE']._serialized_start=854
-  _globals['_LISTKEYSRESPONSE']._serialized_end=940
-  _globals['_ROTATEKEYREQUEST']._serialized_start=942
-  _globals['_ROTATEKEYREQUEST']._serialized_end=1016
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=1018
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=1095
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1097
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1129
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1131
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1192
-  _globals['_GETQUOTAREQUEST']._serialized_start=1194
-  _globals['_GETQUOTAREQUEST']._serialized_end=1211
-  _globals['_GETQUOTARESPONSE']._serialized_start=1213
-  _globals['_GETQUOTARESPONSE']._serialized_end=1277
-  _globals['_SETQUOTAREQUEST']._serialized_start=1279
-  _globals['_SETQUOTAREQUEST']._serialized_end=1342
-  _globals['_SETQUOTARESPONSE']._serialized_start=1344
-  _globals['_SETQUOTARESPONSE']._serialized_end=1408
-  _globals['_WATCHKEYSREQUEST']._serialized_start=1410
-  _globals['_WATCHKEYSREQUEST']._serialized_end=1428
-  _globals['_KEYDIGEST']._serialized_start=1431
-  _globals['_KEYDIGEST']._serialized_end=1587
-  _globals['_WATCHKEYSRESPONSE']._serialized_start=1590
-  _globals['_WATCHKEYSRESPONSE']._serialized_end=1807
-  _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._serialized_start=1731
-  _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._serialized_end=1807
-  _globals['_KEYUSE']._serialized_start=1809
-  _globals['_KEYUSE']._serialized_end=1875
-  _globals['_REPORTUSESREQUEST']._serialized_start=1877
-  _globals['_REPORTUSESREQUEST']._serialized_end=1942
-  _globals['_REPORTUSESRESPONSE']._serialized_start=1944
-  _globals['_REPORTUSESRESPONSE']._serialized_end=1964
-  _globals['_KEYSERVICE']._serialized_start=2089
-  _globals['_KEYSERVICE']._serialized_end=2881
+  _globals['_KEYSERVICE'].methods_by_name['CreateKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['RotateKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RotateKey']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['GetQuota']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['GetQuota']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['SetQuota']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['SetQuota']._serialized_options = b'\310\363\030\004'
+  _globals['_KEYSERVICE'].methods_by_name['WatchKeys']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['WatchKeys']._serialized_options = b'\310\363\030\005'
+  _globals['_KEYSERVICE'].methods_by_name['ReportUses']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['ReportUses']._serialized_options = b'\310\363\030\005'
+  _globals['_KEYROLE']._serialized_start=1998
+  _globals['_KEYROLE']._serialized_end=2118
+  _globals['_KEY']._serialized_start=159
+  _globals['_KEY']._serialized_end=504
+  _globals['_QUOTA']._serialized_start=506
+  _globals['_QUOTA']._serialized_end=591
+  _globals['_CREATEKEYREQUEST']._serialized_start=594
+  _globals['_CREATEKEYREQUEST']._serialized_end=727
+  _globals['_CREATEKEYRESPONSE']._serialized_start=729
+  _globals['_CREATEKEYRESPONSE']._serialized_end=806
+  _globals['_LISTKEYSREQUEST']._serialized_start=808
+  _globals['_LISTKEYSREQUEST']._serialized_end=884
+  _globals['_LISTKEYSRESPONSE']._serialized_start=886
+  _globals['_LISTKEYSRESPONSE']._serialized_end=972
+  _globals['_ROTATEKEYREQUEST']._serialized_start=974
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1048
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=1050
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=1127
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1129
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1161
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1163
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1224
+  _globals['_GETQUOTAREQUEST']._serialized_start=1226
+  _globals['_GETQUOTAREQUEST']._serialized_end=1243
+  _globals['_GETQUOTARESPONSE']._serialized_start=1245
+  _globals['_GETQUOTARESPONSE']._serialized_end=1309
+  _globals['_SETQUOTAREQUEST']._serialized_start=1311
+  _globals['_SETQUOTAREQUEST']._serialized_end=1374
+  _globals['_SETQUOTARESPONSE']._serialized_start=1376
+  _globals['_SETQUOTARESPONSE']._serialized_end=1440
+  _globals['_WATCHKEYSREQUEST']._serialized_start=1442
+  _globals['_WATCHKEYSREQUEST']._serialized_end=1460
+  _globals['_KEYDIGEST']._serialized_start=1463
+  _globals['_KEYDIGEST']._serialized_end=1619
+  _globals['_WATCHKEYSRESPONSE']._serialized_start=1622
+  _globals['_WATCHKEYSRESPONSE']._serialized_end=1839
+  _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._serialized_start=1763
+  _globals['_WATCHKEYSRESPONSE_QUOTASENTRY']._serialized_end=1839
+  _globals['_KEYUSE']._serialized_start=1841
+  _globals['_KEYUSE']._serialized_end=1907
+  _globals['_REPORTUSESREQUEST']._serialized_start=1909
+  _globals['_REPORTUSESREQUEST']._serialized_end=1974
+  _globals['_REPORTUSESRESPONSE']._serialized_start=1976
+  _globals['_REPORTUSESRESPONSE']._serialized_end=1996
+  _globals['_KEYSERVICE']._serialized_start=2121
+  _globals['_KEYSERVICE']._serialized_end=2961
 # @@protoc_insertion_point(module_scope)

@@ -24,41 +24,50 @@ _sym_db = _symbol_database.Default()
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 from shared.gen.trimtab.common.v1 import personal_data_pb2 as trimtab_dot_common_dot_v1_dot_personal__data__pb2
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trimtab/interaction/v1/user_data.proto\x12\x16trimtab.interaction.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%trimtab/common/v1/personal_data.proto\x1a\x1etrimtab/events/v1/events.proto\"F\n\x10\x45raseUserRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"E\n\x11\x45raseUserMetadata\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"E\n\x11\x45raseUserResponse\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"\xc8\x02\n\x07\x45rasure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.trimtab.interaction.v1.ErasureState\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07reports\x18\x07 \x03(\x0b\x32%.trimtab.interaction.v1.ErasureReport\x12\x13\n\x0bwaiting_for\x18\x08 \x03(\t\x12\x16\n\x0emodel_versions\x18\t \x03(\t\x12\x16\n\x0ekeys_destroyed\x18\n \x01(\x03\"\x97\x01\n\rErasureReport\x12\x0f\n\x07service\x18\x01 \x01(\t\x12,\n\x08removals\x18\x02 \x03(\x0b\x32\x1a.trimtab.events.v1.Removal\x12\x16\n\x0emodel_versions\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x11GetErasureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x12GetErasureResponse\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"M\n\x13ListErasuresRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x14ListErasuresResponse\x12\x31\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x45xportUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"G\n\x12\x45xportUserResponse\x12\x31\n\x06record\x18\x01 \x01(\x0b\x32!.trimtab.common.v1.PersonalRecord*d\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45RASURE_STATE_COMPLETE\x10\x02\x32\x9e\x03\n\x0fUserDataService\x12T\n\tEraseUser\x12(.trimtab.interaction.v1.EraseUserRequest\x1a\x1d.google.longrunning.Operation\x12\x63\n\nGetErasure\x12).trimtab.interaction.v1.GetErasureRequest\x1a*.trimtab.interaction.v1.GetErasureResponse\x12i\n\x0cListErasures\x12+.trimtab.interaction.v1.ListErasuresRequest\x1a,.trimtab.interaction.v1.ListErasuresResponse\x12\x65\n\nExportUser\x12).trimtab.interaction.v1.ExportUserRequest\x1a*.trimtab.interaction.v1.ExportUserResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trimtab/interaction/v1/user_data.proto\x12\x16trimtab.interaction.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a%trimtab/common/v1/personal_data.proto\x1a\x1etrimtab/events/v1/events.proto\"F\n\x10\x45raseUserRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"E\n\x11\x45raseUserMetadata\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"E\n\x11\x45raseUserResponse\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"\xc8\x02\n\x07\x45rasure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.trimtab.interaction.v1.ErasureState\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07reports\x18\x07 \x03(\x0b\x32%.trimtab.interaction.v1.ErasureReport\x12\x13\n\x0bwaiting_for\x18\x08 \x03(\t\x12\x16\n\x0emodel_versions\x18\t \x03(\t\x12\x16\n\x0ekeys_destroyed\x18\n \x01(\x03\"\x97\x01\n\rErasureReport\x12\x0f\n\x07service\x18\x01 \x01(\t\x12,\n\x08removals\x18\x02 \x03(\x0b\x32\x1a.trimtab.events.v1.Removal\x12\x16\n\x0emodel_versions\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x11GetErasureRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x12GetErasureResponse\x12\x30\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\"M\n\x13ListErasuresRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x14ListErasuresResponse\x12\x31\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x45xportUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"G\n\x12\x45xportUserResponse\x12\x31\n\x06record\x18\x01 \x01(\x0b\x32!.trimtab.common.v1.PersonalRecord*d\n\x0c\x45rasureState\x12\x1d\n\x19\x45RASURE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45RASURE_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45RASURE_STATE_COMPLETE\x10\x02\x32\xb6\x03\n\x0fUserDataService\x12Z\n\tEraseUser\x12(.trimtab.interaction.v1.EraseUserRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x04\x12i\n\nGetErasure\x12).trimtab.interaction.v1.GetErasureRequest\x1a*.trimtab.interaction.v1.GetErasureResponse\"\x04\xc8\xf3\x18\x04\x12o\n\x0cListErasures\x12+.trimtab.interaction.v1.ListErasuresRequest\x1a,.trimtab.interaction.v1.ListErasuresResponse\"\x04\xc8\xf3\x18\x04\x12k\n\nExportUser\x12).trimtab.interaction.v1.ExportUserRequest\x1a*.trimtab.interaction.v1.ExportUserResponse\"\x04\xc8\xf3\x18\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.interaction.v1.user_data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERASURESTATE']._serialized_start=1303
-  _globals['_ERASURESTATE']._serialized_end=1403
-  _globals['_ERASEUSERREQUEST']._serialized_start=207
-  _globals['_ERASEUSERREQUEST']._serialized_end=277
-  _globals['_ERASEUSERMETADATA']._serialized_start=279
-  _globals['_ERASEUSERMETADATA']._serialized_end=348
-  _globals['_ERASEUSERRESPONSE']._serialized_start=350
-  _globals['_ERASEUSERRESPONSE']._serialized_end=419
-  _globals['_ERASURE']._serialized_start=422
-  _globals['_ERASURE']._serialized_end=750
-  _globals['_ERASUREREPORT']._serialized_start=753
-  _globals['_ERASUREREPORT']._serialized_end=904
-  _globals['_GETERASUREREQUEST']._serialized_start=906
-  _globals['_GETERASUREREQUEST']._serialized_end=939
-  _globals['_GETERASURERESPONSE']._serialized_start=941
-  _globals['_GETERASURERESPONSE']._serialized_end=1011
-  _globals['_LISTERASURESREQUEST']._serialized_start=1013
-  _globals['_LISTERASURESREQUEST']._serialized_end=1090
-  _globals['_LISTERASURESRESPONSE']._serialized_start=1092
-  _globals['_LISTERASURESRESPONSE']._serialized_end=1190
-  _globals['_EXPORTUSERREQUEST']._serialized_start=1192
-  _globals['_EXPORTUSERREQUEST']._serialized_end=1228
-  _globals['_EXPORTUSERRESPONSE']._serialized_start=1230
-  _globals['_EXPORTUSERRESPONSE']._serialized_end=1301
-  _globals['_USERDATASERVICE']._serialized_start=1406
-  _globals['_USERDATASERVICE']._serialized_end=1820
+  _globals['_USERDATASERVICE'].methods_by_name['EraseUser']._loaded_options = None
+  _globals['_USERDATASERVICE'].methods_by_name['EraseUser']._serialized_options = b'\310\363\030\004'
+  _globals['_USERDATASERVICE'].methods_by_name['GetErasure']._loaded_options = None
+  _globals['_USERDATASERVICE'].methods_by_name['GetErasure']._serialized_options = b'\310\363\030\004'
+  _globals['_USERDATASERVICE'].methods_by_name['ListErasures']._loaded_options = None
+  _globals['_USERDATASERVICE'].methods_by_name['ListErasures']._serialized_options = b'\310\363\030\004'
+  _globals['_USERDATASERVICE'].methods_by_name['ExportUser']._loaded_options = None
+  _globals['_USERDATASERVICE'].methods_by_name['ExportUser']._serialized_options = b'\310\363\030\002'
+  _globals['_ERASURESTATE']._serialized_start=1335
+  _globals['_ERASURESTATE']._serialized_end=1435
+  _globals['_ERASEUSERREQUEST']._serialized_start=239
+  _globals['_ERASEUSERREQUEST']._serialized_end=309
+  _globals['_ERASEUSERMETADATA']._serialized_start=311
+  _globals['_ERASEUSERMETADATA']._serialized_end=380
+  _globals['_ERASEUSERRESPONSE']._serialized_start=382
+  _globals['_ERASEUSERRESPONSE']._serialized_end=451
+  _globals['_ERASURE']._serialized_start=454
+  _globals['_ERASURE']._serialized_end=782
+  _globals['_ERASUREREPORT']._serialized_start=785
+  _globals['_ERASUREREPORT']._serialized_end=936
+  _globals['_GETERASUREREQUEST']._serialized_start=938
+  _globals['_GETERASUREREQUEST']._serialized_end=971
+  _globals['_GETERASURERESPONSE']._serialized_start=973
+  _globals['_GETERASURERESPONSE']._serialized_end=1043
+  _globals['_LISTERASURESREQUEST']._serialized_start=1045
+  _globals['_LISTERASURESREQUEST']._serialized_end=1122
+  _globals['_LISTERASURESRESPONSE']._serialized_start=1124
+  _globals['_LISTERASURESRESPONSE']._serialized_end=1222
+  _globals['_EXPORTUSERREQUEST']._serialized_start=1224
+  _globals['_EXPORTUSERREQUEST']._serialized_end=1260
+  _globals['_EXPORTUSERRESPONSE']._serialized_start=1262
+  _globals['_EXPORTUSERRESPONSE']._serialized_end=1333
+  _globals['_USERDATASERVICE']._serialized_start=1438
+  _globals['_USERDATASERVICE']._serialized_end=1876
 # @@protoc_insertion_point(module_scope)

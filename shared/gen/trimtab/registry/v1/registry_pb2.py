@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/registry/v1/registry.proto\x12\x13trimtab.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\"\xd4\x02\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bserved_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.trimtab.registry.v1.VersionState\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x05 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x06 \x01(\t\x12\x17\n\x0fsnapshot_digest\x18\x07 \x01(\t\x12\x0b\n\x03run\x18\x08 \x01(\t\x12\x0e\n\x06parent\x18\t \x01(\t\x12\x16\n\x0emlflow_version\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63hanges\x18\x0c \x03(\x0b\x32 .trimtab.registry.v1.StateChange\"\x88\x01\n\x0bStateChange\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.trimtab.registry.v1.VersionState\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x03\n\x07Rollout\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x33\n\x08\x63hampion\x18\x02 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x31\n\x06\x63\x61nary\x18\x03 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x14\n\x0c\x63\x61nary_share\x18\x04 \x01(\x01\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x16\x63\x61nary_dissatisfaction\x18\x06 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12=\n\x18\x63hampion_dissatisfaction\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x14\n\x0clog_e_better\x18\x08 \x01(\x01\x12\x13\n\x0blog_e_worse\x18\t \x01(\x01\x12\x15\n\rlog_threshold\x18\n \x01(\x01\x12\r\n\x05words\x18\x0b \x01(\t\"\xfb\x01\n\x16RegisterVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x02 \x01(\t\x12\x17\n\x0fsnapshot_digest\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x06 \x01(\x08\x12\x43\n\x04tags\x18\x07 \x03(\x0b\x32\x35.trimtab.registry.v1.RegisterVersionRequest.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x17RegisterVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x12GetVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\"<\n\x13ListVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListVersionsResponse\x12\x33\n\x08versions\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x13StartRolloutRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61nary_share\x18\x03 \x01(\x01\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"E\n\x14StartRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"\x13\n\x11GetRolloutRequest\"C\n\x12GetRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"\x15\n\x13WatchRolloutRequest\"E\n\x14WatchRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"[\n\x15PromoteVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"G\n\x16PromoteVersionResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"K\n\x16RollbackVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\x17RollbackVersionResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"F\n\x14RejectVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"K\n\x15RejectVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion*\xf3\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18VERSION_STATE_REGISTERED\x10\x01\x12\x1a\n\x16VERSION_STATE_VERIFIED\x10\x02\x12\x18\n\x14VERSION_STATE_CANARY\x10\x03\x12\x1a\n\x16VERSION_STATE_CHAMPION\x10\x04\x12\x19\n\x15VERSION_STATE_RETIRED\x10\x05\x12\x1a\n\x16VERSION_STATE_REJECTED\x10\x06\x12\x1d\n\x19VERSION_STATE_ROLLED_BACK\x10\x07\x32\xaf\x07\n\x0fRegistryService\x12l\n\x0fRegisterVersion\x12+.trimtab.registry.v1.RegisterVersionRequest\x1a,.trimtab.registry.v1.RegisterVersionResponse\x12]\n\nGetVersion\x12&.trimtab.registry.v1.GetVersionRequest\x1a\'.trimtab.registry.v1.GetVersionResponse\x12\x63\n\x0cListVersions\x12(.trimtab.registry.v1.ListVersionsRequest\x1a).trimtab.registry.v1.ListVersionsResponse\x12\x63\n\x0cStartRollout\x12(.trimtab.registry.v1.StartRolloutRequest\x1a).trimtab.registry.v1.StartRolloutResponse\x12]\n\nGetRollout\x12&.trimtab.registry.v1.GetRolloutRequest\x1a\'.trimtab.registry.v1.GetRolloutResponse\x12\x65\n\x0cWatchRollout\x12(.trimtab.registry.v1.WatchRolloutRequest\x1a).trimtab.registry.v1.WatchRolloutResponse0\x01\x12i\n\x0ePromoteVersion\x12*.trimtab.registry.v1.PromoteVersionRequest\x1a+.trimtab.registry.v1.PromoteVersionResponse\x12l\n\x0fRollbackVersion\x12+.trimtab.registry.v1.RollbackVersionRequest\x1a,.trimtab.registry.v1.RollbackVersionResponse\x12\x66\n\rRejectVersion\x12).trimtab.registry.v1.RejectVersionRequest\x1a*.trimtab.registry.v1.RejectVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trimtab/registry/v1/registry.proto\x12\x13trimtab.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\"\xd4\x02\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bserved_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.trimtab.registry.v1.VersionState\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x05 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x06 \x01(\t\x12\x17\n\x0fsnapshot_digest\x18\x07 \x01(\t\x12\x0b\n\x03run\x18\x08 \x01(\t\x12\x0e\n\x06parent\x18\t \x01(\t\x12\x16\n\x0emlflow_version\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63hanges\x18\x0c \x03(\x0b\x32 .trimtab.registry.v1.StateChange\"\x88\x01\n\x0bStateChange\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.trimtab.registry.v1.VersionState\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x03\n\x07Rollout\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x33\n\x08\x63hampion\x18\x02 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x31\n\x06\x63\x61nary\x18\x03 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x14\n\x0c\x63\x61nary_share\x18\x04 \x01(\x01\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x16\x63\x61nary_dissatisfaction\x18\x06 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12=\n\x18\x63hampion_dissatisfaction\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x14\n\x0clog_e_better\x18\x08 \x01(\x01\x12\x13\n\x0blog_e_worse\x18\t \x01(\x01\x12\x15\n\rlog_threshold\x18\n \x01(\x01\x12\r\n\x05words\x18\x0b \x01(\t\"\xfb\x01\n\x16RegisterVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x02 \x01(\t\x12\x17\n\x0fsnapshot_digest\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x06 \x01(\x08\x12\x43\n\x04tags\x18\x07 \x03(\x0b\x32\x35.trimtab.registry.v1.RegisterVersionRequest.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x17RegisterVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\"!\n\x11GetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x12GetVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion\"<\n\x13ListVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListVersionsResponse\x12\x33\n\x08versions\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x13StartRolloutRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61nary_share\x18\x03 \x01(\x01\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"E\n\x14StartRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"\x13\n\x11GetRolloutRequest\"C\n\x12GetRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"\x15\n\x13WatchRolloutRequest\"E\n\x14WatchRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"[\n\x15PromoteVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"G\n\x16PromoteVersionResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"K\n\x16RollbackVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\x17RollbackVersionResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.trimtab.registry.v1.Rollout\"F\n\x14RejectVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"K\n\x15RejectVersionResponse\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32!.trimtab.registry.v1.ModelVersion*\xf3\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18VERSION_STATE_REGISTERED\x10\x01\x12\x1a\n\x16VERSION_STATE_VERIFIED\x10\x02\x12\x18\n\x14VERSION_STATE_CANARY\x10\x03\x12\x1a\n\x16VERSION_STATE_CHAMPION\x10\x04\x12\x19\n\x15VERSION_STATE_RETIRED\x10\x05\x12\x1a\n\x16VERSION_STATE_REJECTED\x10\x06\x12\x1d\n\x19VERSION_STATE_ROLLED_BACK\x10\x07\x32\xe5\x07\n\x0fRegistryService\x12r\n\x0fRegisterVersion\x12+.trimtab.registry.v1.RegisterVersionRequest\x1a,.trimtab.registry.v1.RegisterVersionResponse\"\x04\xc8\xf3\x18\x03\x12\x63\n\nGetVersion\x12&.trimtab.registry.v1.GetVersionRequest\x1a\'.trimtab.registry.v1.GetVersionResponse\"\x04\xc8\xf3\x18\x02\x12i\n\x0cListVersions\x12(.trimtab.registry.v1.ListVersionsRequest\x1a).trimtab.registry.v1.ListVersionsResponse\"\x04\xc8\xf3\x18\x02\x12i\n\x0cStartRollout\x12(.trimtab.registry.v1.StartRolloutRequest\x1a).trimtab.registry.v1.StartRolloutResponse\"\x04\xc8\xf3\x18\x03\x12\x63\n\nGetRollout\x12&.trimtab.registry.v1.GetRolloutRequest\x1a\'.trimtab.registry.v1.GetRolloutResponse\"\x04\xc8\xf3\x18\x02\x12k\n\x0cWatchRollout\x12(.trimtab.registry.v1.WatchRolloutRequest\x1a).trimtab.registry.v1.WatchRolloutResponse\"\x04\xc8\xf3\x18\x02\x30\x01\x12o\n\x0ePromoteVersion\x12*.trimtab.registry.v1.PromoteVersionRequest\x1a+.trimtab.registry.v1.PromoteVersionResponse\"\x04\xc8\xf3\x18\x03\x12r\n\x0fRollbackVersion\x12+.trimtab.registry.v1.RollbackVersionRequest\x1a,.trimtab.registry.v1.RollbackVersionResponse\"\x04\xc8\xf3\x18\x03\x12l\n\rRejectVersion\x12).trimtab.registry.v1.RejectVersionRequest\x1a*.trimtab.registry.v1.RejectVersionResponse\"\x04\xc8\xf3\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,52 +36,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._loaded_options = None
   _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=2457
-  _globals['_VERSIONSTATE']._serialized_end=2700
-  _globals['_MODELVERSION']._serialized_start=125
-  _globals['_MODELVERSION']._serialized_end=465
-  _globals['_STATECHANGE']._serialized_start=468
-  _globals['_STATECHANGE']._serialized_end=604
-  _globals['_ROLLOUT']._serialized_start=607
-  _globals['_ROLLOUT']._serialized_end=1014
-  _globals['_REGISTERVERSIONREQUEST']._serialized_start=1017
-  _globals['_REGISTERVERSIONREQUEST']._serialized_end=1268
-  _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._serialized_start=1225
-  _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._serialized_end=1268
-  _globals['_REGISTERVERSIONRESPONSE']._serialized_start=1270
-  _globals['_REGISTERVERSIONRESPONSE']._serialized_end=1347
-  _globals['_GETVERSIONREQUEST']._serialized_start=1349
-  _globals['_GETVERSIONREQUEST']._serialized_end=1382
-  _globals['_GETVERSIONRESPONSE']._serialized_start=1384
-  _globals['_GETVERSIONRESPONSE']._serialized_end=1456
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1458
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1518
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1520
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1620
-  _globals['_STARTROLLOUTREQUEST']._serialized_start=1622
-  _globals['_STARTROLLOUTREQUEST']._serialized_end=1733
-  _globals['_STARTROLLOUTRESPONSE']._serialized_start=1735
-  _globals['_STARTROLLOUTRESPONSE']._serialized_end=1804
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1806
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1825
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=1827
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1894
-  _globals['_WATCHROLLOUTREQUEST']._serialized_start=1896
-  _globals['_WATCHROLLOUTREQUEST']._serialized_end=1917
-  _globals['_WATCHROLLOUTRESPONSE']._serialized_start=1919
-  _globals['_WATCHROLLOUTRESPONSE']._serialized_end=1988
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=1990
-  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=2081
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=2083
-  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=2154
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=2156
-  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=2231
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=2233
-  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=2305
-  _globals['_REJECTVERSIONREQUEST']._serialized_start=2307
-  _globals['_REJECTVERSIONREQUEST']._serialized_end=2377
-  _globals['_REJECTVERSIONRESPONSE']._serialized_start=2379
-  _globals['_REJECTVERSIONRESPONSE']._serialized_end=2454
-  _globals['_REGISTRYSERVICE']._serialized_start=2703
-  _globals['_REGISTRYSERVICE']._serialized_end=3646
+  _globals['_REGISTRYSERVICE'].methods_by_name['RegisterVersion']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['RegisterVersion']._serialized_options = b'\310\363\030\003'
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetVersion']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetVersion']._serialized_options = b'\310\363\030\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ListVersions']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ListVersions']._serialized_options = b'\310\363\030\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['StartRollout']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['StartRollout']._serialized_options = b'\310\363\030\003'
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetRollout']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetRollout']._serialized_options = b'\310\363\030\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchRollout']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchRollout']._serialized_options = b'\310\363\030\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['PromoteVersion']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['PromoteVersion']._serialized_options = b'\310\363\030\003'
+  _globals['_REGISTRYSERVICE'].methods_by_name['RollbackVersion']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['RollbackVersion']._serialized_options = b'\310\363\030\003'
+  _globals['_REGISTRYSERVICE'].methods_by_name['RejectVersion']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['RejectVersion']._serialized_options = b'\310\363\030\003'
+  _globals['_VERSIONSTATE']._serialized_start=2489
+  _globals['_VERSIONSTATE']._serialized_end=2732
+  _globals['_MODELVERSION']._serialized_start=157
+  _globals['_MODELVERSION']._serialized_end=497
+  _globals['_STATECHANGE']._serialized_start=500
+  _globals['_STATECHANGE']._serialized_end=636
+  _globals['_ROLLOUT']._serialized_start=639
+  _globals['_ROLLOUT']._serialized_end=1046
+  _globals['_REGISTERVERSIONREQUEST']._serialized_start=1049
+  _globals['_REGISTERVERSIONREQUEST']._serialized_end=1300
+  _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._serialized_start=1257
+  _globals['_REGISTERVERSIONREQUEST_TAGSENTRY']._serialized_end=1300
+  _globals['_REGISTERVERSIONRESPONSE']._serialized_start=1302
+  _globals['_REGISTERVERSIONRESPONSE']._serialized_end=1379
+  _globals['_GETVERSIONREQUEST']._serialized_start=1381
+  _globals['_GETVERSIONREQUEST']._serialized_end=1414
+  _globals['_GETVERSIONRESPONSE']._serialized_start=1416
+  _globals['_GETVERSIONRESPONSE']._serialized_end=1488
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1490
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1550
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1552
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1652
+  _globals['_STARTROLLOUTREQUEST']._serialized_start=1654
+  _globals['_STARTROLLOUTREQUEST']._serialized_end=1765
+  _globals['_STARTROLLOUTRESPONSE']._serialized_start=1767
+  _globals['_STARTROLLOUTRESPONSE']._serialized_end=1836
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1838
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1857
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1859
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1926
+  _globals['_WATCHROLLOUTREQUEST']._serialized_start=1928
+  _globals['_WATCHROLLOUTREQUEST']._serialized_end=1949
+  _globals['_WATCHROLLOUTRESPONSE']._serialized_start=1951
+  _globals['_WATCHROLLOUTRESPONSE']._serialized_end=2020
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_start=2022
+  _globals['_PROMOTEVERSIONREQUEST']._serialized_end=2113
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_start=2115
+  _globals['_PROMOTEVERSIONRESPONSE']._serialized_end=2186
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_start=2188
+  _globals['_ROLLBACKVERSIONREQUEST']._serialized_end=2263
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_start=2265
+  _globals['_ROLLBACKVERSIONRESPONSE']._serialized_end=2337
+  _globals['_REJECTVERSIONREQUEST']._serialized_start=2339
+  _globals['_REJECTVERSIONREQUEST']._serialized_end=2409
+  _globals['_REJECTVERSIONRESPONSE']._serialized_start=2411
+  _globals['_REJECTVERSIONRESPONSE']._serialized_end=2486
+  _globals['_REGISTRYSERVICE']._serialized_start=2735
+  _globals['_REGISTRYSERVICE']._serialized_end=3732
 # @@protoc_insertion_point(module_scope)

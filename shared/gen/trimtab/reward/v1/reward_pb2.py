@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1_dot_access__pb2
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/reward/v1/reward.proto\x12\x11trimtab.reward.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/common.proto\"J\n\tScoreItem\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.trimtab.common.v1.Message\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"d\n\x0cScoreRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\x12\x11\n\tmin_pairs\x18\x03 \x01(\x05\"\x89\x01\n\x05Score\x12\x0e\n\x06reward\x18\x01 \x01(\x01\x12\x0b\n\x03std\x18\x02 \x01(\x01\x12\x34\n\x06groups\x18\x03 \x03(\x0b\x32$.trimtab.reward.v1.Score.GroupsEntry\x1a-\n\x0bGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"O\n\rScoreResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"j\n\x12ScoreStreamRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\x12\x11\n\tmin_pairs\x18\x03 \x01(\x05\"U\n\x13ScoreStreamResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"-\n\x17TrainRewardModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\":\n\x18TrainRewardModelMetadata\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\"P\n\x18TrainRewardModelResponse\x12\x34\n\x0creward_model\x18\x01 \x01(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\"\x9d\x02\n\x0bRewardModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x03\x12\x0f\n\x07ratings\x18\x04 \x01(\x03\x12\r\n\x05users\x18\x05 \x01(\x03\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12\x36\n\x11held_out_accuracy\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x15\n\rmlflow_run_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06people\x18\n \x01(\x0b\x32\x1f.trimtab.reward.v1.RewardPeople\"\xe0\x01\n\x0cRewardPeople\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardGroup\x12\x36\n\x0c\x62y_one_model\x18\x02 \x01(\x0b\x32 .trimtab.reward.v1.RewardWelfare\x12\x39\n\x0f\x62y_group_models\x18\x03 \x01(\x0b\x32 .trimtab.reward.v1.RewardWelfare\x12\x1b\n\x13\x64own_weighted_users\x18\x04 \x01(\x05\x12\x10\n\x08suspects\x18\x05 \x01(\x05\"\xe2\x01\n\x0bRewardGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05users\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12/\n\x07prefers\x18\x04 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardTaste\x12:\n\x15\x61\x63\x63uracy_by_one_model\x18\x05 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12:\n\x15\x61\x63\x63uracy_by_own_model\x18\x06 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\"&\n\x0bRewardTaste\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x01\"W\n\rRewardWelfare\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x13\n\x0bworst_group\x18\x02 \x01(\x01\x12\x15\n\rpercentile_20\x18\x03 \x01(\x01\x12\x0c\n\x04gini\x18\x04 \x01(\x01\"@\n\x17ListRewardModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x18ListRewardModelsResponse\x12\x35\n\rreward_models\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x89\x03\n\rRewardService\x12J\n\x05Score\x12\x1f.trimtab.reward.v1.ScoreRequest\x1a .trimtab.reward.v1.ScoreResponse\x12`\n\x0bScoreStream\x12%.trimtab.reward.v1.ScoreStreamRequest\x1a&.trimtab.reward.v1.ScoreStreamResponse(\x01\x30\x01\x12]\n\x10TrainRewardModel\x12*.trimtab.reward.v1.TrainRewardModelRequest\x1a\x1d.google.longrunning.Operation\x12k\n\x10ListRewardModels\x12*.trimtab.reward.v1.ListRewardModelsRequest\x1a+.trimtab.reward.v1.ListRewardModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/reward/v1/reward.proto\x12\x11trimtab.reward.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\"J\n\tScoreItem\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.trimtab.common.v1.Message\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"d\n\x0cScoreRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\x12\x11\n\tmin_pairs\x18\x03 \x01(\x05\"\x89\x01\n\x05Score\x12\x0e\n\x06reward\x18\x01 \x01(\x01\x12\x0b\n\x03std\x18\x02 \x01(\x01\x12\x34\n\x06groups\x18\x03 \x03(\x0b\x32$.trimtab.reward.v1.Score.GroupsEntry\x1a-\n\x0bGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"O\n\rScoreResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"j\n\x12ScoreStreamRequest\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.trimtab.reward.v1.ScoreItem\x12\x14\n\x0creward_model\x18\x02 \x01(\t\x12\x11\n\tmin_pairs\x18\x03 \x01(\x05\"U\n\x13ScoreStreamResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.trimtab.reward.v1.Score\x12\x14\n\x0creward_model\x18\x02 \x01(\t\"-\n\x17TrainRewardModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\":\n\x18TrainRewardModelMetadata\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\"P\n\x18TrainRewardModelResponse\x12\x34\n\x0creward_model\x18\x01 \x01(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\"\x9d\x02\n\x0bRewardModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x03\x12\x0f\n\x07ratings\x18\x04 \x01(\x03\x12\r\n\x05users\x18\x05 \x01(\x03\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12\x36\n\x11held_out_accuracy\x18\x07 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x15\n\rmlflow_run_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06people\x18\n \x01(\x0b\x32\x1f.trimtab.reward.v1.RewardPeople\"\xe0\x01\n\x0cRewardPeople\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardGroup\x12\x36\n\x0c\x62y_one_model\x18\x02 \x01(\x0b\x32 .trimtab.reward.v1.RewardWelfare\x12\x39\n\x0f\x62y_group_models\x18\x03 \x01(\x0b\x32 .trimtab.reward.v1.RewardWelfare\x12\x1b\n\x13\x64own_weighted_users\x18\x04 \x01(\x05\x12\x10\n\x08suspects\x18\x05 \x01(\x05\"\xe2\x01\n\x0bRewardGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05users\x18\x02 \x01(\x05\x12\r\n\x05pairs\x18\x03 \x01(\x05\x12/\n\x07prefers\x18\x04 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardTaste\x12:\n\x15\x61\x63\x63uracy_by_one_model\x18\x05 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12:\n\x15\x61\x63\x63uracy_by_own_model\x18\x06 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\"&\n\x0bRewardTaste\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x01\"W\n\rRewardWelfare\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x13\n\x0bworst_group\x18\x02 \x01(\x01\x12\x15\n\rpercentile_20\x18\x03 \x01(\x01\x12\x0c\n\x04gini\x18\x04 \x01(\x01\"@\n\x17ListRewardModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x18ListRewardModelsResponse\x12\x35\n\rreward_models\x18\x01 \x03(\x0b\x32\x1e.trimtab.reward.v1.RewardModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa1\x03\n\rRewardService\x12P\n\x05Score\x12\x1f.trimtab.reward.v1.ScoreRequest\x1a .trimtab.reward.v1.ScoreResponse\"\x04\xc8\xf3\x18\x02\x12\x66\n\x0bScoreStream\x12%.trimtab.reward.v1.ScoreStreamRequest\x1a&.trimtab.reward.v1.ScoreStreamResponse\"\x04\xc8\xf3\x18\x02(\x01\x30\x01\x12\x63\n\x10TrainRewardModel\x12*.trimtab.reward.v1.TrainRewardModelRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x03\x12q\n\x10ListRewardModels\x12*.trimtab.reward.v1.ListRewardModelsRequest\x1a+.trimtab.reward.v1.ListRewardModelsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +37,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCORE_GROUPSENTRY']._loaded_options = None
   _globals['_SCORE_GROUPSENTRY']._serialized_options = b'8\001'
-  _globals['_SCOREITEM']._serialized_start=155
-  _globals['_SCOREITEM']._serialized_end=229
-  _globals['_SCOREREQUEST']._serialized_start=231
-  _globals['_SCOREREQUEST']._serialized_end=331
-  _globals['_SCORE']._serialized_start=334
-  _globals['_SCORE']._serialized_end=471
-  _globals['_SCORE_GROUPSENTRY']._serialized_start=426
-  _globals['_SCORE_GROUPSENTRY']._serialized_end=471
-  _globals['_SCORERESPONSE']._serialized_start=473
-  _globals['_SCORERESPONSE']._serialized_end=552
-  _globals['_SCORESTREAMREQUEST']._serialized_start=554
-  _globals['_SCORESTREAMREQUEST']._serialized_end=660
-  _globals['_SCORESTREAMRESPONSE']._serialized_start=662
-  _globals['_SCORESTREAMRESPONSE']._serialized_end=747
-  _globals['_TRAINREWARDMODELREQUEST']._serialized_start=749
-  _globals['_TRAINREWARDMODELREQUEST']._serialized_end=794
-  _globals['_TRAINREWARDMODELMETADATA']._serialized_start=796
-  _globals['_TRAINREWARDMODELMETADATA']._serialized_end=854
-  _globals['_TRAINREWARDMODELRESPONSE']._serialized_start=856
-  _globals['_TRAINREWARDMODELRESPONSE']._serialized_end=936
-  _globals['_REWARDMODEL']._serialized_start=939
-  _globals['_REWARDMODEL']._serialized_end=1224
-  _globals['_REWARDPEOPLE']._serialized_start=1227
-  _globals['_REWARDPEOPLE']._serialized_end=1451
-  _globals['_REWARDGROUP']._serialized_start=1454
-  _globals['_REWARDGROUP']._serialized_end=1680
-  _globals['_REWARDTASTE']._serialized_start=1682
-  _globals['_REWARDTASTE']._serialized_end=1720
-  _globals['_REWARDWELFARE']._serialized_start=1722
-  _globals['_REWARDWELFARE']._serialized_end=1809
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=1811
-  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=1875
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=1877
-  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=1983
-  _globals['_REWARDSERVICE']._serialized_start=1986
-  _globals['_REWARDSERVICE']._serialized_end=2379
+  _globals['_REWARDSERVICE'].methods_by_name['Score']._loaded_options = None
+  _globals['_REWARDSERVICE'].methods_by_name['Score']._serialized_options = b'\310\363\030\002'
+  _globals['_REWARDSERVICE'].methods_by_name['ScoreStream']._loaded_options = None
+  _globals['_REWARDSERVICE'].methods_by_name['ScoreStream']._serialized_options = b'\310\363\030\002'
+  _globals['_REWARDSERVICE'].methods_by_name['TrainRewardModel']._loaded_options = None
+  _globals['_REWARDSERVICE'].methods_by_name['TrainRewardModel']._serialized_options = b'\310\363\030\003'
+  _globals['_REWARDSERVICE'].methods_by_name['ListRewardModels']._loaded_options = None
+  _globals['_REWARDSERVICE'].methods_by_name['ListRewardModels']._serialized_options = b'\310\363\030\002'
+  _globals['_SCOREITEM']._serialized_start=187
+  _globals['_SCOREITEM']._serialized_end=261
+  _globals['_SCOREREQUEST']._serialized_start=263
+  _globals['_SCOREREQUEST']._serialized_end=363
+  _globals['_SCORE']._serialized_start=366
+  _globals['_SCORE']._serialized_end=503
+  _globals['_SCORE_GROUPSENTRY']._serialized_start=458
+  _globals['_SCORE_GROUPSENTRY']._serialized_end=503
+  _globals['_SCORERESPONSE']._serialized_start=505
+  _globals['_SCORERESPONSE']._serialized_end=584
+  _globals['_SCORESTREAMREQUEST']._serialized_start=586
+  _globals['_SCORESTREAMREQUEST']._serialized_end=692
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=694
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=779
+  _globals['_TRAINREWARDMODELREQUEST']._serialized_start=781
+  _globals['_TRAINREWARDMODELREQUEST']._serialized_end=826
+  _globals['_TRAINREWARDMODELMETADATA']._serialized_start=828
+  _globals['_TRAINREWARDMODELMETADATA']._serialized_end=886
+  _globals['_TRAINREWARDMODELRESPONSE']._serialized_start=888
+  _globals['_TRAINREWARDMODELRESPONSE']._serialized_end=968
+  _globals['_REWARDMODEL']._serialized_start=971
+  _globals['_REWARDMODEL']._serialized_end=1256
+  _globals['_REWARDPEOPLE']._serialized_start=1259
+  _globals['_REWARDPEOPLE']._serialized_end=1483
+  _globals['_REWARDGROUP']._serialized_start=1486
+  _globals['_REWARDGROUP']._serialized_end=1712
+  _globals['_REWARDTASTE']._serialized_start=1714
+  _globals['_REWARDTASTE']._serialized_end=1752
+  _globals['_REWARDWELFARE']._serialized_start=1754
+  _globals['_REWARDWELFARE']._serialized_end=1841
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_start=1843
+  _globals['_LISTREWARDMODELSREQUEST']._serialized_end=1907
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_start=1909
+  _globals['_LISTREWARDMODELSRESPONSE']._serialized_end=2015
+  _globals['_REWARDSERVICE']._serialized_start=2018
+  _globals['_REWARDSERVICE']._serialized_end=2435
 # @@protoc_insertion_point(module_scope)
