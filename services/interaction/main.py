@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
-from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tracer import InteractionTracer
-from services.interaction.app import Conversations, Intake
+from services.interaction.completions.adapters.sql import SqlCompletions
 from services.interaction.completions.app import Completions
 from services.interaction.completions.grpc_api import mount as mount_completions
-from services.interaction.completions.store import SqlCompletions
-from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE
-from services.interaction.grpc_api import InteractionServicer
+from services.interaction.erasure.adapters.audit import SqlErasureState, SqlErasureWriter
+from services.interaction.erasure.adapters.holdings import SqlHoldings
+from services.interaction.erasure.adapters.peers import GrpcPeerHoldings
+from services.interaction.erasure.adapters.user_keys import KeyringUserKeys
+from services.interaction.erasure.app import Conductor, Erasures
+from services.interaction.erasure.grpc_api import UserDataServicer
+from services.interaction.erasure.grpc_api import mount as mount_user_data
+from services.interaction.erasure.jobs import JOB, steps
+from services.interaction.erasure.stages import GROUPS, reports
+from services.interaction.erasure.stages import STAGE as AUDIT
+from services.interaction.keys.adapters.sql import SqlKeyStore
 from services.interaction.keys.app import Keys
 from services.interaction.keys.grpc_api import mount as mount_keys
-from services.interaction.keys.live import LiveKeys
-from services.interaction.keys.store import SqlKeyStore
+from services.interaction.keys.jobs import LiveKeys
 from services.interaction.settings import InteractionSettings
 from services.interaction.storing import (
     MODULE,
@@ -27,81 +32,109 @@ from services.interaction.storing import (
     open_archive,
     open_database,
 )
-from services.interaction.users.conductor import Conductor
-from services.interaction.users.grpc_api import UserDataServicer
-from services.interaction.users.grpc_api import mount as mount_user_data
-from services.interaction.users.holdings import SqlHoldings
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.journal import EventLogJournal
+from services.interaction.turns.adapters.lineage import InteractionLineage
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.app.intake import Intake
+from services.interaction.turns.grpc_api import mount as mount_turns
+from services.interaction.turns.stages import ANNOTATED, ANNOTATIONS, STAGE
 from shared.access.admission import Access, OpenAccess
 from shared.access.key_book import KeyBook
 from shared.calls.client import aio_channel, calling_of
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
-from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import (
-    add_InteractionServiceServicer_to_server,
-)
 from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.log.events import EventLog
+from shared.privacy.erasure import Scrubbed
 from shared.redaction.policy import redactor_of
 from shared.serving import operations_api
 from shared.serving.aside import Aside
 from shared.serving.key_follower import keyed_access
 from shared.serving.opening import open_event_log, open_keyring
-from shared.serving.process import Service, run
+from shared.serving.process import Background, Service, run
+from shared.state import operations
 from shared.state.database import Database
 from shared.state.tables import OUTBOX
 from shared.telemetry.setup import start_telemetry
+from shared.vault.keyring import CachedKeyring
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one capability serves and runs."""
+
+    mounts: Sequence[Mount]
+    background: Sequence[Background] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def build(common: CommonSettings, settings: InteractionSettings) -> Service:
     database = open_database(settings)
     keyring = open_keyring(common)
     log = open_event_log(common, keyring, timeout_s=settings.publish_timeout_s)
-    redactor = redactor_of(common, "interaction")
-    guard = _guard(common, database)
-    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
-    intake = Intake(journal, settings.limits, now, redactor)
-    conductor = Conductor(database, log, keyring, settings.reporting)
-    archive = open_archive(common, settings, database)
     storing = Aside(MODULE, settings.drain_s)
     database.after_commit(storing.wake, OUTBOX)
+    access, keys = wire_keys(common, database)
+    rooms = [
+        wire_turns(common, settings, database, log),
+        keys,
+        wire_completions(common, database),
+        wire_erasure(common, settings, database, log, keyring),
+    ]
     return Service(
         name="interaction",
         common=common,
         settings=settings,
         database=database,
         log=log,
-        access=guard.access,
-        tracer=InteractionTracer(database),
-        mounts=[
-            _mount_turns(intake, Conversations(SqlConversationStore(database))),
-            guard.mount,
-            mount_completions(Completions(SqlCompletions(database), redactor)),
-            *_user_data(common, database, archive, conductor),
-        ],
+        access=access,
+        tracer=InteractionLineage(database),
+        mounts=[mount for room in rooms for mount in room.mounts],
         background=[
-            ("journal", journal.run),
-            ("keys", guard.live.run),
-            *conductor.background(),
+            *(thread for room in rooms for thread in room.background),
             ("storing", storing.run),
         ],
-        groups={
-            STAGE: (INTERACTION_LOGGED,),
-            ANNOTATIONS: ANNOTATED,
-            **erasing(database, log, archive).groups,
-            **conductor.groups,
-        },
+        groups={stage: topics for room in rooms for stage, topics in room.groups.items()},
     )
 
 
-def _mount_turns(intake: Intake, conversations: Conversations) -> Mount:
-    servicer = InteractionServicer(intake, conversations)
-    mount = partial(add_InteractionServiceServicer_to_server, servicer)
-    return "trimtab.interaction.v1.InteractionService", mount
+def wire_turns(
+    common: CommonSettings, settings: InteractionSettings, database: Database, log: EventLog
+) -> Room:
+    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
+    intake = Intake(journal, settings.limits, now, redactor_of(common, "interaction"))
+    conversations = Conversations(SqlConversationReads(database))
+    return Room(
+        mounts=[mount_turns(intake, conversations)],
+        background=[("journal", journal.run)],
+        groups={STAGE: (INTERACTION_LOGGED,), ANNOTATIONS: ANNOTATED},
+    )
 
 
-def _user_data(
-    common: CommonSettings, database: Database, archive: Archive, conductor: Conductor
-) -> list[Mount]:
+def wire_keys(common: CommonSettings, database: Database) -> tuple[Access, Room]:
+    """Who may call, and the keys that say so."""
+    book, store = KeyBook(now), SqlKeyStore(database)
+    live = LiveKeys(store, book, now)
+    live.refresh()
+    access = keyed_access(common, book) if common.require_keys else OpenAccess()
+    mount = mount_keys(Keys(store, now, live.refresh), store, live)
+    return access, Room(mounts=[mount], background=[("keys", live.run)])
+
+
+def wire_completions(common: CommonSettings, database: Database) -> Room:
+    completions = Completions(SqlCompletions(database), redactor_of(common, "interaction"))
+    return Room(mounts=[mount_completions(completions)])
+
+
+def wire_erasure(
+    common: CommonSettings,
+    settings: InteractionSettings,
+    database: Database,
+    log: EventLog,
+    keyring: CachedKeyring,
+) -> Room:
     """Erasing and exporting users, and the operations of erasures."""
     addresses = {
         "feedback": common.feedback_address,
@@ -112,25 +145,23 @@ def _user_data(
     }
     calling = calling_of(common)
     peers = {part: partial(aio_channel, address, calling) for part, address in addresses.items()}
-    servicer = UserDataServicer(database, conductor, SqlHoldings(database, archive), peers)
-    return [mount_user_data(servicer), operations_api.mount(database)]
-
-
-@dataclass(frozen=True)
-class _Guard:
-    """Who may call, and the keys that say so."""
-
-    access: Access
-    live: LiveKeys
-    mount: Mount
-
-
-def _guard(common: CommonSettings, database: Database) -> _Guard:
-    book, store = KeyBook(now), SqlKeyStore(database)
-    live = LiveKeys(store, book, now)
-    live.refresh()
-    access = keyed_access(common, book) if common.require_keys else OpenAccess()
-    return _Guard(access, live, mount_keys(Keys(store, now, live.refresh), store, live))
+    archive = open_archive(common, settings, database)
+    state, keys = SqlErasureState(database), KeyringUserKeys(keyring, database, time.time)
+    conductor = Conductor(state, keys, settings.reporting, time.time)
+    servicer = UserDataServicer(
+        conductor,
+        Erasures(state, keys),
+        partial(operations.get, database),
+        SqlHoldings(database, archive),
+        GrpcPeerHoldings(peers),
+    )
+    stage = reports(conductor, database, log, SqlErasureWriter)
+    worker = Scrubbed(database, steps(conductor, database, SqlErasureWriter))
+    return Room(
+        mounts=[mount_user_data(servicer), operations_api.mount(database)],
+        background=[(AUDIT, stage.run), (JOB, worker.run)],
+        groups={**erasing(database, log, archive).groups, **GROUPS},
+    )
 
 
 def main() -> None:

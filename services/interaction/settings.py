@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.interaction.domain import Limits
-from services.interaction.retention import Keep
+from services.interaction.turns.domain.acceptance import Limits
+from services.interaction.turns.domain.retention import Keep
 from shared.configuration.settings import ServiceSettings
 from shared.state.engine import is_in_memory
 

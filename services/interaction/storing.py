@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from pathlib import Path
 
-from services.interaction.adapters.annotations import SqlNotes
-from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.housekeeping import Housekeeping
-from services.interaction.adapters.search import SearchIndexer
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.completions.store import keep_completions
-from services.interaction.consumer import ANNOTATED, ANNOTATIONS, STAGE, Annotator, TurnKeeper
-from services.interaction.retention import Policy
+from services.interaction.completions.adapters.sql import keep_completions
+from services.interaction.erasure.adapters.remover import InteractionRemover
 from services.interaction.settings import InteractionSettings
-from services.interaction.users.holdings import InteractionRemover
+from services.interaction.tables import TURNS
+from services.interaction.turns.adapters.annotations import SqlAnnotationWriter
+from services.interaction.turns.adapters.archive import Archive
+from services.interaction.turns.adapters.retention import SqlAgedTurns
+from services.interaction.turns.adapters.search import SqlSearchIndex
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.domain.retention import Policy
+from services.interaction.turns.jobs import Housekeeping, SearchIndexing
+from services.interaction.turns.stages import (
+    ANNOTATED,
+    ANNOTATIONS,
+    STAGE,
+    Annotator,
+    TurnKeeper,
+)
 from shared.configuration.settings import CommonSettings, load
 from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
@@ -51,7 +60,18 @@ def erasing(database: Database, log: EventLog, archive: Archive) -> Erasing:
 def background(
     common: CommonSettings, settings: InteractionSettings, database: Database, log: EventLog
 ) -> list[Background]:
-    keeper = TurnKeeper(SqlShelf, settings.limits, now, keep_completions)
+    archive = open_archive(common, settings, database)
+    return [
+        *_stages(settings, database, log),
+        ("outbox", OutboxRelay(database, log).run),
+        ("housekeeping", _housekeeping(settings, database, archive).run),
+        *erasing(database, log, archive).background(),
+    ]
+
+
+def _stages(settings: InteractionSettings, database: Database, log: EventLog) -> list[Background]:
+    """Storing, annotating, and indexing what was stored."""
+    keeper = TurnKeeper(SqlTurnWriter, settings.limits, now, keep_completions)
     stage = SqlStage(
         STAGE,
         database,
@@ -61,22 +81,25 @@ def background(
         batch_records=1_000,
         handle_all=keeper.take_all,
     )
-    annotator = Annotator(SqlNotes)
+    annotator = Annotator(SqlAnnotationWriter)
     annotations = SqlStage(
         ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
     )
-    archive = open_archive(common, settings, database)
-    housekeeping = Housekeeping(
-        database, archive, Policy(settings.retention), now, settings.archive_every_s
+    on_stored = partial(database.after_commit, table=TURNS)
+    search = SearchIndexing(SqlSearchIndex(database), on_stored, keeper.behind)
+    return [("stage", stage.run), ("annotations", annotations.run), ("search", search.run)]
+
+
+def _housekeeping(
+    settings: InteractionSettings, database: Database, archive: Archive
+) -> Housekeeping:
+    return Housekeeping(
+        archive,
+        SqlAgedTurns(database),
+        Policy(settings.retention),
+        now,
+        settings.archive_every_s,
     )
-    return [
-        ("stage", stage.run),
-        ("annotations", annotations.run),
-        ("outbox", OutboxRelay(database, log).run),
-        ("search", SearchIndexer(database, keeper.behind).run),
-        ("housekeeping", housekeeping.run),
-        *erasing(database, log, archive).background(),
-    ]
 
 
 def calm_interpreter() -> None:

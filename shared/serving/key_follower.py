@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,9 @@ from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.calls.client import Calling, aio_channel, calling_of, metadata
 from shared.configuration.settings import CommonSettings, stop
+from shared.contracts.keys import decode_watched, encode_uses
 from shared.gen.trimtab.interaction.v1 import keys_pb2 as pb
 from shared.gen.trimtab.interaction.v1.keys_pb2_grpc import KeyServiceStub
-from shared.language.keys import ADMIN, OPERATOR, READER, WRITER, LiveKey, Quota
 from shared.language.times import now
 
 if TYPE_CHECKING:
@@ -29,13 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
 _REPORT_EVERY_S = 30.0
-
-ROLE_NAMES = {
-    pb.KEY_ROLE_WRITER: WRITER,
-    pb.KEY_ROLE_READER: READER,
-    pb.KEY_ROLE_OPERATOR: OPERATOR,
-    pb.KEY_ROLE_ADMIN: ADMIN,
-}
 
 
 class KeyFile:
@@ -71,7 +62,7 @@ class KeyFollower:
         self._address, self._calling, self._book, self._file = address, calling, book, file
         known = file.load()
         if known is not None:
-            book.put(*decode_live(known))
+            book.put(*decode_watched(known))
 
     async def run(self) -> None:
         async with aio_channel(self._address, self._calling) as channel:
@@ -91,7 +82,7 @@ class KeyFollower:
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
     def _heard(self, response: pb.WatchKeysResponse) -> None:
-        self._book.put(*decode_live(response))
+        self._book.put(*decode_watched(response))
         try:
             self._file.save(response)
         except OSError as error:
@@ -126,36 +117,3 @@ def keyed_access(common: CommonSettings, book: KeyBook, tenant: str = "") -> Key
         words = "TRIMTAB_REQUIRE_KEYS needs 16 characters or more here, or TRIMTAB_TLS_CLIENT_CA"
         stop("TRIMTAB_INTERNAL_TOKEN", words)
     return KeyedAccess(book, Quotas(lambda: book.quotas), token, tenant)
-
-
-def decode_live(known: pb.WatchKeysResponse) -> tuple[list[LiveKey], dict[str, Quota]]:
-    keys = [
-        LiveKey(
-            digest=key.digest,
-            tenant=key.tenant,
-            key_id=key.key_id,
-            roles=frozenset(ROLE_NAMES[role] for role in key.roles if role in ROLE_NAMES),
-            expire_time=_time(key),
-        )
-        for key in known.keys
-    ]
-    return keys, decode_quotas(known.quotas)
-
-
-def decode_quotas(quotas: Mapping[str, pb.Quota]) -> dict[str, Quota]:
-    return {tenant: decode_quota(quota) for tenant, quota in quotas.items()}
-
-
-def decode_quota(quota: pb.Quota) -> Quota:
-    return Quota(quota.requests_per_second, quota.turns_per_second, quota.burst_seconds or 2.0)
-
-
-def encode_uses(uses: Mapping[str, datetime]) -> pb.ReportUsesRequest:
-    request = pb.ReportUsesRequest()
-    for key_id, time in uses.items():
-        request.uses.add(key_id=key_id).time.FromDatetime(time)
-    return request
-
-
-def _time(key: pb.KeyDigest) -> datetime | None:
-    return key.expire_time.ToDatetime(UTC) if key.HasField("expire_time") else None

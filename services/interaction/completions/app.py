@@ -1,71 +1,22 @@
-"""What a stored completion is, and what can be asked of the store."""
+"""Stored completions: found, listed, given other metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
 
-from services.interaction.domain import Turn
+from services.interaction.completions.domain import (
+    MOST_IN_A_PAGE,
+    PAGE_SIZE,
+    Completion,
+    CompletionQuery,
+)
+from services.interaction.completions.ports import CompletionStore
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
-# In an answer's metadata, from the gateway: JSON objects, and that it is to be stored at all.
-STORED, METADATA, REQUEST, USAGE = (
-    "openai.stored",
-    "openai.metadata",
-    "openai.request",
-    "openai.usage",
-)
-# Another answer of the same call names it by this.
-CHOICE_OF = "choice_of"
-_PAGE, _MOST = 20, 100
 # As OpenAI's API bounds them.
 _PAIRS, _KEY_CHARS, _VALUE_CHARS = 16, 64, 512
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """`choices`: the answers, in order; `request` and `usage` are JSON objects."""
-
-    completion_id: str
-    conversation_id: str
-    user_id: str
-    model_version: str
-    create_time: datetime
-    metadata: Mapping[str, str]
-    request: str
-    usage: str
-    choices: tuple[Turn, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sought:
-    """`after`: the completion to go on after."""
-
-    size: int = _PAGE
-    after: str = ""
-    newest_first: bool = False
-    model_version: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-class CompletionStore(Protocol):
-    def find(self, tenant: str, completion_id: str) -> Completion | None: ...
-
-    def page(self, tenant: str, sought: Sought) -> list[Completion]:
-        """At most one more than `size`. NotFound if `after` is not stored."""
-
-    def messages(self, tenant: str, completion_id: str) -> list[Turn] | None:
-        """The turns that led to it; None if it is not stored."""
-
-    def set_metadata(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> bool:
-        """False if it is not stored."""
-
-
-def is_stored(turn: Turn) -> bool:
-    return bool(turn.completion_id) and turn.metadata.get(STORED) == "true"
 
 
 class Completions:
@@ -80,15 +31,17 @@ class Completions:
             raise _missing(completion_id)
         return found
 
-    def list(self, tenant: str, sought: Sought) -> tuple[Sequence[Completion], bool]:
+    def list(self, tenant: str, query: CompletionQuery) -> tuple[Sequence[Completion], bool]:
         """The page, and whether more follow."""
-        size = sought.size or _PAGE
-        if not 1 <= size <= _MOST:
+        size = query.size or PAGE_SIZE
+        if not 1 <= size <= MOST_IN_A_PAGE:
             raise InvalidArgument(
-                f"a page has 1 to {_MOST} completions", reason="INVALID_PAGE_SIZE", field="limit"
+                f"a page has 1 to {MOST_IN_A_PAGE} completions",
+                reason="INVALIDPAGE_SIZE_SIZE",
+                field="limit",
             )
-        fitting = Sought(
-            size, sought.after, sought.newest_first, sought.model_version, sought.metadata
+        fitting = CompletionQuery(
+            size, query.after, query.newest_first, query.model_version, query.metadata
         )
         found = self._store.page(tenant, fitting)
         return found[:size], len(found) > size

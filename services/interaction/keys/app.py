@@ -4,78 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from services.interaction.keys.domain import Key, KeyPage
+from services.interaction.keys.ports import KeyStore
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from shared.language.identifiers import check_segment, parse_name
-from shared.language.keys import ROLES, LiveKey, Quota, new_secret, secret_digest
+from shared.language.keys import ROLES, Quota, new_secret, secret_digest
 from shared.language.paging import decode_token, encode_token, page_size
 from shared.language.times import microseconds
 
 DEFAULT_GRACE = timedelta(hours=1)
 _SHOWN_CHARS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key without its text. It is live until it is revoked or expires."""
-
-    tenant: str
-    key_id: str
-    digest: str
-    prefix: str
-    display_name: str
-    roles: frozenset[str]
-    create_time: datetime
-    expire_time: datetime | None = None
-    # How long it was made for: its successor is made for as long.
-    lifetime: timedelta | None = None
-    revoke_time: datetime | None = None
-    last_use_time: datetime | None = None
-    rotated_from: str = ""
-    rotated_to: str = ""
-
-    @property
-    def name(self) -> str:
-        return key_name(self.tenant, self.key_id)
-
-    def is_live(self, now: datetime) -> bool:
-        return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
-
-    def live(self) -> LiveKey:
-        return LiveKey(self.digest, self.tenant, self.key_id, self.roles, self.expire_time)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    keys: Sequence[Key]
-    next_token: str
-
-
-class KeyStore(Protocol):
-    def add(self, key: Key, *, instead_of: Key | None = None) -> None:
-        """`instead_of`: another key as it is from now on, written in the same transaction."""
-
-    def get(self, tenant: str, key_id: str) -> Key | None: ...
-
-    def put(self, key: Key) -> None: ...
-
-    def page(
-        self, tenant: str, after: tuple[int, str] | None, size: int, live_at: datetime | None
-    ) -> list[Key]:
-        """Newest first; only those live at `live_at`, if it is given."""
-
-    def live(self, now: datetime) -> list[Key]:
-        """Of all tenants."""
-
-    def note_uses(self, uses: Sequence[tuple[str, datetime]]) -> None:
-        """By key id; an earlier time than the one known changes nothing."""
-
-    def quotas(self) -> dict[str, Quota]: ...
-
-    def put_quota(self, tenant: str, quota: Quota) -> None: ...
 
 
 class Keys:
@@ -141,12 +82,12 @@ class Keys:
 
     def list(self, tenant: str, size: int, token: str, *, show_ended: bool) -> KeyPage:
         request, limit = f"{tenant}\n{show_ended}", page_size(size)
-        after = _place(decode_token(token, request))
+        after = _decoded(decode_token(token, request))
         live_at = None if show_ended else self._clock()
         found = self._store.page(tenant, after, limit + 1, live_at)
         page, more = found[:limit], len(found) > limit
-        place = [microseconds(page[-1].create_time), page[-1].key_id] if more else None
-        return KeyPage(page, encode_token(place, request) if more else "")
+        position = [microseconds(page[-1].create_time), page[-1].key_id] if more else None
+        return KeyPage(page, encode_token(position, request) if more else "")
 
     def quota(self, tenant: str) -> Quota:
         return self._store.quotas().get(tenant, Quota())
@@ -193,11 +134,7 @@ class Keys:
         return key, secret
 
 
-def key_name(tenant: str, key_id: str) -> str:
-    return f"tenants/{tenant}/keys/{key_id}"
-
-
-def _place(position: object) -> tuple[int, str] | None:
+def _decoded(position: object) -> tuple[int, str] | None:
     match position:
         case None:
             return None

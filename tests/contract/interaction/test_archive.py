@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.local.paths import REPO
-from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.housekeeping import Housekeeping
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.app import Conversations
-from services.interaction.domain import Limits, Turn, accept_turn
-from services.interaction.retention import Keep, Policy
+from services.interaction.turns.adapters.archive import Archive
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.retention import SqlAgedTurns
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.domain.acceptance import Limits, accept_turn
+from services.interaction.turns.domain.retention import Keep, Policy
+from services.interaction.turns.jobs import Housekeeping
 from shared.language.messages import text_message
+from shared.language.turns import Turn
 from shared.state.database import Database
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -35,7 +37,7 @@ class Archived:
     def store(self, *turns: Turn) -> None:
         accepted = [accept_turn(turn, turn.tenant, NOW, Limits()) for turn in turns]
         with self.database.begin() as transaction:
-            SqlShelf(transaction).add(accepted)
+            SqlTurnWriter(transaction).add(accepted)
 
     def files(self) -> list[str]:
         return sorted(str(one.relative_to(self.folder)) for one in self.folder.rglob("*.parquet"))
@@ -53,7 +55,7 @@ class Archived:
 
     def keep(self, **rules: Keep) -> None:
         policy = Policy({name.replace("everybody", "*"): rule for name, rule in rules.items()})
-        Housekeeping(self.database, self.archive, policy, lambda: NOW, 60).once()
+        Housekeeping(self.archive, SqlAgedTurns(self.database), policy, lambda: NOW, 60).once()
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_what_is_old_leaves_the_store_once_archived_and_the_archive_later(
         said("kept", "old", 0, days_ago=40),
         said("a", "ancient", 0, days_ago=400),
     )
-    conversations = Conversations(SqlConversationStore(archived.database))
+    conversations = Conversations(SqlConversationReads(archived.database))
     archived.keep(everybody=Keep(store_days=30, archive_days=365), kept=Keep())
     listed = conversations.list("a", "", 10, "").conversations
     assert [one.conversation_id for one in listed] == ["ends-now"]
@@ -195,7 +197,7 @@ def test_what_is_not_archived_yet_stays(archived: Archived) -> None:
     archived.archive.archive_once()
     archived.store(replace(said("a", "old", 1, days_ago=40), user_id="bob"))
     rules = Policy({"*": Keep(store_days=30)})
-    house = Housekeeping(archived.database, archived.archive, rules, lambda: NOW, 60)
+    house = Housekeeping(archived.archive, SqlAgedTurns(archived.database), rules, lambda: NOW, 60)
     assert house._shorten_store() == 0
     archived.archive.archive_once()
     assert house._shorten_store() == 1

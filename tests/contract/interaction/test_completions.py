@@ -6,19 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.housekeeping import Housekeeping
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.tables import TABLES
-from services.interaction.codec import event_of
-from services.interaction.completions.app import Completions, Sought
-from services.interaction.completions.store import SqlCompletions, keep_completions
-from services.interaction.consumer import STAGE, TurnKeeper
-from services.interaction.domain import Limits, Turn, accept_turn
-from services.interaction.retention import Keep, Policy
+from services.interaction.completions.adapters.sql import SqlCompletions, keep_completions
+from services.interaction.completions.app import Completions
+from services.interaction.completions.domain import CompletionQuery
+from services.interaction.tables import TABLES
+from services.interaction.turns.adapters.archive import Archive
+from services.interaction.turns.adapters.retention import SqlAgedTurns
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.codec import event_of
+from services.interaction.turns.domain.acceptance import Limits, accept_turn
+from services.interaction.turns.domain.retention import Keep, Policy
+from services.interaction.turns.jobs import Housekeeping
+from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.errors import InvalidArgument, NotFound
 from shared.language.messages import text_message
 from shared.language.topics import INTERACTION_LOGGED
+from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
 from shared.state.stage import SqlStage, drain
@@ -30,7 +33,7 @@ class House:
     def __init__(self, database_url: str) -> None:
         self.database = database = Database(database_url, TABLES)
         self.log = MemoryEventLog()
-        keeper = TurnKeeper(SqlShelf, Limits(), lambda: NOW, keep_completions)
+        keeper = TurnKeeper(SqlTurnWriter, Limits(), lambda: NOW, keep_completions)
         self.stage = SqlStage(
             STAGE, database, self.log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
         )
@@ -87,7 +90,7 @@ def house(database_url: str) -> Iterator[House]:
 
 
 def ids(house: House, **sought: object) -> tuple[list[str], bool]:
-    found, more = house.completions.list("local", Sought(**sought))  # type: ignore[arg-type]
+    found, more = house.completions.list("local", CompletionQuery(**sought))  # type: ignore[arg-type]
     return [one.completion_id for one in found], more
 
 
@@ -150,7 +153,7 @@ def test_what_is_older_than_its_tenant_keeps_goes_with_its_conversation(
     policy = Policy({"*": Keep(store_days=30), "other": Keep()})
     archive = Archive(house.database, str(tmp_path / "archive"))
     later = NOW + timedelta(days=30, hours=10)
-    Housekeeping(house.database, archive, policy, lambda: later, 60).once()
+    Housekeeping(archive, SqlAgedTurns(house.database), policy, lambda: later, 60).once()
     assert ids(house) == (["c-young"], False)
     with pytest.raises(NotFound):
         house.completions.get("local", "c-0")

@@ -11,19 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from infra.local.paths import REPO
-from services.interaction.adapters.annotations import SqlNotes
-from services.interaction.adapters.search import SearchIndexer, forget_words
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tables import TURNS
-from services.interaction.app import Conversations
-from services.interaction.codec import events_of
-from services.interaction.consumer import ANNOTATIONS, STAGE, Annotator, TurnKeeper
-from services.interaction.domain import Limits, Turn, accept_turn
+from services.interaction.tables import TURNS
+from services.interaction.turns.adapters.annotations import SqlAnnotationWriter
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.search import SqlSearchIndex, forget_words
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.codec import events_of
+from services.interaction.turns.domain.acceptance import Limits, accept_turn
+from services.interaction.turns.stages import ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument
 from shared.language.messages import text_message
 from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, REWARD_SCORED, dead_letters
+from shared.language.turns import Turn
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state import migrations
@@ -38,7 +39,10 @@ REVISIONS = REPO / "services" / "interaction" / "migrations"
 class Store:
     def __init__(self, url: str) -> None:
         self.database, self.log = Database(url, revisions=REVISIONS), MemoryEventLog()
-        keeper, annotator = TurnKeeper(SqlShelf, Limits(), lambda: NOW), Annotator(SqlNotes)
+        keeper, annotator = (
+            TurnKeeper(SqlTurnWriter, Limits(), lambda: NOW),
+            Annotator(SqlAnnotationWriter),
+        )
         self.stages = [
             SqlStage(
                 STAGE,
@@ -57,8 +61,8 @@ class Store:
                 handle_all=annotator.take_all,
             ),
         ]
-        self.indexer = SearchIndexer(self.database)
-        self.conversations = Conversations(SqlConversationStore(self.database))
+        self.indexer = SqlSearchIndex(self.database)
+        self.conversations = Conversations(SqlConversationReads(self.database))
 
     def take(self, turns: Iterable[Turn]) -> None:
         self.log.publish(events_of([accept_turn(turn, "local", NOW, Limits()) for turn in turns]))
@@ -121,7 +125,7 @@ def test_one_conflict_among_many_is_buried_alone(store: Store) -> None:
 def test_the_shelf_adds_all_or_nothing(store: Store) -> None:
     turns = [accept_turn(said("c", n, f"turn {n}"), "local", NOW, Limits()) for n in range(4)]
     with store.database.begin() as transaction:
-        shelf = SqlShelf(transaction)
+        shelf = SqlTurnWriter(transaction)
         assert shelf.add(turns[:2])
         assert not shelf.add([turns[2], turns[1]])
         assert not shelf.add([turns[3], turns[3]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,26 +11,33 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from services.interaction.adapters.archive import Archive
-from services.interaction.adapters.search import SearchIndexer
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tables import TABLES
-from services.interaction.app import Conversations
-from services.interaction.codec import event_of
-from services.interaction.consumer import STAGE, TurnKeeper
-from services.interaction.domain import Feedback, Limits, Turn, accept_feedback, accept_turn
-from services.interaction.users import audit as audit_book
-from services.interaction.users.audit import ERASURES, Audit, SqlAudit
-from services.interaction.users.conductor import JOB, Conductor
-from services.interaction.users.holdings import InteractionRemover, SqlHoldings
+from services.interaction.erasure.adapters.audit import SqlErasureState, SqlErasureWriter
+from services.interaction.erasure.adapters.holdings import SqlHoldings
+from services.interaction.erasure.adapters.remover import InteractionRemover
+from services.interaction.erasure.adapters.user_keys import KeyringUserKeys
+from services.interaction.erasure.app import Conductor
+from services.interaction.erasure.domain import Audit
+from services.interaction.erasure.jobs import JOB, steps
+from services.interaction.erasure.stages import reports
+from services.interaction.tables import ERASURES, TABLES
+from services.interaction.turns.adapters.archive import Archive
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.search import SqlSearchIndex
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.codec import event_of
+from services.interaction.turns.domain.acceptance import Limits, accept_feedback, accept_turn
+from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.errors import InvalidArgument, NotFound
 from shared.language.messages import text_message
+from shared.language.opinions import ExplicitFeedback
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
 from shared.privacy.erasure import Erasing, Erasure, Scrubbed
 from shared.state import operations
 from shared.state.database import Database, Transaction
+from shared.state.jobs import Worker
 from shared.state.stage import SqlStage, drain
 from shared.state.tables import JOBS
 from shared.vault.keyring import CachedKeyring
@@ -55,11 +63,11 @@ class Failing(InteractionRemover):
 class House:
     def __init__(self, folder: Path, services: tuple[str, ...] = ("interaction",)) -> None:
         self.folder = folder
-        self.database = Database(f"sqlite:///{folder / 'state.db'}", TABLES, audit_book.TABLES)
+        self.database = Database(f"sqlite:///{folder / 'state.db'}", TABLES)
         self.inner = MemoryEventLog()
         self.keyring = CachedKeyring(SqlKeyring(f"sqlite:///{folder / 'keys.db'}"), ttl_s=1e-6)
         self.log = SealedEventLog(self.inner, self.keyring)
-        keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
+        keeper = TurnKeeper(SqlTurnWriter, LIMITS, lambda: NOW)
         self.stage = SqlStage(
             STAGE,
             self.database,
@@ -69,9 +77,10 @@ class House:
             handle_all=keeper.take_all,
         )
         self.remover = Failing()
-        self.conductor = Conductor(self.database, self.log, self.keyring, services)
+        self.state = SqlErasureState(self.database)
+        self.keys = KeyringUserKeys(self.keyring, self.database, time.time)
+        self.conductor = Conductor(self.state, self.keys, services, time.time)
         self.erasing = Erasing("interaction", self.database, self.log, self.remover)
-        self.audit = SqlAudit(self.database)
 
     def say(self, user: str, conversation: str, *texts: str) -> None:
         turns = [said(user, conversation, index, text) for index, text in enumerate(texts)]
@@ -80,17 +89,23 @@ class House:
 
     def take(self) -> None:
         drain(self.stage)
-        while SearchIndexer(self.database).index_once():
+        while SqlSearchIndex(self.database).index_once():
             pass
 
     def step(self) -> bool:
         """All that can be done now; False if it was nothing."""
-        stages = (self.erasing.stage(), self.conductor.stage())
-        workers = (self.conductor.worker(), self.erasing.worker())
+        stages = (self.erasing.stage(), self._reports())
+        workers = (self._steps(), self.erasing.worker())
         worked = [Scrubbed(self.database, worker).once() for worker in workers]
         with self.database.begin() as transaction:  # nobody waits in a test
             transaction.connection.execute(JOBS.update().values(run_after=0.0))
         return any([*worked, *[drain(stage) for stage in stages]])
+
+    def _reports(self) -> SqlStage:
+        return reports(self.conductor, self.database, self.log, SqlErasureWriter)
+
+    def _steps(self) -> Worker:
+        return steps(self.conductor, self.database, SqlErasureWriter)
 
     def run(self) -> None:
         while self.step():
@@ -99,7 +114,7 @@ class House:
     def erase(self, user: str, request_id: str = "") -> Audit:
         name = self.conductor.start("local", user, "ops@example.org", request_id)
         self.run()
-        return self.audit.get("local", name.removeprefix("operations/erase-"))
+        return self.state.get("local", name.removeprefix("operations/erase-"))
 
     def content(self) -> bytes:
         """Of every file, and of all that was published."""
@@ -138,7 +153,7 @@ def test_the_words_of_the_erased_are_nowhere_and_the_others_stay(house: House) -
     after = house.content()
     assert all(word not in after for word in (b"marmalade", b"kumquats", b"zanzibar"))
     assert b"umbrella" in after
-    conversations = Conversations(SqlConversationStore(house.database))
+    conversations = Conversations(SqlConversationReads(house.database))
     assert [one.user_id for one in conversations.list("local", "", 10, "").conversations] == ["ben"]
     assert conversations.list("local", 'user_id = "zanzibar"', 10, "").total == 0
     assert [report.service for report in found.reports] == ["interaction", "interaction"]
@@ -151,11 +166,11 @@ def test_the_audit_tells_who_and_when_and_no_user(house: House) -> None:
     assert (found.actor, found.waiting_for, found.keys_destroyed) == ("ops@example.org", [], 1)
     assert found.ended >= found.created > 0
     assert (found.user_id, found.conversation_ids, found.key_ids) == ("", (), ())
-    asked = house.conductor.subject("local", "zanzibar")
-    assert [one.erasure for one in house.audit.page("local", asked, None, 10)] == [found.erasure]
-    assert house.audit.page("local", house.conductor.subject("local", "ben"), None, 10) == []
+    asked = house.keys.subject("local", "zanzibar")
+    assert [one.erasure for one in house.state.page("local", asked, None, 10)] == [found.erasure]
+    assert house.state.page("local", house.keys.subject("local", "ben"), None, 10) == []
     with pytest.raises(NotFound):
-        house.audit.get("another", found.erasure)
+        house.state.get("another", found.erasure)
     operation = operations.get(house.database, f"operations/erase-{found.erasure}")
     assert operation.done and operation.HasField("response")
 
@@ -183,7 +198,7 @@ def test_what_is_said_afterwards_is_new_data_under_a_new_key(house: House) -> No
     house.erase("zanzibar")
     house.say("zanzibar", "d", "hello again")
     house.take()
-    conversations = Conversations(SqlConversationStore(house.database))
+    conversations = Conversations(SqlConversationReads(house.database))
     _, turns = conversations.get("local", "tenants/local/conversations/d")
     assert [turn.message.text for turn in turns] == ["hello again"]
     assert house.erase("zanzibar").reports[0].removals == {"turns": 1, "conversations": 1}
@@ -225,7 +240,7 @@ def test_it_is_not_complete_before_everybody_has_reported(tmp_path: Path) -> Non
         assert other.worker().run_once()
         drain(other.stage())
         house.run()
-    found = house.audit.get("local", found.erasure)
+    found = house.state.get("local", found.erasure)
     assert (found.waiting_for, found.ended > 0) == ([], True)
     assert house.inner.records("user.erasure_requested.v1")[0].event.value.find(b"zanzibar") == -1
     house.database.close()
@@ -237,7 +252,9 @@ class Nothing(InteractionRemover):
 
 
 def test_feedback_that_names_nobody_goes_with_whom_it_is_about(house: House) -> None:
-    given = Feedback("", True, completion_id="chatcmpl-a-1", comment="the marmalade was bad")
+    given = ExplicitFeedback(
+        "", True, completion_id="chatcmpl-a-1", comment="the marmalade was bad"
+    )
     house.log.publish([event_of(accept_feedback(given, "local", NOW, LIMITS))])
     found = house.erase("zanzibar")
     assert found.keys_destroyed == 2
@@ -250,7 +267,7 @@ def test_others_keep_what_they_said_in_a_shared_conversation(house: House) -> No
     house.log.publish([event_of(accept_turn(turn, "local", NOW, LIMITS)) for turn in turns])
     house.take()
     house.erase("zanzibar")
-    conversations = Conversations(SqlConversationStore(house.database))
+    conversations = Conversations(SqlConversationReads(house.database))
     conversation, left = conversations.get("local", "tenants/local/conversations/s")
     assert [turn.message.text for turn in left] == ["no, umbrella"]
     assert (conversation.turn_count, conversation.user_id) == (1, "ben")

@@ -4,14 +4,15 @@ from functools import partial
 
 import pytest
 
-from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tables import TABLES
-from services.interaction.app import Conversations, Intake
-from services.interaction.consumer import STAGE, TurnKeeper
-from services.interaction.domain import Limits
-from services.interaction.grpc_api import InteractionServicer
+from services.interaction.tables import TABLES
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.journal import EventLogJournal
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.app.intake import Intake
+from services.interaction.turns.domain.acceptance import Limits
+from services.interaction.turns.grpc_api import InteractionServicer
+from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.calls.client import aio_channel, metadata, translated
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -41,7 +42,7 @@ class Edge:
         self.journal = EventLogJournal(self.log, (INTERACTION_LOGGED, FEEDBACK_GIVEN))
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.journal.run, args=(self.stop,))
-        keeper = TurnKeeper(SqlShelf, Limits(), now)
+        keeper = TurnKeeper(SqlTurnWriter, Limits(), now)
         self.stage = SqlStage(
             STAGE,
             self.database,
@@ -52,7 +53,7 @@ class Edge:
         )
         servicer = InteractionServicer(
             Intake(self.journal, Limits(), now),
-            Conversations(SqlConversationStore(self.database)),
+            Conversations(SqlConversationReads(self.database)),
         )
         mount = partial(pb_grpc.add_InteractionServiceServicer_to_server, servicer)
         mounts = [("trimtab.interaction.v1.InteractionService", mount)]

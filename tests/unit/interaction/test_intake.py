@@ -7,23 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.app import Intake
-from services.interaction.codec import decode_logged
-from services.interaction.domain import (
-    Category,
-    Demonstration,
-    Feedback,
-    Limits,
-    Rating,
-    Turn,
-    accept_feedback,
-    accept_turn,
-)
+from services.interaction.turns.adapters.journal import EventLogJournal
+from services.interaction.turns.app.intake import Intake
+from services.interaction.turns.domain.acceptance import Limits, accept_feedback, accept_turn
+from shared.contracts.turns import decode_logged
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -93,7 +86,7 @@ def test_the_same_answer_has_one_id_whoever_logs_it() -> None:
     assert other.event_id != first.event_id
 
 
-RATED = Feedback("", Rating(4, 1, 5), conversation_id="c-1")
+RATED = ExplicitFeedback("", Rating(4, 1, 5), conversation_id="c-1")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +102,7 @@ RATED = Feedback("", Rating(4, 1, 5), conversation_id="c-1")
         (replace(RATED, tenant="other"), "TENANT_MISMATCH", "tenant"),
     ],
 )
-def test_bad_feedback_is_refused(feedback: Feedback, reason: str, field: str) -> None:
+def test_bad_feedback_is_refused(feedback: ExplicitFeedback, reason: str, field: str) -> None:
     with pytest.raises(TrimtabError) as refused:
         accept_feedback(feedback, "local", NOW, LIMITS)
     assert (refused.value.reason, refused.value.field) == (reason, field)

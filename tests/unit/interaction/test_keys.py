@@ -15,10 +15,12 @@ import grpc
 import pytest
 import sqlalchemy as sa
 
-from services.interaction.keys.app import Key, Keys
+from services.interaction.keys.adapters.sql import SqlKeyStore
+from services.interaction.keys.app import Keys
+from services.interaction.keys.domain import Key
 from services.interaction.keys.grpc_api import mount
-from services.interaction.keys.live import LiveKeys
-from services.interaction.keys.store import KEYS, TABLES, SqlKeyStore
+from services.interaction.keys.jobs import LiveKeys
+from services.interaction.tables import API_KEYS, TABLES
 from shared.access.admission import KeyedAccess, OpenAccess
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
@@ -67,7 +69,7 @@ def test_a_key_is_shown_once_and_kept_as_a_digest(house: House) -> None:
     assert secret.startswith("tt_") and len(secret) == 46
     assert key.prefix == secret[:7]
     with house.database.read() as connection:
-        (row,) = connection.execute(sa.select(KEYS)).all()
+        (row,) = connection.execute(sa.select(API_KEYS)).all()
     assert row.digest == secret_digest(secret)
     assert secret not in repr(row)
     found = house.book.find(secret)

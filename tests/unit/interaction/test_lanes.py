@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.interaction.adapters.journal import EventLogJournal
-from services.interaction.adapters.lanes import Lanes
-from services.interaction.domain import Turn
+from services.interaction.turns.adapters.journal import EventLogJournal
+from services.interaction.turns.adapters.lanes import Lanes
 from shared.language.errors import ResourceExhausted
 from shared.language.messages import text_message
 from shared.language.topics import INTERACTION_LOGGED
+from shared.language.turns import Turn
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 

@@ -6,21 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.tables import TABLES
-from services.interaction.app import Intake
-from services.interaction.codec import event_of
 from services.interaction.completions.app import Completions
-from services.interaction.consumer import STAGE, TurnKeeper
-from services.interaction.domain import (
-    Category,
-    Demonstration,
-    Feedback,
-    Limits,
-    Preference,
-    Turn,
-)
-from services.interaction.redacting import redacted
+from services.interaction.tables import TABLES
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.intake import Intake
+from services.interaction.turns.app.redacting import redacted
+from services.interaction.turns.codec import event_of
+from services.interaction.turns.domain.acceptance import Limits
+from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.messages import (
     Message,
     Text,
@@ -29,8 +22,11 @@ from shared.language.messages import (
     default_turn_id,
     text_message,
 )
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback
+from shared.language.pairs import Pair, PairSource
 from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
+from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
 from shared.redaction.redactor import Action, Policies, Policy, Redactor
 from shared.state.database import Database
@@ -46,7 +42,7 @@ class Kept:
     """A journal that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.items: list[Turn | Feedback | Preference] = []
+        self.items: list[Turn | ExplicitFeedback | Pair] = []
 
     async def write(self, items: object) -> None:
         self.items += items  # type: ignore[operator]
@@ -78,12 +74,12 @@ async def test_every_text_of_a_turn_is_gone_through() -> None:
 @pytest.mark.parametrize(
     ("said", "stored"),
     [
-        (Feedback("", Demonstration(MAIL), completion_id="x"), Demonstration("[EMAIL]")),
-        (Feedback("", Category(MAIL), completion_id="x"), Category("EMAIL")),
-        (Feedback("", True, completion_id="x"), True),
+        (ExplicitFeedback("", Demonstration(MAIL), completion_id="x"), Demonstration("[EMAIL]")),
+        (ExplicitFeedback("", Category(MAIL), completion_id="x"), Category("EMAIL")),
+        (ExplicitFeedback("", True, completion_id="x"), True),
     ],
 )
-async def test_feedback_is_gone_through(said: Feedback, stored: object) -> None:
+async def test_feedback_is_gone_through(said: ExplicitFeedback, stored: object) -> None:
     intake = Intake(Kept(), LIMITS, now, REDACTOR)
     said = replace(said, comment=f"ask {MAIL}")
     ((feedback,), refusals) = await intake.log_feedback("acme", [said])
@@ -92,16 +88,15 @@ async def test_feedback_is_gone_through(said: Feedback, stored: object) -> None:
 
 
 async def test_preferences_are_gone_through() -> None:
-    said = Preference(
-        "",
+    said = Pair(
         "ada",
-        "import",
+        PairSource.IMPORT,
         (text_message("user", MAIL),),
         text_message("assistant", f"A {MAIL}"),
         text_message("assistant", f"B {MAIL}"),
         feedback_text=MAIL,
     )
-    ((stored,), _) = await Intake(Kept(), LIMITS, now, REDACTOR).log_preferences("acme", [said])
+    ((stored,), _) = await Intake(Kept(), LIMITS, now, REDACTOR).log_pairs("acme", [said])
     assert MAIL not in repr(stored)
     assert stored.chosen.text == "A [EMAIL]"
 
@@ -119,7 +114,7 @@ async def test_what_was_taken_out_is_in_the_counts_once() -> None:
     event = event_of(journal.items[0])
     log.ensure_topics((INTERACTION_LOGGED,))
     log.publish([event, event])
-    keeper = TurnKeeper(SqlShelf, LIMITS, now)
+    keeper = TurnKeeper(SqlTurnWriter, LIMITS, now)
     drain(SqlStage(STAGE, database, log, (INTERACTION_LOGGED,), keeper))
     assert [row for row in database.counts() if row[0] == "redaction"] == [
         ("redaction", "made", "EMAIL", 1),

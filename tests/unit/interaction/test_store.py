@@ -4,16 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.interaction.adapters.shelf import SqlShelf
-from services.interaction.adapters.store import SqlConversationStore
-from services.interaction.adapters.tables import TABLES
-from services.interaction.app import Conversations
-from services.interaction.codec import event_of
-from services.interaction.consumer import STAGE, TurnKeeper
-from services.interaction.domain import Limits, Turn, accept_turn
+from services.interaction.tables import TABLES
+from services.interaction.turns.adapters.conversations import SqlConversationReads
+from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
+from services.interaction.turns.app.conversations import Conversations
+from services.interaction.turns.codec import event_of
+from services.interaction.turns.domain.acceptance import Limits, accept_turn
+from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
 from shared.language.messages import default_turn_id, text_message
 from shared.language.topics import INTERACTION_LOGGED, dead_letters
+from shared.language.turns import Turn
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
@@ -26,7 +27,7 @@ LIMITS = Limits()
 class Store:
     def __init__(self) -> None:
         self.database, self.log = Database("sqlite://", TABLES), MemoryEventLog()
-        keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
+        keeper = TurnKeeper(SqlTurnWriter, LIMITS, lambda: NOW)
         self.stage = SqlStage(
             STAGE,
             self.database,
@@ -35,7 +36,7 @@ class Store:
             keeper,
             handle_all=keeper.take_all,
         )
-        self.conversations = Conversations(SqlConversationStore(self.database))
+        self.conversations = Conversations(SqlConversationReads(self.database))
 
     def take(self, turns: Iterable[Turn]) -> None:
         accepted = [accept_turn(turn, "local", NOW, LIMITS) for turn in turns]
@@ -168,7 +169,7 @@ def test_a_wrong_filter_or_token_is_named(store: Store) -> None:
 
 def test_a_large_batch_is_a_backlog_and_a_small_one_is_none() -> None:
     store = Store()
-    keeper = TurnKeeper(SqlShelf, LIMITS, lambda: NOW)
+    keeper = TurnKeeper(SqlTurnWriter, LIMITS, lambda: NOW)
     stage = replace(store.stage, handle=keeper, handle_all=keeper.take_all)
     for turns, behind in ((20, False), (500, True)):
         accepted = [

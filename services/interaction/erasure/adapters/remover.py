@@ -1,0 +1,93 @@
+"""How what interaction itself holds of a user goes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from services.interaction.erasure.adapters.memory import NoArchive
+from services.interaction.erasure.ports import UserArchive
+from services.interaction.tables import COMPLETIONS, CONVERSATIONS, LABELS, SCORES, TURNS
+from services.interaction.turns.adapters.search import forget_words, purge_words
+from shared.privacy.erasure import (
+    Erasure,
+    Rows,
+    Survey,
+    delete_rows,
+    of_user,
+    of_user_or_conversation,
+    parts,
+)
+from shared.state.database import Transaction
+
+_BATCH = 500
+_ANNOTATIONS = (
+    Rows("labels", LABELS, of_user_or_conversation(LABELS)),
+    Rows("scores", SCORES, of_user_or_conversation(SCORES)),
+    Rows("completions", COMPLETIONS, of_user_or_conversation(COMPLETIONS)),
+)
+
+
+class InteractionRemover:
+    """shared.privacy.erasure.Remover. Turns go with their words in the search index and in the archive; a
+    conversation in which others spoke, too, stays with what they said."""
+
+    def __init__(self, archive: UserArchive | None = None) -> None:
+        self._archive = archive or NoArchive()
+
+    def survey(self, erasure: Erasure) -> Survey:
+        return Survey({"archive": self._archive.count_of(erasure.tenant, erasure.user_id)})
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        removed = {"turns": _remove_turns(erasure, transaction)}
+        removed |= delete_rows(_ANNOTATIONS, erasure, transaction)
+        removed["conversations"] = sum(
+            _shrink(part, transaction) for part in parts(_with_own(erasure, transaction))
+        )
+        if removed["turns"]:
+            purge_words(transaction)
+        return removed
+
+    def remove_files(self, erasure: Erasure) -> None:
+        self._archive.sweep()
+        self._archive.rewrite_without(erasure.tenant, erasure.user_id)
+
+
+def _remove_turns(erasure: Erasure, transaction: Transaction) -> int:
+    removed = 0
+    while True:
+        query = sa.select(TURNS.c.seq, TURNS.c.body).where(of_user(TURNS)(erasure)).limit(_BATCH)
+        rows = [(row.seq, row.body) for row in transaction.connection.execute(query)]
+        if not rows:
+            return removed
+        forget_words(transaction, rows)
+        gone = TURNS.c.seq.in_([seq for seq, _ in rows])
+        transaction.connection.execute(TURNS.delete().where(gone))
+        removed += len(rows)
+
+
+def _with_own(erasure: Erasure, transaction: Transaction) -> Erasure:
+    query = sa.select(CONVERSATIONS.c.conversation_id).where(of_user(CONVERSATIONS)(erasure))
+    own = set(transaction.connection.execute(query).scalars()) | set(erasure.conversation_ids)
+    return Erasure(erasure.erasure, erasure.tenant, erasure.user_id, tuple(sorted(own)))
+
+
+def _shrink(erasure: Erasure, transaction: Transaction) -> int:
+    """Conversations without turns go; the rest count the turns that are left, and are of the user who
+    spoke first among them. Returns how many went."""
+    theirs = (CONVERSATIONS.c.tenant == erasure.tenant) & CONVERSATIONS.c.conversation_id.in_(
+        erasure.conversation_ids
+    )
+    left = (TURNS.c.tenant == CONVERSATIONS.c.tenant) & (
+        TURNS.c.conversation_id == CONVERSATIONS.c.conversation_id
+    )
+    gone = transaction.connection.execute(
+        CONVERSATIONS.delete().where(theirs, ~sa.exists().where(left))
+    )
+    count = sa.select(sa.func.count()).select_from(TURNS).where(left).scalar_subquery()
+    first = sa.select(TURNS.c.user_id).where(left).order_by(TURNS.c.position, TURNS.c.seq).limit(1)
+    transaction.connection.execute(
+        CONVERSATIONS.update()
+        .where(theirs)
+        .values(turn_count=count, user_id=first.scalar_subquery())
+    )
+    return int(gone.rowcount)

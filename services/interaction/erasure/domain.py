@@ -1,0 +1,71 @@
+"""An erasure as the audit knows it, and the steps it goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+# The second round takes what was on its way from one service to another during the first.
+ROUNDS = 2
+
+
+class Step(StrEnum):
+    """Each begins the next in its own transaction, so that a kill -9 repeats a step and skips none."""
+
+    # The user's keys are closed: from now on nobody opens what they sealed.
+    CLOSE = "close"
+    # After twice the time that caches may be old: every service is told to remove.
+    ASK = "ask"
+    # All have reported all rounds: the keys are destroyed.
+    DESTROY = "destroy"
+    # After the caches' time once more: the audit forgets the user.
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Of one service in one round. `removals`: how much, by place."""
+
+    service: str
+    round: int
+    removals: Mapping[str, int]
+    model_versions: Sequence[str]
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One erasure. Times are Unix times; `ended` is 0 while it is under way."""
+
+    erasure: str
+    tenant: str
+    subject: str
+    actor: str
+    created: float
+    ended: float
+    round: int
+    services: tuple[str, ...]
+    keys_destroyed: int
+    user_id: str
+    conversation_ids: tuple[str, ...]
+    key_ids: tuple[str, ...]
+    reports: tuple[Report, ...] = ()
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """Who has not reported the round under way."""
+        reported = {report.service for report in self.reports if report.round == self.round}
+        return [] if self.ended else [name for name in self.services if name not in reported]
+
+    @property
+    def model_versions(self) -> list[str]:
+        return sorted({version for report in self.reports for version in report.model_versions})
+
+
+def operation_name(erasure: str) -> str:
+    return f"operations/erase-{erasure}"
+
+
+def erasure_name(erasure: str) -> str:
+    return f"erasures/{erasure}"

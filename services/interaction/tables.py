@@ -1,0 +1,175 @@
+"""The interaction service's tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+TABLES = sa.MetaData()
+
+CONVERSATIONS = sa.Table(
+    "conversations",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("channel", sa.String, nullable=False),
+    sa.Column("turn_count", sa.Integer, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("updated_us", sa.BigInteger, nullable=False),
+    # created_us as it was at first: lists go by it, as an older turn that comes late must not move a
+    # conversation from one page to another.
+    sa.Column("listed_us", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("conversations_by_time", "tenant", "listed_us", "conversation_id"),
+    sa.Index("conversations_by_user", "tenant", "user_id", "created_us"),
+)
+TURNS = sa.Table(
+    "turns",
+    TABLES,
+    # In the order of storing; search and archive go by it.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("turn_id", sa.String, nullable=False),
+    # Who may ask for it to be erased or exported: several people can talk in one conversation.
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    # A serialised trimtab.common.v1.Turn.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("turns_by_name", "tenant", "conversation_id", "turn_id", unique=True),
+    sa.Index("turns_by_user", "tenant", "user_id"),
+    sa.Index("turns_by_version", "tenant", "model_version", "conversation_id"),
+    sqlite_autoincrement=True,
+)
+LABELS = sa.Table(
+    "labels",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("feedback_id", sa.String, primary_key=True),
+    sa.Column("label", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("turn_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Index("labels_by_conversation", "tenant", "conversation_id", "label"),
+    sa.Index("labels_by_label", "tenant", "label", "conversation_id"),
+    sa.Index("labels_by_user", "tenant", "user_id"),
+)
+SCORES = sa.Table(
+    "scores",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+    sa.Column("turn_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("scored_us", sa.BigInteger, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Index("scores_by_user", "tenant", "user_id"),
+)
+# Answers asked for with `store: true`, by their completion; the content lies in the turns.
+COMPLETIONS = sa.Table(
+    "completions",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("completion_id", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("turn_id", sa.String, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("usage", sa.Text, nullable=False),
+    sa.Index("completions_by_time", "tenant", "created_us", "completion_id"),
+    sa.Index("completions_by_user", "tenant", "user_id"),
+    sa.Index("completions_by_conversation", "tenant", "conversation_id"),
+)
+# One row: up to which turn the words are in the search index (search.py).
+SEARCHED = sa.Table(
+    "searched",
+    TABLES,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)
+
+# The parts of the archive, and how far it has come: (seq, until] is being written while they differ.
+ARCHIVED_PARTS = sa.Table(
+    "archived_parts",
+    TABLES,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("day", sa.String, nullable=False),
+    sa.Column("turns", sa.BigInteger, nullable=False),
+    sa.Column("first_seq", sa.BigInteger, nullable=False),
+    sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sa.Index("archived_parts_by_day", "tenant", "day"),
+)
+ARCHIVE_POSITION = sa.Table(
+    "archive_position",
+    TABLES,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+API_KEYS = sa.Table(
+    "api_keys",
+    TABLES,
+    sa.Column("key_id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False, unique=True),
+    sa.Column("prefix", sa.String, nullable=False),
+    sa.Column("display_name", sa.String, nullable=False),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("expires_us", sa.BigInteger),
+    sa.Column("lifetime_s", sa.BigInteger),
+    sa.Column("revoked_us", sa.BigInteger),
+    sa.Column("used_us", sa.BigInteger),
+    sa.Column("rotated_from", sa.String, nullable=False),
+    sa.Column("rotated_to", sa.String, nullable=False),
+    sa.Index("api_keys_by_time", "tenant", "created_us", "key_id"),
+)
+TENANT_QUOTAS = sa.Table(
+    "tenant_quotas",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("requests_per_s", sa.Float, nullable=False),
+    sa.Column("turns_per_s", sa.Float, nullable=False),
+    sa.Column("burst_s", sa.Float, nullable=False),
+)
+# The audit of erasures. A row knows the user's id and conversations only while its erasure is under way;
+# what stays is a keyed hash, by which whoever has the keyring can tell whether a user was erased.
+ERASURES = sa.Table(
+    "erasures",
+    TABLES,
+    sa.Column("erasure", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    # 0 while it is under way.
+    sa.Column("ended", sa.Float, nullable=False, server_default="0"),
+    sa.Column("round", sa.Integer, nullable=False),
+    # Who is to report.
+    sa.Column("services", sa.JSON, nullable=False),
+    sa.Column("keys_destroyed", sa.Integer, nullable=False, server_default="0"),
+    # While it is under way: the user, their conversations, the keys that were closed.
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_ids", sa.JSON, nullable=False),
+    sa.Column("key_ids", sa.JSON, nullable=False),
+    sa.Index("erasures_by_subject", "tenant", "subject", "created"),
+    sa.Index("erasures_by_time", "tenant", "created", "erasure"),
+)
+ERASURE_REPORTS = sa.Table(
+    "erasure_reports",
+    TABLES,
+    sa.Column("erasure", sa.String, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("service", sa.String, primary_key=True),
+    sa.Column("removals", sa.JSON, nullable=False),
+    sa.Column("model_versions", sa.JSON, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)

@@ -1,0 +1,68 @@
+"""Finds conversations; a tenant sees its own only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.interaction.turns.domain.conversations import (
+    Conversation,
+    ConversationQuery,
+    PagePosition,
+)
+from services.interaction.turns.domain.words import parse_query
+from services.interaction.turns.ports import ConversationReads
+from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
+from shared.language.identifiers import parse_name
+from shared.language.paging import decode_token, encode_token, page_size, parse_filter
+from shared.language.turns import Turn
+
+FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    conversations: list[Conversation]
+    next_token: str
+    total: int
+
+
+class Conversations:
+    """Reads; a tenant sees its own only."""
+
+    def __init__(self, reads: ConversationReads) -> None:
+        self._reads = reads
+
+    def get(self, tenant: str, name: str) -> tuple[Conversation, list[Turn]]:
+        owner, conversation_id = parse_name(name, "tenants/*/conversations/*")
+        if owner != tenant:
+            raise PermissionDenied(
+                f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+            )
+        found = self._reads.find(tenant, conversation_id)
+        if found is None:
+            raise NotFound(f"{name} is not stored; was it logged a moment ago?", field="name")
+        return found
+
+    def list(self, tenant: str, filter_text: str, size: int, token: str, query: str = "") -> Page:
+        """Newest first. The token belongs to tenant, filter and query."""
+        request, limit = f"{tenant}\n{filter_text}\n{query}", page_size(size)
+        wanted = ConversationQuery(parse_filter(filter_text, FILTER_FIELDS), parse_query(query))
+        after = _decoded(decode_token(token, request))
+        found = self._reads.page(tenant, wanted, after, limit + 1)
+        page = [conversation for conversation, _ in found[:limit]]
+        more = len(found) > limit
+        next_token = encode_token(_position(found[limit - 1][1]), request) if more else ""
+        return Page(page, next_token, self._reads.count(tenant, wanted))
+
+
+def _position(position: PagePosition) -> list[int | str]:
+    return [position.listed_us, position.conversation_id]
+
+
+def _decoded(position: object) -> PagePosition | None:
+    match position:
+        case None:
+            return None
+        case [int(listed_us), str(conversation_id)]:
+            return PagePosition(listed_us, conversation_id)
+    raise InvalidArgument("page_token is not one of ours", field="page_token")

@@ -1,0 +1,83 @@
+"""Takes batches in: what breaks a rule is refused, the rest becomes durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from services.interaction.turns.app.redacting import redacted
+from services.interaction.turns.domain.acceptance import (
+    Limits,
+    Refusal,
+    accept_feedback,
+    accept_pair,
+    accept_turn,
+)
+from services.interaction.turns.ports import Journal
+from shared.language.errors import TrimtabError
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
+from shared.language.turns import Turn
+from shared.redaction.redactor import Redactor
+
+AnyItem = TypeVar("AnyItem", Turn, ExplicitFeedback, Pair)
+
+
+class Intake:
+    """Takes batches: what breaks a rule is refused with its reason; the rest is journalled, without
+    what the tenant's policy of redaction takes out. Ids are made of what is left."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._journal, self._limits, self._clock = journal, limits, clock
+        self._redactor = redactor or Redactor()
+
+    async def log_turns(
+        self, tenant: str, items: Sequence[Turn | TrimtabError], first: int = 0
+    ) -> tuple[list[Turn], list[Refusal]]:
+        """Items that could not even be read come as their error. Positions count from `first`."""
+        turns, refusals = self._sort(tenant, items, accept_turn, first)
+        if turns:
+            await self._journal.write(turns)
+        return turns, refusals
+
+    async def log_feedback(
+        self, tenant: str, items: Sequence[ExplicitFeedback | TrimtabError]
+    ) -> tuple[list[ExplicitFeedback], list[Refusal]]:
+        feedback, refusals = self._sort(tenant, items, accept_feedback, 0)
+        if feedback:
+            await self._journal.write(feedback)
+        return feedback, refusals
+
+    async def log_pairs(
+        self, tenant: str, items: Sequence[Pair | TrimtabError]
+    ) -> tuple[list[Pair], list[Refusal]]:
+        pairs, refusals = self._sort(tenant, items, accept_pair, 0)
+        if pairs:
+            await self._journal.write(pairs)
+        return pairs, refusals
+
+    def _sort(
+        self,
+        tenant: str,
+        items: Sequence[AnyItem | TrimtabError],
+        accept: Callable[[AnyItem, str, datetime, Limits], AnyItem],
+        first: int,
+    ) -> tuple[list[AnyItem], list[Refusal]]:
+        now, accepted, refusals = self._clock(), [], []
+        for position, item in enumerate(items, start=first):
+            if isinstance(item, TrimtabError):
+                refusals.append(Refusal(position, item))
+                continue
+            try:
+                clean = redacted(item, tenant, self._redactor, self._limits)
+                accepted.append(accept(clean, tenant, now, self._limits))
+            except TrimtabError as error:
+                refusals.append(Refusal(position, error))
+        return accepted, refusals

@@ -1,0 +1,69 @@
+"""What is taken out of items before they are accepted; the same for every door."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from services.interaction.turns.domain.acceptance import Limits
+from shared.language.messages import content_of
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback
+from shared.language.pairs import Pair
+from shared.language.turns import Turn
+from shared.redaction.redactor import Redaction, Redactor, noted
+
+Item = TypeVar("Item", Turn, ExplicitFeedback, Pair)
+
+
+def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Item:
+    """The item without what the tenant's policy wants out; the same object if there is nothing.
+    What is too large to be accepted is not gone through."""
+    if _chars(item) > limits.max_turn_bytes:
+        return item
+    match item:
+        case Turn():
+            found, counts = redactor.run(tenant, lambda one: _turn(item, one))
+            return replace(found, metadata=noted(found.metadata, counts)) if counts else found
+        case ExplicitFeedback():
+            return redactor.run(tenant, lambda one: _feedback(item, one))[0]
+    return redactor.run(tenant, lambda one: _pair(item, one))[0]
+
+
+def _turn(turn: Turn, redaction: Redaction) -> Turn:
+    message = redaction.message(turn.message)
+    metadata = redaction.metadata(turn.metadata)
+    if message is turn.message and metadata is turn.metadata:
+        return turn
+    return replace(turn, message=message, metadata=metadata)
+
+
+def _feedback(feedback: ExplicitFeedback, redaction: Redaction) -> ExplicitFeedback:
+    value = feedback.value
+    match value:
+        case Category(name):
+            value = Category(redaction.label(name))
+        case Demonstration(text):
+            value = Demonstration(redaction.content(text))
+    return replace(feedback, value=value, comment=redaction.content(feedback.comment))
+
+
+def _pair(pair: Pair, redaction: Redaction) -> Pair:
+    return replace(
+        pair,
+        prompt=tuple(redaction.message(message) for message in pair.prompt),
+        chosen=redaction.message(pair.chosen),
+        rejected=redaction.message(pair.rejected),
+        feedback_text=redaction.content(pair.feedback_text),
+    )
+
+
+def _chars(item: Turn | ExplicitFeedback | Pair) -> int:
+    """No more than the bytes that a limit is set to."""
+    match item:
+        case Turn():
+            return len(content_of(item.message))
+        case ExplicitFeedback():
+            said = item.value.text if isinstance(item.value, Demonstration) else ""
+            return max(len(said), len(item.comment))
+    whole = (*item.prompt, item.chosen, item.rejected)
+    return sum(len(content_of(message)) for message in whole) + len(item.feedback_text)

@@ -1,0 +1,1 @@
+"""What is accepted, how conversations are asked for, what a word is."""

@@ -1,0 +1,212 @@
+"""The rules that turns, feedback and stated pairs must meet to be accepted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from shared.language.errors import InvalidArgument, PermissionDenied, TrimtabError
+from shared.language.identifiers import check_segment
+from shared.language.messages import content_of, default_turn_id
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
+from shared.language.pairs import Pair, PairSource
+from shared.language.turns import Turn
+
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(days=1)
+# Of pairs that people state outside a conversation.
+STATED_SOURCES = (PairSource.ARENA_VOTE, PairSource.IMPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the item at `position` of a batch was not taken."""
+
+    position: int
+    error: TrimtabError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_turn_bytes: int = 256 * 1024
+
+
+def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
+    """The turn with tenant, id and time filled in. Raises InvalidArgument naming the field, or
+    PermissionDenied (TENANT_MISMATCH)."""
+    _check_tenant(turn.tenant, tenant)
+    check_segment(turn.conversation_id, "conversation_id")
+    _check_user(turn.user_id)
+    if turn.index < 0:
+        raise InvalidArgument(
+            f"index is {turn.index}; the first message has index 0",
+            reason="NEGATIVE_INDEX",
+            field="index",
+        )
+    _check_content(turn, limits)
+    for name in ("turn_id", "model_version", "completion_id", "channel", "replaces_turn_id"):
+        _check_optional_id(getattr(turn, name), name)
+    turn_id = turn.turn_id or default_turn_id(turn.index, turn.message)
+    create_time = _checked_time(turn.create_time, now)
+    if (turn.tenant, turn.turn_id, turn.create_time) == (tenant, turn_id, create_time):
+        return turn  # nothing was missing
+    return replace(turn, tenant=tenant, turn_id=turn_id, create_time=create_time)
+
+
+def accept_feedback(
+    feedback: ExplicitFeedback, tenant: str, now: datetime, limits: Limits
+) -> ExplicitFeedback:
+    """The feedback with tenant, id and time filled in. Raises as `accept_turn` does."""
+    _check_tenant(feedback.tenant, tenant)
+    if not (feedback.completion_id or feedback.conversation_id):
+        raise InvalidArgument(
+            "feedback needs a completion_id, or a conversation_id with or without a turn_id",
+            reason="MISSING_TARGET",
+            field="completion_id",
+        )
+    for name in ("feedback_id", "completion_id", "conversation_id", "turn_id", "user_id"):
+        _check_optional_id(getattr(feedback, name), name)
+    _check_index(feedback)
+    if feedback.value is not None or not feedback.comment.strip():
+        _check_value(feedback.value, limits)
+    _check_size(len(feedback.comment.encode()), limits, "comment")
+    accepted = replace(
+        feedback, tenant=tenant, create_time=_checked_time(feedback.create_time, now)
+    )
+    return accepted if feedback.feedback_id else replace(accepted, feedback_id=accepted.digest)
+
+
+def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
+    """The stated pair with tenant, id and time filled in. Raises as `accept_turn` does."""
+    _check_tenant(pair.tenant, tenant)
+    _check_user(pair.user_id)
+    for name in ("pair_id", "conversation_id", "model_version"):
+        _check_optional_id(getattr(pair, name), name)
+    if pair.source not in STATED_SOURCES:
+        raise InvalidArgument(
+            f"source must be one of {', '.join(STATED_SOURCES)}",
+            reason="INVALID_SOURCE",
+            field="source",
+        )
+    _check_sides(pair, limits)
+    accepted = replace(pair, tenant=tenant, create_time=_checked_time(pair.create_time, now))
+    return accepted if pair.pair_id else replace(accepted, pair_id=accepted.digest)
+
+
+def _check_sides(pair: Pair, limits: Limits) -> None:
+    if not pair.prompt:
+        raise InvalidArgument("the prompt is empty", reason="EMPTY_MESSAGE", field="prompt")
+    sides = {"chosen": pair.chosen, "rejected": pair.rejected}
+    for name, message in sides.items():
+        if message.role != "assistant" or not content_of(message):
+            raise InvalidArgument(
+                f"{name} must be an assistant's message with content",
+                reason="EMPTY_MESSAGE",
+                field=name,
+            )
+    if content_of(pair.chosen) == content_of(pair.rejected):
+        raise InvalidArgument(
+            "chosen and rejected are the same", reason="SAME_ANSWER", field="rejected"
+        )
+    whole = (*pair.prompt, *sides.values())
+    size = sum(len(content_of(message).encode()) for message in whole)
+    _check_size(size + len(pair.feedback_text.encode()), limits, "prompt")
+
+
+def _check_index(feedback: ExplicitFeedback) -> None:
+    if feedback.index is None:
+        return
+    if feedback.index < 0 or not feedback.conversation_id or feedback.turn_id:
+        raise InvalidArgument(
+            "index counts from 0, and goes with conversation_id instead of turn_id",
+            reason="INVALID_INDEX",
+            field="index",
+        )
+
+
+def _check_tenant(said: str, tenant: str) -> None:
+    if said and said != tenant:
+        raise PermissionDenied(
+            f"the item is of tenant {said[:40]!r}, the caller of {tenant!r}",
+            reason="TENANT_MISMATCH",
+            field="tenant",
+        )
+
+
+def _check_user(user_id: str) -> None:
+    if not user_id:
+        raise InvalidArgument(
+            "user_id is required: without it nothing can be learnt of what people want",
+            reason="MISSING_USER",
+            field="user_id",
+        )
+    check_segment(user_id, "user_id")
+
+
+def _check_optional_id(value: str, name: str) -> None:
+    if value:
+        check_segment(value, name)
+
+
+def _check_content(turn: Turn, limits: Limits) -> None:
+    content = content_of(turn.message)
+    if not content:
+        raise InvalidArgument("the message is empty", reason="EMPTY_MESSAGE", field="message.parts")
+    metadata = sum(len(key) + len(value.encode()) for key, value in turn.metadata.items())
+    _check_size(len(content.encode()) + metadata, limits, "message")
+
+
+def _check_size(size_bytes: int, limits: Limits, name: str) -> None:
+    if size_bytes > limits.max_turn_bytes:
+        raise InvalidArgument(
+            f"{name} has {size_bytes} bytes; at most {limits.max_turn_bytes} are taken",
+            reason="MESSAGE_TOO_LARGE",
+            field=name,
+        )
+
+
+def _checked_time(time: datetime | None, now: datetime) -> datetime:
+    if time is None:
+        return now
+    if not _EARLIEST <= time <= now + _AHEAD:
+        raise InvalidArgument(
+            f"create_time {time.isoformat()} is before 2000 or more than a day ahead",
+            reason="ABSURD_TIME",
+            field="create_time",
+        )
+    return time
+
+
+def _check_value(value: Value | None, limits: Limits) -> None:
+    match value:
+        case None:
+            raise InvalidArgument(
+                "feedback needs a value (a thumb, a rating, a category, a demonstration) or a comment",
+                reason="MISSING_VALUE",
+                field="value",
+            )
+        case Rating():
+            _check_rating(value)
+        case Category(name):
+            check_segment(name, "category")
+        case Demonstration(text):
+            if not text.strip():
+                raise InvalidArgument(
+                    "demonstration is empty", reason="EMPTY_MESSAGE", field="demonstration"
+                )
+            _check_size(len(text.encode()), limits, "demonstration")
+
+
+def _check_rating(rating: Rating) -> None:
+    finite = all(math.isfinite(number) for number in (rating.value, rating.low, rating.high))
+    if not finite or rating.low >= rating.high:
+        raise InvalidArgument(
+            "a rating needs finite min < max", reason="INVALID_SCALE", field="rating.max"
+        )
+    if not rating.low <= rating.value <= rating.high:
+        raise InvalidArgument(
+            f"rating {rating.value} is outside its scale {rating.low}..{rating.high}",
+            reason="RATING_OUT_OF_RANGE",
+            field="rating.value",
+        )

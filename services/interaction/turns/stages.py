@@ -1,0 +1,94 @@
+"""interaction.logged.v1 -> the store; feedback.mined.v1 and reward.scored.v1 -> labels and scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.interaction.turns.app.keeping import keep
+from services.interaction.turns.codec import decode_label, decode_score
+from services.interaction.turns.domain.acceptance import Limits, accept_turn
+from services.interaction.turns.ports import AnnotationWriter, TurnWriter
+from shared.contracts.turns import decode_logged
+from shared.language.identifiers import check_segment
+from shared.language.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.language.turns import Turn
+from shared.log.events import Record
+from shared.redaction.redactor import noted_counts
+from shared.state.database import Transaction
+
+STAGE, ANNOTATIONS = "interaction", "annotations"
+ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
+# Places taken out of the stored turns, by kind: taken = made.
+REDACTION = "redaction"
+# A batch of so many is a backlog; it is one until so long after the last of them.
+_MANY, _LATELY_S = 500, 0.5
+
+
+class TurnKeeper:
+    """Handles records, one or many. The rules are checked again: others can write to the topic, too."""
+
+    def __init__(
+        self,
+        writer: Callable[[Transaction], TurnWriter],
+        limits: Limits,
+        clock: Callable[[], datetime],
+        also: Callable[[Sequence[Turn], Transaction], None] = lambda *_: None,
+    ) -> None:
+        """`also` is told of the turns just stored, within the transaction."""
+        self._writer, self._limits, self._clock, self._also = writer, limits, clock, also
+        self._behind_at = -_LATELY_S
+
+    def behind(self) -> bool:
+        """Whether turns wait to be stored, so that what can be done later had better be."""
+        return time.monotonic() - self._behind_at < _LATELY_S
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take_all((record,), transaction)
+
+    def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
+        """All of them, or the reason why one can not be taken is raised."""
+        if len(records) >= _MANY:
+            self._behind_at = time.monotonic()
+        now = self._clock()
+        turns = [self._read(record, now) for record in records]
+        made = keep(turns, self._writer(transaction))
+        if made:
+            transaction.count(STAGE, "made", n=len(made))
+            self._also(made, transaction)
+        if len(made) < len(turns):
+            transaction.count(STAGE, "abstained", "STORED_ALREADY", len(turns) - len(made))
+        for turn in made:
+            for kind, n in noted_counts(turn.metadata).items():
+                transaction.count(REDACTION, "taken", n=n)
+                transaction.count(REDACTION, "made", kind, n)
+
+    def _read(self, record: Record, now: datetime) -> Turn:
+        turn = decode_logged(record.event.value)
+        return accept_turn(turn, check_segment(turn.tenant, "tenant"), now, self._limits)
+
+
+class Annotator:
+    """Handles records of what other services say of conversations, one or many."""
+
+    def __init__(self, writer: Callable[[Transaction], AnnotationWriter]) -> None:
+        self._writer = writer
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take_all((record,), transaction)
+
+    def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
+        writer = self._writer(transaction)
+        for record in records:
+            reason = self._take(record, writer)
+            transaction.count(ANNOTATIONS, "abstained" if reason else "made", reason)
+
+    def _take(self, record: Record, writer: AnnotationWriter) -> str:
+        """Why nothing was noted, or nothing."""
+        if record.partition.topic == REWARD_SCORED:
+            return "" if writer.set_score(decode_score(record.event.value)) else "OUTDATED"
+        label = decode_label(record.event.value)
+        if not label.names:
+            return "ABSTAINED"
+        return "" if writer.add_label(label) else "STORED_ALREADY"
