@@ -8,7 +8,6 @@ from pathlib import Path
 from services.reward import grpc_api
 from services.reward.adapters.erasing import RewardRemover
 from services.reward.adapters.lineage import RewardLineage
-from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
 from services.reward.adapters.sql_trainings import SqlTrainingRequests
@@ -19,10 +18,12 @@ from services.reward.app.scoring import ScoreAnswers
 from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.jobs import Scoring, Tracking, Trainings
+from services.reward.learning.features import MOST_TOKENS
 from services.reward.settings import RewardSettings
 from services.reward.stages import GROUPS, Intakes
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
@@ -40,7 +41,8 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     models, rules = SqlRewardModels(database), settings.rules()
-    featuriser = Featuriser(MiniLmEncoder(common.encoder), settings.cached_texts)
+    encoder = SentenceEncoder(common.encoder, max_tokens=MOST_TOKENS, cached=settings.cached_texts)
+    featuriser = Featuriser(encoder)
     score = ScoreAnswers(featuriser, models, rules.folds)
     intakes = Intakes(TakeData(rules), TakeTurn(settings.backlog), SqlIntake)
     scoring = Scoring(

@@ -16,16 +16,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from services.reward.adapters import model_folder
 from services.reward.adapters.extractors import EncodedAnswer, HiddenStates
-from services.reward.adapters.minilm import MiniLmEncoder
 from services.reward.domain import Answer
 from services.reward.learning import lines as contract
+from services.reward.learning.features import MOST_TOKENS
 from services.reward.learning.fitting import Model, Options, fit
 from services.reward.learning.lines import Preference, Rated, Refused
 from services.reward.learning.rating import fit_ratings
@@ -34,6 +34,7 @@ from services.reward.learning.table import Extractor, Learner, Surface, extract
 from shared.commandline.line_files import reading, tell, tell_refused, write_lines, writing
 from shared.commandline.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.sentences import SentenceEncoder
 from shared.language.errors import FailedPrecondition, InvalidArgument
 
 CHUNK = 2048
@@ -54,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_fit(given: argparse.Namespace) -> int:
     """Nothing is written where there is too little to learn from."""
-    set_threads(given.threads)
     started = time.monotonic()
     with reading(given.input) as source:
         read = contract.read_learnt(source)
@@ -71,7 +71,7 @@ def run_fit(given: argparse.Namespace) -> int:
             reason="NO_PREFERENCES",
             field="features",
         )
-    extractors, weights = blocks(BLOCKS[given.features])
+    extractors, weights = blocks(BLOCKS[given.features], threads=given.threads)
     options = Options(
         groups=given.groups,
         members=given.members,
@@ -93,9 +93,8 @@ def run_fit(given: argparse.Namespace) -> int:
 
 def run_score(given: argparse.Namespace) -> int:
     """One line out for each that is not blank, in order, a chunk at a time."""
-    set_threads(given.threads)
     model, weights = model_folder.load(Path(given.model))
-    extractors, here = blocks(model.extractors, Path(given.model))
+    extractors, here = blocks(model.extractors, Path(given.model), given.threads)
     if here != weights:
         raise FailedPrecondition(
             "the model was fitted with other weights of"
@@ -126,36 +125,41 @@ def run_score(given: argparse.Namespace) -> int:
 
 
 def blocks(
-    names: Sequence[str], model: Path | None = None
+    names: Sequence[str], model: Path | None = None, threads: int = 0
 ) -> tuple[list[Extractor], dict[str, str]]:
     """The blocks of features, and the digests of the networks they come from; what a block learnt is
-    read from the `model`'s folder. Raises FailedPrecondition where a network is missing."""
+    read from the `model`'s folder. `threads` compute; 0: one for each core. Raises FailedPrecondition
+    where a network is missing."""
     settings = load(CommonSettings)
-    networks: dict[str, tuple[Path, Callable[[Path], Extractor]]] = {
-        "encoder": (settings.encoder, lambda path: EncodedAnswer(MiniLmEncoder(path, threads=0))),
-        "policy": (settings.base_model, HiddenStates),
-        "tuned": (settings.base_model, lambda path: _tuned(path, model)),
-    }
+    places = {"encoder": settings.encoder, "policy": settings.base_model}
+    places["tuned"] = settings.base_model
     found: list[Extractor] = []
     weights: dict[str, str] = {}
     for name in names:
-        if name not in networks:
+        if name not in places:
             found.append(Surface())
             continue
-        path, build = networks[name]
+        path = places[name]
         if not (path / "config.json").is_file():
             raise FailedPrecondition(
                 f"no {name} at {path}: run `make setup`, set TRIMTAB_ENCODER and"
                 " TRIMTAB_BASE_MODEL, or fit with --features surface",
                 reason="NO_NETWORK",
             )
-        found.append(build(path))
+        found.append(_network(name, path, model, threads))
         weights[name] = model_folder.digest(path)
     return found, weights
 
 
-def _tuned(path: Path, model: Path | None) -> Extractor:
-    from services.reward.adapters.tuned import TunedStates  # slow to import, and seldom wanted
+def _network(name: str, path: Path, model: Path | None, threads: int) -> Extractor:
+    if name == "encoder":
+        # Every answer is read once.
+        encoder = SentenceEncoder(path, max_tokens=MOST_TOKENS, threads=threads, cached=0)
+        return EncodedAnswer(encoder)
+    set_threads(threads)  # of torch, which takes seconds to import
+    if name == "policy":
+        return HiddenStates(path)
+    from services.reward.adapters.tuned import TunedStates
 
     return TunedStates(path, model)
 

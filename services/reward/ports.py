@@ -13,13 +13,14 @@ from services.reward.domain import LoggedAnswer, ModelCard, Pair, Progress, Rati
 from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 
-Array = NDArray[np.float64]
+Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Meaning as vectors."""
+    """Meaning as vectors. `shared.encoding.sentences.SentenceEncoder` is one; it keeps those of texts that
+    come again."""
 
-    def encode(self, texts: Sequence[str]) -> Array:
+    def embed(self, texts: Sequence[str]) -> Vectors:
         """(len(texts), dim) unit vectors, in order."""
 
 

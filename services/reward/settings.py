@@ -26,7 +26,7 @@ class RewardSettings(ServiceSettings):
     # Answers that may wait for a score; later ones are dropped and counted as BACKLOG.
     backlog: int = Field(default=20_000, ge=1)
     score_batch: int = Field(default=64, ge=1)
-    # Texts whose embeddings stay in memory: 3 KiB each.
+    # Texts whose embeddings stay in memory: 1.5 KiB each, and the text.
     cached_texts: int = Field(default=20_000, ge=0)
 
     def rules(self) -> TrainingRules:

@@ -27,7 +27,7 @@ class EncodedAnswer:
         self._encoder = encoder
 
     def features(self, answers: Sequence[Answer]) -> Array:
-        return self._encoder.encode([one.text for one in answers])
+        return self._encoder.embed([one.text for one in answers]).astype(np.float64)
 
 
 class HiddenStates:

@@ -17,11 +17,11 @@ class HashingEncoder:
         self._dim = dim
         self.encoded: list[str] = []
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.encoded += texts
         vectors = np.array([self._vector(text) for text in texts])
-        unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(unit, dtype=np.float32)
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         seed = int(stable_id(text, length=12), 16)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# Of a text, to be embedded.
+MOST_TOKENS = 128
 LENGTH_STEPS = (5, 10, 20, 40, 80, 160)
 SURFACE = len(LENGTH_STEPS) + 6
 _LIST = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)

@@ -311,14 +311,6 @@ def test_scores_need_a_model_and_a_call_of_bounded_size() -> None:
         house.score("local", [item] * 1025)
 
 
-def test_embeddings_are_asked_for_once() -> None:
-    house = House()
-    featuriser = Featuriser(house.encoder, most_cached=4)
-    featuriser.features([Answer("q", "a"), Answer("q", "b")])
-    featuriser.features([Answer("q", "a")])
-    assert house.encoder.encoded == ["q", "a", "b"]
-
-
 async def test_the_api() -> None:
     house = House()
 
