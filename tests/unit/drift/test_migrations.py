@@ -40,7 +40,7 @@ WATCHING = LEARNING | {
 def migrated(tmp_path: Path) -> Database:
     url = f"sqlite:///{tmp_path / 'state.db'}"
     engine = open_engine(url)
-    migrations.upgrade(engine, REVISIONS, "0002")
+    migrations.upgrade(engine, REVISIONS, "0003")
     with engine.begin() as connection:
         for stream, state in (
             ("dissatisfaction", WATCHING),
