@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.language.retention import Keep
 
 
 def _none_if_empty(value: object) -> object:
@@ -47,6 +49,14 @@ class CommonSettings(BaseSettings):
     )
     # How long a process may go on with keys as it knows them.
     keyring_ttl_s: float = Field(default=2.0, gt=0, le=30)
+    # How long what people said is kept, in days, by tenant; "*" for those that are not named; 0 is for ever:
+    # {"*": {"store_days": 90, "archive_days": 730}, "acme": {"store_days": 7}}
+    retention: dict[str, Keep] = Field(default_factory=dict)
+    # How long ids of events are remembered, so that one that Kafka holds twice is taken once, in days.
+    seen_days: float = Field(default=3.0, ge=1)
+    # How long Kafka keeps events and dead letters, in days; 0 is for ever. A service that is away for longer
+    # misses some.
+    topic_days: float = Field(default=30.0, ge=0)
     gateway_url: str = "http://127.0.0.1:8080"
     interaction_address: str = "127.0.0.1:21001"
     feedback_address: str = "127.0.0.1:21002"
@@ -71,6 +81,18 @@ class CommonSettings(BaseSettings):
     tls_ca: OptionalFile = None
     tls_client_ca: OptionalFile = None
     log_level: str = "INFO"
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _only_known(cls, rules: object) -> object:
+        """A misspelt rule would keep for ever what somebody wants gone."""
+        known = set(Keep.__dataclass_fields__)
+        for tenant, rule in rules.items() if isinstance(rules, dict) else ():
+            if isinstance(rule, dict) and (unknown := sorted(set(rule) - known)):
+                raise ValueError(
+                    f"{tenant}: {', '.join(unknown)}: there are {', '.join(sorted(known))}"
+                )
+        return rules
 
     @property
     def vllm_replicas(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from shared.language.topics import dead_letters
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -114,3 +116,13 @@ class EventLog(Protocol):
         also when it was read while they still opened it. Asked within the transaction that keeps it."""
 
     def close(self) -> None: ...
+
+
+# What a dead letter may have beside its original.
+_LETTERS_BYTES = 256 * 1024
+
+
+def most_bytes(topic: str, usually: int) -> int:
+    """How large an event on a topic may be. A dead letter holds its original and says why: whatever could be
+    published once can be buried."""
+    return usually + _LETTERS_BYTES if topic.endswith(dead_letters("")) else usually

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic, OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic, OffsetSpec
 from kafka.errors import (
     CoordinatorNotAvailableError,
     GroupIdNotFoundError,
@@ -27,7 +27,7 @@ from kafka.errors import (
 from shared.language.errors import Unavailable
 from shared.language.topics import dead_letters
 from shared.log.bounded import Stuck, within
-from shared.log.events import Event, Partition, Positions
+from shared.log.events import Event, Partition, Positions, most_bytes
 from shared.log.kafka_consumer import PATIENCE_S, STUCK, KafkaGroupConsumer, away, offsets
 
 _log = logging.getLogger(__name__)
@@ -62,11 +62,14 @@ class KafkaEventLog:
         replication: int = 1,
         timeout_s: float = 10.0,
         max_message_bytes: int = 16 * 1024 * 1024,
+        retention_days: float = 0.0,
     ) -> None:
+        """`retention_days`: how long topics keep what is on them; 0 is for ever."""
         self._bootstrap = [server.strip() for server in bootstrap.split(",")]
         self._partitions, self._replication = partitions, replication
         self._timeout_s, self._max_bytes = timeout_s, max_message_bytes
         self._timeout_ms = int(timeout_s * 1000)
+        self._retention_ms = int(retention_days * 86_400_000) or -1
         self._bootstrap_ms = int(min(timeout_s, _BOOTSTRAP_S) * 1000)
         self._producer = _Client(self._new_producer)
 
@@ -117,8 +120,10 @@ class KafkaEventLog:
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
 
         def create(admin: Any) -> None:
-            for name in sorted(wanted - set(admin.list_topics())):
+            there = wanted & set(admin.list_topics())
+            for name in sorted(wanted - there):
                 self._create(admin, name)
+            self._configure(admin, sorted(there))
 
         self._administer(create)
 
@@ -164,7 +169,7 @@ class KafkaEventLog:
             compression_type="lz4",
             linger_ms=2,
             batch_size=_BATCH_BYTES,
-            max_request_size=self._max_bytes,
+            max_request_size=most_bytes(dead_letters(""), self._max_bytes),
             max_block_ms=self._timeout_ms,
             delivery_timeout_ms=self._timeout_ms,
             bootstrap_timeout_ms=self._bootstrap_ms,
@@ -178,12 +183,31 @@ class KafkaEventLog:
         )
 
     def _create(self, admin: Any, name: str) -> None:
-        configs = {"max.message.bytes": str(self._max_bytes)}
-        topic = NewTopic(name, self._partitions, self._replication, topic_configs=configs)
+        settings = self._settings(name)
+        topic = NewTopic(name, self._partitions, self._replication, topic_configs=settings)
         try:
             admin.create_topics([topic])
         except TopicAlreadyExistsError:
             _log.debug("topic %s was made by another service meanwhile", name)
+
+    def _configure(self, admin: Any, names: Sequence[str]) -> None:
+        """Topics that are there already follow the settings, too."""
+        if not names:
+            return
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        found = admin.describe_configs(asked, config_filter="all")["topic"]
+        changed = [
+            ConfigResource(ConfigResourceType.TOPIC, name, wanted)
+            for name in names
+            if (wanted := self._settings(name))
+            != {setting: found[name][setting]["value"] for setting in wanted}
+        ]
+        if changed:
+            admin.alter_configs(changed)
+
+    def _settings(self, name: str) -> dict[str, str]:
+        most = most_bytes(name, self._max_bytes)
+        return {"max.message.bytes": str(most), "retention.ms": str(self._retention_ms)}
 
 
 class _Client:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from shared.language.errors import InvalidArgument, Unavailable
 from shared.language.topics import dead_letters
-from shared.log.events import Event, Partition, Positions, Record
+from shared.log.events import Event, Partition, Positions, Record, most_bytes
 
 
 class MemoryEventLog:
@@ -91,7 +91,7 @@ class MemoryEventLog:
             )
 
     def _append(self, events: Sequence[Event]) -> None:
-        if any(len(event.value) > self._max_bytes for event in events):
+        if any(len(event.value) > most_bytes(event.topic, self._max_bytes) for event in events):
             raise InvalidArgument("the event is too large", reason="EVENT_TOO_LARGE")
         for event in events:
             number = zlib.crc32(event.key.encode()) % self._partitions

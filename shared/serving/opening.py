@@ -17,5 +17,10 @@ def open_event_log(
     common: CommonSettings, keyring: CachedKeyring | None = None, *, timeout_s: float = 10.0
 ) -> SealedEventLog:
     """Kafka, with what belongs to users sealed. `timeout_s`: how long Kafka may take to hold a batch."""
-    kafka = KafkaEventLog(common.kafka, partitions=common.kafka_partitions, timeout_s=timeout_s)
+    kafka = KafkaEventLog(
+        common.kafka,
+        partitions=common.kafka_partitions,
+        timeout_s=timeout_s,
+        retention_days=common.topic_days,
+    )
     return SealedEventLog(kafka, keyring or open_keyring(common))

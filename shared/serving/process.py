@@ -18,12 +18,16 @@ from shared.access.admission import Access, OpenAccess
 from shared.calls.server import Mount, RpcServer
 from shared.configuration.settings import CommonSettings, ServiceSettings
 from shared.configuration.tls import load_tls
+from shared.language.retention import RetentionPolicy
+from shared.language.times import now
 from shared.log.events import EventLog
+from shared.privacy.retention import Aging, Retention
 from shared.serving import lineage_api as trace_api
 from shared.serving import stage_api
 from shared.serving.key_follower import guarded
 from shared.serving.lineage import Tracer
 from shared.state.database import Database
+from shared.state.loop import repeat
 from shared.telemetry.metrics import THREAD_DEATHS, StageCollector
 
 _log = logging.getLogger(__name__)
@@ -66,7 +70,8 @@ class Process:
 class Service:
     """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, if it is not to
     follow interaction's keys; `tenant`: the only one that is served.
-    `tracer`: where the turns of a conversation are, or why they ended."""
+    `tracer`: where the turns of a conversation are, or why they ended. `aging`: what its database holds that
+    goes by age."""
 
     name: str
     common: CommonSettings
@@ -79,6 +84,7 @@ class Service:
     access: Access | None = None
     tenant: str = ""
     tracer: Tracer = field(default_factory=Tracer)
+    aging: Sequence[Aging] = ()
 
 
 def run(service: Service) -> None:
@@ -139,12 +145,22 @@ def _process_of(service: Service) -> Process:
         servers=[server],
         database=service.database,
         log=service.log,
-        background=service.background,
+        background=[
+            *service.background,
+            forgetting(service.common, service.database, service.aging),
+        ],
         tasks=tasks,
         groups=service.groups,
         metrics_port=service.settings.metrics_port,
         drain_s=service.settings.drain_s,
     )
+
+
+def forgetting(common: CommonSettings, database: Database, aging: Sequence[Aging]) -> Background:
+    """What removes from a service's database what is over its time, by TRIMTAB_RETENTION."""
+    policy = RetentionPolicy(common.retention)
+    retention = Retention(database, aging, policy, now, common.seen_days)
+    return "retention", repeat("retention", retention.once, idle_s=retention.rest_s)
 
 
 def _guard(service: Service) -> tuple[Access, list[Task]]:

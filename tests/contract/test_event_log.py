@@ -4,11 +4,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
 
 from infra.local.settings import free_ports
 from shared.language.errors import InvalidArgument, Unavailable
@@ -166,6 +167,17 @@ def test_positions_kept_elsewhere_win_over_committed_ones(log: EventLog, topic: 
     assert {partition.number for partition in asked} == {0, 1, 2, 3}
 
 
+def test_a_member_goes_back_and_reads_on_from_there(log: EventLog, topic: str) -> None:
+    log.publish([event(topic, n) for n in range(5)])
+    consumer = log.consume(f"group-{topic}", [topic])
+    records = taken(consumer, 5)
+    consumer.seek({records[0].partition: 2, Partition("of.another.v1", 0): 7})
+    assert numbers(taken(consumer, 3)) == [2, 3, 4]
+    log.publish([event(topic, 5)])
+    assert numbers(taken(consumer, 1)) == [5]
+    consumer.close()
+
+
 def test_poll_gives_no_more_than_asked_for(log: EventLog, topic: str) -> None:
     log.publish([event(topic, n) for n in range(10)])
     consumer = log.consume(f"group-{topic}", [topic])
@@ -251,6 +263,33 @@ def test_an_event_that_is_too_large_says_so_and_stops_nobody(log: EventLog, topi
     assert refused.value.reason == "EVENT_TOO_LARGE"
     log.publish([event(topic, 1)])
     assert numbers(all_of(log, topic, 1)) == [1]
+
+
+def test_whatever_was_published_can_be_buried(log: EventLog, topic: str) -> None:
+    """A dead letter is its original and says why: its topic takes more."""
+    largest = 16 * 1024 * 1024 - 2_000
+    log.publish([event(topic, 0, value=b"x" * largest)])
+    letter = event(dead_letters(topic), 0, value=b"x" * largest)
+    log.publish([replace(letter, headers={"dlq_detail": "y" * 50_000})])
+    assert len(all_of(log, dead_letters(topic), 1)[0].event.value) == largest
+
+
+def test_topics_follow_the_settings_also_those_that_were_there(kafka_address: str) -> None:
+    name = f"contract.{uuid.uuid4().hex[:12]}.v1"
+
+    def kept_ms(log: KafkaEventLog) -> dict[str, str]:
+        log.ensure_topics([name])
+        admin = KafkaAdminClient(bootstrap_servers=kafka_address)
+        asked = [ConfigResource("TOPIC", one) for one in (name, dead_letters(name))]
+        found = admin.describe_configs(asked, config_filter="all")["topic"]
+        admin.close()
+        log.close()
+        return {topic: settings["retention.ms"]["value"] for topic, settings in found.items()}
+
+    both = (name, dead_letters(name))
+    assert kept_ms(KafkaEventLog(kafka_address)) == dict.fromkeys(both, "-1")
+    two_days = KafkaEventLog(kafka_address, retention_days=2)
+    assert kept_ms(two_days) == dict.fromkeys(both, "172800000")
 
 
 @pytest.mark.parametrize(

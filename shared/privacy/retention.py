@@ -1,0 +1,164 @@
+"""Forgetting by age: what every service's database holds goes when its tenant's time is over.
+
+A service says which of its rows age and by which column (AgedRows), as it does for erasures; the kernel's own
+(ids of seen events, operations) are always among them. Rows go in small transactions, so that nobody waits
+long for one; how many went is counted by place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from shared.language.retention import RetentionPolicy
+from shared.state.database import Database, Transaction
+from shared.state.tables import OPERATIONS, SEEN, SEEN_MARKS
+
+STAGE = "retention"
+# How many rows of a table go in one transaction, how soon the next does, and how often it is looked.
+_BATCH, _PAUSE_S, _EVERY_S = 2_000, 0.05, 300.0
+# Ids of events are marked so often, and forgotten by whole spans between marks, in seconds.
+_MARK_EVERY_S = 3600.0
+
+
+class Aging(Protocol):
+    """Something that holds what ages."""
+
+    @property
+    def place(self) -> str:
+        """What it is called in counts and audits."""
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        """Removes up to `most` of what is over its time, the oldest first; how many went."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgedRows:
+    """Rows of a table that go `store_days` after `time`: a column of Unix time in seconds, in microseconds if
+    `in_microseconds`. Give it an index: it is searched by time. A table without a column `tenant` follows the
+    rule for everybody. `only`: which of the rows."""
+
+    place: str
+    table: sa.Table
+    time: sa.ColumnElement[float] | sa.ColumnElement[int]
+    in_microseconds: bool = False
+    only: sa.ColumnElement[bool] | None = None
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        gone = 0
+        for tenants, days in _rules(policy, has_tenants="tenant" in self.table.c):
+            if days and gone < most:
+                before = (now - timedelta(days=days)).timestamp()
+                gone += self._delete(transaction, self._condition(tenants, before), most - gone)
+        return gone
+
+    def _condition(self, tenants: _Tenants, before_s: float) -> sa.ColumnElement[bool]:
+        before = int(before_s * 1_000_000) if self.in_microseconds else before_s
+        condition: sa.ColumnElement[bool] = self.time < before
+        if tenants.only is not None:
+            condition &= self.table.c.tenant == tenants.only
+        elif tenants.without:
+            condition &= self.table.c.tenant.not_in(tenants.without)
+        return condition if self.only is None else condition & self.only
+
+    def _delete(
+        self, transaction: Transaction, condition: sa.ColumnElement[bool], most: int
+    ) -> int:
+        key = list(self.table.primary_key.columns)
+        oldest = sa.select(*key).where(condition).order_by(self.time).limit(most)
+        of_key = key[0].in_(oldest) if len(key) == 1 else sa.tuple_(*key).in_(oldest)
+        return int(transaction.connection.execute(self.table.delete().where(of_key)).rowcount)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenants:
+    """One tenant, or all but some."""
+
+    only: str | None = None
+    without: tuple[str, ...] = ()
+
+
+def _rules(policy: RetentionPolicy, *, has_tenants: bool) -> list[tuple[_Tenants, int]]:
+    everybody = policy.everybody.store_days
+    if not has_tenants:
+        return [(_Tenants(), everybody)]
+    own = [(_Tenants(only=tenant), policy.of(tenant).store_days) for tenant in policy.tenants]
+    return [*own, (_Tenants(without=policy.tenants), everybody)]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenEvents:
+    """Ids of events that were taken. They go after `days`, whoever they are of: an event comes again when its
+    producer was killed before it knew that Kafka had it, which is soon. What comes later is told by a stage's
+    own state."""
+
+    days: float
+    place: str = "seen_events"
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        self._mark(transaction, now.timestamp())
+        before = now.timestamp() - self.days * 86_400
+        marks = sa.select(sa.func.max(SEEN_MARKS.c.seq)).where(SEEN_MARKS.c.time < before)
+        last = transaction.connection.execute(marks).scalar_one()
+        if last is None:
+            return 0
+        oldest = sa.select(SEEN.c.seq).where(SEEN.c.seq <= last).order_by(SEEN.c.seq).limit(most)
+        gone = transaction.connection.execute(SEEN.delete().where(SEEN.c.seq.in_(oldest))).rowcount
+        if gone < most:
+            transaction.connection.execute(SEEN_MARKS.delete().where(SEEN_MARKS.c.time < before))
+        return int(gone)
+
+    @staticmethod
+    def _mark(transaction: Transaction, now: float) -> None:
+        newest = sa.select(sa.func.max(SEEN_MARKS.c.time))
+        marked = transaction.connection.execute(newest).scalar_one()
+        if marked is not None and now - marked < _MARK_EVERY_S:
+            return
+        last = transaction.connection.execute(sa.select(sa.func.max(SEEN.c.seq))).scalar_one()
+        if last is not None:
+            insert = transaction.insert(SEEN_MARKS).values(time=now, seq=last)
+            transaction.connection.execute(insert.on_conflict_do_nothing())
+
+
+class Retention:
+    """Looks at one place after the other. `clock` is the time by which things are over their time."""
+
+    def __init__(
+        self,
+        database: Database,
+        aging: Sequence[Aging],
+        policy: RetentionPolicy,
+        clock: Callable[[], datetime],
+        seen_days: float,
+    ) -> None:
+        kernel = (SeenEvents(seen_days), AgedRows("operations", OPERATIONS, OPERATIONS.c.created))
+        self._database, self._policy, self._clock = database, policy, clock
+        self._aging: Sequence[Aging] = (*aging, *kernel)
+        self._more = False
+
+    def once(self) -> int:
+        """A batch of each place; how many went. More may be left."""
+        gone = [self._forget(one) for one in self._aging]
+        self._more = any(count >= _BATCH for count in gone)
+        return sum(gone)
+
+    def rest_s(self) -> float:
+        return _PAUSE_S if self._more else _EVERY_S
+
+    def _forget(self, one: Aging) -> int:
+        with self._database.begin() as transaction:
+            gone = one.forget(transaction, self._policy, self._clock(), _BATCH)
+            if gone:
+                transaction.count(STAGE, "taken", n=gone)
+                transaction.count(STAGE, "made", one.place, gone)
+        return gone
