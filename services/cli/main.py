@@ -16,12 +16,14 @@ import typer
 from pydantic import ValidationError
 
 from services.cli.adapters import surroundings
-from services.cli.adapters.grpc_door import GrpcDoor
+from services.cli.adapters.files import LocalFiles
+from services.cli.adapters.grpc_import import GrpcImport
 from services.cli.adapters.grpc_platform import GrpcPlatform
-from services.cli.adapters.http_door import HttpDoor
+from services.cli.adapters.http_import import HttpImport
 from services.cli.adapters.http_spool import HttpSpool
 from services.cli.adapters.net_probe import NetProbe
-from services.cli.app import SERVICES, Door
+from services.cli.adapters.programs import run_program
+from services.cli.app.platform import SERVICES
 from services.cli.commands import (
     conversations,
     deadletters,
@@ -36,7 +38,8 @@ from services.cli.commands import (
     status,
     users,
 )
-from services.cli.session import ERROR, OK, USAGE, Session, report
+from services.cli.commands.session import ERROR, OK, USAGE, Session, report
+from services.cli.ports import ImportTarget
 from shared.calls.client import Calling, calling_of
 from shared.configuration.settings import CommonSettings
 from shared.language.errors import TrimtabError
@@ -146,21 +149,25 @@ def connect(as_json: bool, tenant: str) -> Session:
     }
     return Session(
         platform=GrpcPlatform(addresses, tenant, _calling(found, common)),
-        door=partial(_door, found, common, tenant),
+        import_target=partial(_import_target, found, common, tenant),
+        files=LocalFiles(),
         probe=NetProbe(urls, common.kafka.split(",")[0]),
+        run_program=run_program,
         wait=time.sleep,
-        waiting=HttpSpool(common.gateway_url, _key(found), common.tls_ca).steps,
+        spooled=HttpSpool(common.gateway_url, _key(found), common.tls_ca).steps,
         as_json=as_json,
         tenant=tenant,
     )
 
 
-def _door(found: Mapping[str, str], common: CommonSettings, tenant: str, through: str) -> Door:
+def _import_target(
+    found: Mapping[str, str], common: CommonSettings, tenant: str, through: str
+) -> ImportTarget:
     """Imports go to interaction itself, unless the gateway is all that was made known to us."""
     outside = "TRIMTAB_GATEWAY_URL" in found and "TRIMTAB_INTERACTION_ADDRESS" not in found
     if (through or ("gateway" if outside else "grpc")) == "gateway":
-        return HttpDoor(common.gateway_url, _key(found))
-    return GrpcDoor(common.interaction_address, tenant, _calling(found, common))
+        return HttpImport(common.gateway_url, _key(found))
+    return GrpcImport(common.interaction_address, tenant, _calling(found, common))
 
 
 def _key(found: Mapping[str, str]) -> str:

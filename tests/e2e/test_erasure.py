@@ -26,7 +26,7 @@ import pytest
 
 from infra.local.environment import environment
 from services.cli.adapters.grpc_platform import GrpcPlatform
-from services.cli.app import SERVICES
+from services.cli.app.platform import SERVICES
 from services.cli.main import connect, run
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.domain.snapshots import Selection

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.commands.session import NOT_FOUND, OK
 from services.cli.main import connect, run
-from services.cli.session import NOT_FOUND, OK
 
 # Stage, outcome, reason.
 Place = tuple[str, str, str]

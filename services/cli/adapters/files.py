@@ -15,6 +15,7 @@ from typing import IO, Any
 import msgspec
 import zstandard
 
+from services.cli.adapters.journals import ProgressFile, ReportFile
 from services.cli.domain.chitchat import chitchat
 from services.cli.domain.records import Record
 from shared.language.errors import InvalidArgument, NotFound
@@ -208,3 +209,14 @@ def _too_long() -> InvalidArgument:
     return InvalidArgument(
         f"the record has more than {MAX_RECORD_BYTES} bytes", reason="RECORD_TOO_LARGE"
     )
+
+
+class LocalFiles:
+    """The port ImportFiles, on the disk at hand."""
+
+    files_of = staticmethod(files_of)
+    records_of = staticmethod(records_of)
+    chitchat_records = staticmethod(chitchat_records)
+    parse = staticmethod(parse)
+    report = ReportFile
+    progress = ProgressFile

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from services.cli.domain import Json
-from services.cli.domain.records import Imported, Record, Refused
+from services.cli.domain.records import Imported, Refused
+from services.cli.domain.refusals import report_entry
 
-REASON, RECORD = "reason", "record"
 
-
-class Report:
+class ReportFile:
     """One JSON object for each refused record, with the record itself: mend it there and import the
     report. Written as it goes; `size` says up to where it belongs to what is done."""
 
@@ -31,10 +30,12 @@ class Report:
         if not refused:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(_entry(one), ensure_ascii=False)}\n" for one in refused)
+            file.writelines(
+                f"{json.dumps(report_entry(one), ensure_ascii=False)}\n" for one in refused
+            )
 
 
-class StateFile:
+class ProgressFile:
     """How far an import has come: what was acknowledged, and nothing that was not. Gone at the end."""
 
     def __init__(self, path: Path, source: Path, options: Json) -> None:
@@ -61,29 +62,3 @@ class StateFile:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
-
-
-def unwrapped(record: Record, document: object) -> tuple[object, bytes]:
-    """A line of a report as the record it holds; anything else as it is."""
-    if isinstance(document, dict) and REASON in document and RECORD in document:
-        held = document[RECORD]
-        raw = held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)
-        return held, raw.encode(errors="surrogateescape")
-    return document, record.raw
-
-
-def _entry(refused: Refused) -> Json:
-    """The record as JSON if it is some, else as text: bytes that are no UTF-8 as \\xNN."""
-    raw: object
-    try:
-        raw = json.loads(refused.record.raw)
-    except ValueError:
-        raw = refused.record.raw.decode(errors="backslashreplace")
-    return {
-        "file": refused.record.file,
-        "line": refused.record.line,
-        "field": refused.field,
-        REASON: refused.reason,
-        "detail": refused.detail,
-        RECORD: raw,
-    }

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import listed, text_of
+from services.cli.app.lineage import Traced, endings
+from services.cli.app.lineage import trace as trace_
+from services.cli.app.platform import listed
+from services.cli.commands.session import Session, session_of
+from services.cli.commands.words import text_of
 from services.cli.domain import Json
-from services.cli.session import Session, session_of
-from services.cli.tracing import Traced, endings
-from services.cli.tracing import trace as trace_
 
 app = typer.Typer(no_args_is_help=True, help="Conversations as they are stored.")
 
@@ -91,7 +92,7 @@ def trace(
       trimtab conversations trace chatcmpl-9f2 --json
     """
     session = session_of(context)
-    found = trace_(session.platform, session.waiting, said, turn)
+    found = trace_(session.platform, session.spooled, said, turn)
     document = {
         "conversation_id": found.conversation_id,
         "turn_id": found.turn_id,

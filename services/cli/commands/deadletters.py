@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import SERVICES, listed
-from services.cli.session import session_of
+from services.cli.app.platform import SERVICES, listed
+from services.cli.commands.session import session_of
 from shared.language.errors import InvalidArgument
 
 app = typer.Typer(no_args_is_help=True, help="What a service could not take, and why.")

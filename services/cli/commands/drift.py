@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import estimate_words, listed
-from services.cli.session import session_of
+from services.cli.app.platform import listed
+from services.cli.commands.session import session_of
+from services.cli.commands.words import estimate_words
 
 app = typer.Typer(no_args_is_help=True, help="Watched streams and their alarms.")
 

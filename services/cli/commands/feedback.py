@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from services.cli.adapters.programs import run_program
-from services.cli.app import estimate_words, listed, text_of, told_of
+from services.cli.app.platform import listed, told_of
+from services.cli.commands.session import Session, session_of
+from services.cli.commands.words import estimate_words, text_of
 from services.cli.domain import Json
-from services.cli.session import Session, session_of
 
 app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-ups.")
 
@@ -181,8 +181,9 @@ def score(
 
 
 def _offline(context: typer.Context, command: str, given: list[str]) -> None:
-    as_json = ["--json"] if session_of(context).as_json else []
-    raise typer.Exit(run_program(_OFFLINE, [command, *given, *as_json]))
+    session = session_of(context)
+    as_json = ["--json"] if session.as_json else []
+    raise typer.Exit(session.run_program(_OFFLINE, [command, *given, *as_json]))
 
 
 def _labels(session: Session, found: list[Json]) -> None:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from services.cli.adapters.files import chitchat_records, files_of, parse, records_of
-from services.cli.adapters.journals import Report, StateFile, unwrapped
-from services.cli.app import Entry, Importer
+from services.cli.app.importing import Import, Importer
+from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.domain import Json
 from services.cli.domain.formats import FORMATS, Reader
-from services.cli.domain.records import Imported, Record, Refused
-from services.cli.session import ERROR, Session, session_of
+from services.cli.domain.records import Imported, Record
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
 
-_SAVE_EVERY_S = 2.0
 _THROUGH = ("grpc", "gateway")
 
 
@@ -67,94 +62,46 @@ def import_(
       trimtab import --chitchat --limit 500
     """
     session = session_of(context)
-    _check(path, chitchat, format_name, through, refused)
-    importer = Importer(session.door(through), session.wait, batch, in_flight=in_flight)
+    _check(session, path, chitchat, format_name, through, refused)
+    importer = Importer(session.import_target(through), session.wait, batch, in_flight=in_flight)
     options: Json = {"format": format_name, "limit": limit, "tenant": session.tenant}
-    run = _Run(session, importer, path, Reader(format_name), refused, state, options)
-    done = run.all(limit)
+    progress = session.files.progress(*_place(path, state), options)
+    run = Import(session.files, importer, Reader(format_name), refused, progress)
+    done = _shown(session, run, path, limit)
     document = {**asdict(done), "report": str(refused) if done.refused else ""}
     session.show(document, lambda: _people(session, done, refused))
     if done.refused:
         raise typer.Exit(ERROR)
 
 
-class _Run:
-    """One import, from where the one before it broke off."""
+def _shown(session: Session, run: Import, path: Path | None, limit: int) -> Imported:
+    """With a line that says how far it has come."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=session.err, disable=session.as_json) as shown:
+        task, began = shown.add_task("importing"), time.monotonic()
 
-    def __init__(
-        self,
-        session: Session,
-        importer: Importer,
-        path: Path | None,
-        reader: Reader,
-        report: Path,
-        state: Path | None,
-        options: Json,
-    ) -> None:
-        self._session, self._importer, self._path, self._reader = session, importer, path, reader
-        source = path or Path("chitchat")
-        where = state or Path(
-            f".trimtab-import-{stable_id(str(source.absolute()), length=10)}.json"
-        )
-        self._state = StateFile(where, source, options)
-        held = self._state.load()
-        self.done, self._files, size = held if held is not None else (Imported(), {}, 0)
-        self.resumed = self.done.read
-        self._report = Report(report, size)
-        self._saved_at = time.monotonic()
+        def told(last: Record, done: Imported) -> None:
+            seconds = max(time.monotonic() - began, 1e-9)
+            rate = round((done.read - run.resumed) / seconds)
+            shown.update(task, description=_progress(last, done, rate))
 
-    def all(self, limit: int) -> Imported:
-        left = limit - self.done.read if limit else None
-        entries = entries_of(islice(self._records(), left), self._reader)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=self._session.err, disable=self._session.as_json) as shown:
-            task, began = shown.add_task("importing"), time.monotonic()
-
-            def told(batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
-                self._note(batch, refused)
-                rate = self.done.read - self.resumed
-                rate = round(rate / max(time.monotonic() - began, 1e-9))
-                shown.update(task, description=_progress(batch[-1].record, self.done, rate))
-
-            self._importer.run(entries, self.done, told)
-        self._state.remove()
-        return self.done
-
-    def _records(self) -> Iterator[Record]:
-        if self._path is None:
-            yield from islice(chitchat_records(), self._files.get("chitchat", 0), None)
-            return
-        for file in files_of(self._path):
-            name = file.name if self._path.is_file() else str(file.relative_to(self._path))
-            yield from islice(records_of(file, name), self._files.get(name, 0), None)
-
-    def _note(self, batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """The report first: a state never claims what the report lacks."""
-        self._report.add(refused)
-        for entry in batch:
-            self._files[entry.record.file] = self._files.get(entry.record.file, 0) + 1
-        if time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
-            self._state.save(self.done, self._files, self._report.size)
-            self._saved_at = time.monotonic()
+        return run.all(path, limit, told)
 
 
-def entries_of(records: Iterable[Record], reader: Reader) -> Iterator[Entry]:
-    """What each record says, or why it is refused."""
-    for record in records:
-        try:
-            if record.error is not None:
-                raise record.error
-            document, raw = unwrapped(record, parse(record.raw))
-            if raw is not record.raw:
-                record = replace(record, raw=raw)  # noqa: PLW2901
-                document = parse(raw) if isinstance(document, str) else document
-            yield Entry(record, reader.read(document))
-        except InvalidArgument as error:
-            yield Entry(record, Refused(record, error.reason, error.message, error.field))
+def _place(path: Path | None, state: Path | None) -> tuple[Path, Path]:
+    """Where it is kept how far the import has come, and of what."""
+    source = path or Path("chitchat")
+    digest = stable_id(str(source.absolute()), length=10)
+    return state or Path(f".trimtab-import-{digest}.json"), source
 
 
 def _check(
-    path: Path | None, chitchat: bool, format_name: str, through: str, refused: Path
+    session: Session,
+    path: Path | None,
+    chitchat: bool,
+    format_name: str,
+    through: str,
+    refused: Path,
 ) -> None:
     if (path is None) != chitchat:
         raise InvalidArgument("give a PATH, or --chitchat", reason="USAGE")
@@ -163,7 +110,7 @@ def _check(
     if through not in ("", *_THROUGH):
         raise InvalidArgument("--through is grpc or gateway", reason="USAGE")
     if path is not None:
-        files_of(path)
+        session.files.files_of(path)
         if path.absolute() == refused.absolute():
             raise InvalidArgument(
                 "a list of refused records can not be its own list; give --refused another file",

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import listed
+from services.cli.app.platform import listed
+from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
-from services.cli.session import Session, session_of
 from shared.language.errors import InvalidArgument
 from shared.language.keys import ROLES
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import listed
+from services.cli.app.platform import listed
+from services.cli.commands.session import Session, session_of
 from services.cli.commands.status import show_rollout
 from services.cli.domain import Json
-from services.cli.session import Session, session_of
 
 app = typer.Typer(no_args_is_help=True, help="Versions, who serves, promotion and rollback.")
 

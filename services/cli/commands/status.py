@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from services.cli.app import SERVICES, Health, estimate_words, health, rollout, stage_counts
+from services.cli.app.platform import SERVICES, Health, health, rollout, stage_counts
+from services.cli.commands.session import UNAVAILABLE, Session, session_of
+from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
-from services.cli.session import UNAVAILABLE, Session, session_of
 
 _OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
 

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import listed
+from services.cli.app.platform import listed
+from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
-from services.cli.session import Session, session_of
 
 app = typer.Typer(no_args_is_help=True, help="What a person may ask for about their own data.")
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from services.cli.adapters.files import LocalFiles
+from services.cli.commands.session import Session
 from services.cli.main import run
-from services.cli.session import Session
-from tests.unit.cli.twins import Answer, TwinDoor, TwinPlatform, TwinProbe
+from services.cli.ports import RunProgram
+from tests.unit.cli.twins import Answer, TwinPlatform, TwinProbe, TwinTarget
 
 
 @dataclass
@@ -38,16 +40,19 @@ def trimtab(
     def run_(
         *arguments: str,
         answers: dict[str, Answer] | None = None,
-        door: TwinDoor | None = None,
+        target: TwinTarget | None = None,
         down: tuple[str, ...] = (),
+        program: RunProgram = lambda module, arguments: 0,
     ) -> Ran:
         platform, waited = TwinPlatform(answers or {}), list[float]()
 
         def factory(as_json: bool, tenant: str) -> Session:
             return Session(
                 platform=platform,
-                door=lambda _: door or TwinDoor(),
+                import_target=lambda _: target or TwinTarget(),
                 probe=TwinProbe(down),
+                files=LocalFiles(),
+                run_program=program,
                 wait=waited.append,
                 as_json=as_json,
                 tenant=tenant,

@@ -17,7 +17,7 @@ from services.cli.adapters.files import MAX_RECORD_BYTES, files_of, parse, recor
 from services.cli.adapters.surroundings import common, read_exports, variables
 from services.cli.domain.chitchat import chitchat
 from shared.language.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
-from tests.unit.cli.twins import TwinDoor
+from tests.unit.cli.twins import TwinTarget
 
 OPENAI = {
     "id": "c-1",
@@ -44,8 +44,8 @@ def lines(path: Path, *records: object) -> str:
     return str(path)
 
 
-def sent_ids(door: TwinDoor) -> list[str]:
-    return [one.id for item in door.items for one in item.conversations]
+def sent_ids(target: TwinTarget) -> list[str]:
+    return [one.id for item in target.items for one in item.conversations]
 
 
 def report(path: Path) -> list[dict[str, Any]]:
@@ -53,8 +53,10 @@ def report(path: Path) -> list[dict[str, Any]]:
 
 
 def test_formats_are_found_record_by_record(trimtab: Any, tmp_path: Path) -> None:
-    door = TwinDoor()
-    ran = trimtab("import", lines(tmp_path / "mixed.jsonl", OPENAI, SHAREGPT), "--json", door=door)
+    target = TwinTarget()
+    ran = trimtab(
+        "import", lines(tmp_path / "mixed.jsonl", OPENAI, SHAREGPT), "--json", target=target
+    )
     assert (ran.code, ran.json) == (
         0,
         {
@@ -69,7 +71,7 @@ def test_formats_are_found_record_by_record(trimtab: Any, tmp_path: Path) -> Non
             "report": "",
         },
     )
-    first, second = [item.conversations[0] for item in door.items]
+    first, second = [item.conversations[0] for item in target.items]
     assert (first.id, first.user) == ("c-1", "ada")
     said = [(one.message.role, one.message.text, one.model_version) for one in first.lines]
     assert said == [("user", "Hello", ""), ("assistant", "Hi", "v9")]
@@ -79,11 +81,11 @@ def test_formats_are_found_record_by_record(trimtab: Any, tmp_path: Path) -> Non
 
 def test_what_has_no_id_gets_the_same_one_each_time(trimtab: Any, tmp_path: Path) -> None:
     nameless = {"messages": OPENAI["messages"]}
-    door = TwinDoor()
+    target = TwinTarget()
     file = tmp_path / "one.json"
     file.write_text(json.dumps([nameless, nameless], indent=2))
-    assert trimtab("import", str(file), door=door).code == 0
-    first, second = sent_ids(door)
+    assert trimtab("import", str(file), target=target).code == 0
+    first, second = sent_ids(target)
     assert first == second
     assert len(first) == 24
 
@@ -111,9 +113,9 @@ def test_a_folder_is_read_in_the_order_of_names(trimtab: Any, tmp_path: Path) ->
     lines(folder / "deep" / "b.jsonl", numbered(3))
     (folder / "a.ndjson.gz").write_bytes(gzip.compress(json.dumps(numbered(1)).encode()))
     (folder / "notes.txt").write_text("no conversation")
-    door = TwinDoor()
-    assert trimtab("import", str(folder), "--json", door=door).json["records"] == 3
-    assert sent_ids(door) == ["n-1", "n-2", "n-3"]
+    target = TwinTarget()
+    assert trimtab("import", str(folder), "--json", target=target).json["records"] == 3
+    assert sent_ids(target) == ["n-1", "n-2", "n-3"]
     with pytest.raises(Exception, match="no folder with"):
         files_of(tmp_path / "all" / "deep" / "none")
 
@@ -121,17 +123,17 @@ def test_a_folder_is_read_in_the_order_of_names(trimtab: Any, tmp_path: Path) ->
 def test_a_busy_door_is_asked_again_when_it_says(trimtab: Any, tmp_path: Path) -> None:
     busy = Unavailable("Kafka is away", retry_after_s=3.0)
     full = ResourceExhausted("too much", retry_after_s=2.0)
-    door = TwinDoor(busy, full)
-    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), "--json", door=door)
+    target = TwinTarget(busy, full)
+    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), "--json", target=target)
     assert (ran.code, ran.waited, ran.json["records"]) == (0, [3.0, 2.0], 1)
 
 
 def test_a_door_that_stays_shut_ends_it_with_4(trimtab: Any, tmp_path: Path) -> None:
-    door = TwinDoor(*[Unavailable("away", retry_after_s=1.0) for _ in range(8)])
-    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), door=door)
+    target = TwinTarget(*[Unavailable("away", retry_after_s=1.0) for _ in range(8)])
+    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), target=target)
     assert (ran.code, len(ran.waited)) == (4, 7)
-    wrong_key = TwinDoor(Unauthenticated("unknown key"))
-    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), door=wrong_key)
+    wrong_key = TwinTarget(Unauthenticated("unknown key"))
+    ran = trimtab("import", lines(tmp_path / "a.jsonl", OPENAI), target=wrong_key)
     assert (ran.code, ran.waited) == (1, [])
 
 
@@ -170,11 +172,11 @@ BAD: list[tuple[object, str, str]] = [
 def test_a_bad_record_is_refused_and_the_good_around_it_go_in(
     trimtab: Any, tmp_path: Path, bad: object, reason: str, field: str
 ) -> None:
-    door = TwinDoor()
+    target = TwinTarget()
     file = lines(tmp_path / "bad.jsonl", numbered(0), bad, numbered(9), numbered(0))
-    ran = trimtab("import", file, "--json", door=door)
+    ran = trimtab("import", file, "--json", target=target)
     assert ran.code == 1
-    assert sent_ids(door) == ["n-0", "n-9", "n-0"]
+    assert sent_ids(target) == ["n-0", "n-9", "n-0"]
     assert (ran.json["records"], ran.json["refused"], ran.json["reasons"]) == (3, 1, {reason: 1})
     (refused,) = report(tmp_path / "refused.jsonl")
     place = (refused["file"], refused["line"], refused["field"], refused["reason"])
@@ -184,9 +186,9 @@ def test_a_bad_record_is_refused_and_the_good_around_it_go_in(
 
 
 def test_what_the_service_refuses_is_listed_too(trimtab: Any, tmp_path: Path) -> None:
-    door = TwinDoor([(1, "messages[0].content", "MESSAGE_TOO_LARGE", "too large")])
+    target = TwinTarget([(1, "messages[0].content", "MESSAGE_TOO_LARGE", "too large")])
     file = lines(tmp_path / "a.jsonl", b"{", numbered(1), numbered(2))
-    ran = trimtab("import", file, "--json", door=door)
+    ran = trimtab("import", file, "--json", target=target)
     assert (ran.code, ran.json["records"], ran.json["refused"]) == (1, 1, 2)
     first, second = report(tmp_path / "refused.jsonl")
     assert (first["line"], second["line"], second["record"]["id"]) == (1, 3, "n-2")
@@ -200,9 +202,9 @@ def test_a_report_that_was_mended_is_imported(trimtab: Any, tmp_path: Path) -> N
     mended["record"]["messages"][0]["role"] = "user"
     half["record"] += 'tent": "y"}]}'
     lines(tmp_path / "bad.jsonl", mended, half)
-    door = TwinDoor()
-    assert trimtab("import", "bad.jsonl", door=door).code == 0
-    assert sent_ids(door) == ["w", "h"]
+    target = TwinTarget()
+    assert trimtab("import", "bad.jsonl", target=target).code == 0
+    assert sent_ids(target) == ["w", "h"]
     assert trimtab("import", "bad.jsonl", "--refused", "bad.jsonl").code == 2
 
 
@@ -219,8 +221,8 @@ def test_a_file_that_is_cut_off_gives_what_it_has(
     file = tmp_path / "cut.jsonl.gz"
     file.write_bytes(squeeze(many)[:-cut])
     good = lines(tmp_path / "good.jsonl", numbered(7))
-    door = TwinDoor()
-    ran = trimtab("import", str(file), "--json", door=door)
+    target = TwinTarget()
+    ran = trimtab("import", str(file), "--json", target=target)
     assert ran.code == 1
     assert ran.json["records"] > 0
     *_, last = report(tmp_path / "refused.jsonl")
@@ -233,9 +235,9 @@ def test_half_an_array_gives_what_it_has(trimtab: Any, tmp_path: Path) -> None:
     whole = json.dumps([numbered(number) for number in range(3)], indent=1)
     file = tmp_path / "half.json"
     file.write_text(whole[:-20])
-    door = TwinDoor()
-    ran = trimtab("import", str(file), "--json", door=door)
-    assert (sent_ids(door), ran.json["reasons"]) == (["n-0", "n-1"], {"UNREADABLE": 1})
+    target = TwinTarget()
+    ran = trimtab("import", str(file), "--json", target=target)
+    assert (sent_ids(target), ran.json["reasons"]) == (["n-0", "n-1"], {"UNREADABLE": 1})
 
 
 def test_a_record_without_an_end_is_passed_over(tmp_path: Path) -> None:
@@ -253,19 +255,19 @@ def test_a_record_without_an_end_is_passed_over(tmp_path: Path) -> None:
 def test_after_a_break_it_goes_on_where_it_was(
     trimtab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.cli.commands.imports._SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("services.cli.app.importing._SAVE_EVERY_S", 0.0)
     records = [b"{" if number == 1 else numbered(number) for number in range(10)]
     file = lines(tmp_path / "a.jsonl", *records)
     line = ("import", file, "--batch", "2", "--in-flight", "1", "--json")
-    broken = TwinDoor([], [], *[Unavailable("away", retry_after_s=0) for _ in range(8)])
-    assert trimtab(*line, door=broken).code == 4
+    broken = TwinTarget([], [], *[Unavailable("away", retry_after_s=0) for _ in range(8)])
+    assert trimtab(*line, target=broken).code == 4
     (state,) = tmp_path.glob(".trimtab-import*")
     assert json.loads(state.read_text())["files"] == {"a.jsonl": 4}
     # What was refused after the state was written belongs to what comes again.
     with (tmp_path / "refused.jsonl").open("a") as more:
         more.write("{}\n")
-    rest = TwinDoor()
-    ran = trimtab(*line, door=rest)
+    rest = TwinTarget()
+    ran = trimtab(*line, target=rest)
     assert sent_ids(rest) == [f"n-{number}" for number in range(4, 10)]
     assert (ran.json["read"], ran.json["records"], ran.json["refused"]) == (10, 9, 1)
     assert [one["line"] for one in report(tmp_path / "refused.jsonl")] == [2]

@@ -7,22 +7,17 @@ from typing import Any
 
 import pytest
 
-from services.cli.commands import reward
-
 
 @pytest.mark.parametrize("code", [0, 1, 3])
-def test_the_program_gets_the_whole_line(
-    trimtab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_the_program_gets_the_whole_line(trimtab: Callable[..., Any], code: int) -> None:
     started: list[tuple[str, list[str]]] = []
 
     def program(module: str, arguments: Sequence[str]) -> int:
         started.append((module, list(arguments)))
         return code
 
-    monkeypatch.setattr(reward, "run_program", program)
     line = ("reward", "fit", "--input", "p.jsonl", "--output", "m", "--groups", "2", "--json")
-    assert trimtab(*line).code == code
+    assert trimtab(*line, program=program).code == code
     ((module, given),) = started
     assert module == "services.reward.offline"
     assert given[0] == "fit"
@@ -30,7 +25,7 @@ def test_the_program_gets_the_whole_line(
     found = dict(zip(given[1:-1:2], given[2:-1:2], strict=True))
     assert (found["--input"], found["--output"], found["--groups"]) == ("p.jsonl", "m", "2")
     assert found["--most-per-user"] == "50"
-    trimtab("reward", "score", "--model", "m", "--input", "-", "--output", "-")
+    trimtab("reward", "score", "--model", "m", "--input", "-", "--output", "-", program=program)
     assert started[1][1] == [
         "score", "--model", "m", "--input", "-", "--output", "-", "--threads", "0",
     ]  # fmt: skip

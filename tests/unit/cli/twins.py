@@ -69,7 +69,7 @@ class TwinPlatform:
             yield decode(ParseDict(answer, found.response()))
 
 
-class TwinDoor:
+class TwinTarget:
     """Says what it was told, one for each send: refusals, or an error to raise; then takes all."""
 
     def __init__(self, *says: list[tuple[int, str, str, str]] | TrimtabError) -> None:

@@ -45,7 +45,7 @@ class GrpcSent:
         return found
 
 
-class GrpcDoor:
+class GrpcImport:
     def __init__(
         self, address: str, tenant: str, calling: Calling, timeout_s: float = 60.0
     ) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.cli.app import Platform
 from services.cli.domain import Json
+from services.cli.ports import Platform, Spooled
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.language.identifiers import parse_name
 
@@ -26,18 +25,18 @@ class Traced:
 
 def trace(
     platform: Platform,
-    waiting: Callable[[str], Sequence[Json]],
+    spooled: Spooled,
     said: str,
     turn_id: str = "",
 ) -> Traced:
-    """`said`: a conversation's id or name, a turn's name, or a completion's id. `waiting`: what the
+    """`said`: a conversation's id or name, a turn's name, or a completion's id. `spooled`: what the
     gateway has not forwarded. NotFound if nobody who could be asked knows anything of it."""
     conversation_id, turn = _place(platform, said)
     turn = turn_id or turn
     steps: list[Json] = []
     away: list[str] = []
     try:
-        steps += [one for one in waiting(conversation_id) if turn in ("", one["turn_id"])]
+        steps += [one for one in spooled(conversation_id) if turn in ("", one["turn_id"])]
     except TrimtabError:
         away.append("gateway")
     request = {"conversation_id": conversation_id, "turn_id": turn}

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.app import Door, Platform, Probe
 from services.cli.domain import Json
+from services.cli.ports import ImportFiles, ImportTarget, Platform, Probe, RunProgram, Spooled
 from shared.language.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -37,12 +37,13 @@ class Session:
     """Made by main, or by a test with twins of the ports."""
 
     platform: Platform
-    # The door for imports: "grpc", "gateway", or "" for the one that is configured.
-    door: Callable[[str], Door]
+    # Where an import goes: "grpc", "gateway", or "" for the one that is configured.
+    import_target: Callable[[str], ImportTarget]
+    files: ImportFiles
     probe: Probe
+    run_program: RunProgram
     wait: Callable[[float], None]
-    # Steps of a conversation's turns that the gateway has not forwarded yet.
-    waiting: Callable[[str], Sequence[Json]] = lambda conversation_id: ()
+    spooled: Spooled = lambda conversation_id: ()
     as_json: bool = False
     tenant: str = "local"
     out: Console = field(default_factory=lambda: console_for(sys.stdout.isatty()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.cli.tracing import trace
+from services.cli.app.lineage import trace
 from shared.language.errors import NotFound
 from tests.unit.cli.twins import TwinPlatform, away
 

@@ -26,7 +26,7 @@ class HttpSent:
         return [refusal for answer in self.answers for refusal in answer.result()]
 
 
-class HttpDoor:
+class HttpImport:
     def __init__(self, url: str, key: str, threads: int = 4) -> None:
         self._url, self._key = url, key
         self._pool = ThreadPoolExecutor(threads)

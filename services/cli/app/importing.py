@@ -1,0 +1,190 @@
+"""Imports records from files: in batches, several at a time, from where the import before broke off."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from services.cli.domain.formats import Reader
+from services.cli.domain.records import Imported, Item, Record, Refused
+from services.cli.domain.refusals import unwrapped
+from services.cli.ports import ImportFiles, ImportProgress, ImportTarget, RefusalReport, Sent
+from shared.language.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
+
+# How often a batch is sent when it is to be sent again.
+ATTEMPTS = 8
+_SAVE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record with what it says, or why it says nothing."""
+
+    record: Record
+    said: Item | Refused
+
+
+@dataclass
+class Importer:
+    """Sends records in batches, several at a time, and counts what was acknowledged, in order."""
+
+    target: ImportTarget
+    wait: Callable[[float], None]
+    batch_messages: int = 500
+    batch_bytes: int = 2_000_000
+    in_flight: int = 4
+
+    def run(
+        self,
+        entries: Iterable[Entry],
+        done: Imported,
+        told: Callable[[Sequence[Entry], Sequence[Refused]], None],
+    ) -> None:
+        """Adds to `done`. `told` hears of each batch once it is acknowledged, with what was refused
+        of it. Raises the error that waiting does not mend."""
+        waiting: deque[tuple[list[Entry], Sent | None]] = deque()
+        for batch in self._batches(entries):
+            if len(waiting) >= self.in_flight:
+                self._finish(*waiting.popleft(), done, told)
+            items = _items(batch)
+            waiting.append((batch, self.target.send(items) if items else None))
+        while waiting:
+            self._finish(*waiting.popleft(), done, told)
+
+    def _batches(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        batch: list[Entry] = []
+        messages = size = 0
+        for entry in entries:
+            batch.append(entry)
+            messages += entry.said.messages if isinstance(entry.said, Item) else 1
+            size += len(entry.record.raw)
+            if messages >= self.batch_messages or size >= self.batch_bytes:
+                yield batch
+                batch, messages, size = [], 0, 0
+        if batch:
+            yield batch
+
+    def _finish(
+        self,
+        batch: list[Entry],
+        sent: Sent | None,
+        done: Imported,
+        told: Callable[[Sequence[Entry], Sequence[Refused]], None],
+    ) -> None:
+        found = self._answer(batch, sent) if sent else []
+        taken = [entry for entry in batch if isinstance(entry.said, Item)]
+        refused = [entry.said for entry in batch if isinstance(entry.said, Refused)]
+        said = [Refused(taken[p].record, reason, text, name) for p, name, reason, text in found]
+        refused += said
+        _add(done, batch, {place for place, *_ in found}, refused)
+        told(batch, sorted(refused, key=lambda one: (one.record.file, one.record.line)))
+
+    def _answer(self, batch: list[Entry], sent: Sent) -> list[tuple[int, str, str, str]]:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return sent.refusals()
+            except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
+                self.wait(error.retry_after_s or 1.0)
+                sent = self.target.send(_items(batch))
+        return sent.refusals()
+
+
+def _items(batch: Sequence[Entry]) -> list[Item]:
+    return [entry.said for entry in batch if isinstance(entry.said, Item)]
+
+
+def _add(done: Imported, batch: Sequence[Entry], bad: set[int], refused: list[Refused]) -> None:
+    done.read += len(batch)
+    items = _items(batch)
+    for item in items:
+        done.conversations += len(item.conversations)
+        done.turns += sum(len(one.lines) for one in item.conversations)
+        done.feedback += len(item.opinions)
+        done.preferences += len(item.preferences)
+    done.records += len(items) - len(bad)
+    done.refused += len({(one.record.file, one.record.line) for one in refused})
+    for one in refused:
+        done.reasons[one.reason] = done.reasons.get(one.reason, 0) + 1
+
+
+class Import:
+    """One import, from where the one before it broke off."""
+
+    def __init__(
+        self,
+        files: ImportFiles,
+        importer: Importer,
+        reader: Reader,
+        report: Path,
+        progress: ImportProgress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` in seconds, from any beginning."""
+        self._files, self._importer, self._reader = files, importer, reader
+        self._progress, self._clock = progress, clock
+        held = progress.load()
+        self.done, self._done_of, size = held if held is not None else (Imported(), {}, 0)
+        self.resumed = self.done.read
+        self._report: RefusalReport = files.report(report, size)
+        self._saved_at = clock()
+
+    def all(
+        self, path: Path | None, limit: int, told: Callable[[Record, Imported], None]
+    ) -> Imported:
+        """Imports `path`, or the chitchat chats. `told` hears of each batch that was acknowledged: its last
+        record, and the sum so far."""
+        left = limit - self.done.read if limit else None
+        entries = self._entries(islice(self._records(path), left))
+
+        def acknowledged(batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
+            self._note(batch, refused)
+            told(batch[-1].record, self.done)
+
+        self._importer.run(entries, self.done, acknowledged)
+        self._progress.remove()
+        return self.done
+
+    def _records(self, path: Path | None) -> Iterator[Record]:
+        if path is None:
+            records = self._files.chitchat_records()
+            yield from islice(records, self._done_of.get("chitchat", 0), None)
+            return
+        for file in self._files.files_of(path):
+            name = file.name if path.is_file() else str(file.relative_to(path))
+            yield from islice(self._files.records_of(file, name), self._done_of.get(name, 0), None)
+
+    def _entries(self, records: Iterable[Record]) -> Iterator[Entry]:
+        """What each record says, or why it is refused."""
+        for record in records:
+            try:
+                yield self._entry(record)
+            except InvalidArgument as error:
+                yield Entry(record, Refused(record, error.reason, error.message, error.field))
+
+    def _entry(self, record: Record) -> Entry:
+        if record.error is not None:
+            raise record.error
+        document, raw = unwrapped(record, self._files.parse(record.raw))
+        if raw is not record.raw:
+            record = replace(record, raw=raw)
+            document = self._files.parse(raw) if isinstance(document, str) else document
+        return Entry(record, self._reader.read(document))
+
+    def _note(self, batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
+        """The report first: a progress never claims what the report lacks."""
+        self._report.add(refused)
+        for entry in batch:
+            name = entry.record.file
+            self._done_of[name] = self._done_of.get(name, 0) + 1
+        if self._clock() - self._saved_at >= _SAVE_EVERY_S:
+            self._progress.save(self.done, self._done_of, self._report.size)
+            self._saved_at = self._clock()
