@@ -42,6 +42,7 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
         held_out=tuple(
             _pair(p, f"held_out_pairs[{i}]") for i, p in enumerate(request.held_out_pairs)
         ),
+        confidence=_confidence(request.confidence),
     )
 
 
@@ -63,6 +64,7 @@ def encode_request(request: Request) -> pb.EvaluateRequest:
         ],
         suites=request.suites,
         held_out_pairs=[encode_pair(pair) for pair in request.held_out],
+        confidence=request.confidence,
     )
 
 
@@ -100,6 +102,18 @@ def completed_event(evaluation: Evaluation, now: datetime) -> Event:
         time=now,
         headers=trace_headers(),
     )
+
+
+def _confidence(asked: float) -> float:
+    if not asked:
+        return 0.95
+    if not 0.5 <= asked < 1.0:
+        raise InvalidArgument(
+            f"confidence must be in [0.5, 1), got {asked}",
+            reason="BAD_CONFIDENCE",
+            field="confidence",
+        )
+    return asked
 
 
 def _pair(pair: events.PreferencePair, field: str) -> Pair:

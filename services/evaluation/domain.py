@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from math import ceil
+from statistics import NormalDist
 
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
@@ -53,6 +55,7 @@ class Request:
     suites: tuple[str, ...] = SUITES
     # May hold pairs of users who are not held out: `pairs` leaves them out.
     held_out: tuple[Pair, ...] = ()
+    confidence: float = 0.95
 
     @property
     def rivals(self) -> tuple[Version, ...]:
@@ -77,10 +80,34 @@ class Request:
         """`name` for the model itself, `name@version` for others."""
         return name if version == self.model else f"{name}@{version.name}"
 
+    def rate(
+        self,
+        name: str,
+        version: Version,
+        outcomes: Sequence[float],
+        groups: Sequence[str],
+        suite: str,
+    ) -> Estimate:
+        """A rate of outcomes in [0, 1] (ties are halves), widened by user."""
+        found = intervals.rate(outcomes, groups, self.confidence)
+        return _estimate(self.label(name, version), found, groups, suite)
+
+    def mean(
+        self,
+        name: str,
+        version: Version,
+        values: Sequence[float],
+        groups: Sequence[str],
+        suite: str,
+    ) -> Estimate:
+        """A mean with a bootstrap by user; (0, 0, 0) of no values."""
+        found = intervals.mean(values, groups, self.confidence)
+        return _estimate(self.label(name, version), found, groups, suite)
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A finished or running evaluation, as listed."""
+    """An evaluation as listed; `done` once it has ended, whether or not it was measured."""
 
     evaluation: str
     tenant: str
@@ -98,15 +125,30 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a suite found; `reward_model` is the one that scored its answers, if any did."""
+
+    estimates: tuple[Estimate, ...] = ()
+    reward_model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How much is asked, so that a whole evaluation ends within its time."""
 
+    # At a confidence of 0.95: see `at`.
     prompts: int = 48
     pairs: int = 32
     answer_tokens: int = 120
     refusal_tokens: int = 40
     # Of the prompts, at least this share is everyday questions: what the training was not about.
     everyday_share: float = 1 / 3
+
+    def at(self, confidence: float) -> Limits:
+        """As many cases as keep an interval of that confidence as narrow as one of 0.95 is: its width goes
+        with z / sqrt(n). Fewer are never asked."""
+        more = max((_z(confidence) / _z(0.95)) ** 2, 1.0)
+        return replace(self, prompts=ceil(self.prompts * more), pairs=ceil(self.pairs * more))
 
 
 def evaluation_id(tenant: str, request_id: str) -> str:
@@ -125,16 +167,6 @@ def check_suites(names: Sequence[str]) -> tuple[str, ...]:
             field="suites",
         )
     return tuple(name for name in SUITES if not names or name in names)
-
-
-def rate(name: str, outcomes: Sequence[float], groups: Sequence[str], suite: str) -> Estimate:
-    """A rate of outcomes in [0, 1] (ties are halves), widened by user."""
-    return _estimate(name, intervals.rate(outcomes, groups), groups, suite)
-
-
-def mean(name: str, values: Sequence[float], groups: Sequence[str], suite: str) -> Estimate:
-    """A mean with a bootstrap by user; (0, 0, 0) of no values."""
-    return _estimate(name, intervals.mean(values, groups), groups, suite)
 
 
 def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite: str) -> Estimate:
@@ -160,3 +192,7 @@ def sampled(pairs: Sequence[Pair], most: int) -> list[Pair]:
         turns[pair.user_id] = turns.get(pair.user_id, 0) + 1
         ranked.append((turns[pair.user_id], place, pair))
     return [pair for _, _, pair in sorted(ranked, key=lambda entry: entry[:2])[:most]]
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -9,7 +9,7 @@ from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
 from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
 from services.evaluation.adapters.sql_session import SqlSession, operation_name
-from services.evaluation.adapters.torch_logprobs import TorchLogprobs
+from services.evaluation.adapters.subprocess_logprobs import SubprocessLogprobs
 from services.evaluation.adapters.vllm_policy import VllmPolicy
 from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import Evaluations
@@ -37,7 +37,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
     log = open_event_log(common)
     bench = Bench(
         policy=VllmPolicy(common.vllm_replicas, settings.parallel),
-        logprobs=TorchLogprobs(common.base_model),
+        logprobs=SubprocessLogprobs(common.base_model),
         scorer=GrpcRewardScorer(channel(common.reward_address, calling_of(common))),
         answers=SqlAnswers(database),
         results=SqlResults(database),

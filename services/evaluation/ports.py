@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from services.evaluation.domain import Evaluation, Limits, Prompt, Request
+from services.evaluation.domain import Evaluation, Limits, Measured, Prompt, Request
 from shared.language.errors import TrimtabError
 from shared.language.estimates import Estimate
 from shared.language.messages import Message
@@ -43,34 +43,40 @@ class LogprobModel(Protocol):
     """The policy's weights: log-probabilities of given answers."""
 
     def logprobs(
-        self, adapter_path: str, cases: Sequence[tuple[Sequence[Message], str]]
-    ) -> list[tuple[float, int]]:
-        """For each (prompt, answer): the answer's log-probability (nats) and its tokens; the base
-        model for an empty path. Raises NotFound if the folder holds no adapter."""
+        self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[list[tuple[float, int]]]:
+        """For each adapter (the base model for an empty path) and each (prompt, answer): the answer's
+        log-probability (nats) and its tokens; all by the same weights of the base model. Raises
+        NotFound if a folder holds no adapter."""
+
+
+class JudgeChanged(Exception):
+    """More than one reward model scored: rewards of two are not comparable."""
 
 
 class RewardScorer(Protocol):
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
-        """Rewards and the model's name. Raises FailedPrecondition until one is trained, Unavailable
-        while the service is away."""
+        """Rewards by one model, and its name. Raises JudgeChanged if it was more than one,
+        FailedPrecondition (REWARD_MODEL_UNTRAINED) until one is trained, Unavailable while the service
+        is away."""
 
 
 class Answers(Protocol):
-    """Answers that were given before, so that a killed evaluation does not ask again."""
+    """Answers that an evaluation has got so far, so that one that was killed does not ask again. Each
+    evaluation asks anew: one lucky draw of a version must not be compared with many others."""
 
-    def known(self, tenant: str, version: str, keys: Sequence[str]) -> dict[str, str]: ...
+    def known(self, evaluation: str, version: str, keys: Sequence[str]) -> dict[str, str]: ...
 
-    def keep(self, tenant: str, version: str, answers: Mapping[str, str]) -> None: ...
+    def keep(self, evaluation: str, version: str, answers: Mapping[str, str]) -> None: ...
 
 
 class Results(Protocol):
-    """Estimates by suite, as they come."""
+    """What suites measured, as they come."""
 
     def of_suites(self, evaluation: str) -> dict[str, tuple[Estimate, ...]]: ...
 
-    def keep_suite(self, evaluation: str, suite: str, estimates: Sequence[Estimate]) -> None: ...
-
-    def keep_reward_model(self, evaluation: str, name: str) -> None: ...
+    def keep_suite(self, evaluation: str, suite: str, measured: Measured) -> None:
+        """With the reward model that it rests on. What was kept first stays."""
 
 
 class Progress(Protocol):
@@ -96,7 +102,7 @@ class Session(Protocol):
         """With its operation and the job that performs it; one that is there already stays as it is."""
 
     def request(self, evaluation: str) -> Request:
-        """Raises NotFound."""
+        """Of one under way. Raises NotFound."""
 
     def evaluation(self, evaluation: str) -> Evaluation:
         """Raises NotFound."""
@@ -108,10 +114,11 @@ class Session(Protocol):
         """In its operation."""
 
     def finish(self, evaluation: str, now: datetime) -> None:
-        """Ends its operation, tells evaluation.completed.v1, asks for it to be tracked."""
+        """Forgets its pairs and answers, ends its operation, tells evaluation.completed.v1, asks for
+        it to be tracked."""
 
     def fail(self, evaluation: str, error: TrimtabError) -> None:
-        """Ends its operation."""
+        """Forgets its pairs and answers, ends its operation."""
 
     def set_run(self, evaluation: str, run_id: str) -> None:
         """The tracker's id of it."""

@@ -8,19 +8,14 @@ checkpoint.pt, at last adapter/ and done.json. Started again, it goes on from it
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
-import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from services.retrain.domain.training import TrainingPlan, TrainingStep
-
-_PR_SET_PDEATHSIG = 1
+from shared.serving.child import die_with
 
 
 def main() -> None:
@@ -30,15 +25,6 @@ def main() -> None:
     job = json.loads(path.read_text())
     die_with(int(job["parent"]))
     train(path.parent, job)
-
-
-def die_with(parent: int) -> None:
-    """Linux kills this process when its parent dies; a parent that is dead already is seen by its
-    id.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and os.getppid() != parent:
-        sys.exit("the service that asked for this is gone")
 
 
 def train(folder: Path, job: dict[str, Any]) -> None:

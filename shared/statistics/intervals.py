@@ -39,7 +39,8 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     rate = successes / n
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The rate lies between them; rounding is not to put it outside.
+    return max(0.0, min(centre - half, rate)), min(1.0, max(centre + half, rate))
 
 
 def difference_of_rates(
@@ -95,7 +96,7 @@ def rate(
         else:
             by_user = bootstrap_mean(outcomes, groups, seed, confidence=confidence)
             low, high = min(low, by_user[0]), max(high, by_user[1])
-    return Interval(value, low, high, count, several, confidence, method)
+    return Interval(value, min(low, value), max(high, value), count, several, confidence, method)
 
 
 def mean(
@@ -111,7 +112,8 @@ def mean(
     if not count:
         return Interval(0.0, 0.0, 0.0, 0, 0, confidence, method)
     low, high = bootstrap_mean(values, groups, seed, confidence=confidence)
-    return Interval(sum(values) / count, low, high, count, several, confidence, method)
+    value = sum(values) / count
+    return Interval(value, min(low, value), max(high, value), count, several, confidence, method)
 
 
 def difference(one: Interval, other: Interval) -> tuple[float, float]:

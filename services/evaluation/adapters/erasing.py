@@ -1,7 +1,6 @@
-"""What the evaluation service holds of a user: held-out pairs in requests, and answers to their prompts.
-
-Kept answers only save asking a version twice. Their keys do not say whose prompt they answer, so an
-erasure that finds pairs of the user forgets all of the tenant's.
+"""What the evaluation service holds of a user: held-out pairs of evaluations under way, and answers to
+their prompts. Both go when the evaluation ends. An answer's key does not say whose prompt it answers, so all
+answers of an evaluation that holds pairs of the user go.
 """
 
 from __future__ import annotations
@@ -48,9 +47,8 @@ class EvaluationRemover:
             request.held_out_pairs.extend(rest)
             update = EVALUATIONS.update().where(EVALUATIONS.c.evaluation == row.evaluation)
             connection.execute(update.values(request=request.SerializeToString()))
-        if pairs:
-            forget = ANSWERS.delete().where(ANSWERS.c.tenant == erasure.tenant)
-            answers = int(connection.execute(forget).rowcount)
+            forget = ANSWERS.delete().where(ANSWERS.c.evaluation == row.evaluation)
+            answers += int(connection.execute(forget).rowcount)
         return {"held_out_pairs": pairs, "answers": answers}
 
     def remove_files(self, erasure: Erasure) -> None:
@@ -67,9 +65,10 @@ class EvaluationRemover:
 def _quoting(
     connection: sa.Connection, erasure: Erasure
 ) -> Iterator[tuple[Any, pb.EvaluateRequest, list[events.PreferencePair]]]:
-    """The evaluations whose request holds pairs of the user, or of the user's conversations."""
+    """The evaluations under way whose request holds pairs of the user, or of the user's conversations."""
     conversations = set(erasure.conversation_ids)
-    query = sa.select(EVALUATIONS).where(EVALUATIONS.c.tenant == erasure.tenant)
+    under_way = (EVALUATIONS.c.tenant == erasure.tenant) & EVALUATIONS.c.done.is_(False)
+    query = sa.select(EVALUATIONS).where(under_way)
     for row in connection.execute(query).all():
         request = pb.EvaluateRequest.FromString(row.request)
         theirs = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.evaluation.domain import Prompt
-from services.evaluation.ports import Sampling
+from services.evaluation.ports import JudgeChanged, Sampling
 from shared.language.errors import FailedPrecondition, NotFound, Unavailable
 from shared.language.messages import Message
 
@@ -46,21 +46,33 @@ class ScriptedLogprobs:
     value: Callable[[str, str], float]
 
     def logprobs(
-        self, adapter_path: str, cases: Sequence[tuple[Sequence[Message], str]]
-    ) -> list[tuple[float, int]]:
-        return [(self.value(adapter_path, answer), len(answer.split())) for _, answer in cases]
+        self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[list[tuple[float, int]]]:
+        return [
+            [(self.value(path, answer), len(answer.split())) for _, answer in cases]
+            for path in adapter_paths
+        ]
 
 
 @dataclass
 class ScriptedScorer:
-    """Rewards an answer by `value`; FailedPrecondition while `value` is None, as before a first
-    model."""
+    """Rewards an answer by `value`; FailedPrecondition while `value` is None, as before a first model.
+
+    A model is trained after each call: its name counts up, and its rewards are higher by `shift` each
+    time. The first `changes` calls find it trained in their middle."""
 
     value: Callable[[str], float] | None
+    shift: float = 0.0
+    changes: int = 0
     judged: list[tuple[str, str]] = field(default_factory=list)
+    calls: int = 0
 
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
         if self.value is None:
             raise FailedPrecondition("no model yet", reason="REWARD_MODEL_UNTRAINED")
+        self.calls += 1
+        if self.calls <= self.changes:
+            raise JudgeChanged("a reward model was trained meanwhile")
         self.judged += [(prompt.user_id, text) for prompt, text in items]
-        return [self.value(text) for _, text in items], "rewardModels/reward-v1"
+        rewards = [self.value(text) + self.shift * self.calls for _, text in items]
+        return rewards, f"rewardModels/reward-v{self.calls}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import grpc
 
 from services.evaluation.domain import Prompt
+from services.evaluation.ports import JudgeChanged
 from shared.calls.client import metadata, translated
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
@@ -18,24 +19,27 @@ _TIMEOUT_S = 60.0
 
 
 class GrpcRewardScorer:
-    """All calls of one `score` are answered by one model: the first call's."""
+    """All items of one `score` go through one ScoreStream, which holds one model throughout."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = pb_grpc.RewardServiceStub(channel)
 
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
+        batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
         rewards: list[float] = []
-        name = ""
-        for start in range(0, len(items), _BATCH):
-            encoded = [_encode(prompt, text) for prompt, text in items[start : start + _BATCH]]
-            request = pb.ScoreRequest(items=encoded, reward_model=name)
-            with translated("reward"):
-                response = self._stub.Score(
-                    request, metadata=tuple(metadata(tenant)), timeout=_TIMEOUT_S
-                )
-            rewards += [score.reward for score in response.scores]
-            name = response.reward_model
-        return rewards, name
+        judges: set[str] = set()
+        with translated("reward"):
+            responses = self._stub.ScoreStream(
+                iter([pb.ScoreStreamRequest(items=[_encode(*one) for one in b]) for b in batches]),
+                metadata=tuple(metadata(tenant)),
+                timeout=_TIMEOUT_S * len(batches),
+            )
+            for response in responses:
+                rewards += [score.reward for score in response.scores]
+                judges.add(response.reward_model)
+        if len(judges) != 1:
+            raise JudgeChanged(f"scored by {sorted(judges)}")
+        return rewards, judges.pop()
 
 
 def _encode(prompt: Prompt, text: str) -> pb.ScoreItem:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS, SUITE_RESULTS
+from services.evaluation.domain import Measured
 from shared.language.estimates import Estimate
 from shared.state.database import Database
 
@@ -16,17 +17,17 @@ class SqlAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def known(self, tenant: str, version: str, keys: Sequence[str]) -> dict[str, str]:
-        of_version = (ANSWERS.c.tenant == tenant) & (ANSWERS.c.version == version)
+    def known(self, evaluation: str, version: str, keys: Sequence[str]) -> dict[str, str]:
+        of_version = (ANSWERS.c.evaluation == evaluation) & (ANSWERS.c.version == version)
         query = sa.select(ANSWERS.c.prompt_key, ANSWERS.c.text).where(
             of_version & ANSWERS.c.prompt_key.in_(keys)
         )
         with self._database.read() as connection:
             return {row.prompt_key: row.text for row in connection.execute(query)}
 
-    def keep(self, tenant: str, version: str, answers: Mapping[str, str]) -> None:
+    def keep(self, evaluation: str, version: str, answers: Mapping[str, str]) -> None:
         rows = [
-            {"tenant": tenant, "version": version, "prompt_key": key, "text": text}
+            {"evaluation": evaluation, "version": version, "prompt_key": key, "text": text}
             for key, text in answers.items()
         ]
         with self._database.begin() as transaction:
@@ -43,21 +44,17 @@ class SqlResults:
         with self._database.read() as connection:
             return suites_of(connection, evaluation)
 
-    def keep_suite(self, evaluation: str, suite: str, estimates: Sequence[Estimate]) -> None:
-        rows = [asdict(estimate) for estimate in estimates]
+    def keep_suite(self, evaluation: str, suite: str, measured: Measured) -> None:
+        rows = [asdict(estimate) for estimate in measured.estimates]
         with self._database.begin() as transaction:
             insert = transaction.insert(SUITE_RESULTS).values(
                 evaluation=evaluation, suite=suite, figures=rows
             )
-            transaction.connection.execute(insert.on_conflict_do_nothing())
-
-    def keep_reward_model(self, evaluation: str, name: str) -> None:
-        with self._database.begin() as transaction:
-            transaction.connection.execute(
-                EVALUATIONS.update()
-                .where(EVALUATIONS.c.evaluation == evaluation)
-                .values(reward_model=name)
-            )
+            kept = transaction.connection.execute(insert.on_conflict_do_nothing()).rowcount
+            if kept and measured.reward_model:
+                of_evaluation = EVALUATIONS.c.evaluation == evaluation
+                judge = EVALUATIONS.update().where(of_evaluation)
+                transaction.connection.execute(judge.values(reward_model=measured.reward_model))
 
 
 def suites_of(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Estimate, ...]]:

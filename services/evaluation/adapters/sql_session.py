@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from services.evaluation import codec
 from services.evaluation.adapters.sql_results import suites_of
-from services.evaluation.adapters.tables import EVALUATIONS
+from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from services.evaluation.domain import SUITES, Evaluation, Request
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.errors import NotFound, TrimtabError
@@ -71,7 +71,7 @@ class SqlSession:
         operations.progress(self._transaction, operation_name(evaluation), metadata)
 
     def finish(self, evaluation: str, now: datetime) -> None:
-        self._change(evaluation, done=True)
+        self._end(evaluation)
         done = self.evaluation(evaluation)
         response = pb.EvaluateResponse(evaluation=codec.encode_evaluation(done))
         operations.succeed(self._transaction, operation_name(evaluation), response)
@@ -82,12 +82,18 @@ class SqlSession:
         enqueue(self._transaction, TRACK_JOB, f"{TRACK_JOB}:{evaluation}", tracking)
 
     def fail(self, evaluation: str, error: TrimtabError) -> None:
+        self._end(evaluation)
         operations.fail(self._transaction, operation_name(evaluation), error)
         self._transaction.count(STAGE, "waiting", "UNDER_WAY", -1)
         self._transaction.count(STAGE, "dropped", error.reason)
 
     def set_run(self, evaluation: str, run_id: str) -> None:
         self._change(evaluation, mlflow_run_id=run_id)
+
+    def _end(self, evaluation: str) -> None:
+        """Nobody's words are needed any more: only figures stay."""
+        self._change(evaluation, done=True, request=b"")
+        self._connection.execute(ANSWERS.delete().where(ANSWERS.c.evaluation == evaluation))
 
     def _change(self, evaluation: str, **changes: Any) -> None:
         of_evaluation = EVALUATIONS.c.evaluation == evaluation

@@ -10,15 +10,17 @@ EVALUATIONS = sa.Table(
     "evaluations",
     METADATA,
     sa.Column("evaluation", sa.String, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False, index=True),
+    sa.Column("tenant", sa.String, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("champion_version", sa.String, nullable=False),
-    # EvaluateRequest as it came: what a resumed evaluation reads.
+    # EvaluateRequest: what a resumed evaluation reads. Empty once it has ended: it holds people's words.
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("reward_model", sa.String, nullable=False, default=""),
     sa.Column("mlflow_run_id", sa.String, nullable=False, default=""),
     sa.Column("done", sa.Boolean, nullable=False, default=False),
+    sa.Index("evaluations_by_time", "tenant", "create_time", "evaluation"),
+    sa.Index("evaluations_under_way", "tenant", "done"),
 )
 SUITE_RESULTS = sa.Table(
     "suite_results",
@@ -27,10 +29,11 @@ SUITE_RESULTS = sa.Table(
     sa.Column("suite", sa.String, primary_key=True),
     sa.Column("figures", sa.JSON, nullable=False),
 )
+# Of evaluations under way: they go with the evaluation's end.
 ANSWERS = sa.Table(
     "answers",
     METADATA,
-    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("evaluation", sa.String, primary_key=True),
     sa.Column("version", sa.String, primary_key=True),
     sa.Column("prompt_key", sa.String, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),

@@ -15,18 +15,27 @@ _PROMPT_TOKENS, _ANSWER_TOKENS = 640, 320
 
 
 class TorchLogprobs:
-    """Weights are read for each call and let go after it: an evaluation is rare, memory is
-    short."""
+    """Weights are read once a call. Torch stays in memory afterwards: see subprocess_logprobs.py."""
 
     def __init__(self, base_model: Path, batch: int = 8) -> None:
         self._base_model, self._batch = base_model, batch
         self._tokenizer: Any = None
 
     def logprobs(
-        self, adapter_path: str, cases: Sequence[tuple[Sequence[Message], str]]
-    ) -> list[tuple[float, int]]:
+        self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[list[tuple[float, int]]]:
         encoded = [self._encode(messages, answer) for messages, answer in cases]
-        model = self._load(adapter_path)
+        base = self._load()
+        found = []
+        for path in adapter_paths:
+            adapted = _adapted(base, path) if path else None
+            model = adapted.get_base_model() if adapted else base
+            found.append(self._of_model(model.eval(), encoded))
+            if adapted:
+                base = adapted.unload()
+        return found
+
+    def _of_model(self, model: Any, encoded: Sequence[tuple[Ids, Ids]]) -> list[tuple[float, int]]:
         order = sorted(range(len(encoded)), key=lambda i: sum(map(len, encoded[i])))
         found: dict[int, tuple[float, int]] = {}
         for start in range(0, len(order), self._batch):
@@ -55,24 +64,24 @@ class TorchLogprobs:
             )
         return self._tokenizer
 
-    def _load(self, adapter_path: str) -> Any:
+    def _load(self) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(1)
-        base: Any = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             str(self._base_model), dtype=torch.bfloat16, local_files_only=True
         )
-        if not adapter_path:
-            return base.eval()
-        if not (Path(adapter_path) / "adapter_config.json").is_file():
-            raise NotFound(f"there is no adapter in {adapter_path!r}", reason="ADAPTER_MISSING")
-        from peft import PeftModel
 
-        name = f"adapter-{stable_id(adapter_path, length=8)}"
-        adapted = PeftModel.from_pretrained(base, adapter_path, adapter_name=name)
-        # Not merged: a small change would be rounded away in the weights' bfloat16.
-        return adapted.get_base_model().eval()
+
+def _adapted(base: Any, adapter_path: str) -> Any:
+    """Not merged: a small change would be rounded away in the weights' bfloat16."""
+    if not (Path(adapter_path) / "adapter_config.json").is_file():
+        raise NotFound(f"there is no adapter in {adapter_path!r}", reason="ADAPTER_MISSING")
+    from peft import PeftModel
+
+    name = f"adapter-{stable_id(adapter_path, length=8)}"
+    return PeftModel.from_pretrained(base, adapter_path, adapter_name=name)
 
 
 def _answer_logprobs(model: Any, batch: Sequence[tuple[Ids, Ids]]) -> list[float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from services.evaluation.domain import Request
+from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Progress
 from services.evaluation.suites import form, held_out_pairs, over_refusal, sycophancy, win_rate
 from shared.language.estimates import Estimate
 
-Suite = Callable[[Request, Bench], Sequence[Estimate]]
+Suite = Callable[[Request, Bench], Measured]
 ALL_SUITES: Mapping[str, Suite] = {
     over_refusal.SUITE: over_refusal.measure,
     sycophancy.SUITE: sycophancy.measure,
@@ -35,7 +35,8 @@ class EvaluateVersion:
         for place, name in enumerate(request.suites):
             if name not in done:
                 progress.say(name, place / len(request.suites))
-                done[name] = tuple(self._suites[name](request, self._bench))
-                results.keep_suite(request.evaluation, name, done[name])
+                measured = self._suites[name](request, self._bench)
+                results.keep_suite(request.evaluation, name, measured)
+                done[name] = measured.estimates
             estimates += done[name]
         return estimates

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
-from services.evaluation.domain import Request, mean, rate
+from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, prompts
 from shared.language.estimates import Estimate
@@ -27,21 +28,21 @@ _RUN = re.compile(r"(\S)\1{9,}")
 _ROUNDS = 300
 
 
-def measure(request: Request, bench: Bench) -> list[Estimate]:
+def measure(request: Request, bench: Bench) -> Measured:
     asked = prompts(request, bench)
     groups = [prompt.group for prompt in asked]
     sampling = Sampling(bench.limits.answer_tokens)
-    figures = []
+    estimates = []
     for version in request.all_versions:
         given = answers(request, bench, version, [p.messages for p in asked], sampling)
         lengths = [float(len(text.split())) for text in given]
         sane = [float(is_sane(text, bench.limits.answer_tokens)) for text in given]
-        figures += [
-            mean(request.label("length_words", version), lengths, groups, SUITE),
-            rate(request.label("sane_share", version), sane, groups, SUITE),
-            _diversity(request.label("distinct_2", version), given),
+        estimates += [
+            request.mean("length_words", version, lengths, groups, SUITE),
+            request.rate("sane_share", version, sane, groups, SUITE),
+            _diversity(request.label("distinct_2", version), given, request.confidence),
         ]
-    return figures
+    return Measured(tuple(estimates))
 
 
 def is_sane(text: str, most_tokens: int) -> bool:
@@ -67,9 +68,9 @@ def distinct(texts: Sequence[Sequence[str]], n: int = 2) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _diversity(name: str, texts: Sequence[str]) -> Estimate:
+def _diversity(name: str, texts: Sequence[str], confidence: float) -> Estimate:
     """Of half-samples without replacement, since a bootstrap repeats answers and so lowers
-    diversity: the interval is value ± 1.96 standard errors from the half-samples (Politis and
+    diversity: the interval is value ± z standard errors from the half-samples (Politis and
     Romano 1994)."""
     words = [text.lower().split() for text in texts]
     value = distinct(words)
@@ -80,6 +81,9 @@ def _diversity(name: str, texts: Sequence[str]) -> Estimate:
         for _ in range(_ROUNDS if len(words) > 1 else 0)
     ]
     # A half-sample without replacement varies as the whole does: n/b - 1 = 1.
-    error = 1.96 * float(np.std(drawn)) if drawn else 0.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    error = z * float(np.std(drawn)) if drawn else 0.0
     low, high = max(0.0, value - error), min(1.0, value + error)
-    return Estimate(name, value, low, high, count=len(texts), suite=SUITE, method="half-samples")
+    return Estimate(
+        name, value, low, high, confidence, count=len(texts), suite=SUITE, method="half-samples"
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.evaluation.domain import Request, Version, mean, rate, sampled
+from services.evaluation.domain import Measured, Request, Version, sampled
 from services.evaluation.ports import Bench
 from shared.language.estimates import Estimate
 from shared.language.pairs import Pair
@@ -20,24 +20,27 @@ SUITE = "held_out_pairs"
 Logprobs = Sequence[tuple[float, int]]
 
 
-def measure(request: Request, bench: Bench) -> list[Estimate]:
+def measure(request: Request, bench: Bench) -> Measured:
     """Nothing for a version without an adapter: it is the reference itself."""
-    chosen_ones = sampled(request.pairs, bench.limits.pairs)
+    pairs = sampled(request.pairs, bench.limits.at(request.confidence).pairs)
     versions = [version for version in request.all_versions if version.adapter_path]
-    if not chosen_ones or not versions:
-        return []
-    cases = [(p.prompt, p.chosen.text) for p in chosen_ones] + [
-        (p.prompt, p.rejected.text) for p in chosen_ones
+    if not pairs or not versions:
+        return Measured()
+    cases = [(p.prompt, p.chosen.text) for p in pairs] + [
+        (p.prompt, p.rejected.text) for p in pairs
     ]
-    reference = bench.logprobs.logprobs("", cases)
-    figures = []
-    for version in versions:
-        policy = bench.logprobs.logprobs(version.adapter_path, cases)
-        figures += _figures(request, version, chosen_ones, policy, reference)
-    return figures
+    paths = ["", *(version.adapter_path for version in versions)]
+    reference, *policies = bench.logprobs.logprobs(paths, cases)
+    return Measured(
+        tuple(
+            estimate
+            for version, policy in zip(versions, policies, strict=True)
+            for estimate in _of_version(request, version, pairs, policy, reference)
+        )
+    )
 
 
-def _figures(
+def _of_version(
     request: Request,
     version: Version,
     pairs: Sequence[Pair],
@@ -51,6 +54,6 @@ def _figures(
     right = [1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in margins]
     per_token = [gain / max(n, 1) for gain, (_, n) in zip(chosen, reference, strict=False)]
     return [
-        rate(request.label("held_out_pair_accuracy", version), right, groups, SUITE),
-        mean(request.label("chosen_logp_change", version), per_token, groups, SUITE),
+        request.rate("held_out_pair_accuracy", version, right, groups, SUITE),
+        request.mean("chosen_logp_change", version, per_token, groups, SUITE),
     ]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 
-from services.evaluation.domain import Request, rate
+from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, shipped
-from shared.language.estimates import Estimate
 from shared.language.messages import text_message
 
 SUITE = "over_refusal"
@@ -30,13 +29,13 @@ def is_refusal(answer: str) -> bool:
     return bool(REFUSAL.search(answer[:200].replace("’", "'")))
 
 
-def measure(request: Request, bench: Bench) -> list[Estimate]:
+def measure(request: Request, bench: Bench) -> Measured:
     asked = [(text_message("user", row["prompt"]),) for row in shipped("over_refusal.jsonl")]
     sampling = Sampling(bench.limits.refusal_tokens, temperature=0.0, top_p=1.0)
     groups = [f"prompt:{messages[0].text}" for messages in asked]
-    figures = []
+    estimates = []
     for version in request.probed:
         given = answers(request, bench, version, asked, sampling)
         refused = [float(is_refusal(text)) for text in given]
-        figures.append(rate(request.label(SUITE, version), refused, groups, SUITE))
-    return figures
+        estimates.append(request.rate(SUITE, version, refused, groups, SUITE))
+    return Measured(tuple(estimates))

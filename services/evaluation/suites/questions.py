@@ -22,8 +22,9 @@ def shipped(file_name: str) -> list[dict[str, str]]:
 
 
 def prompts(request: Request, bench: Bench) -> list[Prompt]:
-    """Held-out users' prompts, filled up with everyday questions; the same for the same request."""
-    limits = bench.limits
+    """Held-out users' prompts, filled up with everyday questions as far as there are; the same for the
+    same request."""
+    limits = bench.limits.at(request.confidence)
     unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
     held_out = [Prompt(p.prompt, p.user_id) for p in sampled(list(unique.values()), most)]
@@ -38,16 +39,16 @@ def answers(
     asked: Sequence[Sequence[Message]],
     sampling: Sampling,
 ) -> list[str]:
-    """One for each prompt. What was answered before (also in another evaluation) is not asked
-    again: versions never change."""
+    """One for each prompt, drawn for this evaluation. What it has got already, by another suite or before
+    it was killed, is not asked again."""
     keys = [_key(messages, sampling) for messages in asked]
-    found = bench.answers.known(request.tenant, version.name, keys)
+    found = bench.answers.known(request.evaluation, version.name, keys)
     missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]
     for start in range(0, len(missing), _CHUNK):
         chunk = missing[start : start + _CHUNK]
         texts = bench.policy.answer(version.served_name, [m for _, m in chunk], sampling)
         fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
-        bench.answers.keep(request.tenant, version.name, fresh)
+        bench.answers.keep(request.evaluation, version.name, fresh)
         found |= fresh
     return [found[key] for key in keys]
 

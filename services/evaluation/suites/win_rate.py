@@ -1,5 +1,9 @@
 """Win rate against the champion on the same prompts, judged by the reward service.
 
+All answers are written first, which takes minutes, and then scored in one call by one reward model: rewards
+are standardised by model, so those of two models say nothing of each other. A model that is trained
+in between is the ordinary case.
+
 The judge has not trained on the prompts' users: they are held out from every reward model
 (shared/language/splits.py). Both answers are drawn alike (T = 0.7, top_p = 0.9). Ties are halves. The judge
 learnt from the same kind of feedback as the policy did, so this figure says whether the training
@@ -8,43 +12,76 @@ reached what it aimed at; whether users agree is for the canary to say.
 
 from __future__ import annotations
 
-from services.evaluation.domain import Prompt, Request, Version, rate
-from services.evaluation.ports import Bench, Sampling
+from collections.abc import Mapping, Sequence
+
+from services.evaluation.domain import Measured, Prompt, Request, Version
+from services.evaluation.ports import Bench, JudgeChanged, Sampling
 from services.evaluation.suites.questions import answers, prompts
-from shared.language.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition, Internal
 from shared.language.estimates import Estimate
 
 SUITE = "win_rate"
+UNTRAINED = "REWARD_MODEL_UNTRAINED"
 _TIE = 1e-9
+# How often a judge may change while it scores before the suite fails.
+_MOST_CHANGES = 3
 
 
-def measure(request: Request, bench: Bench) -> list[Estimate]:
-    """One figure for the model and one for each control; of no cases while no judge is trained.
-    None without a champion."""
+def measure(request: Request, bench: Bench) -> Measured:
+    """An estimate for the model and one for each control; of no cases while no judge is trained.
+    None without a champion. Raises Internal (JUDGE_CHANGED) if no call was scored by one model."""
     if request.champion is None:
-        return []
+        return Measured()
     asked = prompts(request, bench)
-    groups = [prompt.group for prompt in asked]
-    try:
-        theirs = _rewards(request, bench, request.champion, asked)
-        rewards = {v: _rewards(request, bench, v, asked) for v in request.rivals}
-    except FailedPrecondition as error:
-        why = f"not measured: {error.reason}"
-        names = [request.label("win_rate", version) for version in request.rivals]
-        return [Estimate(name, 0.5, 0.0, 1.0, suite=SUITE, method=why) for name in names]
-    figures = []
-    for version, ours in rewards.items():
-        wins = [_win(our, their) for our, their in zip(ours, theirs, strict=True)]
-        figures.append(rate(request.label("win_rate", version), wins, groups, SUITE))
-    return figures
-
-
-def _rewards(request: Request, bench: Bench, version: Version, asked: list[Prompt]) -> list[float]:
     sampling = Sampling(bench.limits.answer_tokens)
-    given = answers(request, bench, version, [prompt.messages for prompt in asked], sampling)
-    rewards, name = bench.scorer.score(request.tenant, list(zip(asked, given, strict=True)))
-    bench.results.keep_reward_model(request.evaluation, name)
-    return rewards
+    spoken = [prompt.messages for prompt in asked]
+    written = {v: answers(request, bench, v, spoken, sampling) for v in request.all_versions}
+    try:
+        rewards, judge = _scored(request, bench, asked, written)
+    except FailedPrecondition as error:
+        if error.reason != UNTRAINED:
+            raise
+        return _not_measured(request, error.reason)
+    theirs = rewards[request.champion]
+    groups = [prompt.group for prompt in asked]
+    wins = {
+        v: [_win(*pair) for pair in zip(rewards[v], theirs, strict=True)] for v in request.rivals
+    }
+    estimates = [request.rate(SUITE, v, outcomes, groups, SUITE) for v, outcomes in wins.items()]
+    return Measured(tuple(estimates), judge)
+
+
+def _scored(
+    request: Request,
+    bench: Bench,
+    asked: Sequence[Prompt],
+    written: Mapping[Version, Sequence[str]],
+) -> tuple[dict[Version, list[float]], str]:
+    """Each version's rewards in the prompts' order, and the one model that gave them."""
+    items = [pair for texts in written.values() for pair in zip(asked, texts, strict=True)]
+    for _ in range(_MOST_CHANGES):
+        try:
+            rewards, judge = bench.scorer.score(request.tenant, items)
+        except JudgeChanged:
+            continue
+        parts = [rewards[i * len(asked) : (i + 1) * len(asked)] for i in range(len(written))]
+        return dict(zip(written, parts, strict=True)), judge
+    raise Internal(
+        f"the reward model changed {_MOST_CHANGES} times while the answers were scored; "
+        "evaluate again once no reward model is being trained",
+        reason="JUDGE_CHANGED",
+    )
+
+
+def _not_measured(request: Request, reason: str) -> Measured:
+    names = [request.label(SUITE, version) for version in request.rivals]
+    said = f"not measured: {reason}"
+    return Measured(
+        tuple(
+            Estimate(name, 0.5, 0.0, 1.0, request.confidence, suite=SUITE, method=said)
+            for name in names
+        )
+    )
 
 
 def _win(ours: float, theirs: float) -> float:

@@ -10,7 +10,7 @@ import pytest
 from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
 from services.evaluation.adapters.sql_session import SqlSession
 from services.evaluation.app.evaluations import Evaluations
-from services.evaluation.domain import Evaluation, Request, Version
+from services.evaluation.domain import Evaluation, Measured, Request, Version
 from shared.language.errors import NotFound
 from shared.language.estimates import Estimate
 from shared.state.database import Database
@@ -28,10 +28,10 @@ def database(database_url: str) -> Iterator[Database]:
 
 def test_an_answer_that_is_kept_stays(database: Database) -> None:
     answers = SqlAnswers(database)
-    answers.keep("local", "v1", {"a": "first", "b": "other"})
-    answers.keep("local", "v1", {"a": "second", "c": "new"})
-    assert answers.known("local", "v1", ["a", "c", "d"]) == {"a": "first", "c": "new"}
-    assert answers.known("acme", "v1", ["a"]) == answers.known("local", "v2", ["a"]) == {}
+    answers.keep("e1", "v1", {"a": "first", "b": "other"})
+    answers.keep("e1", "v1", {"a": "second", "c": "new"})
+    assert answers.known("e1", "v1", ["a", "c", "d"]) == {"a": "first", "c": "new"}
+    assert answers.known("e2", "v1", ["a"]) == answers.known("e1", "v2", ["a"]) == {}
 
 
 def evaluation(name: str, number: int, tenant: str = "local") -> Evaluation:
@@ -49,19 +49,23 @@ def test_an_evaluation_is_added_once_and_keeps_its_first_estimates(database: Dat
     for served_name in ("v1", "another"):
         with store.begin() as session:
             session.add(evaluation("e1", 0), request("e1", served_name))
-    results.keep_suite("e1", "win_rate", [estimate])
-    results.keep_suite("e1", "win_rate", [])
-    results.keep_reward_model("e1", "rewardModels/reward-v1")
+    for measured in (
+        Measured((estimate,), "rewardModels/reward-v1"),
+        Measured((), "rewardModels/reward-v2"),
+    ):
+        results.keep_suite("e1", "win_rate", measured)
+    with store.read() as session:
+        assert session.request("e1") == request("e1")
     with store.begin() as session:
         session.set_run("e1", "mlflow-1")
         session.finish("e1", NOW)
     with store.read() as session:
-        assert session.request("e1") == request("e1")
         finished = session.evaluation("e1")
-    assert (finished.done, finished.estimates, finished.mlflow_run_id) == (
+    assert (finished.done, finished.estimates, finished.mlflow_run_id, finished.reward_model) == (
         True,
         (estimate,),
         "mlflow-1",
+        "rewardModels/reward-v1",
     )
     app = Evaluations(store, lambda: NOW)
     assert app.get("local", "e1") == finished

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from services.evaluation.adapters.subprocess_logprobs import SubprocessLogprobs
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
-from shared.language.errors import NotFound
+from shared.language.errors import Internal, NotFound
 from shared.language.messages import text_message
 
 MODEL = Path(os.environ.get("TRIMTAB_BASE_MODEL", ".trimtab/parts/models/smollm2-135m-instruct"))
@@ -21,18 +22,23 @@ CASES = [
 
 @pytest.mark.timeout(400)
 def test_sense_is_likelier_than_nonsense_and_an_adapter_changes_it(tmp_path: Path) -> None:
-    scorer = TorchLogprobs(MODEL)
-    base = scorer.logprobs("", CASES)
+    adapter = str(_adapter(tmp_path))
+    scorer = SubprocessLogprobs(MODEL)
+    base, adapted, again = scorer.logprobs(["", adapter, ""], CASES)
     assert base[0][0] > base[1][0] + 10
-    alone = TorchLogprobs(MODEL, batch=1).logprobs("", CASES)
+    assert abs(adapted[0][0] - base[0][0]) > 0.5
+    assert again == base
+    (alone,) = TorchLogprobs(MODEL, batch=1).logprobs([""], CASES)
     assert [n for _, n in alone] == [n for _, n in base]
     # Padding beside a longer case changes rounding only.
     assert [value for value, _ in alone] == pytest.approx([value for value, _ in base], rel=0.05)
-    adapter = _adapter(tmp_path)
-    adapted = scorer.logprobs(str(adapter), CASES)
-    assert abs(adapted[0][0] - base[0][0]) > 0.5
-    with pytest.raises(NotFound):
-        scorer.logprobs(str(tmp_path / "nowhere"), CASES)
+    with pytest.raises(NotFound, match="no adapter"):
+        scorer.logprobs([str(tmp_path / "nowhere")], CASES)
+
+
+def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Internal, match="nowhere"):
+        SubprocessLogprobs(tmp_path / "nowhere").logprobs([""], CASES)
 
 
 def _adapter(folder: Path) -> Path:

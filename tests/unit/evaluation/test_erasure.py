@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.evaluation.adapters.erasing import EvaluationRemover
+from services.evaluation.adapters.sql_results import SqlAnswers
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
@@ -53,13 +54,16 @@ def removed(house: House, erasure: Erasure) -> dict[str, int]:
 
 
 def test_pairs_go_out_of_the_request_and_kept_answers_are_forgotten(house: House) -> None:
+    house.policy.answers_until_away = 0
     house.worker.run_once()
+    (evaluation,) = house.app.page("local", None, 1)
+    SqlAnswers(house.database).keep(evaluation.evaluation, "v1", {"a": "To Ada.", "b": "To Ben."})
+    SqlAnswers(house.database).keep("another", "v1", {"a": "To others."})
     gone = removed(house, Erasure("e1", "local", ADA))
-    assert gone["held_out_pairs"] == 1
-    assert gone["answers"] > 0
+    assert gone == {"held_out_pairs": 1, "answers": 2}
     with house.database.read() as connection:
         (request,) = connection.execute(sa.select(EVALUATIONS.c.request)).scalars()
-        assert connection.execute(sa.select(ANSWERS)).all() == []
+        assert connection.execute(sa.select(ANSWERS.c.text)).scalars().all() == ["To others."]
     left = pb.EvaluateRequest.FromString(request).held_out_pairs
     assert [pair.user_id for pair in left] == [BEN]
     assert removed(house, Erasure("e1", "local", ADA)) == {"held_out_pairs": 0, "answers": 0}

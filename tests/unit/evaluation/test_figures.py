@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.evaluation.domain import mean, rate, sampled
+from services.evaluation.domain import Limits, Request, Version, sampled
 from services.evaluation.suites.form import distinct, is_sane, repeated
 from services.evaluation.suites.over_refusal import is_refusal
 from services.evaluation.suites.questions import shipped
@@ -11,26 +11,28 @@ from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.statistics.intervals import wilson
 
-
-def test_a_rate_of_independent_cases_is_wilsons() -> None:
-    figure = rate("win_rate", [1.0, 0.5, 0.0, 1.0], ["user:a", "user:b", "prompt:x", "user:c"], "s")
-    assert (figure.value, figure.count, figure.users) == (0.625, 4, 3)
-    assert (figure.low, figure.high) == wilson(2.5, 4)
-    assert figure.method == "wilson"
+REQUEST = Request("e", "local", Version("v1", "v1"))
 
 
-def test_a_rate_of_users_with_many_cases_is_wider() -> None:
-    outcomes, groups = [0.0] * 50 + [1.0] * 50, [f"user:{n // 25}" for n in range(100)]
-    figure = rate("x", outcomes, groups, "s")
-    low, high = wilson(50, 100)
-    assert (figure.low, figure.high, figure.users) == (0.0, 1.0, 4)
-    assert figure.low < low < high < figure.high
+def test_a_rate_tells_users_from_prompts_that_nobody_wrote() -> None:
+    groups = ["user:a", "user:b", "prompt:x", "user:c"]
+    found = REQUEST.rate("win_rate", REQUEST.model, [1.0, 0.5, 0.0, 1.0], groups, "s")
+    assert (found.name, found.value, found.count, found.users) == ("win_rate", 0.625, 4, 3)
+    assert (found.low, found.high) == wilson(2.5, 4)
+    other = REQUEST.rate("win_rate", Version("v0", "base"), [1.0], ["user:a"], "s")
+    assert (other.name, other.method) == ("win_rate@v0", "wilson")
 
 
 def test_no_cases_say_nothing() -> None:
-    figure = rate("x", [], [], "s")
-    assert (figure.value, figure.low, figure.high, figure.count) == (0.5, 0.0, 1.0, 0)
-    assert mean("x", [], [], "s").count == 0
+    found = REQUEST.rate("x", REQUEST.model, [], [], "s")
+    assert (found.value, found.low, found.high, found.count) == (0.5, 0.0, 1.0, 0)
+    assert REQUEST.mean("x", REQUEST.model, [], [], "s").count == 0
+
+
+def test_limits_grow_with_confidence_and_never_shrink() -> None:
+    assert Limits().at(0.95) == Limits().at(0.5) == Limits()
+    # Attempt 4 of the gate, 0.9975: (3.023 / 1.960)² = 2.379
+    assert (Limits().at(0.9975).prompts, Limits().at(0.9975).pairs) == (115, 77)
 
 
 def test_pairs_are_sampled_one_of_each_user_first() -> None:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from services.evaluation import grpc_api
 from services.evaluation.adapters.memory import ScriptedLogprobs, ScriptedPolicy, ScriptedScorer
 from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
 from services.evaluation.adapters.sql_session import SqlSession, operation_name
-from services.evaluation.adapters.tables import METADATA
+from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS, METADATA
 from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import Evaluations
 from services.evaluation.domain import Limits
@@ -35,6 +36,7 @@ from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.state.sessions import SqlStore
 from shared.state.tables import JOBS
+from shared.statistics.intervals import wilson
 from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -183,15 +185,68 @@ def test_a_resumed_evaluation_asks_only_for_what_it_had_not_got() -> None:
     assert house.figures(operation) == undisturbed.figures(operation)
 
 
-def test_another_evaluation_does_not_ask_the_champion_again() -> None:
+def test_each_evaluation_draws_the_champions_answers_anew() -> None:
     house = House()
     house.start(_request())
     house.finish()
     asked = house.policy.asked
+    with house.database.read() as connection:
+        assert connection.execute(sa.select(ANSWERS)).all() == []
     again = house.start(_request(request_id="r2"))
     house.finish()
-    assert house.policy.asked == asked
+    assert house.policy.asked == 2 * asked
     assert house.figures(again)["win_rate"].value == 1.0
+
+
+@pytest.mark.parametrize("served_name", ["v1", "nobody serves this"])
+def test_only_figures_stay_of_an_evaluation_that_has_ended(served_name: str) -> None:
+    house = House()
+    house.start(_request(served_name=served_name))
+    house.finish()
+    with house.database.read() as connection:
+        assert connection.execute(sa.select(ANSWERS)).all() == []
+        assert connection.execute(sa.select(EVALUATIONS.c.request)).scalars().all() == [b""]
+
+
+def test_a_reward_model_trained_in_between_does_not_decide_the_win_rate() -> None:
+    """Every call of the judge finds a newer model, whose rewards are all higher than the one's before."""
+    house = House(scorer=ScriptedScorer(lambda text: -len(text), shift=1000.0))
+    house.policy.voices = dict.fromkeys(("v1", "base", "sft"), lambda text: SHORT)
+    operation = house.start(_request())
+    house.finish()
+    figures = house.figures(operation)
+    assert (figures["win_rate"].value, figures["win_rate@sft-v1"].value) == (0.5, 0.5)
+    (evaluation,) = house.app.page("local", None, 1)
+    assert (house.scorer.calls, evaluation.reward_model) == (1, "rewardModels/reward-v1")
+
+
+def test_a_judge_that_changes_while_it_scores_scores_again_and_the_last_is_named() -> None:
+    house = House(scorer=ScriptedScorer(lambda text: -len(text), changes=2))
+    operation = house.start(_request())
+    house.finish()
+    assert house.figures(operation)["win_rate"].value == 1.0
+    (evaluation,) = house.app.page("local", None, 1)
+    assert (house.scorer.calls, evaluation.reward_model) == (3, "rewardModels/reward-v3")
+
+
+def test_a_judge_that_never_stays_fails_the_evaluation() -> None:
+    house = House(scorer=ScriptedScorer(lambda text: -len(text), changes=1000))
+    operation = house.start(_request())
+    house.finish()
+    done = operations.get(house.database, operation)
+    assert (done.error.code, house.scorer.calls) == (13, 9)  # three calls for each attempt
+    assert "evaluate again once no reward model is being trained" in done.error.message
+
+
+def test_more_confidence_asks_more_and_widens_no_more_than_it_must() -> None:
+    house = House(limits=Limits(prompts=24, pairs=8))
+    operation = house.start(_request(confidence=0.99))
+    house.finish()
+    figures = house.figures(operation)
+    # (2.576 / 1.960)² = 1.727 times as many
+    assert (figures["win_rate"].count, figures["held_out_pair_accuracy"].count) == (42, 10)
+    assert figures["sane_share"].low == wilson(42, 42, 0.99)[0]
+    assert all(f.confidence == 0.99 and f.low <= f.value <= f.high for f in figures.values())
 
 
 def test_the_same_request_id_is_the_same_evaluation_and_counts_once() -> None:

@@ -35,6 +35,7 @@ class EvaluateRequest(_message.Message):
     CHAMPION_ADAPTER_PATH_FIELD_NUMBER: _builtins.int
     HELD_OUT_PAIRS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The same request_id gives the same evaluation."""
     model_version: _builtins.str
@@ -48,6 +49,8 @@ class EvaluateRequest(_message.Message):
     (empty: the base model).
     """
     champion_adapter_path: _builtins.str
+    confidence: _builtins.float
+    """Of the intervals; 0: 0.95. More is asked where more confidence is wanted, as far as there is more to ask."""
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of: held_out_pairs, win_rate, form, sycophancy, over_refusal. Empty: all."""
@@ -73,10 +76,11 @@ class EvaluateRequest(_message.Message):
         champion_adapter_path: _builtins.str = ...,
         held_out_pairs: _abc.Iterable[_events_pb2.PreferencePair] | None = ...,
         controls: _abc.Iterable[Global___Control] | None = ...,
+        confidence: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "champion_adapter_path", b"champion_adapter_path", "champion_served_name", b"champion_served_name", "champion_version", b"champion_version", "controls", b"controls", "held_out_pairs", b"held_out_pairs", "model_version", b"model_version", "request_id", b"request_id", "served_name", b"served_name", "suites", b"suites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "champion_adapter_path", b"champion_adapter_path", "champion_served_name", b"champion_served_name", "champion_version", b"champion_version", "confidence", b"confidence", "controls", b"controls", "held_out_pairs", b"held_out_pairs", "model_version", b"model_version", "request_id", b"request_id", "served_name", b"served_name", "suites", b"suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,6 +172,7 @@ class Evaluation(_message.Message):
     model_version: _builtins.str
     champion_version: _builtins.str
     reward_model: _builtins.str
+    """The one that scored all answers of the evaluation."""
     mlflow_run_id: _builtins.str
     @_builtins.property
     def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Estimate]:

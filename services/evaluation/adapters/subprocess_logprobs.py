@@ -1,0 +1,53 @@
+"""The LogprobModel in a child process: an evaluation is rare, and torch stays out of the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.language.errors import Internal, NotFound
+from shared.language.messages import Message, openai_messages
+
+_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class SubprocessLogprobs:
+    """`command` is what runs logprobs.py. Raises Internal with the end of what a child said that failed."""
+
+    base_model: Path
+    command: Sequence[str] = (sys.executable, "-m", "services.evaluation.logprobs")
+
+    def logprobs(
+        self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
+    ) -> list[list[tuple[float, int]]]:
+        job = {
+            "parent": os.getpid(),
+            "base_model": str(self.base_model),
+            "adapter_paths": list(adapter_paths),
+            "cases": [(openai_messages(list(prompt)), answer) for prompt, answer in cases],
+        }
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        try:
+            done = subprocess.run(  # noqa: S603
+                self.command,
+                input=json.dumps(job),
+                capture_output=True,
+                text=True,
+                env=environment,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Internal(f"log-probabilities took longer than {_TIMEOUT_S:.0f} s") from error
+        if done.returncode:
+            raise Internal(f"log-probabilities ended with {done.returncode}: {done.stderr[-500:]}")
+        answer = json.loads(done.stdout)
+        if "not_found" in answer:
+            raise NotFound(answer["not_found"], reason=answer["reason"])
+        return [[(value, tokens) for value, tokens in one] for one in answer["found"]]
