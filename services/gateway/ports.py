@@ -8,13 +8,10 @@ from typing import Protocol
 
 from services.gateway.domain.linking import Link, Question
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
-from services.gateway.domain.turns import (
-    GivenFeedback,
-    LoggedTurn,
-    Refused,
-    Spooled,
-    StatedPreference,
-)
+from services.gateway.domain.turns import Refused, Spooled
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
+from shared.language.turns import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +45,18 @@ class Sink(Protocol):
     """The interaction service. Returns once Kafka holds what was accepted; raises Unavailable (or
     another error that says when to come back) when it does not: the caller repeats the whole."""
 
-    async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]: ...
+    async def log_turns(self, turns: Sequence[Turn]) -> list[Refused]: ...
 
     async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
         """The same, for turns that come out of the spool."""
 
     async def log_feedback(
-        self, tenant: str, feedback: Sequence[GivenFeedback]
+        self, tenant: str, feedback: Sequence[ExplicitFeedback]
     ) -> tuple[list[str], list[Refused]]:
         """The ids of what was accepted, and what was refused."""
 
     async def log_preferences(
-        self, tenant: str, preferences: Sequence[StatedPreference]
+        self, tenant: str, preferences: Sequence[Pair]
     ) -> tuple[list[str], list[Refused]]:
         """Likewise."""
 
@@ -77,7 +74,7 @@ class Batch:
 class Spool(Protocol):
     """Turns on their way, on disk, in order: what was appended outlives the process."""
 
-    def append(self, turns: Sequence[LoggedTurn]) -> None:
+    def append(self, turns: Sequence[Turn]) -> None:
         """All or none. ResourceExhausted if the spool is full, Unavailable if the disk fails."""
 
     def head(self) -> Batch: ...
@@ -85,7 +82,7 @@ class Spool(Protocol):
     def advance(self, batch: Batch) -> None:
         """Forgets `batch`, which must be the last one that `head` gave."""
 
-    def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+    def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
         """The turns of a conversation that were not forwarded yet. May be asked in another thread."""
 
     @property
@@ -131,7 +128,7 @@ class StoredCompletions(Protocol):
     ) -> tuple[list[StoredCompletion], bool]:
         """By time; and whether more follow."""
 
-    async def messages(self, tenant: str, completion_id: str) -> list[LoggedTurn]:
+    async def messages(self, tenant: str, completion_id: str) -> list[Turn]:
         """What led to it, oldest first."""
 
     async def update(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import grpc
 
-from services.cli.domain.records import Conversation, Item, Line, Opinion, Preference, Score
+from services.cli.domain.records import Conversation, Item, Line
 from shared.calls.client import Calling, channel, metadata, translated
-from shared.contracts.messages import encode_message, encode_pair_source, write_message, write_time
+from shared.contracts.opinions import encode_feedback
+from shared.contracts.pairs import encode_pair
+from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+from shared.language.turns import Turn
 
 CHANNEL = "import"
 # Of a call, well below what a message may have; a single turn may be larger.
@@ -65,14 +66,14 @@ class GrpcImport:
             _Call(stub.LogTurns.future(pb.LogTurnsRequest(turns=turns), **carried), origins)
             for turns, origins in _turn_calls(items)
         ]
-        said = [(place, one) for place, item in enumerate(items) for one in item.opinions]
+        said = [(place, one) for place, item in enumerate(items) for one in item.feedback]
         if said:
-            opinions = pb.LogFeedbackRequest(feedback=[_opinion(one) for _, one in said])
-            told = stub.LogFeedback.future(opinions, **carried)
+            feedback = pb.LogFeedbackRequest(feedback=[encode_feedback(one) for _, one in said])
+            told = stub.LogFeedback.future(feedback, **carried)
             calls.append(_Call(told, [(place, "") for place, _ in said]))
         stated = [(place, one) for place, item in enumerate(items) for one in item.preferences]
         if stated:
-            pairs = pb.LogPreferencesRequest(pairs=[_preference(one) for _, one in stated])
+            pairs = pb.LogPreferencesRequest(pairs=[encode_pair(one) for _, one in stated])
             answer = stub.LogPreferences.future(pairs, **carried)
             calls.append(_Call(answer, [(place, "") for place, _ in stated]))
         return GrpcSent(calls)
@@ -101,54 +102,16 @@ def _turn_calls(items: Sequence[Item]) -> Iterator[tuple[list[common.Turn], list
 
 
 def _turn(said: Conversation, index: int, line: Line) -> common.Turn:
-    turn = common.Turn(
+    """The tenant is the caller's."""
+    turn = Turn(
+        tenant="",
         conversation_id=said.id,
         index=index,
+        message=line.message,
         user_id=said.user,
         model_version=line.model_version,
         completion_id=line.completion_id,
+        create_time=line.created,
         channel=CHANNEL,
     )
-    write_message(line.message, turn.message)
-    _stamp(turn, line.created)
-    return turn
-
-
-def _opinion(said: Opinion) -> common.ExplicitFeedback:
-    given = common.ExplicitFeedback(
-        feedback_id=said.id,
-        completion_id=said.completion_id,
-        conversation_id=said.conversation_id,
-        index=said.index,
-        user_id=said.user,
-        comment=said.comment,
-    )
-    match said.value:
-        case bool(thumb):
-            given.thumbs_up = thumb
-        case Score(value, low, high):
-            given.rating.CopyFrom(common.Rating(value=value, min=low, max=high))
-        case str(category):
-            given.category = category
-    _stamp(given, said.created)
-    return given
-
-
-def _preference(stated: Preference) -> events.PreferencePair:
-    pair = events.PreferencePair(
-        pair_id=stated.id,
-        user_id=stated.user,
-        conversation_id=stated.conversation_id,
-        source=encode_pair_source(stated.source),
-        prompt=[encode_message(one) for one in stated.prompt],
-        chosen=encode_message(stated.chosen),
-        rejected=encode_message(stated.rejected),
-        model_version=stated.model_version,
-    )
-    _stamp(pair, stated.created)
-    return pair
-
-
-def _stamp(message: Any, created: datetime | None) -> None:
-    if created:
-        write_time(created, message.create_time)
+    return encode_turn(turn)

@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 
 from services.cli.domain import Json
-from services.cli.domain.records import Conversation, Item, Opinion, Preference, Score
+from services.cli.domain.records import Conversation, Item
 from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
+from shared.language.pairs import Pair
 
 _OK = (200, 207)
 _Refusals = list[tuple[int, str, str, str]]
@@ -35,7 +37,7 @@ class HttpImport:
     def send(self, items: Sequence[Item]) -> HttpSent:
         asks: list[tuple[str, str, list[tuple[int, Json]]]] = [
             ("/v1/conversations", "conversations", _all(items, "conversations", _conversation)),
-            ("/v1/feedback", "feedback", _all(items, "opinions", _opinion)),
+            ("/v1/feedback", "feedback", _all(items, "feedback", _feedback)),
             ("/v1/preferences", "preferences", _all(items, "preferences", _preference)),
         ]
         return HttpSent([self._pool.submit(self._post, *ask) for ask in asks if ask[2]])
@@ -110,36 +112,37 @@ def _message(message: Message) -> Json:
     return {"role": message.role, "content": content} | ({"tool_calls": calls} if calls else {})
 
 
-def _opinion(said: Opinion) -> Json:
+def _feedback(said: ExplicitFeedback) -> Json:
     document: Json = {
-        "id": said.id,
+        "id": said.feedback_id,
         "completion_id": said.completion_id,
         "conversation_id": said.conversation_id,
         "message": said.index,
-        "user": said.user,
+        "user": said.user_id,
         "comment": said.comment,
-        "created": said.created.isoformat() if said.created else None,
+        "created": said.create_time.isoformat() if said.create_time else None,
     }
-    if isinstance(said.value, Score):
-        return document | {
-            "value": said.value.value,
-            "min": said.value.low,
-            "max": said.value.high,
-        }
+    match said.value:
+        case Rating(value, low, high):
+            return document | {"value": value, "min": low, "max": high}
+        case Category(name):
+            return document | {"value": name}
+        case Demonstration(text):
+            return document | {"demonstration": text}
     return document | {"value": said.value}
 
 
-def _preference(stated: Preference) -> Json:
+def _preference(stated: Pair) -> Json:
     return {
-        "id": stated.id,
-        "user": stated.user,
+        "id": stated.pair_id,
+        "user": stated.user_id,
         "conversation_id": stated.conversation_id,
         "source": stated.source,
         "prompt": [_message(one) for one in stated.prompt],
         "chosen": [_message(stated.chosen)],
         "rejected": [_message(stated.rejected)],
         "model_version": stated.model_version,
-        "created": stated.created.isoformat() if stated.created else None,
+        "created": stated.create_time.isoformat() if stated.create_time else None,
     }
 
 

@@ -108,7 +108,7 @@ def _add(done: Imported, batch: Sequence[Entry], bad: set[int], refused: list[Re
     for item in items:
         done.conversations += len(item.conversations)
         done.turns += sum(len(one.lines) for one in item.conversations)
-        done.feedback += len(item.opinions)
+        done.feedback += len(item.feedback)
         done.preferences += len(item.preferences)
     done.records += len(items) - len(bad)
     done.refused += len({(one.record.file, one.record.line) for one in refused})

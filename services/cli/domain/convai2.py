@@ -13,8 +13,6 @@ from services.cli.domain import Json
 from services.cli.domain.records import (
     Item,
     Line,
-    Opinion,
-    Score,
     conversation,
     loose_id,
     moment,
@@ -23,6 +21,7 @@ from services.cli.domain.records import (
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
 from shared.language.messages import text_message
+from shared.language.opinions import ExplicitFeedback, Rating
 
 _ROLES = {"Human": "user", "User": "user", "Bot": "assistant"}
 _THUMBS = {0: False, 1: True}
@@ -48,36 +47,38 @@ def convai2(record: Json) -> Item:
     texts = [line.message.text for line in lines]
     name = stable_id(*people.values(), str(record.get("start_time")), *texts)
     made = conversation(name, people["user"], lines)
-    opinions = [
-        Opinion(
-            stable_id("thumb", made.id, str(place)),
-            made.id,
+    feedback = [
+        ExplicitFeedback(
+            tenant="",
+            feedback_id=stable_id("thumb", made.id, str(place)),
+            conversation_id=made.id,
             index=place,
-            user=made.user,
+            user_id=made.user,
             value=_THUMBS[one["evaluation_score"]],
-            created=end,
+            create_time=end,
         )
         for place, one in enumerate(said)
         if one.get("evaluation_score") in _THUMBS
     ]
     if (score := record.get("eval_score")) is not None:
-        opinions.append(_rating(made.id, made.user, score, record))
-    return Item((made,), tuple(opinions))
+        feedback.append(_rating(made.id, made.user, score, record))
+    return Item((made,), tuple(feedback))
 
 
-def _rating(conversation_id: str, user: str, score: object, record: Json) -> Opinion:
+def _rating(conversation_id: str, user: str, score: object, record: Json) -> ExplicitFeedback:
     if not isinstance(score, int) or not 1 <= score <= 5:
         raise InvalidArgument(
             f"eval_score is {str(score)[:20]!r}; it must be 1 to 5",
             reason="RATING_OUT_OF_RANGE",
             field="eval_score",
         )
-    return Opinion(
-        stable_id("rating", conversation_id),
-        conversation_id,
-        user=user,
-        value=Score(score, 1, 5),
-        created=moment(record.get("end_time"), "end_time"),
+    return ExplicitFeedback(
+        tenant="",
+        feedback_id=stable_id("rating", conversation_id),
+        conversation_id=conversation_id,
+        user_id=user,
+        value=Rating(score, 1, 5),
+        create_time=moment(record.get("end_time"), "end_time"),
     )
 
 

@@ -16,8 +16,6 @@ from services.cli.domain import Json
 from services.cli.domain.records import (
     Item,
     Line,
-    Opinion,
-    Score,
     checked_id,
     conversation,
     loose_id,
@@ -27,6 +25,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import read_message
+from shared.language.opinions import Category, ExplicitFeedback, Rating, Value
 
 MOST = 100_000
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -74,15 +73,17 @@ class Langfuse:
             )
         name = checked_id(_of(record, "id"), "id")
         return Item(
-            opinions=(
-                Opinion(
-                    name or stable_id("score", completion, target, json.dumps(record, default=str)),
-                    target,
-                    completion,
-                    user=loose_id(_of(record, "userId")),
+            feedback=(
+                ExplicitFeedback(
+                    tenant="",
+                    feedback_id=name
+                    or stable_id("score", completion, target, json.dumps(record, default=str)),
+                    conversation_id=target,
+                    completion_id=completion,
+                    user_id=loose_id(_of(record, "userId")),
                     value=_value(record),
                     comment=str(_of(record, "comment") or ""),
-                    created=moment(_of(record, "timestamp"), "timestamp"),
+                    create_time=moment(_of(record, "timestamp"), "timestamp"),
                 ),
             )
         )
@@ -95,7 +96,7 @@ class Langfuse:
                 self._last.popitem(last=False)
 
 
-def _value(record: Json) -> bool | Score | str | None:
+def _value(record: Json) -> Value | None:
     """Boolean: a thumb. Categorical: a category. Numeric: on 0 to 1, or whole numbers on 1 to 5; a
     number beyond is refused, as its scale is not known."""
     kind, value = str(_of(record, "dataType") or "").upper(), _of(record, "value")
@@ -109,15 +110,15 @@ def _value(record: Json) -> bool | Score | str | None:
         return text in _TRUE
     if kind == "CATEGORICAL" or isinstance(value, str):
         name = str(said or value)
-        return name if is_segment(name) else loose_id(name)
+        return Category(name if is_segment(name) else loose_id(name))
     if not isinstance(value, int | float):
         if _of(record, "comment"):
             return None
         raise InvalidArgument("the score has no value", reason="MISSING_VALUE", field="value")
     if 0 <= value <= 1:
-        return Score(value, 0, 1)
+        return Rating(value, 0, 1)
     if value in (2, 3, 4, 5):
-        return Score(value, 1, 5)
+        return Rating(value, 1, 5)
     raise InvalidArgument(
         f"value {value} has no scale that is known: 0 to 1, or 1 to 5",
         reason="MISSING_SCALE",

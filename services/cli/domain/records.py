@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from services.cli.domain import Json
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message, content_of
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
 
 # One message, at most: larger than any service takes by default, smaller than a call may be.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,49 +40,12 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What somebody said of an answer (by completion, or conversation and index) or, without either
-    of them, of a conversation. `value`: a thumb, a score, a category, or nothing but the comment."""
-
-    id: str
-    conversation_id: str = ""
-    completion_id: str = ""
-    index: int | None = None
-    user: str = ""
-    value: bool | Score | str | None = None
-    comment: str = ""
-    created: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """`source` is "import" or "arena_vote"; `model_version` wrote what was rejected."""
-
-    id: str
-    user: str
-    source: str
-    prompt: tuple[Message, ...]
-    chosen: Message
-    rejected: Message
-    conversation_id: str = ""
-    model_version: str = ""
-    created: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Item:
     """What one record says."""
 
     conversations: tuple[Conversation, ...] = ()
-    opinions: tuple[Opinion, ...] = ()
-    preferences: tuple[Preference, ...] = ()
+    feedback: tuple[ExplicitFeedback, ...] = ()
+    preferences: tuple[Pair, ...] = ()
 
     @property
     def messages(self) -> int:

@@ -11,8 +11,6 @@ from services.cli.domain.records import (
     Conversation,
     Item,
     Line,
-    Opinion,
-    Preference,
     check_message,
     checked_id,
     content_id,
@@ -25,6 +23,8 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, content_of, text_message
 from shared.language.openai_messages import read_message
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair, PairSource
 
 _WINNERS = ("model_a", "model_b", "tie", "tie (bothbad)")
 
@@ -76,7 +76,15 @@ def trl_preference(record: Json) -> Item:
     name = checked_id(record.get("id"), "id") or stable_id(*said)
     user = checked_id(record.get("user"), "user") or f"import-{name}"[:128]
     version = loose_id(record.get("rejected_model"))
-    pair = Preference(name, user, "import", tuple(prompt), better, worse, model_version=version)
+    pair = Pair(
+        user,
+        PairSource.IMPORT,
+        tuple(prompt),
+        better,
+        worse,
+        pair_id=name,
+        model_version=version,
+    )
     return Item(preferences=(pair,))
 
 
@@ -92,12 +100,13 @@ def trl_unpaired(record: Json) -> Item:
     lines.append(Line(answer, "completion", None, version))
     own = record.get("id") or f"{content_id(lines)}"
     made = conversation(own, record.get("user"), lines)
-    thumb = Opinion(
-        stable_id("label", made.id, str(label)),
-        made.id,
-        index=len(lines) - 1,
-        user=made.user,
+    thumb = ExplicitFeedback(
+        tenant="",
         value=label,
+        feedback_id=stable_id("label", made.id, str(label)),
+        conversation_id=made.id,
+        user_id=made.user,
+        index=len(lines) - 1,
     )
     return Item((made,), (thumb,))
 
@@ -112,13 +121,20 @@ def _side(
     return conversation(own, user, lines)
 
 
-def _thumb(of: Conversation, up: bool, created: datetime | None) -> Opinion:
-    return Opinion(stable_id("vote", of.id), of.id, user=of.user, value=up, created=created)
+def _thumb(of: Conversation, up: bool, created: datetime | None) -> ExplicitFeedback:
+    return ExplicitFeedback(
+        tenant="",
+        value=up,
+        feedback_id=stable_id("vote", of.id),
+        conversation_id=of.id,
+        user_id=of.user,
+        create_time=created,
+    )
 
 
 def _vote(
     won: Conversation, lost: Conversation, version: str, created: datetime | None
-) -> Preference | None:
+) -> Pair | None:
     """None if the two answers do not answer the same prompt, or are the same."""
     prompt = tuple(line.message for line in won.lines[:-1])
     same = prompt == tuple(line.message for line in lost.lines[:-1])
@@ -126,8 +142,16 @@ def _vote(
     if not same or not prompt or {better.role, worse.role} != {"assistant"} or better == worse:
         return None
     name = stable_id("vote", won.id, lost.id)
-    return Preference(
-        name, won.user, "arena_vote", prompt, better, worse, lost.id, version, created
+    return Pair(
+        won.user,
+        PairSource.ARENA_VOTE,
+        prompt,
+        better,
+        worse,
+        pair_id=name,
+        conversation_id=lost.id,
+        create_time=created,
+        model_version=version,
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 
-from services.gateway.codec.turns import decode_turn
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
-from services.gateway.domain.turns import LoggedTurn
 from shared.calls.client import metadata, translated
+from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.interaction.v1 import completions_pb2 as pb
 from shared.gen.trimtab.interaction.v1.completions_pb2_grpc import CompletionServiceStub
 from shared.language.json_text import decode
+from shared.language.turns import Turn
 
 
 class InteractionCompletions:
@@ -41,7 +41,7 @@ class InteractionCompletions:
             answer = await self._stub.ListCompletions(request, **self._call(tenant))
         return [_completion(one) for one in answer.completions], answer.has_more
 
-    async def messages(self, tenant: str, completion_id: str) -> list[LoggedTurn]:
+    async def messages(self, tenant: str, completion_id: str) -> list[Turn]:
         request = pb.ListCompletionMessagesRequest(completion_id=completion_id)
         with translated("interaction"):
             answer = await self._stub.ListCompletionMessages(request, **self._call(tenant))

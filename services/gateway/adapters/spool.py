@@ -20,7 +20,7 @@ from typing import IO
 from google.protobuf.message import DecodeError
 
 from services.gateway.codec.spool import decode_line, encode_line, read_line
-from services.gateway.domain.turns import LoggedTurn, Spooled
+from services.gateway.domain.turns import Spooled
 from services.gateway.ports import Batch
 from shared.language.errors import (
     FailedPrecondition,
@@ -28,6 +28,7 @@ from shared.language.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from shared.language.turns import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class FileSpool:
         self._out, self._written = self._opened(self._last)
         self.pending, self._bytes = self._measure()
 
-    def append(self, turns: Sequence[LoggedTurn]) -> None:
+    def append(self, turns: Sequence[Turn]) -> None:
         lines = b"".join(encode_line(turn) for turn in turns)
         if self._bytes + len(lines) > self._max_bytes:
             raise ResourceExhausted(
@@ -103,9 +104,9 @@ class FileSpool:
         self._note_position()
         os.truncate(self._out.fileno(), 0)
 
-    def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+    def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
         segment, offset = self._segment, self._offset
-        found: list[LoggedTurn] = []
+        found: list[Turn] = []
         for number in (one for one in self._numbers() if one >= segment):
             try:
                 with self._path(number).open("rb") as file:
@@ -206,7 +207,7 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
-def _decoded(line: bytes) -> LoggedTurn | None:
+def _decoded(line: bytes) -> Turn | None:
     try:
         return decode_line(line)
     except (ValueError, KeyError, TypeError, DecodeError, InvalidArgument):

@@ -28,8 +28,8 @@ from services.gateway.domain.spans import (
     time_of,
     turns_of,
 )
-from services.gateway.domain.turns import GivenFeedback
 from shared.language.errors import InvalidArgument
+from shared.language.opinions import ExplicitFeedback
 
 _CHOICE = "gen_ai.choice"
 _NO_CONTENT = (
@@ -189,7 +189,7 @@ class _Batch:
     def __init__(self, signal: str) -> None:
         self.signal = signal
         self.turns: list[PlacedTurn] = []
-        self.feedback: list[tuple[int, GivenFeedback]] = []
+        self.feedback: list[tuple[int, ExplicitFeedback]] = []
         self.refused: list[RefusedItem] = []
         self.places: set[int] = set()
 

@@ -13,8 +13,8 @@ from services.gateway.domain.answers import Answer, answer_turns
 from services.gateway.domain.chat import Chat, asked_turns
 from services.gateway.domain.rollout import Version
 from services.gateway.domain.stored import stored_fields
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import Message
+from shared.language.turns import Turn
 
 _CHANNEL = "openai"
 
@@ -62,10 +62,10 @@ class ExchangeLog:
         if kept:
             self._linker.remember(linked, kept, [said for said, _ in answers])
 
-    def _first(self, exchange: Exchange) -> LoggedTurn:
+    def _first(self, exchange: Exchange) -> Turn:
         """What all answers of the exchange have in common."""
         chat, conversation_id = exchange.chat, exchange.linked.conversation_id
-        return LoggedTurn(
+        return Turn(
             tenant=chat.tenant,
             conversation_id=conversation_id,
             index=len(chat.messages),
@@ -76,7 +76,7 @@ class ExchangeLog:
             channel=_CHANNEL,
         )
 
-    def _sibling(self, exchange: Exchange, turn: LoggedTurn) -> LoggedTurn:
+    def _sibling(self, exchange: Exchange, turn: Turn) -> Turn:
         position = exchange.linked.position
         completion_id = turn.completion_id or turn.metadata.get("choice_of", "")
         return replace(

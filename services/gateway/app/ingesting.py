@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused, StatedPreference
+from services.gateway.domain.turns import Refused
 from services.gateway.ports import Sink, TurnQuota
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
+from shared.language.turns import Turn
 
 _CALL_TURNS = 1000
 _CALL_CHARS = 2_000_000
@@ -19,7 +22,7 @@ class PlacedTurn:
 
     conversation: int
     message: int
-    turn: LoggedTurn
+    turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Ingesting:
         return refusals
 
     async def log_feedback(
-        self, tenant: str, feedback: Sequence[tuple[int, GivenFeedback]]
+        self, tenant: str, feedback: Sequence[tuple[int, ExplicitFeedback]]
     ) -> tuple[list[str], list[Refused]]:
         """`feedback`: each with its place in the batch."""
         self._quota.turns(tenant, len(feedback))
@@ -67,7 +70,7 @@ class Ingesting:
         return ids, [replace(one, position=feedback[one.position][0]) for one in refused]
 
     async def log_preferences(
-        self, tenant: str, preferences: Sequence[tuple[int, StatedPreference]]
+        self, tenant: str, preferences: Sequence[tuple[int, Pair]]
     ) -> tuple[list[str], list[Refused]]:
         """`preferences`: each with its place in the batch."""
         self._quota.turns(tenant, len(preferences))

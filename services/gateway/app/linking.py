@@ -16,10 +16,10 @@ from services.gateway.domain.linking import (
     position_of,
     question_of,
 )
-from services.gateway.domain.turns import LoggedTurn
 from services.gateway.ports import Links
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message
+from shared.language.turns import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,7 @@ class Linker:
         said = chain_on(self._secret, linked.question.history, answer)
         return f"{index:06d}-{stable_id(said, completion_id)[:10]}"
 
-    def remember(
-        self, linked: Linked, kept: Sequence[LoggedTurn], answers: Sequence[Message]
-    ) -> None:
+    def remember(self, linked: Linked, kept: Sequence[Turn], answers: Sequence[Message]) -> None:
         """`kept`: the turns of the exchange as they were logged, the answers last; `answers`: those
         as they were said, which is what will be sent again."""
         question, replied = linked.question, kept[len(kept) - len(answers) :]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from services.gateway.app.redacting import redacted
-from services.gateway.domain.turns import LoggedTurn
 from services.gateway.ports import Batch, Sink, Spool
 from shared.language.errors import (
     Cancelled,
@@ -22,6 +21,7 @@ from shared.language.errors import (
     Unavailable,
 )
 from shared.language.messages import default_turn_id
+from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Recorder:
     def pending(self) -> int:
         return self._spool.pending
 
-    def record(self, turns: Sequence[LoggedTurn]) -> list[LoggedTurn]:
+    def record(self, turns: Sequence[Turn]) -> list[Turn]:
         """Spools the turns and gives them as they are logged: redacted, and with ids made of what is
         left; nothing if they had to be dropped, which is counted. A turn spooled twice has one event
         id and counts once."""
@@ -84,7 +84,7 @@ class Recorder:
         self._wake.set()
         return kept
 
-    async def waiting(self, tenant: str, conversation_id: str) -> list[LoggedTurn]:
+    async def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
         """The turns of a conversation that are still on their way to interaction."""
         return await asyncio.to_thread(self._spool.waiting, tenant, conversation_id)
 
@@ -170,7 +170,7 @@ class Recorder:
             _log.error("turns are dropped, %s since the start: %s", total, error)
 
 
-def _named(turn: LoggedTurn) -> LoggedTurn:
+def _named(turn: Turn) -> Turn:
     return (
         turn if turn.turn_id else replace(turn, turn_id=default_turn_id(turn.index, turn.message))
     )

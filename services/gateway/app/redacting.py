@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import Message
+from shared.language.turns import Turn
 from shared.redaction.redactor import Redaction, Redactor, noted
 
 
-def redacted(turn: LoggedTurn, redactor: Redactor) -> LoggedTurn:
+def redacted(turn: Turn, redactor: Redactor) -> Turn:
     """The turn without what its tenant's policy wants out; the same object if there is nothing."""
 
     def gone_through(redaction: Redaction) -> tuple[Message, Mapping[str, str]]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
-from services.gateway.codec.turns import decode_turn, encode_turn
-from services.gateway.domain.turns import LoggedTurn, Spooled
+from services.gateway.domain.turns import Spooled
+from shared.contracts.turns import decode_turn, encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.json_text import decode, encode
+from shared.language.turns import Turn
 
 
-def encode_line(turn: LoggedTurn) -> bytes:
+def encode_line(turn: Turn) -> bytes:
     """One line of JSON for the spool: what a person looks for by name, and the turn itself."""
     body = b64encode(encode_turn(turn).SerializeToString()).decode()
     named = {"tenant": turn.tenant, "conversation": turn.conversation_id, "index": turn.index}
     return encode({**named, "turn": body}) + b"\n"
 
 
-def decode_line(line: bytes) -> LoggedTurn:
+def decode_line(line: bytes) -> Turn:
     """ValueError, KeyError, DecodeError or InvalidArgument if it is not one of `encode_line`."""
     return decode_turn(_encoded(line))
 

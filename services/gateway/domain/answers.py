@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import Message, Text, ToolCall
 from shared.language.openai_messages import has_content
+from shared.language.turns import Turn
 
 
 @dataclass(slots=True)
@@ -63,9 +63,7 @@ class Answer:
             self.choices[number].add(choice)
 
 
-def answer_turns(
-    answer: Answer, first: LoggedTurn, aborted: str
-) -> list[tuple[Message, LoggedTurn]]:
+def answer_turns(answer: Answer, first: Turn, aborted: str) -> list[tuple[Message, Turn]]:
     """Each choice that says something, with its turn: like `first`, the place, time and version of
     the answer. Choice 0 is the answer; the others stand beside it as siblings that name it, without
     the completion's id, so that what is said of a completion is said of its first choice."""

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from services.gateway.domain.linking import CallPosition
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment, stable_id
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content, read_message
+from shared.language.turns import Turn
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
@@ -74,13 +74,13 @@ def read_chat(
 
 def asked_turns(
     chat: Chat, conversation_id: str, position: CallPosition, channel: str, time: datetime
-) -> list[LoggedTurn]:
+) -> list[Turn]:
     """The messages that the conversation has not been told yet, as turns. Versions of earlier
     answers are not known here; if they were logged when they were made, that record stays."""
     last = len(chat.messages) - 1
     user_id = chat.user_id(conversation_id)
     return [
-        LoggedTurn(
+        Turn(
             tenant=chat.tenant,
             conversation_id=conversation_id,
             index=index,

@@ -24,11 +24,12 @@ from services.gateway.domain.genai import (
     read_messages,
     read_openai,
 )
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content
+from shared.language.opinions import Category, ExplicitFeedback, Rating
+from shared.language.turns import Turn
 
 CHANNEL = "otlp"
 USER_KEYS = (
@@ -88,8 +89,8 @@ class SpanFacts:
 class Extracted:
     """What is to be logged of a span or of some events."""
 
-    turns: tuple[LoggedTurn, ...] = ()
-    feedback: tuple[GivenFeedback, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    feedback: tuple[ExplicitFeedback, ...] = ()
 
 
 def is_genai(span: Span) -> bool:
@@ -149,11 +150,11 @@ def turns_of(
     times: tuple[datetime | None, datetime | None],
     metadata: Mapping[str, str],
     first: int = 0,
-) -> tuple[LoggedTurn, ...]:
+) -> tuple[Turn, ...]:
     """Messages from place `first` on; the one at `answer` is what the model said in this span, at the
     second of `times`. Versions of earlier answers are not known here."""
     turns = [
-        LoggedTurn(
+        Turn(
             tenant=tenant,
             conversation_id=facts.conversation_id,
             index=first + place,
@@ -188,7 +189,7 @@ def read_details(event: Event, tenant: str) -> Extracted:
     return read_span(span, tenant)
 
 
-def read_evaluation(event: Event) -> GivenFeedback:
+def read_evaluation(event: Event) -> ExplicitFeedback:
     """A `gen_ai.evaluation.result` that came as a log record."""
     return _evaluation(event, facts_of(event.attributes, event.resource, event.trace_id))
 
@@ -226,11 +227,12 @@ def _said_in_events(events: Sequence[Event]) -> tuple[list[Message], list[Messag
     return asked, answered
 
 
-def _evaluation(event: Event, facts: SpanFacts) -> GivenFeedback:
+def _evaluation(event: Event, facts: SpanFacts) -> ExplicitFeedback:
     """The score on its scale (0 to 1 if none is given), else its label, else its explanation."""
     held = event.attributes
     completion = first_of((held,), ("gen_ai.response.id",)) or facts.completion_id
-    given = GivenFeedback(
+    given = ExplicitFeedback(
+        tenant="",
         completion_id=_id(completion),
         conversation_id="" if completion else facts.conversation_id,
         user_id="" if facts.user_id.startswith("anonymous-") else facts.user_id,
@@ -246,7 +248,8 @@ def _evaluation(event: Event, facts: SpanFacts) -> GivenFeedback:
         )
         return replace(given, value=Rating(value, low, high))
     if label:
-        return replace(given, value=label if is_segment(label) else f"label-{stable_id(label)}")
+        category = label if is_segment(label) else f"label-{stable_id(label)}"
+        return replace(given, value=Category(category))
     if given.comment.strip():
         return given
     raise InvalidArgument(

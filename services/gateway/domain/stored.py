@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.json_text import encode
+from shared.language.turns import Turn
 
 # Said elsewhere in the completion, or of the connection only.
 _NOT_KEPT = ("messages", "metadata", "model", "store", "stream", "stream_options")
@@ -27,7 +27,7 @@ class StoredCompletion:
     metadata: Mapping[str, str]
     request: Mapping[str, Any]
     usage: Mapping[str, Any]
-    choices: tuple[LoggedTurn, ...]
+    choices: tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Rating, StatedPreference
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment, stable_id
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import has_content, read_message
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
+from shared.language.pairs import Pair, PairSource
+from shared.language.turns import Turn
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -117,7 +120,7 @@ def read_conversation(document: object, place: int, tenant: str) -> list[PlacedT
     for number, (said, message) in enumerate(zip(read.messages, messages, strict=True)):
         if message.role == "system":
             continue
-        turn = LoggedTurn(
+        turn = Turn(
             tenant=tenant,
             conversation_id=conversation,
             index=len(placed),
@@ -133,11 +136,12 @@ def read_conversation(document: object, place: int, tenant: str) -> list[PlacedT
     return placed
 
 
-def read_feedback(document: object) -> list[GivenFeedback]:
+def read_feedback(document: object) -> list[ExplicitFeedback]:
     """One for each thing that was said: a value, a category, a demonstration. InvalidArgument if
     there is none, or a number without its scale."""
     read = parse(FeedbackDocument, document)
-    target = GivenFeedback(
+    target = ExplicitFeedback(
+        tenant="",
         completion_id=read.completion_id,
         conversation_id=read.conversation_id,
         turn_id=read.turn_id,
@@ -147,10 +151,7 @@ def read_feedback(document: object) -> list[GivenFeedback]:
         index=read.message,
         replaces=read.mode == "replace",
     )
-    values = [value for value in (_value(read), read.category or None) if value is not None]
-    said = [_with(target, value=value) for value in values]
-    if read.demonstration:
-        said.append(_with(target, demonstration=read.demonstration))
+    said = [replace(target, value=value) for value in _values(read)]
     if not said and read.comment.strip():
         said.append(target)
     if not said:
@@ -162,23 +163,23 @@ def read_feedback(document: object) -> list[GivenFeedback]:
     if read.id:
         # What was said together has one id from the caller, and one each from here on.
         numbered = [read.id, *(f"{read.id}.{number}" for number in range(1, len(said)))]
-        said = [_with(one, feedback_id=name) for one, name in zip(said, numbered, strict=True)]
+        said = [replace(one, feedback_id=name) for one, name in zip(said, numbered, strict=True)]
     return said
 
 
-def read_preference(document: object) -> StatedPreference:
+def read_preference(document: object) -> Pair:
     """InvalidArgument names the field that is wrong."""
     read = parse(PreferenceDocument, document)
-    return StatedPreference(
+    return Pair(
         user_id=read.user,
-        source=read.source,
+        source=PairSource(read.source),
         prompt=_spoken(read.prompt, "user", "prompt"),
         chosen=_answer(read.chosen, "chosen"),
         rejected=_answer(read.rejected, "rejected"),
         pair_id=read.id,
         conversation_id=read.conversation_id,
         model_version=read.model_version,
-        comment=read.comment,
+        feedback_text=read.comment,
         create_time=_aware(read.created),
     )
 
@@ -196,21 +197,30 @@ def _answer(said: str | list[Any], field: str) -> Message:
     return messages[0]
 
 
-def _value(read: FeedbackDocument) -> bool | Rating | str | None:
-    if isinstance(read.value, bool | str) or read.value is None:
-        return read.value
+def _values(read: FeedbackDocument) -> list[Value]:
+    """Everything that was said in one document."""
+    values: list[Value] = []
+    if read.value is not None:
+        values.append(_value(read, read.value))
+    if read.category:
+        values.append(Category(read.category))
+    if read.demonstration:
+        values.append(Demonstration(read.demonstration))
+    return values
+
+
+def _value(read: FeedbackDocument, value: bool | float | str) -> Value:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return Category(value)
     if read.min is None or read.max is None:
         raise InvalidArgument(
             "a number needs its scale: min and max",
             reason="MISSING_SCALE",
             field="min" if read.min is None else "max",
         )
-    return Rating(read.value, read.min, read.max)
-
-
-def _with(target: GivenFeedback, **said: Any) -> GivenFeedback:
-    fields = {name: getattr(target, name) for name in GivenFeedback.__slots__}
-    return GivenFeedback(**{**fields, **said})
+    return Rating(value, read.min, read.max)
 
 
 def _derived(read: ConversationDocument, tenant: str) -> str:

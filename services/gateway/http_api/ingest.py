@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
-from services.gateway.domain.turns import GivenFeedback, Refused, StatedPreference
+from services.gateway.domain.turns import Refused
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
     items_of,
@@ -19,6 +19,8 @@ from services.gateway.http_api.documents import (
 )
 from services.gateway.http_api.problems import problem
 from shared.language.errors import InvalidArgument
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
 
 _SOME_REFUSED = 207
 
@@ -52,7 +54,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         body = await admission.read_object(request)
         batched = "feedback" in body
         items = items_of(body, "feedback") if batched else [body]
-        said: list[tuple[int, GivenFeedback]] = []
+        said: list[tuple[int, ExplicitFeedback]] = []
         refused: list[dict[str, Any]] = []
         for place, item in enumerate(items):
             try:
@@ -66,7 +68,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
     async def preferences(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         items = items_of(await admission.read_object(request), "preferences")
-        stated: list[tuple[int, StatedPreference]] = []
+        stated: list[tuple[int, Pair]] = []
         refused: list[dict[str, Any]] = []
         for place, item in enumerate(items):
             try:

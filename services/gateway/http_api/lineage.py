@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from services.gateway.app.recorder import Recorder
-from services.gateway.domain.turns import LoggedTurn
 from services.gateway.http_api.admission import Admission
 from shared.language.identifiers import check_segment
 from shared.language.keys import READER, WRITER
+from shared.language.turns import Turn
 from shared.serving.lineage import WAITING
 
 
@@ -29,7 +29,7 @@ def routes(admission: Admission, recorder: Recorder) -> APIRouter:
     return router
 
 
-def _step(turn: LoggedTurn, reason: str) -> dict[str, str]:
+def _step(turn: Turn, reason: str) -> dict[str, str]:
     step = {
         "service": "gateway",
         "stage": "gateway.spool",

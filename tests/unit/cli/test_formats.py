@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.cli.domain.formats import Reader, detect
-from services.cli.domain.records import Item, Score
+from services.cli.domain.records import Item
 from shared.language.errors import InvalidArgument
+from shared.language.opinions import Category, Rating
 
 A, B = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 C, D = {"role": "user", "content": "And?"}, {"role": "assistant", "content": "Well"}
@@ -78,8 +79,8 @@ def test_a_vote_on_one_exchange_is_a_preference() -> None:
     assert (pair.source, pair.chosen.text, pair.rejected.text) == ("arena_vote", "Well", "Hello")
     assert (pair.conversation_id, pair.model_version) == ("q1-a", "ma")
     assert [one.text for one in pair.prompt] == ["Hi"]
-    assert item.opinions == ()
-    assert pair.id == arena("model_b", [A, B], [A, D]).preferences[0].id
+    assert item.feedback == ()
+    assert pair.pair_id == arena("model_b", [A, B], [A, D]).preferences[0].pair_id
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_vote_on_more_is_a_thumb_for_each_conversation(
     winner: str, thumbs: list[tuple[str, bool]]
 ) -> None:
     item = arena(winner, [A, B, C, D], [A, D, C, B])
-    assert [(one.conversation_id, one.value) for one in item.opinions] == thumbs
+    assert [(one.conversation_id, one.value) for one in item.feedback] == thumbs
     assert item.preferences == ()
     with pytest.raises(InvalidArgument, match="winner must be"):
         arena("nobody", [A, B], [A, D])
@@ -113,7 +114,7 @@ def test_trl_preference(record: dict[str, Any]) -> None:
     (pair,) = read(record).preferences
     assert [one.text for one in pair.prompt] == ["Hi"]
     assert (pair.chosen.text, pair.rejected.text, pair.source) == ("Hello", "Well", "import")
-    assert pair.user == f"import-{pair.id}"
+    assert pair.user_id == f"import-{pair.pair_id}"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_bad_preference_names_its_field(record: dict[str, Any], field: str) ->
 def test_trl_unpaired() -> None:
     item = read({"prompt": [A], "completion": [B], "label": False})
     assert said(item) == [("user", "Hi", ""), ("assistant", "Hello", "")]
-    (thumb,) = item.opinions
+    (thumb,) = item.feedback
     conversation = item.conversations[0]
     assert (thumb.conversation_id, thumb.index, thumb.value) == (conversation.id, 1, False)
     with pytest.raises(InvalidArgument, match="label must be"):
@@ -164,10 +165,10 @@ def test_langfuse_generations_become_turns_and_scores_find_them() -> None:
     assert conversation.lines[1].completion_id == "o1"
     assert conversation.lines[1].created == datetime(2026, 1, 1, 10, 0, 2, tzinfo=UTC)
     score = {"id": "s1", "trace_id": "t1", "data_type": "NUMERIC", "value": 4, "comment": "ok"}
-    (opinion,) = reader.read(score).opinions
-    assert (opinion.completion_id, opinion.conversation_id) == ("o1", "")
-    assert (opinion.value, opinion.comment, opinion.id) == (Score(4, 1, 5), "ok", "s1")
-    (unseen,) = Reader().read(score).opinions
+    (given,) = reader.read(score).feedback
+    assert (given.completion_id, given.conversation_id) == ("o1", "")
+    assert (given.value, given.comment, given.feedback_id) == (Rating(4, 1, 5), "ok", "s1")
+    (unseen,) = Reader().read(score).feedback
     assert (unseen.completion_id, unseen.conversation_id) == ("", "t1")
     assert reader.read({**GENERATION, "type": "SPAN"}) == Item()
 
@@ -175,12 +176,12 @@ def test_langfuse_generations_become_turns_and_scores_find_them() -> None:
 def test_langfuse_values() -> None:
     def value(**fields: Any) -> Any:
         record = {"observationId": "o1", "dataType": "NUMERIC", **fields}
-        return read(record).opinions[0].value
+        return read(record).feedback[0].value
 
-    assert value(value=0.5) == Score(0.5, 0, 1)
+    assert value(value=0.5) == Rating(0.5, 0, 1)
     assert value(value=1, dataType="BOOLEAN") is True
     assert value(stringValue="False", dataType="BOOLEAN") is False
-    assert value(stringValue="off topic", dataType="CATEGORICAL") == "off-topic"
+    assert value(stringValue="off topic", dataType="CATEGORICAL") == Category("off-topic")
     assert value(comment="why?") is None
     with pytest.raises(InvalidArgument) as refused:
         value(value=87)
@@ -216,9 +217,9 @@ def test_convai2() -> None:
     assert conversation.user == "User-00172"
     assert said(item)[1:] == [("assistant", "Hello", "Bot-004"), ("assistant", "Well", "Bot-004")]
     assert conversation.lines[0].created == datetime(2018, 10, 29, 3, 32, 8, 296000, tzinfo=UTC)
-    up, down, rating = item.opinions
+    up, down, rating = item.feedback
     assert [(one.index, one.value) for one in (up, down)] == [(1, True), (2, False)]
-    assert (rating.index, rating.value) == (None, Score(4, 1, 5))
+    assert (rating.index, rating.value) == (None, Rating(4, 1, 5))
     assert read(CONVAI2) == item
     with pytest.raises(InvalidArgument) as refused:
         read({**CONVAI2, "eval_score": 9})

@@ -28,24 +28,21 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
-from services.gateway.codec.turns import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
-from services.gateway.domain.turns import (
-    GivenFeedback,
-    LoggedTurn,
-    Refused,
-    Spooled,
-    StatedPreference,
-)
+from services.gateway.domain.turns import Refused, Spooled
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.application import UseCases, build
 from services.gateway.ports import Links
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
+from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import NotFound, Unavailable
 from shared.language.keys import fixed_keys
+from shared.language.opinions import ExplicitFeedback
+from shared.language.pairs import Pair
+from shared.language.turns import Turn
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"
@@ -56,12 +53,12 @@ class MemorySink:
     """The interaction service's twin: refuses turns whose text is "refuse me"; can be away."""
 
     def __init__(self) -> None:
-        self.turns: list[LoggedTurn] = []
-        self.feedback: list[tuple[str, GivenFeedback]] = []
-        self.preferences: list[tuple[str, StatedPreference]] = []
+        self.turns: list[Turn] = []
+        self.feedback: list[tuple[str, ExplicitFeedback]] = []
+        self.preferences: list[tuple[str, Pair]] = []
         self.away = False
 
-    async def log_turns(self, turns: Sequence[LoggedTurn]) -> list[Refused]:
+    async def log_turns(self, turns: Sequence[Turn]) -> list[Refused]:
         if self.away:
             raise Unavailable("interaction is away", retry_after_s=3)
         refused = []
@@ -76,7 +73,7 @@ class MemorySink:
         return await self.log_turns([decode_turn(cast(pb.Turn, one.turn)) for one in turns])
 
     async def log_feedback(
-        self, tenant: str, feedback: Sequence[GivenFeedback]
+        self, tenant: str, feedback: Sequence[ExplicitFeedback]
     ) -> tuple[list[str], list[Refused]]:
         if self.away:
             raise Unavailable("interaction is away", retry_after_s=3)
@@ -84,7 +81,7 @@ class MemorySink:
         return [f"f{place}" for place in range(len(feedback))], []
 
     async def log_preferences(
-        self, tenant: str, preferences: Sequence[StatedPreference]
+        self, tenant: str, preferences: Sequence[Pair]
     ) -> tuple[list[str], list[Refused]]:
         if self.away:
             raise Unavailable("interaction is away", retry_after_s=3)
@@ -97,7 +94,7 @@ class MemoryCompletions:
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], StoredCompletion] = {}
-        self.turns: list[LoggedTurn] = []
+        self.turns: list[Turn] = []
         self.sought: list[CompletionQuery] = []
 
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion:
@@ -112,7 +109,7 @@ class MemoryCompletions:
         mine = [one for (owner, _), one in self.stored.items() if owner == tenant]
         return mine[: sought.size], len(mine) > sought.size
 
-    async def messages(self, tenant: str, completion_id: str) -> list[LoggedTurn]:
+    async def messages(self, tenant: str, completion_id: str) -> list[Turn]:
         await self.get(tenant, completion_id)
         return self.turns
 
@@ -289,7 +286,7 @@ class Gateway:
         await self.model.stop()
         self.spool.close()
 
-    async def logged(self) -> list[LoggedTurn]:
+    async def logged(self) -> list[Turn]:
         """What reached the sink once everything was forwarded."""
         await self.recorder.flush(5)
         assert self.recorder.pending == 0

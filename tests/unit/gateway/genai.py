@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 from services.gateway.domain.spans import Span
-from services.gateway.domain.turns import GivenFeedback, LoggedTurn, Refused
+from services.gateway.domain.turns import Refused
 from shared.language.errors import Unavailable
+from shared.language.opinions import ExplicitFeedback
+from shared.language.turns import Turn
 
 KEY, TRACE, SPAN = "key-a", "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 START, END = 1_770_000_000_000_000_000, 1_770_000_001_500_000_000
@@ -22,8 +24,8 @@ class MemorySink:
     """Refuses turns that say "refuse me"; can be away."""
 
     def __init__(self) -> None:
-        self.turns: list[LoggedTurn] = []
-        self.feedback: list[GivenFeedback] = []
+        self.turns: list[Turn] = []
+        self.feedback: list[ExplicitFeedback] = []
         self.away = False
 
     async def log_turns(self, turns: Any) -> list[Refused]:

@@ -8,15 +8,15 @@ import openai
 import pytest
 
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion, stored_fields
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import Message, Text, ToolCall, text_message
+from shared.language.turns import Turn
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def stored(name: str, *messages: Message) -> StoredCompletion:
     turns = tuple(
-        LoggedTurn("local", "c", 1, message, "ada", metadata={"finish_reason": "stop"})
+        Turn("local", "c", 1, message, "ada", metadata={"finish_reason": "stop"})
         for message in messages
     )
     return StoredCompletion(
@@ -100,8 +100,7 @@ async def test_lists_pass_on_what_was_asked(gateway: Any) -> None:
 async def test_messages_are_paged(gateway: Any) -> None:
     gateway.completions.stored["local", "a"] = stored("a", text_message("assistant", "x"))
     gateway.completions.turns = [
-        LoggedTurn("local", "c", index, text_message("user", f"say {index}"), "ada")
-        for index in range(5)
+        Turn("local", "c", index, text_message("user", f"say {index}"), "ada") for index in range(5)
     ]
     messages = gateway.openai.chat.completions.messages
     assert [one.content async for one in messages.list("a", limit=2)] == [

@@ -11,8 +11,8 @@ from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.links import TABLES, SqlLinks
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.domain.linking import Link
-from services.gateway.domain.turns import LoggedTurn
 from shared.language.messages import text_message
+from shared.language.turns import Turn
 from shared.privacy.erasure import Erasure
 from shared.state.database import Database
 from shared.state.jobs import Postpone
@@ -20,8 +20,8 @@ from shared.state.jobs import Postpone
 ADA = Erasure("e1", "local", "ada", ("c-ada",))
 
 
-def spooled(user: str) -> LoggedTurn:
-    return LoggedTurn("local", f"c-{user}", 0, text_message("user", "marmalade"), user)
+def spooled(user: str) -> Turn:
+    return Turn("local", f"c-{user}", 0, text_message("user", "marmalade"), user)
 
 
 def test_a_user_leaves_the_spool_with_what_was_forwarded(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.spans import Event, Span
-from services.gateway.domain.turns import Rating
 from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
+from shared.language.opinions import Category, Rating
 from tests.unit.gateway.genai import (
     ASKED,
     END,
@@ -294,7 +294,7 @@ async def test_evaluations_become_feedback(telemetry: CustomerTelemetry, sink: M
     assert [one.value for one in sink.feedback] == [
         Rating(0.25, 0, 1),
         Rating(4, 1, 5),
-        "pass",
+        Category("pass"),
         None,
     ]
     assert {one.completion_id for one in sink.feedback} == {"r1"}

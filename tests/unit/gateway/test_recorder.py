@@ -10,16 +10,16 @@ from prometheus_client import CollectorRegistry
 from services.gateway.adapters.metrics import RecorderCollector
 from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.codec.turns import decode_turn
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.domain.turns import LoggedTurn
+from shared.contracts.turns import decode_turn
 from shared.language.errors import FailedPrecondition, ResourceExhausted
 from shared.language.messages import text_message
+from shared.language.turns import Turn
 
 
-def turn(index: int, text: str = "") -> LoggedTurn:
+def turn(index: int, text: str = "") -> Turn:
     message = text_message("user", text or f"say {index}")
-    return LoggedTurn("local", "c", index, message, "ada", channel="openai")
+    return Turn("local", "c", index, message, "ada", channel="openai")
 
 
 async def test_away_spools_and_back_forwards_in_order(gateway: Any, eventually: Any) -> None:
