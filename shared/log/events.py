@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from shared.language.topics import dead_letters
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -57,6 +55,9 @@ class Record:
 
 
 ERASED = "ERASED"
+# Header of an event that was put back from the dead letters: the stage that could not take it. The others,
+# which took it the first time, pass it by.
+REPLAYED_FOR = "replayed_for"
 
 
 Positions = Mapping[Partition, int]
@@ -85,6 +86,15 @@ class TransactionalWriter(Protocol):
     def close(self) -> None: ...
 
 
+class Page(NamedTuple):
+    """Records of a topic, the newest first. `before` is where the next page, of older ones, ends; `more`: there
+    may be one."""
+
+    records: list[Record]
+    before: Positions
+    more: bool
+
+
 class EventLog(Protocol):
     def publish(self, events: Sequence[Event]) -> None:
         """Returns once every event is held by all replicas (acks=all), in the order given within a key.
@@ -105,6 +115,13 @@ class EventLog(Protocol):
     def transactional_writer(self, transactional_id: str) -> TransactionalWriter:
         """A writer; an older one of the same id is fenced off."""
 
+    def read_back(
+        self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
+    ) -> Page:
+        """The newest `most` records of a topic, or those before the positions that an earlier page ended with;
+        outside of any group. With a `key` only the partition that holds it is read. What is read does not grow
+        with the topic."""
+
     def ensure_topics(self, topics: Sequence[str]) -> None:
         """Makes what is missing, each with its dead-letter topic."""
 
@@ -116,13 +133,3 @@ class EventLog(Protocol):
         also when it was read while they still opened it. Asked within the transaction that keeps it."""
 
     def close(self) -> None: ...
-
-
-# What a dead letter may have beside its original.
-_LETTERS_BYTES = 256 * 1024
-
-
-def most_bytes(topic: str, usually: int) -> int:
-    """How large an event on a topic may be. A dead letter holds its original and says why: whatever could be
-    published once can be buried."""
-    return usually + _LETTERS_BYTES if topic.endswith(dead_letters("")) else usually

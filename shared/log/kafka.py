@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -27,8 +26,10 @@ from kafka.errors import (
 from shared.language.errors import Unavailable
 from shared.language.topics import dead_letters
 from shared.log.bounded import Stuck, within
-from shared.log.events import Event, Partition, Positions, most_bytes
+from shared.log.events import Event, Page, Partition, Positions
 from shared.log.kafka_consumer import PATIENCE_S, STUCK, KafkaGroupConsumer, away, offsets
+from shared.log.kafka_reader import read_back
+from shared.log.rules import most_bytes, partition_of
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -116,6 +117,15 @@ class KafkaEventLog:
             raise away(error) from error
         return KafkaTransactionalWriter(producer, self._timeout_s)
 
+    def read_back(
+        self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
+    ) -> Page:
+        number = partition_of(key, self._partitions) if key else None
+        options = {"bootstrap_servers": self._bootstrap, "group_id": None, **_CONSUMING}
+        options["bootstrap_timeout_ms"] = self._bootstrap_ms
+        work = partial(read_back, topic, before or {}, most, number, options)
+        return self._within("reader", work)
+
     def ensure_topics(self, topics: Sequence[str]) -> None:
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
 
@@ -145,13 +155,17 @@ class KafkaEventLog:
             finally:
                 admin.close()
 
+        return self._within("admin", asked)
+
+    @staticmethod
+    def _within(client: str, work: Callable[[], T]) -> T:
         try:
-            return within(PATIENCE_S, "kafka-admin", asked)
+            return within(PATIENCE_S, f"kafka-{client}", work)
         except KafkaError as error:
             raise away(error) from error
         except Stuck as error:
             raise Unavailable(
-                f"Kafka's administration: {error}", reason=STUCK, retry_after_s=0.5
+                f"Kafka's {client}: {error}", reason=STUCK, retry_after_s=0.5
             ) from error
 
     def erased(self, key_ids: Collection[str]) -> frozenset[str]:
@@ -323,7 +337,7 @@ def _send_all(producer: Any, events: Sequence[Event]) -> list[Any]:
                 value=event.value,
                 key=key,
                 headers=_headers(event),
-                partition=zlib.crc32(key) % count,
+                partition=partition_of(event.key, count),
             )
         )
     return futures

@@ -75,7 +75,7 @@ class KafkaGroupConsumer:
         elif time.monotonic() - self._looked_at > _IDLE_S:
             self._look()
             self._looked_at = time.monotonic()
-        return [_record(message) for batch in batches.values() for message in batch]
+        return [record_of(message) for batch in batches.values() for message in batch]
 
     def seek(self, positions: Positions) -> None:
         self._call(partial(_seek, self._consumer, positions))
@@ -165,7 +165,7 @@ class _Assigned(ConsumerRebalanceListener):
                 self._consumer.seek(TopicPartition(*partition), offset)
 
 
-def _record(message: Any) -> Record:
+def record_of(message: Any) -> Record:
     """Foreign records may lack headers: their place becomes their id, the same at each retry."""
     headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
     place = f"{message.topic}/{message.partition}/{message.offset}"

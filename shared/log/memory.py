@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 from shared.language.errors import InvalidArgument, Unavailable
 from shared.language.topics import dead_letters
-from shared.log.events import Event, Partition, Positions, Record, most_bytes
+from shared.log.events import Event, Page, Partition, Positions, Record
+from shared.log.rules import most_bytes, newest_page, partition_of
 
 
 class MemoryEventLog:
@@ -61,6 +61,19 @@ class MemoryEventLog:
         self._writers[transactional_id] = writer
         return writer
 
+    def read_back(
+        self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
+    ) -> Page:
+        self._require()
+        with self._changed:
+            numbers = [partition_of(key, self._partitions)] if key else range(self._partitions)
+            bounds, found = {}, list[Record]()
+            for partition in (Partition(topic, number) for number in numbers):
+                end = (before or {}).get(partition, len(self._records[partition]))
+                bounds[partition] = (0, end)
+                found += self._records[partition][max(0, end - most) : end]
+            return newest_page(found, most, bounds)
+
     def ensure_topics(self, topics: Sequence[str]) -> None:
         self._require()
         self._topics.update(topics)
@@ -94,7 +107,7 @@ class MemoryEventLog:
         if any(len(event.value) > most_bytes(event.topic, self._max_bytes) for event in events):
             raise InvalidArgument("the event is too large", reason="EVENT_TOO_LARGE")
         for event in events:
-            number = zlib.crc32(event.key.encode()) % self._partitions
+            number = partition_of(event.key, self._partitions)
             partition = Partition(event.topic, number)
             records = self._records[partition]
             records.append(Record(event, partition, len(records)))

@@ -13,7 +13,6 @@ their data; then it is destroyed. What a person says after the audit record says
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,10 +28,10 @@ from shared.language.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
 from shared.log.events import Event, EventLog, Record
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.state.loop import repeat
 from shared.state.stage import SqlStage
 from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
-_log = logging.getLogger(__name__)
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
 # How soon the write-ahead log is emptied again when a reader was in the way.
@@ -216,17 +215,9 @@ class Scrubbed:
     _is_clean: bool = True
 
     def run(self, stop: threading.Event) -> None:
-        wake = threading.Event()
         self.worker.release()
-        self.database.after_commit(wake.set, JOBS)
-        while not stop.is_set():
-            try:
-                if not self.once():
-                    wake.wait(self.worker.rest_s() if self._is_clean else _SCRUBS_AGAIN_S)
-                    wake.clear()
-            except Exception:  # noqa: BLE001 - logged; the job is still there
-                _log.exception("%s goes on after an error", self.worker.kind)
-                stop.wait(1.0)
+        wake = self.database.waker(JOBS)
+        repeat(f"{self.worker.kind}.work", self.once, idle_s=self._rest_s, wake=wake)(stop)
 
     def once(self) -> bool:
         """Does one job if one is due."""
@@ -234,6 +225,9 @@ class Scrubbed:
         if done or not self._is_clean:
             self._is_clean = self.database.scrub()
         return done
+
+    def _rest_s(self) -> float:
+        return self.worker.rest_s() if self._is_clean else _SCRUBS_AGAIN_S
 
 
 def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, int]) -> None:

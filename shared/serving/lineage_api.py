@@ -16,10 +16,10 @@ from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument, NotFound, Unavailable
 from shared.language.identifiers import check_segment, conversation_name
-from shared.language.topics import INTERACTION_LOGGED, dead_letters
+from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import EventLog, Record
 from shared.serving.lineage import DROPPED, Step, Tracer
-from shared.serving.stage_api import read_all
+from shared.serving.stage_api import letters_of
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = "unknown"
@@ -65,15 +65,12 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
         return found
 
     def _letters(self, conversation: str, turn_id: str) -> list[Step]:
-        """Dead letters of the conversation on the topics that the service takes from."""
+        """The newest dead letters of the conversation on the topics that the service takes from."""
         steps: list[Step] = []
         for topic in self._topics:
             try:
-                if self._log.lag(f"{self._service}-trace", [dead_letters(topic)]).get(
-                    dead_letters(topic)
-                ):
-                    letters = read_all(self._log, dead_letters(topic))
-                    steps += [_step(one) for one in letters if one.event.key == conversation]
+                letters = letters_of(self._log, topic, conversation)
+                steps += [_step(one) for one in reversed(letters)]
             except Unavailable as error:
                 _log.info("dead letters of %s are not known: %s", topic, error)
                 steps.append(Step("deadletters", "", _UNKNOWN, error.reason, topic))

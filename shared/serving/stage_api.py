@@ -15,13 +15,14 @@ from shared.calls.server import Mount
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument, Unavailable
-from shared.language.identifiers import stable_id
 from shared.language.paging import decode_token, encode_token, page_size
 from shared.language.topics import dead_letters
-from shared.log.events import ERASED, Event, EventLog, Partition, Record
+from shared.log.events import ERASED, REPLAYED_FOR, Event, EventLog, Partition, Positions, Record
 from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
+# How many dead letters are looked at for one page, where most are not the caller's.
+_MOST_READ = 5_000
 
 
 class LagMeter:
@@ -90,45 +91,54 @@ class StageServicer(pb_grpc.StageServiceServicer):
 
 
 class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
-    """Lists what `stage` could not take from its topics, and puts it back to be taken again."""
+    """Lists what a service's stages could not take from their topics, and puts it back for them to take again.
+    Several services take from one topic: each sees, and replays, what its own stages could not take."""
 
-    def __init__(self, service: str, log: EventLog, topics: Sequence[str]) -> None:
-        self._service, self._log, self._topics = service, log, topics
+    def __init__(self, service: str, log: EventLog, groups: Mapping[str, Sequence[str]]) -> None:
+        self._service, self._log, self._groups = service, log, groups
 
     async def ListDeadLetters(
         self, request: pb.ListDeadLettersRequest, context: Any
     ) -> pb.ListDeadLettersResponse:
-        self._check(request.topic)
-        return await asyncio.to_thread(self._list, request)
+        stages = self._stages(request.topic)
+        return await asyncio.to_thread(self._list, request, stages)
 
     async def ReplayDeadLetters(
         self, request: pb.ReplayDeadLettersRequest, context: Any
     ) -> pb.ReplayDeadLettersResponse:
-        self._check(request.topic)
-        replayed = await asyncio.to_thread(self._replay, request.topic)
+        stages = self._stages(request.topic)
+        replayed = await asyncio.to_thread(self._replay, request.topic, stages)
         return pb.ReplayDeadLettersResponse(replayed=replayed)
 
-    def _check(self, topic: str) -> None:
-        if topic not in self._topics:
+    def _stages(self, topic: str) -> frozenset[str]:
+        """Those that take from the topic."""
+        stages = frozenset(stage for stage, topics in self._groups.items() if topic in topics)
+        if not stages:
+            topics = sorted({one for topics in self._groups.values() for one in topics})
             raise InvalidArgument(
-                f"{self._service} takes from: {', '.join(self._topics)}",
+                f"{self._service} takes from: {', '.join(topics)}",
                 reason="UNKNOWN_TOPIC",
                 field="topic",
             )
+        return stages
 
-    def _list(self, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
-        after = decode_token(request.page_token, request.topic)
-        start = int(after) if isinstance(after, int) else 0
+    def _list(
+        self, request: pb.ListDeadLettersRequest, stages: frozenset[str]
+    ) -> pb.ListDeadLettersResponse:
+        before = _positions(decode_token(request.page_token, request.topic), request.topic)
         size = page_size(request.page_size)
-        records = _visible(read_all(self._log, dead_letters(request.topic)))
-        page = records[start : start + size]
-        more = start + size < len(records)
-        token = encode_token(start + size, request.topic) if more else ""
+        found: list[Record] = []
+        more, read = True, 0
+        while more and len(found) < size and read < _MOST_READ:
+            page = self._log.read_back(dead_letters(request.topic), before, size - len(found))
+            found += [one for one in page.records if _stage_of(one) in stages and _is_visible(one)]
+            before, more, read = page.before, page.more, read + len(page.records)
+        token = encode_token(_numbered(before), request.topic) if more and before else ""
         return pb.ListDeadLettersResponse(
-            dead_letters=[_dead_letter(record) for record in page], next_page_token=token
+            dead_letters=[_dead_letter(record) for record in found], next_page_token=token
         )
 
-    def _replay(self, topic: str) -> int:
+    def _replay(self, topic: str, stages: frozenset[str]) -> int:
         """Reads from where the last replay ended; events and position are written in one transaction."""
         group = f"{self._service}-replay-{topic}"
         writer = self._log.transactional_writer(group)
@@ -136,19 +146,18 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
         try:
             for records in _batches(self._log, group, dead_letters(topic)):
                 positions: dict[Partition, int] = {r.partition: r.offset + 1 for r in records}
-                again = [_again(record, topic) for record in records if not _is_gone(record)]
-                writer.write(again, group, positions)
-                replayed += len(again)
+                own = [one for one in records if _stage_of(one) in stages and not _is_gone(one)]
+                writer.write([_again(one, topic) for one in own], group, positions)
+                replayed += len(own)
             return replayed
         finally:
             writer.close()
 
 
-def read_all(log: EventLog, topic: str) -> list[Record]:
-    """Every record of a topic that is there now, ordered by time."""
-    group = f"reader-{stable_id(topic, str(time.time_ns()))}"
-    records = [record for batch in _batches(log, group, topic) for record in batch]
-    return sorted(records, key=lambda record: (record.event.time, record.partition, record.offset))
+def letters_of(log: EventLog, topic: str, key: str, most: int = 500) -> list[Record]:
+    """The newest dead letters of a topic whose event has the key, among the `most` newest of its partition."""
+    page = log.read_back(dead_letters(topic), most=most, key=key)
+    return [record for record in page.records if record.event.key == key]
 
 
 def _batches(log: EventLog, group: str, topic: str) -> Iterator[list[Record]]:
@@ -170,9 +179,8 @@ def mounts(
     service: str, database: Database, log: EventLog, groups: Mapping[str, Sequence[str]]
 ) -> list[Mount]:
     """What every service serves beside its own API. `groups`: its stages' names and their topics."""
-    topics = sorted({topic for names in groups.values() for topic in names})
     stage = StageServicer(service, database, LagMeter(log, groups))
-    letters = DeadLetterServicer(service, log, topics)
+    letters = DeadLetterServicer(service, log, groups)
     return [
         (
             "trimtab.common.v1.StageService",
@@ -185,18 +193,36 @@ def mounts(
     ]
 
 
-def _visible(records: Sequence[Record]) -> Sequence[Record]:
-    """All for a part of the house; for a key those of its tenant, where their event's key says whose
-    they are."""
+def _stage_of(record: Record) -> str:
+    return record.event.headers.get("dlq_stage", "")
+
+
+def _is_visible(record: Record) -> bool:
+    """To an internal caller; to a key if it is of its tenant, where the event's key says whose it is."""
     key = calling_key()
-    if key is None:
-        return records
-    return [one for one in records if one.event.key.startswith(f"tenants/{key.tenant}/")]
+    return key is None or record.event.key.startswith(f"tenants/{key.tenant}/")
+
+
+def _numbered(positions: Positions) -> dict[str, int]:
+    """For a page token: a topic's positions by the partition's number."""
+    return {str(partition.number): offset for partition, offset in positions.items()}
+
+
+def _positions(numbered: object, topic: str) -> Positions | None:
+    """The inverse of `_numbered`, for a topic's dead letters."""
+    match numbered:
+        case None:
+            return None
+        case dict() if all(isinstance(offset, int) for offset in numbered.values()):
+            letters = dead_letters(topic)
+            return {Partition(letters, int(n)): offset for n, offset in numbered.items()}
+    raise InvalidArgument("page_token is not one of ours", field="page_token")
 
 
 def _again(record: Record, topic: str) -> Event:
     """The original event under a new id (the old one was seen), made from the dead letter's place."""
     headers = {k: v for k, v in record.event.headers.items() if not k.startswith("dlq_")}
+    headers[REPLAYED_FOR] = _stage_of(record)
     return Event(
         topic=topic,
         id=f"{record.event.id}.replay.{record.offset}",

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from shared.language.errors import Unavailable
 from shared.state.database import LOOKS_S, Database, Transaction
+from shared.state.loop import repeat
 from shared.state.tables import JOBS
 
 _log = logging.getLogger(__name__)
@@ -148,11 +149,9 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         self.release()
-        wake = threading.Event()
-        self.database.after_commit(wake.set, JOBS)
         with ThreadPoolExecutor(self.threads, thread_name_prefix=self.kind) as pool:
             for _ in range(self.threads):
-                pool.submit(self._loop, stop, wake)
+                pool.submit(self._loop(), stop)
 
     def run_once(self) -> bool:
         """Takes one job if one is due; False if none is."""
@@ -176,15 +175,9 @@ class Worker:
             self._failed(job, error)
         return True
 
-    def _loop(self, stop: threading.Event, wake: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                if not self.run_once():
-                    wake.wait(self.rest_s())
-                    wake.clear()
-            except Exception:
-                _log.exception("worker %s goes on after an error", self.kind)
-                stop.wait(1.0)
+    def _loop(self) -> Callable[[threading.Event], None]:
+        wake = self.database.waker(JOBS)
+        return repeat(self.kind, self.run_once, idle_s=self.rest_s, wake=wake)
 
     def rest_s(self) -> float:
         """How long to wait, in seconds, when no job is due: until the first that waits is, or `idle_s`."""

@@ -18,7 +18,16 @@ from google.protobuf.message import DecodeError
 
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.language.topics import dead_letters
-from shared.log.events import ERASED, Consumer, Event, EventLog, Partition, Positions, Record
+from shared.log.events import (
+    ERASED,
+    REPLAYED_FOR,
+    Consumer,
+    Event,
+    EventLog,
+    Partition,
+    Positions,
+    Record,
+)
 from shared.state.database import Database, Transaction, positions_of
 from shared.state.loop import repeat
 from shared.state.outbox import OutboxRelay
@@ -181,6 +190,7 @@ def take_batch(
             taken.append(record)
     if taken:
         transaction.count(stage, "taken", n=len(taken))
+        taken = _meant_for(stage, taken, transaction)
         taken = _readable(stage, taken, transaction, erased)
     if handle_all is None:
         for record in taken:
@@ -189,6 +199,15 @@ def take_batch(
         _take_many(stage, taken, transaction, handle, failures, handle_all)
     transaction.set_positions(stage, positions)
     return positions
+
+
+def _meant_for(stage: str, records: Sequence[Record], transaction: Transaction) -> list[Record]:
+    """Without those that were put back for another stage: this one had taken them."""
+    meant = [one for one in records if one.event.headers.get(REPLAYED_FOR, stage) == stage]
+    if len(meant) < len(records):
+        n = len(records) - len(meant)
+        transaction.count(stage, "abstained", "REPLAYED_FOR_ANOTHER", n)
+    return meant
 
 
 def _readable(

@@ -28,6 +28,7 @@ from shared.log.events import (
     Consumer,
     Event,
     EventLog,
+    Page,
     Partition,
     Positions,
     Record,
@@ -66,6 +67,12 @@ class SealedEventLog:
 
     def transactional_writer(self, transactional_id: str) -> SealedWriter:
         return SealedWriter(self._log.transactional_writer(transactional_id), self._keyring)
+
+    def read_back(
+        self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
+    ) -> Page:
+        page = self._log.read_back(topic, before, most, key)
+        return page._replace(records=unseal(page.records, self._keyring))
 
     def ensure_topics(self, topics: Sequence[str]) -> None:
         self._log.ensure_topics(topics)

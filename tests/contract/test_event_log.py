@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kafka import KafkaAdminClient
@@ -19,6 +19,7 @@ from shared.log.kafka import KafkaEventLog
 from shared.log.memory import MemoryEventLog
 
 TIME = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,31 @@ def test_a_member_goes_back_and_reads_on_from_there(log: EventLog, topic: str) -
     log.publish([event(topic, 5)])
     assert numbers(taken(consumer, 1)) == [5]
     consumer.close()
+
+
+def test_a_topic_is_read_back_page_by_page_the_newest_first(log: EventLog, topic: str) -> None:
+    assert log.read_back(topic, most=4).records == []
+    said = [replace(event(topic, n, key=f"k{n}"), time=TIME + n * SECOND) for n in range(11)]
+    log.publish(said)
+    pages, before, more = [], None, True
+    while more:
+        page = log.read_back(topic, before, most=4)
+        pages.append(numbers(page.records))
+        before, more = page.before, page.more
+    assert [one for one in pages if one] == [[10, 9, 8, 7], [6, 5, 4, 3], [2, 1, 0]]
+    # What is published meanwhile is newer than every page that follows.
+    first = log.read_back(topic, most=4)
+    log.publish([replace(event(topic, 99, key="k1"), time=TIME + 99 * SECOND)])
+    assert numbers(log.read_back(topic, first.before, most=4).records) == [6, 5, 4, 3]
+    assert numbers(log.read_back(topic, most=1).records) == [99]
+
+
+def test_of_a_key_only_its_partition_is_read_back(log: EventLog, topic: str) -> None:
+    log.publish([event(topic, n, key=f"k{n}") for n in range(20)])
+    page = log.read_back(topic, most=20, key="k7")
+    assert 7 in numbers(page.records)
+    assert {record.partition for record in page.records} == {page.records[0].partition}
+    assert len(page.before) == 1
 
 
 def test_poll_gives_no_more_than_asked_for(log: EventLog, topic: str) -> None:

@@ -23,7 +23,7 @@ def list_(
     topic: Topic,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
 ) -> None:
-    """List dead letters of a service's topic, oldest first.
+    """List dead letters of a service's topic, newest first.
 
     \b
     Example:

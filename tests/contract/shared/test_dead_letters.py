@@ -6,14 +6,17 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import InvalidArgument
+from shared.language.topics import dead_letters
 from shared.log.events import Event, EventLog, Record
 from shared.log.kafka import KafkaEventLog
 from shared.log.memory import MemoryEventLog
@@ -43,7 +46,7 @@ class House:
         self.topic = f"{self.name}.v1"
         self.log, self.database = log, Database(f"sqlite:///{folder}/state.db")
         self.mended, self.kept = False, list[str]()
-        self.letters = DeadLetterServicer(self.name, log, [self.topic])
+        self.letters = DeadLetterServicer(self.name, log, {self.name: [self.topic]})
         log.ensure_topics([self.topic])
 
     def take(self, record: Record, transaction: Transaction) -> None:
@@ -97,11 +100,7 @@ def test_where_nothing_failed_there_is_nothing_and_it_is_said_at_once(house: Hou
 
 
 def test_what_failed_is_listed_and_once_mended_replayed_exactly_once(house: House) -> None:
-    sent = [
-        Event(house.topic, f"e{number}", f"k{number}", str(number).encode(), "test", TIME)
-        for number in range(5)
-    ]
-    house.log.publish(sent)
+    house.log.publish([_numbered(house.topic, number) for number in range(5)])
     with house.running():
         house.until({("taken", ""): 5, ("made", ""): 3, ("dropped", "ODD"): 2})
         deadline = time.monotonic() + 40
@@ -120,3 +119,57 @@ def test_what_failed_is_listed_and_once_mended_replayed_exactly_once(house: Hous
     assert sorted(house.kept)[:1] == ["e0"]
     assert len(house.kept) == len(set(house.kept)) == 5
     assert {name.split(".")[0] for name in house.kept} == {"e0", "e1", "e2", "e3", "e4"}
+
+
+def test_what_one_service_could_not_take_is_not_put_back_for_another(
+    log: EventLog, tmp_path: Path
+) -> None:
+    """Two services take from one topic. The second took everything: a replay for the first must not make it
+    take anything twice, nor does it see the first one's dead letters."""
+    first, other = House(log, str(tmp_path / "a")), House(log, str(tmp_path / "b"))
+    other.topic, other.mended = first.topic, True
+    other.letters = DeadLetterServicer(other.name, log, {other.name: [other.topic]})
+    log.publish([_numbered(first.topic, number) for number in range(4)])
+    with first.running(), other.running():
+        first.until({("taken", ""): 4, ("made", ""): 2, ("dropped", "ODD"): 2})
+        other.until({("taken", ""): 4, ("made", ""): 4})
+        _until(lambda: len(first.listed()) == 2)
+        assert (other.listed(), other.replay()) == ([], 0)
+        first.mended = True
+        assert first.replay() == 2
+        first.until({("taken", ""): 6, ("made", ""): 4, ("dropped", "ODD"): 2})
+        other.until({("taken", ""): 6, ("made", ""): 4, ("abstained", "REPLAYED_FOR_ANOTHER"): 2})
+    assert len(other.kept) == 4
+
+
+def test_pages_hold_the_newest_first_and_each_letter_once(house: House) -> None:
+    log = house.log
+    letters = [
+        replace(
+            _numbered(dead_letters(house.topic), number),
+            headers={"dlq_stage": house.name if number % 3 else "another", "dlq_reason": "ODD"},
+            time=TIME + timedelta(seconds=number),
+        )
+        for number in range(20)
+    ]
+    log.publish(letters)
+    seen, token = list[bytes](), ""
+    while True:
+        request = pb.ListDeadLettersRequest(topic=house.topic, page_size=5, page_token=token)
+        answer = asyncio.run(house.letters.ListDeadLetters(request, None))
+        assert len(answer.dead_letters) <= 5
+        seen += [one.value for one in answer.dead_letters]
+        if not (token := answer.next_page_token):
+            break
+    assert seen == [str(n).encode() for n in range(19, -1, -1) if n % 3]
+
+
+def _numbered(topic: str, number: int) -> Event:
+    return Event(topic, f"e{number}", f"k{number}", str(number).encode(), "test", TIME)
+
+
+def _until(held: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 40
+    while not held():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -12,7 +12,7 @@ import pytest
 from shared.language.errors import InvalidArgument
 from shared.log.events import Event, Record
 from shared.log.memory import MemoryEventLog
-from shared.serving.stage_api import DeadLetterServicer, read_all
+from shared.serving.stage_api import DeadLetterServicer
 from shared.state.database import Database, Transaction
 from shared.state.stage import SqlStage, drain
 from shared.vault.keyring import CachedKeyring
@@ -158,19 +158,25 @@ def test_dead_letters_are_sealed_detail_and_all_and_die_with_their_owner(house: 
     (raw,) = house.inner.records("in.v1.dlq")
     assert raw.event.headers["dlq_reason"] == "BAD"
     assert "marmalade" not in str(raw.event.headers)
-    (letter,) = read_all(house.log, "in.v1.dlq")
+    (letter,) = house.log.read_back("in.v1.dlq").records
     assert WORDS.decode() in letter.event.headers["dlq_detail"]
     assert (letter.event.value, letter.event.owner) == (b"bad", ANN)
     house.erase(ANN)
-    (letter,) = read_all(house.log, "in.v1.dlq")
+    (letter,) = house.log.read_back("in.v1.dlq").records
     assert letter.unreadable == "ERASED"
-    assert DeadLetterServicer("s", house.log, ["in.v1"])._replay("in.v1") == 0
+    assert _replayed(house) == 0
     assert len(house.inner.records("in.v1")) == 1
 
 
 def test_a_replayed_dead_letter_stays_sealed(house: House) -> None:
     house.log.publish([event(1, value=b"bad")])
     drain(house.stage)
-    assert DeadLetterServicer("s", house.log, ["in.v1"])._replay("in.v1") == 1
+    assert _replayed(house) == 1
     again = [r.event for r in house.inner.records("in.v1") if ".replay." in r.event.id]
     assert [SEALED_WITH in one.headers for one in again] == [True]
+
+
+def _replayed(house: House) -> int:
+    stage = house.stage.name
+    servicer = DeadLetterServicer("s", house.log, {stage: ["in.v1"]})
+    return servicer._replay("in.v1", frozenset({stage}))
