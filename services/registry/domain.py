@@ -17,6 +17,7 @@ from shared.statistics.intervals import wilson
 # The base model: the first champion.
 FIRST = "assistant-v0"
 HOUSE = "registry"
+MOST_CHAMPIONS = 50
 
 
 class State(StrEnum):
@@ -35,7 +36,7 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     State.CANARY: frozenset({State.CHAMPION, State.ROLLED_BACK}),
     State.CHAMPION: frozenset({State.RETIRED, State.ROLLED_BACK}),
     State.RETIRED: frozenset({State.CHAMPION}),
-    State.ROLLED_BACK: frozenset({State.CANARY}),
+    State.ROLLED_BACK: frozenset({State.CANARY, State.CHAMPION}),
     State.REJECTED: frozenset(),
 }
 
@@ -73,7 +74,7 @@ class Version:
         """Raises FailedPrecondition for a step that the life of a version does not have."""
         if state not in ALLOWED[self.state]:
             raise FailedPrecondition(
-                f"{self.version} is {self.state.value}; it can not become {state.value}",
+                f"{self.version} is {self.state.value}; it cannot become {state.value}",
                 reason="WRONG_STATE",
             )
         return replace(
@@ -83,8 +84,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`champions` are all that served, the one serving last. `revision` rises with every change of
-    what is served to whom."""
+    """`champions` are those that served, the one serving last, each once and no more than MOST_CHAMPIONS.
+    `revision` rises with every change of what is served to whom."""
 
     revision: int
     champions: tuple[str, ...]
@@ -99,6 +100,26 @@ class Rollout:
     @property
     def champion(self) -> str:
         return self.champions[-1]
+
+    def followed_by(self, version: str) -> tuple[str, ...]:
+        """The champions once `version` is the one that serves."""
+        others = tuple(name for name in self.champions if name != version)
+        return (*others, version)[-MOST_CHAMPIONS:]
+
+    def over(self, champions: tuple[str, ...], now: datetime) -> Rollout:
+        """No canary any more. The figures stay: they say why."""
+        test = replace(
+            self.test, champion=self.test.champion.settled, canary=self.test.canary.settled
+        )
+        return replace(
+            self,
+            revision=self.revision + 1,
+            champions=champions,
+            update_time=now,
+            canary="",
+            canary_share=0.0,
+            test=test,
+        )
 
     @property
     def on_canary(self) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from services.registry.app.registry import Registry
@@ -21,9 +22,11 @@ Listen = Callable[[Callable[[], None]], None]
 
 
 class RolloutFeed:
-    """Wakes every watcher after each commit, from whichever thread it came."""
+    """Wakes every watcher after each commit, from whichever thread it came. What another replica committed is
+    looked for every `looks_s` seconds."""
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen, looks_s: float = 1.0) -> None:
+        self._looks_s = looks_s
         self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         listen(self._changed)
 
@@ -34,6 +37,11 @@ class RolloutFeed:
 
     def leave(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
         self._watchers.discard(watcher)
+
+    async def next(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
+        """Returns when there may be something new."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watcher[1].wait(), self._looks_s)
 
     def _changed(self) -> None:
         for loop, event in tuple(self._watchers):
@@ -98,7 +106,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
                 if rollout.revision != revision:
                     revision = rollout.revision
                     yield pb.WatchRolloutResponse(rollout=rollout)
-                await watcher[1].wait()
+                await self._feed.next(watcher)
         finally:
             self._feed.leave(watcher)
 
@@ -106,14 +114,20 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         self, request: pb.PromoteVersionRequest, context: Any
     ) -> pb.PromoteVersionResponse:
         version = decode_version_id(request.version)
-        await asyncio.to_thread(self._app.promote, version, request.actor, request.reason)
+        await asyncio.to_thread(
+            self._app.promote, version, request.actor, request.reason, request.revision
+        )
         return pb.PromoteVersionResponse(rollout=await self._rollout())
 
     async def RollbackVersion(
         self, request: pb.RollbackVersionRequest, context: Any
     ) -> pb.RollbackVersionResponse:
         await asyncio.to_thread(
-            self._app.rollback, request.request_id, request.actor, request.reason
+            self._app.rollback,
+            request.request_id,
+            request.actor,
+            request.reason,
+            request.revision,
         )
         return pb.RollbackVersionResponse(rollout=await self._rollout())
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+from collections.abc import Callable
 
 from services.registry.adapters.sql_session import ALIASES
 from services.registry.app.changes import with_versions
 from services.registry.app.judge import Judge
 from services.registry.ports import ModelStore, Store
-from shared.language.errors import Unavailable
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
+from shared.state.loop import repeat
 
-_log = logging.getLogger(__name__)
-
-
-def watch_clock(judge: Judge, check_every_s: float, stop: threading.Event) -> None:
-    """Ends rollouts whose time is up, each second; asks the fleet for the canary now and then."""
-    seconds = 0.0
-    while not stop.wait(1.0):
-        judge.tick()
-        seconds += 1.0
-        if seconds >= check_every_s:
-            seconds = 0.0
-            _check(judge)
+# A background thread: its name and what it runs.
+Background = tuple[str, Callable[[threading.Event], None]]
 
 
-def _check(judge: Judge) -> None:
-    try:
-        judge.check()
-    except Unavailable as error:
-        _log.info("the canary can not be checked now: %s", error)
+def clocks(judge: Judge, check_every_s: float) -> list[Background]:
+    """Rollouts whose time is up are ended, each second; the fleet is asked for the canary now and then."""
+    return [
+        ("clock", repeat("registry.clock", judge.tick, idle_s=1.0)),
+        ("fleet", repeat("registry.fleet", judge.check, idle_s=check_every_s)),
+    ]
 
 
 def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker:

@@ -13,7 +13,7 @@ from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.judge import Judge
 from services.registry.app.registry import Registry
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
-from services.registry.jobs import alias_worker, watch_clock
+from services.registry.jobs import alias_worker, clocks
 from services.registry.settings import RegistrySettings
 from services.registry.stages import GROUPS, judge_stage
 from shared.configuration.settings import CommonSettings, load
@@ -56,7 +56,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         mounts=[("trimtab.registry.v1.RegistryService", add)],
         background=[
             ("judge", judge_stage(database, log, judge, SqlSession).run),
-            ("clock", partial(watch_clock, judge, settings.check_every_s)),
+            *clocks(judge, settings.check_every_s),
             ("aliases", alias_worker(database, store, models).run),
             ("outbox", OutboxRelay(database, log).run),
         ],

@@ -30,8 +30,11 @@ class Session(Protocol):
     def tell(self, promotion: Promotion) -> None:
         """To model.promoted.v1, and to the model store's aliases."""
 
-    def first_of_user(self, rollout: Rollout, seen: Observation) -> bool:
-        """True once for each user and version of a rollout."""
+    def first_of_user(self, seen: Observation) -> bool:
+        """True once for each user and version of the rollout under way."""
+
+    def forget_users(self) -> None:
+        """The rollout is over: who counted in it does not matter any more."""
 
 
 class Store(Protocol):
@@ -47,8 +50,9 @@ class AdapterStore(Protocol):
     def inspect(self, folder: str) -> str:
         """The adapter's digest; InvalidArgument says what is wrong with it."""
 
-    def place(self, folder: str, version: str) -> str:
-        """Puts a copy under the version's name, whole or not at all; returns its folder."""
+    def place(self, folder: str, version: str, digest: str) -> str:
+        """Puts a copy of what was inspected under the version's name, whole or not at all; returns its
+        folder. InvalidArgument if it is not what `digest` is of, or another adapter lies there."""
 
 
 class ModelStore(Protocol):
@@ -63,5 +67,6 @@ class ModelStore(Protocol):
 
 class Fleet(Protocol):
     def check(self, served_name: str) -> None:
-        """Asks each replica for one token. Unavailable: a replica is away; FailedPrecondition: it
-        answers and does not serve the name."""
+        """Asks each replica for one token. Unavailable: a replica is away or busy; FailedPrecondition
+        (NOT_SERVED): it answers and does not know the name; Internal: it refuses for another cause, which
+        says nothing of the name."""

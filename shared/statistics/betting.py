@@ -18,7 +18,8 @@ P(the average ever reaches 1/alpha) <= alpha, whenever one looks.
 
 Holds when, given what was seen before, the next value's expectation obeys the null: one value a
 user, users sent by a sticky hash. Departure from a plain paired test: the users of a pair may
-have come minutes apart; a change that hits both arms in that time is noise here, not bias.
+have come minutes apart; a change that hits both arms in that time is noise here, not bias. Where one arm
+brings many more users than the other, values of it are left out, the oldest first.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ from math import exp, inf, log, log1p
 # Shares of the largest bet that is safe. Several, because the size of the effect is not known
 # before.
 GRID = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+# Values of the fuller arm that wait for a partner. The oldest go beyond it, whatever they are: which values are
+# compared must not depend on what they say.
+MOST_WAITING = 256
 
 Wealth = tuple[float, ...]  # the natural logarithm of the wealth of each share of GRID
 START: Wealth = (0.0,) * len(GRID)
@@ -52,11 +57,17 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Users who brought a value, the sum of their values, and values not paired yet."""
+    """Users who brought a value, the sum of their values, and the newest MOST_WAITING values that are not
+    paired yet."""
 
     users: int = 0
     total: float = 0.0
     waiting: tuple[float, ...] = ()
+
+    @property
+    def settled(self) -> Arm:
+        """Once nothing is compared any more."""
+        return replace(self, waiting=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ def update(test: RolloutTest, *, on_canary: bool, value: float, delta: float) ->
 
 
 def _take(arm: Arm, value: float) -> Arm:
-    return Arm(arm.users + 1, arm.total + value, (*arm.waiting, value))
+    return Arm(arm.users + 1, arm.total + value, (*arm.waiting, value)[-MOST_WAITING:])
 
 
 def _paired(test: RolloutTest, x: float, delta: float) -> RolloutTest:

@@ -6,16 +6,19 @@ has a place for, of its shape, of a rank that is served, and finite.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 
 from shared.language.errors import InvalidArgument
 
@@ -23,8 +26,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _KEY = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight"
 )
-_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-_HEADER_LIMIT = 16 * 1024 * 1024
+_KINDS = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +58,32 @@ class AdapterFolder:
         check_tensors(tensors, shapes, int(config["r"]))
         return _digest(source)
 
-    def place(self, folder: str, version: str) -> str:
-        """Atomic: copied beside its place, then renamed. Placing the same again changes nothing."""
+    def place(self, folder: str, version: str, digest: str) -> str:
+        """Copied beside its place, then renamed: nobody ever sees half of it, and of two that place the same
+        version at once one is first. Placing the same again changes nothing. InvalidArgument when what was
+        inspected has changed since, or another adapter lies there."""
         target = self.root / version
-        if target.is_dir() and _digest(target) == _digest(Path(folder)):
-            return str(target)
-        self.root.mkdir(parents=True, exist_ok=True)
-        staging = self.root / f".staging-{version}"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(Path(folder) / name, staging / name)
-        if target.exists():
+        if not target.is_dir():
+            self._publish(Path(folder), target, digest)
+        if _digest(target) != digest:
             raise _refused(f"{target} holds another adapter; versions are never replaced")
-        staging.rename(target)
         return str(target)
+
+    def _publish(self, source: Path, target: Path, digest: str) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.root) as parent:
+            staging = Path(parent) / target.name
+            staging.mkdir()
+            for name in (CONFIG, WEIGHTS):
+                shutil.copyfile(source / name, staging / name)
+            if _digest(staging) != digest:
+                raise _refused(f"{source} has changed since it was inspected", "ADAPTER_CHANGED")
+            try:
+                staging.rename(target)
+            except OSError as error:
+                # Another process was first; a folder that holds something is never replaced.
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
 
     def _check_config(self, config: Mapping[str, Any]) -> None:
         if config.get("peft_type") != "LORA":
@@ -135,32 +148,28 @@ def projection_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int, in
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The file's tensors: 8 bytes of header length, a JSON header, the data (safetensors
-    format).
-    """
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > min(_HEADER_LIMIT, len(content) - 8):
-        raise _refused(f"{path.name} is not a safetensors file", "MALFORMED")
+    """The file's tensors, of the types that are served."""
     try:
-        header = json.loads(content[8 : 8 + length])
-        entries = [(key, value) for key, value in header.items() if key != "__metadata__"]
-        return {key: _tensor(key, value, content[8 + length :]) for key, value in entries}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        read: Any = safetensors.deserialize  # carries no types
+        entries = read(path.read_bytes())
+    except safetensors.SafetensorError as error:
         raise _refused(f"{path.name} is not a safetensors file: {error}", "MALFORMED") from error
+    return {key: _tensor(key, entry) for key, entry in entries}
 
 
-def _tensor(key: str, entry: Mapping[str, Any], data: bytes) -> Tensor:
-    kind, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
-    start, end = entry["data_offsets"]
-    wanted = int(np.prod(shape)) * _BYTES.get(kind, 0)
-    if kind not in _BYTES or not 0 <= start <= end <= len(data) or end - start != wanted:
-        raise _refused(f"{key} is of an unknown type or of the wrong length", "MALFORMED")
-    return Tensor(kind, shape, data[start:end])
+def _tensor(key: str, entry: Mapping[str, Any]) -> Tensor:
+    kind = str(entry["dtype"])
+    if kind not in _KINDS:
+        raise _refused(f"{key} is {kind}; it must be one of {', '.join(_KINDS)}", "MALFORMED")
+    return Tensor(kind, tuple(entry["shape"]), bytes(entry["data"]))
 
 
 def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    """Of all that decides what the adapter does: its weights, and its configuration (base, rank, scale,
+    targets), however that is written."""
+    weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    config = json.dumps(_json(folder / CONFIG), sort_keys=True)
+    return hashlib.sha256(f"{weights}\n{config}".encode()).hexdigest()
 
 
 def _json(path: Path) -> Any:

@@ -20,7 +20,7 @@ class MemoryAdapters:
             raise InvalidArgument("a bad adapter", reason="BAD_ADAPTER", field="adapter_path")
         return f"digest of {folder}"
 
-    def place(self, folder: str, version: str) -> str:
+    def place(self, folder: str, version: str, digest: str) -> str:
         self.placed[version] = folder
         return f"adapters/{version}"
 

@@ -9,16 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.registry.adapters.tables import ROLLOUT, VERSIONS
+from services.registry.adapters.tables import ROLLOUT, ROLLOUT_USERS, VERSIONS
 from services.registry.codec import encode_promotion
 from services.registry.domain import Change, Observation, Promotion, Rollout, State, Version
 from shared.language.errors import NotFound
+from shared.language.identifiers import stable_id
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 from shared.statistics.betting import Arm, RolloutTest
 
 # The job that points the aliases of the record of models.
 ALIASES = "registry.aliases"
+# What is served is one row.
+_ONE = 1
 
 
 class SqlSession:
@@ -55,14 +58,16 @@ class SqlSession:
         )
 
     def rollout(self) -> Rollout:
-        row = self._connection.execute(sa.select(ROLLOUT.c.body)).first()
+        row = self._connection.execute(
+            sa.select(ROLLOUT.c.body).where(ROLLOUT.c.id == _ONE)
+        ).first()
         if row is None:
             raise NotFound("the registry has not been opened yet")
         return _rollout(row.body)
 
     def set_rollout(self, rollout: Rollout) -> None:
         body = json.dumps(asdict(rollout), default=_plain)
-        insert = self._transaction.insert(ROLLOUT).values(id=1, body=body)
+        insert = self._transaction.insert(ROLLOUT).values(id=_ONE, body=body)
         self._connection.execute(
             insert.on_conflict_do_update(index_elements=["id"], set_={"body": body})
         )
@@ -72,10 +77,14 @@ class SqlSession:
         # Durable and outside: the record of models may be away while serving goes on.
         enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
 
-    def first_of_user(self, rollout: Rollout, seen: Observation) -> bool:
-        start = rollout.start_time.isoformat() if rollout.start_time else ""
-        key = f"{rollout.canary}/{start}/{seen.model_version}/{seen.user}"
-        return bool(self._transaction.first_time("registry.judge.users", [key]))
+    def first_of_user(self, seen: Observation) -> bool:
+        insert = self._transaction.insert(ROLLOUT_USERS).values(
+            version=seen.model_version, user_digest=stable_id("rollout-user", seen.user)
+        )
+        return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
+
+    def forget_users(self) -> None:
+        self._connection.execute(ROLLOUT_USERS.delete())
 
     def _one(self, condition: sa.ColumnElement[bool]) -> Version | None:
         row = self._connection.execute(sa.select(VERSIONS.c.body).where(condition)).first()

@@ -20,3 +20,10 @@ ROLLOUT = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )
+# Who counted in the rollout under way: emptied at its end, and no names.
+ROLLOUT_USERS = sa.Table(
+    "rollout_users",
+    METADATA,
+    sa.Column("version", sa.String, primary_key=True),
+    sa.Column("user_digest", sa.String, primary_key=True),
+)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import httpx
 
-from shared.language.errors import FailedPrecondition, Unavailable
+from shared.language.errors import FailedPrecondition, Internal, Unavailable
+
+# Answers that say nothing of the name: a busy replica, or one that did not get the request in time.
+_PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class VllmFleet:
@@ -30,14 +33,14 @@ class VllmFleet:
                 reason="REPLICA_AWAY",
                 retry_after_s=2.0,
             ) from error
-        if response.status_code >= 500:
-            raise Unavailable(
-                f"the replica {replica} answered {response.status_code}",
-                reason="REPLICA_AWAY",
-                retry_after_s=2.0,
-            )
-        if response.status_code != 200 or not response.json().get("choices"):
-            raise FailedPrecondition(
-                f"the replica {replica} does not serve {served_name}: {response.text[:200]}",
-                reason="NOT_SERVED",
-            )
+        code, said = response.status_code, response.text[:200]
+        if code == httpx.codes.NOT_FOUND:
+            message = f"the replica {replica} does not serve {served_name}: {said}"
+            raise FailedPrecondition(message, reason="NOT_SERVED")
+        if code in _PASSING or code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            reason = "REPLICA_BUSY" if code == httpx.codes.TOO_MANY_REQUESTS else "REPLICA_AWAY"
+            message = f"the replica {replica} answered {code}; it is asked again"
+            raise Unavailable(message, reason=reason, retry_after_s=2.0)
+        if response.is_error or not response.json().get("choices"):
+            message = f"the replica {replica} answered {code} to one token of {served_name}: {said}"
+            raise Internal(message, reason="REPLICA_REFUSED")

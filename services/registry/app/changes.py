@@ -21,48 +21,47 @@ def promote(session: Session, found: Version, actor: str, reason: str, now: date
         session.put(
             other.became(State.ROLLED_BACK, actor, f"{found.version} was promoted instead", now)
         )
-    changed = replace(
-        rollout,
-        revision=rollout.revision + 1,
-        champions=(*rollout.champions, found.version),
-        update_time=now,
-        canary="",
-        canary_share=0.0,
-        words=f"{found.version} was promoted: {reason}",
-    )
+    changed = rollout.over(rollout.followed_by(found.version), now)
+    changed = replace(changed, words=f"{found.version} was promoted: {reason}")
     session.set_rollout(changed)
+    session.forget_users()
     session.tell(Promotion(found.version, former.version, "champion", reason, actor, changed, now))
 
 
 def roll_back(
     session: Session, actor: str, reason: str, now: datetime, request_id: str = ""
 ) -> None:
-    """The canary goes; without one, the champion goes and its forerunner serves again."""
+    """The canary goes; without one, the champion goes and the last one before it that was not rolled back
+    serves again. FailedPrecondition when there is none: the champion stays."""
     rollout = session.rollout()
-    if rollout.canary:
-        gone, champions = rollout.canary, rollout.champions
-    elif len(rollout.champions) > 1:
-        gone, champions = rollout.champion, rollout.champions[:-1]
+    gone, champions = rollout.canary, rollout.champions
+    if not gone:
+        gone, champions = rollout.champion, _before(session, rollout)
         again = known(session, champions[-1])
         session.put(again.became(State.CHAMPION, actor, f"{gone} was rolled back", now))
-    else:
-        raise FailedPrecondition(
-            "no rollout is under way and no champion served before this one",
-            reason="NOTHING_TO_ROLL_BACK",
-        )
     session.put(known(session, gone).became(State.ROLLED_BACK, actor, reason, now))
     changed = replace(
-        rollout,
-        revision=rollout.revision + 1,
-        champions=champions,
-        update_time=now,
-        canary="",
-        canary_share=0.0,
+        rollout.over(champions, now),
         rollback_request=request_id,
         words=f"{gone} was rolled back: {reason}",
     )
     session.set_rollout(changed)
+    session.forget_users()
     session.tell(Promotion(gone, champions[-1], "rolled_back", reason, actor, changed, now))
+
+
+def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
+    """The champions up to the one that serves again."""
+    former = rollout.champions[:-1]
+    while former and known(session, former[-1]).state != State.RETIRED:
+        former = former[:-1]
+    if not former:
+        raise FailedPrecondition(
+            f"{rollout.champion} serves on: no rollout is under way, and no champion before it was left "
+            "that had not been rolled back; promote the version that is to serve",
+            reason="NOTHING_TO_ROLL_BACK",
+        )
+    return former
 
 
 def with_versions(session: Session) -> tuple[Rollout, Version, Version | None]:

@@ -35,7 +35,7 @@ class Judge:
         rollout = session.rollout()
         if reason := not_counted(rollout, seen):
             return reason
-        if not session.first_of_user(rollout, seen):
+        if not session.first_of_user(seen):
             return "USER_COUNTED"
         rollout = observed(rollout, seen, self.policy)
         session.set_rollout(rollout)
@@ -51,9 +51,8 @@ class Judge:
             self._decide(session, session.rollout())
 
     def check(self) -> None:
-        """Rolls back a canary that a replica, though it answers, does not serve. Unavailable
-        passes on.
-        """
+        """Rolls back a canary that a replica, though it answers, does not serve. Unavailable and Internal
+        pass on: they say nothing of the canary."""
         with self.store.read() as session:
             rollout, _, canary = with_versions(session)
         if canary is None:

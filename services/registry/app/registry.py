@@ -52,9 +52,8 @@ class Registry:
         version = self._reserved(asked)
         if version.state != State.REGISTERED:
             return version
-        version = replace(
-            version, adapter_path=self.adapters.place(asked.adapter_path, version.version)
-        )
+        path = self.adapters.place(asked.adapter_path, version.version, version.adapter_digest)
+        version = replace(version, adapter_path=path)
         version = replace(version, mlflow_version=self.models.register(version))
         self.fleet.check(version.served_name)
         return self._verified(version)
@@ -105,22 +104,27 @@ class Registry:
                 Promotion(version, rollout.champion, "canary", reason, actor, changed, now)
             )
 
-    def promote(self, version: str, actor: str, reason: str) -> None:
-        """A person's word: also without a rollout before."""
+    def promote(self, version: str, actor: str, reason: str, revision: int = 0) -> None:
+        """A person's word: also without a rollout before, and of a version that was rolled back. With a
+        `revision`, only while that is what is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
-            found = known(session, version)
+            found, rollout = known(session, version), session.rollout()
             if found.control:
                 raise FailedPrecondition(f"{version} is a control; it is never promoted")
-            if session.rollout().champion != version:
+            if rollout.champion != version:
+                _unchanged(rollout, revision)
                 promote(session, found, actor, reason, self.clock())
 
-    def rollback(self, request_id: str, actor: str, reason: str) -> None:
-        """Ends the rollout under way; without one, the former champion serves again."""
+    def rollback(self, request_id: str, actor: str, reason: str, revision: int = 0) -> None:
+        """Ends the rollout under way; without one, the former champion serves again. With a `revision`, only
+        while that is what is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
-            if request_id and session.rollout().rollback_request == request_id:
+            rollout = session.rollout()
+            if request_id and rollout.rollback_request == request_id:
                 return
+            _unchanged(rollout, revision)
             roll_back(session, actor, reason, self.clock(), request_id)
 
     def reject(self, version: str, actor: str, reason: str) -> Version:
@@ -178,6 +182,15 @@ class Registry:
             )
             session.put(verified)
             return verified
+
+
+def _unchanged(rollout: Rollout, revision: int) -> None:
+    if revision and revision != rollout.revision:
+        raise FailedPrecondition(
+            f"revision {revision} is over, {rollout.revision} is served: {rollout.words}; look again, "
+            "then decide",
+            reason="ROLLOUT_CHANGED",
+        )
 
 
 def _explained(actor: str, reason: str) -> None:

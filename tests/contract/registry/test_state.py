@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from services.registry.adapters.sql_session import SqlSession
+from services.registry.adapters.tables import METADATA
 from services.registry.domain import State
 from shared.state.sessions import SqlStore
 from shared.state.stage import drain
+from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
 from tests.unit.registry.test_registry import House
 
@@ -53,3 +55,18 @@ def test_opening_again_changes_nothing(house: House) -> None:
     house.app.open("another")
     rollout, champion, canary = house.app.rollout()
     assert (rollout.revision, champion.version, canary) == (1, "assistant-v0", None)
+
+
+def test_nothing_on_a_live_path_reads_a_whole_table(house: House) -> None:
+    with recorded(house.database) as said:
+        house.register("a")
+        house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+        house.say("u", "assistant-v1", "POSITIVE")
+        drain(house.stage)
+        house.judge.tick()
+        house.judge.check()
+        house.app.versions(None, 10)
+        house.app.versions(2, 10)
+        house.aliases.run_once()
+    assert len(said) > 20
+    assert whole_tables(house.database, said, METADATA) == []

@@ -1,22 +1,30 @@
 """The registry's use cases on SQLite in memory and twins of what is outside."""
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from services.registry.adapters.memory import MemoryAdapters, MemoryFleet, MemoryModels
 from services.registry.adapters.sql_session import SqlSession
-from services.registry.adapters.tables import METADATA
+from services.registry.adapters.tables import METADATA, ROLLOUT, ROLLOUT_USERS
 from services.registry.app.judge import Judge
 from services.registry.app.registry import Registry
-from services.registry.domain import Policy, Registration, State
+from services.registry.domain import Observation, Policy, Registration, Rollout, State
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
-from services.registry.jobs import alias_worker
+from services.registry.jobs import alias_worker, clocks
 from services.registry.stages import judge_stage
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from shared.language.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from shared.language.topics import FEEDBACK_MINED, MODEL_PROMOTED
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
@@ -223,6 +231,89 @@ def test_a_person_promotes_and_brings_the_former_champion_back(house: House):
     with pytest.raises(FailedPrecondition, match="no rollout is under way"):
         house.app.rollback("y", "ann", "further")
     assert rollout.revision == 3
+
+
+def test_rollback_goes_past_champions_that_were_rolled_back(house: House):
+    """As a registry of before kept them: each as often as it served."""
+    house.register("a")
+    house.app.promote("assistant-v1", "ann", "looks good")
+    house.app.promote("assistant-v0", "ann", "no, back")
+    with SqlStore(house.database, SqlSession).begin() as session:
+        champions = ("assistant-v0", "assistant-v1", "assistant-v0")
+        session.set_rollout(replace(session.rollout(), champions=champions))
+    house.app.rollback("", "ann", "that is worse still")
+    assert house.app.rollout()[1].version == "assistant-v1"
+    with pytest.raises(FailedPrecondition, match="assistant-v1 serves on") as raised:
+        house.app.rollback("", "ann", "and that?")
+    assert raised.value.reason == "NOTHING_TO_ROLL_BACK"
+    house.app.promote("assistant-v0", "ann", "it was the best after all")
+    assert house.app.rollout()[1].version == "assistant-v0"
+
+
+def test_a_decision_about_what_is_served_no_more_is_told_so(house: House):
+    house.register("a")
+    house.register("b")
+    seen = house.app.rollout()[0].revision
+    house.app.promote("assistant-v1", "ann", "mine", seen)
+    with pytest.raises(FailedPrecondition, match="look again") as raised:
+        house.app.promote("assistant-v2", "bob", "mine", seen)
+    assert raised.value.reason == "ROLLOUT_CHANGED"
+    with pytest.raises(FailedPrecondition, match="look again"):
+        house.app.rollback("", "bob", "mine", seen)
+    house.app.rollback("", "bob", "mine", seen + 1)
+    assert house.app.rollout()[1].version == "assistant-v0"
+
+
+def test_what_is_kept_of_a_rollout_does_not_grow_with_its_users(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    sizes = []
+    with SqlStore(house.database, SqlSession).begin() as session:
+        for n in range(3000):
+            seen = Observation(f"u{n}", "assistant-v0", "follow_up", "positive", False, house.time)
+            assert house.judge.observe(session, seen) == ""
+            if n in (999, 2999):
+                sizes.append(_size(house, session))
+        assert session.rollout().test.champion.users == 3000
+    assert sizes[1] <= sizes[0] + 10
+    house.app.rollback("", "ann", "enough")
+    with house.database.read() as connection:
+        assert connection.execute(sa.select(ROLLOUT_USERS)).all() == []
+    assert len(house.app.rollout()[0].test.champion.waiting) == 0
+
+
+def _size(house: House, session: SqlSession) -> int:
+    return len(session._connection.execute(sa.select(ROLLOUT.c.body)).scalar_one())
+
+
+def test_the_champions_of_years_are_bounded(house: House):
+    house.register("a")
+    for n in range(120):
+        house.app.promote(f"assistant-v{(n + 1) % 2}", "ann", "again")
+    assert house.app.rollout()[0].champions == ("assistant-v1", "assistant-v0")
+    rollout = Rollout(1, tuple(f"v{n}" for n in range(60)), START)
+    assert rollout.followed_by("new") == (*rollout.champions[11:], "new")
+
+
+def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(house: House):
+    house.register("a")
+    house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    stop, asked = threading.Event(), []
+
+    def check(served_name: str) -> None:
+        asked.append(served_name)
+        if len(asked) == 3:
+            stop.set()
+        raise (Internal("a 400"), Unavailable("a 429", retry_after_s=0.01), ValueError("?"))[
+            len(asked) - 1
+        ]
+
+    house.fleet.check = check  # type: ignore[method-assign]
+    (_, clock), (_, fleet) = clocks(house.judge, 0.01)
+    fleet(stop)
+    assert len(asked) == 3
+    clock(stop)
+    assert house.app.rollout()[2] is not None
 
 
 def test_rejecting_twice_is_one_rejection(house: House):

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from shared.statistics.betting import GRID, START, RolloutTest, bet, log_mean_exp, update
+from shared.statistics.betting import (
+    GRID,
+    MOST_WAITING,
+    START,
+    RolloutTest,
+    bet,
+    log_mean_exp,
+    update,
+)
 
 LOG_20 = math.log(20)
 
@@ -115,3 +123,29 @@ def test_a_bet_that_could_lose_more_than_there_is_is_refused(gain: float, worst:
 def test_the_mean_of_nothing_is_nothing():
     assert log_mean_exp([-math.inf, -math.inf]) == -math.inf
     assert log_mean_exp([-math.inf, 0.0]) == pytest.approx(math.log(0.5))
+
+
+def test_what_waits_for_a_partner_is_bounded_and_the_oldest_goes_first():
+    test = RolloutTest()
+    for n in range(MOST_WAITING + 2):
+        test = update(test, on_canary=False, value=float(n == 1), delta=0.05)
+    assert len(test.champion.waiting) == MOST_WAITING
+    assert (test.champion.users, test.champion.total) == (MOST_WAITING + 2, 1.0)
+    # The dissatisfied one was the second to come, and is gone.
+    assert update(test, on_canary=True, value=0.0, delta=0.05).log_e_better == pytest.approx(0.0)
+
+
+def test_equal_versions_with_few_on_the_canary_are_rarely_ever_promoted():
+    """Twenty users of the champion for each of the canary's: most champions' values are left out."""
+    rng, wrong = np.random.default_rng(9), 0
+    for _ in range(150):
+        test = RolloutTest()
+        for values in (rng.random((80, 21)) < 0.5).astype(float):
+            for value in values[1:]:
+                test = update(test, on_canary=False, value=value, delta=0.05)
+            test = update(test, on_canary=True, value=values[0], delta=0.05)
+            if test.log_e_better >= LOG_20:
+                wrong += 1
+                break
+        assert test.pairs > 0
+    assert wrong / 150 <= 0.05

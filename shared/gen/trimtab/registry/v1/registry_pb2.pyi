@@ -74,7 +74,7 @@ class ModelVersion(_message.Message):
     adapter_path: _builtins.str
     """Folder of the adapter as served; empty for the base model."""
     adapter_digest: _builtins.str
-    """sha256 of adapter_model.safetensors"""
+    """sha256 of the adapter: of its weights and its configuration."""
     snapshot_digest: _builtins.str
     run: _builtins.str
     parent: _builtins.str
@@ -497,11 +497,16 @@ class PromoteVersionRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     version: _builtins.str
     actor: _builtins.str
     reason: _builtins.str
     """Required: recorded with the change."""
+    revision: _builtins.int
+    """The rollout's revision that the caller decided by: FAILED_PRECONDITION with reason ROLLOUT_CHANGED if another
+    has come since. 0: whatever is served.
+    """
     def __init__(
         self,
         *,
@@ -509,10 +514,11 @@ class PromoteVersionRequest(_message.Message):
         version: _builtins.str = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -545,19 +551,23 @@ class RollbackVersionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     actor: _builtins.str
     reason: _builtins.str
+    revision: _builtins.int
+    """As in PromoteVersionRequest."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
