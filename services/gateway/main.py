@@ -107,7 +107,9 @@ async def wire(
     sink = InteractionSink(peers.interaction)
     spool = FileSpool(folder / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
-    recorder = Recorder(spool, sink, redactor_of(common, "gateway"))
+    recorder = Recorder(
+        spool, sink, redactor_of(common, "gateway"), max_age_days=settings.spool_days
+    )
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
     authenticator, follow_keys = wire_access(common, settings)
     links = SqlLinks(
@@ -143,7 +145,7 @@ async def wire(
         PersonaCollector(personas),
     ):
         REGISTRY.register(collector)
-    erasing = wire_erasing(database, log, folder / "spool", links, personas)
+    erasing = wire_erasing(database, log, spool, links, personas)
     return Process(
         name="gateway",
         host=common.host,
@@ -194,7 +196,7 @@ def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
 
 
 def wire_erasing(
-    database: Database, log: EventLog, spool: Path, links: SqlLinks, personas: PersonaCache
+    database: Database, log: EventLog, spool: FileSpool, links: SqlLinks, personas: PersonaCache
 ) -> Erasing:
     """What is kept in memory is forgotten on the event loop, which owns it."""
     loop = asyncio.get_running_loop()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.domain.linking import Link, Question
+from services.gateway.domain.refusals import Refused
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
-from services.gateway.domain.turns import Refused, Spooled
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
@@ -45,10 +45,11 @@ class Sink(Protocol):
     """The interaction service. Returns once Kafka holds what was accepted; raises Unavailable (or
     another error that says when to come back) when it does not: the caller repeats the whole."""
 
-    async def log_turns(self, turns: Sequence[Turn]) -> list[Refused]: ...
+    async def log_turns(self, tenant: str, turns: Sequence[Turn]) -> list[Refused]: ...
 
-    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
-        """The same, for turns that come out of the spool."""
+    async def forward(self, tenant: str, turns: Sequence[bytes]) -> list[Refused]:
+        """The same, for turns of one tenant that come out of the spool, in order. InvalidArgument if they
+        cannot be taken as a whole."""
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
@@ -63,24 +64,36 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The oldest waiting turns. `records` counts unreadable ones, too."""
+    """A tenant's oldest waiting turns, serialised as the sink will have them. `records` counts those, and the
+    `unreadable` ones among them."""
 
-    turns: list[Spooled]
+    tenant: str
+    turns: list[bytes]
     records: int
     unreadable: int
-    end: tuple[int, int]
 
 
 class Spool(Protocol):
-    """Turns on their way, on disk, in order: what was appended outlives the process."""
+    """Turns on their way, on disk, in order within a tenant: what was appended outlives the process.
+    Unavailable (SPOOL_DISK) if the disk fails."""
 
     def append(self, turns: Sequence[Turn]) -> None:
-        """All or none. ResourceExhausted if the spool is full, Unavailable if the disk fails."""
+        """Of one tenant: all or none. ResourceExhausted (SPOOL_FULL) if the tenant has its share waiting;
+        InvalidArgument (TURN_TOO_LARGE) for one that could never be forwarded."""
 
-    def head(self) -> Batch: ...
+    def head(self, tenant: str) -> Batch: ...
 
-    def advance(self, batch: Batch) -> None:
-        """Forgets `batch`, which must be the last one that `head` gave."""
+    def advance(self, tenant: str) -> None:
+        """Forgets what `head` gave last. If the disk fails, it is forgotten all the same until the process
+        ends; afterwards it is given once more, and counts once by its event ids."""
+
+    def drop_older(self, than: float) -> int:
+        """Forgets what has waited since before `than` (Unix time), to the nearest file; how many turns."""
+
+    def tenants(self) -> list[str]:
+        """Those that have turns waiting."""
+
+    def pending_of(self, tenant: str) -> int: ...
 
     def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
         """The turns of a conversation that were not forwarded yet. May be asked in another thread."""

@@ -27,6 +27,8 @@ class GatewaySettings(ServiceSettings):
     connect_timeout_s: float = Field(default=2.0, gt=0)
     # What may wait on disk while interaction is away; past it turns are dropped, and counted.
     max_spool_mb: int = Field(default=256, ge=1)
+    # How long it may wait there.
+    spool_days: float = Field(default=30.0, gt=0)
     # Off: vLLM's CPU build can be killed by a request with a seed.
     seeds_allowed: bool = False
     champion: str = "assistant-v0"

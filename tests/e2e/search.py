@@ -1,16 +1,14 @@
 """Looks for words wherever a stack can have left them: files, databases, Parquet, spool, topics.
 
-Compression must not hide anything, so whatever is compressed is read through its own reader: Parquet,
-the spool's lines, the full-text index, and Kafka's batches, whose records are consumed raw.
+Compression must not hide anything, so whatever is compressed is read through its own reader: Parquet, the
+full-text index, and Kafka's batches, whose records are consumed raw.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 import uuid
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -53,9 +51,6 @@ def contents(path: Path) -> Iterator[bytes]:
     yield raw
     if raw[:4] == b"PAR1":
         yield str(pq.read_table(path).to_pylist()).encode()
-    elif path.suffix == ".jsonl" and path.parent.name == "spool":
-        for line in raw.splitlines():
-            yield b64decode(json.loads(line)["turn"])
     elif raw[:15] == b"SQLite format 3":
         yield indexed_words(path)
 

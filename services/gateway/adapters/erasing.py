@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from pathlib import Path
 
 from services.gateway.adapters.links import LINKS
-from services.gateway.codec.spool import decode_line
+from services.gateway.adapters.spool import FileSpool
 from shared.privacy.erasure import Erasure, Rows, Survey, delete_rows
 from shared.state.database import Transaction
 from shared.state.jobs import Postpone
@@ -23,7 +22,7 @@ class GatewayRemover:
 
     def __init__(
         self,
-        spool: Path,
+        spool: FileSpool,
         forget: Callable[[Set[str]], object],
         forget_user: Callable[[str, str], object] = lambda tenant, user_id: None,
     ) -> None:
@@ -42,20 +41,5 @@ class GatewayRemover:
             raise Postpone(_AGAIN_S, f"{left} turns of the user are still in the spool")
 
     def _spooled(self, erasure: Erasure) -> int:
-        """Lines of the user in the spool's files, forwarded or not."""
-        return sum(_lines_of(path, erasure) for path in sorted(self._spool.glob("[0-9]*.jsonl")))
-
-
-def _lines_of(path: Path, erasure: Erasure) -> int:
-    found = 0
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    turn = decode_line(line)
-                except Exception:  # noqa: BLE001, S112 - half a line, or one that the recorder drops
-                    continue
-                found += (turn.tenant, turn.user_id) == (erasure.tenant, erasure.user_id)
-    except FileNotFoundError:  # forwarded and deleted meanwhile
-        return 0
-    return found
+        """Turns of the user in the spool's files, forwarded or not."""
+        return self._spool.count_of(erasure.tenant, erasure.user_id)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import cast
 
 import grpc
 
 from services.gateway.codec.refusals import decode_refusal
-from services.gateway.domain.turns import Refused, Spooled
+from services.gateway.domain.refusals import Refused
 from shared.calls.client import metadata, translated
 from shared.contracts.opinions import encode_feedback
 from shared.contracts.pairs import encode_pair
@@ -26,26 +24,15 @@ class InteractionSink:
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 30.0) -> None:
         self._stub, self._timeout_s = InteractionServiceStub(channel), timeout_s
 
-    async def log_turns(self, turns: Sequence[Turn]) -> list[Refused]:
-        return await self.forward([Spooled(turn.tenant, encode_turn(turn)) for turn in turns])
+    async def log_turns(self, tenant: str, turns: Sequence[Turn]) -> list[Refused]:
+        return await self._log_turns(
+            tenant, pb.LogTurnsRequest(turns=[encode_turn(turn) for turn in turns])
+        )
 
-    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
-        """One call for each tenant in the batch; order is kept within a tenant."""
-        places: dict[str, list[int]] = {}
-        for place, turn in enumerate(turns):
-            places.setdefault(turn.tenant, []).append(place)
-        refused: list[Refused] = []
-        for tenant, mine in places.items():
-            request = pb.LogTurnsRequest(
-                turns=[cast(common_pb2.Turn, turns[place].turn) for place in mine]
-            )
-            with translated("interaction"):
-                response = await self._stub.LogTurns(
-                    request, metadata=metadata(tenant), timeout=self._timeout_s
-                )
-            found = [decode_refusal(refusal) for refusal in response.refusals]
-            refused += [replace(one, position=mine[one.position]) for one in found]
-        return refused
+    async def forward(self, tenant: str, turns: Sequence[bytes]) -> list[Refused]:
+        return await self._log_turns(
+            tenant, pb.LogTurnsRequest(turns=[common_pb2.Turn.FromString(turn) for turn in turns])
+        )
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
@@ -66,3 +53,10 @@ class InteractionSink:
                 request, metadata=metadata(tenant), timeout=self._timeout_s
             )
         return list(response.pair_ids), [decode_refusal(one) for one in response.refusals]
+
+    async def _log_turns(self, tenant: str, request: pb.LogTurnsRequest) -> list[Refused]:
+        with translated("interaction"):
+            response = await self._stub.LogTurns(
+                request, metadata=metadata(tenant), timeout=self._timeout_s
+            )
+        return [decode_refusal(refusal) for refusal in response.refusals]

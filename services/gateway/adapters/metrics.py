@@ -59,12 +59,23 @@ class RecorderCollector(Collector):
             "trimtab_gateway_dropping", "1 while turns cannot be logged and are dropped."
         )
         dropping.add_metric([], 1 if self._recorder.dropping else 0)
+        waiting = GaugeMetricFamily(
+            "trimtab_gateway_waiting_tenants", "Tenants whose turns wait in the spool."
+        )
+        waiting.add_metric([], len(self._recorder.waits))
+        blocked = GaugeMetricFamily(
+            "trimtab_gateway_blocked_tenants",
+            "Tenants whose turns wait until somebody helps, by reason.",
+            labels=["reason"],
+        )
+        for reason, tenants in self._recorder.blocked.items():
+            blocked.add_metric([reason], tenants)
         left_out = CounterMetricFamily(
             "trimtab_gateway_left_out", "Exchanges not to be logged.", labels=["reason"]
         )
         for reason, count in counts.left_out.items():
             left_out.add_metric([reason], count)
-        return [depth, turns, dropping, left_out]
+        return [depth, turns, dropping, waiting, blocked, left_out]
 
 
 class PersonaCollector(Collector):

@@ -1,26 +1,22 @@
-"""The spool: turns as lines of JSON in segment files, in order, bounded, kept over restarts.
+"""The spool: turns on their way to interaction, on disk, by tenant (segments.py), bounded, kept over restarts.
 
-Segments `00000001.jsonl`, `00000002.jsonl`, ... are written one after the other; `position` says
-how far the first one has been forwarded. A segment is deleted when all of it has been, and the last
-one emptied when nothing waits. A crash between forwarding and noting it down forwards a batch again,
-which counts once by its event ids.
+No tenant can fill it: each may have so many times as much waiting as there is room left (the dynamic
+threshold of A. K. Choudhury and E. L. Hahne, 1998), so that there is always some for who comes next.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import logging
-import os
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from google.protobuf.message import DecodeError
-
-from services.gateway.codec.spool import decode_line, encode_line, read_line
-from services.gateway.domain.turns import Spooled
+from services.gateway.adapters.segments import Disk, Head, Segments
+from services.gateway.codec.spool import decode_body, decode_line, encode_frame
 from services.gateway.ports import Batch
 from shared.language.errors import (
     FailedPrecondition,
@@ -31,10 +27,19 @@ from shared.language.errors import (
 from shared.language.turns import Turn
 
 _log = logging.getLogger(__name__)
+# A tenant may have this many times as much waiting as there is room left: alone it takes four fifths of the
+# room, two that flood four ninths each.
+_SHARE = 4
+# Files that are kept open to be added to.
+_MOST_OPEN = 64
+# A larger turn goes into no call.
+_MOST_TURN_BYTES = 8 * 1024 * 1024
+_FOLDER = "tenant="
 
 
 class FileSpool:
-    """Owned by one process: a second one over the same folder is refused (FailedPrecondition)."""
+    """Owned by one process: a second one over the same folder is refused (FailedPrecondition). Of one thread,
+    but for `waiting` and `count_of`."""
 
     def __init__(
         self,
@@ -44,144 +49,155 @@ class FileSpool:
         segment_bytes: int = 4 * 1024 * 1024,
         batch_turns: int = 500,
         batch_bytes: int = 2 * 1024 * 1024,
+        disk: Disk | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._disk = folder, disk or Disk()
         self._max_bytes, self._segment_bytes = max_bytes, segment_bytes
         self._batch_turns, self._batch_bytes = batch_turns, batch_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder / "lock")
-        self._segment, self._offset = self._found_position()
-        self._last = max([self._segment, *self._numbers()])
-        _cut_torn_line(self._path(self._last))
-        self._out, self._written = self._opened(self._last)
-        self.pending, self._bytes = self._measure()
+        self._tenants: dict[str, Segments] = {}
+        # Those whose file is open, the least recently used first.
+        self._open: OrderedDict[str, None] = OrderedDict()
+        self._heads: dict[str, Head] = {}
+        self._bytes = 0
+        for found in sorted(folder.glob(f"{_FOLDER}*")):
+            self._bytes += self._of(found.name.removeprefix(_FOLDER)).bytes
+        self._take_over()
+
+    @property
+    def pending(self) -> int:
+        return sum(one.pending for one in self._tenants.values())
+
+    def pending_of(self, tenant: str) -> int:
+        found = self._tenants.get(tenant)
+        return 0 if found is None else found.pending
+
+    def tenants(self) -> list[str]:
+        return [tenant for tenant, one in self._tenants.items() if one.pending]
 
     def append(self, turns: Sequence[Turn]) -> None:
-        lines = b"".join(encode_line(turn) for turn in turns)
-        if self._bytes + len(lines) > self._max_bytes:
-            raise ResourceExhausted(
-                f"the spool holds {self._bytes} bytes, its limit is {self._max_bytes}",
-                reason="SPOOL_FULL",
-            )
-        try:
-            self._write(lines)
-        except OSError as error:
-            raise Unavailable(
-                f"the spool cannot be written: {error}", reason="SPOOL_DISK"
-            ) from error
-        self.pending += len(turns)
-        self._bytes += len(lines)
+        tenant, frames = turns[0].tenant, [encode_frame(turn) for turn in turns]
+        self._check_room(tenant, frames)
+        segments = self._of(tenant)
+        with self._changing(segments):
+            segments.append(frames)
+        self._keep_open(tenant, segments)
 
-    def head(self) -> Batch:
+    def head(self, tenant: str) -> Batch:
         """At most `batch_turns` turns and about `batch_bytes` bytes."""
-        segment, offset = self._segment, self._offset
-        lines: list[bytes] = []
-        with self._path(segment).open("rb") as file:
-            file.seek(offset)
-            while len(lines) < self._batch_turns and file.tell() - offset < self._batch_bytes:
-                line = file.readline()
-                if not line:
-                    break
-                lines.append(line)
-            end = file.tell()
-        if not lines and segment < self._last:
-            self._next_segment()
-            return self.head()
-        turns = [turn for line in lines if (turn := _readable(line)) is not None]
-        return Batch(turns, len(lines), len(lines) - len(turns), (segment, end))
+        try:
+            head = self._of(tenant).head(self._batch_turns, self._batch_bytes)
+        except OSError as error:
+            raise _failed(error) from error
+        self._heads[tenant] = head
+        return Batch(tenant, head.frames.turns, head.records, head.frames.unreadable)
 
-    def advance(self, batch: Batch) -> None:
-        self._bytes -= batch.end[1] - self._offset
-        self.pending -= batch.records
-        self._segment, self._offset = batch.end
-        if self.pending or self._segment != self._last:
-            self._note_position()
-            return
-        # Nothing waits: what was forwarded does not stay on the disk. Noted before it is cut: killed in
-        # between, turns are sent again, which counts once; the other way round new ones could be
-        # passed over.
-        self._offset = self._bytes = self._written = 0
-        self._note_position()
-        os.truncate(self._out.fileno(), 0)
+    def advance(self, tenant: str) -> None:
+        segments, head = self._of(tenant), self._heads.pop(tenant, None)
+        if head is not None:  # otherwise it was dropped meanwhile
+            with self._changing(segments):
+                segments.advance(head)
+
+    def drop_older(self, than: float) -> int:
+        dropped = 0
+        for tenant, segments in self._tenants.items():
+            with self._changing(segments):
+                found = segments.drop_older(than)
+            if found:
+                self._heads.pop(tenant, None)
+            dropped += found
+        return dropped
 
     def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
-        segment, offset = self._segment, self._offset
-        found: list[Turn] = []
-        for number in (one for one in self._numbers() if one >= segment):
-            try:
-                with self._path(number).open("rb") as file:
-                    file.seek(offset if number == segment else 0)
-                    lines = [line for line in file if conversation_id.encode() in line]
-            except FileNotFoundError:
-                continue  # forwarded in the meantime
-            found += [turn for line in lines if (turn := _decoded(line)) is not None]
-        return [
-            turn
-            for turn in found
-            if (turn.tenant, turn.conversation_id) == (tenant, conversation_id)
-        ]
+        found = self._turns(tenant, waiting=True)
+        return [turn for turn in found if turn.conversation_id == conversation_id]
+
+    def count_of(self, tenant: str, user_id: str) -> int:
+        """Turns of a user in the files, forwarded or not. May be asked in another thread."""
+        return sum(turn.user_id == user_id for turn in self._turns(tenant, waiting=False))
 
     def close(self) -> None:
-        self._out.close()
+        for segments in self._tenants.values():
+            segments.close()
         self._lock.close()
 
-    def _write(self, lines: bytes) -> None:
-        if self._written >= self._segment_bytes:
-            self._out.close()
-            self._last += 1
-            self._out, self._written = self._opened(self._last)
+    def _turns(self, tenant: str, *, waiting: bool) -> Iterator[Turn]:
+        segments = self._tenants.get(tenant)
+        bodies = segments.turns(waiting=waiting) if segments else ()
+        return (turn for body in bodies if (turn := decode_body(body)) is not None)
+
+    def _of(self, tenant: str) -> Segments:
+        if tenant not in self._tenants:
+            folder = self._folder / f"{_FOLDER}{tenant}"
+            self._tenants[tenant] = Segments(folder, self._disk, self._segment_bytes)
+        return self._tenants[tenant]
+
+    def _check_room(self, tenant: str, frames: Sequence[bytes]) -> None:
+        if max(map(len, frames)) > _MOST_TURN_BYTES:
+            raise InvalidArgument(
+                f"a turn has more than {_MOST_TURN_BYTES} bytes", reason="TURN_TOO_LARGE"
+            )
+        size = sum(map(len, frames))
+        mine = self._tenants[tenant].bytes if tenant in self._tenants else 0
+        room = self._max_bytes - self._bytes
+        if size > room or mine + size > _SHARE * (room - size):
+            raise ResourceExhausted(
+                f"{mine} bytes of tenant {tenant!r} wait in the spool, which has room for {room} more",
+                reason="SPOOL_FULL",
+            )
+
+    @contextmanager
+    def _changing(self, segments: Segments) -> Iterator[None]:
+        before = segments.bytes
         try:
-            if self._out.write(lines) != len(lines):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
-            os.truncate(self._out.fileno(), self._written)
-            raise
-        self._written += len(lines)
+            yield
+        except OSError as error:
+            raise _failed(error) from error
+        finally:
+            self._bytes += segments.bytes - before
 
-    def _opened(self, number: int) -> tuple[IO[bytes], int]:
-        """To be added to, and its size."""
-        path = self._path(number)
-        return path.open("ab", buffering=0), path.stat().st_size
+    def _keep_open(self, tenant: str, segments: Segments) -> None:
+        self._open[tenant] = None
+        self._open.move_to_end(tenant)
+        while len(self._open) > _MOST_OPEN:
+            self._tenants[self._open.popitem(last=False)[0]].close()
 
-    def _next_segment(self) -> None:
-        done = self._path(self._segment)
-        self._segment, self._offset = self._segment + 1, 0
-        self._note_position()
-        done.unlink()
+    def _take_lines(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            turn = decode_line(line)
+            if turn is None:
+                _log.error("a line that an older version spooled cannot be read and is dropped")
+                continue
+            segments = self._of(turn.tenant)
+            with self._changing(segments):
+                segments.append([encode_frame(turn)])
 
-    def _note_position(self) -> None:
-        draft = self._folder / "position.new"
-        draft.write_text(json.dumps({"segment": self._segment, "offset": self._offset}))
-        draft.replace(self._folder / "position")
-
-    def _found_position(self) -> tuple[int, int]:
-        first = min(self._numbers(), default=1)
+    def _take_over(self) -> None:
+        """The one queue of 0.1.0, read once. What cannot be taken over now stays for the next start."""
         try:
-            noted = json.loads((self._folder / "position").read_text())
-            segment, offset = int(noted["segment"]), int(noted["offset"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return first, 0
-        for number in self._numbers():
-            if number < segment:  # noted as done, and killed before it was deleted
-                self._path(number).unlink()
-        path = self._path(segment)
-        return segment, min(offset, path.stat().st_size if path.exists() else 0)
+            segment, offset = _old_position(self._folder)
+            for path in sorted(self._folder.glob("[0-9]*.jsonl")):
+                if int(path.stem) >= segment:
+                    with path.open("rb") as file:
+                        file.seek(offset if int(path.stem) == segment else 0)
+                        self._take_lines(file)
+                path.unlink()
+            (self._folder / "position").unlink(missing_ok=True)
+        except (OSError, Unavailable) as error:
+            _log.error("turns that an older version spooled wait for the next start: %s", error)
 
-    def _numbers(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.jsonl"))
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:08d}.jsonl"
+def _old_position(folder: Path) -> tuple[int, int]:
+    try:
+        noted = json.loads((folder / "position").read_text())
+        return int(noted["segment"]), int(noted["offset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
 
-    def _measure(self) -> tuple[int, int]:
-        """Records and bytes that wait."""
-        records = waiting = 0
-        for number in self._numbers():
-            with self._path(number).open("rb") as file:
-                file.seek(self._offset if number == self._segment else 0)
-                for line in file:
-                    records, waiting = records + 1, waiting + len(line)
-        return records, waiting
+
+def _failed(error: OSError) -> Unavailable:
+    return Unavailable(f"the spool's disk fails: {error}", reason="SPOOL_DISK", retry_after_s=1.0)
 
 
 def _locked(path: Path) -> IO[str]:
@@ -195,28 +211,3 @@ def _locked(path: Path) -> IO[str]:
             reason="SPOOL_TAKEN",
         ) from error
     return lock
-
-
-def _cut_torn_line(path: Path) -> None:
-    """A process killed while it wrote leaves half a line: that turn was not answered for yet."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-
-
-def _decoded(line: bytes) -> Turn | None:
-    try:
-        return decode_line(line)
-    except (ValueError, KeyError, TypeError, DecodeError, InvalidArgument):
-        return None  # torn, or counted when its turn to be forwarded comes
-
-
-def _readable(line: bytes) -> Spooled | None:
-    try:
-        return read_line(line)
-    except (ValueError, KeyError, TypeError, DecodeError) as error:
-        _log.error("a line of the spool cannot be read and is dropped: %s", error)
-        return None

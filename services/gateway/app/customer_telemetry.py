@@ -168,7 +168,7 @@ class CustomerTelemetry:
         self, tenant: str, batch: _Batch, names: Sequence[str], warning: str
     ) -> Outcome:
         refused = list(batch.refused)
-        for one in await self._ingesting.log_conversations(batch.turns):
+        for one in await self._ingesting.log_conversations(tenant, batch.turns):
             name = names[one.conversation]
             refused.append(RefusedItem(one.conversation, name, one.reason, one.text, one.field))
         if batch.feedback:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.gateway.domain.turns import Refused
+from services.gateway.domain.refusals import Refused
 from services.gateway.ports import Sink, TurnQuota
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
@@ -41,14 +40,15 @@ class Ingesting:
     def __init__(self, sink: Sink, quota: TurnQuota) -> None:
         self._sink, self._quota = sink, quota
 
-    async def log_conversations(self, turns: Sequence[PlacedTurn]) -> list[RefusedMessage]:
+    async def log_conversations(
+        self, tenant: str, turns: Sequence[PlacedTurn]
+    ) -> list[RefusedMessage]:
         """What interaction refused; the rest is held by Kafka. Unavailable if any could not be
         written: the same batch sent again counts once."""
         refusals: list[RefusedMessage] = []
-        for tenant, count in Counter(placed.turn.tenant for placed in turns).items():
-            self._quota.turns(tenant, count)
+        self._quota.turns(tenant, len(turns))
         for call in _calls(turns):
-            for refused in await self._sink.log_turns([placed.turn for placed in call]):
+            for refused in await self._sink.log_turns(tenant, [placed.turn for placed in call]):
                 placed = call[refused.position]
                 refusals.append(
                     RefusedMessage(

@@ -1,4 +1,4 @@
-"""Logs exchanges without making anybody wait: to the spool at once, from there on in order."""
+"""Logs exchanges without making anybody wait: to the spool, and from there in order, tenant by tenant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.gateway.app.redacting import redacted
@@ -16,6 +16,7 @@ from shared.language.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
+    InvalidArgument,
     ResourceExhausted,
     TrimtabError,
     Unavailable,
@@ -25,18 +26,23 @@ from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
 _log = logging.getLogger(__name__)
-_PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled, Internal)
-_LONGEST_WAIT_S = 5.0
+# What passes without anybody's help; every other error waits for somebody, and says so as an error.
+_PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 # Turns gather this long before they are forwarded together: one call for many is what keeps the
 # forwarding out of the chats' way.
 _GATHERED_S = 0.25
 _MANY = 200
+# Calls to interaction at a time, over all tenants.
+_CALLS = 4
 _SAID_EVERY_S = 60.0
+_AGED_EVERY_S = 60.0
+_DAY_S = 86_400.0
 
 
 @dataclass(slots=True)
 class RecorderCounts:
-    """Turns, since the process started. `spooled` had to wait because interaction was away."""
+    """Turns, since the process started. `spooled` had to wait because interaction did not take them."""
 
     recorded: int = 0
     spooled: int = 0
@@ -49,14 +55,33 @@ class RecorderCounts:
 
 
 class Recorder:
-    """`record` is called on the event loop and never raises; `run` forwards until cancelled."""
+    """`record` is called on the event loop and never raises; `run` forwards until cancelled.
 
-    def __init__(self, spool: Spool, sink: Sink, redactor: Redactor | None = None) -> None:
+    Only what interaction calls invalid is given up: an item by itself, or a call's worth halved until the item
+    stands alone. Whatever else is the matter (interaction or Kafka away, a tenant's share of the intake
+    used up, credentials refused, a method unknown, a disk that fails), turns wait in the spool and are
+    sent again until it has passed. A tenant whose turns wait holds up no other.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        sink: Sink,
+        redactor: Redactor | None = None,
+        *,
+        max_age_days: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`max_age_days`: how long turns may wait before they are forgotten. `clock` gives Unix times."""
         self._spool, self._sink, self._redactor = spool, sink, redactor or Redactor()
+        self._max_age_s, self._clock = max_age_days * _DAY_S, clock
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
-        self._said_at = -_SAID_EVERY_S
+        self._calls = asyncio.Semaphore(_CALLS)
+        self._forwarders: dict[str, asyncio.Task[None]] = {}
+        self._said_at: dict[str, float] = {}
         self.counts = RecorderCounts()
-        self.away = ""
+        # Why each tenant's turns wait, while they do.
+        self.waits: dict[str, TrimtabError] = {}
         # Why turns are being dropped right now; empty if they are not.
         self.dropping = ""
 
@@ -64,10 +89,22 @@ class Recorder:
     def pending(self) -> int:
         return self._spool.pending
 
+    @property
+    def away(self) -> str:
+        """Why turns wait, in words; empty if none do. The worst reason, if there are several."""
+        errors = sorted(self.waits.values(), key=lambda one: isinstance(one, _PASSING))
+        return (errors[0].message or errors[0].reason) if errors else ""
+
+    @property
+    def blocked(self) -> Counter[str]:
+        """Tenants whose turns wait for somebody to help, by reason."""
+        errors = self.waits.values()
+        return Counter(one.reason for one in errors if not isinstance(one, _PASSING))
+
     def record(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Spools the turns and gives them as they are logged: redacted, and with ids made of what is
-        left; nothing if they had to be dropped, which is counted. A turn spooled twice has one event
-        id and counts once."""
+        """Spools the turns, all of one tenant, and gives them as they are logged: redacted, and with ids made
+        of what is left; nothing if they had to be dropped, which is counted. A turn spooled twice has one
+        event id and counts once."""
         kept = [_named(redacted(turn, self._redactor)) for turn in turns]
         if not kept:
             return []
@@ -78,7 +115,7 @@ class Recorder:
             return []
         self.dropping = ""
         self.counts.recorded += len(kept)
-        if self.away:
+        if kept[0].tenant in self.waits:
             self.counts.spooled += len(kept)
         self._settled.clear()
         self._wake.set()
@@ -93,28 +130,24 @@ class Recorder:
         self.counts.left_out[reason] += 1
 
     async def run(self) -> None:
-        wait_s = 0.2
-        while True:
-            batch = self._spool.head()
-            if not batch.records:
+        """One forwarder for each tenant that has turns waiting."""
+        try:
+            while True:
                 self._wake.clear()
-                self._settled.set()
-                await self._wake.wait()
-                await asyncio.sleep(_GATHERED_S)
-                continue
-            try:
-                await self._forward(batch)
-                wait_s = 0.2
-                if self.pending < _MANY:
-                    await asyncio.sleep(_GATHERED_S)
-            except _PASSING as error:
-                self._lost(error)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                self._forget_aged()
+                for tenant in self._spool.tenants():
+                    if tenant not in self._forwarders:
+                        self._start(tenant)
+                self._settle()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _AGED_EVERY_S)
+        finally:
+            for task in self._forwarders.values():
+                task.cancel()
 
     async def flush(self, timeout_s: float) -> None:
-        """Waits until nothing is pending, or interaction is away, or the time is over."""
-        if self.pending and not self.away:
+        """Waits until nothing is pending but what waits for something, or the time is over."""
+        if self.pending and not self._all_wait():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), timeout_s)
 
@@ -130,44 +163,120 @@ class Recorder:
             "dropping": self.dropping,
             "left_out": dict(counts.left_out),
             "away": self.away,
+            "blocked": dict(self.blocked),
+            "waiting_tenants": len(self.waits),
         }
 
-    async def _forward(self, batch: Batch) -> None:
-        try:
-            refused = await self._sink.forward(batch.turns) if batch.turns else []
-        except _PASSING:
-            raise
-        except TrimtabError as error:
-            # Asked again it would be refused again, and everything behind it would wait for ever.
-            _log.error("interaction refuses %s turns: %s", len(batch.turns), error)
-            self.counts.refused[error.reason] += len(batch.turns)
-        else:
-            self.counts.forwarded += len(batch.turns) - len(refused)
-            self.counts.refused.update(one.reason for one in refused)
-        if batch.unreadable:
-            self.counts.dropped["UNREADABLE"] += batch.unreadable
-        self._spool.advance(batch)
-        self.dropping = ""
-        if self.away:
-            _log.info("interaction is back")
-        self.away = ""
+    def words(self) -> str:
+        """How the logging is, for whoever looks at the gateway's health."""
+        if self.dropping:
+            return f"turns are dropped ({self.dropping})"
+        if self.waits:
+            return f"{self.pending} turns wait in the spool: {self.away}"
+        return "ok"
 
-    def _lost(self, error: TrimtabError) -> None:
-        if not self.away:
-            self.counts.spooled += self.pending
-            _log.warning("interaction is away, turns wait in the spool: %s", error)
-        self.away = error.message or error.reason
-        self._settled.set()
+    def _start(self, tenant: str) -> None:
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._forwarders[tenant]
+            self._wake.set()  # something may have come in since it looked
+
+        task = asyncio.create_task(self._forward_all(tenant), name=f"forward {tenant}")
+        self._forwarders[tenant] = task
+        task.add_done_callback(ended)
+
+    async def _forward_all(self, tenant: str) -> None:
+        """Until nothing of the tenant waits any more."""
+        wait_s = _FIRST_WAIT_S
+        await asyncio.sleep(_GATHERED_S)
+        while self._spool.pending_of(tenant):
+            try:
+                async with self._calls:
+                    await self._forward(self._spool.head(tenant))
+            except TrimtabError as error:
+                self._wait(tenant, error)
+            except Exception as error:  # noqa: BLE001 - logged; the turns are still there
+                _log.exception("turns of tenant %s cannot be forwarded", tenant)
+                self._wait(tenant, Internal(f"a defect of ours: {type(error).__name__}"))
+            if tenant in self.waits:
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                continue
+            wait_s = _FIRST_WAIT_S
+            if 0 < self._spool.pending_of(tenant) < _MANY:
+                await asyncio.sleep(_GATHERED_S)
+
+    async def _forward(self, batch: Batch) -> None:
+        tenant = batch.tenant
+        refused = await self._send(tenant, batch.turns)
+        self.counts.forwarded += len(batch.turns) - len(refused)
+        self.counts.refused.update(refused)
+        if batch.unreadable:
+            _log.error("%s stretches of the spool cannot be read", batch.unreadable)
+            self.counts.dropped["UNREADABLE"] += batch.unreadable
+        if self.waits.pop(tenant, None) is not None:
+            _log.warning("turns of tenant %s are forwarded again", tenant)
+        self.dropping = ""
+        try:
+            self._spool.advance(tenant)
+        except Unavailable as error:
+            # Forwarded all the same; noted as soon as the disk can.
+            self._say(error.reason, "how far the spool was forwarded cannot be noted: %s", error)
+
+    async def _send(self, tenant: str, turns: Sequence[bytes]) -> list[str]:
+        """The reasons of what was refused for good."""
+        if not turns:
+            return []
+        try:
+            return [one.reason for one in await self._sink.forward(tenant, turns)]
+        except InvalidArgument as error:
+            if len(turns) == 1:
+                _log.error("interaction refuses a turn of tenant %s: %s", tenant, error)
+                return [error.reason]
+        middle = len(turns) // 2
+        return [
+            *await self._send(tenant, turns[:middle]),
+            *await self._send(tenant, turns[middle:]),
+        ]
+
+    def _wait(self, tenant: str, error: TrimtabError) -> None:
+        if tenant not in self.waits:
+            self.counts.spooled += self._spool.pending_of(tenant)
+            _log.warning("turns of tenant %s wait in the spool: %s", tenant, error)
+        self.waits[tenant] = error
+        if not isinstance(error, _PASSING):
+            words = "turns wait in the spool until somebody helps: %s: %s"
+            self._say(error.reason, words, error.reason, error)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.pending or self._all_wait():
+            self._settled.set()
+
+    def _all_wait(self) -> bool:
+        return all(tenant in self.waits for tenant in self._spool.tenants())
+
+    def _forget_aged(self) -> None:
+        try:
+            aged = self._spool.drop_older(self._clock() - self._max_age_s)
+        except Unavailable as error:
+            self._say(error.reason, "old turns cannot be removed from the spool: %s", error)
+            return
+        if aged:
+            self.counts.dropped["SPOOL_AGE"] += aged
+            self._say("SPOOL_AGE", "%s turns waited for too long and are dropped", aged)
 
     def _drop(self, turns: int, error: TrimtabError) -> None:
-        """An alarm that goes on for as long as turns are dropped, but does not fill the disk with
-        its own lines."""
         self.counts.dropped[error.reason] += turns
         self.dropping = error.reason
-        if time.monotonic() - self._said_at >= _SAID_EVERY_S:
-            self._said_at = time.monotonic()
-            total = sum(self.counts.dropped.values())
-            _log.error("turns are dropped, %s since the start: %s", total, error)
+        total = sum(self.counts.dropped.values())
+        self._say("dropped", "turns are dropped, %s since the start: %s", total, error)
+
+    def _say(self, about: str, words: str, *details: object) -> None:
+        """An alarm that goes on for as long as its cause, but does not fill the disk with its own lines."""
+        now = self._clock()
+        if now - self._said_at.get(about, -_SAID_EVERY_S) >= _SAID_EVERY_S:
+            self._said_at[about] = now
+            _log.error(words, *details)
 
 
 def _named(turn: Turn) -> Turn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.gateway.domain.turns import Refused
+from services.gateway.domain.refusals import Refused
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
 
 

@@ -1,33 +1,101 @@
-"""Turns as lines of the spool."""
+"""Turns as they lie in the spool's files: frames of a serialised trimtab.common.v1.Turn.
+
+    magic (2 bytes) | length (4, little-endian) | CRC-32 of the turn (4) | turn
+
+The sum tells a damaged turn from a whole one, and the magic where the next one begins.
+"""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+import struct
+import zlib
+from base64 import b64decode
+from dataclasses import dataclass
 
-from services.gateway.domain.turns import Spooled
+from google.protobuf.message import DecodeError
+
 from shared.contracts.turns import decode_turn, encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.language.json_text import decode, encode
+from shared.language.errors import InvalidArgument
+from shared.language.json_text import decode
 from shared.language.turns import Turn
 
-
-def encode_line(turn: Turn) -> bytes:
-    """One line of JSON for the spool: what a person looks for by name, and the turn itself."""
-    body = b64encode(encode_turn(turn).SerializeToString()).decode()
-    named = {"tenant": turn.tenant, "conversation": turn.conversation_id, "index": turn.index}
-    return encode({**named, "turn": body}) + b"\n"
+_MAGIC = b"\xd7\x54"
+_HEADER = struct.Struct("<2sII")
 
 
-def decode_line(line: bytes) -> Turn:
-    """ValueError, KeyError, DecodeError or InvalidArgument if it is not one of `encode_line`."""
-    return decode_turn(_encoded(line))
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What was cut out of a piece of a file. `turns` are serialised; `unreadable` counts stretches of damage.
+    `consumed`: how much of the piece that was, in bytes; `whole`: up to the end of the last turn."""
+
+    turns: list[bytes]
+    unreadable: int
+    consumed: int
+    whole: int
 
 
-def read_line(line: bytes) -> Spooled:
-    """As `decode_line`, but only as far as is needed to send it on."""
-    turn = _encoded(line)
-    return Spooled(turn.tenant, turn)
+def encode_frame(turn: Turn) -> bytes:
+    body = encode_turn(turn).SerializeToString()
+    return _HEADER.pack(_MAGIC, len(body), zlib.crc32(body)) + body
 
 
-def _encoded(line: bytes) -> pb.Turn:
-    return pb.Turn.FromString(b64decode(decode(line)["turn"]))
+def decode_body(body: bytes) -> Turn | None:
+    """The turn of a frame; None if it cannot be read, by another version of this program."""
+    try:
+        return decode_turn(pb.Turn.FromString(body))
+    except (DecodeError, InvalidArgument):
+        return None
+
+
+def split(piece: bytes, most: int, *, is_end: bool) -> Frames:
+    """At most `most` turns, from the beginning of `piece`, which begins a frame. What is not whole is damage
+    if `is_end` says that nothing follows the piece in its file; otherwise it is left."""
+    turns: list[bytes] = []
+    at = whole = unreadable = 0
+    while at < len(piece) and len(turns) + unreadable < most:
+        body = _body(piece, at)
+        if body is not None:
+            turns.append(body)
+            at += _HEADER.size + len(body)
+            whole = at
+            continue
+        if not is_end and _may_go_on(piece, at):
+            break
+        unreadable += 1
+        at = _next(piece, at + 1)
+    return Frames(turns, unreadable, at, whole)
+
+
+def decode_line(line: bytes) -> Turn | None:
+    """A line of the spool as 0.1.0 wrote it (JSON with the turn in base64); None if it cannot be read."""
+    try:
+        return decode_body(b64decode(decode(line)["turn"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _body(piece: bytes, at: int) -> bytes | None:
+    """The turn of the frame at `at`; None if there is no whole one."""
+    if len(piece) - at < _HEADER.size:
+        return None
+    magic, length, checksum = _HEADER.unpack_from(piece, at)
+    body = piece[at + _HEADER.size : at + _HEADER.size + length]
+    is_whole = magic == _MAGIC and len(body) == length and zlib.crc32(body) == checksum
+    return body if is_whole else None
+
+
+def _may_go_on(piece: bytes, at: int) -> bool:
+    """Whether the frame at `at` ends behind the piece, as far as its header says."""
+    if len(piece) - at < _HEADER.size:
+        return _MAGIC.startswith(piece[at : at + 2])
+    magic, length, _ = _HEADER.unpack_from(piece, at)
+    return bool(magic == _MAGIC and at + _HEADER.size + length > len(piece))
+
+
+def _next(piece: bytes, start: int) -> int:
+    """Where the next whole frame begins; the end of the piece if none does."""
+    at = piece.find(_MAGIC, start)
+    while at >= 0 and _body(piece, at) is None:
+        at = piece.find(_MAGIC, at + 1)
+    return len(piece) if at < 0 else at

@@ -56,7 +56,8 @@ def build(use_cases: UseCases) -> FastAPI:
 
     @application.get("/healthz")
     async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+        """Chats are answered whether or not they can be logged: `logging` says how that is."""
+        return {"status": "ok", "logging": use_cases.recorder.words()}
 
     @application.get("/v1/status")
     async def status() -> dict[str, object]:

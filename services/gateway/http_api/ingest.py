@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
-from services.gateway.domain.turns import Refused
+from services.gateway.domain.refusals import Refused
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
     items_of,
@@ -39,7 +39,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
                 turns += read_conversation(item, place, caller.tenant)
             except InvalidArgument as error:
                 refused.append(_refusal(place, error.reason, error.message, error.field))
-        messages = await ingesting.log_conversations(turns)
+        messages = await ingesting.log_conversations(caller.tenant, turns)
         for one in messages:
             refusal = _refusal(one.conversation, one.reason, one.text, one.field)
             refused.append({**refusal, "message": one.message})

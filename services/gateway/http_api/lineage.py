@@ -23,7 +23,7 @@ def routes(admission: Admission, recorder: Recorder) -> APIRouter:
         caller = admission.caller(request, READER, WRITER)
         check_segment(conversation_id, "conversation_id")
         turns = await recorder.waiting(caller.tenant, conversation_id)
-        reason = "INTERACTION_AWAY" if recorder.away else "ON_ITS_WAY"
+        reason = "INTERACTION_AWAY" if caller.tenant in recorder.waits else "ON_ITS_WAY"
         return {"steps": [_step(turn, reason) for turn in turns]}
 
     return router

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -28,9 +28,9 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.domain.refusals import Refused
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
-from services.gateway.domain.turns import Refused, Spooled
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.application import UseCases, build
 from services.gateway.ports import Links
@@ -38,11 +38,12 @@ from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
-from shared.language.errors import NotFound, Unavailable
+from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.language.keys import fixed_keys
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
+from tests.unit.gateway.disk import FullDisk
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"
@@ -50,17 +51,24 @@ PLACE = web.AppKey("place", int)
 
 
 class MemorySink:
-    """The interaction service's twin: refuses turns whose text is "refuse me"; can be away."""
+    """The interaction service's twin: refuses turns whose text is "refuse me", and calls with one that says
+    "spoil it"; can be away, and can fail for a tenant."""
 
     def __init__(self) -> None:
+        # By tenant: what its calls raise.
+        self.fails: dict[str, TrimtabError] = {}
         self.turns: list[Turn] = []
         self.feedback: list[tuple[str, ExplicitFeedback]] = []
         self.preferences: list[tuple[str, Pair]] = []
         self.away = False
 
-    async def log_turns(self, turns: Sequence[Turn]) -> list[Refused]:
+    async def log_turns(self, tenant: str, turns: Sequence[Turn]) -> list[Refused]:
         if self.away:
             raise Unavailable("interaction is away", retry_after_s=3)
+        if tenant in self.fails:
+            raise self.fails[tenant]
+        if any(turn.message.text == "spoil it" for turn in turns):
+            raise InvalidArgument("the call cannot be read", reason="UNDECODABLE")
         refused = []
         for place, turn in enumerate(turns):
             if turn.message.text == "refuse me":
@@ -69,8 +77,8 @@ class MemorySink:
                 self.turns.append(turn)
         return refused
 
-    async def forward(self, turns: Sequence[Spooled]) -> list[Refused]:
-        return await self.log_turns([decode_turn(cast(pb.Turn, one.turn)) for one in turns])
+    async def forward(self, tenant: str, turns: Sequence[bytes]) -> list[Refused]:
+        return await self.log_turns(tenant, [decode_turn(pb.Turn.FromString(one)) for one in turns])
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
@@ -230,7 +238,8 @@ class Gateway:
         personas: Personas | None = None,
     ) -> None:
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
-        self.spool = FileSpool(folder)
+        self.disk = FullDisk()
+        self.spool = FileSpool(folder, disk=self.disk)
         self.personas = personas or NoPersonas()
         self.recorder = Recorder(self.spool, self.sink)
         self.completions = MemoryCompletions()

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from services.gateway.domain.refusals import Refused
 from services.gateway.domain.spans import Span
-from services.gateway.domain.turns import Refused
 from shared.language.errors import Unavailable
 from shared.language.opinions import ExplicitFeedback
 from shared.language.turns import Turn
@@ -28,12 +28,15 @@ class MemorySink:
         self.feedback: list[ExplicitFeedback] = []
         self.away = False
 
-    async def log_turns(self, turns: Any) -> list[Refused]:
+    async def log_turns(self, tenant: str, turns: Any) -> list[Refused]:
         if self.away:
             raise Unavailable("interaction is away", retry_after_s=2.5)
         bad = [place for place, turn in enumerate(turns) if turn.message.text == "refuse me"]
         self.turns += [turn for place, turn in enumerate(turns) if place not in bad]
         return [Refused(place, "MESSAGE_TOO_LARGE", "too large", "message") for place in bad]
+
+    async def forward(self, tenant: str, turns: Any) -> list[Refused]:
+        raise NotImplementedError
 
     async def log_feedback(self, tenant: str, feedback: Any) -> tuple[list[str], list[Refused]]:
         self.feedback += feedback

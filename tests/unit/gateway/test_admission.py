@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ async def test_a_secret_is_answered_and_never_written(gateway: Any, tmp_path: Pa
     asked, _ = await gateway.logged()
     assert asked.message.text == "My key is [SECRET], is it right?"
     assert asked.metadata["redacted"] == "SECRET=1"
-    assert b"[SECRET]" in base64.b64decode(written.split(b'"turn":"')[1].split(b'"')[0])
+    assert b"[SECRET]" in written
     assert b"AKIAIOSFODNN7" not in written
 
 

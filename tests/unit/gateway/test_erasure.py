@@ -26,22 +26,23 @@ def spooled(user: str) -> Turn:
 
 def test_a_user_leaves_the_spool_with_what_was_forwarded(tmp_path: Path) -> None:
     spool = FileSpool(tmp_path / "spool")
-    remover = GatewayRemover(tmp_path / "spool", lambda _: None)
+    remover = GatewayRemover(spool, lambda _: None)
     spool.append([spooled("ada"), spooled("ben"), spooled("ada")])
     assert remover.survey(ADA).counts == {"spool": 2}
     assert remover.survey(Erasure("e1", "another", "ada")).counts == {"spool": 0}
     with pytest.raises(Postpone):
         remover.remove_files(ADA)
-    spool.advance(spool.head())
+    spool.head("local")
+    spool.advance("local")
     remover.remove_files(ADA)
-    assert all(not path.stat().st_size for path in (tmp_path / "spool").glob("*.jsonl"))
+    assert list((tmp_path / "spool").rglob("*.turns")) == []
     spool.append([spooled("ben")])
     assert remover.survey(Erasure("e2", "local", "ben")).counts == {"spool": 1}
-    assert spool.head().records == 1
+    assert spool.head("local").records == 1
     spool.close()
 
 
-def test_links_go_from_memory_and_from_the_database() -> None:
+def test_links_go_from_memory_and_from_the_database(tmp_path: Path) -> None:
     database = Database("sqlite://", TABLES)
     links = SqlLinks(database)
     for user in ("ada", "ben"):
@@ -49,7 +50,7 @@ def test_links_go_from_memory_and_from_the_database() -> None:
         links.remember(Link(f"h-{user}", f"a-{user}", "", f"c-{user}", "t0", "t1", made))
     links._write(list(links.memory._links))
     with database.begin() as transaction:
-        remover = GatewayRemover(Path("nowhere"), links.memory.forget)
+        remover = GatewayRemover(FileSpool(tmp_path), links.memory.forget)
         assert remover.remove_rows(ADA, transaction) == {"links": 1}
     assert [link.conversation_id for link in links.memory._links] == ["c-ben"]
     with database.begin() as transaction:

@@ -8,11 +8,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.adapters.metrics import RecorderCollector
-from services.gateway.adapters.rollouts import RolloutFile
-from services.gateway.adapters.spool import FileSpool
-from services.gateway.domain.rollout import Rollout, Version
-from shared.contracts.turns import decode_turn
-from shared.language.errors import FailedPrecondition, ResourceExhausted
+from services.gateway.codec.spool import encode_frame
+from shared.language.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    TrimtabError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
 from shared.language.messages import text_message
 from shared.language.turns import Turn
 
@@ -53,14 +62,20 @@ async def test_the_chat_goes_on_while_interaction_is_away(gateway: Any, eventual
     await eventually(lambda: len(gateway.sink.turns) == 6)
 
 
+def torn(folder: Path) -> None:
+    """Killed in the middle of a write."""
+    (segment,) = folder.glob("tenant=local/*.turns")
+    with segment.open("ab") as file:
+        file.write(encode_frame(turn(99))[:-3])
+
+
 async def test_what_is_spooled_outlives_the_process(
     start_gateway: Callable[..., Any], tmp_path: Path
 ) -> None:
     async with start_gateway(tmp_path) as gateway:
         gateway.sink.away = True
         gateway.recorder.record([turn(index) for index in range(10)])
-    with (tmp_path / "00000001.jsonl").open("ab") as file:
-        file.write(b'{"tenant": "local", "tu')  # killed in the middle of a line
+    torn(tmp_path)
     async with start_gateway(tmp_path) as gateway:
         assert gateway.recorder.pending == 10
         gateway.recorder.record([turn(10)])
@@ -81,7 +96,7 @@ async def test_a_full_spool_drops_counts_and_alarms(
     registry = CollectorRegistry()
     registry.register(RecorderCollector(gateway.recorder))
     gateway.sink.away = True
-    gateway.spool._max_bytes = 2_000
+    gateway.spool._max_bytes = 2_500
     for index in range(20):
         gateway.recorder.record([turn(index)])
     status = gateway.recorder.status()
@@ -97,88 +112,127 @@ async def test_a_full_spool_drops_counts_and_alarms(
     assert registry.get_sample_value("trimtab_gateway_dropping") == 0
 
 
-def drained(spool: FileSpool) -> list[int]:
-    indexes = []
-    while (batch := spool.head()).records:
-        indexes += [one.turn.index for one in batch.turns]
-        spool.advance(batch)
-    return indexes
+REFUSALS = [
+    Unauthenticated("this token is not known", reason="INVALID_TOKEN"),
+    PermissionDenied("not for you"),
+    Unimplemented("LogTurns is not served here"),
+    NotFound("no such tenant"),
+    FailedPrecondition("not yet"),
+    AlreadyExists("there is one"),
+    Internal("a defect"),
+    ResourceExhausted("later", retry_after_s=0.1),
+    DeadlineExceeded("too slow"),
+    Unavailable("the certificate has expired"),
+]
 
 
-def test_segments_roll_are_read_in_order_and_deleted(tmp_path: Path) -> None:
-    spool = FileSpool(tmp_path, segment_bytes=1_000, batch_turns=7)
-    for index in range(100):
-        spool.append([turn(index)])
-    assert len(list(tmp_path.glob("*.jsonl"))) > 5
-    assert drained(spool) == list(range(100))
-    assert len(list(tmp_path.glob("*.jsonl"))) == 1
-    assert spool.pending == 0
-    spool.append([turn(100)])
-    spool.close()
-    again = FileSpool(tmp_path, segment_bytes=1_000)
-    assert (again.pending, drained(again)) == (1, [100])
-    assert [path.stat().st_size for path in tmp_path.glob("*.jsonl")] == [0]
-    again.append([turn(101)])
-    again.close()
-    third = FileSpool(tmp_path)
-    assert drained(third) == [101]
-    third.close()
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: type(one).__name__)
+async def test_whatever_refuses_a_call_loses_no_turn(
+    gateway: Any, eventually: Any, refusal: TrimtabError
+) -> None:
+    gateway.sink.fails = {"local": refusal}
+    gateway.recorder.record([turn(index) for index in range(5)])
+    await eventually(lambda: "local" in gateway.recorder.waits)
+    status = gateway.recorder.status()
+    assert (status["pending"], status["refused"], status["dropped"]) == (5, {}, {})
+    assert status["away"] == refusal.message
+    gateway.sink.fails = {}
+    await eventually(lambda: gateway.recorder.pending == 0)
+    assert [one.index for one in gateway.sink.turns] == list(range(5))
+    assert gateway.recorder.status()["away"] == ""
 
 
-def test_a_restart_in_the_middle_of_the_segments(tmp_path: Path) -> None:
-    spool = FileSpool(tmp_path, segment_bytes=1_000, batch_turns=7)
+async def test_refused_credentials_are_an_alarm_until_they_are_mended(
+    gateway: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    registry.register(RecorderCollector(gateway.recorder))
+    blocked = ("trimtab_gateway_blocked_tenants", {"reason": "INVALID_TOKEN"})
+    gateway.sink.fails = {"local": REFUSALS[0]}
+    gateway.recorder.record([turn(0)])
+    await eventually(lambda: "local" in gateway.recorder.waits)
+    assert registry.get_sample_value(*blocked) == 1
+    assert registry.get_sample_value("trimtab_gateway_waiting_tenants") == 1
+    assert any("INVALID_TOKEN" in one.message for one in caplog.records if one.levelno >= 40)
+    health = (await gateway.http.get("/healthz")).json()
+    assert health == {
+        "status": "ok",
+        "logging": "1 turns wait in the spool: this token is not known",
+    }
+    assert (await gateway.http.get("/v1/status")).json()["log"]["blocked"] == {"INVALID_TOKEN": 1}
+    gateway.sink.fails = {}
+    await eventually(lambda: gateway.recorder.pending == 0)
+    assert registry.get_sample_value(*blocked) is None
+    assert (await gateway.http.get("/healthz")).json()["logging"] == "ok"
+
+
+async def test_an_invalid_call_is_halved_until_the_turn_stands_alone(gateway: Any) -> None:
+    said = [turn(index, "spoil it" if index in (3, 8) else "") for index in range(10)]
+    gateway.recorder.record(said)
+    assert [one.index for one in await gateway.logged()] == [0, 1, 2, 4, 5, 6, 7, 9]
+    status = gateway.recorder.status()
+    assert (status["refused"], status["forwarded"]) == ({"UNDECODABLE": 2}, 8)
+
+
+async def test_a_tenant_whose_lane_is_refused_holds_up_no_other(
+    gateway: Any, eventually: Any
+) -> None:
+    full = ResourceExhausted("the lane is full", reason="INTAKE_FULL", retry_after_s=1.0)
+    gateway.sink.fails = {"flood": full}
     for index in range(50):
-        spool.append([turn(index)])
-    for _ in range(4):
-        spool.advance(spool.head())
-    left = spool.pending
-    spool.close()
-    again = FileSpool(tmp_path, segment_bytes=1_000)
-    assert again.pending == left
-    assert drained(again) == list(range(50 - left, 50))
-    again.close()
+        gateway.recorder.record([replace(turn(index), tenant="flood")])
+        gateway.recorder.record([turn(index)])
+    await eventually(lambda: len(gateway.sink.turns) == 50)
+    assert [(one.tenant, one.index) for one in gateway.sink.turns] == [
+        ("local", index) for index in range(50)
+    ]
+    assert gateway.recorder.pending == 50
+    waiting = (await gateway.http.get("/v1/conversations/c/waiting")).json()["steps"]
+    assert waiting == []
+    gateway.sink.fails = {}
+    await eventually(lambda: gateway.recorder.pending == 0, 10)
+    flooded = [one.index for one in gateway.sink.turns if one.tenant == "flood"]
+    assert flooded == list(range(50))
 
 
-def test_an_unreadable_line_is_counted_and_passed_over(tmp_path: Path) -> None:
-    spool = FileSpool(tmp_path)
-    spool.append([turn(0)])
-    spool._out.write(b'{"turn": "AAAA"}\nno json\n')
-    spool._out.flush()
-    spool.append([turn(1)])
-    batch = spool.head()
-    assert ([one.turn.index for one in batch.turns], batch.records, batch.unreadable) == (
-        [0, 1],
-        4,
-        2,
-    )
-    spool.close()
+async def test_a_tenant_that_hangs_leaves_calls_for_the_others(
+    gateway: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, forward = asyncio.Event(), gateway.sink.forward
+
+    async def hangs(tenant: str, turns: Any) -> Any:
+        if tenant == "slow":
+            await go_on.wait()
+        return await forward(tenant, turns)
+
+    monkeypatch.setattr(gateway.sink, "forward", hangs)
+    gateway.recorder.record([replace(turn(0), tenant="slow")])
+    gateway.recorder.record([turn(0)])
+    await eventually(lambda: len(gateway.sink.turns) == 1)
+    assert gateway.sink.turns[0].tenant == "local"
+    go_on.set()
+    await eventually(lambda: gateway.recorder.pending == 0)
 
 
-def test_the_spool_is_bounded_and_of_one_process(tmp_path: Path) -> None:
-    spool = FileSpool(tmp_path, max_bytes=1_000)
-    with pytest.raises(FailedPrecondition):
-        FileSpool(tmp_path)
-    with pytest.raises(ResourceExhausted):
-        spool.append([turn(0, "x" * 1_000)])
-    assert spool.pending == 0
-    spool.close()
+async def test_a_full_disk_ends_neither_the_chats_nor_the_forwarding(
+    gateway: Any, eventually: Any
+) -> None:
+    hello = [{"role": "user", "content": "Hello"}]
 
+    async def chat(user: str) -> None:
+        await gateway.openai.chat.completions.create(model="assistant", messages=hello, user=user)
 
-def test_turns_come_back_from_the_spool_as_they_were(tmp_path: Path) -> None:
-    spool = FileSpool(tmp_path)
-    said = replace(turn(3), model_version="v1", completion_id="c", metadata={"a": "ä"})
-    spool.append([said])
-    (kept,) = spool.head().turns
-    assert (kept.tenant, decode_turn(kept.turn)) == ("local", said)
-    spool.close()
-
-
-def test_the_last_rollout_is_kept(tmp_path: Path) -> None:
-    file = RolloutFile(tmp_path / "gateway" / "rollout.json")
-    assert file.load() is None
-    versions = [Version(f"assistant-v{n}", f"assistant-v{n}") for n in range(3)]
-    rollout = Rollout(7, versions[0], versions[1], 0.25, (versions[2],))
-    file.save(rollout)
-    assert file.load() == rollout
-    (tmp_path / "gateway" / "rollout.json").write_text("{}")
-    assert file.load() is None
+    gateway.sink.away = True
+    await chat("u1")
+    gateway.disk.fails = {"open", "write", "replace", "remove"}
+    await chat("u2")
+    status = gateway.recorder.status()
+    assert (status["dropped"], status["dropping"]) == ({"SPOOL_DISK": 2}, "SPOOL_DISK")
+    gateway.sink.away = False
+    await eventually(lambda: len(gateway.sink.turns) == 2)
+    assert not gateway.task.done()
+    gateway.disk.fails = set()
+    await chat("u3")
+    await eventually(lambda: len(gateway.sink.turns) == 4)
+    assert gateway.recorder.status()["dropping"] == ""
+    assert gateway.recorder.pending == 0

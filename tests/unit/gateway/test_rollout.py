@@ -1,3 +1,6 @@
+from pathlib import Path
+
+from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.domain.rollout import Rollout, Version, choose_replica
 
 CHAMPION, CANARY = Version("assistant-v1", "assistant-v1"), Version("assistant-v2", "assistant-v2")
@@ -36,3 +39,14 @@ def test_replicas_share_the_users_and_a_new_one_moves_few() -> None:
     moved = {user for user in USERS if before[user] != after[user]}
     assert {after[user] for user in moved} == {"c"}
     assert abs(len(moved) - 3_333) < 190
+
+
+def test_the_last_rollout_is_kept(tmp_path: Path) -> None:
+    file = RolloutFile(tmp_path / "gateway" / "rollout.json")
+    assert file.load() is None
+    versions = [Version(f"assistant-v{n}", f"assistant-v{n}") for n in range(3)]
+    rollout = Rollout(7, versions[0], versions[1], 0.25, (versions[2],))
+    file.save(rollout)
+    assert file.load() == rollout
+    (tmp_path / "gateway" / "rollout.json").write_text("{}")
+    assert file.load() is None

@@ -1,16 +1,8 @@
-"""Turns on their way to the interaction service, and what comes back."""
+"""What the interaction service says of what is sent to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A turn on its way, as the sink will have it: it is not looked into any more."""
-
-    tenant: str
-    turn: object
 
 
 @dataclass(frozen=True, slots=True)
