@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
-from services.feedback import codec, heads_codec, judge_codec
-from services.feedback.adapters.sql_book import SqlBook
-from services.feedback.adapters.sql_heads import SqlHeads
-from services.feedback.adapters.sql_shelf import SqlShelf
-from services.feedback.app import persona_care
-from services.feedback.app.classifier import Classifier, Exchange
-from services.feedback.app.ports import Book
-from services.feedback.workers import UnsureJobs
-from shared.calls.server import tenant_of
+from services.feedback.heads import codec as heads_codec
+from services.feedback.heads.ports import HeadReads
+from services.feedback.mining import codec
+from services.feedback.mining.app.agreement import Trust
+from services.feedback.mining.app.classifier import Classifier, Exchange
+from services.feedback.mining.ports import FeedbackReads, JudgementReads
+from services.feedback.pairs.codec import encode_stored_pair
+from services.feedback.pairs.ports import PairReads
+from services.feedback.personas.app.care import CarePersonas, not_there
+from services.feedback.personas.codec import encode_persona
+from services.feedback.personas.ports import PersonaReads
+from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument, PermissionDenied
 from shared.language.identifiers import parse_name
 from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.language.schedule import following
-from shared.language.times import now
-from shared.redaction.redactor import Redactor
-from shared.state.database import Database
-
-T = TypeVar("T")
 
 _FEEDBACK_FIELDS = (
     "user_id",
@@ -39,24 +37,27 @@ _PAIR_FIELDS = ("user_id", "conversation_id", "source", "state")
 _MOST_CLASSIFIED = 256
 
 
-class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
-    """`redactor`: what is said here is stored without what the tenant's policy wants out, as at every
-    other door."""
+class Reads(NamedTuple):
+    """What the calls look at."""
 
+    feedback: FeedbackReads
+    personas: PersonaReads
+    pairs: PairReads
+    heads: HeadReads
+    judgements: JudgementReads
+
+
+class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
     def __init__(
         self,
-        database: Database,
-        shelf: SqlShelf,
+        reads: Reads,
         classifier: Classifier,
-        redactor: Redactor,
-        heads: SqlHeads,
+        care: CarePersonas,
         heads_schedule: str,
-        unsure: UnsureJobs,
+        trust: Trust,
     ) -> None:
-        self._database, self._shelf, self._classifier = database, shelf, classifier
-        self._redactor = redactor
-        self._heads, self._heads_schedule = heads, heads_schedule
-        self._unsure = unsure
+        self._reads, self._classifier, self._care = reads, classifier, care
+        self._heads_schedule, self._trust = heads_schedule, trust
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -64,7 +65,7 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         tenant, terms = tenant_of(context), _terms(request.filter, _FEEDBACK_FIELDS)
         after = _after(decode_token(request.page_token, request.filter))
         page = await asyncio.to_thread(
-            self._shelf.list_feedback, tenant, terms, after, page_size(request.page_size)
+            self._reads.feedback.page, tenant, terms, after, page_size(request.page_size)
         )
         return pb.ListFeedbackResponse(
             feedback=[codec.encode_mined(mined) for mined in page.items],
@@ -77,10 +78,10 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
     ) -> pb.ListWaitingFeedbackResponse:
         after = _after(decode_token(request.page_token, "waiting"))
         page = await asyncio.to_thread(
-            self._shelf.list_waiting, tenant_of(context), after, page_size(request.page_size)
+            self._reads.feedback.waiting, tenant_of(context), after, page_size(request.page_size)
         )
         return pb.ListWaitingFeedbackResponse(
-            waiting=page.items,
+            waiting=[codec.encode_waiting(one) for one in page.items],
             next_page_token=_token(page.after, "waiting"),
             total_size=page.total,
         )
@@ -89,20 +90,20 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         self, request: pb.GetPersonaRequest, context: Any
     ) -> pb.GetPersonaResponse:
         tenant, user_id = _whose(request.name, context)
-        user = await asyncio.to_thread(self._shelf.user, tenant, user_id)
+        user = await asyncio.to_thread(self._reads.personas.user, tenant, user_id)
         if user.persona is None or not user.persona.is_there:
-            raise persona_care.not_there(tenant, user_id)
-        return pb.GetPersonaResponse(persona=codec.encode_persona(user.persona))
+            raise not_there(tenant, user_id)
+        return pb.GetPersonaResponse(persona=encode_persona(user.persona))
 
     async def ListPersonas(
         self, request: pb.ListPersonasRequest, context: Any
     ) -> pb.ListPersonasResponse:
         tenant, after = tenant_of(context), decode_token(request.page_token, "personas")
         personas, more, total = await asyncio.to_thread(
-            self._shelf.list_personas, tenant, str(after or ""), page_size(request.page_size)
+            self._reads.personas.personas, tenant, str(after or ""), page_size(request.page_size)
         )
         return pb.ListPersonasResponse(
-            personas=[codec.encode_persona(persona) for persona in personas],
+            personas=[encode_persona(persona) for persona in personas],
             next_page_token=encode_token(personas[-1].user_id, "personas") if more else "",
             total_size=total,
         )
@@ -113,10 +114,10 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         tenant, user_id = _whose(request.name, context)
         below = _after(decode_token(request.page_token, request.name))
         personas, more, total = await asyncio.to_thread(
-            self._shelf.persona_versions, tenant, user_id, below, page_size(request.page_size)
+            self._reads.personas.versions, tenant, user_id, below, page_size(request.page_size)
         )
         return pb.ListPersonaVersionsResponse(
-            personas=[codec.encode_persona(persona) for persona in personas],
+            personas=[encode_persona(persona) for persona in personas],
             next_page_token=_token(personas[-1].version if more else None, request.name),
             total_size=total,
         )
@@ -124,59 +125,41 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
     async def CorrectPersona(
         self, request: pb.CorrectPersonaRequest, context: Any
     ) -> pb.CorrectPersonaResponse:
-        tenant, user_id = _whose(request.name, context)
-        text = self._redactor.text(tenant, request.text)
-        persona = await self._write(
-            lambda book: persona_care.correct(
-                tenant, user_id, request.line_id, text, request.actor, now(), book
-            )
+        whose = _whose(request.name, context)
+        persona = await asyncio.to_thread(
+            self._care.correct, *whose, request.line_id, request.text, request.actor
         )
-        return pb.CorrectPersonaResponse(persona=codec.encode_persona(persona))
+        return pb.CorrectPersonaResponse(persona=encode_persona(persona))
 
     async def FreezePersona(
         self, request: pb.FreezePersonaRequest, context: Any
     ) -> pb.FreezePersonaResponse:
         whose = _whose(request.name, context)
-        persona = await self._write(
-            lambda book: persona_care.freeze(*whose, request.actor, now(), book)
-        )
-        return pb.FreezePersonaResponse(persona=codec.encode_persona(persona))
+        persona = await asyncio.to_thread(self._care.freeze, *whose, request.actor)
+        return pb.FreezePersonaResponse(persona=encode_persona(persona))
 
     async def UnfreezePersona(
         self, request: pb.UnfreezePersonaRequest, context: Any
     ) -> pb.UnfreezePersonaResponse:
         whose = _whose(request.name, context)
-        persona = await self._write(
-            lambda book: persona_care.unfreeze(*whose, request.actor, now(), book)
-        )
-        return pb.UnfreezePersonaResponse(persona=codec.encode_persona(persona))
+        persona = await asyncio.to_thread(self._care.unfreeze, *whose, request.actor)
+        return pb.UnfreezePersonaResponse(persona=encode_persona(persona))
 
     async def DeletePersona(
         self, request: pb.DeletePersonaRequest, context: Any
     ) -> pb.DeletePersonaResponse:
         whose = _whose(request.name, context)
-        versions = await self._write(
-            lambda book: persona_care.delete(*whose, request.actor, now(), book)
-        )
+        versions = await asyncio.to_thread(self._care.delete, *whose, request.actor)
         return pb.DeletePersonaResponse(versions=versions)
-
-    async def _write(self, change: Callable[[Book], T]) -> T:
-        """In a transaction of its own, beside the event loop."""
-
-        def write() -> T:
-            with self._database.begin() as transaction:
-                return change(SqlBook(transaction))
-
-        return await asyncio.to_thread(write)
 
     async def ListPairs(self, request: pb.ListPairsRequest, context: Any) -> pb.ListPairsResponse:
         tenant, terms = tenant_of(context), _terms(request.filter, _PAIR_FIELDS)
         after = _after(decode_token(request.page_token, request.filter))
         page = await asyncio.to_thread(
-            self._shelf.list_pairs, tenant, terms, after, page_size(request.page_size)
+            self._reads.pairs.page, tenant, terms, after, page_size(request.page_size)
         )
         return pb.ListPairsResponse(
-            pairs=[codec.encode_stored_pair(stored) for stored in page.items],
+            pairs=[encode_stored_pair(stored) for stored in page.items],
             next_page_token=_token(page.after, request.filter),
             total_size=page.total,
         )
@@ -189,8 +172,8 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             page_size(request.page_size),
             _after(decode_token(request.page_token, tenant)),
         )
-        cards, total = self._heads.page(tenant, before, size + 1)
-        look = self._heads.look(tenant)
+        cards, total = self._reads.heads.page(tenant, before, size + 1)
+        look = self._reads.heads.look(tenant)
         following_time = following(self._heads_schedule, look.looked) if look else None
         return pb.ListHeadsResponse(
             heads=[heads_codec.encode_head(card) for card in cards[:size]],
@@ -209,13 +192,13 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         self, tenant: str, request: pb.ListJudgementsRequest
     ) -> pb.ListJudgementsResponse:
         before = _after(decode_token(request.page_token, tenant))
-        page = self._unsure.judgements.page(tenant, before, page_size(request.page_size))
-        agreement = self._unsure.agreement(tenant)
+        page = self._reads.judgements.page(tenant, before, page_size(request.page_size))
+        agreement = self._trust.agreement(tenant)
         return pb.ListJudgementsResponse(
-            judgements=[judge_codec.encode_judgement(one) for one in page.items],
+            judgements=[codec.encode_judgement(one) for one in page.items],
             next_page_token=_token(page.after, tenant),
             total_size=page.total,
-            agreement=judge_codec.encode_agreement(agreement),
+            agreement=codec.encode_agreement(agreement),
             commonest=agreement.commonest,
             trusted=agreement.trusted,
         )
@@ -262,3 +245,8 @@ def _after(position: object) -> int | None:
 
 def _token(after: int | None, request: str) -> str:
     return encode_token(after, request) if after is not None else ""
+
+
+def mount(servicer: FeedbackServicer) -> Mount:
+    add = partial(pb_grpc.add_FeedbackServiceServicer_to_server, servicer)
+    return ("trimtab.feedback.v1.FeedbackService", add)

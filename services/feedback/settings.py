@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.feedback.app.agreement import TrustRules
-from services.feedback.app.heads.gate import GateRules
-from services.feedback.app.heads.refit import RefitRules
+from services.feedback.heads.app.gate import GateRules
+from services.feedback.heads.app.refit import RefitRules
+from services.feedback.mining.app.agreement import TrustRules
 from shared.configuration.settings import ServiceSettings
 from shared.language import schedule
 

@@ -42,23 +42,25 @@ from typing import Any
 
 import numpy as np
 
-from services.feedback import offline
-from services.feedback.adapters.offensive import LinearModerator
-from services.feedback.app.classifier import Classifier, Exchange, load_head
-from services.feedback.app.dissatisfaction import load_dissatisfaction
-from services.feedback.app.ladder import step_of
-from services.feedback.app.offline import blend as blending
-from services.feedback.app.offline import lines as contract
-from services.feedback.app.offline.features import Conversation, Floats
-from services.feedback.app.offline.fitting import Judge, fit, folds_of
-from services.feedback.app.offline.lines import Example
-from services.feedback.domain import DISSATISFIED, Label
-from services.feedback.fit_dissatisfaction import exchange_of
-from services.feedback.main import DISSATISFACTION, HEAD
+from services.feedback.mining.app.classifier import Classifier, Exchange, load_head
+from services.feedback.mining.app.dissatisfaction import load_dissatisfaction
+from services.feedback.mining.app.features import Conversation, Floats
+from services.feedback.mining.app.ladder import step_of
+from services.feedback.mining.domain import Label
+from services.feedback.pairs.adapters.offensive import LinearModerator
 from services.feedback.settings import FeedbackSettings
+from services.feedback.training import offline
+from services.feedback.training.app import blend as blending
+from services.feedback.training.app import lines as contract
+from services.feedback.training.app.fitting import Judge, fit, folds_of
+from services.feedback.training.app.lines import Example
+from services.feedback.training.fit_dissatisfaction import exchange_of
+from services.feedback.wiring.heads import DISSATISFACTION, HEAD
 from shared.commandline.offline import cores
 from shared.configuration.settings import CommonSettings, load
 from shared.encoding.sentences import SentenceEncoder
+from shared.language.verdicts import DISSATISFIED
+from shared.statistics import classification
 from shared.statistics.intervals import wilson
 from tests.benchmarks import mining_data
 from tests.benchmarks.mining_baseline import Baseline, PlainEmbedder
@@ -196,7 +198,7 @@ def tell_shipped(name: str, truth: Floats, labels: list[Label], dialogues: list[
         turns=len(labels),
         auroc=interval(truth, said, dialogues),
         kinds_auroc=interval(truth, kinds, dialogues),
-        calibration_error=round(blending.calibration_error(said, truth), 4),
+        calibration_error=round(classification.calibration_error(said, truth), 4),
         dissatisfied_where_judged_so=round(float(truth[bad].mean()), 4),
         dissatisfied_where_judged_not=round(float(truth[judged & ~bad].mean()), 4),
         coverage=round(float(judged.mean()), 4),
@@ -219,8 +221,8 @@ def judge_intents(turns: list[Turn], models: str, embedder: SentenceEncoder) -> 
     say(
         "mining.intents",
         turns=len(turns),
-        macro_f1=round(blending.macro_f1(truth, ours, 3), 4),
-        baseline_macro_f1=round(blending.macro_f1(truth, theirs, 3), 4),
+        macro_f1=round(classification.macro_f1(truth, ours, 3), 4),
+        baseline_macro_f1=round(classification.macro_f1(truth, theirs, 3), 4),
     )
 
 
@@ -247,7 +249,7 @@ def speed(corpora: dict[str, list[Turn]], models: str, embedder: SentenceEncoder
 
 def command(name: str, folder: Path, *options: str) -> dict[str, Any]:
     """The summary that an offline command prints; `options` name files in `folder`."""
-    module = [sys.executable, "-m", "services.feedback.offline", name, "--json"]
+    module = [sys.executable, "-m", "services.feedback.training.offline", name, "--json"]
     given = [one if one.startswith("--") or one in ("all", "lexical") else str(folder / one)
              for one in options]  # fmt: skip
     done = subprocess.run([*module, *given], check=True, capture_output=True, text=True)
@@ -302,7 +304,7 @@ def moderate(folder: Path) -> None:
 
 def interval(truth: Floats, score: Floats, dialogues: Sequence[str]) -> list[float]:
     """[AUROC, low, high]."""
-    return [round(one, 4) for one in blending.auroc_interval(truth, score, dialogues)]
+    return [round(one, 4) for one in classification.auroc_interval(truth, score, dialogues)]
 
 
 def say(name: str, **figures: object) -> None:

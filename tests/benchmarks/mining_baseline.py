@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from services.feedback.app.offline.features import Conversation, Floats
-from services.feedback.app.ports import Embedder, Vectors
+from services.feedback.mining.app.features import Conversation, Floats
+from services.feedback.mining.ports import Embedder, Vectors
 from shared.commandline.offline import cores
 
 BATCH = 32

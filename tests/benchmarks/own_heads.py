@@ -12,14 +12,14 @@ import math
 import os
 from pathlib import Path
 
-from services.feedback.app.classifier import Classifier, load_head
-from services.feedback.app.dissatisfaction import load_dissatisfaction
-from services.feedback.app.heads.cards import Interval
-from services.feedback.app.heads.refit import HeadLabel, RefitHead, Stand
-from services.feedback.app.offline.features import Conversation
-from services.feedback.fit_dissatisfaction import exchange_of
-from services.feedback.main import DISSATISFACTION, HEAD
+from services.feedback.heads.app.refit import RefitHead
+from services.feedback.heads.domain import HeadLabel, Interval, Stand
+from services.feedback.mining.app.classifier import Classifier, load_head
+from services.feedback.mining.app.dissatisfaction import load_dissatisfaction
+from services.feedback.mining.app.features import Conversation
 from services.feedback.settings import FeedbackSettings
+from services.feedback.training.fit_dissatisfaction import exchange_of
+from services.feedback.wiring.heads import DISSATISFACTION, HEAD
 from shared.configuration.settings import CommonSettings, load
 from shared.encoding.sentences import SentenceEncoder
 from shared.language.identifiers import stable_id

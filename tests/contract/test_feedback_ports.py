@@ -9,21 +9,20 @@ import pytest
 import torch
 
 from infra.local.stack import LocalStack
-from services.feedback.adapters.memory import HashingEmbedder, ScriptedChat
-from services.feedback.adapters.offline import bert
-from services.feedback.adapters.offline.encoder import open_tokenizer
-from services.feedback.adapters.vllm_chat import VllmChat
-from services.feedback.app.classifier import Classifier, Exchange, load_head
-from services.feedback.app.dissatisfaction import load_dissatisfaction
-from services.feedback.app.ports import ChatModel, Embedder, Vectors
-from services.feedback.domain import Kind
-from services.feedback.fit import HERE, read_seeds
-from services.feedback.main import DISSATISFACTION, HEAD
+from services.feedback.mining.adapters.memory import HashingEmbedder, ScriptedChat
+from services.feedback.mining.adapters.vllm_chat import VllmChat
+from services.feedback.mining.app.classifier import Classifier, Exchange, load_head
+from services.feedback.mining.app.dissatisfaction import load_dissatisfaction
+from services.feedback.mining.ports import ChatModel, Embedder, Vectors
+from services.feedback.training.adapters import bert
+from services.feedback.training.adapters.encoder import open_tokenizer
+from services.feedback.training.fit import SEEDS, read_seeds
+from services.feedback.wiring.heads import DISSATISFACTION, HEAD
 from shared.encoding.sentences import SentenceEncoder
 from shared.language.errors import Unavailable
 from shared.language.messages import text_message
+from shared.language.verdicts import FollowUpKind
 
-SEEDS = HERE / "seeds"
 ENCODER = Path(os.environ.get("TRIMTAB_ENCODER", ".trimtab/parts/models/all-minilm-l6-v2"))
 
 
@@ -69,7 +68,7 @@ ANSWER = (
     ("kind", "follow_ups"),
     [
         (
-            Kind.REATTEMPT_WITH_FEEDBACK,
+            FollowUpKind.REATTEMPT_WITH_FEEDBACK,
             (
                 "no, shorter please",
                 "too long, I asked for something brief",
@@ -79,21 +78,27 @@ ANSWER = (
                 "Ugh, so many words. Just the essentials please.",
             ),
         ),
-        (Kind.REATTEMPT_WITHOUT_FEEDBACK, ("not what I asked", "try again", "that's not it")),
-        (Kind.POSITIVE, ("perfect, thanks", "great, that helps", "Nice and short, thank you!")),
         (
-            Kind.NEW_REQUEST,
+            FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK,
+            ("not what I asked", "try again", "that's not it"),
+        ),
+        (
+            FollowUpKind.POSITIVE,
+            ("perfect, thanks", "great, that helps", "Nice and short, thank you!"),
+        ),
+        (
+            FollowUpKind.NEW_REQUEST,
             (
                 "what is the shortest river?",
                 "Which instrument should I learn first?",
                 "Thanks! How do I clean a cast iron pan?",
             ),
         ),
-        (Kind.NONE, ("ok", "lol", "and you?")),
+        (FollowUpKind.NONE, ("ok", "lol", "and you?")),
     ],
 )
 def test_the_committed_heads_know_these(
-    minilm: SentenceEncoder, kind: Kind, follow_ups: tuple[str, ...]
+    minilm: SentenceEncoder, kind: FollowUpKind, follow_ups: tuple[str, ...]
 ) -> None:
     head = load_head(HEAD)
     classifier = Classifier(minilm, head, head.threshold, load_dissatisfaction(DISSATISFACTION))

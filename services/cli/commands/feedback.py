@@ -17,7 +17,7 @@ Filter = Annotated[str, typer.Option("--filter", help="AND of terms; see the exa
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 Input = Annotated[str, typer.Option("--input", help="JSON lines; - is standard input.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: one for each core.")]
-_OFFLINE = "services.feedback.offline"
+_OFFLINE = "services.feedback.training.offline"
 
 
 @app.command("list")

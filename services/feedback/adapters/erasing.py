@@ -13,8 +13,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.feedback import codec
-from services.feedback.adapters.sql_tables import (
+from services.feedback.heads.app.refit import FIT_JOB
+from services.feedback.heads.domain import head_name
+from services.feedback.mining import codec
+from services.feedback.mining.app import explicit as explicit_app
+from services.feedback.mining.app import follow_ups as mining
+from services.feedback.mining.app import unsure
+from services.feedback.pairs.domain import PAIRS as PAIRS_STAGE
+from services.feedback.pairs.domain import REWRITE_BACKLOG, REWRITE_LIVE, SAMPLE, PairState
+from services.feedback.personas.domain import PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS, PERSONAS
+from services.feedback.tables import (
     BANDS,
     EXPLICIT,
     FEEDBACK,
@@ -28,23 +36,8 @@ from services.feedback.adapters.sql_tables import (
     TURNS,
     USERS,
 )
-from services.feedback.app import explicit as explicit_app
-from services.feedback.app import mining, unsure
-from services.feedback.app.heads.cards import head_name
-from services.feedback.app.heads.refit import FIT_JOB
-from services.feedback.app.requests import (
-    PAIRS as PAIRS_STAGE,
-)
-from services.feedback.app.requests import (
-    PERSONA_OF_COMPLAINT,
-    PERSONA_OF_TURNS,
-    PERSONAS,
-    REWRITE_BACKLOG,
-    REWRITE_LIVE,
-    SAMPLE,
-)
-from services.feedback.domain import Explicit, PairState
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.language.opinions import ExplicitFeedback
 from shared.log.events import ERASED
 from shared.privacy.erasure import (
     Erasure,
@@ -163,7 +156,7 @@ def _feedback_ids(erasure: Erasure, transaction: Transaction) -> set[str]:
 
 
 def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
-    """Explicit feedback of the user, or on the user's answers, that waits for its turn."""
+    """ExplicitFeedback feedback of the user, or on the user's answers, that waits for its turn."""
     answered = sa.select(TURNS.c.completion_id).where(of_user(TURNS)(erasure))
     completions = set(transaction.connection.execute(answered).scalars()) - {""}
     rows = transaction.connection.execute(sa.select(EXPLICIT.c.seq, EXPLICIT.c.value)).all()
@@ -178,7 +171,7 @@ def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
     return len(gone)
 
 
-def _is_theirs(explicit: Explicit, erasure: Erasure, completions: Collection[str]) -> bool:
+def _is_theirs(explicit: ExplicitFeedback, erasure: Erasure, completions: Collection[str]) -> bool:
     return explicit.tenant == erasure.tenant and (
         explicit.user_id == erasure.user_id
         or explicit.conversation_id in erasure.conversation_ids

@@ -1,6 +1,6 @@
 """The feedback service's tables, and the revisions that make them."""
 
-from services.feedback.adapters.sql_tables import METADATA
+from services.feedback.tables import METADATA
 from shared.state.tables import METADATA as KERNEL
 
 TABLES = (KERNEL, METADATA)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover
-from services.feedback.app.heads.cards import HeadState
+from services.feedback.heads.domain import HeadState
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from tests.contract.state import opened

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover
-from services.feedback.app.agreement import Compared
-from services.feedback.app.unsure import STAGE, JudgementState
+from services.feedback.mining.app.unsure import STAGE
+from services.feedback.mining.domain import Compared, JudgementState
 from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
 from tests.unit.feedback.house import House

@@ -38,7 +38,7 @@ def test_a_complaint_becomes_feedback_a_persona_and_a_pair(house: House) -> None
     pairs = house.published(PREFERENCE_PROPOSED, events.PreferenceProposed)
     assert sorted(one.pair.user_id for one in pairs) == ["ada", "ben"]
     assert house.adds_up()
-    listed, more, _ = house.parts.shelf.list_personas("local", "", 10)
+    listed, more, _ = house.parts.personas.personas("local", "", 10)
     assert (sorted(one.user_id for one in listed), bool(more)) == (["ada", "ben"], False)
 
 

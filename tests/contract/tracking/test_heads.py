@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.feedback.adapters.memory import MemoryHeadTracker
-from services.feedback.adapters.mlflow_heads import MlflowHeads
-from services.feedback.app.ports import HeadTracker
+from services.feedback.heads.adapters.memory import MemoryHeadTracker
+from services.feedback.heads.adapters.mlflow_heads import MlflowHeads
+from services.feedback.heads.ports import HeadTracker
 from shared.language.errors import Unavailable
 from shared.tracking.port import TrackedRun
 

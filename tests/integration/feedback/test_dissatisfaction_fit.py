@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
-from services.feedback.adapters.memory import HashingEmbedder
-from services.feedback.app.offline.features import feature_rows
-from services.feedback.domain import KINDS
-from services.feedback.fit import HERE, read_seeds
-from services.feedback.fit_dissatisfaction import STRENGTHS, Source, calibrate, fit, fit_head
+from services.feedback.mining.adapters.memory import HashingEmbedder
+from services.feedback.mining.app.features import feature_rows
+from services.feedback.mining.domain import KINDS
+from services.feedback.training.fit import SEEDS, read_seeds
+from services.feedback.training.fit_dissatisfaction import (
+    STRENGTHS,
+    Source,
+    calibrate,
+    fit,
+    fit_head,
+)
 
 
 def seeds_by_words() -> Source:
     """The seeds with the twin's vectors, so that nothing but words is known."""
-    exchanges, kinds = read_seeds(HERE / "seeds")
+    exchanges, kinds = read_seeds(SEEDS)
     exchanges, kinds = exchanges[::3], kinds[::3]
     bad = np.array([KINDS[kind].startswith("reattempt") for kind in kinds], dtype=np.float64)
     rows = np.full((len(kinds), len(KINDS)), 1 / len(KINDS))

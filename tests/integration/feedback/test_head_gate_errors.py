@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from services.feedback.app.heads.fitting import choose_strength, fit, sigmoid
-from services.feedback.app.heads.gate import GateRules, compare, verdict
+from services.feedback.heads.app.fitting import choose_strength, fit, sigmoid
+from services.feedback.heads.app.gate import GateRules, compare, verdict
 
 RULES = GateRules()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from services.feedback.adapters.mlflow_heads import MlflowHeads
-from services.feedback.adapters.sql_heads import unpacked
+from services.feedback.heads.adapters.mlflow_heads import MlflowHeads
+from services.feedback.heads.adapters.sql_heads import unpacked
 from shared.state.tables import JOBS
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.feedback.adapters.offensive import LinearModerator
+from services.feedback.pairs.adapters.offensive import LinearModerator
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.feedback import offline
-from services.feedback.adapters.offline.folder import load_judge, save_judge
-from services.feedback.adapters.offline.lexical import LexicalLearner, LexicalModel
-from services.feedback.app.offline.blend import Blend, Cascade
-from services.feedback.app.offline.fitting import fit
-from services.feedback.app.offline.lines import Example, read
+from services.feedback.training import offline
+from services.feedback.training.adapters.folder import load_judge, save_judge
+from services.feedback.training.adapters.lexical import LexicalLearner, LexicalModel
+from services.feedback.training.app.blend import Blend, Cascade
+from services.feedback.training.app.fitting import fit
+from services.feedback.training.app.lines import Example, read
 from shared.commandline.offline import REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 

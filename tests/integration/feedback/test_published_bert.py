@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from services.feedback.adapters.offline import bert
+from services.feedback.training.adapters import bert
 
 
 def test_a_published_bert_is_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from services.feedback.app.offline.features import Conversation
+from services.feedback.mining.app.features import Conversation
 
 BAD = ("No, that is wrong, I asked for {}.", "not what i meant, {} please", "still no {}, useless")
 GOOD = ("Perfect, thanks for {}!", "great, i will try {}", "Thank you, {} sounds good.")

@@ -1,38 +1,43 @@
 """The whole feedback service on twins: an in-memory log and database, keywords for labels."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
-from services.feedback.adapters.memory import (
-    HashingEmbedder,
-    MemoryHeadTracker,
-    ScriptedChat,
-    ScriptedScorer,
-)
-from services.feedback.adapters.sql_tables import METADATA
-from services.feedback.app.classifier import Classifier, Exchange, Judged
-from services.feedback.domain import DISSATISFIED, Kind, Label
-from services.feedback.main import Parts
+from services.feedback.adapters.unit_of_work import UnitOfWork
+from services.feedback.grpc_api import mount
+from services.feedback.heads.adapters.memory import MemoryHeadTracker
+from services.feedback.mining.adapters.memory import HashingEmbedder, ScriptedChat
+from services.feedback.mining.app.classifier import Classifier, Exchange, Judged
+from services.feedback.mining.domain import Label
+from services.feedback.pairs.adapters.memory import ScriptedScorer
 from services.feedback.settings import FeedbackSettings
+from services.feedback.tables import METADATA
+from services.feedback.wiring.ground import Ground
+from services.feedback.wiring.service import Ports, Rooms, wire
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.messages import Message, text_message
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.verdicts import DISSATISFIED, FollowUpKind
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
-from shared.state.database import Database
+from shared.redaction.redactor import Redactor
+from shared.state.database import Database, Transaction
 from shared.state.stage import drain
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LONG = "Rivers are long bodies of water that flow through many lands. " * 8
 SHORT = "The Roe River is very short indeed."
 _KEYWORDS = {
-    "shorter": Kind.REATTEMPT_WITH_FEEDBACK,
-    "wrong": Kind.REATTEMPT_WITHOUT_FEEDBACK,
-    "thanks": Kind.POSITIVE,
-    "lol": Kind.NONE,
+    "shorter": FollowUpKind.REATTEMPT_WITH_FEEDBACK,
+    "wrong": FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK,
+    "thanks": FollowUpKind.POSITIVE,
+    "lol": FollowUpKind.NONE,
 }
 
 
@@ -47,8 +52,8 @@ class KeywordClassifier(Classifier):
 
 
 def _label(text: str) -> Label:
-    kind = next((k for word, k in _KEYWORDS.items() if word in text), Kind.NEW_REQUEST)
-    probabilities = {k.value: (0.9 if k is kind else 0.025) for k in Kind}
+    kind = next((k for word, k in _KEYWORDS.items() if word in text), FollowUpKind.NEW_REQUEST)
+    probabilities = {k.value: (0.9 if k is kind else 0.025) for k in FollowUpKind}
     bad = sum(probabilities[k.value] for k in DISSATISFIED)
     return Label(kind, probabilities, bad, "LOW_CONFIDENCE" if "maybe" in text else "")
 
@@ -79,19 +84,18 @@ class House:
 
     def start(self) -> None:
         """As a process starts: on the same log and database."""
-        self.parts = Parts(
-            self.settings,
-            self.database,
-            self.log,
+        ports = Ports(
             HashingEmbedder(),
             self.chat,
             self.scorer,
             self.tracker,
             KeywordModerator(),
+            Redactor(),
         )
-        judge = self.parts.judge.judge
+        self.rooms = wire(Ground(self.settings, self.database, self.log, now), ports)
+        self.parts = parts_of(self.rooms)
         keyword = KeywordClassifier(HashingEmbedder(), self.parts.classifier.head, 0.5)
-        object.__setattr__(judge, "classifier", keyword)
+        object.__setattr__(self.parts.judge.judge, "classifier", keyword)
 
     def log_turns(self, *turns: common.Turn) -> None:
         self.log.publish([turn_event(turn) for turn in turns])
@@ -117,7 +121,7 @@ class House:
         drain(self.parts.explicit)
         drain(self.parts.preferences)
         for _ in range(50):
-            busy = self.parts.judge.once() + self.parts.sweep.sweep_once()
+            busy = self.parts.judge.once() + self.parts.sweep.once()
             busy += sum(worker.run_once() for worker in self.parts.workers.values())
             busy += self.parts.filter.once()
             if not busy:
@@ -139,6 +143,43 @@ class House:
             s["taken"] == s["made"] + s["abstained"] + s["dropped"] + s["waiting"]
             for s in sums.values()
         )
+
+
+def parts_of(rooms: Rooms) -> SimpleNamespace:
+    """What tests step by hand."""
+    mining, pairs, heads = rooms.mining, rooms.pairs, rooms.heads
+    return SimpleNamespace(
+        turns=mining.turns,
+        explicit=mining.explicit,
+        preferences=pairs.preferences,
+        judge=mining.judge,
+        sweep=mining.sweep,
+        late=mining.late,
+        unsure=mining.unsure,
+        trust=mining.trust,
+        classifier=mining.classifier,
+        requests=mining.judge.judge.consequences,
+        feedback=mining.reads,
+        judgements=mining.judgements,
+        personas=rooms.personas.reads,
+        pairs=pairs.reads,
+        filter=pairs.filter,
+        heads=heads.reads,
+        head_schedule=heads.schedule,
+        head_workers=heads.workers,
+        workers={
+            **rooms.personas.workers,
+            **pairs.workers,
+            mining.unsure_worker.kind: mining.unsure_worker,
+        },
+        relay=rooms.relay,
+        erasing=rooms.erasing,
+        mount=lambda: mount(rooms.servicer()),
+    )
+
+
+def work_of(transaction: Transaction) -> UnitOfWork:
+    return UnitOfWork(transaction, time.time)
 
 
 def turn(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from services.feedback.app.heads.refit import FIT_JOB, TRACK_JOB
+from services.feedback.heads.app.refit import FIT_JOB, TRACK_JOB
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.splits import is_held_out
@@ -84,7 +84,7 @@ def rate(
             house.give(given)
     drain(house.parts.turns)
     drain(house.parts.explicit)
-    while house.parts.judge.once() + house.parts.sweep.sweep_once():
+    while house.parts.judge.once() + house.parts.sweep.once():
         continue
     while house.parts.relay.relay_once():
         continue

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from services.feedback.adapters.offline import bert
+from services.feedback.training.adapters import bert
 
 SIZE = bert.Size(words=50, places=32, width=32, inner=64, heads=4, layers=2, epsilon=1e-12)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.feedback.app.offline import blend as blending
-from services.feedback.app.offline.blend import Blend, Cascade
-from services.feedback.app.offline.features import Conversation, Floats
-from services.feedback.app.offline.fitting import Judge
+from services.feedback.mining.app.features import Conversation, Floats
+from services.feedback.training.app import blend as blending
+from services.feedback.training.app.blend import Blend, Cascade
+from services.feedback.training.app.fitting import Judge
 
 EVEN = Blend((0.5, 0.5), (0.0, 0.0))
 ALONE = Blend((1.0,), (0.0, 0.0))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.feedback.app.contrasts import preference
+from services.feedback.pairs.app.contrasts import preference
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import PREFERENCE_PROPOSED

@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.feedback.app.classifier import Exchange
-from services.feedback.app.dissatisfaction import (
+from services.feedback.mining.app.classifier import Exchange
+from services.feedback.mining.app.dissatisfaction import (
     ByKind,
     DissatisfactionHead,
     load_dissatisfaction,
     save_dissatisfaction,
 )
-from services.feedback.app.mining import exchange_of
-from services.feedback.app.offline.features import NAMES
-from services.feedback.app.offline.grams import COLUMNS, columns_of
-from services.feedback.domain import FollowUp, Turn
-from services.feedback.main import DISSATISFACTION
+from services.feedback.mining.app.features import NAMES
+from services.feedback.mining.app.follow_ups import exchange_of
+from services.feedback.mining.app.grams import COLUMNS, columns_of
+from services.feedback.mining.domain import FollowUp
+from services.feedback.wiring.heads import DISSATISFACTION
 from shared.language.messages import text_message
+from shared.language.turns import Turn
 from tests.unit.feedback.house import NOW
 
 TALKS = [
@@ -57,7 +58,7 @@ def test_it_survives_its_file_and_refuses_other_features(
     again = load_dissatisfaction(tmp_path / "head.npz")
     expected = head().probabilities(TALKS, VECTORS, KIND_ROWS)
     assert np.allclose(again.probabilities(TALKS, VECTORS, KIND_ROWS), expected, atol=1e-6)
-    monkeypatch.setattr("services.feedback.app.dissatisfaction.NAMES", ("other",))
+    monkeypatch.setattr("services.feedback.mining.app.dissatisfaction.NAMES", ("other",))
     with pytest.raises(ValueError, match="fitted for other features"):
         load_dissatisfaction(tmp_path / "head.npz")
 
@@ -72,7 +73,7 @@ def test_the_talk_before_the_request_is_judged_with() -> None:
     context = tuple(text_message(role, text) for role, text in
                     (("user", "hi"), ("assistant", "hello"), ("user", "a river?")))  # fmt: skip
     answer, said = (
-        Turn("local", "c", index, f"t{index}", text_message(role, text), "ada", NOW)
+        Turn("local", "c", index, text_message(role, text), "ada", f"t{index}", create_time=NOW)
         for index, role, text in ((3, "assistant", "a lake"), (4, "user", "no"))
     )
     exchange = exchange_of(FollowUp("f", context, answer, said))

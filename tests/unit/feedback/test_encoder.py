@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from services.feedback.adapters.offline import bert
-from services.feedback.adapters.offline.encoder import _ANSWER, _FOLLOW_UP, _PADDING, Network, _rate
+from services.feedback.training.adapters import bert
+from services.feedback.training.adapters.encoder import (
+    _ANSWER,
+    _FOLLOW_UP,
+    _PADDING,
+    Network,
+    _rate,
+)
 
 SIZE = bert.Size(words=50, places=32, width=16, inner=32, heads=4, layers=1, epsilon=1e-12)
 

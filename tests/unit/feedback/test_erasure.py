@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
-from services.feedback.adapters.sql_book import SqlBook
-from services.feedback.app import mining
-from services.feedback.app.requests import PAIRS, PERSONAS, REWRITE_LIVE
+from services.feedback.mining.app import follow_ups as mining
+from services.feedback.pairs.domain import PAIRS, REWRITE_LIVE
+from services.feedback.personas.domain import PERSONAS
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.language.topics import FEEDBACK_GIVEN, FEEDBACK_MINED, PREFERENCE_PROPOSED, dead_letters
 from shared.privacy.erasure import Erasing, Erasure
 from shared.state.jobs import Finish, Job
 from shared.state.stage import drain
-from tests.unit.feedback.house import LONG, House
+from tests.unit.feedback.house import LONG, House, work_of
 
 ADA = Erasure("e1", "local", "ada")
 
@@ -52,11 +52,11 @@ def test_all_of_a_user_goes_and_the_others_stay(house: House) -> None:
 def test_what_waits_is_dropped_as_erased_and_never_written(house: House) -> None:
     drain(house.parts.turns)
     assert house.counts(mining.STAGE)["waiting", "TO_JUDGE"] == 2
-    ready = house.parts.shelf.ready_follow_ups(10, 8, 8000)
+    ready = house.parts.feedback.ready_follow_ups(10, 8, 8000)
     judged = house.parts.judge.judge.judge(ready)
     assert removed(house)["follow_ups"] == 1
     with house.database.begin() as transaction:
-        assert house.parts.judge.judge.record(judged, SqlBook(transaction)) == 1
+        assert house.parts.judge.judge.record(judged, work_of(transaction)) == 1
     assert house.counts(mining.STAGE)["dropped", "ERASED"] == 1
     assert list(SqlHoldings(house.database)("local", "ada")) == []
     assert house.adds_up()

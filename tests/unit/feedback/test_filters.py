@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from services.feedback import codec
-from services.feedback.app.filters import duplicates, language, leakage, prompts
+from services.feedback.pairs.app.filters import duplicates, language, leakage, prompts
+from services.feedback.pairs.codec import encode_stored_pair
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
@@ -123,8 +123,8 @@ def test_who_answers_a_question_may_be_short(request_: str) -> None:
 
 
 def listed(house: House, state: str) -> list[pb.Pair]:
-    page = house.parts.shelf.list_pairs("local", [Term("state", "=", state)], None, 100)
-    return [codec.encode_stored_pair(stored) for stored in page.items]
+    page = house.parts.pairs.page("local", [Term("state", "=", state)], None, 100)
+    return [encode_stored_pair(stored) for stored in page.items]
 
 
 def reasons(house: House) -> list[str]:

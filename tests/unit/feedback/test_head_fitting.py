@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from services.feedback.adapters.sql_heads import packed, unpacked
-from services.feedback.app.dissatisfaction import DissatisfactionHead
-from services.feedback.app.heads.fitting import (
+from services.feedback.heads.adapters.sql_heads import packed, unpacked
+from services.feedback.heads.app.fitting import (
     RECALIBRATED,
     STRENGTHS,
-    Correction,
     choose_strength,
     cross_entropy,
     fit,
     sigmoid,
 )
+from services.feedback.heads.domain import Correction
+from services.feedback.mining.app.dissatisfaction import DissatisfactionHead
 
 
 def nothing(rows: int, columns: int = 3) -> sparse.csr_matrix:

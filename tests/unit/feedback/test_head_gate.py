@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.feedback.app.heads.cards import (
+from services.feedback.heads.app.gate import GateRules, compare, verdict
+from services.feedback.heads.domain import (
     CAN_NOT_TELL,
     NOT_BETTER,
     RANKS_WORSE,
     Figures,
     Interval,
 )
-from services.feedback.app.heads.gate import GateRules, compare, verdict
 
 RULES = GateRules()
 

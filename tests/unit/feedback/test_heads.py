@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.feedback.app.classifier import Exchange
-from services.feedback.app.heads.cards import HeadState
-from services.feedback.app.heads.refit import STAGE
+from services.feedback.heads.app.refit import STAGE
+from services.feedback.heads.domain import HeadState
+from services.feedback.mining.app.classifier import Exchange
 from services.feedback.settings import FeedbackSettings
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
@@ -59,7 +59,7 @@ def test_what_is_mined_next_carries_the_head(turned: House) -> None:
     newest = next(one for one in raters.mined(turned) if one.conversation_id == "later")
     assert newest.head == V1
     assert newest.dissatisfaction > 0.5
-    kept = turned.parts.shelf.mined(newest.feedback_id)
+    kept = turned.parts.feedback.mined(newest.feedback_id)
     assert kept is not None and kept.label.head == V1
     (said,) = [one for one in turned.published(FEEDBACK_MINED, events.FeedbackMined)
                if one.source == events.FEEDBACK_SOURCE_EXPLICIT][:1]  # fmt: skip

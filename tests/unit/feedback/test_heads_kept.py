@@ -12,12 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from services.feedback.adapters.erasing import FeedbackRemover
-from services.feedback.adapters.sql_heads import SqlHeads, packed
-from services.feedback.adapters.sql_tables import HEADS, METADATA
-from services.feedback.app.classifier import Exchange
-from services.feedback.app.heads.cards import HeadState
-from services.feedback.app.heads.fitting import Correction
-from services.feedback.app.heads.refit import FIT_JOB, STAGE
+from services.feedback.heads.adapters.sql_heads import SqlHeadReads, packed
+from services.feedback.heads.app.refit import FIT_JOB, STAGE
+from services.feedback.heads.domain import Correction, HeadState
+from services.feedback.mining.app.classifier import Exchange
+from services.feedback.tables import HEADS, METADATA
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from shared.state.database import Database
@@ -90,7 +89,9 @@ def test_no_text_of_anybody_is_in_a_head(turned: House) -> None:
 def test_another_shipped_head_takes_over_until_the_next_fit(turned: House) -> None:
     raters.refit(turned)
     parts = turned.parts
-    upgraded = SqlHeads(turned.database, "shipped-of-tomorrow", parts.classifier.dissatisfaction)  # type: ignore[arg-type]
+    upgraded = SqlHeadReads(
+        turned.database, "shipped-of-tomorrow", parts.classifier.dissatisfaction
+    )  # type: ignore[arg-type]
     assert upgraded.serving(["local"]) == {}
     assert replace(parts.head_schedule, heads=upgraded).once() == 0
     (card,), _ = upgraded.page("local", None, 10)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from services.feedback.app.hindsight import STAGE, is_neutral, is_strong
-from services.feedback.domain import Kind, Label
+from services.feedback.mining.app.hindsight import STAGE, is_neutral, is_strong
+from services.feedback.mining.domain import Label
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED, PREFERENCE_PROPOSED
+from shared.language.verdicts import FollowUpKind
 from tests.unit.feedback.house import LONG, SHORT, House, turn
 
 RIVERS, LOL_RIVERS = "rivers of france", "lol rivers of france"
@@ -48,7 +49,7 @@ def test_a_neutral_turn_inherits_the_next_strong_label(house: House) -> None:
     assert house.counts(STAGE) == {("taken", ""): 1, ("made", "inherited"): 1}
     assert house.counts("feedback.turns")[("made", "judged")] == 2
     assert house.adds_up()
-    listed = house.parts.shelf.list_feedback("local", (), None, 10)
+    listed = house.parts.feedback.page("local", (), None, 10)
     assert [one.source for one in listed.items] == ["follow_up", "follow_up", "hindsight"]
     assert listed.items[2].inherits_from == strong.feedback_id
 
@@ -139,26 +140,26 @@ def test_hindsight_is_no_complaint_and_makes_no_pair(house: House) -> None:
     house.settle()
     assert [one[:2] for one in inherited(house)] == [("t1", "t4")]
     assert len(house.published(PREFERENCE_PROPOSED, events.PreferenceProposed)) == 1
-    said = house.parts.shelf.complaints("local", "ada", 10)
+    said = house.parts.feedback.complaints("local", "ada", 10)
     assert [one.follow_up for one in said] == ["shorter please"]
 
 
 @pytest.mark.parametrize(
     ("kind", "dissatisfaction", "reason", "neutral", "strong"),
     [
-        (Kind.NONE, 0.4, "", True, False),
-        (Kind.NONE, 0.4, "TOO_SHORT", False, False),
-        (Kind.POSITIVE, 0.2, "", False, True),
-        (Kind.POSITIVE, 0.21, "", False, False),
-        (Kind.POSITIVE, 0.1, "LOW_CONFIDENCE", True, False),
-        (Kind.REATTEMPT_WITH_FEEDBACK, 0.8, "", False, True),
-        (Kind.REATTEMPT_WITHOUT_FEEDBACK, 0.79, "", False, False),
-        (Kind.REATTEMPT_WITH_FEEDBACK, 0.4, "SIGNALS_DISAGREE", True, False),
-        (Kind.NEW_REQUEST, 0.0, "", False, False),
+        (FollowUpKind.NONE, 0.4, "", True, False),
+        (FollowUpKind.NONE, 0.4, "TOO_SHORT", False, False),
+        (FollowUpKind.POSITIVE, 0.2, "", False, True),
+        (FollowUpKind.POSITIVE, 0.21, "", False, False),
+        (FollowUpKind.POSITIVE, 0.1, "LOW_CONFIDENCE", True, False),
+        (FollowUpKind.REATTEMPT_WITH_FEEDBACK, 0.8, "", False, True),
+        (FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK, 0.79, "", False, False),
+        (FollowUpKind.REATTEMPT_WITH_FEEDBACK, 0.4, "SIGNALS_DISAGREE", True, False),
+        (FollowUpKind.NEW_REQUEST, 0.0, "", False, False),
     ],
 )
 def test_neutral_and_strong(
-    kind: Kind, dissatisfaction: float, reason: str, neutral: bool, strong: bool
+    kind: FollowUpKind, dissatisfaction: float, reason: str, neutral: bool, strong: bool
 ) -> None:
     label = Label(kind, {}, dissatisfaction, reason)
     assert (is_neutral(label), is_strong(label)) == (neutral, strong)

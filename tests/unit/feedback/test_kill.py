@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.feedback.adapters.sql_tables import METADATA
+from services.feedback.tables import METADATA
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import (
@@ -113,14 +113,14 @@ def test_two_that_judge_the_same_at_once_publish_it_once() -> None:
     talk(house)
     drain(house.parts.turns)
     judge = house.parts.judge
-    found = judge.shelf.ready_follow_ups(64, 8, 6000)
+    found = judge.reads.ready_follow_ups(64, 8, 6000)
     assert len(found) == 2
     assert (judge.once(), judge.once()) == (2, 0)
     late = judge.judge.judge(found)  # another replica read the same before
-    from services.feedback.adapters.sql_book import SqlBook
+    from tests.unit.feedback.house import work_of
 
     with house.database.begin() as transaction:
-        assert judge.judge.record(late, SqlBook(transaction)) == 0
+        assert judge.judge.record(late, work_of(transaction)) == 0
     house.settle()
     labels = house.published(FEEDBACK_MINED, events.FeedbackMined)
     assert len(labels) == 3

@@ -2,19 +2,20 @@
 
 import pytest
 
-from services.feedback.app.ladder import part_of, step_of
-from services.feedback.domain import Kind, Label, Mined, Source, Step
+from services.feedback.mining.app.ladder import part_of, step_of
+from services.feedback.mining.domain import Label, Mined, Source, Step
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED
+from shared.language.verdicts import FollowUpKind
 from tests.unit.feedback.house import NOW, House, turn
 
-WITH, WITHOUT = Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_FEEDBACK
+WITH, WITHOUT = FollowUpKind.REATTEMPT_WITH_FEEDBACK, FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK
 
 
 @pytest.mark.parametrize(
     ("kind", "follow_up", "similarity", "step"),
     [
-        (Kind.POSITIVE, "thanks, never mind the rest", 0.0, Step.POSITIVE),
+        (FollowUpKind.POSITIVE, "thanks, never mind the rest", 0.0, Step.POSITIVE),
         (WITH, "shorter please", 0.9, Step.CORRECTION_WITH_DETAIL),
         (WITHOUT, "how is the weather in May?", 0.65, Step.REPEAT),
         (WITHOUT, "that's wrong", 0.64, Step.CORRECTION_WITHOUT_DETAIL),
@@ -22,12 +23,12 @@ WITH, WITHOUT = Kind.REATTEMPT_WITH_FEEDBACK, Kind.REATTEMPT_WITHOUT_FEEDBACK
         (WITHOUT, "Are you sure?", 0.1, Step.CLARIFICATION),
         (WITHOUT, "I don’t get it", 0.9, Step.CLARIFICATION),
         (WITHOUT, "Never mind.", 0.1, Step.ABANDONED),
-        (Kind.NONE, "forget it, I'll look elsewhere", 0.1, Step.ABANDONED),
-        (Kind.NONE, "ok", 0.9, Step.NONE),
-        (Kind.NEW_REQUEST, "what does that mean for cats?", 0.9, Step.NONE),
+        (FollowUpKind.NONE, "forget it, I'll look elsewhere", 0.1, Step.ABANDONED),
+        (FollowUpKind.NONE, "ok", 0.9, Step.NONE),
+        (FollowUpKind.NEW_REQUEST, "what does that mean for cats?", 0.9, Step.NONE),
     ],
 )
-def test_steps(kind: Kind, follow_up: str, similarity: float, step: Step) -> None:
+def test_steps(kind: FollowUpKind, follow_up: str, similarity: float, step: Step) -> None:
     assert step_of(kind, follow_up, similarity) is step
 
 
@@ -54,7 +55,7 @@ def test_the_part_of_the_answer_that_is_meant(follow_up: str, part: str) -> None
 
 
 def mined(source: Source, dissatisfaction: float, **shares: float) -> Mined:
-    label = Label(Kind.NONE, shares, dissatisfaction)
+    label = Label(FollowUpKind.NONE, shares, dissatisfaction)
     return Mined("f", "local", "ada", "c", source, label, NOW)
 
 
@@ -84,7 +85,7 @@ def test_step_satisfaction_part_and_signals_are_published() -> None:
         ["what is a river?", "the first point is wrong"]
     )
     assert label.signals.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
-    stored = house.parts.shelf.list_feedback("local", (), None, 10).items[0]
+    stored = house.parts.feedback.page("local", (), None, 10).items[0]
     assert (stored.step, stored.about) == (Step.CORRECTION_WITHOUT_DETAIL, "Rivers flow.")
     assert stored.signals is not None and stored.signals.gap_s == 1.0
 

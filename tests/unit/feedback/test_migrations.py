@@ -5,7 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from infra.local.paths import REPO
-from services.feedback.adapters.sql_shelf import SqlShelf
+from services.feedback.personas.adapters.sql_personas import SqlPersonaReads
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.state import migrations
 from shared.state.database import Database
@@ -26,11 +26,11 @@ def test_a_persona_of_before_is_its_own_first_version_that_is_kept(tmp_path: Pat
             row = {"tenant": "local", "user": user, "persona": value}
             connection.execute(sa.text(insert), row)
     engine.dispose()
-    shelf = SqlShelf(Database(url, revisions=REVISIONS))
-    kept, more, total = shelf.persona_versions("local", "ada", None, 10)
+    reads = SqlPersonaReads(Database(url, revisions=REVISIONS))
+    kept, more, total = reads.versions("local", "ada", None, 10)
     assert ([(one.version, one.text) for one in kept], more, total) == ([(3, text)], False, 1)
-    found = shelf.user("local", "ada")
+    found = reads.user("local", "ada")
     assert (found.turns, found.persona_version, found.persona_text) == (9, 3, text)
-    listed, _, total = shelf.list_personas("local", "", 10)
+    listed, _, total = reads.personas("local", "", 10)
     assert ([one.user_id for one in listed], total) == (["ada"], 1)
-    assert shelf.user("local", "ben").persona is None
+    assert reads.user("local", "ben").persona is None

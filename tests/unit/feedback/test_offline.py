@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.feedback import offline
-from services.feedback.adapters.offline.lexical import LexicalLearner
-from services.feedback.app.offline import blend as blending
-from services.feedback.app.offline import fitting
-from services.feedback.app.offline.features import NAMES, Conversation, features
-from services.feedback.app.offline.fitting import fit, folds_of
-from services.feedback.app.offline.grams import (
+from services.feedback.mining.app.features import NAMES, Conversation, features
+from services.feedback.mining.app.grams import (
     COLUMNS,
     gram_rows,
     letter_columns_of,
     masked,
 )
-from services.feedback.app.offline.lines import Example, Refused, groups_of, read
+from services.feedback.training import offline
+from services.feedback.training.adapters.lexical import LexicalLearner
+from services.feedback.training.app import blend as blending
+from services.feedback.training.app import fitting
+from services.feedback.training.app.fitting import fit, folds_of
+from services.feedback.training.app.lines import Example, Refused, groups_of, read
 from shared.commandline.offline import NOT_FOUND
 from shared.language.errors import FailedPrecondition
+from shared.statistics import classification
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
 
 
@@ -105,8 +106,8 @@ def test_a_conversation_stays_in_one_fold() -> None:
 
 def test_auroc_counts_ties_half() -> None:
     positive = np.array([True, True, False, False])
-    assert blending.auroc(positive, np.array([0.9, 0.5, 0.5, 0.1])) == pytest.approx(3.5 / 4)
-    assert blending.auroc(positive[:2], np.array([0.1, 0.2])) == 0.5
+    assert classification.auroc(positive, np.array([0.9, 0.5, 0.5, 0.1])) == pytest.approx(3.5 / 4)
+    assert classification.auroc(positive[:2], np.array([0.1, 0.2])) == 0.5
 
 
 def test_the_threshold_halves_the_error() -> None:
@@ -132,7 +133,7 @@ def test_the_blend_takes_the_better_model_and_calibrates_it() -> None:
     assert 2 * 5 * blend.weights[1] == pytest.approx(
         4.0, rel=0.15
     )  # the log odds rise by 2 a signal
-    assert blending.calibration_error(rows[:, 1], shares[:, 1]) < 0.02
+    assert classification.calibration_error(rows[:, 1], shares[:, 1]) < 0.02
 
 
 def test_of_many_lines_one_fold_is_judged_by_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from services.feedback.adapters.sql_book import SqlBook
-from services.feedback.app import persona_care
-from services.feedback.app.requests import PERSONA_OF_COMPLAINT, PERSONAS
+from services.feedback.personas.app import care as persona_care
+from services.feedback.personas.domain import PERSONA_OF_COMPLAINT, PERSONAS
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.contracts.status import decode_error
@@ -18,7 +17,7 @@ from shared.language.errors import TrimtabError
 from shared.language.times import now
 from shared.language.topics import PERSONA_UPDATED
 from shared.state.stage import drain
-from tests.unit.feedback.house import LONG, SHORT, House
+from tests.unit.feedback.house import LONG, SHORT, House, work_of
 
 TENANT = metadata("local")
 NAME = "tenants/local/users/ada/persona"
@@ -193,7 +192,7 @@ async def test_a_persona_that_is_being_written_when_it_is_deleted_is_not_kept(
 
     def deletes(messages: object) -> str:
         with house.database.begin() as transaction:
-            persona_care.delete("local", "ada", "", now(), SqlBook(transaction))
+            persona_care.delete("local", "ada", "", now(), work_of(transaction))
         return script(messages)  # type: ignore[arg-type]
 
     house.chat._script = deletes
@@ -255,9 +254,9 @@ def test_a_trait_is_used_once_a_second_turn_supports_it() -> None:
     house.chat_with("ada", "c1", "rivers briefly?", SHORT, "lol")
     house.settle()
     assert house.counts(PERSONAS) == {("taken", ""): 1, ("abstained", "TOO_LITTLE_EVIDENCE"): 1}
-    waiting = house.parts.shelf.user("local", "ada").persona
+    waiting = house.parts.personas.user("local", "ada").persona
     assert waiting is not None and not waiting.is_there and not waiting.lines[0].used
-    assert house.parts.shelf.list_personas("local", "", 10) == ([], False, 0)
+    assert house.parts.personas.personas("local", "", 10) == ([], False, 0)
     house.chat_with("ada", "c2", "lakes briefly?", SHORT, "lol")
     house.settle()
     (persona,) = published(house)

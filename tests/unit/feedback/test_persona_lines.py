@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.feedback.app.persona_lines import (
+from services.feedback.mining.domain import Label, Mined, Source
+from services.feedback.personas.app.lines import (
     Evidence,
     Said,
     compose,
@@ -14,9 +15,11 @@ from services.feedback.app.persona_lines import (
     sensitive_category,
     states_a_wish,
 )
-from services.feedback.app.personas import check_persona, said_by, template, whole_sentences
-from services.feedback.domain import Basis, Kind, Label, Mined, PersonaLine, Source, Turn
+from services.feedback.personas.app.writing import check_persona, said_by, template, whole_sentences
+from services.feedback.personas.domain import Basis, PersonaLine
 from shared.language.messages import text_message
+from shared.language.turns import Turn
+from shared.language.verdicts import FollowUpKind
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 LEAST = Evidence(stated=1, inferred=2)
@@ -24,7 +27,7 @@ TURN = "tenants/local/conversations/c/turns/"
 
 
 def complaint(text: str, turn_id: str = "t2") -> Mined:
-    label = Label(Kind.REATTEMPT_WITH_FEEDBACK, {}, 1.0)
+    label = Label(FollowUpKind.REATTEMPT_WITH_FEEDBACK, {}, 1.0)
     return Mined(
         "f",
         "local",
@@ -39,7 +42,7 @@ def complaint(text: str, turn_id: str = "t2") -> Mined:
 
 
 def own_turn(text: str, turn_id: str) -> Turn:
-    return Turn("local", "c", 0, turn_id, text_message("user", text), "ada", NOW)
+    return Turn("local", "c", 0, text_message("user", text), "ada", turn_id, create_time=NOW)
 
 
 def inferred(text: str, *names: str) -> PersonaLine:

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.domain import Mined
+from services.feedback.mining.domain import Mined
 from shared.contracts.messages import encode_message
+from shared.contracts.opinions import encode_feedback
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.messages import text_message
@@ -38,7 +39,7 @@ def said(
 
 
 def listed(house: House) -> list[Mined]:
-    return list(house.parts.shelf.list_feedback("local", (), None, 100).items)
+    return list(house.parts.feedback.page("local", (), None, 100).items)
 
 
 def published(house: House) -> list[events.FeedbackMined]:
@@ -94,7 +95,7 @@ def test_a_proposal_goes_with_the_demonstration_it_was_made_of(house: House) -> 
     house.settle()
     house.give(said("f2", 2, completion_id="c1-1", demonstration="Flowing water.", replace=True))
     house.settle()
-    pairs = house.parts.shelf.list_pairs("local", (), None, 10).items
+    pairs = house.parts.pairs.page("local", (), None, 10).items
     states = {one.pair.chosen.text: (one.state.value, one.reason) for one in pairs}
     assert states == {"Water.": ("dropped", "REPLACED"), "Flowing water.": ("proposed", "")}
     assert house.counts("feedback.pairs") == {
@@ -121,9 +122,9 @@ def test_what_waits_is_listed_and_outlives_a_restart() -> None:
     house.give(early)
     drain(house.parts.explicit)
     house.start()
-    page = house.parts.shelf.list_waiting("local", None, 10)
-    assert (page.total, page.items[0].feedback) == (1, early)
-    assert house.parts.shelf.list_waiting("loca", None, 10).total == 0
+    page = house.parts.feedback.waiting("local", None, 10)
+    assert (page.total, encode_feedback(page.items[0].feedback)) == (1, early)
+    assert house.parts.feedback.waiting("loca", None, 10).total == 0
     assert house.counts("feedback.explicit")[("waiting", "TURN_NOT_LOGGED")] == 1
     house.chat_with("ada", "c9", "what is a lake?", SHORT)
     house.settle()

@@ -5,16 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from services.feedback.adapters.memory import HashingEmbedder
-from services.feedback.app.candidates import (
-    clean,
-    heeds,
-    problem_of,
-    tokens_for,
-    usable,
-    wish_prompt,
-)
-from services.feedback.app.classifier import (
+from services.feedback.mining.adapters.memory import HashingEmbedder
+from services.feedback.mining.app.classifier import (
     FEATURES,
     Classifier,
     Exchange,
@@ -26,15 +18,19 @@ from services.feedback.app.classifier import (
     load_head,
     save_head,
 )
-from services.feedback.app.explicit import verdict_of
-from services.feedback.domain import (
-    KINDS,
-    Explicit,
-    Kind,
-    Rating,
-    bounded_context,
+from services.feedback.mining.app.explicit import verdict_of
+from services.feedback.mining.domain import KINDS, bounded_context
+from services.feedback.pairs.app.candidates import (
+    clean,
+    heeds,
+    problem_of,
+    tokens_for,
+    usable,
+    wish_prompt,
 )
 from shared.language.messages import text_message
+from shared.language.opinions import Demonstration, ExplicitFeedback, Rating
+from shared.language.verdicts import FollowUpKind
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 TWENTY = "one two three four five six seven eight nine ten " * 2
@@ -130,7 +126,7 @@ def test_cheap_features_say_what_they_are_named_for() -> None:
 def head(dimensions: int) -> Head:
     size = 3 * dimensions + len(FEATURES)
     weights = np.zeros((size, len(KINDS)))
-    weights[3 * dimensions + FEATURES.index("thanks"), KINDS.index(Kind.POSITIVE)] = 4.0
+    weights[3 * dimensions + FEATURES.index("thanks"), KINDS.index(FollowUpKind.POSITIVE)] = 4.0
     return Head(weights, np.zeros(len(KINDS)), np.zeros(size), np.ones(size), 2.0, 0.6)
 
 
@@ -138,7 +134,7 @@ def test_labels_are_the_softmax_of_the_head_over_the_temperature() -> None:
     classifier = Classifier(HashingEmbedder(8), head(8), 0.6)
     exchanges = [Exchange("a", "b", "thanks"), Exchange("a", "b", "hm"), Exchange("a", "b", "")]
     labels, vectors, similarities = classifier.judge(exchanges)
-    assert labels[0].kind is Kind.POSITIVE
+    assert labels[0].kind is FollowUpKind.POSITIVE
     assert labels[0].probabilities["positive"] == pytest.approx(np.e**2 / (np.e**2 + 4))
     assert labels[0].dissatisfaction == pytest.approx(2 / (np.e**2 + 4))
     assert [label.abstain_reason for label in labels] == ["", "LOW_CONFIDENCE", "NON_TEXT"]
@@ -156,7 +152,7 @@ def test_marks_alone_are_too_short_but_a_question_mark_is_not() -> None:
 
 def test_it_abstains_where_kind_and_dissatisfaction_disagree() -> None:
     exchange, content = Exchange("a", "b", "next"), np.array([0.9, 0.1, 0.0, 0.0, 0.0])
-    assert KINDS[0] is Kind.NEW_REQUEST and KINDS[1] is Kind.REATTEMPT_WITH_FEEDBACK
+    assert KINDS[0] is FollowUpKind.NEW_REQUEST and KINDS[1] is FollowUpKind.REATTEMPT_WITH_FEEDBACK
     assert label_of(exchange, content, 0.5, 0.49).abstain_reason == ""
     assert label_of(exchange, content, 0.5, 0.5).abstain_reason == "SIGNALS_DISAGREE"
     assert label_of(exchange, content, 0.95, 0.5).abstain_reason == "LOW_CONFIDENCE"
@@ -177,21 +173,21 @@ def test_a_head_survives_its_file_and_refuses_other_features(tmp_path) -> None: 
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "dissatisfaction"),
+    ("given", "kind", "dissatisfaction"),
     [
-        ({"thumbs_up": True}, Kind.POSITIVE, 0.0),
-        ({"thumbs_up": False}, Kind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
-        ({"thumbs_up": False, "comment": "too long"}, Kind.REATTEMPT_WITH_FEEDBACK, 1.0),
-        ({"rating": Rating(4, 1, 5)}, Kind.POSITIVE, 0.25),
-        ({"rating": Rating(3, 1, 5)}, Kind.NONE, 0.5),
-        ({"rating": Rating(0, 0, 10)}, Kind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
-        ({"demonstration": "Better."}, Kind.REATTEMPT_WITH_FEEDBACK, 1.0),
-        ({"comment": "hm"}, Kind.NONE, 0.5),
+        ({"value": True}, FollowUpKind.POSITIVE, 0.0),
+        ({"value": False}, FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
+        ({"value": False, "comment": "too long"}, FollowUpKind.REATTEMPT_WITH_FEEDBACK, 1.0),
+        ({"value": Rating(4, 1, 5)}, FollowUpKind.POSITIVE, 0.25),
+        ({"value": Rating(3, 1, 5)}, FollowUpKind.NONE, 0.5),
+        ({"value": Rating(0, 0, 10)}, FollowUpKind.REATTEMPT_WITHOUT_FEEDBACK, 1.0),
+        ({"value": Demonstration("Better.")}, FollowUpKind.REATTEMPT_WITH_FEEDBACK, 1.0),
+        ({"comment": "hm"}, FollowUpKind.NONE, 0.5),
     ],
 )
 def test_what_explicit_values_say(
-    value: dict[str, object], kind: Kind, dissatisfaction: float
+    given: dict[str, object], kind: FollowUpKind, dissatisfaction: float
 ) -> None:
-    explicit = Explicit("f", "local", "ada", NOW, completion_id="x", **value)  # type: ignore[arg-type]
+    explicit = ExplicitFeedback("local", completion_id="x", create_time=NOW, **given)  # type: ignore[arg-type]
     verdict = verdict_of(explicit)
     assert (verdict.kind, verdict.dissatisfaction) == (kind, dissatisfaction)

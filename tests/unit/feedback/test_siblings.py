@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from services.feedback.app import mining
+from services.feedback.mining.app import follow_ups as mining
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED

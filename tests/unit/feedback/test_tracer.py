@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.feedback.adapters.tracer import FeedbackTracer
+from services.feedback.adapters.lineage import FeedbackLineage
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.serving.lineage import Step
 from shared.state.stage import drain
@@ -17,7 +17,7 @@ def house() -> House:
 
 
 def trace(house: House, conversation: str, turn_id: str = "", tenant: str = "local") -> list[Step]:
-    return list(FeedbackTracer(house.database).steps(tenant, conversation, turn_id))
+    return list(FeedbackLineage(house.database).steps(tenant, conversation, turn_id))
 
 
 def told(steps: list[Step]) -> list[tuple[str, str, str, str]]:
@@ -67,6 +67,6 @@ def test_another_tenant_sees_nothing_and_a_completion_is_found(house: House) -> 
     house.log_turns(turn("ada", "c2", 0, "hello"))
     house.settle()
     assert trace(house, "c1", tenant="other") == []
-    tracer = FeedbackTracer(house.database)
+    tracer = FeedbackLineage(house.database)
     assert tracer.turn_of("local", "c1-1") == ("c1", "t1")
     assert tracer.turn_of("other", "c1-1") is None

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
-from services.feedback.app.agreement import Compared, TrustRules
-from services.feedback.app.requests import PAIRS
-from services.feedback.app.unsure import JOB, STAGE, JudgementState, JudgeUnsure, label_of
-from services.feedback.domain import KINDS, Kind, Label, Mined, Source
+from services.feedback.mining.app.agreement import TrustRules
+from services.feedback.mining.app.unsure import JOB, STAGE, JudgeUnsure, label_of
+from services.feedback.mining.domain import KINDS, Compared, JudgementState, Label, Mined, Source
+from services.feedback.pairs.domain import PAIRS
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -22,6 +22,7 @@ from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.messages import Message
 from shared.language.topics import FEEDBACK_MINED
+from shared.language.verdicts import FollowUpKind
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Finish, Job
 from shared.state.stage import drain
@@ -68,12 +69,12 @@ def talks(house: House, users: range, *, honest: bool = True) -> None:
 
 
 def test_votes_become_probabilities_with_a_fifth_of_a_vote_each_beforehand() -> None:
-    change, praise = Kind.REATTEMPT_WITH_FEEDBACK, Kind.POSITIVE
+    change, praise = FollowUpKind.REATTEMPT_WITH_FEEDBACK, FollowUpKind.POSITIVE
     label = label_of([change] * 4 + [praise] * 2, "judge/m")
     assert (label.kind, label.abstain_reason, label.head) == (change, "", "judge/m")
     assert label.probabilities[change] == pytest.approx(4.2 / 7)
     assert label.probabilities[praise] == pytest.approx(2.2 / 7)
-    assert label.probabilities[Kind.NONE] == pytest.approx(0.2 / 7)
+    assert label.probabilities[FollowUpKind.NONE] == pytest.approx(0.2 / 7)
     assert sum(label.probabilities.values()) == pytest.approx(1.0)
     assert label.dissatisfaction == pytest.approx((4.2 + 0.2) / 7)
     assert label_of([change] * 3 + [praise] * 3, "m").abstain_reason == "NO_MAJORITY"
@@ -83,10 +84,10 @@ def test_a_model_that_says_what_stands_first_says_nothing() -> None:
     house = house_of()
     house.chat._script = lambda messages: "A"
     judge = JudgeUnsure(house.chat, house.parts.requests, votes=3)
-    unsure = Label(Kind.NONE, {}, 0.5, "LOW_CONFIDENCE")
+    unsure = Label(FollowUpKind.NONE, {}, 0.5, "LOW_CONFIDENCE")
     mined = Mined("f", "local", "ada", "c", Source.FOLLOW_UP, unsure, houses.NOW)
     label = judge.judge(mined)
-    assert (KINDS[0], KINDS[-1]) == (Kind.NEW_REQUEST, Kind.NONE)
+    assert (KINDS[0], KINDS[-1]) == (FollowUpKind.NEW_REQUEST, FollowUpKind.NONE)
     assert label.probabilities["new_request"] == label.probabilities["none"]
     assert label.abstain_reason == "NO_MAJORITY"
 
@@ -136,35 +137,38 @@ def test_what_it_says_is_a_shadow_at_first() -> None:
     page = house.parts.judgements.page("local", None, 99)
     assert page.total == 10
     assert {one.state for one in page.items} == {JudgementState.SHADOW}
-    assert {one.label.kind for one in page.items} == {Kind.REATTEMPT_WITH_FEEDBACK, Kind.POSITIVE}
+    assert {one.label.kind for one in page.items} == {
+        FollowUpKind.REATTEMPT_WITH_FEEDBACK,
+        FollowUpKind.POSITIVE,
+    }
     assert house.counts(STAGE) == {("taken", ""): 10, ("made", "shadow"): 10}
-    listed = house.parts.shelf.list_feedback("local", (), None, 99)
+    listed = house.parts.feedback.page("local", (), None, 99)
     assert {one.source.value for one in listed.items} == {"follow_up", "explicit"}
     assert all(one.label.abstained for one in listed.items if one.source is Source.FOLLOW_UP)
     assert ("taken", "") not in house.counts(PAIRS)  # thumbs without words ask for no rewrite
-    found = house.parts.unsure.agreement("local")
+    found = house.parts.trust.agreement("local")
     assert (found.rate, found.follow_ups, found.users, found.trusted) == (1.0, 10, 5, False)
 
 
 def test_once_it_agrees_with_people_its_labels_count() -> None:
     house = house_of()
     talks(house, range(6))
-    assert house.parts.unsure.agreement("local").trusted
+    assert house.parts.trust.agreement("local").trusted
     house.chat_with("u0", "later", "what is a lake?", LONG, COMPLAINT)
     house.settle()
     (newest, *_) = house.parts.judgements.page("local", None, 1).items
     assert newest.state is JudgementState.COUNTED
-    listed = house.parts.shelf.list_feedback("local", (), None, 99).items
+    listed = house.parts.feedback.page("local", (), None, 99).items
     (judged,) = [one for one in listed if one.source.value == "judge"]
     assert (judged.conversation_id, judged.follow_up) == ("later", COMPLAINT)
     assert (judged.label.kind, judged.label.head) == (
-        Kind.REATTEMPT_WITH_FEEDBACK,
+        FollowUpKind.REATTEMPT_WITH_FEEDBACK,
         "judge/scripted",
     )
     assert judged.inherits_from == newest.feedback_id
-    pairs = house.parts.shelf.list_pairs("local", (), None, 9).items
+    pairs = house.parts.pairs.page("local", (), None, 9).items
     assert [one.pair.conversation_id for one in pairs] == ["later"]
-    assert house.parts.shelf.user("local", "u0").complaints == 1
+    assert house.parts.personas.user("local", "u0").complaints == 1
     # It is not published: neither drift nor a rollout counts it.
     published = house.published(FEEDBACK_MINED, events.FeedbackMined)
     assert {one.source for one in published} == {
@@ -178,7 +182,7 @@ def test_once_it_agrees_with_people_its_labels_count() -> None:
 def test_a_judge_that_people_contradict_stays_a_shadow() -> None:
     house = house_of()
     talks(house, range(20), honest=False)
-    found = house.parts.unsure.agreement("local")
+    found = house.parts.trust.agreement("local")
     assert (found.rate, found.follow_ups, found.trusted) == (0.0, 40, False)
     assert ("made", "counted") not in house.counts(STAGE)
 

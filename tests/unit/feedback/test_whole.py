@@ -2,7 +2,6 @@
 
 import pytest
 
-from services.feedback.domain import Kind
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import (
@@ -14,6 +13,7 @@ from shared.language.topics import (
     PREFERENCE_PROPOSED,
     dead_letters,
 )
+from shared.language.verdicts import FollowUpKind
 from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, NOW, SHORT, House, turn, turn_event
 
@@ -271,7 +271,7 @@ def test_while_turns_are_still_to_be_taken_nothing_is_given_up() -> None:
     house.give(given("f1", completion_id="c1-1", thumbs_up=True))
     house.chat_with("ada", "c1", "what is a river?", LONG)
     drain(house.parts.explicit)
-    assert house.parts.sweep.sweep_once() == 0
+    assert house.parts.sweep.once() == 0
     assert house.counts("feedback.explicit")[("waiting", "TURN_NOT_LOGGED")] == 1
     house.settle()
     assert house.counts("feedback.explicit") == {("taken", ""): 1, ("made", "thumbs"): 1}
@@ -309,4 +309,4 @@ def test_kinds_are_those_of_the_protocol() -> None:
     names = {
         name.removeprefix("FOLLOW_UP_KIND_").lower() for name in dict(events.FollowUpKind.items())
     }
-    assert {kind.value for kind in Kind} == names - {"unspecified"}
+    assert {kind.value for kind in FollowUpKind} == names - {"unspecified"}

@@ -1,0 +1,72 @@
+"""What tenants' own heads need from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+from services.feedback.heads.domain import Correction, HeadCard, HeadLabel, Look, Stand
+from shared.tracking.port import TrackedRun
+
+
+class TrackedHead(NamedTuple):
+    run_id: str
+    # Of the tracker's own counting.
+    number: str
+
+
+class HeadTracker(Protocol):
+    """Where people compare versions of heads. Both calls raise Unavailable while it is away, and may be
+    repeated."""
+
+    def log(self, model: str, run: TrackedRun) -> TrackedHead:
+        """Writes the run, and makes it a version of `model`: one for each run's key."""
+
+    def point(self, model: str, number: str) -> None:
+        """Says which version serves: it bears the alias "serving"; empty: none does."""
+
+
+class HeadReads(Protocol):
+    """Versions of heads, and the labels to fit them on, read outside a transaction."""
+
+    def serving_card(self, tenant: str) -> HeadCard | None: ...
+
+    def stand(self, tenant: str) -> Stand:
+        """Of what serves the tenant now."""
+
+    def labels(self, tenant: str, most: int) -> list[HeadLabel]:
+        """Follow-ups whose answer the same user judged outside the conversation, the newest judgements
+        first; of what was said in place of something else only the last."""
+
+    def looks(self) -> list[Look]: ...
+
+    def look(self, tenant: str) -> Look | None: ...
+
+    def page(self, tenant: str, before: int | None, size: int) -> tuple[list[HeadCard], int]:
+        """Newest first, below version `before`; and how many there are."""
+
+    def load(self, tenant: str, version: int) -> tuple[HeadCard, bytes]:
+        """With its arrays, as an .npz."""
+
+    def other_shipped(self) -> list[tuple[str, int]]:
+        """(tenant, version) of heads that serve, but correct a head that is not shipped any more."""
+
+
+class HeadWrites(Protocol):
+    """The same within one transaction."""
+
+    def add(
+        self,
+        card: HeadCard,
+        correction: Correction,
+        sources: Collection[tuple[str, str]],
+        seen: int,
+    ) -> HeadCard:
+        """Stores it under the tenant's next number. One that is to serve takes the former's place."""
+
+    def retire(self, tenant: str, version: int, reason: str) -> bool:
+        """The shipped head judges from now on. False if that version does not serve."""
+
+    def set_look(self, look: Look) -> None: ...
+
+    def set_tracked(self, tenant: str, version: int, run_id: str, number: str) -> None: ...

@@ -1,0 +1,46 @@
+"""Pages of tables that are read in the order of their `seq`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from services.feedback.mining.ports import Page
+from shared.language.paging import Term
+from shared.state.database import Database
+
+T = TypeVar("T")
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+}
+
+
+def page(
+    database: Database,
+    table: sa.Table,
+    wanted: Sequence[Any],
+    after: int | None,
+    size: int,
+    decode: Callable[[Any], T],
+) -> Page[T]:
+    query = sa.select(table).where(*wanted, table.c.seq > (after or 0))
+    count = sa.select(sa.func.count()).select_from(table).where(*wanted)
+    with database.read() as connection:
+        total = connection.execute(count).scalar_one()
+        rows = connection.execute(query.order_by(table.c.seq).limit(size + 1)).all()
+    more = len(rows) > size
+    return Page([decode(row) for row in rows[:size]], rows[size - 1].seq if more else None, total)
+
+
+def conditions(table: sa.Table, terms: Sequence[Term]) -> list[Any]:
+    return [_condition(table, term) for term in terms]
+
+
+def _condition(table: sa.Table, term: Term) -> Any:
+    value: str | bool = term.value
+    if term.field == "abstained":
+        value = term.value.lower() == "true"
+    return _COMPARISONS[term.operator](table.c[term.field], value)

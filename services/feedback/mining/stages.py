@@ -1,0 +1,59 @@
+"""interaction.logged.v1 and feedback.given.v1 -> app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol
+
+from services.feedback.mining import codec
+from services.feedback.mining.app.explicit import STAGE as EXPLICIT
+from services.feedback.mining.app.explicit import JoinExplicit
+from services.feedback.mining.app.follow_ups import STAGE as TURNS
+from services.feedback.mining.app.follow_ups import TakeTurn
+from services.feedback.mining.ports import W
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.log.events import EventLog, Record
+from shared.state.database import Database, Transaction
+from shared.state.stage import SqlStage
+
+GROUPS = {TURNS: (INTERACTION_LOGGED,), EXPLICIT: (FEEDBACK_GIVEN,)}
+
+
+class Waiting(Protocol):
+    """Records that wait, within one transaction."""
+
+    def add(self, record: Record, arrived: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsHandler(Generic[W]):
+    take: TakeTurn[W]
+    work_of: Callable[[Transaction], W]
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        self.take(codec.decode_turn(record.event.value), self.work_of(transaction))
+
+    def stage(self, database: Database, log: EventLog) -> SqlStage:
+        return SqlStage(TURNS, database, log, GROUPS[TURNS], self)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitHandler(Generic[W]):
+    """Joins immediately if it can; otherwise the whole record waits in SQL: it may have to be buried.
+    `now`: Unix time."""
+
+    join: JoinExplicit[W]
+    work_of: Callable[[Transaction], W]
+    waiting_of: Callable[[Transaction], Waiting]
+    now: Callable[[], float]
+
+    def __call__(self, record: Record, transaction: Transaction) -> None:
+        explicit, now = codec.decode_explicit(record.event.value), self.now()
+        if self.join(explicit, now, self.work_of(transaction)):
+            return
+        self.waiting_of(transaction).add(record, now)
+        transaction.count(EXPLICIT, "waiting", "TURN_NOT_LOGGED")
+
+    def stage(self, database: Database, log: EventLog) -> SqlStage:
+        return SqlStage(EXPLICIT, database, log, GROUPS[EXPLICIT], self)

@@ -1,0 +1,1 @@
+"""What each room is made of: one function for each capability; tests give it twins."""
