@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from services.reward import codec
 from services.reward.app.scoring import ScoreAnswers
@@ -22,12 +21,14 @@ from services.reward.ports import (
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.language.errors import FailedPrecondition, Internal, TrimtabError
 from shared.state import operations
-from shared.state.database import LOOKS_S, Database, Transaction
+from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.telemetry.metrics import LOOP_ERRORS
 from shared.tracking.port import ExperimentTracker, TrackedRun
 
 _log = logging.getLogger(__name__)
 TRACK_JOB = "reward.track"
+SCORING = "reward.scoring"
 Clock = Callable[[], datetime]
 Writer = Callable[[Transaction], ModelWriter]
 
@@ -95,9 +96,10 @@ class Tracking:
         return Worker(database, TRACK_JOB, self.perform, self.abandon, max_attempts=20)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scoring:
-    """Scores waiting answers in batches, as soon as their tenant has a model."""
+    """Scores waiting answers a batch at a time, of each tenant that has a model in turn. A tenant whose answers
+    cannot be scored rests for `rest_s`; the others go on."""
 
     database: Database
     waiting: WaitingAnswers
@@ -105,26 +107,36 @@ class Scoring:
     score: ScoreAnswers
     clock: Clock
     batch: int = 64
-
-    def run(self, stop: threading.Event) -> None:
-        wake = threading.Event()
-        self.database.after_commit(wake.set)
-        while not stop.is_set():
-            try:
-                if not self.run_once():
-                    wake.wait(LOOKS_S)
-                    wake.clear()
-            except Exception:  # noqa: BLE001 - logged; one bad batch must not end the loop
-                _log.exception("scoring goes on after an error")
-                stop.wait(1.0)
+    rest_s: float = 30.0
+    _last: str = ""
+    _resting: dict[str, datetime] = field(default_factory=dict)
 
     def run_once(self) -> int:
         """How many were scored."""
-        waiting = self.waiting.next(self.batch)
+        for tenant in self._in_turn():
+            self._last = tenant
+            try:
+                if count := self._score(tenant):
+                    return count
+            except Exception:  # noqa: BLE001 - one tenant's trouble is not the others'
+                _log.exception("answers of %s wait another %.0f s", tenant, self.rest_s)
+                LOOP_ERRORS.labels(SCORING).inc()
+                self._resting[tenant] = self.clock() + timedelta(seconds=self.rest_s)
+        return 0
+
+    def _in_turn(self) -> list[str]:
+        """The tenant after the one that was served last comes first, in the order of their names."""
+        now = self.clock()
+        self._resting = {tenant: until for tenant, until in self._resting.items() if until > now}
+        ready = (tenant for tenant in self.waiting.tenants() if tenant not in self._resting)
+        return sorted(ready, key=lambda tenant: (tenant <= self._last, tenant))
+
+    def _score(self, tenant: str) -> int:
+        waiting = self.waiting.next(tenant, self.batch)
         if not waiting:
             return 0
         items = [(answer.answer, answer.user_id) for _, answer in waiting]
-        scores, name = self.score(waiting[0][1].tenant, items)
+        scores, name = self.score(tenant, items)
         with self.database.begin() as transaction:
             mine = self.scored(transaction).take([number for number, _ in waiting])
             for (number, answer), score in zip(waiting, scores, strict=True):

@@ -57,8 +57,8 @@ class Intake(Protocol):
 
     def add_answer(self, answer: LoggedAnswer) -> None: ...
 
-    def backlog(self) -> int:
-        """Answers that wait."""
+    def backlog(self, tenant: str) -> int:
+        """How many of the tenant's answers wait."""
 
     def count(self, stage: str, outcome: str, reason: str, n: int = 1) -> None: ...
 
@@ -92,8 +92,13 @@ class ModelWriter(Protocol):
 class WaitingAnswers(Protocol):
     """Reads of the answers that wait for their score."""
 
-    def next(self, most: int) -> list[tuple[int, LoggedAnswer]]:
-        """The next to score, with their numbers: of one tenant that has a model, and of one version."""
+    def tenants(self) -> list[str]:
+        """Those that have waiting answers and a model to score them with."""
+
+    def next(self, tenant: str, most: int) -> list[tuple[int, LoggedAnswer]]:
+        """A tenant's next to score, with their numbers: all of one version. The version that answered last
+        goes first, so that an import does not hold up live answers; within a version they go in order, since
+        drift's streams are by version."""
 
 
 class ScoredAnswers(Protocol):

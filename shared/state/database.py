@@ -183,13 +183,6 @@ class Transaction:
         "waiting", the one outcome that goes down again."""
         self._counts[(stage, outcome, reason)] += n
 
-    def counted(self, stage: str, outcome: str) -> int:
-        """How often so far, over all reasons, this transaction's own included."""
-        rows = (COUNTS.c.stage == stage) & (COUNTS.c.outcome == outcome)
-        query = sa.select(sa.func.coalesce(sa.func.sum(COUNTS.c["count"]), 0)).where(rows)
-        own = sum(n for (of, what, _), n in self._counts.items() if (of, what) == (stage, outcome))
-        return int(self.connection.execute(query).scalar_one()) + own
-
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside leaves nothing behind: no state, no event, no count."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.reward.adapters.sql_waiting import change_waiting
 from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
 from services.reward.app.taking import ANSWERS, WAITS
 from services.reward.app.training import TRAIN_JOB
@@ -66,6 +67,7 @@ class RewardRemover:
             _train_again(transaction, erasure)
         removed = delete_rows(_ROWS, erasure, transaction)
         if count := removed["unscored_answers"]:
+            change_waiting(transaction, erasure.tenant, -count)
             transaction.count(ANSWERS, "waiting", WAITS, -count)
             transaction.count(ANSWERS, "dropped", ERASED, count)
         return removed

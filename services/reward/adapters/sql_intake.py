@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.reward.adapters.tables import PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
-from services.reward.app.taking import ANSWERS
+from services.reward.adapters.sql_waiting import change_waiting
+from services.reward.adapters.tables import (
+    PAIRS,
+    PROGRESS,
+    RATINGS,
+    REQUESTS,
+    UNSCORED,
+    WAITING,
+)
 from services.reward.app.training import TRAIN_JOB
 from services.reward.domain import LoggedAnswer, Pair, Progress, Rating
+from shared.language.times import now
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 
@@ -18,8 +27,8 @@ from shared.state.jobs import enqueue
 class SqlIntake:
     """Intake within one transaction."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, clock: Callable[[], datetime] = now) -> None:
+        self._transaction, self._clock = transaction, clock
 
     def add_pair(self, tenant: str, pair: Pair) -> bool:
         row = {
@@ -31,6 +40,7 @@ class SqlIntake:
             "worse": pair.worse.text,
             "said_at": pair.said_at.timestamp(),
             "conversation_id": pair.conversation_id,
+            "kept_at": self._clock().timestamp(),
         }
         return self._insert_new(PAIRS, row)
 
@@ -44,6 +54,7 @@ class SqlIntake:
             "satisfaction": rating.satisfaction,
             "said_at": rating.said_at.timestamp(),
             "conversation_id": rating.conversation_id,
+            "kept_at": self._clock().timestamp(),
         }
         return self._insert_new(RATINGS, row)
 
@@ -76,7 +87,11 @@ class SqlIntake:
         )
 
     def keep_request(self, said: LoggedAnswer) -> None:
-        values = {"text": said.answer.text, "user_id": said.user_id}
+        values = {
+            "text": said.answer.text,
+            "user_id": said.user_id,
+            "kept_at": self._clock().timestamp(),
+        }
         insert = self._transaction.insert(REQUESTS).values(
             tenant=said.tenant, conversation_id=said.conversation_id, **values
         )
@@ -101,12 +116,14 @@ class SqlIntake:
                 request=answer.answer.request,
                 answer=answer.answer.text,
                 create_time=answer.create_time.timestamp(),
+                kept_at=self._clock().timestamp(),
             )
         )
+        change_waiting(self._transaction, answer.tenant, 1)
 
-    def backlog(self) -> int:
-        # The durable count, not COUNT(*): it is asked for every answer.
-        return self._transaction.counted(ANSWERS, "waiting")
+    def backlog(self, tenant: str) -> int:
+        query = sa.select(WAITING.c["count"]).where(WAITING.c.tenant == tenant)
+        return self._transaction.connection.execute(query).scalar() or 0
 
     def count(self, stage: str, outcome: str, reason: str, n: int = 1) -> None:
         self._transaction.count(stage, outcome, reason, n)

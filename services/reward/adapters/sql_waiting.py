@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.reward.adapters.tables import MODELS, UNSCORED
+from services.reward.adapters.tables import MODELS, UNSCORED, WAITING
 from services.reward.domain import Answer, LoggedAnswer
 from shared.state.database import Database, Transaction
 
 
 class SqlWaitingAnswers:
-    """The version that answered last goes first, so that an import does not hold up live answers;
-    within a version they go in order, since drift's streams are by version."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def next(self, most: int) -> list[tuple[int, LoggedAnswer]]:
-        trained = sa.select(MODELS.c.tenant)
-        newest = (
-            sa.select(UNSCORED.c.tenant, UNSCORED.c.model_version)
-            .where(UNSCORED.c.tenant.in_(trained))
-            .order_by(UNSCORED.c.seq.desc())
-            .limit(1)
-        )
+    def tenants(self) -> list[str]:
+        is_trained = sa.exists().where(MODELS.c.tenant == WAITING.c.tenant)
+        query = sa.select(WAITING.c.tenant).where(WAITING.c["count"] > 0, is_trained)
         with self._database.read() as connection:
-            stream = connection.execute(newest).first()
-            if stream is None:
+            return list(connection.execute(query).scalars())
+
+    def next(self, tenant: str, most: int) -> list[tuple[int, LoggedAnswer]]:
+        mine = UNSCORED.c.tenant == tenant
+        newest = sa.select(UNSCORED.c.model_version).where(mine).order_by(UNSCORED.c.seq.desc())
+        with self._database.read() as connection:
+            version = connection.execute(newest.limit(1)).scalar()
+            if version is None:
                 return []
-            of_stream = (UNSCORED.c.tenant == stream.tenant) & (
-                UNSCORED.c.model_version == stream.model_version
-            )
-            query = sa.select(UNSCORED).where(of_stream).order_by(UNSCORED.c.seq).limit(most)
+            of_version = sa.select(UNSCORED).where(mine, UNSCORED.c.model_version == version)
+            query = of_version.order_by(UNSCORED.c.seq).limit(most)
             return [(row.seq, _logged(row)) for row in connection.execute(query)]
 
 
 class SqlScoredAnswers:
     def __init__(self, transaction: Transaction) -> None:
-        self._connection = transaction.connection
+        self._transaction = transaction
 
     def take(self, numbers: Sequence[int]) -> set[int]:
-        deleted = UNSCORED.delete().where(UNSCORED.c.seq.in_(numbers)).returning(UNSCORED.c.seq)
-        return set(self._connection.execute(deleted).scalars())
+        theirs = UNSCORED.delete().where(UNSCORED.c.seq.in_(numbers))
+        gone = theirs.returning(UNSCORED.c.seq, UNSCORED.c.tenant)
+        rows = self._transaction.connection.execute(gone).all()
+        for tenant, count in Counter(row.tenant for row in rows).items():
+            change_waiting(self._transaction, tenant, -count)
+        return {row.seq for row in rows}
+
+
+def change_waiting(transaction: Transaction, tenant: str, by: int) -> None:
+    insert = transaction.insert(WAITING).values(tenant=tenant, count=by)
+    grown = {"count": WAITING.c["count"] + by}
+    transaction.connection.execute(
+        insert.on_conflict_do_update(index_elements=["tenant"], set_=grown)
+    )
 
 
 def _logged(row: Any) -> LoggedAnswer:

@@ -1,4 +1,4 @@
-"""The reward service's SQL state."""
+"""The reward service's SQL state. `kept_at`: when a row came in, as Unix time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ PAIRS = sa.Table(
     sa.Column("said_at", sa.Float, nullable=False),
     # Whose conversation it quotes: an erasure may be of another than `user_id`.
     sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
+    sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "pair_id"),
+    sa.Index("reward_pairs_by_arrival", "tenant", "seq"),
+    sa.Index("reward_pairs_by_age", "tenant", "kept_at"),
+    sa.Index("reward_pairs_by_user", "tenant", "user_id"),
+    sa.Index("reward_pairs_by_conversation", "tenant", "conversation_id", "seq"),
 )
 RATINGS = sa.Table(
     "reward_ratings",
@@ -35,7 +40,12 @@ RATINGS = sa.Table(
     sa.Column("said_at", sa.Float, nullable=False),
     # Whose conversation it quotes: an erasure may be of another than `user_id`.
     sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
+    sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "rating_id"),
+    sa.Index("reward_ratings_by_arrival", "tenant", "seq"),
+    sa.Index("reward_ratings_by_age", "tenant", "kept_at"),
+    sa.Index("reward_ratings_by_user", "tenant", "user_id"),
+    sa.Index("reward_ratings_by_conversation", "tenant", "conversation_id", "seq"),
 )
 # How much there is to train on, and how much there must be for the next training.
 PROGRESS = sa.Table(
@@ -54,6 +64,9 @@ REQUESTS = sa.Table(
     sa.Column("conversation_id", sa.String, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("user_id", sa.String, nullable=False, server_default=""),
+    sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
+    sa.Index("last_requests_by_age", "tenant", "kept_at"),
+    sa.Index("last_requests_by_user", "tenant", "user_id"),
 )
 UNSCORED = sa.Table(
     "unscored_answers",
@@ -67,7 +80,18 @@ UNSCORED = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.Index("unscored_by_version", "tenant", "model_version", "seq"),
+    sa.Index("unscored_by_arrival", "tenant", "seq"),
+    sa.Index("unscored_by_age", "tenant", "kept_at"),
+    sa.Index("unscored_by_conversation", "tenant", "conversation_id", "seq"),
+)
+# How many of UNSCORED are whose: asked for each answer that comes, and for each batch.
+WAITING = sa.Table(
+    "waiting_answers",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
 )
 MODELS = sa.Table(
     "reward_models",

@@ -48,7 +48,8 @@ class TakeData:
 
 @dataclass(frozen=True, slots=True)
 class TakeTurn:
-    """Each logged answer waits for its score, beside the request before it."""
+    """Each logged answer waits for its score, beside the request before it. `most_waiting` is of one tenant:
+    one that has no model yet, or too much to score, loses its own answers and nobody else's."""
 
     most_waiting: int
 
@@ -63,7 +64,7 @@ class TakeTurn:
     def assistant(self, intake: Intake, logged: LoggedAnswer) -> None:
         if not logged.answer.text.strip():
             intake.count(ANSWERS, "abstained", "NO_TEXT")
-        elif intake.backlog() >= self.most_waiting:
+        elif intake.backlog(logged.tenant) >= self.most_waiting:
             intake.count(ANSWERS, "dropped", "BACKLOG")
         else:
             request = intake.last_request(logged.tenant, logged.conversation_id)

@@ -1,12 +1,15 @@
 """The whole reward service on an in-memory database, log, encoder and tracker."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from services.reward import grpc_api
 from services.reward.adapters.hashing import HashingEncoder
@@ -14,7 +17,7 @@ from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
 from services.reward.adapters.sql_trainings import SqlTrainingRequests
 from services.reward.adapters.sql_waiting import SqlScoredAnswers, SqlWaitingAnswers
-from services.reward.adapters.tables import METADATA
+from services.reward.adapters.tables import METADATA, MODELS
 from services.reward.adapters.tracked_runs import tracked_run
 from services.reward.app.featurising import Featuriser
 from services.reward.app.scoring import ScoreAnswers
@@ -87,10 +90,11 @@ class House:
         number: int,
         user: str,
         source: events.PairSource = events.PAIR_SOURCE_USER_GUIDED_REWRITE,
+        tenant: str = "local",
     ) -> None:
         pair = events.PreferencePair(
             pair_id=f"p{number}",
-            tenant="local",
+            tenant=tenant,
             user_id=user,
             source=source,
             prompt=[encode_message(text_message("user", f"Question {number}?"))],
@@ -98,11 +102,18 @@ class House:
             rejected=encode_message(text_message("assistant", f"{number} {LONG}")),
         )
         value = events.PreferenceProposed(pair=pair).SerializeToString()
-        self.publish(PREFERENCE_PROPOSED, f"p{number}", value)
+        self.publish(PREFERENCE_PROPOSED, f"{tenant}.p{number}", value)
 
-    def turn(self, number: int, role: str, text: str, version: str = "assistant-v0") -> None:
+    def turn(
+        self,
+        number: int,
+        role: str,
+        text: str,
+        version: str = "assistant-v0",
+        tenant: str = "local",
+    ) -> None:
         turn = common.Turn(
-            tenant="local",
+            tenant=tenant,
             user_id="u1",
             conversation_id="c1",
             turn_id=f"t{number}",
@@ -112,15 +123,15 @@ class House:
         )
         turn.create_time.FromDatetime(NOW)
         value = events.InteractionLogged(turn=turn).SerializeToString()
-        self.publish(INTERACTION_LOGGED, f"t{number}", value)
+        self.publish(INTERACTION_LOGGED, f"{tenant}.t{number}", value)
 
     def drain(self) -> None:
         for stage in self.stages:
             drain(stage)
 
-    def train(self) -> None:
+    def train(self, tenant: str = "local") -> None:
         for number in range(60):
-            self.pair(number, f"user{number % 40}")
+            self.pair(number, f"user{number % 40}", tenant=tenant)
         self.drain()
         while self.training.run_once():
             continue
@@ -269,6 +280,59 @@ def test_the_backlog_is_bounded_and_says_so() -> None:
     house.drain()
     counts = house.counts("reward.answers")
     assert (counts["waiting", "UNSCORED"], counts["dropped", "BACKLOG"]) == (2, 3)
+
+
+def test_a_tenant_that_never_trains_keeps_nobody_elses_answers_out() -> None:
+    house = House(backlog=3)
+    house.train()
+    for number in range(5):
+        house.turn(number, "assistant", SHORT, tenant="never")
+    house.turn(9, "assistant", SHORT)
+    house.drain()
+    counts = house.counts("reward.answers")
+    assert (counts["waiting", "UNSCORED"], counts["dropped", "BACKLOG"]) == (4, 2)
+    assert house.scoring.run_once() == 1
+    assert [(one.tenant, one.turn_id) for one in house.scored()] == [("local", "t9")]
+    house.turn(10, "assistant", SHORT)
+    house.drain()
+    assert house.scoring.run_once() == 1
+    assert house.counts("reward.answers")["waiting", "UNSCORED"] == 3
+
+
+def test_a_tenant_that_floods_is_served_in_turn_with_the_others() -> None:
+    house = House(backlog=1000)
+    house.scoring = house.scores(batch=10)
+    for tenant in ("flood", "quiet"):
+        house.train(tenant)
+    house.turn(0, "assistant", SHORT, tenant="quiet")
+    for number in range(100):
+        house.turn(number, "assistant", SHORT, tenant="flood")
+    house.drain()
+    for _ in range(2):
+        house.scoring.run_once()
+    assert Counter(one.tenant for one in house.scored()) == {"flood": 10, "quiet": 1}
+
+
+def test_a_tenant_whose_model_cannot_be_read_rests_and_the_others_go_on() -> None:
+    house = House()
+    at = NOW
+    house.scoring = replace(house.scores(), clock=lambda: at)
+    for tenant in ("broken", "well"):
+        house.train(tenant)
+        house.turn(0, "assistant", SHORT, tenant=tenant)
+    house.drain()
+    broken = MODELS.c.tenant == "broken"
+    with house.database.begin() as tx:
+        kept = tx.connection.execute(sa.select(MODELS.c.weights).where(broken)).scalar()
+        tx.connection.execute(MODELS.update().where(broken).values(weights=b"no model"))
+    assert house.scoring.run_once() == 1
+    assert [one.tenant for one in house.scored()] == ["well"]
+    with house.database.begin() as tx:
+        tx.connection.execute(MODELS.update().where(broken).values(weights=kept))
+    assert house.scoring.run_once() == 0
+    at = NOW + timedelta(seconds=31)
+    assert house.scoring.run_once() == 1
+    assert sorted(one.tenant for one in house.scored()) == ["broken", "well"]
 
 
 def test_the_version_that_answered_last_is_scored_first_and_in_order() -> None:
