@@ -144,7 +144,7 @@ def _accuracy(name: str, found: Accuracy) -> common.Estimate:
             count=found.count,
             users=found.users,
             suite="reward",
-            method="wilson",
+            method=found.method,
         )
     )
 

@@ -83,13 +83,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of `count` pairs that are ordered rightly; `low`, `high` at 0.95 (Wilson)."""
+    """Share of `count` pairs that are ordered rightly; `low`, `high` at 0.95, made by `method`."""
 
     value: float
     low: float
     high: float
     count: int
     users: int
+    method: str = "wilson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,8 @@ class TrainingRules:
     `pairs_suffice`: from so many pairs on, all ratings together weigh `ratings_share` of them,
     since pairs say what is better on the same request and ratings only across requests.
     `max_age_days`, counted back from the newest: what is older is left out as soon as `min_data`
-    is newer, since what people want changes.
+    is newer, since what people want changes. `most_data`: how many pairs, and ratings, a model learns
+    from at most, the newest; of one user at most `most_per_user`.
     """
 
     min_data: int = 24
@@ -186,12 +188,13 @@ class TrainingRules:
     ratings_share: float = 0.25
     max_age_days: float = 90.0
     across_users_weight: float = 0.3
+    most_data: int = 10_000
     most_per_user: int = 50
     most_from_ratings: int = 1000
 
     def next_due(self, data: int) -> int:
         """How much data there must be for the model after one trained on `data`."""
-        return max(self.min_data, ceil(data * (1 + self.growth)))
+        return max(self.min_data, data + ceil(min(data, self.most_data) * self.growth))
 
     def is_due(self, progress: Progress) -> bool:
         return progress.data >= (progress.due or self.min_data) or progress.pairs >= (

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from services.reward import grpc_api
+from services.reward.adapters.aging import aging
 from services.reward.adapters.erasing import RewardRemover
+from services.reward.adapters.kept_models import KeptModels
 from services.reward.adapters.lineage import RewardLineage
 from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
@@ -20,6 +22,7 @@ from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.jobs import SCORING, Scoring, Tracking, Trainings
 from services.reward.learning.features import MOST_TOKENS
+from services.reward.ports import RewardModels
 from services.reward.settings import RewardSettings
 from services.reward.stages import GROUPS, Intakes
 from shared.calls.server import Mount
@@ -42,7 +45,8 @@ from shared.tracking.mlflow_tracker import MlflowTracker
 def build(common: CommonSettings, settings: RewardSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    models, rules = SqlRewardModels(database), settings.rules()
+    rules = settings.rules()
+    models = KeptModels(SqlRewardModels(database), settings.kept_models)
     encoder = SentenceEncoder(common.encoder, max_tokens=MOST_TOKENS, cached=settings.cached_texts)
     featuriser = Featuriser(encoder)
     score = ScoreAnswers(featuriser, models, rules.folds)
@@ -73,16 +77,17 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         tracer=RewardLineage(database),
+        aging=aging(),
     )
 
 
-def _mount(database: Database, models: SqlRewardModels, score: ScoreAnswers) -> Mount:
+def _mount(database: Database, models: RewardModels, score: ScoreAnswers) -> Mount:
     trainings, operation = SqlTrainingRequests(database), partial(operations.get, database)
     return grpc_api.mount(grpc_api.RewardServicer(models, score, trainings, operation))
 
 
 def _jobs(
-    common: CommonSettings, database: Database, train: TrainModel, models: SqlRewardModels
+    common: CommonSettings, database: Database, train: TrainModel, models: RewardModels
 ) -> list[Background]:
     tracker = MlflowTracker(common.mlflow_url)
     workers = (

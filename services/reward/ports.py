@@ -75,8 +75,9 @@ class RewardModels(Protocol):
     def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
         """Newest first, below version `before`."""
 
-    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
-        """All kept data, held-out users included, in the order of arrival."""
+    def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
+        """The newest `most` of each, of one user `most_per_user` at most; in the order of arrival, held-out
+        users included."""
 
 
 class ModelWriter(Protocol):

@@ -23,11 +23,14 @@ class RewardSettings(ServiceSettings):
     folds: int = Field(default=5, ge=2)
     bootstraps: int = Field(default=2, ge=2)
     l2: float = Field(default=0.03, gt=0)
-    # Answers that may wait for a score; later ones are dropped and counted as BACKLOG.
+    # Answers of one tenant that may wait for a score; later ones are dropped and counted as BACKLOG.
     backlog: int = Field(default=20_000, ge=1)
     score_batch: int = Field(default=64, ge=1)
     # Texts whose embeddings stay in memory: 1.5 KiB each, and the text.
     cached_texts: int = Field(default=20_000, ge=0)
+
+    # Models that stay in memory, those used last: about 0.1 MB each.
+    kept_models: int = Field(default=64, ge=1)
 
     def rules(self) -> TrainingRules:
         return TrainingRules(

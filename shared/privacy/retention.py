@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -42,13 +42,15 @@ class Aging(Protocol):
 class AgedRows:
     """Rows of a table that go `store_days` after `time`: a column of Unix time in seconds, in microseconds if
     `in_microseconds`. Give it an index: it is searched by time. A table without a column `tenant` follows the
-    rule for everybody. `only`: which of the rows."""
+    rule for everybody. `only`: which of the rows. `after` is told of the rows that went, within the
+    transaction: for sums that are kept beside them."""
 
     place: str
     table: sa.Table
     time: sa.ColumnElement[float] | sa.ColumnElement[int]
     in_microseconds: bool = False
     only: sa.ColumnElement[bool] | None = None
+    after: Callable[[Transaction, Sequence[Any]], None] | None = None
 
     def forget(
         self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
@@ -75,7 +77,12 @@ class AgedRows:
         key = list(self.table.primary_key.columns)
         oldest = sa.select(*key).where(condition).order_by(self.time).limit(most)
         of_key = key[0].in_(oldest) if len(key) == 1 else sa.tuple_(*key).in_(oldest)
-        return int(transaction.connection.execute(self.table.delete().where(of_key)).rowcount)
+        delete = self.table.delete().where(of_key)
+        if self.after is None:
+            return int(transaction.connection.execute(delete).rowcount)
+        rows = transaction.connection.execute(delete.returning(*self.table.c)).all()
+        self.after(transaction, rows)
+        return len(rows)
 
 
 @dataclass(frozen=True, slots=True)

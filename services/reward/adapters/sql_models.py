@@ -59,14 +59,23 @@ class SqlRewardModels:
         with self._database.read() as connection:
             return [_card(row) for row in connection.execute(query)]
 
-    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
-        pairs = sa.select(PAIRS).where(PAIRS.c.tenant == tenant).order_by(PAIRS.c.seq)
-        ratings = sa.select(RATINGS).where(RATINGS.c.tenant == tenant).order_by(RATINGS.c.seq)
+    def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
         with self._database.read() as connection:
-            return (
-                [_pair(row) for row in connection.execute(pairs)],
-                [_rating(row) for row in connection.execute(ratings)],
-            )
+            pairs = connection.execute(_newest_rows(PAIRS, tenant, most, most_per_user)).all()
+            ratings = connection.execute(_newest_rows(RATINGS, tenant, most, most_per_user)).all()
+        return [_pair(row) for row in pairs[::-1]], [_rating(row) for row in ratings[::-1]]
+
+
+def _newest_rows(
+    table: sa.Table, tenant: str, most: int, most_per_user: int
+) -> sa.Select[tuple[Any, ...]]:
+    """Newest first. Whose rows they are is read from an index alone; the texts, of the chosen ones only."""
+    by_user = sa.func.row_number().over(partition_by=table.c.user_id, order_by=table.c.seq.desc())
+    ranked = sa.select(table.c.seq, by_user.label("place")).where(table.c.tenant == tenant)
+    ranks = ranked.subquery()
+    chosen = sa.select(ranks.c.seq).where(ranks.c.place <= most_per_user)
+    newest = chosen.order_by(ranks.c.seq.desc()).limit(most)
+    return sa.select(table).where(table.c.seq.in_(newest)).order_by(table.c.seq.desc())
 
 
 class SqlModelWriter:
@@ -85,6 +94,7 @@ class SqlModelWriter:
                 card=content,
                 weights=weights_file(model),
                 mlflow_run_id="",
+                created=card.create_time.timestamp(),
             )
         )
         return card

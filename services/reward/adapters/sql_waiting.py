@@ -19,7 +19,9 @@ class SqlWaitingAnswers:
         self._database = database
 
     def tenants(self) -> list[str]:
-        is_trained = sa.exists().where(MODELS.c.tenant == WAITING.c.tenant)
+        # Of each tenant that waits, not the other way round: models are many, tenants few.
+        newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == WAITING.c.tenant)
+        is_trained = newest.scalar_subquery().is_not(None)
         query = sa.select(WAITING.c.tenant).where(WAITING.c["count"] > 0, is_trained)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())

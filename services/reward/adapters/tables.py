@@ -23,8 +23,9 @@ PAIRS = sa.Table(
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "pair_id"),
     sa.Index("reward_pairs_by_arrival", "tenant", "seq"),
-    sa.Index("reward_pairs_by_age", "tenant", "kept_at"),
-    sa.Index("reward_pairs_by_user", "tenant", "user_id"),
+    sa.Index("reward_pairs_by_age", "kept_at"),
+    sa.Index("reward_pairs_by_tenants_age", "tenant", "kept_at"),
+    sa.Index("reward_pairs_by_user", "tenant", "user_id", "seq"),
     sa.Index("reward_pairs_by_conversation", "tenant", "conversation_id", "seq"),
 )
 RATINGS = sa.Table(
@@ -43,8 +44,9 @@ RATINGS = sa.Table(
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "rating_id"),
     sa.Index("reward_ratings_by_arrival", "tenant", "seq"),
-    sa.Index("reward_ratings_by_age", "tenant", "kept_at"),
-    sa.Index("reward_ratings_by_user", "tenant", "user_id"),
+    sa.Index("reward_ratings_by_age", "kept_at"),
+    sa.Index("reward_ratings_by_tenants_age", "tenant", "kept_at"),
+    sa.Index("reward_ratings_by_user", "tenant", "user_id", "seq"),
     sa.Index("reward_ratings_by_conversation", "tenant", "conversation_id", "seq"),
 )
 # How much there is to train on, and how much there must be for the next training.
@@ -65,7 +67,8 @@ REQUESTS = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("user_id", sa.String, nullable=False, server_default=""),
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
-    sa.Index("last_requests_by_age", "tenant", "kept_at"),
+    sa.Index("last_requests_by_age", "kept_at"),
+    sa.Index("last_requests_by_tenants_age", "tenant", "kept_at"),
     sa.Index("last_requests_by_user", "tenant", "user_id"),
 )
 UNSCORED = sa.Table(
@@ -83,7 +86,9 @@ UNSCORED = sa.Table(
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.Index("unscored_by_version", "tenant", "model_version", "seq"),
     sa.Index("unscored_by_arrival", "tenant", "seq"),
-    sa.Index("unscored_by_age", "tenant", "kept_at"),
+    sa.Index("unscored_by_age", "kept_at"),
+    sa.Index("unscored_by_tenants_age", "tenant", "kept_at"),
+    sa.Index("unscored_by_user", "tenant", "user_id"),
     sa.Index("unscored_by_conversation", "tenant", "conversation_id", "seq"),
 )
 # How many of UNSCORED are whose: asked for each answer that comes, and for each batch.
@@ -102,4 +107,6 @@ MODELS = sa.Table(
     sa.Column("card", sa.JSON, nullable=False),
     sa.Column("weights", sa.LargeBinary, nullable=False),
     sa.Column("mlflow_run_id", sa.String, nullable=False, default=""),
+    sa.Column("created", sa.Float, nullable=False, server_default="0"),
+    sa.Index("reward_models_by_age", "created"),
 )

@@ -16,12 +16,11 @@ MOST_ITEMS = 1024
 
 
 class ScoreAnswers:
-    """Scores with the newest or a named model; models stay in memory once read."""
+    """Scores with the newest or a named model."""
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, folds: int) -> None:
         self._featuriser, self._models, self._folds = featuriser, models, folds
         self._group_rewards = GroupRewards(featuriser)
-        self._loaded: dict[tuple[str, int], RewardModel] = {}
 
     def __call__(
         self,
@@ -63,10 +62,7 @@ class ScoreAnswers:
                 "no reward model is trained yet: it needs proposed pairs or explicit ratings",
                 reason="REWARD_MODEL_UNTRAINED",
             )
-        key = (tenant, version)
-        if key not in self._loaded:
-            self._loaded[key] = self._models.load(tenant, version)
-        return self._loaded[key]
+        return self._models.load(tenant, version)
 
 
 def judging_fold(tenant: str, user_id: str, folds: int) -> int:

@@ -25,13 +25,13 @@ from services.reward.learning.people import LearnPeople
 from services.reward.ports import RewardModel, RewardModels
 from shared.language.errors import FailedPrecondition
 from shared.language.splits import fold, is_held_out
-from shared.statistics.intervals import wilson
+from shared.statistics.intervals import rate
 
 TRAIN_JOB = "reward.train"
 
 
 class TrainModel:
-    """Learns an ensemble from all kept data of a tenant, and judges it on users that no member
+    """Learns an ensemble from the newest data of a tenant, and judges it on users that no member
     saw."""
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, rules: TrainingRules) -> None:
@@ -44,7 +44,9 @@ class TrainModel:
         Raises FailedPrecondition REWARD_DATA_MISSING when there is nothing to compare, or all of it
         is of too few users or of users in one fold.
         """
-        pairs, ratings = recent(*self._models.data(tenant), self._rules)
+        rules = self._rules
+        kept = self._models.data(tenant, rules.most_data, rules.most_per_user)
+        pairs, ratings = recent(*kept, rules)
         seen_pairs = [pair for pair in pairs if not is_held_out(tenant, pair.user_id)]
         seen_ratings = [rating for rating in ratings if not is_held_out(tenant, rating.user_id)]
         found = comparisons(seen_pairs, seen_ratings, self._rules)
@@ -99,9 +101,9 @@ class TrainModel:
         folds = [judging_fold(tenant, pair.user_id, self._rules.folds) for pair in pairs]
         better, _ = ensemble.scores(self._featuriser.features([p.better for p in pairs]), folds)
         worse, _ = ensemble.scores(self._featuriser.features([p.worse for p in pairs]), folds)
-        right = int((better > worse).sum())
-        users = len({pair.user_id for pair in pairs})
-        return Accuracy(right / len(pairs), *wilson(right, len(pairs)), len(pairs), users)
+        right = (better > worse).astype(float)
+        found = rate(list(right), [pair.user_id for pair in pairs])
+        return Accuracy(found.value, found.low, found.high, found.count, found.groups, found.method)
 
 
 def _surface_width() -> int:

@@ -103,10 +103,9 @@ def _people(fitted: Fitted) -> People:
 
 def _group(row: dict[str, Any]) -> Group:
     def judged(by: str) -> Accuracy:
-        figures = row[by]
-        return Accuracy(
-            figures["accuracy"], figures["low"], figures["high"], figures["pairs"], row["users"]
-        )
+        found = row[by]
+        interval = (found["accuracy"], found["low"], found["high"])
+        return Accuracy(*interval, found["pairs"], row["users"], found["method"])
 
     return Group(
         name=row["name"],

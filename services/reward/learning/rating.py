@@ -64,8 +64,10 @@ def fit_ratings(
         groups=(GroupReward(EVERYONE, reward, len({one.user for one in rated}), 0, ()),),
     )
     order, pairs = order_of(trials[l2], ranks), comparable(ranks)
-    # Pairs of answers share answers: the interval is as wide as one of as many pairs as answers.
-    low, high = wilson(order * len(rated), len(rated))
+    # Pairs of answers share answers, and answers their users (nobody's: their prompts): the interval is as wide
+    # as one of as many pairs as there are of these.
+    count = len({one.user or f"\x00{one.topic}" for one in rated})
+    low, high = wilson(order * count, count)
     return model, {
         "ratings": len(rated),
         "levels": levels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from services.reward.learning.calibration import calibration_error
 from services.reward.learning.fitting import FOLDS, Fitted
 from services.reward.learning.groups import by_user, rightness
-from services.reward.learning.table import NOBODY
+from services.reward.learning.table import NOBODY, Table
 from services.reward.learning.welfare import welfare
-from shared.statistics.intervals import wilson
+from shared.statistics.intervals import rate
 
 Array = NDArray[np.float64]
 Json = dict[str, Any]
@@ -45,25 +46,36 @@ def held_out(fitted: Fitted) -> Json:
     these had no part in."""
     margins, c = fitted.margins, fitted.table.confidences
     scaled = margins / fitted.temperatures
-    found = accuracy(rightness(margins, c))
+    everyone = clusters(fitted.table)
+    found = accuracy(rightness(margins, c), everyone)
     found |= {
         "ece": round(calibration_error(scaled, c, 1.0), 4),
         "temperature": round(fitted.model.temperature, 3),
         "folds": FOLDS,
     }
     if len(fitted.model.groups) > 1:
-        found["by_group_models"] = accuracy(rightness(fitted.group_margins, c))
+        found["by_group_models"] = accuracy(rightness(fitted.group_margins, c), everyone)
     return found
 
 
-def accuracy(right: Array) -> Json:
-    low, high = wilson(float(right.sum()), len(right))
+def accuracy(right: Array, of: Sequence[Hashable]) -> Json:
+    """`of`: whose each pair is; the interval (95%) is widened where they have several."""
+    found = rate([float(one) for one in right], of)
     return {
-        "accuracy": round(float(right.mean()), 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "pairs": len(right),
+        "accuracy": round(found.value, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+        "pairs": found.count,
+        "method": found.method,
     }
+
+
+def clusters(table: Table) -> list[Hashable]:
+    """Of each pair: its user, or where nobody is named its prompt."""
+    return [
+        ("prompt", int(topic)) if user == NOBODY else int(user)
+        for user, topic in zip(table.users, table.topics, strict=True)
+    ]
 
 
 def length_bias(fitted: Fitted) -> Json:
@@ -80,7 +92,7 @@ def length_bias(fitted: Fitted) -> Json:
     same = np.sign(fitted.margins) == sign * np.sign(better - worse)
     return {
         "prefers": "longer" if sign > 0 else "shorter",
-        "alone": accuracy(alone),
+        "alone": accuracy(alone, clusters(table)),
         "correlation": round(_correlation(rewards, words), 4),
         "agreement": round(float(same.mean()), 4),
     }
@@ -88,6 +100,7 @@ def length_bias(fitted: Fitted) -> Json:
 
 def groups_of(fitted: Fitted) -> list[Json]:
     table, found = fitted.table, []
+    everyone = clusters(table)
     of_row = np.append(fitted.grouping.of_user, NOBODY)[table.users]
     for number, group in enumerate(fitted.model.groups):
         mine = of_row == number if len(fitted.model.groups) > 1 else np.full(len(of_row), True)
@@ -99,8 +112,9 @@ def groups_of(fitted: Fitted) -> list[Json]:
         }
         if mine.any():
             c = table.confidences[mine]
-            row["one_model"] = accuracy(rightness(fitted.margins[mine], c))
-            row["own_model"] = accuracy(rightness(fitted.group_margins[mine], c))
+            of = [one for one, is_mine in zip(everyone, mine, strict=True) if is_mine]
+            row["one_model"] = accuracy(rightness(fitted.margins[mine], c), of)
+            row["own_model"] = accuracy(rightness(fitted.group_margins[mine], c), of)
         found.append(row)
     return found
 

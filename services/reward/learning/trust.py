@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.reward.learning.groups import Comparisons, Grouping, by_user, fit_reward, rightness
-from shared.statistics.intervals import wilson
+from shared.statistics.intervals import rate, wilson
 
 Array = NDArray[np.float64]
 PRIOR = 4.0
@@ -87,25 +87,26 @@ def estimate(data: Comparisons, grouping: Grouping, l2: float, seed: int = 0) ->
 def weigh(agreeing: Array, labels: Array, before: Array) -> Array:
     """The estimator above; the rate of all is that of the users trusted so far."""
     trusted = before * labels
-    rate = float((before * agreeing).sum() / max(trusted.sum(), 1e-9))
-    if rate <= 0.5:
+    overall = float((before * agreeing).sum() / max(trusted.sum(), 1e-9))
+    if overall <= 0.5:
         return np.ones(len(labels))
-    p = (agreeing + PRIOR * rate) / (labels + PRIOR)
+    p = (agreeing + PRIOR * overall) / (labels + PRIOR)
     upper = np.array([wilson(a, n, _SURE)[1] for a, n in zip(agreeing, labels, strict=True)])
-    weight = np.clip((2 * p - 1) / (2 * rate - 1), 0.0, 1.0)
-    found: Array = np.where(upper < rate, weight, 1.0)
+    weight = np.clip((2 * p - 1) / (2 * overall - 1), 0.0, 1.0)
+    found: Array = np.where(upper < overall, weight, 1.0)
     return found
 
 
 def _acts_together(data: Comparisons, suspects: tuple[int, ...], l2: float) -> bool:
     """Whether the labels of suspects are foretold by the other suspects' labels, better than by
-    chance (Wilson's lower bound over one half)."""
-    right = count = 0.0
+    chance (the lower bound of the rate, widened by suspect, over one half)."""
+    right: list[float] = []
+    whose: list[int] = []
     for suspect in suspects if len(suspects) > 1 else ():
         others = [user for user in suspects if user != suspect]
         reward = fit_reward(data.where(np.isin(data.users, others)), l2)
         mine = data.where(data.users == suspect)
         margins = mine.differences @ reward
-        right += float(np.where(margins > 0, mine.confidences, 1 - mine.confidences).sum())
-        count += len(margins)
-    return count > 0 and wilson(right, count)[0] > 0.5
+        right += np.where(margins > 0, mine.confidences, 1 - mine.confidences).tolist()
+        whose += [suspect] * len(margins)
+    return rate(right, whose).low > 0.5

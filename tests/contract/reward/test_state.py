@@ -24,7 +24,7 @@ def house(database_url: str) -> Iterator[House]:
 def test_pairs_count_once_and_train_a_model_that_is_kept_whole(house: House) -> None:
     house.train()
     house.train()  # the same pairs again
-    pairs, ratings = house.models.data("local")
+    pairs, ratings = house.models.data("local", 1000, 1000)
     assert (len(pairs), len(ratings)) == (60, 0)
     cards = SqlRewardModels(house.database).page("local", None, 10)
     assert [card.version for card in cards] == list(range(len(cards), 0, -1))
@@ -57,14 +57,14 @@ def test_answers_wait_for_a_model_and_are_scored_once(house: House) -> None:
 
 def test_a_users_rows_go_and_models_that_had_learnt_are_named(house: House) -> None:
     house.train()
-    pair = house.models.data("local")[0][0]
+    pair = house.models.data("local", 1000, 1000)[0][0]
     remover, erasure = RewardRemover(house.database), Erasure("e1", "local", pair.user_id)
     assert "rewardModels/reward-v1" in remover.survey(erasure).model_versions
     gone = []
     for _ in range(2):
         with house.database.begin() as transaction:
             gone.append(remover.remove_rows(erasure, transaction))
-    left = house.models.data("local")[0]
+    left = house.models.data("local", 1000, 1000)[0]
     assert gone[0]["pairs"] == 60 - len(left) > 0
     assert set(gone[1].values()) == {0}
     assert pair.user_id not in {one.user_id for one in left}

@@ -12,7 +12,7 @@ import pytest
 
 from services.reward.app.featurising import Featuriser
 from services.reward.app.training import TrainModel
-from services.reward.domain import Answer, Pair, Rating, TrainingRules
+from services.reward.domain import Answer, ModelCard, Pair, Rating, TrainingRules
 from services.reward.learning.ensemble import NO_FOLD
 from services.reward.learning.features import MOST_TOKENS
 from services.reward.ports import RewardModel
@@ -31,7 +31,10 @@ class Kept:
     def load(self, tenant: str, version: int) -> RewardModel:
         raise AssertionError
 
-    def data(self, tenant: str) -> tuple[list[Pair], list[Rating]]:
+    def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
+        return []
+
+    def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
         return [_pair(number) for number in range(60)], []
 
 
@@ -77,7 +80,7 @@ class Transformers:
 
 @pytest.mark.timeout(300)
 def test_rewards_are_those_that_float32_vectors_give() -> None:
-    pairs, _ = Kept().data("local")
+    pairs, _ = Kept().data("local", 100, 100)
     answers = [answer for pair in pairs for answer in (pair.better, pair.worse)]
     rewards = []
     for encoder in (SentenceEncoder(ENCODER, max_tokens=MOST_TOKENS), Transformers()):

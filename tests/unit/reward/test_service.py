@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 
 import grpc
 import pytest
 import sqlalchemy as sa
 
 from services.reward import grpc_api
+from services.reward.adapters.aging import aging
 from services.reward.adapters.hashing import HashingEncoder
+from services.reward.adapters.kept_models import KeptModels
 from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
 from services.reward.adapters.sql_trainings import SqlTrainingRequests
@@ -23,7 +26,7 @@ from services.reward.app.featurising import Featuriser
 from services.reward.app.scoring import ScoreAnswers
 from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
-from services.reward.domain import Answer, TrainingRules
+from services.reward.domain import Answer, Pair, TrainingRules
 from services.reward.jobs import Scoring, Tracking, Trainings
 from services.reward.stages import Intakes
 from shared.calls.client import aio_channel, metadata
@@ -34,8 +37,9 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
-from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
 from shared.language.messages import text_message
+from shared.language.retention import Keep, RetentionPolicy
 from shared.language.splits import is_held_out
 from shared.language.topics import (
     FEEDBACK_MINED,
@@ -46,12 +50,14 @@ from shared.language.topics import (
 )
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
+from shared.privacy.retention import Retention
 from shared.serving import operations_api
 from shared.state import operations
-from shared.state.database import Database
+from shared.state.database import Database, Transaction
 from shared.state.outbox import OutboxRelay
 from shared.state.stage import drain
 from shared.state.tables import JOBS
+from shared.statistics.intervals import wilson
 from shared.tracking.port import MemoryTracker
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -64,13 +70,15 @@ class House:
         self, backlog: int = 100, min_data: int = 24, database: Database | None = None
     ) -> None:
         rules = TrainingRules(min_data=min_data)
+        self.now = NOW
         self.log = MemoryEventLog()
         self.database = database or Database("sqlite://", METADATA)
         self.models = SqlRewardModels(self.database)
         self.encoder, self.tracker = HashingEncoder(), MemoryTracker()
         featuriser = Featuriser(self.encoder)
         self.score = ScoreAnswers(featuriser, self.models, rules.folds)
-        intakes = Intakes(TakeData(rules), TakeTurn(backlog), SqlIntake)
+        self.take_data, self.take_turn = TakeData(rules), TakeTurn(backlog)
+        intakes = Intakes(self.take_data, self.take_turn, self.intake)
         self.stages = intakes.stages(self.database, self.log)
         self.learn = TrainModel(featuriser, self.models, rules)
         self.training = Trainings(self.learn, SqlModelWriter, lambda: NOW).worker(self.database)
@@ -81,6 +89,9 @@ class House:
     def scores(self, batch: int = 64) -> Scoring:
         waiting = SqlWaitingAnswers(self.database)
         return Scoring(self.database, waiting, SqlScoredAnswers, self.score, lambda: NOW, batch)
+
+    def intake(self, transaction: Transaction) -> SqlIntake:
+        return SqlIntake(transaction, lambda: self.now)
 
     def publish(self, topic: str, identity: str, value: bytes) -> None:
         self.log.publish([Event(topic, identity, "key", value, "test", NOW)])
@@ -217,7 +228,7 @@ def test_explicit_ratings_are_kept_and_other_feedback_is_counted() -> None:
         house.publish(FEEDBACK_MINED, f"f{number}", mined.SerializeToString())
     house.publish(FEEDBACK_MINED, "broken", b"\xff\xff")
     house.drain()
-    _, ratings = house.models.data("local")
+    _, ratings = house.models.data("local", 1000, 1000)
     assert [(r.rating_id, r.satisfaction) for r in ratings] == [("f0", 0.75)]
     made = "held_out_rating" if is_held_out("local", "user1") else "rating"
     assert house.counts("reward.ratings") == {
@@ -243,7 +254,7 @@ def test_a_rating_that_was_replaced_is_forgotten() -> None:
         )
         house.publish(FEEDBACK_MINED, f"f{number}", mined.SerializeToString())
     house.drain()
-    _, ratings = house.models.data("local")
+    _, ratings = house.models.data("local", 1000, 1000)
     kept = [(one.rating_id, one.satisfaction) for one in ratings]
     assert sorted(kept) == [("f1", 0.75), ("f2", 0.5)]
 
@@ -333,6 +344,63 @@ def test_a_tenant_whose_model_cannot_be_read_rests_and_the_others_go_on() -> Non
     at = NOW + timedelta(seconds=31)
     assert house.scoring.run_once() == 1
     assert sorted(one.tenant for one in house.scored()) == ["broken", "well"]
+
+
+def test_a_model_stays_due_however_much_is_forgotten() -> None:
+    """Two pairs a day of which thirty days are kept: a new model after every half of what is kept."""
+    house, due = House(), []
+    policy = RetentionPolicy({"*": Keep(store_days=30)})
+    retention = Retention(house.database, aging(), policy, lambda: house.now, seen_days=3)
+    users = [f"u{n}" for n in range(99) if not is_held_out("local", f"u{n}")]
+    for day in range(365):
+        house.now = NOW + timedelta(days=day)
+        with house.database.begin() as transaction:
+            intake = house.intake(transaction)
+            for number in (2 * day, 2 * day + 1):
+                answers = Answer("q", "a"), Answer("q", "b")
+                pair = Pair(f"p{number}", users[number % 20], *answers, house.now)
+                house.take_data.pair(intake, "local", pair)
+            if transaction.connection.execute(JOBS.delete()).rowcount:
+                due.append(day)
+        retention.once()
+    # 24 pairs, then a half more each time, until 62 are kept: 31 more every 16 days.
+    assert due[:4] == [11, 17, 26, 40]
+    assert {later - earlier for earlier, later in pairwise(due[4:])} == {16}
+
+
+def test_models_in_memory_are_those_used_last() -> None:
+    house = House()
+    house.train()
+    kept = KeptModels(house.models, most=2)
+    first = kept.load("local", 1)
+    for version in (2, 1, 1):
+        kept.load("local", version)
+    assert kept.load("local", 1) is first
+    house.train("other")
+    kept.load("other", 1)
+    assert kept.load("local", 1) is first
+    assert len(kept._kept) == 2
+    with pytest.raises(NotFound):
+        kept.load("other", 99)
+
+
+def test_the_cards_interval_is_as_wide_as_its_users_allow() -> None:
+    """Six people say ten things each, and one of them the opposite of the others."""
+    house = House()
+    users = [f"u{n}" for n in range(50) if not is_held_out("local", f"u{n}")][:6]
+    with house.database.begin() as transaction:
+        intake = house.intake(transaction)
+        for number in range(60):
+            better, worse = Answer("q", SHORT), Answer("q", LONG)
+            if number % 6 == 0:
+                better, worse = worse, better
+            intake.add_pair("local", Pair(f"p{number}", users[number % 6], better, worse, NOW))
+    found = house.learn("local", NOW).card.cross_fitted
+    assert (found.value, found.count, found.users) == (pytest.approx(5 / 6), 60, 6)
+    low, _ = wilson(50, 60)
+    assert low == pytest.approx(0.720, abs=1e-3)
+    assert found.low == pytest.approx(0.5)
+    assert found.method == "wilson widened to bootstrap-by-user"
 
 
 def test_the_version_that_answered_last_is_scored_first_and_in_order() -> None:

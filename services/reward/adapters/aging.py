@@ -1,0 +1,79 @@
+"""What the reward service forgets by age: words, what models learn from, and models that nobody asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.reward.adapters.sql_waiting import change_waiting
+from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
+from services.reward.app.taking import ANSWERS, WAITS
+from shared.language.retention import RetentionPolicy
+from shared.language.splits import is_held_out
+from shared.privacy.retention import AgedRows, Aging
+from shared.state.database import Transaction
+
+EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class AgedModels:
+    """Models go after their tenant's `archive_days`, as other things do that past results rest on. The newest
+    of a tenant stays, however old."""
+
+    place: str = "models"
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        newest = sa.select(MODELS.c.tenant, sa.func.max(MODELS.c.version)).group_by(MODELS.c.tenant)
+        gone = 0
+        for tenant, version in transaction.connection.execute(newest).all():
+            days = policy.of(tenant).archive_days
+            if days:
+                before = (now - timedelta(days=days)).timestamp()
+                old = (MODELS.c.version < version) & (MODELS.c.created < before)
+                delete = MODELS.delete().where(MODELS.c.tenant == tenant, old)
+                gone += int(transaction.connection.execute(delete).rowcount)
+        return gone
+
+
+def aging() -> list[Aging]:
+    return [
+        AgedRows("pairs", PAIRS, PAIRS.c.kept_at, after=_no_longer_learnt_from),
+        AgedRows("ratings", RATINGS, RATINGS.c.kept_at, after=_no_longer_learnt_from),
+        AgedRows("requests", REQUESTS, REQUESTS.c.kept_at),
+        AgedRows("unscored_answers", UNSCORED, UNSCORED.c.kept_at, after=_no_longer_waiting),
+        AgedModels(),
+    ]
+
+
+def _no_longer_learnt_from(transaction: Transaction, rows: Sequence[Any]) -> None:
+    """There is so much less to learn from; as much as before must come in until the next model."""
+    learnt = [row for row in rows if not is_held_out(row.tenant, row.user_id)]
+    for tenant, count in Counter(row.tenant for row in learnt).items():
+        pairs = sum(row.tenant == tenant and "pair_id" in row._mapping for row in learnt)
+        less = {
+            PROGRESS.c.data: PROGRESS.c.data - count,
+            PROGRESS.c.due: at_least_zero(PROGRESS.c.due - count),
+            PROGRESS.c.pairs: PROGRESS.c.pairs - pairs,
+            PROGRESS.c.pairs_due: at_least_zero(PROGRESS.c.pairs_due - pairs),
+        }
+        mine = PROGRESS.c.tenant == tenant
+        transaction.connection.execute(PROGRESS.update().where(mine).values(less))
+
+
+def _no_longer_waiting(transaction: Transaction, rows: Sequence[Any]) -> None:
+    for tenant, count in Counter(row.tenant for row in rows).items():
+        change_waiting(transaction, tenant, -count)
+    transaction.count(ANSWERS, "waiting", WAITS, -len(rows))
+    transaction.count(ANSWERS, "dropped", EXPIRED, len(rows))
+
+
+def at_least_zero(value: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((value > 0, value), else_=0)

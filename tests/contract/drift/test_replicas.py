@@ -1,0 +1,65 @@
+"""Two replicas on one PostgreSQL come to what one comes to: a stream is of all partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from services.drift.adapters.sql_readings import SqlReadings
+from services.drift.adapters.sql_streams import SqlStreams
+from services.drift.domain import Watching
+from services.drift.stages import FEEDBACK, Intakes
+from shared.log.events import Event, EventLog
+from shared.log.memory import MemoryEventLog
+from shared.state.database import Database
+from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage, drain
+from tests.contract.replicas import take
+from tests.contract.state import opened
+from tests.unit.drift.test_stages import alarms, mined, shifted, totals
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with opened("drift", database_url) as kept:
+        yield kept
+
+
+def stages(database: Database, log: EventLog) -> Sequence[SqlStage]:
+    intakes = Intakes(Watching(reference_observations=80), SqlStreams)
+    return [replace(intakes.feedback_stage(database, log), batch_records=5)]
+
+
+def said() -> list[Event]:
+    """A shift, over two partitions; and a request beside each verdict, for a second stream."""
+    events = [*shifted(300, 100), mined(1000, abstained=True), mined(1001, conversation="c7")]
+    return [replace(event, key=f"k{number % 2}") for number, event in enumerate(events)]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
+def test_two_replicas_lose_nothing_and_alarm_once(
+    database: Database, database_url: str, processes: bool
+) -> None:
+    take("drift", database_url, stages, said(), processes=processes)
+    with opened("drift", "sqlite://") as alone:
+        log = MemoryEventLog(partitions=2)
+        log.publish(said())
+        for stage in stages(alone, log):
+            drain(stage)
+        assert totals(database, FEEDBACK) == totals(alone, FEEDBACK)
+        assert totals(database, FEEDBACK)["made", ""] == 401
+        one, (stream,) = SqlReadings(alone).streams("local"), SqlReadings(database).streams("local")
+        assert (stream.phase, stream.observations, stream.position) == ("alarmed", 400, 400)
+        assert [(s.phase, s.observations, s.reference and s.reference.count) for s in one] == [
+            ("alarmed", 400, 80)
+        ]
+        assert len(alarms(log)) == 1
+    published = MemoryEventLog()
+    OutboxRelay(database, published).relay_once()
+    (alarm,) = alarms(published)
+    # The replicas' partitions come in another order than one reader's: the alarm comes as soon, but for that.
+    assert 300 < alarm.observations < 340
+    assert alarm.current.low > alarm.reference_mean
