@@ -9,10 +9,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from infra.local.paths import REPO
-from shared.log.events import Event, EventLog
+from shared.log.events import Event, EventLog, Partition, Positions
 from shared.log.memory import MemoryEventLog
 from shared.log.rules import partition_of
-from shared.state.database import Database
+from shared.state.database import Database, positions_of
 from shared.state.stage import SqlStage
 
 REPLICAS = 2
@@ -47,21 +47,32 @@ def _replica(service: str, url: str, stages: Stages, events: Sequence[Event], nu
     log.publish(mine)
     try:
         for stage in stages(database, log):
-            _run(stage)
+            _run(stage, number)
     finally:
         database.close()
 
 
-def _run(stage: SqlStage) -> None:
-    """As its process runs it, until nothing is left."""
+def _run(stage: SqlStage, number: int) -> None:
+    """As its process runs it, until all that is in its partition was taken."""
+    ends = {
+        Partition(topic, number): sum(one.partition.number == number for one in records)
+        for topic in stage.topics
+        if (records := stage.log.records(topic))  # type: ignore[attr-defined]
+    }
     stop = threading.Event()
     thread = threading.Thread(target=stage.run, args=(stop,))
     thread.start()
     deadline = time.monotonic() + PATIENCE_S
     try:
-        while any(stage.log.lag(stage.name, stage.topics).values()):
+        while not _reached(stage, ends):
             assert time.monotonic() < deadline, f"{stage.name} does not come to its end"
             time.sleep(0.02)
     finally:
         stop.set()
         thread.join()
+
+
+def _reached(stage: SqlStage, ends: Positions) -> bool:
+    with stage.database.read() as connection:
+        taken = positions_of(connection, stage.name)
+    return all(taken.get(partition, 0) == end for partition, end in ends.items())
