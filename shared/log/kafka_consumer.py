@@ -138,11 +138,17 @@ def _subscribe(
     topics: Sequence[str],
     positions: Callable[[Sequence[Partition]], Positions] | None,
 ) -> None:
-    # A group that is joined before the partitions are known is given none, and now and then
-    # the client misses that they have become known since.
+    # A topic that the client does not know is not waited for by `subscribe`.
     for topic in topics:
         consumer.partitions_for_topic(topic)
     consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
+    # The partitions must be known before the group is joined. If they become known after it, the client
+    # (kafka-python 3.0.12, coordinator/base.py: join_group_async) joins again because they differ from those it
+    # assigned; and if that takes longer than one poll may, it forgets to take what it was assigned: with the
+    # new assignment they differ no more, so the next poll sees no reason to finish the joining. The member
+    # then keeps its partitions and is given nothing of them, until `_look` finds it. To ask for all topics is
+    # the one public call that waits for an answer from the cluster.
+    consumer.topics()
 
 
 class _Assigned(ConsumerRebalanceListener):

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 # How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
 # for more records before it says so that it has come to an end, and when it has.
-_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 1.0
+_SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 2.0
 
 Handle = Callable[[Record, Transaction], None]
 # Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.

@@ -66,6 +66,7 @@ class House:
             yield
         finally:
             stop.set()
+            self.database.wake()
             for thread in threads:
                 thread.join()
 
