@@ -30,6 +30,7 @@ from services.gateway.adapters.metrics import (
     RecorderCollector,
     RequestMeter,
     TelemetryCollector,
+    WatchCollector,
 )
 from services.gateway.adapters.personas import FeedbackPersonas
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
@@ -111,7 +112,7 @@ async def wire(
         spool, sink, redactor_of(common, "gateway"), max_age_days=settings.spool_days
     )
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
-    authenticator, follow_keys = wire_access(common, settings)
+    authenticator, keys = wire_access(common, settings)
     links = SqlLinks(
         database, max_links=settings.max_links, max_age=timedelta(days=settings.link_days)
     )
@@ -136,6 +137,7 @@ async def wire(
         telemetry=telemetry,
         recorder=recorder,
         rollouts=rollouts,
+        keys_connected=lambda: keys.connected,
         meter=RequestMeter(REGISTRY),
         lifespan=_flushing(recorder, settings.drain_s),
     )
@@ -143,6 +145,7 @@ async def wire(
         RecorderCollector(recorder),
         TelemetryCollector(telemetry),
         PersonaCollector(personas),
+        WatchCollector(rollouts, use_cases.keys_connected),
     ):
         REGISTRY.register(collector)
     erasing = wire_erasing(database, log, spool, links, personas)
@@ -164,7 +167,7 @@ async def wire(
             ("recorder", recorder.run),
             ("personas", personas.run),
             follow_rollouts,
-            follow_keys,
+            ("keys", keys.run),
         ],
         groups=erasing.groups,
         metrics_port=settings.metrics_port,
@@ -182,11 +185,13 @@ def wire_rollouts(
     return cache, ("rollout", RolloutFollower(registry, cache, file).run)
 
 
-def wire_access(common: CommonSettings, settings: GatewaySettings) -> tuple[KeyAuthenticator, Task]:
+def wire_access(
+    common: CommonSettings, settings: GatewaySettings
+) -> tuple[KeyAuthenticator, KeyFollower]:
     book = KeyBook(now, fixed_keys(settings.keys))
     file = KeyFile(common.data / "gateway" / "keys.json")
     follower = KeyFollower(common.interaction_address, calling_of(common), book, file)
-    return KeyAuthenticator(book, Quotas(lambda: book.quotas)), ("keys", follower.run)
+    return KeyAuthenticator(book, Quotas(lambda: book.quotas)), follower
 
 
 def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:

@@ -7,6 +7,9 @@ from __future__ import annotations
 KEEPALIVE = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Of any ping, such as those by which gRPC measures the connection: while one is out, no other is sent, and
+    # its own limit is a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # While a stream is open, however long nothing is said on it.
     ("grpc.http2.max_pings_without_data", 0),
 )

@@ -60,6 +60,8 @@ class KeyFollower:
 
     def __init__(self, address: str, calling: Calling, book: KeyBook, file: KeyFile) -> None:
         self._address, self._calling, self._book, self._file = address, calling, book, file
+        # Whether changes would be heard of now.
+        self.connected = False
         known = file.load()
         if known is not None:
             book.put(*decode_watched(known))
@@ -78,10 +80,12 @@ class KeyFollower:
                     self._heard(response)
             except grpc.RpcError as error:
                 _log.info("keys are not heard of: %s", error.code())
+            self.connected = False
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
     def _heard(self, response: pb.WatchKeysResponse) -> None:
+        self.connected = True
         self._book.put(*decode_watched(response))
         try:
             self._file.save(response)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.personas import PersonaCache
 from services.gateway.app.recorder import Recorder
+from services.gateway.app.rollouts import RolloutCache
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -76,6 +77,32 @@ class RecorderCollector(Collector):
         for reason, count in counts.left_out.items():
             left_out.add_metric([reason], count)
         return [depth, turns, dropping, waiting, blocked, left_out]
+
+
+class WatchCollector(Collector):
+    """Whether the gateway hears of changes of the rollout and of keys, and which rollout it serves by."""
+
+    def __init__(self, rollouts: RolloutCache, keys_connected: Callable[[], bool]) -> None:
+        self._rollouts, self._keys_connected = rollouts, keys_connected
+
+    def collect(self) -> Iterable[Metric]:
+        connected = GaugeMetricFamily(
+            "trimtab_gateway_watch_connected",
+            "1 while changes are heard of, 0 while what was known goes on.",
+            labels=["what"],
+        )
+        connected.add_metric(["rollout"], self._rollouts.connected)
+        connected.add_metric(["keys"], self._keys_connected())
+        revision = GaugeMetricFamily(
+            "trimtab_gateway_rollout_revision", "The rollout that is served by."
+        )
+        revision.add_metric([], self._rollouts.current.revision)
+        refused = GaugeMetricFamily(
+            "trimtab_gateway_rollout_refused",
+            "1 while the registry says an older rollout than is known, which is not taken.",
+        )
+        refused.add_metric([], self._rollouts.refused_revision is not None)
+        return [connected, revision, refused]
 
 
 class PersonaCollector(Collector):

@@ -33,27 +33,27 @@ class RolloutFile:
     """The last rollout known: what is served by after a start while the registry is away."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def load(self) -> Rollout | None:
         """None if there is none, or none that can be read (that is logged)."""
-        if not self._path.exists():
+        if not self.path.exists():
             return None
         try:
-            return _rollout(json.loads(self._path.read_text()))
+            return _rollout(json.loads(self.path.read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.warning("%s cannot be read and is not used: %s", self._path, error)
+            _log.warning("%s cannot be read and is not used: %s", self.path, error)
             return None
 
     def save(self, rollout: Rollout) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".new")
         draft.write_text(json.dumps(asdict(rollout)))
-        draft.replace(self._path)
+        draft.replace(self.path)
 
 
 class RolloutFollower:
-    """Keeps the book by WatchRollout; reconnects for as long as it takes."""
+    """Keeps the cache by WatchRollout; reconnects for as long as it takes."""
 
     def __init__(
         self, channel: grpc.aio.Channel, rollouts: RolloutCache, file: RolloutFile
@@ -80,7 +80,15 @@ class RolloutFollower:
             _log.warning("the registry names no champion; the last one known goes on")
             return
         known = decode_rollout(rollout, await self._others())
-        self._rollouts.heard(known)
+        if not self._rollouts.heard(known):
+            _log.error(
+                "the registry says rollout %s, and %s is known: it is not taken. If the registry was set"
+                " back on purpose, remove %s and start the gateway anew",
+                known.revision,
+                self._rollouts.current.revision,
+                self._file.path,
+            )
+            return
         try:
             self._file.save(known)
         except OSError as error:

@@ -37,6 +37,7 @@ class UseCases:
     telemetry: CustomerTelemetry
     recorder: Recorder
     rollouts: RolloutCache
+    keys_connected: Callable[[], bool]
     meter: Meter
     lifespan: Lifespan
 
@@ -62,7 +63,11 @@ def build(use_cases: UseCases) -> FastAPI:
     @application.get("/v1/status")
     async def status() -> dict[str, object]:
         """What the gateway serves by and what waits to be logged; no tenant's data, so no key."""
-        return {"rollout": use_cases.rollouts.status(), "log": use_cases.recorder.status()}
+        return {
+            "rollout": use_cases.rollouts.status(),
+            "keys": {"connected": use_cases.keys_connected()},
+            "log": use_cases.recorder.status(),
+        }
 
     return application
 

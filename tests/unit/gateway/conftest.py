@@ -264,6 +264,7 @@ class Gateway:
                 telemetry=CustomerTelemetry(Ingesting(self.sink, Quotas(dict))),
                 recorder=self.recorder,
                 rollouts=self.rollouts,
+                keys_connected=lambda: True,
                 meter=lambda route, status, version, _: self.measured.append(
                     (route, status, version)
                 ),
