@@ -18,7 +18,7 @@ import zstandard
 from services.cli.adapters.journals import ProgressFile, ReportFile
 from services.cli.domain.chitchat import chitchat
 from services.cli.domain.records import Record
-from shared.language.errors import InvalidArgument, NotFound
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
 
 # A longer record is refused: it can be nothing that a person said.
 MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -62,7 +62,13 @@ def records_of(path: Path, name: str) -> Iterator[Record]:
 
 def chitchat_records() -> Iterator[Record]:
     """The chats that come with the package chitchat-dataset."""
-    import chitchat_dataset
+    try:
+        import chitchat_dataset
+    except ImportError as error:
+        raise FailedPrecondition(
+            "the chats come with a package that is not installed: pip install 'trimtab[demo]'",
+            reason="PACKAGE_MISSING",
+        ) from error
 
     path = Path(str(chitchat_dataset.__file__)).with_name("dataset.json")
     for line, (_, record) in enumerate(chitchat(json.loads(path.read_text())), 1):
