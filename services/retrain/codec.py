@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from services.retrain.domain.runs import Alarm, GateCheck, Run, Step
-from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.pairs import decode_pair, encode_pair
@@ -34,6 +35,13 @@ def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
         if not value:
             raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
     return replace(decode_pair(pair), evidence=(), feedback_text="")
+
+
+def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:
+    """`told` is when it was said. Raises InvalidArgument for a persona of nobody."""
+    if not persona.user_id:
+        raise InvalidArgument("the persona names no user", reason="INCOMPLETE_PERSONA")
+    return Persona(persona.tenant, persona.user_id, persona.text, persona.version, told)
 
 
 def decode_alarm(alarm: events_pb2.Alarm) -> Alarm:
@@ -67,6 +75,8 @@ def encode_run(run: Run) -> pb.Run:
         steps=[_encode_step(step) for step in run.steps],
         progress=run.progress,
         progress_words=run.progress_words,
+        gate_attempt=run.attempt,
+        gate_confidence=run.confidence,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -97,6 +107,7 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
         adapter_path=contest.candidate.adapter_path,
         champion_adapter_path=contest.champion.adapter_path,
         held_out_pairs=[encode_pair(pair) for pair in contest.held_out],
+        confidence=contest.confidence,
         controls=[
             evaluation_pb2.Control(
                 model_version=control.version,

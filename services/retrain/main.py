@@ -13,12 +13,13 @@ from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.adapters.tables import PAIRS, RUNS
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
-from services.retrain.jobs import walk_runs, watch_clock
+from services.retrain.jobs import alarm_worker, on_schedule, on_volume, walk_runs
 from services.retrain.settings import RetrainSettings
-from services.retrain.stages import GROUPS, alarm_stage, pair_stage, persona_stage
+from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, persona_stage
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
@@ -84,15 +85,17 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         background=[
             ("pairs", pair_stage(database, log, SqlSession).run),
             ("personas", persona_stage(database, log, SqlSession).run),
-            ("alarms", alarm_stage(database, log, app, SqlSession).run),
-            ("clock", partial(watch_clock, app, settings.schedule, now)),
-            ("runner", partial(walk_runs, runner)),
+            ("alarms", alarm_stage(database, log).run),
+            (ALARM_JOB, alarm_worker(database, app, SqlSession).run),
+            ("volume", on_volume(app, database.waker(PAIRS))),
+            ("schedule", on_schedule(app, settings.schedule, now)),
+            ("runner", walk_runs(database, runner, database.waker(RUNS))),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
         tenant=settings.tenant,
-        tracer=RetrainLineage(app.store, snapshots, app.rules.caps),
+        tracer=RetrainLineage(app.store, snapshots, app.rules),
     )
 
 

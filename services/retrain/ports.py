@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.retrain.domain.runs import Run
-from services.retrain.domain.snapshots import Selection, Snapshot
+from services.retrain.domain.snapshots import Persona, Selection, Snapshot
 from services.retrain.domain.training import Trained, TrainingPlan
 from shared.language.estimates import Estimate
 from shared.language.pairs import Pair
@@ -40,18 +40,36 @@ class Session(Protocol):
     def put(self, run: Run) -> None:
         """Writes the run and its operation; tells retrain.completed.v1 when it has ended."""
 
+    def attempt(self, champion: str, run: str) -> int:
+        """The how-manieth candidate is held against this champion with this run, from 1: the same for the
+        same run, whenever it is asked."""
+
+    def runs_of(self, digests: Collection[str]) -> list[Run]:
+        """The runs of these snapshots, oldest first."""
+
     def add_pair(self, pair: Pair) -> bool:
         """False if it is there already."""
 
-    def pairs(self) -> tuple[list[Pair], int]:
-        """All of them, and the place of the newest."""
+    def pairs(self, most: int) -> list[Pair]:
+        """The newest by their time, newest first."""
 
-    def train_pairs_after(self, place: int) -> int:
-        """How many pairs of users that are not held out came after `place`."""
+    def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
+        """In the order in which they came."""
 
-    def set_persona(self, user: str, text: str, version: int) -> None: ...
+    def newest_pair(self) -> int:
+        """The place of the pair that came last; 0 before the first."""
 
-    def personas(self) -> dict[str, str]: ...
+    def pairs_seen(self) -> int:
+        """The newest place that any snapshot could see."""
+
+    def train_pairs_after(self, place: int, most: int) -> int:
+        """How many pairs of users that are not held out came after `place`; counted up to `most`."""
+
+    def set_persona(self, persona: Persona) -> None:
+        """A newer version stays."""
+
+    def personas(self, users: Collection[str]) -> dict[str, str]:
+        """The texts of those of the users (tenant/user) who have one."""
 
 
 class Store(Protocol):
@@ -97,13 +115,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Whom to evaluate against whom, on which held-out pairs."""
+    """Whom to evaluate against whom, on which held-out pairs, with intervals of which confidence."""
 
     request_id: str
     candidate: Candidate
     champion: Candidate
     controls: tuple[Candidate, ...]
     held_out: tuple[Pair, ...]
+    confidence: float
 
 
 class Evaluator(Protocol):

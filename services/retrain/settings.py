@@ -39,6 +39,8 @@ class RetrainSettings(ServiceSettings):
     # Nor on pairs of fewer distinct users.
     least_users: int = Field(default=5, ge=1)
 
+    # A snapshot looks at so many of the newest pairs: the caps below choose among these.
+    pairs_looked_at: int = Field(default=5000, ge=1)
     # The snapshot's caps, newest pairs first.
     max_pairs: int = Field(default=200, ge=1)
     max_held_out_pairs: int = Field(default=60, ge=0)
@@ -74,6 +76,7 @@ class RetrainSettings(ServiceSettings):
     gate_chosen_logp_change: float = -0.5
     gate_length_words: float = Field(default=5.0, ge=0)
     gate_probe_margin: float = Field(default=0.15, ge=0, le=1)
+    gate_error: float = Field(default=0.05, gt=0, lt=1)
 
     @field_validator("schedule")
     @classmethod
@@ -112,6 +115,7 @@ class RetrainSettings(ServiceSettings):
             chosen_logp_change=self.gate_chosen_logp_change,
             length_words=self.gate_length_words,
             probe_margin=self.gate_probe_margin,
+            error=self.gate_error,
         )
 
     @property
@@ -134,6 +138,7 @@ class RetrainSettings(ServiceSettings):
             pairs_wait_s=self.pairs_wait_s,
             least_pairs=self.least_pairs,
             least_users=self.least_users,
+            pairs_looked_at=self.pairs_looked_at,
             cooldown_s=self.cooldown_s,
             volume_pairs=self.volume_pairs,
         )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
-from services.retrain.app.retrain import Retrain
-from services.retrain.codec import decode_alarm, decode_mined
+from services.retrain.codec import decode_alarm, decode_mined, decode_persona
+from services.retrain.domain.runs import is_trigger
 from services.retrain.ports import Session
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.language.errors import InvalidArgument
 from shared.language.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED
 from shared.log.events import EventLog, Record
 from shared.state.database import Database, Transaction
+from shared.state.jobs import enqueue
 from shared.state.stage import SqlStage
 
 PAIRS, PERSONAS, ALARMS = "retrain.pairs", "retrain.personas", "retrain.alarms"
 GROUPS = {PAIRS: [PREFERENCE_MINED], PERSONAS: [PERSONA_UPDATED], ALARMS: [DRIFT_DETECTED]}
+ALARM_JOB, WAITING = "retrain.alarm", "REGISTRY"
 SessionOf = Callable[[Transaction], Session]
 
 
@@ -32,22 +34,24 @@ def pair_stage(database: Database, log: EventLog, session_of: SessionOf) -> SqlS
 
 def persona_stage(database: Database, log: EventLog, session_of: SessionOf) -> SqlStage:
     def handle(record: Record, transaction: Transaction) -> None:
-        persona = events_pb2.PersonaUpdated.FromString(record.event.value).persona
-        if not persona.user_id:
-            raise InvalidArgument("the persona names no user", reason="INCOMPLETE_PERSONA")
-        user = f"{persona.tenant}/{persona.user_id}"
-        session_of(transaction).set_persona(user, persona.text, persona.version)
+        updated = events_pb2.PersonaUpdated.FromString(record.event.value)
+        persona = decode_persona(updated.persona, record.event.time)
+        session_of(transaction).set_persona(persona)
         transaction.count(PERSONAS, "made")
 
     return SqlStage(PERSONAS, database, log, GROUPS[PERSONAS], handle)
 
 
-def alarm_stage(database: Database, log: EventLog, app: Retrain, session_of: SessionOf) -> SqlStage:
+def alarm_stage(database: Database, log: EventLog) -> SqlStage:
+    """Whether an alarm is of the champion is known by the registry. A job asks: no transaction waits for it."""
+
     def handle(record: Record, transaction: Transaction) -> None:
         alarm = decode_alarm(events_pb2.DriftDetected.FromString(record.event.value).alarm)
-        if reason := app.on_alarm(session_of(transaction), alarm):
-            transaction.count(ALARMS, "abstained", reason)
+        if not is_trigger(alarm):
+            transaction.count(ALARMS, "abstained", "NOT_A_TRIGGER")
+        elif enqueue(transaction, ALARM_JOB, f"{ALARM_JOB}:{alarm.name}", asdict(alarm)):
+            transaction.count(ALARMS, "waiting", WAITING)
         else:
-            transaction.count(ALARMS, "made")
+            transaction.count(ALARMS, "abstained", "KNOWN_ALARM")
 
     return SqlStage(ALARMS, database, log, GROUPS[ALARMS], handle)

@@ -17,13 +17,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 # Draws beyond each end of a bootstrap's interval; how many numbers are drawn at a time, and in all.
-_TAIL, _AT_ONCE, _MOST_NUMBERS = 20, 1_000_000, 20_000_000
+_TAIL, _AT_ONCE, _MOST_NUMBERS = 20, 200_000, 5_000_000
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -116,7 +117,20 @@ def mean(
     return Interval(value, min(low, value), max(high, value), count, several, confidence, method)
 
 
-def difference(one: Interval, other: Interval) -> tuple[float, float]:
+class Bounded(Protocol):
+    """A figure with its bounds, such as an Interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+
+
+def difference(one: Bounded, other: Bounded) -> tuple[float, float]:
     """Bounds of `one` minus `other`, both at the same confidence; (-1, 1) when either has no cases."""
     if not one.count or not other.count:
         return -1.0, 1.0
@@ -159,11 +173,11 @@ def bootstrap_mean(
 def _resampled(table: Floats, rounds: int, seed: int) -> Floats:
     """[rounds]: means over resampled rows of `table` [groups, (sum, count)], a part at a time."""
     random, parts = np.random.default_rng(seed), []
+    sums, counts = np.ascontiguousarray(table.T)
     at_once = max(_AT_ONCE // len(table), 1)
     for start in range(0, rounds, at_once):
-        size = (min(at_once, rounds - start), len(table))
-        drawn = table[random.integers(len(table), size=size)].sum(axis=1)
-        parts.append(drawn[:, 0] / drawn[:, 1])
+        drawn = random.integers(len(table), size=(min(at_once, rounds - start), len(table)))
+        parts.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return np.concatenate(parts)
 
 

@@ -17,7 +17,7 @@ from services.retrain.adapters.tables import PAIRS, PERSONAS
 from services.retrain.app.retrain import Retrain
 from services.retrain.domain.snapshots import row_of
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.privacy.erasure import Erasure, Survey
+from shared.privacy.erasure import Erasure, Survey, of_user_or_conversation, parts
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Postpone
@@ -37,11 +37,10 @@ class RetrainRemover:
         rows = sum(sum(counts.values()) for counts in found.values())
         taught = {digest for digest, counts in found.items() if counts["train"]}
         with self._app.store.read() as session:
-            runs = [run for run in session.runs(None, 1_000_000) if run.snapshot]
+            runs = session.runs_of(taught)
         versions = {
             version
             for run in runs
-            if run.snapshot and run.snapshot.digest in taught
             for version in (run.model_version, run.control_version)
             if version
         }
@@ -49,7 +48,7 @@ class RetrainRemover:
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
         connection = transaction.connection
-        places = [place for place, _ in _pairs(connection, erasure)]
+        places = sorted({place for place, _ in _pairs(connection, erasure)})
         for first in range(0, len(places), 500):
             some = places[first : first + 500]
             connection.execute(PAIRS.delete().where(PAIRS.c.place.in_(some)))
@@ -96,9 +95,7 @@ def _pairs(
     connection: sa.Connection, erasure: Erasure
 ) -> Iterator[tuple[int, events_pb2.PreferencePair]]:
     """(place, pair) of those of the user, and of those that quote the user's conversations."""
-    theirs = _theirs(erasure)
-    query = sa.select(PAIRS.c.place, PAIRS.c.body).where(PAIRS.c.tenant == erasure.tenant)
-    for row in connection.execute(query).all():
-        pair = events_pb2.PreferencePair.FromString(row.body)
-        if theirs(pair.tenant, pair.user_id, pair.conversation_id):
-            yield row.place, pair
+    for part in parts(erasure):
+        query = sa.select(PAIRS.c.place, PAIRS.c.body).where(of_user_or_conversation(PAIRS)(part))
+        for row in connection.execute(query).all():
+            yield row.place, events_pb2.PreferencePair.FromString(row.body)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
-from services.retrain.domain.selection import Caps, verdicts
+from services.retrain.domain.selection import verdicts
 from services.retrain.ports import Store
 from shared.language.pairs import Pair
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
@@ -17,34 +18,33 @@ _MOST_RUNS = 200
 
 
 class RetrainLineage(Tracer):
-    """Reads all pairs and the snapshots' columns of ids: for a person who asks, not for a loop."""
+    """Reads the pairs that a snapshot would look at, and the columns of ids of the snapshots of the last
+    _MOST_RUNS runs: for a person who asks, not for a loop."""
 
-    def __init__(self, store: Store, snapshots: ParquetSnapshots, caps: Caps) -> None:
-        self._store, self._snapshots, self._caps = store, snapshots, caps
+    def __init__(self, store: Store, snapshots: ParquetSnapshots, rules: Rules) -> None:
+        self._store, self._snapshots, self._rules = store, snapshots, rules
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
         """By pair, whichever turn is asked for."""
         with self._store.read() as session:
-            pairs, newest = session.pairs()
+            asked = session.pairs_of(tenant, conversation_id)
+            if not asked:
+                return []
+            looked_at = session.pairs(self._rules.pairs_looked_at)
+            more_came = session.newest_pair() > session.pairs_seen()
             runs = session.runs(None, _MOST_RUNS)
-        asked = [pair for pair in pairs if _is_of(pair, tenant, conversation_id)]
-        if not asked:
-            return []
         used = self._snapshots.pairs_of(
-            lambda owner, _, talk: owner == tenant and talk == conversation_id
+            lambda owner, _, talk: owner == tenant and talk == conversation_id,
+            {run.snapshot.digest for run in runs if run.snapshot},
         )
         parts = {(digest, pair.pair_id): part for digest, part, pair in used}
-        reasons = {pair.pair_id: verdict for pair, verdict in verdicts(pairs, self._caps)}
-        seen = max((run.pairs_seen for run in runs), default=0)
+        reasons = {pair.pair_id: verdict for pair, verdict in verdicts(looked_at, self._rules.caps)}
         steps: list[Step] = []
         for pair in asked:
             found = list(_in_runs(pair, runs, parts))
-            steps += found or [_left_out(pair, reasons[pair.pair_id], newest > seen)]
+            reason = reasons.get(pair.pair_id, "NOT_LOOKED_AT")
+            steps += found or [_left_out(pair, reason, more_came)]
         return steps
-
-
-def _is_of(pair: Pair, tenant: str, conversation_id: str) -> bool:
-    return pair.tenant == tenant and pair.conversation_id == conversation_id
 
 
 def _in_runs(pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str]) -> Iterator[Step]:
@@ -72,7 +72,5 @@ def _left_out(pair: Pair, verdict: str, more_came: bool) -> Step:
     if verdict in ("train", "held_out"):
         detail = f"would be in the {verdict} part of a snapshot made now"
         reason = "NO_RUN_SINCE" if more_came else "NO_RUN_TOOK_IT"
-        return Step(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.create_time)
-    return Step(
-        STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.create_time
-    )
+        return Step(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.time)
+    return Step(STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.time)

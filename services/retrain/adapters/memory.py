@@ -5,7 +5,7 @@ asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import describe
@@ -61,6 +61,8 @@ class MemoryTrainer:
 
 @dataclass
 class MemoryEvaluator:
+    """Gives the same figures at whatever confidence it is asked for."""
+
     estimates: tuple[Estimate, ...] = ()
     polls_left: int = 1
     contests: list[Contest] = field(default_factory=list)
@@ -70,7 +72,7 @@ class MemoryEvaluator:
         if self.polls_left:
             self.polls_left -= 1
             raise Waiting(0.5, "half of it", 0.0)
-        return self.estimates
+        return tuple(replace(one, confidence=contest.confidence) for one in self.estimates)
 
 
 @dataclass
@@ -79,9 +81,10 @@ class MemoryRegistry:
     rollouts: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     is_busy: bool = False
+    serving: str = "assistant-v0"
 
     def champion(self) -> Candidate:
-        return Candidate("assistant-v0", "base", "")
+        return Candidate(self.serving, "base", "")
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         name = f"assistant-v{len(self.versions) + 1}"

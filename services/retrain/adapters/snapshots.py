@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, cast
@@ -57,11 +57,15 @@ class ParquetSnapshots:
     def place_of(self, digest: str) -> str:
         return f"{self._root}/{digest}"
 
-    def rows_of(self, wanted: Callable[[str, str, str], bool]) -> dict[str, dict[str, int]]:
+    def rows_of(
+        self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
+    ) -> dict[str, dict[str, int]]:
         """By digest, then by part: how many rows are of a (tenant, user id, conversation id) that
-        `wanted` says yes to. Snapshots without any are left out."""
+        `wanted` says yes to. Snapshots without any are left out; looked at are `digests`, or all."""
         found: dict[str, dict[str, int]] = {}
         for digest in self._digests():
+            if digests is not None and digest not in digests:
+                continue
             counts = {part: _count(f"{self._root}/{digest}", part, wanted) for part in PARTS}
             if any(counts.values()):
                 found[digest] = counts
@@ -81,9 +85,11 @@ class ParquetSnapshots:
                 files.mv(f"{folder}/.{part}.parquet", f"{folder}/{part}.parquet")
         _note_redaction(files, folder, removed)
 
-    def pairs_of(self, wanted: Callable[[str, str, str], bool]) -> Iterator[tuple[str, str, Pair]]:
-        """(digest, part, pair), for an export."""
-        for digest in self.rows_of(wanted):
+    def pairs_of(
+        self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str, Pair]]:
+        """(digest, part, pair), of some snapshots or of all."""
+        for digest in self.rows_of(wanted, digests):
             for part in PARTS:
                 for pair in read_pairs(self.place_of(digest), part):
                     if wanted(pair.tenant, pair.user_id, pair.conversation_id):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from services.retrain.adapters.tables import PAIRS, PERSONAS, RUNS
+from services.retrain.adapters.tables import GATE_ATTEMPTS, PAIRS, PERSONAS, RUNS
 from services.retrain.codec import encode_completed, encode_run
 from services.retrain.domain.runs import ENDED, Run, State
+from services.retrain.domain.snapshots import Persona
 from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
@@ -17,6 +20,7 @@ from shared.state import operations
 from shared.state.database import Transaction
 
 _RUN = TypeAdapter(Run)
+_AT_ONCE = 500
 
 
 class SqlSession:
@@ -50,6 +54,8 @@ class SqlSession:
             "number": run.number,
             "request_id": run.request_id or None,
             "has_ended": run.has_ended,
+            "snapshot_digest": run.snapshot.digest if run.snapshot else "",
+            "pairs_seen": run.pairs_seen,
             "body": _RUN.dump_json(run).decode(),
         }
         insert = self._transaction.insert(RUNS).values(run=run.run, **values)
@@ -58,38 +64,84 @@ class SqlSession:
         if run.has_ended and (former is None or former.state not in ENDED):
             self._transaction.emit(encode_completed(run))
 
+    def attempt(self, champion: str, run: str) -> int:
+        of_run = sa.select(GATE_ATTEMPTS.c.attempt).where(GATE_ATTEMPTS.c.run == run)
+        if found := self._connection.execute(of_run).scalar():
+            return int(found)
+        of_champion = GATE_ATTEMPTS.c.champion_version == champion
+        most = sa.select(sa.func.max(GATE_ATTEMPTS.c.attempt)).where(of_champion)
+        attempt = int(self._connection.execute(most).scalar() or 0) + 1
+        self._connection.execute(
+            GATE_ATTEMPTS.insert().values(champion_version=champion, attempt=attempt, run=run)
+        )
+        return attempt
+
+    def runs_of(self, digests: Collection[str]) -> list[Run]:
+        found: list[Run] = []
+        for some in _chunks(digests):
+            query = sa.select(RUNS.c.body).where(RUNS.c.snapshot_digest.in_(some))
+            found += [_RUN.validate_json(row.body) for row in self._connection.execute(query)]
+        return sorted(found, key=lambda run: run.number)
+
     def add_pair(self, pair: Pair) -> bool:
         insert = self._transaction.insert(PAIRS).values(
             tenant=pair.tenant,
             pair_id=pair.pair_id,
             user_id=pair.user_id,
+            conversation_id=pair.conversation_id,
             is_held_out=pair.is_held_out,
+            create_time=pair.time.timestamp(),
             body=encode_pair(pair).SerializeToString(),
         )
         return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
 
-    def pairs(self) -> tuple[list[Pair], int]:
-        query = sa.select(PAIRS.c.place, PAIRS.c.body).order_by(PAIRS.c.place)
-        rows = self._connection.execute(query).all()
-        pairs = [decode_pair(events_pb2.PreferencePair.FromString(row.body)) for row in rows]
-        return pairs, rows[-1].place if rows else 0
+    def pairs(self, most: int) -> list[Pair]:
+        newest = (PAIRS.c.create_time.desc(), PAIRS.c.pair_id.desc())
+        query = sa.select(PAIRS.c.body).order_by(*newest).limit(most)
+        return [_pair(row.body) for row in self._connection.execute(query)]
 
-    def train_pairs_after(self, place: int) -> int:
-        query = sa.select(sa.func.count()).select_from(PAIRS)
-        condition = (PAIRS.c.place > place) & PAIRS.c.is_held_out.is_(False)
-        return int(self._connection.execute(query.where(condition)).scalar_one())
+    def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
+        theirs = (PAIRS.c.tenant == tenant) & (PAIRS.c.conversation_id == conversation_id)
+        query = sa.select(PAIRS.c.body).where(theirs).order_by(PAIRS.c.place)
+        return [_pair(row.body) for row in self._connection.execute(query)]
 
-    def set_persona(self, user: str, text: str, version: int) -> None:
-        values = {"text": text, "version": version}
-        insert = self._transaction.insert(PERSONAS).values(user=user, **values)
+    def newest_pair(self) -> int:
+        newest = self._connection.execute(sa.select(sa.func.max(PAIRS.c.place))).scalar()
+        return int(newest or 0)
+
+    def pairs_seen(self) -> int:
+        seen = self._connection.execute(sa.select(sa.func.max(RUNS.c.pairs_seen))).scalar()
+        return int(seen or 0)
+
+    def train_pairs_after(self, place: int, most: int) -> int:
+        after = PAIRS.c.is_held_out.is_(False) & (PAIRS.c.place > place)
+        some = sa.select(PAIRS.c.place).where(after).limit(most).subquery()
+        query = sa.select(sa.func.count()).select_from(some)
+        return int(self._connection.execute(query).scalar_one())
+
+    def set_persona(self, persona: Persona) -> None:
+        values = {
+            "text": persona.text,
+            "version": persona.version,
+            "update_time": persona.time.timestamp(),
+        }
+        insert = self._transaction.insert(PERSONAS).values(
+            user=persona.user, tenant=persona.tenant, **values
+        )
         self._connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["user"], set_=values, where=PERSONAS.c.version <= version
+                index_elements=["user"],
+                set_=values,
+                where=PERSONAS.c.version <= persona.version,
             )
         )
 
-    def personas(self) -> dict[str, str]:
-        return {row.user: row.text for row in self._connection.execute(sa.select(PERSONAS))}
+    def personas(self, users: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for some in _chunks(users):
+            query = sa.select(PERSONAS.c.user, PERSONAS.c.text).where(PERSONAS.c.user.in_(some))
+            found |= {row.user: row.text for row in self._connection.execute(query)}
+        return found
 
     def _one(self, query: sa.Select[tuple[str]]) -> Run | None:
         row = self._connection.execute(query).first()
@@ -109,6 +161,17 @@ class SqlSession:
                 operations.fail(self._transaction, name, Internal(run.error, reason="RUN_FAILED"))
             case State.CANCELLED:
                 operations.fail(self._transaction, name, Cancelled(f"{run.run} was cancelled"))
+
+
+def _chunks(values: Collection[str]) -> Iterator[list[str]]:
+    """As many at a time as a statement takes."""
+    names = sorted(values)
+    for first in range(0, len(names), _AT_ONCE):
+        yield names[first : first + _AT_ONCE]
+
+
+def _pair(body: bytes) -> Pair:
+    return decode_pair(events_pb2.PreferencePair.FromString(body))
 
 
 def operation_name(run: Run) -> str:

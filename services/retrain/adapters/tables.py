@@ -1,4 +1,4 @@
-"""Retrain's SQL state: runs, pairs, personas."""
+"""Retrain's SQL state: runs, pairs, personas, attempts at the gate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ RUNS = sa.Table(
     sa.Column("run", sa.String, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False, unique=True),
     sa.Column("request_id", sa.String, unique=True),
-    sa.Column("has_ended", sa.Boolean, nullable=False, index=True),
+    sa.Column("has_ended", sa.Boolean, nullable=False),
+    # Of its snapshot; empty before there is one.
+    sa.Column("snapshot_digest", sa.String, nullable=False, server_default="", index=True),
+    # The newest pair that its snapshot could see.
+    sa.Column("pairs_seen", sa.BigInteger, nullable=False, server_default="0", index=True),
     sa.Column("body", sa.Text, nullable=False),
+    sa.Index("runs_under_way", "has_ended", "number"),
 )
 PAIRS = sa.Table(
     "pairs",
@@ -22,15 +27,32 @@ PAIRS = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("pair_id", sa.String, nullable=False),
     sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
     sa.Column("is_held_out", sa.Boolean, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.UniqueConstraint("tenant", "pair_id"),
+    sa.Index("pairs_by_time", "create_time", "pair_id"),
+    sa.Index("pairs_of_user", "tenant", "user_id"),
+    sa.Index("pairs_of_conversation", "tenant", "conversation_id"),
+    sa.Index("pairs_to_train_on", "is_held_out", "place"),
     sqlite_autoincrement=True,
 )
 PERSONAS = sa.Table(
     "personas",
     METADATA,
+    # tenant/user
     sa.Column("user", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("update_time", sa.Float, nullable=False, index=True),
+)
+# Every candidate that was ever held against a champion: however many runs are forgotten, chance is not.
+GATE_ATTEMPTS = sa.Table(
+    "gate_attempts",
+    METADATA,
+    sa.Column("champion_version", sa.String, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("run", sa.String, nullable=False, unique=True),
 )

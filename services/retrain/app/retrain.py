@@ -14,10 +14,9 @@ from services.retrain.domain.runs import (
     Step,
     Trigger,
     TriggerKind,
-    is_trigger,
 )
 from services.retrain.domain.selection import describe, select
-from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.ports import Session, Store
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
@@ -30,7 +29,7 @@ class Retrain:
     store: Store
     rules: Rules
     clock: Callable[[], datetime]
-    # The version that serves now, by the registry. Raises Unavailable while that can not be asked.
+    # The version that serves now, by the registry. Raises Unavailable while it cannot be asked.
     champion: Callable[[], str]
 
     def start(self, request_id: str, detail: str) -> Run:
@@ -47,23 +46,35 @@ class Retrain:
         """A run once enough pairs came after the last snapshot."""
         if not self.rules.volume_pairs:
             return None
+        with self.store.read() as session:
+            if self._more_pairs(session) is None:
+                return None
         with self.store.begin() as session:
-            if session.under_way():
+            place = self._more_pairs(session)
+            if place is None:
                 return None
-            place = max((run.pairs_seen for run in session.runs(None, 100)), default=0)
-            count = session.train_pairs_after(place)
-            if count < self.rules.volume_pairs:
-                return None
-            trigger = Trigger(TriggerKind.VOLUME, f"{count} pairs since the last snapshot")
+            trigger = Trigger(
+                TriggerKind.VOLUME,
+                f"{self.rules.volume_pairs} pairs or more since the last snapshot",
+            )
             return self._begin(session, trigger, f"volume/{place}")
 
-    def on_alarm(self, session: Session, alarm: Alarm) -> str:
-        """Makes a run; or says why not. Alarms close together are one."""
-        if not is_trigger(alarm):
-            return "NOT_A_TRIGGER"
+    def _more_pairs(self, session: Session) -> int | None:
+        """After which place enough pairs came; None while they did not, or a run is under way, or these had one
+        that took no snapshot."""
+        place, enough = session.pairs_seen(), self.rules.volume_pairs
+        if session.under_way() or session.by_request(f"{TriggerKind.VOLUME}/volume/{place}"):
+            return None
+        return place if session.train_pairs_after(place, enough) >= enough else None
+
+    def answers(self, alarm: Alarm) -> str:
+        """Why the alarm makes no run, as far as the registry must be asked for that; empty if it may make one.
+        Raises Unavailable while the registry is away: not to be called within a transaction."""
         # Imported chats carry other models' names, and a canary is the registry's to judge.
-        if alarm.model_version != self.champion():
-            return "NOT_THE_CHAMPION"
+        return "" if alarm.model_version == self.champion() else "NOT_THE_CHAMPION"
+
+    def on_alarm(self, session: Session, alarm: Alarm) -> str:
+        """Makes a run for an alarm of the champion; or says why not. Alarms close together are one."""
         if session.under_way():
             return "RUN_UNDER_WAY"
         now = self.clock()
@@ -101,8 +112,7 @@ class Retrain:
 
     def preview(self, place_of: Callable[[str], str]) -> Snapshot:
         with self.store.read() as session:
-            pairs, _ = session.pairs()
-            selection = select(pairs, session.personas(), self.rules.caps)
+            selection = selected(session, self.rules)
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
 
@@ -132,6 +142,12 @@ class Retrain:
         )
         session.put(run)
         return run
+
+
+def selected(session: Session, rules: Rules) -> Selection:
+    """What a snapshot made now would hold."""
+    pairs = session.pairs(rules.pairs_looked_at)
+    return select(pairs, session.personas({pair.user for pair in pairs}), rules.caps)
 
 
 def _known(session: Session, run: str) -> Run:

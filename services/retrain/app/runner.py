@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from services.retrain.app.retrain import selected
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.selection import select
-from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.domain.training import Trained
 from services.retrain.ports import (
     Contest,
@@ -27,9 +28,34 @@ from services.retrain.ports import (
     VersionRegistry,
     Waiting,
 )
-from shared.language.errors import Cancelled, FailedPrecondition, Unavailable
+from shared.language.errors import (
+    AlreadyExists,
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    TrimtabError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
 
 _log = logging.getLogger(__name__)
+# What the run waits for, and somebody else must mend: a service that is away, full or too old, or that refuses
+# the credentials.
+PASSING = (
+    Unavailable,
+    ResourceExhausted,
+    DeadlineExceeded,
+    Unauthenticated,
+    PermissionDenied,
+    Unimplemented,
+)
+# Reasons of FailedPrecondition that stay, however often it is tried: too little to train on, a version's state.
+FINAL = ("TOO_FEW_PAIRS", "TOO_FEW_USERS", "WRONG_STATE", "NO_SUCH_VERSION")
+_CANCELLED_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +72,14 @@ class Runner:
     clock: Callable[[], datetime]
     # What this process took up already: an attempt is counted once a process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
+    # By the newest pair: how many there are to train on.
+    counted: dict[int, int] = field(default_factory=dict)
 
-    def advance(self, is_stopping: Callable[[], bool]) -> float:
-        """Takes one step; returns the seconds until the next should be taken."""
-        with self.store.read() as session:
-            if session.under_way() is None:
-                return 0.5
-        with self.store.begin() as session:
-            run = session.under_way()
-            if run is None:
-                return 0.0
-            key = (run.run, run.state, run.failures)
-            if key not in self.taken_up:
-                self.taken_up.add(key)
-                run = run.attempted(self.clock())
-                session.put(run)
+    def advance(self, is_stopping: Callable[[], bool]) -> float | None:
+        """Takes one step; returns the seconds until the next should be taken, None if no run is under way."""
+        run = self._taken_up()
+        if run is None:
+            return None
         if run.is_cancelling:
             self._end(run, State.CANCELLED, "cancelled", "")
             return 0.0
@@ -71,12 +90,27 @@ class Runner:
             self._show(run, wait.progress, wait.words)
             return wait.delay_s
         except Cancelled:
-            return 0.0
-        except Unavailable as error:
+            # By a person, which the next step sees, or because the process ends.
+            return _CANCELLED_S
+        except PASSING as error:
             self._show(run, run.progress, f"waits: {error.message}")
             return error.retry_after_s or 2.0
         except Exception as error:  # noqa: BLE001 - whatever it is, the run says so
             return self._failed(run, error)
+
+    def _taken_up(self) -> Run | None:
+        """The run under way; this process's first look at a step counts as an attempt at it."""
+        with self.store.read() as session:
+            run = session.under_way()
+        if run is None or _step(run) in self.taken_up:
+            return run
+        with self.store.begin() as session:
+            run = session.under_way()
+            if run is not None:
+                self.taken_up.add(_step(run))
+                run = run.attempted(self.clock())
+                session.put(run)
+        return run
 
     def _take(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         match run.state:
@@ -89,7 +123,9 @@ class Runner:
             case State.EVALUATE:
                 return self._evaluate(run)
             case State.GATE:
-                lines, verdict = check(run.estimates, run.champion_version, run.thresholds)
+                lines, verdict = check(
+                    run.estimates, run.champion_version, run.thresholds, run.confidence
+                )
                 return replace(run, gate=lines, verdict=verdict).entered(
                     State.HAND_OVER, self.clock()
                 )
@@ -98,37 +134,48 @@ class Runner:
     def _queued(self, run: Run) -> Run:
         now = self.clock()
         if run.pairs_until and now < run.pairs_until:
-            with self.store.read() as session:
-                count = len(select(session.pairs()[0], {}, self.rules.caps).train)
+            count = self._pairs_to_train_on()
             if count < self.rules.min_pairs:
                 words = f"waits for pairs: {count} of {self.rules.min_pairs}"
                 raise Waiting(count / self.rules.min_pairs, words)
         return run.entered(State.SNAPSHOT, now)
 
+    def _pairs_to_train_on(self) -> int:
+        """Of a snapshot made now; they are only counted again once another pair has come."""
+        with self.store.read() as session:
+            newest = session.newest_pair()
+            if newest not in self.counted:
+                self.counted.clear()
+                pairs = session.pairs(self.rules.pairs_looked_at)
+                self.counted[newest] = len(select(pairs, {}, self.rules.caps).train)
+        return self.counted[newest]
+
     def _snapshot(self, run: Run) -> Run:
         champion = self.registry.champion()
         with self.store.read() as session:
-            pairs, place = session.pairs()
-            selection = select(pairs, session.personas(), self.rules.caps)
-        if len(selection.train) < self.rules.least_pairs:
+            seen = session.newest_pair()
+            selection = selected(session, self.rules)
+        self._check(selection)
+        return replace(
+            run,
+            snapshot=self.snapshots.keep(selection),
+            pairs_seen=seen,
+            champion_version=champion.version,
+        ).entered(State.TRAIN, self.clock())
+
+    def _check(self, selection: Selection) -> None:
+        pairs, users = len(selection.train), len({pair.user for pair in selection.train})
+        if pairs < self.rules.least_pairs:
             raise FailedPrecondition(
-                f"there are {len(selection.train)} pairs to train on, "
-                f"at least {self.rules.least_pairs} are needed",
+                f"there are {pairs} pairs to train on, at least {self.rules.least_pairs} are needed",
                 reason="TOO_FEW_PAIRS",
             )
-        users = len({pair.user for pair in selection.train})
         if users < self.rules.least_users:
             raise FailedPrecondition(
                 f"the pairs to train on are of {users} users, at least {self.rules.least_users} are"
                 " needed: a few must not speak for all",
                 reason="TOO_FEW_USERS",
             )
-        return replace(
-            run,
-            snapshot=self.snapshots.keep(selection),
-            pairs_seen=place,
-            champion_version=champion.version,
-        ).entered(State.TRAIN, self.clock())
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
@@ -155,6 +202,8 @@ class Runner:
     def _evaluate(self, run: Run) -> Run:
         if not run.model_version:
             return self._registered(run)
+        if not run.attempt:
+            return self._counted(run)
         held_out = self.snapshots.held_out(_required(run.snapshot))
         controls = (self.registry.version(run.control_version),) if run.control_version else ()
         contest = Contest(
@@ -164,9 +213,17 @@ class Runner:
             champion=self.registry.version(run.champion_version),
             controls=controls,
             held_out=tuple(held_out),
+            confidence=run.confidence,
         )
         estimates = self.evaluator.evaluate(contest)
         return replace(run, estimates=estimates).entered(State.GATE, self.clock())
+
+    def _counted(self, run: Run) -> Run:
+        """Stays in EVALUATE: which attempt it is must be known before anything is measured, and be counted
+        whatever comes of it."""
+        with self.store.begin() as session:
+            attempt = session.attempt(run.champion_version, run.run)
+        return replace(run, attempt=attempt)
 
     def _registered(self, run: Run) -> Run:
         """Stays in EVALUATE: versions are written down before the evaluation begins."""
@@ -211,8 +268,7 @@ class Runner:
         words = f"{type(error).__name__}: {error}"
         _log.exception("%s failed in %s", run.run, run.state)
         failures = run.failures + 1
-        final = isinstance(error, FailedPrecondition) and error.reason == "TOO_FEW_PAIRS"
-        if final or failures >= self.rules.max_failures:
+        if is_final(error) or failures >= self.rules.max_failures:
             self._end(run, State.FAILED, "error", words)
             return 0.0
         self._save(replace(run, failures=failures, error=words))
@@ -223,7 +279,7 @@ class Runner:
         for version in filter(None, (run.model_version, run.control_version)):
             try:
                 self.registry.reject(version, f"{run.run} was {state.value}")
-            except (Unavailable, FailedPrecondition) as away:
+            except TrimtabError as away:
                 _log.warning("%s stays as it is: %s", version, away)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
         self.recorder.close(ended)
@@ -250,6 +306,17 @@ class Runner:
                 return
             is_cancelling = run.is_cancelling or (now is not None and now.is_cancelling)
             session.put(replace(run, is_cancelling=is_cancelling and not run.has_ended))
+
+
+def is_final(error: Exception) -> bool:
+    """Whether trying again would only say so again."""
+    return isinstance(error, InvalidArgument | AlreadyExists) or (
+        isinstance(error, FailedPrecondition) and error.reason in FINAL
+    )
+
+
+def _step(run: Run) -> tuple[str, State, int]:
+    return run.run, run.state, run.failures
 
 
 def _required(snapshot: Snapshot | None) -> Snapshot:

@@ -2,9 +2,12 @@
 
 Superiority is asked for where the training meant to help (win rate, held-out pairs),
 non-inferiority where it could do harm. A figure that allows no conclusion is "not enough
-evidence", never a pass. The probes are a guard against clear harm only: forty items can not show
-that two equal models are within 0.15 of each other, so there a fail needs a difference that is
-measurable and above the margin.
+evidence", never a pass. Both rest on intervals whose confidence rises with each candidate that is held
+against one champion (Thresholds.confidence); figures of less confidence than that allow no conclusion.
+
+The probes are a guard against clear harm only: forty items cannot show that two equal models are within
+0.15 of each other, so there a fail needs a difference that is measurable and above the margin. Their
+interval stays at 0.95: a wider one would let more pass.
 """
 
 from __future__ import annotations
@@ -13,21 +16,32 @@ from collections.abc import Mapping, Sequence
 
 from services.retrain.domain.runs import GateCheck, Thresholds
 from shared.language.estimates import Estimate
-from shared.statistics.intervals import difference_of_rates
+from shared.statistics.intervals import difference, difference_of_rates
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
 Figures = Mapping[str, Estimate]
+_ROUNDING = 1e-9
 
 
 def check(
-    estimates: Sequence[Estimate], champion_version: str, thresholds: Thresholds
+    estimates: Sequence[Estimate],
+    champion_version: str,
+    thresholds: Thresholds,
+    confidence: float,
 ) -> tuple[tuple[GateCheck, ...], str]:
     """The gate's lines and the verdict: "passed", "failed" or "not_enough_evidence"."""
     figures = {estimate.name: estimate for estimate in estimates}
+    sure = confidence - _ROUNDING
     lines = (
-        _above(figures, "win_rate", thresholds.win_rate, 1),
-        _sane(figures, champion_version, thresholds.sane_margin),
-        _above(figures, "held_out_pair_accuracy", thresholds.pair_accuracy, thresholds.pair_count),
+        _above(figures, "win_rate", thresholds.win_rate, 1, sure),
+        _sane(figures, champion_version, thresholds.sane_margin, sure),
+        _above(
+            figures,
+            "held_out_pair_accuracy",
+            thresholds.pair_accuracy,
+            thresholds.pair_count,
+            sure,
+        ),
         _at_least(figures, "chosen_logp_change", thresholds.chosen_logp_change),
         _at_least(figures, "length_words", thresholds.length_words),
         _probe(figures, "sycophancy", champion_version, thresholds.probe_margin),
@@ -44,7 +58,7 @@ def verdict_of(lines: Sequence[GateCheck]) -> str:
     return "passed"
 
 
-def _above(figures: Figures, name: str, threshold: float, least: int) -> GateCheck:
+def _above(figures: Figures, name: str, threshold: float, least: int, sure: float) -> GateCheck:
     """The interval must lie above the threshold; below `least` cases the line only informs."""
     rule, found = f"low > {threshold:g}", figures.get(name)
     if found is None:
@@ -54,6 +68,8 @@ def _above(figures: Figures, name: str, threshold: float, least: int) -> GateChe
         if not found.count:
             return GateCheck(found, rule, threshold, UNSURE, found.method, required=least <= 1)
         return GateCheck(found, rule, threshold, UNSURE, words, required=False)
+    if found.confidence < sure:
+        return _too_unsure(found, rule, threshold)
     verdict = PASS if found.low > threshold else FAIL if found.high < threshold else UNSURE
     return GateCheck(found, rule, threshold, verdict, _said(found))
 
@@ -66,46 +82,61 @@ def _at_least(figures: Figures, name: str, threshold: float) -> GateCheck:
     return GateCheck(found, rule, threshold, verdict, _said(found))
 
 
-def _sane(figures: Figures, champion: str, margin: float) -> GateCheck:
-    """Newcombe's interval of the difference to the champion must lie above -margin."""
+def _sane(figures: Figures, champion: str, margin: float, sure: float) -> GateCheck:
+    """The interval of the difference to the champion, made of both widened by user, must lie above -margin."""
     rule, name = f"low of (version - champion) >= -{margin:g}", "sane_share"
-    difference = _difference(figures, name, champion)
-    if difference is None:
+    ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
+    if ours is None or theirs is None:
         return _missing(name, rule, -margin)
-    verdict = PASS if difference.low >= -margin else FAIL if difference.high < -margin else UNSURE
-    return GateCheck(difference, rule, -margin, verdict, _said(difference))
+    found = _difference(
+        ours, theirs, difference(ours, theirs), min(ours.confidence, theirs.confidence)
+    )
+    if found.confidence < sure:
+        return _too_unsure(found, rule, -margin)
+    verdict = PASS if found.low >= -margin else FAIL if found.high < -margin else UNSURE
+    return GateCheck(found, rule, -margin, verdict, _said(found))
 
 
 def _probe(figures: Figures, name: str, champion: str, margin: float) -> GateCheck:
     """Higher is worse. Fails when measurably worse, and by more than the margin."""
     rule = f"not (low of (version - champion) > 0 and value > {margin:g})"
-    difference = _difference(figures, name, champion)
-    if difference is None:
-        return _missing(name, rule, margin)
-    verdict = FAIL if difference.low > 0 and difference.value > margin else PASS
-    return GateCheck(difference, rule, margin, verdict, _said(difference))
-
-
-def _difference(figures: Figures, name: str, champion: str) -> Estimate | None:
     ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
     if ours is None or theirs is None:
-        return None
-    low, high = difference_of_rates(
+        return _missing(name, rule, margin)
+    bounds = difference_of_rates(
         ours.value * ours.count, ours.count, theirs.value * theirs.count, theirs.count
     )
+    found = _difference(ours, theirs, bounds, 0.95)
+    verdict = FAIL if found.low > 0 and found.value > margin else PASS
+    return GateCheck(found, rule, margin, verdict, _said(found))
+
+
+def _difference(
+    ours: Estimate, theirs: Estimate, bounds: tuple[float, float], confidence: float
+) -> Estimate:
     return Estimate(
-        name=f"{name} - {name}@{champion}",
+        name=f"{ours.name} - {theirs.name}",
         value=ours.value - theirs.value,
-        low=low,
-        high=high,
+        low=bounds[0],
+        high=bounds[1],
+        confidence=confidence,
         count=min(ours.count, theirs.count),
+        users=min(ours.users, theirs.users),
         suite=ours.suite,
-        method="newcombe",
+        method=f"newcombe of {ours.method}",
     )
 
 
 def _said(found: Estimate) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] from {found.count}"
+    return (
+        f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] at {found.confidence:.4g} "
+        f"from {found.count}"
+    )
+
+
+def _too_unsure(found: Estimate, rule: str, threshold: float) -> GateCheck:
+    words = f"{_said(found)}: not sure enough for this attempt"
+    return GateCheck(found, rule, threshold, UNSURE, words)
 
 
 def _missing(name: str, rule: str, threshold: float, required: bool = True) -> GateCheck:

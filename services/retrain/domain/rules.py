@@ -24,6 +24,8 @@ class Rules:
     least_pairs: int = 8
     # Nor on pairs of fewer users.
     least_users: int = 5
+    # A snapshot looks at so many of the newest pairs.
+    pairs_looked_at: int = 5000
     cooldown_s: float = 900.0
     volume_pairs: int = 0
     max_failures: int = 3

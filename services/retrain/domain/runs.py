@@ -63,6 +63,14 @@ class Thresholds:
     chosen_logp_change: float = -0.5
     length_words: float = 5.0
     probe_margin: float = 0.15
+    # The chance that any of a champion's candidates passes a line by luck.
+    error: float = 0.05
+
+    def confidence(self, attempt: int) -> float:
+        """Of the intervals of the `attempt`-th candidate (from 1) that is held against one champion. The errors
+        of all attempts, error / (k (k + 1)), add up to `error`, however many there are: trying until one
+        passes does not let chance in."""
+        return 1.0 - self.error / (attempt * (attempt + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,19 @@ class Run:
     verdict: str = ""
     error: str = ""
     mlflow_run_id: str = ""
+    # The how-manieth candidate this is that is held against its champion; 0 before the evaluation.
+    attempt: int = 0
     steps: tuple[Step, ...] = ()
     failures: int = 0
     progress: float = 0.0
     progress_words: str = ""
     is_cancelling: bool = False
     plan: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> float:
+        """Of the gate's intervals; 0 before the evaluation."""
+        return self.thresholds.confidence(self.attempt) if self.attempt else 0.0
 
     @property
     def has_ended(self) -> bool:

@@ -7,8 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
 from shared.language.pairs import Pair
+
+_BOUNDS = ("PART_IS_FULL", "SOURCE_CAP", "DAY_CAP", "USER_CAP", "USER_DAY_CAP")
+_USER, _TAKEN = _BOUNDS.index("USER_CAP"), len(_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,61 +56,79 @@ def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Se
 
 def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out:
-    NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP."""
+    NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP.
+
+    How many train pairs a user may have depends on how many all have, and the other way round: all numbers from
+    `pairs_per_user` down are tried side by side in one pass. The largest holds with which nobody has more than
+    `user_share`; the number 1 holds whatever the shares are."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
-    for most in range(max(caps.pairs_per_user, 1), 1, -1):
-        found = _verdicts(newest, caps, most)
-        if _largest_share([pair for pair, verdict in found if verdict == "train"]) <= (
-            caps.user_share
-        ):
-            return found
-    return _verdicts(newest, caps, 1)
+    trials = _Trials(caps)
+    judged = [(pair, _part(pair), trials.judge(pair)) for pair in newest]
+    column = trials.chosen()
+    return [
+        (pair, found if isinstance(found, str) else trials.name(found[column], column, part))
+        for pair, part, found in judged
+    ]
 
 
-def _verdicts(newest: Sequence[Pair], caps: Caps, most: int) -> list[tuple[Pair, str]]:
-    """With at most so many train pairs of a user."""
-    found: list[tuple[Pair, str]] = []
-    oldest: datetime | None = None
-    taken: Counter[tuple[str, ...]] = Counter()
-    for pair in newest:
-        part = "held_out" if pair.is_held_out else "train"
-        verdict = part
+class _Trials:
+    """What is taken under each number of train pairs that a user may have, as arrays [numbers]."""
+
+    def __init__(self, caps: Caps) -> None:
+        self._caps = caps
+        self._most = np.arange(max(caps.pairs_per_user, 1), 0, -1)
+        self._none = np.zeros(len(self._most), dtype=np.int64)
+        self._taken: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        self._train_users: set[str] = set()
+        self._oldest: datetime | None = None
+
+    def judge(self, pair: Pair) -> str | NDArray[np.int64]:
+        """Why it is left out under every number; or under each the place of the bound that is reached, and
+        _TAKEN where none is."""
         if not pair.chosen.text.strip() or not _differ(pair):
-            verdict = "NOTHING_TO_LEARN"
-        else:
-            oldest = oldest or pair.time - timedelta(days=caps.max_age_days)
-            bounds = _bounds(pair, part, caps, most)
-            if pair.time < oldest:
-                verdict = "TOO_OLD"
-            else:
-                full = (name for key, bound, name in bounds if taken[key] >= bound)
-                verdict = next(full, part)
-        if verdict == part:
-            taken.update(key for key, _, _ in bounds)
-        found.append((pair, verdict))
-    return found
+            return "NOTHING_TO_LEARN"
+        self._oldest = self._oldest or pair.time - timedelta(days=self._caps.max_age_days)
+        if pair.time < self._oldest:
+            return "TOO_OLD"
+        bounds = self._bounds(pair)
+        full = np.stack([self._taken.get(key, self._none) >= bound for key, bound in bounds])
+        is_left_out = full.any(axis=0)
+        for key, _ in bounds:
+            self._taken[key] = self._taken.get(key, self._none) + ~is_left_out
+        if not pair.is_held_out:
+            self._train_users.add(pair.user)
+        return np.where(is_left_out, full.argmax(axis=0), _TAKEN)
+
+    def chosen(self) -> int:
+        """The column of the number that holds."""
+        of_users = [self._taken[("user", user)] for user in self._train_users]
+        largest = np.max(of_users, axis=0) if of_users else self._none
+        shares = largest / np.maximum(self._taken.get(("train",), self._none), 1)
+        within = np.flatnonzero(shares <= self._caps.user_share)
+        return int(within[0]) if len(within) else len(self._most) - 1
+
+    def name(self, place: int, column: int, part: str) -> str:
+        if place == _TAKEN:
+            return part
+        is_less = part == "train" and self._most[column] != self._caps.pairs_per_user
+        return "USER_SHARE" if place == _USER and is_less else _BOUNDS[place]
+
+    def _bounds(self, pair: Pair) -> list[tuple[tuple[str, ...], float | NDArray[np.int64]]]:
+        """What the pair counts as, and how many of those there may be, in the order of _BOUNDS."""
+        caps, part, user = self._caps, _part(pair), pair.user
+        room = caps.held_out_pairs if pair.is_held_out else caps.train_pairs
+        day, source = pair.time.date().isoformat(), source_of(pair)
+        return [
+            ((part,), room),
+            ((part, "source", source), room * caps.source_shares.get(source, 1.0)),
+            ((part, "day", day), caps.pairs_per_day),
+            (("user", user), caps.pairs_per_user if pair.is_held_out else self._most),
+            (("user", user, day), caps.pairs_per_user_day),
+        ]
 
 
-def _bounds(
-    pair: Pair, part: str, caps: Caps, most: int
-) -> tuple[tuple[tuple[str, ...], float, str], ...]:
-    """What the pair counts as, how many of those there may be, and how it is called if there are."""
-    room = caps.held_out_pairs if part == "held_out" else caps.train_pairs
-    day = pair.time.date().isoformat()
-    source = source_of(pair)
-    of_user = caps.pairs_per_user if part == "held_out" else most
-    of_source = room * caps.source_shares.get(source, 1.0)
-    return (
-        ((part,), room, "PART_IS_FULL"),
-        ((part, "source", source), of_source, "SOURCE_CAP"),
-        ((part, "day", day), caps.pairs_per_day, "DAY_CAP"),
-        (
-            ("user", pair.user),
-            of_user,
-            "USER_CAP" if of_user == caps.pairs_per_user else "USER_SHARE",
-        ),
-        (("user", pair.user, day), caps.pairs_per_user_day, "USER_DAY_CAP"),
-    )
+def _part(pair: Pair) -> str:
+    return "held_out" if pair.is_held_out else "train"
 
 
 def _largest_share(pairs: Sequence[Pair]) -> float:

@@ -6,8 +6,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from shared.language.pairs import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """What is known of a user, in words; an empty text says that it was deleted."""
+
+    tenant: str
+    user_id: str
+    text: str
+    version: int
+    time: datetime
+
+    @property
+    def user(self) -> str:
+        """Unique over tenants."""
+        return f"{self.tenant}/{self.user_id}"
 
 
 @dataclass(frozen=True, slots=True)

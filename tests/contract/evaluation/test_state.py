@@ -7,14 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.evaluation.adapters.erasing import EvaluationRemover
 from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
 from services.evaluation.adapters.sql_session import SqlSession
+from services.evaluation.adapters.tables import METADATA
 from services.evaluation.app.evaluations import Evaluations
 from services.evaluation.domain import Evaluation, Measured, Request, Version
 from shared.language.errors import NotFound
 from shared.language.estimates import Estimate
+from shared.privacy.erasure import Erasure
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
+from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -86,3 +90,27 @@ def test_evaluations_come_newest_first_in_pages(database: Database) -> None:
         last = (first[-1].create_time.timestamp(), first[-1].evaluation)
         rest = session.page("local", last, 2)
         assert [one.evaluation for one in rest] == ["b", "a"]
+
+
+def test_nothing_on_a_live_path_reads_a_whole_table(database: Database) -> None:
+    store, answers = SqlStore(database, SqlSession), SqlAnswers(database)
+    app = Evaluations(store, lambda: NOW)
+    with recorded(database) as said:
+        app.start(request("e1"))
+        with store.read() as session:
+            session.request("e1")
+        answers.keep("e1", "v1", {"a": "first"})
+        answers.known("e1", "v1", ["a", "b"])
+        SqlResults(database).keep_suite("e1", "win_rate", Measured((), "rewardModels/reward-v1"))
+        SqlResults(database).of_suites("e1")
+        EvaluationRemover(database).survey(Erasure("r", "local", "ann"))
+        with database.begin() as transaction:
+            EvaluationRemover(database).remove_rows(Erasure("r", "local", "ann"), transaction)
+        with store.begin() as session:
+            session.show("e1", "form", 0.5)
+            session.finish("e1", NOW)
+        app.get("local", "e1")
+        app.page("local", None, 5)
+        app.page("local", (NOW.timestamp(), "e1"), 5)
+    assert len(said) > 15
+    assert whole_tables(database, said, METADATA) == []

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.runs import State
+from services.retrain.domain.snapshots import Persona
 from services.retrain.stages import PAIRS
 from shared.privacy.erasure import Erasure
 from shared.state import operations
+from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
-from tests.unit.retrain.pairs import TRAINED, many
-from tests.unit.retrain.test_runs import House
+from tests.unit.retrain.house import House
+from tests.unit.retrain.pairs import START, TRAINED, many
 
 
 @pytest.fixture
@@ -43,9 +47,14 @@ def test_a_pair_counts_once(house: House) -> None:
     with house.store.begin() as session:
         assert [session.add_pair(one) for one in [*pairs, pairs[0]]] == [True] * 5 + [False]
     with house.store.read() as session:
-        kept, last = session.pairs()
-        assert kept == pairs
-        assert (session.train_pairs_after(0), session.train_pairs_after(last)) == (3, 0)
+        newest = sorted(pairs, key=lambda one: one.time, reverse=True)
+        assert session.pairs(10) == newest
+        assert session.pairs(2) == newest[:2]
+        assert session.pairs_of("local", pairs[1].conversation_id) == [pairs[1]]
+        assert session.pairs_of("acme", pairs[1].conversation_id) == []
+        last = session.newest_pair()
+        assert (session.train_pairs_after(0, 9), session.train_pairs_after(last, 9)) == (3, 0)
+        assert session.train_pairs_after(0, 2) == 2
 
 
 def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:
@@ -57,8 +66,8 @@ def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:
 def test_an_older_persona_does_not_replace_a_newer_one(house: House) -> None:
     with house.store.begin() as session:
         for text, version in (("first", 1), ("third", 3), ("second", 2)):
-            session.set_persona("local/ann", text, version)
-        assert session.personas() == {"local/ann": "third"}
+            session.set_persona(Persona("local", "ann", text, version, START))
+        assert session.personas({"local/ann", "local/bob"}) == {"local/ann": "third"}
 
 
 def test_a_users_pairs_go_once(house: House, tmp_path: Path) -> None:
@@ -71,4 +80,30 @@ def test_a_users_pairs_go_once(house: House, tmp_path: Path) -> None:
             gone.append(remover.remove_rows(erasure, transaction)["pairs"])
     assert gone[0] > gone[1] == 0
     with house.store.read() as session:
-        assert TRAINED[0] not in {one.user_id for one in session.pairs()[0]}
+        assert TRAINED[0] not in {one.user_id for one in session.pairs(100)}
+
+
+def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path) -> None:
+    house.rules = replace(house.rules, volume_pairs=3)
+    object.__setattr__(house.app, "rules", house.rules)
+    remover = RetrainRemover(house.database, ParquetSnapshots(str(tmp_path)), house.app)
+    with recorded(house.database) as said:
+        house.mine()
+        assert house.app.on_volume() is not None
+        house.alarm("a")
+        house.walk()
+        house.app.on_volume()
+        house.app.runs(None, 10)
+        house.app.runs(2, 10)
+        house.app.preview(lambda digest: digest)
+        erasure = Erasure("e1", "local", TRAINED[0], ("c1", "c2"))
+        remover.survey(erasure)
+        with house.database.begin() as transaction:
+            remover.remove_rows(erasure, transaction)
+        list(remover.holdings("local", TRAINED[1]))
+        with house.store.read() as session:
+            session.pairs_of("local", "c3")
+            session.runs_of(["a"])
+            session.train_pairs_after(0, 10)
+    assert len(said) > 60
+    assert whole_tables(house.database, said, METADATA) == []

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from shared.language.messages import text_message
-from shared.language.pairs import Pair
+from shared.language.pairs import Pair, PairSource
 from shared.language.splits import is_held_out
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -17,7 +17,7 @@ def pair(number: int, user: str, **changes: object) -> Pair:
         "tenant": "local",
         "user_id": user,
         "conversation_id": f"c{number}",
-        "source": "user_guided_rewrite",
+        "source": PairSource.USER_GUIDED_REWRITE,
         "prompt": (text_message("user", f"Question {number}?"),),
         "chosen": text_message("assistant", f"Short answer {number}."),
         "rejected": text_message("assistant", f"A much longer answer, number {number}."),

@@ -9,12 +9,12 @@ import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import DATASHEET, ParquetSnapshots, read_pairs
+from services.retrain.app.retrain import selected
 from services.retrain.domain.runs import State
-from services.retrain.domain.selection import Caps, select
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Postpone
+from tests.unit.retrain.house import House
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED
-from tests.unit.retrain.test_runs import House
 
 TAUGHT, JUDGED = Erasure("e1", "local", TRAINED[0]), Erasure("e2", "local", HELD_OUT[0])
 
@@ -75,7 +75,7 @@ def test_rows_of_past_snapshots_go_and_the_datasheet_says_so(house: Kept) -> Non
 def test_later_snapshots_know_nothing_of_the_user(house: Kept) -> None:
     assert house.remove(TAUGHT) == {"pairs": 1, "personas": 0}
     with house.store.read() as session:
-        selection = select(session.pairs()[0], session.personas(), Caps())
+        selection = selected(session, house.rules)
     assert TRAINED[0] not in {one.user_id for one in selection.train}
     assert house.remove(TAUGHT) == {"pairs": 0, "personas": 0}
 

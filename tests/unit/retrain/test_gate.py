@@ -24,7 +24,7 @@ def figures(**changes: Estimate | None) -> tuple[Estimate, ...]:
 
 
 def verdicts(estimates: tuple[Estimate, ...]) -> tuple[dict[str, str], str]:
-    lines, verdict = check(estimates, "assistant-v0", Thresholds())
+    lines, verdict = check(estimates, "assistant-v0", Thresholds(), 0.95)
     return {line.estimate.name.split(" ")[0]: line.verdict for line in lines}, verdict
 
 
@@ -69,8 +69,36 @@ def test_each_line(name: str, estimate: Estimate | None, line: str, overall: str
 
 
 def test_a_line_says_figure_rule_and_threshold():
-    lines, _ = check(figures(), "assistant-v0", Thresholds(win_rate=0.6))
+    lines, _ = check(figures(), "assistant-v0", Thresholds(win_rate=0.6), 0.95)
     assert (lines[0].rule, lines[0].threshold) == ("low > 0.6", 0.6)
-    assert lines[0].words == "0.800 [0.680, 0.880] from 60"
+    assert lines[0].words == "0.800 [0.680, 0.880] at 0.95 from 60"
     assert lines[1].rule == "low of (version - champion) >= -0.15"
-    assert lines[1].estimate.low == pytest.approx(-0.0895, abs=0.01)
+    # 0 - sqrt((0.95 - 0.86)² + (0.98 - 0.95)²)
+    assert lines[1].estimate.low == pytest.approx(-0.0949, abs=1e-4)
+
+
+def test_users_with_many_answers_widen_the_difference_of_sane_answers():
+    """Sixty answers of five users, who fail together: the interval comes widened, and so is the line's."""
+    narrow = verdicts(figures(sane=Estimate("sane_share", 0.92, 0.82, 0.97, count=60)))
+    wide = verdicts(figures(sane=Estimate("sane_share", 0.92, 0.75, 1.0, count=60, users=5)))
+    assert narrow[0]["sane_share"] == "pass"
+    assert wide == (narrow[0] | {"sane_share": "not_enough_evidence"}, "not_enough_evidence")
+
+
+def test_figures_of_less_confidence_than_the_attempt_asks_for_pass_nothing():
+    lines, verdict = check(figures(), "assistant-v0", Thresholds(), 0.975)
+    assert verdict == "not_enough_evidence"
+    unsure = [line.estimate.name for line in lines if line.verdict == "not_enough_evidence"]
+    assert unsure == ["win_rate", "sane_share - sane_share@assistant-v0", "held_out_pair_accuracy"]
+    assert (
+        lines[0].words == "0.800 [0.680, 0.880] at 0.95 from 60: not sure enough for this attempt"
+    )
+
+
+def test_the_errors_of_all_attempts_add_up_to_the_error():
+    thresholds = Thresholds(error=0.05)
+    assert [thresholds.confidence(k) for k in (1, 2, 3)] == pytest.approx(
+        [0.975, 1 - 0.05 / 6, 1 - 0.05 / 12]
+    )
+    spent = sum(1 - thresholds.confidence(k) for k in range(1, 100_000))
+    assert spent == pytest.approx(0.05, abs=1e-6)

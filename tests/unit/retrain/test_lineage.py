@@ -9,6 +9,7 @@ from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.tables import METADATA
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State, Thresholds, Trigger, TriggerKind
 from services.retrain.domain.selection import Caps, select, verdicts
 from shared.language.messages import text_message
@@ -31,8 +32,7 @@ class House:
 
     def run(self, number: int, **changes: object) -> None:
         with self.store.begin() as session:
-            pairs, newest = session.pairs()
-            snapshot = self.snapshots.keep(select(pairs, {}, CAPS))
+            snapshot = self.snapshots.keep(select(session.pairs(100), {}, CAPS))
             made = Run(
                 run=f"runs/{number}",
                 number=number,
@@ -42,14 +42,16 @@ class House:
                 create_time=START,
                 update_time=START,
                 snapshot=snapshot,
-                pairs_seen=newest,
+                pairs_seen=session.newest_pair(),
                 verdict="passed",
                 model_version="assistant-v1",
             )
             session.put(replace(made, **changes))  # type: ignore[arg-type]
 
-    def trace(self, conversation: str, tenant: str = "local") -> list[Step]:
-        tracer = RetrainLineage(self.store, self.snapshots, CAPS)
+    def trace(self, conversation: str, tenant: str = "local", looked_at: int = 100) -> list[Step]:
+        tracer = RetrainLineage(
+            self.store, self.snapshots, Rules(caps=CAPS, pairs_looked_at=looked_at)
+        )
         return list(tracer.steps(tenant, conversation, ""))
 
 
@@ -69,6 +71,12 @@ def test_a_pair_is_found_in_the_runs_that_learnt_from_it_or_held_it_out(tmp_path
     assert told(house.trace("c2")) == [("p002", "abstained", "HELD_OUT")] * 2
     assert house.trace("c1", "other") == []
     assert house.trace("c9") == []
+
+
+def test_a_pair_older_than_those_that_are_looked_at_says_so(tmp_path: Path) -> None:
+    house = House(tmp_path, *(pair(n, TRAINED[n]) for n in (1, 2)))
+    assert told(house.trace("c1", looked_at=1)) == [("p001", "abstained", "NOT_LOOKED_AT")]
+    assert told(house.trace("c2", looked_at=1)) == [("p002", "waiting", "NO_RUN_SINCE")]
 
 
 def test_what_no_snapshot_has_says_why(tmp_path: Path) -> None:

@@ -246,6 +246,8 @@ class Run(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PROGRESS_WORDS_FIELD_NUMBER: _builtins.int
+    GATE_ATTEMPT_FIELD_NUMBER: _builtins.int
+    GATE_CONFIDENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -260,6 +262,11 @@ class Run(_message.Message):
     progress: _builtins.float
     """Of the step under way, in [0, 1]."""
     progress_words: _builtins.str
+    gate_attempt: _builtins.int
+    """The how-manieth candidate was held against this champion, from 1, and the confidence that the gate's intervals
+    had for it: the more attempts, the surer each must be. 0 before the evaluation.
+    """
+    gate_confidence: _builtins.float
     @_builtins.property
     def trigger(self) -> Global___Trigger: ...
     @_builtins.property
@@ -294,10 +301,12 @@ class Run(_message.Message):
         steps: _abc.Iterable[Global___RunStep] | None = ...,
         progress: _builtins.float = ...,
         progress_words: _builtins.str = ...,
+        gate_attempt: _builtins.int = ...,
+        gate_confidence: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
