@@ -29,7 +29,7 @@ import phonenumbers
 from shared.configuration.settings import CommonSettings, stop
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment
-from shared.redaction.patterns import bounded
+from shared.redaction.patterns import compiled
 from shared.redaction.redactor import KINDS, Action, Pattern, Policies, Policy, Redactor
 from shared.telemetry.metrics import REDACTIONS
 
@@ -64,9 +64,9 @@ def read_policies(path: Path | None) -> Policies:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _wrong(f"can not be read: {error.strerror}", str(path)) from error
+        raise _wrong(f"cannot be read: {error.strerror}", str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(f"is no TOML: {error}", str(path)) from error
+        raise _wrong(f"is not TOML: {error}", str(path)) from error
     _only(document, ("default", "tenants"), "")
     default = _policy(_table(document, "default", ""), Policy(), "default")
     tenants = _table(document, "tenants", "")
@@ -114,7 +114,7 @@ def _pattern(name: str, tables: Mapping[str, Any], place: str) -> Pattern:
     regex = table.get("regex")
     if not isinstance(regex, str):
         raise _wrong("must be a regular expression", f"{place}{name}.regex")
-    expression = bounded(regex, f"{place}{name}.regex")
+    expression = compiled(regex, f"{place}{name}.regex")
     return Pattern(name, expression, _action(table.get("action", "mask"), f"{place}{name}.action"))
 
 

@@ -17,12 +17,12 @@ import json
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from operator import is_not
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolResult
 from shared.redaction import finders as sensitive
@@ -48,17 +48,24 @@ class Action(StrEnum):
     DROP = "drop"
 
 
+class Expression(Protocol):
+    """A compiled regular expression."""
+
+    def spans(self, text: str) -> Iterable[tuple[int, int]]:
+        """Where it is found, from left to right: [start, end) in characters, never empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A tenant's own kind: `name` in capitals, `expression` one that `shared.redaction.patterns` let pass."""
+    """A tenant's own kind: `name` in capitals, `expression` as `shared.redaction.patterns` makes it."""
 
     name: str
-    expression: re.Pattern[str]
+    expression: Expression
     action: Action
 
     def find(self, text: str) -> Iterator[Found]:
-        for match in self.expression.finditer(text):
-            yield Found(match.start(), match.end(), match.group())
+        for start, end in self.expression.spans(text):
+            yield Found(start, end, text[start:end])
 
 
 @dataclass(frozen=True)
