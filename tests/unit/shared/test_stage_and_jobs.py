@@ -16,6 +16,7 @@ from shared.language.errors import InvalidArgument, Unavailable
 from shared.log.events import Event, Positions, Record
 from shared.log.memory import MemoryEventLog
 from shared.state import jobs
+from shared.state import stage as stage_module
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Postpone, Worker
 from shared.state.outbox import OutboxRelay
@@ -44,6 +45,12 @@ class Doubler:
             raise Unavailable("later")
         transaction.count("double", "made")
         transaction.emit(Event("out.v1", f"{record.event.id}.out", "k", b"x", "double", TIME))
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that is told to stop comes back from its last poll soon."""
+    monkeypatch.setattr(stage_module, "_IDLE_S", 0.1)
 
 
 @pytest.fixture
