@@ -6,6 +6,7 @@ from pathlib import Path
 
 from services.evaluation import grpc_api
 from services.evaluation.adapters.erasing import EvaluationRemover
+from services.evaluation.adapters.forgetting import UnfinishedEvaluations
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
 from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
 from services.evaluation.adapters.sql_session import SqlSession, operation_name
@@ -69,6 +70,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
             *erasing.background(),
         ],
         groups=erasing.groups,
+        aging=[UnfinishedEvaluations()],
     )
 
 

@@ -1,14 +1,14 @@
-"""The clock that ends rollouts; durable jobs -> MLflow's aliases."""
+"""The clocks that end rollouts; durable jobs: MLflow's aliases, adapters that are withdrawn."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from services.registry.adapters.sql_session import ALIASES
+from services.registry.adapters.sql_session import ALIASES, WITHDRAWALS
 from services.registry.app.changes import with_versions
 from services.registry.app.judge import Judge
-from services.registry.ports import ModelStore, Store
+from services.registry.ports import AdapterStore, ModelStore, Store
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.loop import repeat
@@ -38,9 +38,19 @@ def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker
     return Worker(database, ALIASES, perform, _given_up)
 
 
+def withdrawal_worker(database: Database, adapters: AdapterStore) -> Worker:
+    """Removes the adapters of rejected versions. The record of models has them still."""
+
+    def perform(job: Job) -> Finish:
+        adapters.remove(job.payload["version"])
+        return _nothing_more
+
+    return Worker(database, WITHDRAWALS, perform, _given_up)
+
+
 def _nothing_more(transaction: Transaction) -> None:
-    """The aliases are outside; nothing is left to write."""
+    """What was done is outside; nothing is left to write."""
 
 
 def _given_up(job: Job, error: BaseException, transaction: Transaction) -> None:
-    transaction.count(ALIASES, "dropped", type(error).__name__)
+    transaction.count(job.kind, "dropped", type(error).__name__)

@@ -13,7 +13,7 @@ from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.judge import Judge
 from services.registry.app.registry import Registry
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
-from services.registry.jobs import alias_worker, clocks
+from services.registry.jobs import alias_worker, clocks, withdrawal_worker
 from services.registry.settings import RegistrySettings
 from services.registry.stages import GROUPS, judge_stage
 from shared.configuration.settings import CommonSettings, load
@@ -58,6 +58,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
             ("judge", judge_stage(database, log, judge, SqlSession).run),
             *clocks(judge, settings.check_every_s),
             ("aliases", alias_worker(database, store, models).run),
+            ("withdrawals", withdrawal_worker(database, adapters).run),
             ("outbox", OutboxRelay(database, log).run),
         ],
         groups=GROUPS,

@@ -30,6 +30,9 @@ class Session(Protocol):
     def tell(self, promotion: Promotion) -> None:
         """To model.promoted.v1, and to the model store's aliases."""
 
+    def withdraw(self, version: str) -> None:
+        """Its adapter goes from where the replicas find it: it is never served again."""
+
     def first_of_user(self, seen: Observation) -> bool:
         """True once for each user and version of the rollout under way."""
 
@@ -53,6 +56,9 @@ class AdapterStore(Protocol):
     def place(self, folder: str, version: str, digest: str) -> str:
         """Puts a copy of what was inspected under the version's name, whole or not at all; returns its
         folder. InvalidArgument if it is not what `digest` is of, or another adapter lies there."""
+
+    def remove(self, version: str) -> None:
+        """The replicas find it no more. Removing it again changes nothing."""
 
 
 class ModelStore(Protocol):

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from services.retrain.adapters.erasing import RetrainRemover
+from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.mlflow_runs import MlflowRuns
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
@@ -23,6 +24,7 @@ from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, 
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
+from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
@@ -31,9 +33,12 @@ from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state import operations
 from shared.state.database import Database
+from shared.state.loop import repeat
 from shared.state.outbox import OutboxRelay
 from shared.state.sessions import SqlStore
 from shared.telemetry.setup import start_telemetry
+
+_LOOKS_AT_AGE_S = 3600.0
 
 
 def main() -> None:
@@ -65,6 +70,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         recorder=MlflowRuns(common.mlflow_url),
         clock=now,
     )
+    aged = AgedSnapshots(database, snapshots, RetentionPolicy(common.retention), now)
     remover = RetrainRemover(database, snapshots, app)
     erasing = Erasing("retrain", database, log, remover)
     servicer = RetrainServicer(
@@ -90,10 +96,12 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             ("volume", on_volume(app, database.waker(PAIRS))),
             ("schedule", on_schedule(app, settings.schedule, now)),
             ("runner", walk_runs(database, runner, database.waker(RUNS))),
+            ("snapshots", repeat("retrain.snapshots", aged.once, idle_s=_LOOKS_AT_AGE_S)),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
+        aging=ROWS,
         tenant=settings.tenant,
         tracer=RetrainLineage(app.store, snapshots, app.rules),
     )

@@ -105,6 +105,9 @@ class PolicyTrainer(Protocol):
         """Goes on from its checkpoint; the same run and plan again give what was made. Raises
         Cancelled within a second once `is_stopped`."""
 
+    def keep_only(self, runs: Collection[str]) -> None:
+        """Forgets what training left of all other runs: their adapters are placed by then, or never will be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

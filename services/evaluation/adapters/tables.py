@@ -20,7 +20,7 @@ EVALUATIONS = sa.Table(
     sa.Column("mlflow_run_id", sa.String, nullable=False, default=""),
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Index("evaluations_by_time", "tenant", "create_time", "evaluation"),
-    sa.Index("evaluations_under_way", "tenant", "done"),
+    sa.Index("evaluations_under_way", "done", "tenant"),
 )
 SUITE_RESULTS = sa.Table(
     "suite_results",

@@ -69,6 +69,9 @@ class AdapterFolder:
             raise _refused(f"{target} holds another adapter; versions are never replaced")
         return str(target)
 
+    def remove(self, version: str) -> None:
+        shutil.rmtree(self.root / version, ignore_errors=True)
+
     def _publish(self, source: Path, target: Path, digest: str) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.root) as parent:

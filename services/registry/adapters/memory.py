@@ -24,6 +24,9 @@ class MemoryAdapters:
         self.placed[version] = folder
         return f"adapters/{version}"
 
+    def remove(self, version: str) -> None:
+        self.placed.pop(version, None)
+
 
 @dataclass
 class MemoryModels:

@@ -20,6 +20,8 @@ from shared.statistics.betting import Arm, RolloutTest
 
 # The job that points the aliases of the record of models.
 ALIASES = "registry.aliases"
+# The job that removes the adapter of a version that was rejected.
+WITHDRAWALS = "registry.withdrawals"
 # What is served is one row.
 _ONE = 1
 
@@ -76,6 +78,10 @@ class SqlSession:
         self._transaction.emit(encode_promotion(promotion))
         # Durable and outside: the record of models may be away while serving goes on.
         enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
+
+    def withdraw(self, version: str) -> None:
+        payload = {"version": version}
+        enqueue(self._transaction, WITHDRAWALS, f"{WITHDRAWALS}/{version}", payload)
 
     def first_of_user(self, seen: Observation) -> bool:
         insert = self._transaction.insert(ROLLOUT_USERS).values(

@@ -136,6 +136,7 @@ class Registry:
             now = self.clock()
             rejected = found.became(State.REJECTED, actor, reason, now)
             session.put(rejected)
+            session.withdraw(version)
             if not found.control:
                 session.tell(
                     Promotion(version, rollout.champion, "rejected", reason, actor, rollout, now)

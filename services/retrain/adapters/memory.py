@@ -4,7 +4,7 @@ asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from services.retrain.domain.runs import Run
@@ -57,6 +57,9 @@ class MemoryTrainer:
             steps = tuple(TrainingStep(n, 0.5, 1.0, 1.0, 2.0, 0.1, 1.0) for n in (1, 2, 3))
             self.made[key] = Trained(f"adapters/{key}", steps, 1.0)
         return self.made[key]
+
+    def keep_only(self, runs: Collection[str]) -> None:
+        self.made = {key: one for key, one in self.made.items() if key.partition("/")[0] in runs}
 
 
 @dataclass

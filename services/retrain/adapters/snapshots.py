@@ -45,10 +45,7 @@ class ParquetSnapshots:
         files.makedirs(folder, exist_ok=True)
         for name, pairs in (("train", selection.train), ("held_out", selection.held_out)):
             _write(files, f"{folder}/{name}.parquet", pairs)
-        staging = f"{folder}/.{DATASHEET}"
-        with files.open(staging, "w") as out:
-            json.dump(asdict(snapshot), out, indent=1, sort_keys=True)
-        files.mv(staging, f"{folder}/{DATASHEET}")
+        _write_sheet(files, folder, {**asdict(snapshot), "newest": _newest(selection)})
         return snapshot
 
     def held_out(self, snapshot: Snapshot) -> list[Pair]:
@@ -63,7 +60,7 @@ class ParquetSnapshots:
         """By digest, then by part: how many rows are of a (tenant, user id, conversation id) that
         `wanted` says yes to. Snapshots without any are left out; looked at are `digests`, or all."""
         found: dict[str, dict[str, int]] = {}
-        for digest in self._digests():
+        for digest in self.digests():
             if digests is not None and digest not in digests:
                 continue
             counts = {part: _count(f"{self._root}/{digest}", part, wanted) for part in PARTS}
@@ -83,7 +80,8 @@ class ParquetSnapshots:
             if removed[part]:
                 _write(files, f"{folder}/.{part}.parquet", kept)
                 files.mv(f"{folder}/.{part}.parquet", f"{folder}/{part}.parquet")
-        _note_redaction(files, folder, removed)
+        former = self.sheet(digest).get("redacted", dict.fromkeys(PARTS, 0))
+        self.note(digest, redacted={part: former[part] + removed[part] for part in PARTS})
 
     def pairs_of(
         self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
@@ -95,7 +93,28 @@ class ParquetSnapshots:
                     if wanted(pair.tenant, pair.user_id, pair.conversation_id):
                         yield digest, part, pair
 
-    def _digests(self) -> list[str]:
+    def sheet(self, digest: str) -> dict[str, Any]:
+        """The datasheet, as it is kept."""
+        files, folder = _files(self.place_of(digest))
+        with files.open(f"{folder}/{DATASHEET}") as source:
+            return cast(dict[str, Any], json.load(source))
+
+    def note(self, digest: str, **more: Any) -> None:
+        """Adds to the datasheet."""
+        _write_sheet(*_files(self.place_of(digest)), {**self.sheet(digest), **more})
+
+    def written(self, digest: str) -> datetime:
+        """When its datasheet was written last."""
+        files, folder = _files(self.place_of(digest))
+        return cast(datetime, files.modified(f"{folder}/{DATASHEET}"))
+
+    def remove(self, digest: str) -> None:
+        """All of it; the datasheet first, so that half of one is none."""
+        files, folder = _files(self.place_of(digest))
+        files.rm(f"{folder}/{DATASHEET}")
+        files.rm(folder, recursive=True)
+
+    def digests(self) -> list[str]:
         """Of the snapshots that are whole."""
         files, folder = _files(self._root)
         sheets = files.glob(f"{folder}/*/{DATASHEET}")
@@ -117,14 +136,17 @@ def _count(place: str, part: str, wanted: Callable[[str, str, str], bool]) -> in
     return sum(map(wanted, *(read[name] for name in columns)))
 
 
-def _note_redaction(files: Any, folder: str, removed: dict[str, int]) -> None:
-    with files.open(f"{folder}/{DATASHEET}") as source:
-        sheet = json.load(source)
-    former = sheet.get("redacted", dict.fromkeys(PARTS, 0))
-    sheet["redacted"] = {part: former[part] + removed[part] for part in PARTS}
+def _write_sheet(files: Any, folder: str, sheet: dict[str, Any]) -> None:
+    """Atomic on a local disk."""
     with files.open(f"{folder}/.{DATASHEET}", "w") as out:
         json.dump(sheet, out, indent=1, sort_keys=True)
     files.mv(f"{folder}/.{DATASHEET}", f"{folder}/{DATASHEET}")
+
+
+def _newest(selection: Selection) -> str:
+    """When its newest pair was made: a snapshot is as old as that."""
+    times = [pair.time for pair in (*selection.train, *selection.held_out)]
+    return max(times).isoformat() if times else ""
 
 
 def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:

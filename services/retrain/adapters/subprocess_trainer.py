@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,11 @@ class SubprocessTrainer:
         if made is None:
             raise Internal(f"training of {run} ended and left no {folder / 'done.json'}")
         return made
+
+    def keep_only(self, runs: Collection[str]) -> None:
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if folder.name not in runs:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, folder: Path, progress: Progress, is_stopped: Callable[[], bool]) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "HF_HUB_OFFLINE": "1"}

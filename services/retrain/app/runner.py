@@ -56,6 +56,8 @@ PASSING = (
 # Reasons of FailedPrecondition that stay, however often it is tried: too little to train on, a version's state.
 FINAL = ("TOO_FEW_PAIRS", "TOO_FEW_USERS", "WRONG_STATE", "NO_SUCH_VERSION")
 _CANCELLED_S = 0.2
+# Of so many of the newest runs, what training left is kept: to look into what failed.
+_RUNS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,9 @@ class Runner:
                 return
             is_cancelling = run.is_cancelling or (now is not None and now.is_cancelling)
             session.put(replace(run, is_cancelling=is_cancelling and not run.has_ended))
+            newest = session.runs(None, _RUNS_KEPT) if run.has_ended else []
+        if newest:
+            self.trainer.keep_only({one.run for one in newest})
 
 
 def is_final(error: Exception) -> bool:

@@ -141,3 +141,13 @@ def _trains(folder: Path) -> bool:
             if str(folder) in line and "services.retrain.train" in line:
                 return True
     return False
+
+
+def test_what_training_left_of_older_runs_goes(tmp_path: Path) -> None:
+    trainer = SubprocessTrainer(tmp_path / "runs", tmp_path)
+    trainer.keep_only({"run-1"})
+    for run in ("run-1", "run-2"):
+        (tmp_path / "runs" / run / "dpo").mkdir(parents=True)
+        (tmp_path / "runs" / run / "dpo" / "checkpoint.pt").write_bytes(b"weights")
+    trainer.keep_only({"run-2", "run-3"})
+    assert [one.name for one in (tmp_path / "runs").iterdir()] == ["run-2"]

@@ -14,7 +14,7 @@ from services.registry.app.judge import Judge
 from services.registry.app.registry import Registry
 from services.registry.domain import Observation, Policy, Registration, Rollout, State
 from services.registry.grpc_api import RegistryServicer, RolloutFeed
-from services.registry.jobs import alias_worker, clocks
+from services.registry.jobs import alias_worker, clocks, withdrawal_worker
 from services.registry.stages import judge_stage
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
@@ -50,6 +50,7 @@ class House:
         self.judge = Judge(store, self.fleet, policy, lambda: self.time)
         self.stage = judge_stage(self.database, self.log, self.judge, SqlSession)
         self.aliases = alias_worker(self.database, store, self.models)
+        self.withdrawals = withdrawal_worker(self.database, self.adapters)
 
     def register(self, request_id: str, control: bool = False) -> str:
         asked = Registration(request_id, f"made/{request_id}", control=control)
@@ -373,3 +374,15 @@ async def test_watchers_hear_of_a_change_at_once(house: House):
     assert changed.rollout.canary_share == 0.25
     assert changed.rollout.revision == 2
     await stream.aclose()
+
+
+def test_the_adapters_of_what_was_rejected_go_and_no_others(house: House):
+    for name in ("a", "b", "c"):
+        house.register(name)
+    house.app.promote("assistant-v1", "ann", "good")
+    house.app.rollback("", "ann", "bad after all")
+    house.app.reject("assistant-v2", "retrain", "failed")
+    house.app.reject("assistant-v2", "retrain", "failed")
+    assert house.withdrawals.run_once()
+    assert not house.withdrawals.run_once()
+    assert sorted(house.adapters.placed) == ["assistant-v1", "assistant-v3"]

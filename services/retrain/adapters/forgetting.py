@@ -1,0 +1,69 @@
+"""Forgetting by age: rows that hold people's words, and snapshots, which are files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.tables import PAIRS, PERSONAS
+from shared.language.retention import EVERYBODY, RetentionPolicy
+from shared.privacy.retention import STAGE, AgedRows
+from shared.state.database import Database
+
+_log = logging.getLogger(__name__)
+PLACE = "snapshots"
+
+ROWS = (
+    AgedRows("pairs", PAIRS, PAIRS.c.create_time),
+    AgedRows("personas", PERSONAS, PERSONAS.c.update_time),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgedSnapshots:
+    """A tenant's rows go out of a snapshot `archive_days` after its newest pair was made, and the whole of it
+    once that is so for everybody. Which version learnt from how much stays with its run."""
+
+    database: Database
+    snapshots: ParquetSnapshots
+    policy: RetentionPolicy
+    clock: Callable[[], datetime]
+
+    def once(self) -> None:
+        gone = sum(self._forget(digest) for digest in self.snapshots.digests())
+        if gone:
+            with self.database.begin() as transaction:
+                transaction.count(STAGE, "taken", n=gone)
+                transaction.count(STAGE, "made", PLACE, gone)
+
+    def _forget(self, digest: str) -> int:
+        sheet = self.snapshots.sheet(digest)
+        newest = sheet.get("newest")
+        made = datetime.fromisoformat(newest) if newest else self.snapshots.written(digest)
+        over = self._over((self.clock() - _aware(made)).total_seconds() / 86_400)
+        if len(over) == 1 + len(self.policy.tenants):
+            self.snapshots.remove(digest)
+            _log.info("snapshot %s is over its time and was removed", digest)
+            return 1
+        if over <= set(sheet.get("forgotten", [])):
+            return 0
+        self.snapshots.redact(digest, lambda tenant, *_: self._rule(tenant) in over)
+        self.snapshots.note(digest, forgotten=sorted(over))
+        return 1
+
+    def _over(self, days: float) -> set[str]:
+        """The tenants whose time is over, with EVERYBODY for those without a rule of their own."""
+        rules = {EVERYBODY: self.policy.everybody.archive_days} | {
+            tenant: self.policy.of(tenant).archive_days for tenant in self.policy.tenants
+        }
+        return {name for name, most in rules.items() if most and days > most}
+
+    def _rule(self, tenant: str) -> str:
+        return tenant if tenant in self.policy.tenants else EVERYBODY
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
