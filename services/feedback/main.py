@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.feedback.adapters.aging import AGING
 from services.feedback.adapters.erasing import SqlHoldings
 from services.feedback.adapters.lineage import FeedbackLineage
 from services.feedback.grpc_api import mount
@@ -45,6 +46,7 @@ def build(common: CommonSettings, settings: FeedbackSettings) -> Service:
         background=rooms.background(),
         groups={**mining_stages.GROUPS, **pair_stages.GROUPS, **rooms.erasing.groups},
         tracer=FeedbackLineage(database),
+        aging=AGING,
     )
 
 

@@ -63,6 +63,14 @@ class FeedbackSettings(ServiceSettings):
     # A rating of a whole conversation is joined once no turn of it came for so long.
     conversation_quiet_s: float = Field(default=3.0, ge=0)
 
+    # What of one tenant may wait: follow-ups to be judged, explicit feedback whose turn is not logged, pairs
+    # for the reward model, and jobs of each kind for the policy model. Beyond it the oldest follow-ups and
+    # pairs go, and nothing more is taken of the others: counted as BACKLOG.
+    follow_ups_max_waiting: int = Field(default=1_000_000, ge=1)
+    explicit_max_waiting: int = Field(default=10_000, ge=1)
+    pairs_max_waiting: int = Field(default=5_000, ge=1)
+    jobs_max_waiting: int = Field(default=10_000, ge=1)
+
     # The policy model: concurrent calls for live rewrites, and how often the rest may ask.
     llm_threads: int = Field(default=4, ge=1)
     persona_min_turns: int = Field(default=3, ge=1)

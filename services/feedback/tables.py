@@ -29,6 +29,7 @@ TURNS = sa.Table(
     sa.Column("replaces", sa.String, nullable=False, server_default=""),
     sa.Index("turns_by_completion", "tenant", "completion_id"),
     sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
+    sa.Index("turns_by_age", "arrived"),
 )
 PENDING = sa.Table(
     "pending_follow_ups",
@@ -41,6 +42,9 @@ PENDING = sa.Table(
     sa.Column("ready", sa.Boolean, nullable=False),
     sa.Column("arrived", sa.Float, nullable=False),
     sa.Index("pending_by_place", "tenant", "conversation_id", "idx"),
+    # Whose are ready; whose answer is late.
+    sa.Index("pending_by_tenant", "ready", "tenant", "seq"),
+    sa.Index("pending_by_age", "ready", "arrived"),
     sqlite_autoincrement=True,
 )
 FEEDBACK = sa.Table(
@@ -60,7 +64,14 @@ FEEDBACK = sa.Table(
     # See domain.Mined.
     sa.Column("prompt_key", sa.String, nullable=False, server_default=""),
     sa.Column("answer_turn_id", sa.String, nullable=False, server_default=""),
+    # Later feedback stands in its place: it is kept, but shown to nobody.
+    sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
+    sa.Index("feedback_by_tenant", "tenant", "seq"),
+    sa.Index("feedback_by_source", "tenant", "source", "seq"),
+    sa.Index("feedback_by_age", "stored"),
     sa.Index("feedback_by_answer", "tenant", "conversation_id", "answer_turn_id"),
     sa.Index("feedback_by_prompt", "tenant", "user_id", "prompt_key"),
     sqlite_autoincrement=True,
@@ -79,6 +90,19 @@ EXPLICIT = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("arrived", sa.Float, nullable=False),
+    # Whose it is and what it is about, as far as it says so.
+    sa.Column("tenant", sa.String, nullable=False, server_default=""),
+    sa.Column("user_id", sa.String, nullable=False, server_default=""),
+    sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
+    sa.Column("completion_id", sa.String, nullable=False, server_default=""),
+    # When it is looked at again (Unix time), and how often that failed.
+    sa.Column("due", sa.Float, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("waiting_by_due", "tenant", "due"),
+    sa.Index("waiting_by_tenant", "tenant", "seq"),
+    sa.Index("waiting_by_user", "tenant", "user_id"),
+    sa.Index("waiting_by_conversation", "tenant", "conversation_id"),
+    sa.Index("waiting_by_completion", "tenant", "completion_id"),
     sqlite_autoincrement=True,
 )
 # What was said explicitly, in slots of user, target and kind of value.
@@ -90,6 +114,10 @@ SAID = sa.Table(
     sa.Column("said_at", sa.Float, nullable=False),
     sa.Column("replaces", sa.Boolean, nullable=False),
     sa.Column("replaced", sa.Boolean, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False, server_default=""),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("said_by_age", "stored"),
 )
 USERS = sa.Table(
     "users",
@@ -103,6 +131,9 @@ USERS = sa.Table(
     sa.Column("has_persona", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("persona_version", sa.Integer, nullable=False, server_default="0"),
     sa.Column("persona_since", sa.Float, nullable=False, server_default="0"),
+    # When the user was heard of last (Unix time): what retention goes by.
+    sa.Column("seen", sa.Float, nullable=False, server_default="0"),
+    sa.Index("users_by_age", "seen"),
 )
 PERSONA_VERSIONS = sa.Table(
     "persona_versions",
@@ -111,6 +142,9 @@ PERSONA_VERSIONS = sa.Table(
     sa.Column("user_id", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("persona_versions_by_age", "stored"),
 )
 SPENT = sa.Table(
     "spent",
@@ -120,6 +154,9 @@ SPENT = sa.Table(
     sa.Column("what", sa.String, primary_key=True),
     sa.Column("day", sa.String, primary_key=True),
     sa.Column("count", sa.Integer, nullable=False),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("spent_by_age", "stored"),
 )
 PAIRS = sa.Table(
     "pairs",
@@ -130,9 +167,16 @@ PAIRS = sa.Table(
     sa.Column("user_id", sa.String, nullable=False),
     sa.Column("conversation_id", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("pairs_by_state", "state", "tenant", "seq"),
+    sa.Index("pairs_by_tenant", "tenant", "seq"),
+    sa.Index("pairs_by_user", "tenant", "user_id"),
+    sa.Index("pairs_by_conversation", "tenant", "conversation_id"),
+    sa.Index("pairs_by_age", "stored"),
     sqlite_autoincrement=True,
 )
 # Pairs by the bands of their chosen answer's MinHash signature.
@@ -144,7 +188,11 @@ BANDS = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("user_id", sa.String, nullable=False),
     sa.Column("conversation_id", sa.String, nullable=False),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("bands_by_user", "tenant", "user_id", "band"),
+    sa.Index("bands_by_conversation", "tenant", "conversation_id"),
+    sa.Index("bands_by_age", "stored"),
 )
 # Heads of dissatisfaction fitted on a tenant's own labels, refused ones included: arrays and figures.
 HEADS = sa.Table(
@@ -163,6 +211,10 @@ HEADS = sa.Table(
     sa.Column("weights", sa.LargeBinary, nullable=False),
     sa.Column("mlflow_run_id", sa.String, nullable=False, server_default=""),
     sa.Column("mlflow_version", sa.String, nullable=False, server_default=""),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("heads_by_state", "state", "shipped"),
+    sa.Index("heads_by_age", "stored"),
 )
 # What each was fitted on.
 HEAD_SOURCES = sa.Table(
@@ -172,6 +224,11 @@ HEAD_SOURCES = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("user_id", sa.String, primary_key=True),
     sa.Column("conversation_id", sa.String, primary_key=True),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False, server_default="0"),
+    sa.Index("head_sources_by_user", "tenant", "user_id"),
+    sa.Index("head_sources_by_conversation", "tenant", "conversation_id"),
+    sa.Index("head_sources_by_age", "stored"),
 )
 # Tenants with explicit feedback, and the last look at it (Unix time).
 HEAD_LOOKS = sa.Table(
@@ -203,5 +260,9 @@ JUDGEMENTS = sa.Table(
     sa.Column("state", sa.String, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Index("judgements_by_tenant", "tenant", "model", "seq"),
+    sa.Index("judgements_in_order", "tenant", "seq"),
+    sa.Index("judgements_by_user", "tenant", "user_id"),
+    sa.Index("judgements_by_conversation", "tenant", "conversation_id"),
+    sa.Index("judgements_by_age", "create_time"),
     sqlite_autoincrement=True,
 )

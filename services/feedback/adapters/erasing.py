@@ -7,7 +7,7 @@ waiting ends as dropped ERASED: the counts of every stage still add up.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from services.feedback.heads.app.refit import FIT_JOB
 from services.feedback.heads.domain import head_name
-from services.feedback.mining import codec
 from services.feedback.mining.app import explicit as explicit_app
 from services.feedback.mining.app import follow_ups as mining
 from services.feedback.mining.app import unsure
@@ -37,7 +36,6 @@ from services.feedback.tables import (
     USERS,
 )
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.language.opinions import ExplicitFeedback
 from shared.log.events import ERASED
 from shared.privacy.erasure import (
     Erasure,
@@ -134,10 +132,9 @@ class SqlHoldings:
             judged = sa.select(JUDGEMENTS).where(of_user(JUDGEMENTS)(user))
             for one in connection.execute(judged.order_by(JUDGEMENTS.c.seq)).mappings():
                 yield "judgement", {name: value for name, value in one.items() if name != "seq"}
-            for row in connection.execute(sa.select(EXPLICIT.c.value)).all():
-                given = events.FeedbackGiven.FromString(row.value).feedback
-                if (given.tenant, given.user_id) == (tenant, user_id):
-                    yield "waiting_feedback", given
+            waits = sa.select(EXPLICIT.c.value).where(of_user(EXPLICIT)(user))
+            for row in connection.execute(waits).all():
+                yield "waiting_feedback", events.FeedbackGiven.FromString(row.value).feedback
 
 
 def _with_own_conversations(erasure: Erasure, connection: sa.Connection) -> Erasure:
@@ -156,32 +153,24 @@ def _feedback_ids(erasure: Erasure, transaction: Transaction) -> set[str]:
 
 
 def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
-    """ExplicitFeedback feedback of the user, or on the user's answers, that waits for its turn."""
+    """Explicit feedback of the user, or on the user's answers, that waits for its turn."""
     answered = sa.select(TURNS.c.completion_id).where(of_user(TURNS)(erasure))
     completions = set(transaction.connection.execute(answered).scalars()) - {""}
-    rows = transaction.connection.execute(sa.select(EXPLICIT.c.seq, EXPLICIT.c.value)).all()
-    gone = [
-        row.seq
-        for row in rows
-        if _is_theirs(codec.decode_explicit(row.value), erasure, completions)
-    ]
-    for some in _chunks(gone):
-        transaction.connection.execute(EXPLICIT.delete().where(EXPLICIT.c.seq.in_(some)))
-    _drop(transaction, explicit_app.STAGE, "TURN_NOT_LOGGED", len(gone))
-    return len(gone)
-
-
-def _is_theirs(explicit: ExplicitFeedback, erasure: Erasure, completions: Collection[str]) -> bool:
-    return explicit.tenant == erasure.tenant and (
-        explicit.user_id == erasure.user_id
-        or explicit.conversation_id in erasure.conversation_ids
-        or explicit.completion_id in completions
-    )
+    gone = 0
+    for part in parts(erasure):
+        theirs = of_user_or_conversation(EXPLICIT)(part)
+        gone += transaction.connection.execute(EXPLICIT.delete().where(theirs)).rowcount
+    for some in _chunks(sorted(completions)):
+        theirs = (EXPLICIT.c.tenant == erasure.tenant) & EXPLICIT.c.completion_id.in_(some)
+        gone += transaction.connection.execute(EXPLICIT.delete().where(theirs)).rowcount
+    _drop(transaction, explicit_app.STAGE, "TURN_NOT_LOGGED", gone)
+    return gone
 
 
 def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transaction) -> int:
     """A worker that has one in hand finds it gone and keeps nothing of it."""
-    query = sa.select(JOBS.c.id, JOBS.c.kind, JOBS.c.payload).where(JOBS.c.kind.in_(_JOBS))
+    theirs = JOBS.c.kind.in_(_JOBS) & JOBS.c.tenant.in_(("", erasure.tenant))
+    query = sa.select(JOBS.c.id, JOBS.c.kind, JOBS.c.payload).where(theirs)
     of_them = {"tenant": erasure.tenant, "user_id": erasure.user_id}
     withdrawn = 0
     for row in transaction.connection.execute(query).all():
@@ -197,11 +186,13 @@ def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transa
 def _fit_again(erasure: Erasure, transaction: Transaction) -> None:
     """A head that is being fitted read what is removed: its job is withdrawn, so that it is not kept, and
     asked for anew."""
-    query = sa.select(JOBS.c.id, JOBS.c.payload).where(JOBS.c.kind == FIT_JOB)
+    query = sa.select(JOBS.c.id, JOBS.c.payload).where(
+        JOBS.c.kind == FIT_JOB, JOBS.c.tenant.in_(("", erasure.tenant))
+    )
     for row in transaction.connection.execute(query).all():
-        if json.loads(row.payload)["tenant"] == erasure.tenant:
+        payload = json.loads(row.payload)
+        if payload["tenant"] == erasure.tenant:
             transaction.connection.execute(JOBS.delete().where(JOBS.c.id == row.id))
-            payload = {"tenant": erasure.tenant}
             enqueue(transaction, FIT_JOB, f"{row.id}:{erasure.name}", payload)
 
 

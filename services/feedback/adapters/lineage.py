@@ -102,8 +102,10 @@ class _Talk:
                 yield Step(mining.STAGE, row.turn_id, WAITING, "NO_FOLLOW_UP")
 
     def waiting_explicit(self) -> Iterator[Step]:
-        query = sa.select(EXPLICIT).where(EXPLICIT.c.key == self._name).order_by(EXPLICIT.c.seq)
-        for row in self._connection.execute(query):
+        query = sa.select(EXPLICIT).where(
+            EXPLICIT.c.tenant == self._tenant, EXPLICIT.c.conversation_id == self._conversation_id
+        )
+        for row in self._connection.execute(query.order_by(EXPLICIT.c.seq)):
             given = events_pb2.FeedbackGiven.FromString(row.value).feedback
             detail = "explicit feedback waits for its turn"
             time = datetime.fromtimestamp(row.arrived, UTC)

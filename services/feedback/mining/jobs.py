@@ -6,8 +6,9 @@ and the transaction that writes the result also removes what asked for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Protocol
 
@@ -16,7 +17,7 @@ from services.feedback.mining.app import explicit as explicit_app
 from services.feedback.mining.app import unsure
 from services.feedback.mining.app.agreement import Trust
 from services.feedback.mining.app.explicit import JoinExplicit
-from services.feedback.mining.app.follow_ups import JudgeFollowUps, give_up
+from services.feedback.mining.app.follow_ups import JudgeFollowUps, drop_backlog, give_up, lose
 from services.feedback.mining.app.unsure import JudgeUnsure
 from services.feedback.mining.ports import FeedbackReads, JudgementWrites, MiningWork, W
 from shared.language.errors import InvalidArgument, NotFound
@@ -25,10 +26,13 @@ from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.stage import bury
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class JudgeLoop(Generic[W]):
-    """Judges what is ready, up to `batch` in one pass of the encoder and one transaction."""
+    """Judges what is ready, up to `batch` in one pass of the encoder and one transaction: of each tenant the
+    same share, round robin."""
 
     database: Database
     reads: FeedbackReads
@@ -37,43 +41,63 @@ class JudgeLoop(Generic[W]):
     batch: int = 64
     context_messages: int = 8
     context_characters: int = 8000
+    _last: str = field(default="", repr=False)
 
     def once(self) -> int:
-        found = self.reads.ready_follow_ups(
-            self.batch, self.context_messages, self.context_characters
+        """How many were looked at; another replica may have judged them meanwhile."""
+        found, lost, self._last = self.reads.ready_follow_ups(
+            self.batch, self.context_messages, self.context_characters, self._last
         )
-        if not found:
+        if not found and not lost:
             return 0
         mined = self.judge.judge(found)
         with self.database.begin() as transaction:
-            self.judge.record(mined, self.work_of(transaction))
-        return len(found)
+            work = self.work_of(transaction)
+            self.judge.record(mined, work)
+            for feedback_id in lost:
+                lose(feedback_id, work)
+        return len(found) + len(lost)
 
 
 @dataclass(frozen=True, slots=True)
 class LateFollowUps:
-    """Gives up follow-ups whose answer did not come within `wait_s`, once every turn is taken."""
+    """Gives up follow-ups whose answer did not come within `wait_s`, once every turn is taken, and what
+    waits of a tenant beyond `most_waiting`."""
 
     database: Database
     reads: FeedbackReads
     work_of: Callable[[Transaction], MiningWork]
     turns_lag: Callable[[], int]
     wait_s: float
+    most_waiting: int
     now: Callable[[], float]
+    batch: int = 500
 
     def once(self) -> int:
-        late = self.reads.late_follow_ups(self.now() - self.wait_s, 500)
+        return self._late() + self._overfull()
+
+    def _late(self) -> int:
+        late = self.reads.late_follow_ups(self.now() - self.wait_s, self.batch)
         if not late or self.turns_lag():
             return 0
         with self.database.begin() as transaction:
             work = self.work_of(transaction)
-            for turn in late:
-                give_up(turn, work)
+            for feedback_id in late:
+                give_up(feedback_id, work)
         return len(late)
+
+    def _overfull(self) -> int:
+        dropped = 0
+        for tenant, place in self.reads.overfull(self.most_waiting):
+            with self.database.begin() as transaction:
+                work = self.work_of(transaction)
+                dropped += drop_backlog(tenant, place, self.batch, work)
+        return dropped
 
 
 class WaitingRecord(Protocol):
-    """`place` grows in the order in which records came; `arrived`: Unix time."""
+    """`place` grows in the order in which records came; `arrived`: Unix time; `failures`: how often it
+    could not be looked at."""
 
     @property
     def place(self) -> int: ...
@@ -84,21 +108,35 @@ class WaitingRecord(Protocol):
     @property
     def arrived(self) -> float: ...
 
+    @property
+    def failures(self) -> int: ...
+
 
 class WaitingReads(Protocol):
-    def after(self, place: int, most: int) -> Sequence[WaitingRecord]:
-        """In the order in which they came."""
+    def due(self, now: float, most: int) -> Sequence[WaitingRecord]:
+        """Up to `most` that are to be looked at, the same share for each tenant that has any."""
+
+    def next_due(self) -> float | None:
+        """When the first is to be looked at (Unix time); None if nothing waits."""
 
 
 class WaitingWrites(Protocol):
     def remove(self, place: int) -> bool:
         """False if another replica removed it."""
 
+    def postpone(self, place: int, due: float, failures: int) -> None: ...
+
+
+class _SettledElsewhereError(Exception):
+    """Another replica removed the row: what was done for it here is undone."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExplicitSweep(Generic[W]):
-    """Tries again what waits. After `wait_s` it goes to the dead letters as NEVER_LOGGED, but not
-    while turns are still to be taken (`turns_lag`): what is late is not lost."""
+    """Looks again at what waits once its turn was logged, or its time is over. After `wait_s` it goes to the
+    dead letters as NEVER_LOGGED, but not while turns are still to be taken (`turns_lag`): what is late is not
+    lost. Each row is settled by itself: one that fails, or that another replica settled, stops no other.
+    """
 
     database: Database
     join: JoinExplicit[W]
@@ -109,47 +147,78 @@ class ExplicitSweep(Generic[W]):
     wait_s: float
     now: Callable[[], float]
     batch: int = 200
+    looks_again_s: float = 5.0
+    most_failures: int = 3
 
     def once(self) -> int:
-        """How many no longer wait."""
-        done, after = 0, 0
-        while rows := self.waiting.after(after, self.batch):
-            after = rows[-1].place
-            done += self._sweep(rows)
-        return done
-
-    def _sweep(self, rows: Sequence[WaitingRecord]) -> int:
+        """How many were looked at."""
         now = self.now()
-        late = any(now - row.arrived > self.wait_s for row in rows)
+        rows = self.waiting.due(now, self.batch)
+        if not rows:
+            return 0
+        late = any(now - row.arrived >= self.wait_s for row in rows)
         may_bury = late and self.turns_lag() == 0
-        done = 0
         with self.database.begin() as transaction:
             for row in rows:
-                expired = may_bury and now - row.arrived > self.wait_s
-                if self._settle(row, now, expired, transaction):
-                    done += 1
-        return done
+                self._look(row, now, may_bury, transaction)
+        return len(rows)
+
+    def rest_s(self) -> float:
+        due = self.waiting.next_due()
+        most = self.looks_again_s
+        return most if due is None else min(most, max(0.02, due - self.now()))
+
+    def _look(
+        self, row: WaitingRecord, now: float, may_bury: bool, transaction: Transaction
+    ) -> None:
+        try:
+            with transaction.savepoint():
+                self._settle(row, now, may_bury, transaction)
+        except _SettledElsewhereError:
+            _log.debug("%s was settled by another replica", row.record.event.id)
+        except InvalidArgument as error:
+            self._bury(row, error.reason, error.message, transaction)
+        except Exception as error:  # noqa: BLE001 - counted; one row must not stop the others
+            _log.exception("explicit feedback %s could not be joined", row.record.event.id)
+            self._failed(row, now, error, transaction)
 
     def _settle(
-        self, row: WaitingRecord, now: float, expired: bool, transaction: Transaction
-    ) -> bool:
+        self, row: WaitingRecord, now: float, may_bury: bool, transaction: Transaction
+    ) -> None:
         explicit = codec.decode_explicit(row.record.event.value)
-        with transaction.savepoint():
-            try:
-                joined = self.join(explicit, now, self.work_of(transaction))
-            except InvalidArgument as error:
-                joined, expired, reason, detail = False, True, error.reason, error.message
-            else:
-                reason = "NEVER_LOGGED"
-                detail = f"what it is about was not logged within {self.wait_s:.0f} s"
-            if not joined and not expired:
-                return False
-            if not self.waiting_of(transaction).remove(row.place):
-                raise InvalidArgument("settled by another replica")  # undoes the join
-            transaction.count(explicit_app.STAGE, "waiting", "TURN_NOT_LOGGED", -1)
-            if not joined:
-                bury(explicit_app.STAGE, row.record, transaction, reason, detail)
-        return True
+        work, waiting = self.work_of(transaction), self.waiting_of(transaction)
+        if self.join(explicit, now, work):
+            self._remove(row, transaction)
+        elif now - row.arrived < self.wait_s:
+            due = self.join.quiet_at(explicit, work) or row.arrived + self.wait_s
+            waiting.postpone(row.place, due, row.failures)
+        elif may_bury:
+            detail = f"what it is about was not logged within {self.wait_s:.0f} s"
+            self._bury(row, "NEVER_LOGGED", detail, transaction)
+        else:
+            waiting.postpone(row.place, now + self.looks_again_s, row.failures)
+
+    def _failed(
+        self, row: WaitingRecord, now: float, error: Exception, transaction: Transaction
+    ) -> None:
+        failures = row.failures + 1
+        if failures < self.most_failures:
+            due = now + 2.0**failures
+            self.waiting_of(transaction).postpone(row.place, due, failures)
+        else:
+            self._bury(row, "HANDLER_FAILED", f"{type(error).__name__}: {error}", transaction)
+
+    def _bury(self, row: WaitingRecord, reason: str, detail: str, transaction: Transaction) -> None:
+        try:
+            self._remove(row, transaction)
+        except _SettledElsewhereError:
+            return
+        bury(explicit_app.STAGE, row.record, transaction, reason, detail)
+
+    def _remove(self, row: WaitingRecord, transaction: Transaction) -> None:
+        if not self.waiting_of(transaction).remove(row.place):
+            raise _SettledElsewhereError
+        transaction.count(explicit_app.STAGE, "waiting", "TURN_NOT_LOGGED", -1)
 
 
 @dataclass(frozen=True, slots=True)

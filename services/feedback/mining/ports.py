@@ -35,6 +35,14 @@ class Waiting(NamedTuple):
     arrived: float
 
 
+class Ready(NamedTuple):
+    """`lost`: ids of follow-ups whose turns are not there any more; `last`: the tenant served last."""
+
+    found: list[FollowUp]
+    lost: list[str]
+    last: str
+
+
 class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[len(texts), dimensions], float32, rows of unit length; the same text gives the same row
@@ -98,12 +106,16 @@ class FollowUps(Protocol):
     def take(self, feedback_id: str) -> bool:
         """Removes one; True for whoever removed it."""
 
+    def drop_up_to(self, tenant: str, place: int, most: int) -> int:
+        """Removes up to `most` that are ready, the oldest first, up to a place; how many."""
+
 
 class FeedbackWrites(Protocol):
     """What was mined, within one transaction."""
 
-    def add(self, mined: Mined, *, publish: bool = True) -> bool:
-        """Stores, and publishes on feedback.mined.v1; False if it is there already."""
+    def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
+        """Stores, and publishes on feedback.mined.v1; False if it is there already. `replaced`: later feedback
+        stands in its place already."""
 
     def alike(self, mined: Mined) -> list[Mined]:
         """What the same user said for sure, and did not take back, of other versions' answers to the
@@ -119,10 +131,17 @@ class FeedbackWrites(Protocol):
         """A user judged an answer: from now on the tenant's labels are looked at on schedule."""
 
     def stand(
-        self, feedback_id: str, slot: str, said_at: float, *, replaces: bool
+        self, tenant: str, feedback_id: str, slot: str, said_at: float, *, replaces: bool
     ) -> Standing | None:
         """Takes its place in a slot (user, target, kind of value), in the order in which things were
         said, not in which they came. None if it stands there already."""
+
+
+class WaitingWakes(Protocol):
+    """Explicit feedback that waits for its turn, within one transaction."""
+
+    def wake(self, turn: Turn) -> None:
+        """What may be about `turn`, or its conversation, is looked at again."""
 
 
 class MiningWork(Protocol):
@@ -130,8 +149,8 @@ class MiningWork(Protocol):
 
     def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None: ...
 
-    def enqueue(self, kind: str, job_id: str, payload: Mapping[str, Any]) -> bool:
-        """Asks for slow work; False if it was asked for already."""
+    def enqueue(self, kind: str, job_id: str, payload: Mapping[str, Any], tenant: str) -> bool:
+        """Asks for slow work of a tenant's; False if it was asked for already."""
 
     @property
     def turns(self) -> Turns: ...
@@ -141,6 +160,12 @@ class MiningWork(Protocol):
 
     @property
     def feedback(self) -> FeedbackWrites: ...
+
+    @property
+    def waiting(self) -> WaitingWakes: ...
+
+    def is_full(self, kind: str, tenant: str) -> bool:
+        """Whether the tenant has as many unfinished jobs of the kind as it may."""
 
 
 W = TypeVar("W", bound=MiningWork)
@@ -172,11 +197,15 @@ class Consequences(Protocol[W_contra]):
 class FeedbackReads(Protocol):
     """What is stored, read outside a transaction."""
 
-    def ready_follow_ups(self, most: int, context: int, characters: int) -> list[FollowUp]:
-        """Oldest first."""
+    def ready_follow_ups(self, most: int, context: int, characters: int, after: str = "") -> Ready:
+        """Up to `most`, the same share for each tenant that has any, the oldest first; round robin from the
+        tenant that comes after `after`."""
 
-    def late_follow_ups(self, before: float, most: int) -> list[Turn]:
-        """Follow-ups taken before that time whose answer never came."""
+    def overfull(self, most: int) -> list[tuple[str, int]]:
+        """Tenants with more than `most` ready follow-ups, and the place up to which those are too many."""
+
+    def late_follow_ups(self, before: float, most: int) -> list[str]:
+        """Ids of follow-ups taken before that time whose answer never came."""
 
     def mined(self, feedback_id: str) -> Mined | None: ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.feedback.mining.domain import Mined
 from services.feedback.mining.ports import FeedbackReads
@@ -13,37 +14,61 @@ from services.feedback.pairs.app.making import (
     Outcome,
     ProposeRewrite,
     SampleUnderPersona,
+    drop_backlog,
 )
 from services.feedback.pairs.domain import PAIRS, REPLACED
 from services.feedback.pairs.ports import PairReads, PairWork
-from shared.language.errors import FailedPrecondition, NotFound
+from shared.language.errors import FailedPrecondition, NotFound, Unavailable
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Postpone, Worker
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class FilterLoop:
-    """Has the reward model judge what is PROPOSED; waits while there is none."""
+    """Has the reward model judge what is PROPOSED, a batch of each tenant in turn. A tenant without a reward
+    model, or whose judging fails, rests for `rests_s` and holds nobody up; of what waits of a tenant the newest
+    `most_waiting` stay."""
 
     database: Database
     reads: PairReads
     filter: FilterPairs
     work_of: Callable[[Transaction], PairWork]
+    now: Callable[[], float]
     batch: int = 64
+    most_waiting: int = 5_000
+    rests_s: float = 15.0
+    _rests_until: dict[str, float] = field(default_factory=dict, repr=False)
 
     def once(self) -> int:
-        pairs = self.reads.proposed(self.batch)
-        if not pairs:
+        """How many were judged. Raises Unavailable while the reward service is away."""
+        tenants = self.reads.tenants()
+        self._rests_until = {t: at for t, at in self._rests_until.items() if t in tenants}
+        return sum(self._of(tenant) for tenant in tenants)
+
+    def _of(self, tenant: str) -> int:
+        self._bound(tenant)
+        if self._rests_until.get(tenant, 0.0) > self.now():
             return 0
         try:
-            judged = self.filter.judge(pairs)
-        except FailedPrecondition as error:
-            if error.reason == UNTRAINED:
-                return 0
+            judged = self.filter.judge(self.reads.proposed(tenant, self.batch))
+        except Unavailable:
             raise
+        except Exception as error:  # noqa: BLE001 - said; one tenant must not stop the others
+            if not (isinstance(error, FailedPrecondition) and error.reason == UNTRAINED):
+                _log.exception("the pairs of tenant %s could not be judged", tenant)
+            self._rests_until[tenant] = self.now() + self.rests_s
+            return 0
         with self.database.begin() as transaction:
             self.filter.record(judged, self.work_of(transaction))
         return len(judged)
+
+    def _bound(self, tenant: str) -> None:
+        place = self.reads.overfull(tenant, self.most_waiting)
+        if place is not None:
+            with self.database.begin() as transaction:
+                drop_backlog(tenant, place, 500, self.work_of(transaction))
 
 
 @dataclass(frozen=True, slots=True)

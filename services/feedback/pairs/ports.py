@@ -52,6 +52,9 @@ class Pairs(Protocol):
     def drop_proposed(self, pair_ids: Sequence[str], reason: str) -> int:
         """PROPOSED to DROPPED; how many there were."""
 
+    def drop_up_to(self, tenant: str, place: int, most: int, reason: str) -> int:
+        """PROPOSED to DROPPED: up to `most` of a tenant, the oldest first, up to a place; how many."""
+
     def settle(self, pair: Pair, state: PairState, reason: str) -> bool:
         """PROPOSED to KEPT (published) or DROPPED; True for whoever changed it."""
 
@@ -64,8 +67,14 @@ class PairWork(PersonaWork, Protocol):
 class PairReads(Protocol):
     """What is stored, read outside a transaction."""
 
-    def proposed(self, most: int) -> list[Pair]:
-        """Pairs without a verdict, oldest first."""
+    def tenants(self) -> list[str]:
+        """Those with pairs that have no verdict yet."""
+
+    def proposed(self, tenant: str, most: int) -> list[Pair]:
+        """A tenant's pairs without a verdict, oldest first."""
+
+    def overfull(self, tenant: str, most: int) -> int | None:
+        """The place up to which the tenant's pairs without a verdict are beyond the newest `most`."""
 
     def page(
         self, tenant: str, terms: Sequence[Term], after: int | None, size: int

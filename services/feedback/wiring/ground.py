@@ -26,7 +26,7 @@ class Ground:
         return self.clock().timestamp()
 
     def work_of(self, transaction: Transaction) -> UnitOfWork:
-        return UnitOfWork(transaction, self.now)
+        return UnitOfWork(transaction, self.now, self.settings.jobs_max_waiting)
 
     def turns_lag(self) -> int:
         """How many logged turns are still to be taken."""

@@ -19,6 +19,7 @@ from services.feedback.mining.ports import Embedder
 from services.feedback.tables import HEAD_LOOKS
 from services.feedback.wiring.ground import Ground
 from shared.serving.process import Background
+from shared.state.database import Transaction
 from shared.state.jobs import Worker
 from shared.state.loop import repeat
 
@@ -77,13 +78,17 @@ def wire_heads(
     tracker: HeadTracker,
 ) -> HeadRoom:
     settings, database, clock = ground.settings, ground.database, ground.clock
+
+    def writes_of(transaction: Transaction) -> SqlHeadWrites:
+        return SqlHeadWrites(transaction, ground.now)
+
     refit = RefitHead(classifier, shipped.dissatisfaction, settings.refit_rules())
-    fits = HeadFits(database, reads, SqlHeadWrites, refit, shipped.name, clock)
+    fits = HeadFits(database, reads, writes_of, refit, shipped.name, clock)
     return HeadRoom(
         reads,
-        HeadSchedule(database, reads, SqlHeadWrites, settings.heads_schedule, clock),
+        HeadSchedule(database, reads, writes_of, settings.heads_schedule, clock),
         {
             FIT_JOB: fits.worker(),
-            TRACK_JOB: HeadTracking(database, reads, SqlHeadWrites, tracker).worker(),
+            TRACK_JOB: HeadTracking(database, reads, writes_of, tracker).worker(),
         },
     )

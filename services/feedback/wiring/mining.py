@@ -23,7 +23,6 @@ from services.feedback.pairs.ports import PairWork
 from services.feedback.personas.domain import PERSONA_OF_COMPLAINT
 from services.feedback.tables import EXPLICIT as WAITING
 from services.feedback.tables import PENDING
-from services.feedback.tables import TURNS as TURN_ROWS
 from services.feedback.wiring.ground import Ground
 from services.feedback.wiring.pacing import Pace
 from shared.serving.process import Background
@@ -59,7 +58,9 @@ class MiningRoom:
             ("judge", repeat("judge", self.judge.once, wake=database.waker(PENDING))),
             (
                 "sweep",
-                repeat("sweep", self.sweep.once, wake=database.waker(WAITING, TURN_ROWS)),
+                repeat(
+                    "sweep", self.sweep.once, idle_s=self.sweep.rest_s, wake=database.waker(WAITING)
+                ),
             ),
             ("late", repeat("late", self.late.once)),
             (unsure.JOB, pace.run),
@@ -90,7 +91,14 @@ def wire_mining(
         SqlJudgementWrites,
         ground.clock,
     )
-    explicit = ExplicitHandler(join, ground.work_of, SqlWaiting, ground.now)
+    explicit = ExplicitHandler(
+        join,
+        ground.work_of,
+        SqlWaiting,
+        ground.now,
+        settings.explicit_wait_s,
+        settings.explicit_max_waiting,
+    )
     return MiningRoom(
         reads=reads,
         judgements=judgements,
@@ -110,7 +118,13 @@ def wire_mining(
             ground.now,
         ),
         late=LateFollowUps(
-            database, reads, ground.work_of, ground.turns_lag, settings.answer_wait_s, ground.now
+            database,
+            reads,
+            ground.work_of,
+            ground.turns_lag,
+            settings.answer_wait_s,
+            settings.follow_ups_max_waiting,
+            ground.now,
         ),
         unsure=asked,
         unsure_worker=asked.worker(),

@@ -76,7 +76,14 @@ def wire_pairs(
     return PairRoom(
         reads,
         take.stage(database, ground.log),
-        FilterLoop(database, reads, FilterPairs(scorer), ground.work_of),
+        FilterLoop(
+            database,
+            reads,
+            FilterPairs(scorer),
+            ground.work_of,
+            ground.now,
+            most_waiting=settings.pairs_max_waiting,
+        ),
         {
             REWRITE_LIVE: rewrites.worker(REWRITE_LIVE, settings.llm_threads),
             REWRITE_BACKLOG: rewrites.worker(REWRITE_BACKLOG),

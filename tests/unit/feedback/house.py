@@ -70,9 +70,19 @@ def script(messages: list[Message]) -> str:
     return "Here is one short river answer." if "shorter" in last else "Rivers vary a good deal."
 
 
+class Clock:
+    """The time, and how far a test has put it forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return now() + self.ahead
+
+
 class House:
     def __init__(self, database: Database | None = None, **settings: object) -> None:
-        self.log = MemoryEventLog()
+        self.log, self.clock = MemoryEventLog(), Clock()
         self.database = database or Database("sqlite://", METADATA)
         self.chat = ScriptedChat(script)
         self.scorer = ScriptedScorer(lambda text: -len(text.split()) / 10.0)
@@ -92,19 +102,29 @@ class House:
             KeywordModerator(),
             Redactor(),
         )
-        self.rooms = wire(Ground(self.settings, self.database, self.log, now), ports)
+        self.rooms = wire(Ground(self.settings, self.database, self.log, self.clock), ports)
         self.parts = parts_of(self.rooms)
         keyword = KeywordClassifier(HashingEmbedder(), self.parts.classifier.head, 0.5)
         object.__setattr__(self.parts.judge.judge, "classifier", keyword)
 
+    def wait(self, seconds: float) -> None:
+        self.clock.ahead += timedelta(seconds=seconds)
+
     def log_turns(self, *turns: common.Turn) -> None:
         self.log.publish([turn_event(turn) for turn in turns])
 
-    def chat_with(self, user: str, conversation: str, *texts: str, channel: str = "openai") -> None:
+    def chat_with(
+        self,
+        user: str,
+        conversation: str,
+        *texts: str,
+        channel: str = "openai",
+        tenant: str = "local",
+    ) -> None:
         """Texts of user and assistant in turn, from 0."""
         self.log_turns(
             *(
-                turn(user, conversation, index, text, channel=channel)
+                turn(user, conversation, index, text, channel=channel, tenant=tenant)
                 for index, text in enumerate(texts)
             )
         )
@@ -183,11 +203,18 @@ def work_of(transaction: Transaction) -> UnitOfWork:
 
 
 def turn(
-    user: str, conversation: str, index: int, text: str, *, channel: str = "openai", role: str = ""
+    user: str,
+    conversation: str,
+    index: int,
+    text: str,
+    *,
+    channel: str = "openai",
+    role: str = "",
+    tenant: str = "local",
 ) -> common.Turn:
     role = role or ("assistant" if index % 2 else "user")
     made = common.Turn(
-        tenant="local",
+        tenant=tenant,
         conversation_id=conversation,
         index=index,
         turn_id=f"t{index}",

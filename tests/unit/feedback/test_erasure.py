@@ -52,7 +52,7 @@ def test_all_of_a_user_goes_and_the_others_stay(house: House) -> None:
 def test_what_waits_is_dropped_as_erased_and_never_written(house: House) -> None:
     drain(house.parts.turns)
     assert house.counts(mining.STAGE)["waiting", "TO_JUDGE"] == 2
-    ready = house.parts.feedback.ready_follow_ups(10, 8, 8000)
+    ready = house.parts.feedback.ready_follow_ups(10, 8, 8000).found
     judged = house.parts.judge.judge.judge(ready)
     assert removed(house)["follow_ups"] == 1
     with house.database.begin() as transaction:

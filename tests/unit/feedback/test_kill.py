@@ -113,7 +113,7 @@ def test_two_that_judge_the_same_at_once_publish_it_once() -> None:
     talk(house)
     drain(house.parts.turns)
     judge = house.parts.judge
-    found = judge.reads.ready_follow_ups(64, 8, 6000)
+    found = judge.reads.ready_follow_ups(64, 8, 6000).found
     assert len(found) == 2
     assert (judge.once(), judge.once()) == (2, 0)
     late = judge.judge.judge(found)  # another replica read the same before

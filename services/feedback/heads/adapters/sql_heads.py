@@ -6,7 +6,7 @@ import io
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -148,8 +148,10 @@ class SqlHeadReads:
 
 
 class SqlHeadWrites:
-    def __init__(self, transaction: Transaction) -> None:
-        self._connection = transaction.connection
+    """`now`: Unix time."""
+
+    def __init__(self, transaction: Transaction, now: Callable[[], float]) -> None:
+        self._connection, self._now = transaction.connection, now
 
     def add(
         self,
@@ -173,9 +175,10 @@ class SqlHeadWrites:
             "seen": seen,
             "card": _content(card),
             "weights": packed(correction, card.shipped),
+            "stored": self._now(),
         }
         self._connection.execute(HEADS.insert().values(row))
-        whose = {"tenant": card.tenant, "version": version}
+        whose = {"tenant": card.tenant, "version": version, "stored": self._now()}
         rows = [
             {**whose, "user_id": user, "conversation_id": conversation}
             for user, conversation in sorted(sources)

@@ -22,7 +22,7 @@ class SqlFeedback:
         self._transaction, self._connection = transaction, transaction.connection
         self._turns, self._now = SqlTurns(transaction, now), now
 
-    def add(self, mined: Mined, *, publish: bool = True) -> bool:
+    def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
         added = self._added(
             FEEDBACK,
             feedback_id=mined.feedback_id,
@@ -36,6 +36,8 @@ class SqlFeedback:
             channel=mined.channel,
             prompt_key=mined.prompt_key,
             answer_turn_id=mined.answer_turn_id,
+            replaced=replaced,
+            stored=self._now(),
             value=encode_mined(mined).SerializeToString(),
         )
         if added and publish:
@@ -46,7 +48,6 @@ class SqlFeedback:
     def alike(self, mined: Mined) -> list[Mined]:
         if not mined.prompt_key or not mined.model_version:
             return []
-        gone = sa.select(SAID.c.feedback_id).where(SAID.c.replaced)
         same = (
             (FEEDBACK.c.tenant == mined.tenant)
             & (FEEDBACK.c.user_id == mined.user_id)
@@ -54,7 +55,7 @@ class SqlFeedback:
             & (FEEDBACK.c.source != Source.HINDSIGHT.value)
             & FEEDBACK.c.model_version.not_in(("", mined.model_version))
             & FEEDBACK.c.abstained.is_(False)
-            & FEEDBACK.c.feedback_id.not_in(gone)
+            & FEEDBACK.c.replaced.is_(False)
         )
         query = sa.select(FEEDBACK).where(same).order_by(FEEDBACK.c.seq.desc()).limit(10)
         rows = self._connection.execute(query).all()
@@ -72,10 +73,10 @@ class SqlFeedback:
         self._added(HEAD_LOOKS, tenant=tenant, looked=self._now())
 
     def stand(
-        self, feedback_id: str, slot: str, said_at: float, *, replaces: bool
+        self, tenant: str, feedback_id: str, slot: str, said_at: float, *, replaces: bool
     ) -> Standing | None:
-        row = {"feedback_id": feedback_id, "slot": slot, "said_at": said_at}
-        if not self._added(SAID, **row, replaces=replaces, replaced=False):
+        row = {"feedback_id": feedback_id, "slot": slot, "said_at": said_at, "tenant": tenant}
+        if not self._added(SAID, **row, replaces=replaces, replaced=False, stored=self._now()):
             return None
         place = sa.tuple_(SAID.c.said_at, SAID.c.feedback_id)
         here = sa.tuple_(sa.literal(said_at), sa.literal(feedback_id))
@@ -88,8 +89,9 @@ class SqlFeedback:
             replaced = list(self._connection.execute(former).scalars())
         gone = [*replaced, *([feedback_id] if is_replaced else [])]
         if gone:
-            update = SAID.update().where(SAID.c.feedback_id.in_(gone))
-            self._connection.execute(update.values(replaced=True))
+            for table in (SAID, FEEDBACK):
+                update = table.update().where(table.c.feedback_id.in_(gone))
+                self._connection.execute(update.values(replaced=True))
         return Standing(tuple(sorted(replaced)), is_replaced)
 
     def _own(self, mined: Mined) -> bool:

@@ -7,11 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.feedback.mining.adapters.sql_lanes import from_after, place_of, tenants_with
 from services.feedback.mining.adapters.sql_pages import conditions, page
 from services.feedback.mining.adapters.sql_turns import turn_of, turns_before
 from services.feedback.mining.codec import decode_explicit, decode_mined
 from services.feedback.mining.domain import FollowUp, Mined, Source, bounded_context
-from services.feedback.mining.ports import Page, Waiting
+from services.feedback.mining.ports import Page, Ready, Waiting
 from services.feedback.tables import EXPLICIT, FEEDBACK, PENDING, SAID, TURNS
 from shared.language.paging import Term
 from shared.language.turns import Turn
@@ -19,30 +20,37 @@ from shared.language.verdicts import FollowUpKind
 from shared.state.database import Database
 
 # What later feedback stands in the place of is kept, but shown to nobody.
-STANDS = FEEDBACK.c.feedback_id.not_in(sa.select(SAID.c.feedback_id).where(SAID.c.replaced))
+STANDS = FEEDBACK.c.replaced.is_(False)
 
 
 class SqlFeedbackReads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ready_follow_ups(self, most: int, context: int, characters: int) -> list[FollowUp]:
-        query = sa.select(PENDING).where(PENDING.c.ready).order_by(PENDING.c.seq).limit(most)
+    def ready_follow_ups(self, most: int, context: int, characters: int, after: str = "") -> Ready:
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-            return [_follow_up(connection, row, context, characters) for row in rows]
+            tenants = from_after(tenants_with(connection, PENDING, PENDING.c.ready), after)[:most]
+            share = most // max(len(tenants), 1)
+            rows = [row for tenant in tenants for row in _ready_of(connection, tenant, share)]
+            found = [_follow_up(connection, row, context, characters) for row in rows]
+        lost = [row.feedback_id for row, one in zip(rows, found, strict=True) if one is None]
+        return Ready([one for one in found if one], lost, tenants[-1] if tenants else "")
 
-    def late_follow_ups(self, before: float, most: int) -> list[Turn]:
-        place = (
-            (TURNS.c.tenant == PENDING.c.tenant)
-            & (TURNS.c.conversation_id == PENDING.c.conversation_id)
-            & (TURNS.c.idx == PENDING.c.idx)
-            & TURNS.c.replaced.is_(False)
-        )
+    def late_follow_ups(self, before: float, most: int) -> list[str]:
         late = PENDING.c.ready.is_(False) & (PENDING.c.arrived < before)
-        query = sa.select(TURNS).join(PENDING, place).where(late).limit(most)
+        query = sa.select(PENDING.c.feedback_id).where(late).limit(most)
         with self._database.read() as connection:
-            return [turn_of(row) for row in connection.execute(query).all()]
+            return list(connection.execute(query).scalars())
+
+    def overfull(self, most: int) -> list[tuple[str, int]]:
+        with self._database.read() as connection:
+            found = []
+            for tenant in tenants_with(connection, PENDING, PENDING.c.ready):
+                theirs = PENDING.c.ready & (PENDING.c.tenant == tenant)
+                place = place_of(connection, PENDING, theirs, most)
+                if place is not None:
+                    found.append((tenant, place))
+        return found
 
     def mined(self, feedback_id: str) -> Mined | None:
         query = sa.select(FEEDBACK).where(FEEDBACK.c.feedback_id == feedback_id)
@@ -93,8 +101,7 @@ class SqlFeedbackReads:
         )
 
     def waiting(self, tenant: str, after: int | None, size: int) -> Page[Waiting]:
-        # The tenant is the second segment of the key: tenants/{tenant}/...
-        wanted = [EXPLICIT.c.key.startswith(f"tenants/{tenant}/", autoescape=True)]
+        wanted = [EXPLICIT.c.tenant == tenant]
         return page(self._database, EXPLICIT, wanted, after, size, _waiting)
 
 
@@ -102,8 +109,19 @@ def _waiting(row: Any) -> Waiting:
     return Waiting(decode_explicit(row.value), row.arrived)
 
 
-def _follow_up(connection: sa.Connection, row: Any, context: int, characters: int) -> FollowUp:
+def _ready_of(connection: sa.Connection, tenant: str, most: int) -> Sequence[Any]:
+    theirs = PENDING.c.ready & (PENDING.c.tenant == tenant)
+    query = sa.select(PENDING).where(theirs).order_by(PENDING.c.seq).limit(most)
+    return connection.execute(query).all()
+
+
+def _follow_up(
+    connection: sa.Connection, row: Any, context: int, characters: int
+) -> FollowUp | None:
+    """None if its turn or its answer is not there any more."""
     before = turns_before(connection, row.tenant, row.conversation_id, row.idx + 1, context + 2)
+    if [turn.index for turn in before[-2:]] != [row.idx - 1, row.idx]:
+        return None
     turn, answer = before[-1], before[-2]
     messages = bounded_context([one.message for one in before[:-2]], context, characters)
     edited = len(before) > 2 and before[-3].signal == "edit"

@@ -127,6 +127,12 @@ class SqlFollowUps:
         delete = PENDING.delete().where(PENDING.c.feedback_id == feedback_id)
         return bool(self._connection.execute(delete).rowcount)
 
+    def drop_up_to(self, tenant: str, place: int, most: int) -> int:
+        theirs = PENDING.c.ready & (PENDING.c.tenant == tenant) & (PENDING.c.seq <= place)
+        oldest = sa.select(PENDING.c.seq).where(theirs).order_by(PENDING.c.seq).limit(most)
+        delete = PENDING.delete().where(PENDING.c.seq.in_(oldest))
+        return self._connection.execute(delete).rowcount
+
 
 def turn_of(row: Any) -> Turn:
     return Turn(

@@ -3,7 +3,8 @@
 Counts of stage "feedback.explicit": made: "thumbs", "rating", "demonstration"; abstained:
 CATEGORY_ONLY, COMMENT_ONLY (joined and published, but it says no degree), REPLACED (its user said
 something else in its place before it could be joined; not published); waiting: TURN_NOT_LOGGED;
-dropped: ALREADY_KNOWN, what is malformed, and NEVER_LOGGED (these two to the dead letters).
+dropped: ALREADY_KNOWN, what is malformed, NEVER_LOGGED, and BACKLOG, as too much of the tenant
+waits (these three to the dead letters).
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class JoinExplicit(Generic[W]):
         """False if what it is about is not there yet. InvalidArgument if it can never be joined."""
         verdict = verdict_of(explicit)
         answer = work.turns.answer_meant(explicit)
-        if answer is None or not self._settled(explicit, now, work):
+        if answer is None or now < self.quiet_at(explicit, work):
             return False
         mined = self._mined(explicit, answer, verdict, work)
         standing = work.feedback.stand(
+            mined.tenant,
             mined.feedback_id,
             slot_of(explicit, mined),
             explicit.time.timestamp(),
@@ -58,7 +60,7 @@ class JoinExplicit(Generic[W]):
             return True
         self.consequences.taken_back(mined.tenant, standing.replaces, work)
         if standing.is_replaced:
-            work.feedback.add(mined, publish=False)
+            work.feedback.add(mined, publish=False, replaced=True)
             work.count(STAGE, "abstained", "REPLACED")
             return True
         mined = replace(mined, replaces=standing.replaces)
@@ -77,11 +79,13 @@ class JoinExplicit(Generic[W]):
             work.feedback.note_label(mined.tenant)
             self.consequences.after_explicit(mined, work)
 
-    def _settled(self, explicit: ExplicitFeedback, now: float, work: W) -> bool:
+    def quiet_at(self, explicit: ExplicitFeedback, work: W) -> float:
+        """When a rating of a whole conversation may be joined if no turn comes any more (Unix time); 0 if
+        that is no matter: it is of one answer, or there is none."""
         if not explicit.is_of_conversation:
-            return True
+            return 0.0
         last = work.turns.last_arrival(explicit.tenant, explicit.conversation_id)
-        return now - last >= self.quiet_s
+        return last + self.quiet_s if last else 0.0
 
     def _mined(self, explicit: ExplicitFeedback, answer: Turn, verdict: Verdict, work: W) -> Mined:
         before = work.turns.before(

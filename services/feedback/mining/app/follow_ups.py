@@ -6,7 +6,7 @@ made: "judged" (a label was published), "context" (assistant's and other turns),
 judged), "alternative" (one of several answers, which the talk did not go on with);
 abstained: LOW_CONFIDENCE, SIGNALS_DISAGREE, TOO_SHORT, NON_TEXT (published too);
 dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came), REPLACED (another turn took its place, or that
-of its answer, before it was judged);
+of its answer, before it was judged), BACKLOG (too many of the tenant waited);
 waiting: TO_JUDGE, ANSWER_MISSING.
 """
 
@@ -25,6 +25,8 @@ from shared.language.turns import Turn
 from shared.language.verdicts import FollowUpKind
 
 STAGE = "feedback.turns"
+# More of the tenant waits than may.
+BACKLOG = "BACKLOG"
 
 
 def nothing(mined: Mined, work: MiningWork) -> None:
@@ -54,6 +56,7 @@ class TakeTurn(Generic[W]):
             self._take_own(turn, work)
         else:
             work.count(STAGE, "made", "context")
+            work.waiting.wake(turn)
         if work.follow_ups.wake(turn, is_answer=is_answer):
             work.count(STAGE, "waiting", "ANSWER_MISSING", -1)
             if is_answer:
@@ -131,9 +134,24 @@ def exchange_of_mined(mined: Mined) -> Exchange:
     return Exchange(mined.request, answer, mined.follow_up, before)
 
 
-def give_up(turn: Turn, work: MiningWork) -> None:
+def lose(feedback_id: str, work: MiningWork) -> None:
+    """A follow-up whose turns went before it was judged."""
+    if work.follow_ups.take(feedback_id):
+        work.count(STAGE, "waiting", "TO_JUDGE", -1)
+        work.count(STAGE, "dropped", "NO_ANSWER")
+
+
+def drop_backlog(tenant: str, place: int, most: int, work: MiningWork) -> int:
+    """Follow-ups beyond what may wait of a tenant, the oldest first; how many."""
+    dropped = work.follow_ups.drop_up_to(tenant, place, most)
+    work.count(STAGE, "waiting", "TO_JUDGE", -dropped)
+    work.count(STAGE, "dropped", BACKLOG, dropped)
+    return dropped
+
+
+def give_up(feedback_id: str, work: MiningWork) -> None:
     """A follow-up whose answer never came."""
-    if work.follow_ups.take(follow_up_id(turn)):
+    if work.follow_ups.take(feedback_id):
         work.count(STAGE, "waiting", "ANSWER_MISSING", -1)
         work.count(STAGE, "dropped", "NO_ANSWER")
 

@@ -8,7 +8,7 @@ on it is feedback of its own beside the abstention (source JUDGE), which pairs a
 not published, so that neither drift nor a rollout ever counts it.
 
 Counts of stage "feedback.judge", one for each follow-up asked about: made: "shadow", "counted"; abstained:
-NO_MAJORITY; dropped: FAILED, ERASED; waiting: TO_ASK.
+NO_MAJORITY; dropped: FAILED, ERASED, BACKLOG; waiting: TO_ASK.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def ask_later(mined: Mined, work: MiningWork) -> None:
     if mined.label.abstain_reason not in (LOW_CONFIDENCE, SIGNALS_DISAGREE):
         return
     job_id = stable_id("judge", mined.tenant, mined.feedback_id)
-    if work.enqueue(JOB, job_id, {"feedback_id": mined.feedback_id}):
+    if work.is_full(JOB, mined.tenant):
+        work.count(STAGE, "taken")
+        work.count(STAGE, "dropped", "BACKLOG")
+    elif work.enqueue(JOB, job_id, {"feedback_id": mined.feedback_id}, mined.tenant):
         work.count(STAGE, "taken")
         work.count(STAGE, "waiting", WAITS)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.feedback.mining.adapters.sql_feedback import owners_of
+from services.feedback.mining.adapters.sql_lanes import place_of, tenants_with
 from services.feedback.mining.adapters.sql_pages import conditions, page
 from services.feedback.mining.ports import Page
 from services.feedback.pairs.codec import decode_pair, encode_pair, kept_event, proposed_event
@@ -21,8 +22,11 @@ _PROPOSED = PAIRS.c.state == PairState.PROPOSED.value
 
 
 class SqlPairs:
-    def __init__(self, transaction: Transaction) -> None:
+    """`now`: Unix time."""
+
+    def __init__(self, transaction: Transaction, now: Callable[[], float]) -> None:
         self._transaction, self._connection = transaction, transaction.connection
+        self._now = now
 
     def add(self, stored: StoredPair, keys: Sequence[str] = ()) -> bool:
         pair = stored.pair
@@ -34,12 +38,13 @@ class SqlPairs:
             source=str(pair.source),
             state=stored.state.value,
             reason=stored.reason,
+            stored=self._now(),
             value=encode_pair(pair).SerializeToString(),
         )
         if not self._connection.execute(statement.on_conflict_do_nothing()).rowcount:
             return False
         if keys:
-            whose = {"tenant": pair.tenant, "user_id": pair.user_id}
+            whose = {"tenant": pair.tenant, "user_id": pair.user_id, "stored": self._now()}
             of_pair = {**whose, "conversation_id": pair.conversation_id, "pair_id": pair.pair_id}
             self._connection.execute(BANDS.insert(), [{**of_pair, "band": key} for key in keys])
         if stored.state is PairState.PROPOSED:
@@ -62,6 +67,13 @@ class SqlPairs:
         update = PAIRS.update().where(waits).values(state=PairState.DROPPED.value, reason=reason)
         return self._connection.execute(update).rowcount
 
+    def drop_up_to(self, tenant: str, place: int, most: int, reason: str) -> int:
+        theirs = _PROPOSED & (PAIRS.c.tenant == tenant) & (PAIRS.c.seq <= place)
+        oldest = sa.select(PAIRS.c.seq).where(theirs).order_by(PAIRS.c.seq).limit(most)
+        update = PAIRS.update().where(PAIRS.c.seq.in_(oldest))
+        values = {"state": PairState.DROPPED.value, "reason": reason}
+        return self._connection.execute(update.values(values)).rowcount
+
     def settle(self, pair: Pair, state: PairState, reason: str) -> bool:
         waits = (PAIRS.c.pair_id == pair.pair_id) & _PROPOSED
         value = encode_pair(pair).SerializeToString()
@@ -79,10 +91,19 @@ class SqlPairReads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def proposed(self, most: int) -> list[Pair]:
-        query = sa.select(PAIRS.c.value).where(_PROPOSED).order_by(PAIRS.c.seq).limit(most)
+    def tenants(self) -> list[str]:
+        with self._database.read() as connection:
+            return tenants_with(connection, PAIRS, _PROPOSED)
+
+    def proposed(self, tenant: str, most: int) -> list[Pair]:
+        theirs = _PROPOSED & (PAIRS.c.tenant == tenant)
+        query = sa.select(PAIRS.c.value).where(theirs).order_by(PAIRS.c.seq).limit(most)
         with self._database.read() as connection:
             return [decode_pair(row.value) for row in connection.execute(query).all()]
+
+    def overfull(self, tenant: str, most: int) -> int | None:
+        with self._database.read() as connection:
+            return place_of(connection, PAIRS, _PROPOSED & (PAIRS.c.tenant == tenant), most)
 
     def page(
         self, tenant: str, terms: Sequence[Term], after: int | None, size: int

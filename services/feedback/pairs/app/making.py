@@ -8,7 +8,7 @@ reward model must not learn from itself. The pair (answer, follow-up) stays as i
 Counts of stage "feedback.pairs": made: the pair's source; abstained: USER_CAP, UNSURE_FEEDBACK,
 NO_REQUEST, SAME_AS_ANSWER, NO_PERSONA, SMALL_MARGIN, REPLACED, FAILED, or the commonest problem
 of the candidates (TOO_FEW_WORDS, REPETITION, LEAKS_FEEDBACK, IGNORES_FEEDBACK, ...);
-dropped: REWARD_PREFERS_ORIGINAL, REPLACED, and what proposing.py says; waiting: CANDIDATES, SAMPLES,
+dropped: REWARD_PREFERS_ORIGINAL, REPLACED, BACKLOG, and what proposing.py says; waiting: CANDIDATES, SAMPLES,
 REWARD.
 """
 
@@ -37,6 +37,8 @@ from shared.language.messages import Message, text_message, with_persona
 from shared.language.pairs import Pair, PairSource
 from shared.language.verdicts import FollowUpKind
 
+# More of the tenant waits than may.
+BACKLOG = "BACKLOG"
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 
 
@@ -185,6 +187,14 @@ class FilterPairs:
                 work.count(PAIRS, "made", str(pair.source))
             else:
                 work.count(PAIRS, "dropped", reason)
+
+
+def drop_backlog(tenant: str, place: int, most: int, work: PairWork) -> int:
+    """Proposals beyond what may wait of a tenant, the oldest first; how many."""
+    dropped = work.pairs.drop_up_to(tenant, place, most, BACKLOG)
+    work.count(PAIRS, "waiting", "REWARD", -dropped)
+    work.count(PAIRS, "dropped", BACKLOG, dropped)
+    return dropped
 
 
 def judged(pair: Pair, margin: float, reward_model: str) -> Pair:

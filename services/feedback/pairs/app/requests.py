@@ -72,8 +72,7 @@ class Requests:
             live = mined.channel in self.limits.live_channels
             kind = REWRITE_LIVE if live else REWRITE_BACKLOG
             job_id = stable_id("rewrite", mined.tenant, mined.feedback_id)
-            work.enqueue(kind, job_id, {"feedback_id": mined.feedback_id})
-            work.count(PAIRS, "waiting", "CANDIDATES")
+            self._ask(kind, job_id, mined, "CANDIDATES", work)
 
     def after_feedback(self, mined: Mined, work: PairWork) -> None:
         """A share of the satisfied exchanges of users who have a persona is sampled."""
@@ -90,8 +89,7 @@ class Requests:
         work.count(PAIRS, "taken")
         if may_pair(self.limits, mined, work):
             job_id = stable_id("sample", mined.tenant, mined.feedback_id)
-            work.enqueue(SAMPLE, job_id, {"feedback_id": mined.feedback_id})
-            work.count(PAIRS, "waiting", "SAMPLES")
+            self._ask(SAMPLE, job_id, mined, "SAMPLES", work)
 
     def after_explicit(self, mined: Mined, work: PairWork) -> None:
         self.contrast(mined, work)
@@ -106,11 +104,21 @@ class Requests:
             work.count(PAIRS, "waiting", "REWARD", -dropped)
             work.count(PAIRS, "dropped", REPLACED, dropped)
 
+    def _ask(self, kind: str, job_id: str, mined: Mined, waits_as: str, work: PairWork) -> None:
+        if work.is_full(kind, mined.tenant):
+            work.count(PAIRS, "abstained", "BACKLOG")
+            return
+        work.enqueue(kind, job_id, {"feedback_id": mined.feedback_id}, mined.tenant)
+        work.count(PAIRS, "waiting", waits_as)
+
     def _ask_persona(
         self, kind: str, tenant: str, user_id: str, trigger: str, work: PairWork
     ) -> None:
         job_id = stable_id("persona", tenant, user_id, trigger)
-        if work.enqueue(kind, job_id, {"tenant": tenant, "user_id": user_id}):
+        if work.is_full(kind, tenant):
+            work.count(PERSONAS, "taken")
+            work.count(PERSONAS, "abstained", "BACKLOG")
+        elif work.enqueue(kind, job_id, {"tenant": tenant, "user_id": user_id}, tenant):
             work.count(PERSONAS, "taken")
             work.count(PERSONAS, "waiting", "TO_WRITE")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,8 +15,11 @@ from shared.state.database import Database, Transaction
 
 
 class SqlUsers:
-    def __init__(self, transaction: Transaction) -> None:
+    """`now`: Unix time."""
+
+    def __init__(self, transaction: Transaction, now: Callable[[], float]) -> None:
         self._transaction, self._connection = transaction, transaction.connection
+        self._now = now
 
     def note_turn(self, turn: Turn) -> User:
         return self._note(turn.tenant, turn.user_id, "turns")
@@ -30,7 +34,7 @@ class SqlUsers:
         if most <= 0:
             return False
         insert = self._transaction.insert(SPENT).values(
-            tenant=tenant, user_id=user_id, what=what, day=day, count=1
+            tenant=tenant, user_id=user_id, what=what, day=day, count=1, stored=self._now()
         )
         statement = insert.on_conflict_do_update(
             index_elements=["tenant", "user_id", "what", "day"],
@@ -53,6 +57,7 @@ class SqlUsers:
                 user_id=persona.user_id,
                 version=persona.version,
                 value=value,
+                stored=self._now(),
             )
             self._connection.execute(
                 insert.on_conflict_do_update(
@@ -80,6 +85,7 @@ class SqlUsers:
 
     def _set(self, whose: tuple[str, str], **values: Any) -> None:
         tenant, user_id = whose
+        values["seen"] = self._now()
         insert = self._transaction.insert(USERS).values(
             tenant=tenant, user_id=user_id, turns=0, complaints=0, **values
         )
@@ -88,11 +94,13 @@ class SqlUsers:
         )
 
     def _note(self, tenant: str, user_id: str, column: str) -> User:
-        first = {"turns": 0, "complaints": 0, column: 1}
+        seen = self._now()
+        first = {"turns": 0, "complaints": 0, column: 1, "seen": seen}
         insert = self._transaction.insert(USERS).values(tenant=tenant, user_id=user_id, **first)
         self._connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["tenant", "user_id"], set_={column: USERS.c[column] + 1}
+                index_elements=["tenant", "user_id"],
+                set_={column: USERS.c[column] + 1, "seen": seen},
             )
         )
         return self.get(tenant, user_id)
