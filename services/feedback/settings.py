@@ -51,11 +51,12 @@ class FeedbackSettings(ServiceSettings):
     judge_unsure: bool = False
     judge_votes: int = Field(default=3, ge=1, le=16)
     judge_max_per_minute: float = Field(default=60.0, gt=0)
-    # Its labels count once it agrees with people: on so many follow-ups of so many users, the lower end
-    # of the interval of its agreement being this.
+    # Its labels count once it agrees with people: on so many follow-ups of so many users, and it is proven by
+    # betting that it agrees more often than this. The chance that a judge which does not is ever trusted.
     judge_min_follow_ups: int = Field(default=100, ge=1)
     judge_min_users: int = Field(default=20, ge=1)
-    judge_least_agreement: float = Field(default=0.75, ge=0, le=1)
+    judge_least_agreement: float = Field(default=0.75, ge=0, lt=1)
+    judge_trust_error: float = Field(default=0.05, gt=0, lt=1)
 
     # How long explicit feedback waits for its turn, and a follow-up for its answer.
     explicit_wait_s: float = Field(default=120.0, ge=0)
@@ -123,7 +124,10 @@ class FeedbackSettings(ServiceSettings):
 
     def trust_rules(self) -> TrustRules:
         return TrustRules(
-            self.judge_min_follow_ups, self.judge_min_users, self.judge_least_agreement
+            self.judge_min_follow_ups,
+            self.judge_min_users,
+            self.judge_least_agreement,
+            self.judge_trust_error,
         )
 
     def refit_rules(self) -> RefitRules:

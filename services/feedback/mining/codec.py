@@ -20,6 +20,7 @@ from services.feedback.mining.domain import (
     Step,
 )
 from services.feedback.mining.ports import Waiting
+from shared.contracts.estimates import encode_estimate
 from shared.contracts.messages import decode_message, encode_message
 from shared.contracts.opinions import decode_feedback, encode_feedback
 from shared.contracts.turns import decode_logged
@@ -28,6 +29,7 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.language import topics
 from shared.language.errors import InvalidArgument
+from shared.language.estimates import Estimate
 from shared.language.identifiers import check_segment, conversation_name, user_name
 from shared.language.opinions import ExplicitFeedback
 from shared.language.turns import Turn
@@ -188,17 +190,20 @@ def encode_judgement(judgement: Judgement) -> pb.Judgement:
 
 
 def encode_agreement(agreement: Agreement) -> common.Estimate | None:
-    if not agreement.follow_ups:
+    found = agreement.rate
+    if not found.count:
         return None
-    return common.Estimate(
-        name="judge_agreement",
-        value=agreement.rate,
-        low=agreement.low,
-        high=agreement.high,
-        confidence=0.95,
-        count=agreement.follow_ups,
-        users=agreement.users,
-        method="wilson",
+    return encode_estimate(
+        Estimate(
+            "judge_agreement",
+            found.value,
+            found.low,
+            found.high,
+            found.confidence,
+            found.count,
+            found.groups,
+            method=found.method,
+        )
     )
 
 

@@ -230,8 +230,8 @@ class JudgementReads(Protocol):
     """What the served model said of unsure follow-ups, read outside a transaction."""
 
     def compared(self, tenant: str, model: str, most: int) -> list[Compared]:
-        """Follow-ups whose answer their user also judged explicitly, to one side: newest judgement
-        first, at most so many."""
+        """Follow-ups whose answer their user also judged explicitly, to one side: the first `most`, in the
+        order in which both were known."""
 
     def page(self, tenant: str, before: int | None, size: int) -> Page[Judgement]:
         """Newest first, below place `before`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import log
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
-from services.feedback.mining.app.agreement import TrustRules
+from services.feedback.mining.app.agreement import TrustRules, evidence
 from services.feedback.mining.app.unsure import JOB, STAGE, JudgeUnsure, label_of
 from services.feedback.mining.domain import KINDS, Compared, JudgementState, Label, Mined, Source
 from services.feedback.pairs.domain import PAIRS
@@ -27,6 +29,7 @@ from shared.privacy.erasure import Erasure
 from shared.state.jobs import Finish, Job
 from shared.state.stage import drain
 from shared.state.tables import JOBS
+from shared.statistics.betting import GRID
 from shared.statistics.intervals import wilson
 from tests.unit.feedback import house as houses
 from tests.unit.feedback.house import LONG, House
@@ -34,7 +37,12 @@ from tests.unit.feedback.test_kill import killed_before_commit, restarted
 
 # The keyword classifier of the twin house is not sure of "maybe".
 COMPLAINT, PRAISE = "maybe it could be told in fewer words", "maybe that was good"
-RULES = {"judge_min_follow_ups": 12, "judge_min_users": 6, "judge_least_agreement": 0.6}
+RULES = {
+    "judge_min_follow_ups": 12,
+    "judge_min_users": 6,
+    "judge_least_agreement": 0.6,
+    "judge_trust_error": 0.5,
+}
 
 
 def reads(messages: Sequence[Message]) -> str:
@@ -53,9 +61,9 @@ def house_of(**settings: Any) -> House:
 
 
 def talks(house: House, users: range, *, honest: bool = True) -> None:
-    """Each complains once and praises once, and thumbs both answers."""
+    """Each complains once and praises once, every other one first, and thumbs both answers."""
     for user in users:
-        for said in (COMPLAINT, PRAISE):
+        for said in (COMPLAINT, PRAISE) if user % 2 else (PRAISE, COMPLAINT):
             name = f"c{user}-{said is PRAISE:d}"
             house.chat_with(f"u{user}", name, "what is a river?", LONG, said)
             given = common.ExplicitFeedback(
@@ -93,35 +101,97 @@ def test_a_model_that_says_what_stands_first_says_nothing() -> None:
 
 
 def compared(right: int, wrong: int, bad: int, per_user: int = 1) -> list[Compared]:
-    """So many of which the judge is right and wrong; the first `bad` were said to be bad."""
-    found = []
-    for number in range(right + wrong):
-        said = number < bad
-        found.append(Compared(f"u{number // per_user}", said is (number < right), said))
+    """So many of which the judge is right and wrong, evenly mixed, as is what was said: `bad` of them."""
+    total, found = right + wrong, []
+    for number in range(total):
+        said = (number + 1) * bad // total > number * bad // total
+        is_right = (number + 1) * right // total > number * right // total
+        found.append(Compared(f"u{number // per_user}", said is is_right, said))
     return found
 
 
+RULES_OF_100 = TrustRules(min_follow_ups=100, min_users=20, least=0.75)
+
+
 def test_agreement_by_hand() -> None:
-    rules = TrustRules(min_follow_ups=100, min_users=20, least=0.75)
-    found = rules.agreement(compared(85, 15, bad=50))
-    assert (found.rate, found.follow_ups, found.users, found.commonest) == (0.85, 100, 100, 0.5)
-    assert (found.low, found.high) == wilson(85, 100)
-    assert found.low == pytest.approx(0.767, abs=1e-3)
-    assert found.trusted
-    assert not rules.agreement(compared(82, 18, bad=50)).trusted  # low: 0.733
-    assert not rules.agreement(compared(84, 15, bad=50)).trusted  # one follow-up too few
-    assert not rules.agreement(compared(85, 15, bad=50, per_user=5)[:95]).trusted
-    # Of 100 of which 80 say the same, that alone would agree as often.
-    assert not rules.agreement(compared(87, 13, bad=80)).trusted
-    nothing = rules.agreement([])
-    assert (nothing.rate, nothing.low, nothing.high, nothing.trusted) == (0.0, 0.0, 1.0, False)
+    found = RULES_OF_100.agreement(compared(95, 5, bad=50))
+    assert (found.rate.value, found.rate.count, found.rate.groups) == (0.95, 100, 100)
+    assert (found.rate.low, found.rate.high) == wilson(95, 100)
+    assert (found.commonest, found.trusted) == (0.5, True)
+    assert not RULES_OF_100.agreement(compared(94, 5, bad=50)).trusted  # one follow-up too few
+    assert not RULES_OF_100.agreement(compared(77, 23, bad=50)).trusted
+    # Of 100 of which 90 say the same, that alone would agree nearly as often.
+    assert not RULES_OF_100.agreement(compared(95, 5, bad=90)).trusted
+    nothing = RULES_OF_100.agreement([])
+    assert (nothing.rate.count, nothing.rate.low, nothing.rate.high) == (0, 0.0, 1.0)
+    assert not nothing.trusted
 
 
-def test_few_of_one_user_count_and_they_are_the_newest() -> None:
+def test_evidence_by_hand() -> None:
+    """A judge that is right twice, against three quarters: each share of the safe stake wins a third of it."""
+    ada, ben = Compared("ada", True, True), Compared("ben", False, False)
+    above, surer = evidence([ada, ben], 0.75)
+    assert above == pytest.approx(log(sum((1 + share / 3) ** 2 for share in GRID) / len(GRID)))
+    # Before anybody the commoner thing is praise, which is wrong of ada; then complaint, wrong of ben.
+    assert surer == pytest.approx(log(sum((1 + share) ** 2 for share in GRID) / len(GRID)))
+    assert evidence([ada, ben, ada, ada], 0.75) == (above, surer)  # one value a user
+
+
+def judged(
+    random: np.random.Generator, users: int, agrees: float, spread: float = 0.1
+) -> list[Compared]:
+    """Users with one to four follow-ups, of whom half are easy and half are hard to judge."""
+    found = []
+    for user in range(users):
+        own = agrees + (spread if random.random() < 0.5 else -spread)
+        for _ in range(random.integers(1, 5)):
+            said = bool(random.random() < 0.5)
+            right = bool(random.random() < own)
+            found.append(Compared(f"u{user}", said is right, said))
+    return found
+
+
+def test_a_judge_that_is_not_good_enough_is_hardly_ever_trusted_however_often_one_looks() -> None:
+    """At every follow-up of the stream. Asked in the same way, an interval for one look lets many pass."""
+    random = np.random.default_rng(0)
+    streams = [judged(random, 120, agrees=0.7, spread=0.25) for _ in range(100)]
+    assert sum(_ever(stream) for stream in streams) <= 5
+    assert sum(_ever_by_interval(stream) for stream in streams) > 10
+
+
+def _ever(stream: list[Compared]) -> bool:
+    looks = range(20, len(stream) + 1, 10)
+    return any(evidence(stream[:size], 0.7)[0] >= log(1 / 0.05) for size in looks)
+
+
+def _ever_by_interval(stream: list[Compared]) -> bool:
+    right = np.cumsum([one.judged_bad == one.said_bad for one in stream])
+    looks = range(20, len(stream) + 1, 10)
+    return any(wilson(int(right[size - 1]), size)[0] >= 0.7 for size in looks)
+
+
+def test_a_good_judge_is_trusted_and_one_that_got_worse_no_more() -> None:
+    random = np.random.default_rng(1)
+    good = [judged(random, 150, agrees=0.9) for _ in range(50)]
+    assert sum(RULES_OF_100.agreement(stream).trusted for stream in good) >= 40
+    (stream,) = [judged(random, 300, agrees=0.95)]
+    assert RULES_OF_100.agreement(stream).trusted
+    worse = [replace_user(one, "later") for one in judged(random, 300, agrees=0.3)]
+    assert not RULES_OF_100.agreement([*stream, *worse]).trusted
+
+
+def replace_user(one: Compared, prefix: str) -> Compared:
+    return Compared(f"{prefix}-{one.user_id}", one.judged_bad, one.said_bad)
+
+
+def test_few_of_one_user_are_shown_and_the_interval_is_by_user() -> None:
     rules = TrustRules(min_follow_ups=1, min_users=1, least=0.0, most_per_user=2)
     by_ada = [Compared("ada", True, True)] * 2 + [Compared("ada", True, False)] * 8
-    found = rules.agreement([*by_ada, Compared("ben", False, False)])
-    assert (found.follow_ups, found.users, found.rate) == (3, 2, 1.0)
+    found = rules.agreement([*by_ada, Compared("ben", False, True)])
+    assert (found.rate.count, found.rate.groups) == (3, 2)
+    assert found.rate.value == pytest.approx(2 / 3)
+    assert found.rate.method == "wilson widened to bootstrap-by-user"
+    assert (found.rate.low, found.rate.high) == (0.0, 1.0)
 
 
 def test_off_by_default_nobody_is_asked() -> None:
@@ -147,7 +217,12 @@ def test_what_it_says_is_a_shadow_at_first() -> None:
     assert all(one.label.abstained for one in listed.items if one.source is Source.FOLLOW_UP)
     assert ("taken", "") not in house.counts(PAIRS)  # thumbs without words ask for no rewrite
     found = house.parts.trust.agreement("local")
-    assert (found.rate, found.follow_ups, found.users, found.trusted) == (1.0, 10, 5, False)
+    assert (found.rate.value, found.rate.count, found.rate.groups, found.trusted) == (
+        1.0,
+        10,
+        5,
+        False,
+    )
 
 
 def test_once_it_agrees_with_people_its_labels_count() -> None:
@@ -183,7 +258,7 @@ def test_a_judge_that_people_contradict_stays_a_shadow() -> None:
     house = house_of()
     talks(house, range(20), honest=False)
     found = house.parts.trust.agreement("local")
-    assert (found.rate, found.follow_ups, found.trusted) == (0.0, 40, False)
+    assert (found.rate.value, found.rate.count, found.trusted) == (0.0, 40, False)
     assert ("made", "counted") not in house.counts(STAGE)
 
 
@@ -279,8 +354,9 @@ async def test_judgements_are_listed_with_the_agreement_and_its_interval() -> No
     assert (len(first.judgements), len(second.judgements), first.total_size) == (5, 3, 8)
     assert len({one.feedback_id for one in (*first.judgements, *second.judgements)}) == 8
     assert (first.agreement.value, first.agreement.count, first.agreement.users) == (1.0, 8, 4)
-    assert (first.agreement.low, first.agreement.high) == wilson(8, 8)
-    assert (first.agreement.method, first.commonest, first.trusted) == ("wilson", 0.5, False)
+    assert (first.agreement.low, first.agreement.high) == (wilson(8, 8)[0], 1.0)
+    assert first.agreement.method == "wilson widened to bootstrap-by-user"
+    assert (first.commonest, first.trusted) == (0.5, False)
     (one, *_) = first.judgements
     assert one.state == pb.JUDGEMENT_STATE_SHADOW
     assert (one.model, one.label.head) == ("scripted", "judge/scripted")

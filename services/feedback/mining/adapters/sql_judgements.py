@@ -21,8 +21,6 @@ class SqlJudgementReads:
         self._database = database
 
     def compared(self, tenant: str, model: str, most: int) -> list[Compared]:
-        """Follow-ups whose answer their user also judged explicitly, to one side: newest judgement
-        first, at most so many."""
         said = FEEDBACK
         same = [
             said.c[name] == JUDGEMENTS.c[name]
@@ -38,9 +36,10 @@ class SqlJudgementReads:
             & STANDS
         )
         columns = (JUDGEMENTS.c.seq, JUDGEMENTS.c.user_id, JUDGEMENTS.c.dissatisfaction)
-        query = sa.select(*columns, said.c.value).join(said, sa.and_(*same)).where(wanted)
+        times = (JUDGEMENTS.c.create_time, said.c.stored)
+        query = sa.select(*columns, *times, said.c.value).join(said, sa.and_(*same)).where(wanted)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(JUDGEMENTS.c.seq.desc()).limit(most)).all()
+            rows = connection.execute(query.order_by(JUDGEMENTS.c.seq).limit(most)).all()
         return _compared(rows)
 
     def page(self, tenant: str, before: int | None, size: int) -> Page[Judgement]:
@@ -81,15 +80,18 @@ class SqlJudgementWrites:
 
 
 def _compared(rows: Any) -> list[Compared]:
-    """Several values of one answer are worth their mean; a half says nothing."""
-    found: dict[int, tuple[str, float, list[float]]] = {}
+    """Several values of one answer are worth their mean, from the first on; a half says nothing."""
+    found: dict[int, list[Any]] = {}
     for row in rows:
-        said = codec.decode_mined(row.value, "").label.dissatisfaction
-        found.setdefault(row.seq, (row.user_id, row.dissatisfaction, []))[2].append(said)
-    means = [(user, judged, sum(said) / len(said)) for user, judged, said in found.values()]
-    return [
-        Compared(user, judged >= 0.5, said > 0.5) for user, judged, said in means if said != 0.5
-    ]
+        found.setdefault(row.seq, []).append(row)
+    known = sorted(found.values(), key=lambda of: max(of[0].create_time, min(r.stored for r in of)))
+    compared = []
+    for of in known:
+        values = [codec.decode_mined(row.value, "").label.dissatisfaction for row in of]
+        said = sum(values) / len(values)
+        if said != 0.5:
+            compared.append(Compared(of[0].user_id, of[0].dissatisfaction >= 0.5, said > 0.5))
+    return compared
 
 
 def _judgement(row: Any) -> Judgement:
