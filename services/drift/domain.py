@@ -13,6 +13,8 @@ REWARD = "reward"
 NOVELTY = "novelty"
 STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
+# The width of buckets that were summed up.
+COURSE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
+    """`users`: how many there were at least; exactly that while the values are new."""
+
     start: datetime
     model_version: str
     count: int

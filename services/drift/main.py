@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.drift import grpc_api
+from services.drift.adapters.aging import aging
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
@@ -46,6 +47,7 @@ def main() -> None:
                 *erasing.background(),
             ],
             groups={**GROUPS, **erasing.groups},
+            aging=aging(settings.detail_s, settings.unit_days),
         )
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from services.drift.adapters.sql_streams import BUCKETS, VALUES
+from services.drift.adapters.tables import BUCKETS, VALUES
 from shared.privacy.erasure import Erasure, Rows, of_user
 from shared.privacy.holdings import Held
 from shared.state.database import Database

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.drift import codec
-from services.drift.adapters.sql_streams import ALARMS, BUCKETS, STREAMS, state_of
-from services.drift.domain import BUCKET_S, Alarm, Bucket, StreamKey, StreamState, bucket_width
+from services.drift.adapters.sql_streams import state_of
+from services.drift.adapters.tables import ALARMS, BUCKETS, COURSE, STREAMS
+from services.drift.domain import (
+    BUCKET_S,
+    COURSE_S,
+    Alarm,
+    Bucket,
+    StreamKey,
+    StreamState,
+    bucket_width,
+)
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import NotFound
 from shared.language.paging import Term
@@ -67,48 +77,91 @@ class SqlReadings:
         start: datetime | None,
         end: datetime | None,
     ) -> tuple[list[Bucket], int]:
-        rows_of = [BUCKETS.c.stream == stream, BUCKETS.c.tenant == tenant]
-        if start:
-            rows_of.append(BUCKETS.c.start >= start.timestamp())
-        if end:
-            rows_of.append(BUCKETS.c.start < end.timestamp())
+        asked = _Asked(stream, tenant, start, end)
         with self._database.read() as connection:
-            width = width_s or self._width(connection, rows_of)
-            rows = connection.execute(_grouped(rows_of, width)).all()
+            width = _width(connection, asked, width_s)
+            rows = connection.execute(_grouped(asked, width)).all()
         return [
             Bucket(
                 datetime.fromtimestamp(row.place * width, UTC),
                 row.model_version,
                 int(row.values_count),  # PostgreSQL sums integers to a Decimal
                 row.values_sum,
-                row.users,
+                int(row.users),
             )
             for row in rows
         ], width
 
-    def _width(self, connection: sa.Connection, rows_of: list[Any]) -> int:
-        ends = sa.select(sa.func.min(BUCKETS.c.start), sa.func.max(BUCKETS.c.start)).where(*rows_of)
-        first, last = connection.execute(ends).one()
-        if first is None:
-            return BUCKET_S
-        return bucket_width(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which buckets."""
+
+    stream: str
+    tenant: str
+    start: datetime | None
+    end: datetime | None
+
+    def of(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        found = [table.c.stream == self.stream, table.c.tenant == self.tenant]
+        if self.start:
+            found.append(table.c.start >= self.start.timestamp())
+        if self.end:
+            found.append(table.c.start < self.end.timestamp())
+        return found
+
+
+def _width(connection: sa.Connection, asked: _Asked, width_s: int) -> int:
+    """In seconds; whole COURSE_S where some of it was summed up."""
+    ends = {
+        table: connection.execute(
+            sa.select(sa.func.min(table.c.start), sa.func.max(table.c.start)).where(
+                *asked.of(table)
+            )
+        ).one()
+        for table in (BUCKETS, COURSE)
+    }
+    times = [
+        datetime.fromtimestamp(time, UTC)
+        for row in ends.values()
+        for time in row
+        if time is not None
+    ]
+    width = width_s or (bucket_width(min(times), max(times)) if times else BUCKET_S)
+    is_summed = ends[COURSE][0] is not None
+    return -(-width // COURSE_S) * COURSE_S if is_summed else width
+
+
+def _grouped(asked: _Asked, width_s: int) -> sa.Select[Any]:
+    """What is new counts its users; of what was summed up, the minute with the most users stands."""
+    parts = [
+        sa.select(
+            (table.c.start // width_s).label("place"),
+            table.c.model_version,
+            sa.func.sum(table.c["count"]).label("count"),
+            sa.func.sum(table.c["sum"]).label("sum"),
+            users.label("users"),
+        )
+        .where(*asked.of(table))
+        .group_by(sa.text("place"), table.c.model_version)
+        for table, users in (
+            (BUCKETS, sa.func.count(sa.distinct(BUCKETS.c.user_id))),
+            (COURSE, sa.func.max(COURSE.c.users)),
+        )
+    ]
+    both = sa.union_all(*parts).subquery()
+    return (
+        sa.select(
+            both.c.place,
+            both.c.model_version,
+            sa.func.sum(both.c["count"]).label("values_count"),
+            sa.func.sum(both.c["sum"]).label("values_sum"),
+            sa.func.max(both.c.users).label("users"),
+        )
+        .group_by(both.c.place, both.c.model_version)
+        .order_by(both.c.place, both.c.model_version)
+    )
 
 
 def _alarm(row: Any) -> Alarm:
     return codec.alarm_of(events.Alarm.FromString(row.body))
-
-
-def _grouped(rows_of: list[Any], width_s: int) -> sa.Select[Any]:
-    place = (BUCKETS.c.start // width_s).label("place")
-    return (
-        sa.select(
-            place,
-            BUCKETS.c.model_version,
-            sa.func.sum(BUCKETS.c["count"]).label("values_count"),
-            sa.func.sum(BUCKETS.c["sum"]).label("values_sum"),
-            sa.func.count(sa.distinct(BUCKETS.c.user_id)).label("users"),
-        )
-        .where(*rows_of)
-        .group_by(place, BUCKETS.c.model_version)
-        .order_by(place, BUCKETS.c.model_version)
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from services.drift import codec
+from services.drift.adapters.tables import ALARMS, BUCKETS, DAY_S, STREAMS, TESTED, VALUES, VECTORS
 from services.drift.detectors.detector import Reference
 from services.drift.domain import (
     BUCKET_S,
@@ -21,62 +22,12 @@ from services.drift.domain import (
     StreamState,
 )
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.language.identifiers import stable_id
+from shared.language.times import now
 from shared.language.topics import DRIFT_DETECTED
 from shared.log.events import Event
 from shared.state.database import Transaction
 from shared.telemetry.spans import trace_headers
-
-METADATA = sa.MetaData()
-
-
-def _key_columns() -> list[sa.Column[Any]]:
-    return [
-        sa.Column(name, sa.String, primary_key=True)
-        for name in ("stream", "tenant", "model_version")
-    ]
-
-
-STREAMS = sa.Table("streams", METADATA, *_key_columns(), sa.Column("state", sa.JSON))
-VALUES = sa.Table(
-    "stream_values",
-    METADATA,
-    *_key_columns(),
-    sa.Column("epoch", sa.Integer, primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("event_id", sa.String, nullable=False),
-    sa.Column("conversation_id", sa.String, nullable=False),
-    sa.Column("user_id", sa.String, nullable=False),
-    sa.Column("value", sa.Float, nullable=False),
-    sa.Column("time", sa.Float, nullable=False),
-)
-VECTORS = sa.Table(
-    "reference_vectors",
-    METADATA,
-    *_key_columns(),
-    sa.Column("epoch", sa.Integer, primary_key=True),
-    sa.Column("vectors", sa.LargeBinary, nullable=False),
-    sa.Column("dimensions", sa.Integer, nullable=False),
-)
-BUCKETS = sa.Table(
-    "stream_buckets",
-    METADATA,
-    *_key_columns(),
-    # Start of BUCKET_S seconds, in seconds since 1970.
-    sa.Column("start", sa.BigInteger, primary_key=True),
-    sa.Column("user_id", sa.String, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False),
-    sa.Column("sum", sa.Float, nullable=False),
-)
-ALARMS = sa.Table(
-    "alarms",
-    METADATA,
-    sa.Column("alarm_id", sa.String, primary_key=True),
-    sa.Column("stream", sa.String, nullable=False),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("model_version", sa.String, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
 
 
 def of_key(table: sa.Table, key: StreamKey) -> sa.ColumnElement[bool]:
@@ -90,8 +41,8 @@ def of_key(table: sa.Table, key: StreamKey) -> sa.ColumnElement[bool]:
 class SqlStreams:
     """The Streams port within one transaction of the stage."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, clock: Callable[[], datetime] = now) -> None:
+        self._transaction, self._clock = transaction, clock
         self._connection = transaction.connection
 
     def load(self, key: StreamKey) -> StreamState | None:
@@ -100,16 +51,16 @@ class SqlStreams:
         return state_of(key, row.state) if row else None
 
     def save(self, state: StreamState) -> None:
-        body = body_of(state)
-        insert = self._transaction.insert(STREAMS).values(**asdict(state.key), state=body)
+        values = {"state": body_of(state), "seen_at": self._clock().timestamp()}
+        insert = self._transaction.insert(STREAMS).values(**asdict(state.key), **values)
         keys = ["stream", "tenant", "model_version"]
-        self._connection.execute(
-            insert.on_conflict_do_update(index_elements=keys, set_={"state": body})
-        )
+        self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
 
     def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
-        unit = f"{key.tenant}/{key.model_version}/{conversation_id}"
-        return bool(self._transaction.first_time(f"drift.unit.{key.stream}", [unit]))
+        unit = unit_of(key.stream, f"{key.tenant}/{key.model_version}/{conversation_id}")
+        day = int(self._clock().timestamp()) // DAY_S
+        insert = self._transaction.insert(TESTED).values(unit=unit, day=day)
+        return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
 
     def remember(self, observation: Observation, epoch: int, position: int) -> None:
         self._connection.execute(
@@ -194,6 +145,12 @@ class SqlStreams:
     def _vectors(self, key: StreamKey, epoch: int) -> Any:
         query = sa.select(VECTORS).where(of_key(VECTORS, key), VECTORS.c.epoch == epoch)
         return self._connection.execute(query).first()
+
+
+def unit_of(stream: str, conversation: str) -> int:
+    """A number for a conversation in a stream: nobody is told by it, and two get the same one in a billion
+    billion cases."""
+    return int(stable_id(stream, conversation, length=15), 16)
 
 
 def body_of(state: StreamState) -> dict[str, Any]:

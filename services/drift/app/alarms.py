@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from services.drift.detectors.detector import Detector, Reference
 from services.drift.domain import Alarm, Interval, Observation, StreamState, Watching
 from shared.language.identifiers import conversation_name, stable_id
-from shared.statistics.intervals import bootstrap_mean, wilson
+from shared.statistics.intervals import bootstrap_mean, rate
 
 CONFIDENCE = 0.95
 
@@ -25,9 +25,8 @@ def alarm_of(
 ) -> Alarm:
     """`since_change`: what is kept of the values since the change began; `newest` raised the alarm."""
     key, start = state.key, reference.count + detector.change_start(state.memory)
-    names = dict.fromkeys(
-        conversation_name(key.tenant, one.conversation_id) for one in since_change
-    )
+    known = (one.conversation_id for one in since_change if one.conversation_id)
+    names = dict.fromkeys(conversation_name(key.tenant, one) for one in known)
     return Alarm(
         alarm_id=stable_id(key.tenant, key.stream, key.model_version, newest.event_id),
         key=key,
@@ -51,22 +50,18 @@ def _first_time(since_change: Sequence[Observation], newest: Observation) -> dat
 
 
 def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interval:
-    """The mean of the values with a 95% interval: Wilson's for 0/1, else a bootstrap by user."""
+    """The mean of the values with a 95% interval, as wide as its users allow: people differ more than what one
+    says from time to time. A value whose user is no longer known stands for itself."""
     values = [one.value for one in observations]
-    users = [one.user_id for one in observations]
+    users: list[Hashable] = [one.user_id or place for place, one in enumerate(observations)]
     if is_rate:
-        low, high = wilson(sum(values), len(values), CONFIDENCE)
+        found = rate(values, users, CONFIDENCE)
+        low, high, method = found.low, found.high, found.method
     else:
         low, high = bootstrap_mean(values, users, seed=len(values), confidence=CONFIDENCE)
-    return Interval(
-        float(np.mean(values)),
-        low,
-        high,
-        CONFIDENCE,
-        len(values),
-        len(set(users)),
-        "wilson" if is_rate else "bootstrap-by-user",
-    )
+        method = "bootstrap-by-user"
+    mean = float(np.mean(values))
+    return Interval(mean, low, high, CONFIDENCE, len(values), len(set(users)), method)
 
 
 def guarantee(stream: str, reference: Reference, detector: Detector, watching: Watching) -> str:

@@ -35,6 +35,8 @@ DETECTORS: Mapping[str, Detector] = {
 }
 # How many values of an epoch are kept for the estimate after a change and for examples.
 KEPT = 500
+# How many of the scales that were left behind are known: late values come of the last few.
+FORMER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def _at_scale(state: StreamState, scale: str) -> StreamState:
         return state
     if not state.scale:
         return replace(state, scale=scale)
-    former = (*state.former_scales, state.scale)
+    former = (*state.former_scales, state.scale)[-FORMER:]
     return replace(_anew(state), scale=scale, former_scales=former)
 
 

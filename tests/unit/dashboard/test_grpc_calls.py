@@ -7,7 +7,7 @@ import pytest
 from services.dashboard.adapters.grpc_calls import GrpcCalls
 from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA
+from services.drift.adapters.tables import METADATA
 from services.drift.domain import Watching
 from shared.calls.server import RpcServer
 from shared.language.errors import InvalidArgument, Unavailable

@@ -9,7 +9,8 @@ import pytest
 
 from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA, SqlStreams
+from services.drift.adapters.sql_streams import SqlStreams
+from services.drift.adapters.tables import METADATA
 from services.drift.domain import Alarm, Interval, Observation, StreamKey, Watching
 from shared.calls.client import aio_channel, metadata, translated
 from shared.calls.server import RpcServer

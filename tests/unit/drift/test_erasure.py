@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.drift.adapters.erasing import ROWS, SqlHoldings
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA
+from services.drift.adapters.tables import METADATA
 from services.drift.domain import Watching
 from shared.log.memory import MemoryEventLog
 from shared.privacy.erasure import Erasure, RowRemover

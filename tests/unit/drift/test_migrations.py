@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from infra.local.paths import REPO
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import STREAMS
+from services.drift.adapters.tables import STREAMS
 from services.drift.app.watching import log_e
 from services.drift.detectors import e_detector
 from shared.state import migrations

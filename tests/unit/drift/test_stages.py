@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from services.drift.adapters.sql_readings import SqlReadings
-from services.drift.adapters.sql_streams import METADATA, SqlStreams
-from services.drift.domain import Watching
+from services.drift.adapters.sql_streams import SqlStreams
+from services.drift.adapters.tables import METADATA
+from services.drift.app.alarms import interval_of
+from services.drift.domain import Observation, StreamKey, Watching
 from services.drift.stages import Intakes
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import DRIFT_DETECTED, FEEDBACK_MINED, REWARD_SCORED, dead_letters
@@ -16,6 +18,7 @@ from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
 from shared.state.stage import SqlStage, drain
+from shared.statistics.intervals import wilson
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KIND = {True: events.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK, False: events.FOLLOW_UP_KIND_POSITIVE}
@@ -110,6 +113,39 @@ def test_a_shift_raises_one_alarm_with_its_evidence(
     assert "2000 conversations or more" in alarm.guarantee
     (stream,) = SqlReadings(database).streams("local")
     assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 53)
+
+
+def observations(users: list[str], bad: list[bool]) -> list[Observation]:
+    key = StreamKey("dissatisfaction", "local", "v0")
+    return [
+        Observation(key, f"e{number}", f"c{number}", user, float(value), START)
+        for number, (user, value) in enumerate(zip(users, bad, strict=True))
+    ]
+
+
+def test_an_alarms_interval_is_as_wide_as_its_users_allow() -> None:
+    """Five people, one of whom says ten times that it is bad."""
+    users = [f"u{number % 5}" for number in range(50)]
+    bad = [user == "u0" for user in users]
+    found = interval_of(observations(users, bad), is_rate=True)
+    low, high = wilson(10, 50)
+    assert (found.value, found.count, found.users) == (pytest.approx(0.2), 50, 5)
+    assert (low, high) == (pytest.approx(0.112, abs=1e-3), pytest.approx(0.330, abs=1e-3))
+    assert (found.low, found.high) == (pytest.approx(0.0), pytest.approx(0.6))
+    assert found.method == "wilson widened to bootstrap-by-user"
+    # Whose they were is no longer known: each stands for itself.
+    nameless = interval_of(observations([""] * 50, bad), is_rate=True)
+    assert (nameless.low, nameless.high, nameless.users) == (low, high, 50)
+
+
+def test_late_rewards_of_the_last_fifty_models_are_known(
+    database: Database, log: MemoryEventLog
+) -> None:
+    stage = reward_stage(database, log, Watching())
+    log.publish([scored(number, 1.0, f"rm-{number}") for number in range(200)])
+    drain(stage)
+    (stream,) = SqlReadings(database).streams("local")
+    assert stream.former_scales == tuple(f"rm-{number}" for number in range(149, 199))
 
 
 def test_counts_add_up(database: Database, log: MemoryEventLog) -> None:
