@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.demo import act_one, table
@@ -20,6 +21,7 @@ from infra.demo.progress import DemoFailed, Progress
 from infra.demo.report import Report, satisfaction
 from infra.demo.stage import Stage, overlay, with_overlay
 from infra.demo.watch import Watch
+from infra.local.environment import environment
 from infra.local.parts import PartsError, build_parts
 from infra.local.ports import PortTaken
 from infra.local.settings import load as load_stack
@@ -29,6 +31,26 @@ from shared.language.errors import TrimtabError
 SETTLE_S = 60.0
 # A machine that is busy otherwise may take long to start vLLM.
 READY_S = 600.0
+
+
+WORTH_SEEING = """\
+look at the dashboard while the demo runs: {url}
+  "The loop": conversations go from stage to stage, with reasons for what is left out
+  "Dissatisfied follow-ups": in act two the taste shifts, the line rises, and "Alarms" has its first entry
+  "Retraining runs": the run that the alarm starts, and its gate line by line
+  "Who serves now": the canary beside the champion, until one of them is left"""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Says where the dashboard is as soon as it answers."""
+
+    url: str
+    progress: Progress
+
+    def __call__(self, part: str) -> None:
+        if part == "dashboard":
+            self.progress.say(WORTH_SEEING.format(url=self.url))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +93,8 @@ def run(
         progress.say(f"for the demo: {name}={value}")
     build_parts()
     settings = load_stack(options.data, ports_offset=options.ports_offset)
-    stack = with_overlay(LocalStack(settings, progress.say), variables)
+    url = environment(settings)["TRIMTAB_DASHBOARD_URL"]
+    stack = with_overlay(LocalStack(settings, progress.say, Invitation(url, progress)), variables)
     stack.up(timeout_s=READY_S, later=["vllm"])
     key, tenant = next(iter(settings.keys.items()))
     report = asyncio.run(play(options, population, progress, stack, (key, tenant)))

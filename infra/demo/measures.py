@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from shared.statistics.intervals import wilson
+from shared.statistics import intervals
+from shared.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`hits` of `count`, from `users` distinct users. The interval (Wilson, 95%) takes the
-    observations as independent."""
+    """How often something happened; `interval` (95%) is as wide as its users allow."""
 
-    hits: int
-    count: int
-    users: int
+    interval: Interval
+
+    @property
+    def hits(self) -> int:
+        return round(self.interval.value * self.count) if self.count else 0
+
+    @property
+    def count(self) -> int:
+        return self.interval.count
+
+    @property
+    def users(self) -> int:
+        return self.interval.groups
 
     @property
     def value(self) -> float:
-        return self.hits / self.count if self.count else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson(self.hits, self.count)
+        return self.interval.value if self.count else math.nan
 
     @property
     def words(self) -> str:
         if not self.count:
             return "none seen"
-        low, high = self.interval
-        return f"{self.value:.1%} [{low:.1%}, {high:.1%}]  {self.hits} of {self.count}"
+        interval = f"[{self.interval.low:.1%}, {self.interval.high:.1%}]"
+        return f"{self.value:.1%} {interval}  {self.hits} of {self.count}"
 
     def as_dict(self) -> dict[str, Any]:
-        low, high = self.interval
-        value = self.value if self.count else None
-        return asdict(self) | {"value": value, "low": low, "high": high, "method": "wilson"}
+        return {
+            "hits": self.hits,
+            "count": self.count,
+            "users": self.users,
+            "value": self.value if self.count else None,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "method": self.interval.method,
+        }
 
 
 def rate(observations: Iterable[tuple[str, bool]]) -> Rate:
     """From (user, whether it happened)."""
     seen = list(observations)
-    hits = sum(1 for _, happened in seen if happened)
-    return Rate(hits, len(seen), len({user for user, _ in seen}))
+    return Rate(intervals.rate([float(one) for _, one in seen], [user for user, _ in seen]))

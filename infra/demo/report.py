@@ -13,14 +13,10 @@ from infra.demo.compare import Compared
 from infra.demo.counts import Tally
 from infra.demo.measures import Rate, rate
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.language.verdicts import dissatisfaction_of
 
 # Users on these had, when it happened, a run or its rollout going on behind their backs.
 UNDER_CHANGE = ("training", "rollout", "measure")
-DISSATISFIED = (
-    events_pb2.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK,
-    events_pb2.FOLLOW_UP_KIND_REATTEMPT_WITHOUT_FEEDBACK,
-)
-SATISFIED = (events_pb2.FOLLOW_UP_KIND_POSITIVE, events_pb2.FOLLOW_UP_KIND_NEW_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +123,13 @@ def _row(
 
 def mined_rate(mined: Iterable[Any]) -> Rate:
     """dissatisfied / (dissatisfied + satisfied); abstentions and NONE say nothing."""
-    return rate(
-        (one.user_id, one.kind in DISSATISFIED)
-        for one in mined
-        if not one.abstained and one.kind in DISSATISFIED + SATISFIED
-    )
+    judged = ((one.user_id, _dissatisfaction(one.kind)) for one in mined if not one.abstained)
+    return rate((user, bool(found)) for user, found in judged if found is not None)
+
+
+def _dissatisfaction(kind: int) -> float | None:
+    name = events_pb2.FollowUpKind.Name(events_pb2.FollowUpKind.ValueType(kind))
+    return dissatisfaction_of(name.removeprefix("FOLLOW_UP_KIND_").lower())
 
 
 def _snapshot(act: ActTwo) -> dict[str, Any]:

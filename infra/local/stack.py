@@ -49,12 +49,20 @@ class PartState:
 
 
 class LocalStack:
-    """Owns the processes of one data folder. Safe to construct anew over a running stack."""
+    """Owns the processes of one data folder. Safe to construct anew over a running stack.
 
-    def __init__(self, settings: StackSettings, say: Callable[[str], None] = print) -> None:
+    `say` is told in words what happens, `on_ready` of each part that was waited for, by its name.
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        say: Callable[[str], None] = print,
+        on_ready: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.settings = settings
         self.programs = programs(settings)
-        self._say = say
+        self._say, self._on_ready = say, on_ready
         self._supervisor = Supervisor(settings.run_folder)
 
     def env(self) -> dict[str, str]:
@@ -104,6 +112,7 @@ class LocalStack:
             for name in [name for name in pending if self._is_ready(name)]:
                 del pending[name]
                 self._say(f"  {name} ready after {time.monotonic() - began:.0f} s")
+                self._on_ready(name)
             for name, starts in pending.items():
                 if starts.seen(self._supervisor.info(name)["start"]) > STARTS_ALLOWED:
                     raise self._failure(name, "keeps dying")

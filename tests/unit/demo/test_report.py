@@ -42,8 +42,22 @@ def report(**changes: Any) -> Report:
 def test_a_rate_has_its_interval_and_its_users() -> None:
     found = rate([("a", True), ("a", False), ("b", True), ("c", True)])
     assert (found.hits, found.count, found.users) == (3, 4, 3)
-    assert found.interval == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    # Wilson's [0.3006, 0.9544], widened for the two of one user.
+    assert found.interval.low == pytest.approx(0.3006, abs=1e-4)
+    assert found.interval.high == 1.0
     assert rate([]).words == "none seen"
+    assert rate([]).as_dict()["value"] is None
+
+
+def test_a_rate_is_as_unsure_as_its_users_are_few() -> None:
+    """181 follow-ups of five users, one of whom is content, are no 181 witnesses."""
+    observations = [(f"u{number % 5}", number % 5 != 0) for number in range(181)]
+    found = rate(observations)
+    assert (found.hits, found.count, found.users) == (144, 181, 5)
+    assert found.words.startswith("79.6% [39.")
+    assert found.as_dict()["method"] == "wilson widened to bootstrap-by-user"
+    alone = rate([(f"u{number}", number % 5 != 0) for number in range(181)])
+    assert alone.interval.low == pytest.approx(0.731, abs=1e-3)
 
 
 def test_only_judged_follow_ups_are_counted() -> None:
