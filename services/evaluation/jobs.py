@@ -17,6 +17,8 @@ from shared.state.jobs import Finish, Job, Worker
 from shared.tracking.port import ExperimentTracker
 
 _log = logging.getLogger(__name__)
+# How long an evaluation may take before another replica takes it for dead.
+_LEASE_S = 3600.0
 SessionOf = Callable[[Transaction], Session]
 
 
@@ -54,8 +56,10 @@ class Evaluating:
         self.session_of(transaction).fail(job.payload["evaluation"], cause)
 
     def worker(self) -> Worker:
-        # Two at once would only make both slower.
-        return Worker(self.database, EVALUATE_JOB, self.perform, self.abandon, threads=1)
+        # Two at once would only make both slower. With many attempts at the gate many prompts are asked.
+        return Worker(
+            self.database, EVALUATE_JOB, self.perform, self.abandon, threads=1, lease_s=_LEASE_S
+        )
 
 
 @dataclass(frozen=True, slots=True)

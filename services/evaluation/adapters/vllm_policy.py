@@ -13,6 +13,8 @@ from shared.language.errors import Internal, NotFound, Unavailable
 from shared.language.messages import Message, openai_messages
 
 _TOP_TOKENS = 20
+# Answers that pass: a queue that is full, a request that did not come through in time.
+_PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class VllmPolicy:
@@ -78,10 +80,10 @@ class VllmPolicy:
             ) from error
         if response.status_code == httpx.codes.NOT_FOUND:
             raise NotFound(f"serving knows no model {body['model']!r}", reason="MODEL_NOT_SERVED")
-        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if response.status_code in _PASSING or response.is_server_error:
             raise Unavailable(
-                f"serving failed with {response.status_code}",
-                reason="SERVING_FAILED",
+                f"serving answered {response.status_code}; it is asked again",
+                reason="SERVING_BUSY" if response.is_client_error else "SERVING_FAILED",
                 retry_after_s=3.0,
             )
         if response.is_error:

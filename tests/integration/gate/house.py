@@ -1,0 +1,151 @@
+"""Retrain, evaluation and registry by their own code in one process, over the real vLLM. Left out is what lies
+between them: calls and topics."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.evaluation import codec as evaluation_codec
+from services.evaluation.adapters.memory import ScriptedScorer
+from services.evaluation.adapters.sql_results import SqlAnswers, SqlResults
+from services.evaluation.adapters.sql_session import SqlSession as EvaluationSession
+from services.evaluation.adapters.subprocess_logprobs import SubprocessLogprobs
+from services.evaluation.adapters.tables import METADATA as EVALUATIONS
+from services.evaluation.adapters.vllm_policy import VllmPolicy
+from services.evaluation.app.evaluating import EvaluateVersion
+from services.evaluation.app.evaluations import Evaluations
+from services.evaluation.domain import Limits
+from services.evaluation.jobs import Evaluating
+from services.evaluation.ports import Bench
+from services.registry.adapters.adapter_folder import AdapterFolder
+from services.registry.adapters.memory import MemoryModels
+from services.registry.adapters.sql_session import SqlSession as RegistrySession
+from services.registry.adapters.tables import METADATA as VERSIONS
+from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app.registry import Registry
+from services.registry.domain import Policy, Registration, Version
+from services.retrain.adapters.memory import NoRecorder
+from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.adapters.sql_session import SqlSession as RetrainSession
+from services.retrain.adapters.tables import METADATA as RUNS
+from services.retrain.app.retrain import Retrain
+from services.retrain.app.runner import Runner
+from services.retrain.codec import encode_contest
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import Run
+from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
+from services.retrain.ports import Candidate, Contest
+from shared.language.estimates import Estimate
+from shared.language.pairs import Pair
+from shared.state.database import Database
+from shared.state.sessions import SqlStore
+
+Adapters = dict[str, str]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MadeBefore:
+    """A PolicyTrainer that gives the adapter of `path`, whatever the pairs."""
+
+    path = ""
+
+    def train(self, run: str, snapshot: Snapshot, plan: TrainingPlan, *_: object) -> Trained:
+        return Trained(self.path, (TrainingStep(1, 0.5, 0.0, 0.0, 2.0, 0.1, 1.0),), 1.0)
+
+    def keep_only(self, runs: object) -> None:
+        """The test's adapters stay."""
+
+
+class Evaluator:
+    """The evaluation service. Its judge's rule is: the fewer words the better, which is what a model that has
+    collapsed is best at."""
+
+    def __init__(self, base_model: Path, replicas: list[str]) -> None:
+        database = Database("sqlite://", EVALUATIONS)
+        store = SqlStore(database, EvaluationSession)
+        bench = Bench(
+            VllmPolicy(replicas),
+            SubprocessLogprobs(base_model),
+            ScriptedScorer(lambda text: -float(len(text.split()))),
+            SqlAnswers(database),
+            SqlResults(database),
+            Limits(),
+        )
+        self._app = Evaluations(store, now)
+        evaluate = EvaluateVersion(bench)
+        self._worker = Evaluating(database, store, EvaluationSession, evaluate, now).worker()
+
+    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+        asked = encode_contest(contest)
+        self._app.start(evaluation_codec.decode_request(contest.request_id, "local", asked))
+        assert self._worker.run_once()
+        return self._app.get("local", contest.request_id).estimates
+
+
+class Versions:
+    """The registry service."""
+
+    def __init__(self, root: Path, base_model: Path, base_name: str, replicas: list[str]) -> None:
+        store = SqlStore(Database("sqlite://", VERSIONS), RegistrySession)
+        folder, fleet = AdapterFolder(root, base_model), VllmFleet(replicas)
+        self.app = Registry(store, folder, MemoryModels(), fleet, Policy(), now)
+        self.app.open(base_name)
+
+    def champion(self) -> Candidate:
+        return _candidate(self.app.rollout()[1])
+
+    def version(self, version: str) -> Candidate:
+        return _candidate(self.app.get(version))
+
+    def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
+        asked = Registration(request_id, adapter_path, run=run.run, control=control)
+        return _candidate(self.app.register(asked))
+
+    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
+        self.app.start_rollout(request_id, version, 0.5, "retrain", reason)
+
+    def reject(self, version: str, reason: str) -> None:
+        self.app.reject(version, "retrain", reason)
+
+
+class House:
+    def __init__(
+        self, folder: Path, base_model: Path, versions: Versions, replicas: list[str]
+    ) -> None:
+        self.versions, self.trainer = versions, MadeBefore()
+        store = SqlStore(Database("sqlite://", RUNS), RetrainSession)
+        rules = Rules(train_control=False)
+        self.app = Retrain(store, rules, now, lambda: versions.champion().version)
+        self.runner = Runner(
+            store=store,
+            rules=rules,
+            snapshots=ParquetSnapshots(str(folder)),
+            trainer=self.trainer,
+            evaluator=Evaluator(base_model, replicas),
+            registry=versions,
+            recorder=NoRecorder(),
+            clock=now,
+        )
+
+    def learn(self, pairs: list[Pair]) -> None:
+        with self.app.store.begin() as session:
+            for one in pairs:
+                session.add_pair(one)
+
+    def run_with(self, adapter: str) -> Run:
+        """A run, from its start to its end, whose training gave this adapter."""
+        self.trainer.path = adapter
+        run = self.app.start(adapter, "a test")
+        while not run.has_ended:
+            self.runner.advance(lambda: False)
+            run = self.app.get(run.run)
+        return run
+
+
+def _candidate(version: Version) -> Candidate:
+    return Candidate(version.version, version.served_name, version.adapter_path)

@@ -1,0 +1,44 @@
+"""What serving's answers mean to an evaluation."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from services.evaluation.adapters.vllm_policy import VllmPolicy
+from services.evaluation.ports import Sampling
+from shared.language.errors import Internal, NotFound, TrimtabError, Unavailable
+from shared.language.messages import text_message
+
+PROMPT = (text_message("user", "Hello?"),)
+
+
+def policy(monkeypatch: pytest.MonkeyPatch, response: httpx.Response) -> VllmPolicy:
+    found = VllmPolicy(["http://replica"])
+    transport = httpx.MockTransport(lambda request: response)
+    monkeypatch.setattr(found, "_client", httpx.Client(transport=transport))
+    return found
+
+
+def test_one_answer_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"choices": [{"message": {"content": "Hello."}}]}
+    answers = policy(monkeypatch, httpx.Response(200, json=said))
+    assert answers.answer("v1", [PROMPT, PROMPT], Sampling(5)) == ["Hello.", "Hello."]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "reason"),
+    [
+        (404, NotFound, "MODEL_NOT_SERVED"),
+        (429, Unavailable, "SERVING_BUSY"),
+        (408, Unavailable, "SERVING_BUSY"),
+        (503, Unavailable, "SERVING_FAILED"),
+        (400, Internal, "INTERNAL"),
+    ],
+)
+def test_what_passes_is_asked_again_and_the_rest_is_not(
+    monkeypatch: pytest.MonkeyPatch, code: int, error: type[TrimtabError], reason: str
+) -> None:
+    with pytest.raises(error) as raised:
+        policy(monkeypatch, httpx.Response(code, text="why")).answer("v1", [PROMPT], Sampling(5))
+    assert raised.value.reason == reason
