@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from google.longrunning import operations_pb2
+
 from services.feedback.heads import codec as heads_codec
+from services.feedback.heads.app.control import ControlHeads
 from services.feedback.heads.ports import HeadReads
 from services.feedback.mining import codec
 from services.feedback.mining.app.agreement import Trust
@@ -37,6 +41,10 @@ _PAIR_FIELDS = ("user_id", "conversation_id", "source", "state")
 _MOST_CLASSIFIED = 256
 
 
+# The operation of that name.
+Operation = Callable[[str], operations_pb2.Operation]
+
+
 class Reads(NamedTuple):
     """What the calls look at."""
 
@@ -55,9 +63,12 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         care: CarePersonas,
         heads_schedule: str,
         trust: Trust,
+        control: ControlHeads,
+        operation: Operation,
     ) -> None:
         self._reads, self._classifier, self._care = reads, classifier, care
         self._heads_schedule, self._trust = heads_schedule, trust
+        self._control, self._operation = control, operation
 
     async def ListFeedback(
         self, request: pb.ListFeedbackRequest, context: Any
@@ -182,6 +193,19 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
             serving=self._classifier.head_of(tenant),
             look=heads_codec.encode_look(look, following_time) if look else None,
         )
+
+    async def FitHead(self, request: pb.FitHeadRequest, context: Any) -> operations_pb2.Operation:
+        tenant = tenant_of(context)
+        name = await asyncio.to_thread(self._control.fit, tenant, request.request_id)
+        return await asyncio.to_thread(self._operation, name)
+
+    async def RetireHead(
+        self, request: pb.RetireHeadRequest, context: Any
+    ) -> pb.RetireHeadResponse:
+        tenant = tenant_of(context)
+        card = await asyncio.to_thread(self._control.retire, tenant, request.name)
+        serving = await asyncio.to_thread(self._classifier.head_of, tenant)
+        return pb.RetireHeadResponse(head=heads_codec.encode_head(card), serving=serving)
 
     async def ListJudgements(
         self, request: pb.ListJudgementsRequest, context: Any

@@ -23,6 +23,7 @@ from shared.encoding.sentences import SentenceEncoder
 from shared.language.times import now
 from shared.privacy import holdings
 from shared.redaction.policy import redactor_of
+from shared.serving import operations_api
 from shared.serving.opening import open_event_log
 from shared.serving.process import Service, run
 from shared.state.database import Database
@@ -42,6 +43,7 @@ def build(common: CommonSettings, settings: FeedbackSettings) -> Service:
         mounts=[
             mount(rooms.servicer()),
             holdings.mount("feedback", SqlHoldings(database)),
+            operations_api.mount(database),
         ],
         background=rooms.background(),
         groups={**mining_stages.GROUPS, **pair_stages.GROUPS, **rooms.erasing.groups},

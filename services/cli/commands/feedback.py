@@ -1,4 +1,4 @@
-"""trimtab feedback list | waiting | personas | pairs | heads | judge | fit | score"""
+"""trimtab feedback list | waiting | personas | pairs | heads [fit | retire] | judge | fit | score"""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from services.cli.app.platform import listed, told_of
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import estimate_words, text_of
 from services.cli.domain import Json
+from shared.language.errors import Internal
 
 app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-ups.")
+heads_app = typer.Typer()
+app.add_typer(heads_app, name="heads")
 
 Filter = Annotated[str, typer.Option("--filter", help="AND of terms; see the examples.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
@@ -95,21 +98,83 @@ def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
     session.show({"pairs": found}, lambda: _pairs(session, found))
 
 
-@app.command()
+@heads_app.callback(invoke_without_command=True)
 def heads(context: typer.Context, limit: Limit = 20) -> None:
     """List the heads of dissatisfaction fitted on your own users' thumbs and ratings, newest first.
 
     Each was held against the one that served, on held-out users; saves: nats a label of log loss. Heads
-    that did not pass are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE.
+    that did not pass are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. They are fitted on
+    schedule; `fit` does it now, `retire` takes the one that serves back.
 
     \b
     Examples:
       trimtab feedback heads
       trimtab feedback heads --json | jq '.heads[] | {version, state, reason, log_loss_gain}'
+      trimtab feedback heads fit --wait
     """
+    if context.invoked_subcommand:
+        return
     session = session_of(context)
     told = told_of(session.platform, "feedback", "ListHeads", "heads", {}, limit)
     session.show(told, lambda: _heads(session, told))
+
+
+@heads_app.command("fit")
+def fit_head(
+    context: typer.Context,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show it.")] = False,
+    request_id: Annotated[str, typer.Option(help="The same id gives the same fit.")] = "",
+) -> None:
+    """Fit a head on your users' labels now, without waiting for the schedule.
+
+    It serves only if it passes the gate: on held-out users it saves log loss, ranks better than chance, and
+    no worse than the head before it. Each try makes the gate stricter. With --wait the exit code is 0 if the
+    head was promoted, otherwise 1 and the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE, or why nothing was
+    fitted, such as TOO_FEW_LABELS.
+
+    \b
+    Examples:
+      trimtab feedback heads fit --wait
+      trimtab feedback heads fit --wait --json | jq '.reason, .head.log_loss_gain'
+      trimtab feedback heads fit --request-id after-the-campaign
+    """
+    session = session_of(context)
+    operation = session.platform.call("feedback", "FitHead", {"request_id": request_id})
+    if not wait:
+        name = operation["name"]
+        session.show(operation, lambda: session.line(f"{name} is under way."))
+        return
+    while not operation.get("done"):
+        request = {"name": operation["name"], "timeout": "5s"}
+        operation = session.platform.call("feedback", "WaitOperation", request)
+    if error := operation.get("error"):
+        raise Internal(str(error.get("message", "the fit failed")), reason="FIT_FAILED")
+    found = operation["response"]
+    session.show(found, lambda: _fitted(session, found))
+    raise typer.Exit(0 if found["reason"] == "promoted" else 1)
+
+
+@heads_app.command("retire")
+def retire_head(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="heads/dissatisfaction-v3; without: the one that serves.")
+    ] = "",
+) -> None:
+    """Take the head that serves back: the shipped head judges until another passes the gate.
+
+    What was judged by it stays. The next fit needs new labels, so that the same head does not come back the
+    same night.
+
+    \b
+    Examples:
+      trimtab feedback heads retire
+      trimtab feedback heads retire heads/dissatisfaction-v3 --json
+    """
+    session = session_of(context)
+    told = session.platform.call("feedback", "RetireHead", {"name": name})
+    words = f"{told['head']['name']} is retired; serving: {told['serving']}"
+    session.show(told, lambda: session.line(words))
 
 
 @app.command()
@@ -263,6 +328,15 @@ def _heads(session: Session, told: Json) -> None:
         held_out = f"{look['held_out_users']} held-out users to judge by"
         when = f"; next look {look['next_time']}" if look.get("next_time") else ""
         session.line(f"last look: {look['reason'] or 'none yet'}, {counts}, {held_out}{when}")
+
+
+def _fitted(session: Session, found: Json) -> None:
+    counts = f"{found['labels']} labels of {found['users']} users to fit on"
+    held_out = f"{found['held_out_users']} held-out users to judge by"
+    session.line(f"{found['reason']}: {counts}, {held_out}")
+    if head := found.get("head"):
+        gain = estimate_words(head["log_loss_gain"])
+        session.line(f"{head['name']} against {head['against']}: saves {gain} nats a label")
 
 
 def _judgements(session: Session, told: Json) -> None:

@@ -41,6 +41,16 @@ def encode_head(card: HeadCard) -> pb.Head:
     )
 
 
+def encode_fit(look: Look, card: HeadCard | None) -> pb.FitHeadResponse:
+    return pb.FitHeadResponse(
+        reason=look.reason,
+        head=encode_head(card) if card else None,
+        labels=look.labels,
+        users=look.users,
+        held_out_users=look.held_out_users,
+    )
+
+
 def encode_look(look: Look, following: datetime | None) -> pb.HeadLook:
     return pb.HeadLook(
         look_time=timestamp(look.looked),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from services.feedback.mining.app.classifier import Exchange
 from services.feedback.mining.app.dissatisfaction import DissatisfactionHead
 from services.feedback.mining.app.features import Floats
+from shared.language.errors import InvalidArgument
 
 Numbers = NDArray[np.int64]
 
@@ -22,8 +23,9 @@ PREFIX = "heads/dissatisfaction-v"
 # above zero; RANKS_WORSE: its AUROC may be lower than the other's by more than the margin; CAN_NOT_TELL:
 # its AUROC may be no better than the least wanted.
 NOT_BETTER, RANKS_WORSE, CAN_NOT_TELL = "NOT_BETTER", "RANKS_WORSE", "CAN_NOT_TELL"
-# Of one that served: a newer one took its place; the shipped head that it corrects was replaced.
-SUPERSEDED, OTHER_SHIPPED_HEAD = "SUPERSEDED", "OTHER_SHIPPED_HEAD"
+# Of one that served: a newer one took its place; the shipped head that it corrects was replaced; a
+# person took it back.
+SUPERSEDED, OTHER_SHIPPED_HEAD, RETIRED = "SUPERSEDED", "OTHER_SHIPPED_HEAD", "RETIRED"
 
 
 class HeadState(StrEnum):
@@ -116,7 +118,7 @@ class HeadLabel:
 @dataclass(frozen=True, slots=True)
 class Stand:
     """What serves now: its name, its head, how many were held against it, and the place of the newest
-    label that it or one of them was fitted on."""
+    label that any head of the tenant's was fitted on."""
 
     name: str
     head: DissatisfactionHead
@@ -148,3 +150,15 @@ class Correction:
 
 def head_name(version: int) -> str:
     return f"{PREFIX}{version}"
+
+
+def version_of(name: str) -> int:
+    """Raises InvalidArgument for what is no name of a head."""
+    number = name.removeprefix(PREFIX)
+    if not name.startswith(PREFIX) or not number.isdecimal():
+        raise InvalidArgument(
+            f"{name!r} is no head: {PREFIX}1 is the first, see `trimtab feedback heads`",
+            reason="INVALID_NAME",
+            field="name",
+        )
+    return int(number)

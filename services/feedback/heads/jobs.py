@@ -25,9 +25,10 @@ from services.feedback.heads.app.refit import (
 )
 from services.feedback.heads.domain import OTHER_SHIPPED_HEAD, HeadCard, HeadState, Look
 from services.feedback.heads.ports import HeadReads, HeadTracker, HeadWrites
+from shared.language.errors import Internal
 from shared.language.schedule import following
 from shared.state.database import Database, Transaction
-from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.state.jobs import Finish, Job, Worker, enqueue, is_full
 from shared.tracking.port import TrackedRun
 
 _log = logging.getLogger(__name__)
@@ -65,13 +66,14 @@ class HeadSchedule:
         for tenant, version in self.heads.other_shipped():
             with self.database.begin() as transaction:
                 self.writes_of(transaction).retire(tenant, version, OTHER_SHIPPED_HEAD)
-                payload = {"tenant": tenant, "version": version}
-                enqueue(transaction, TRACK_JOB, f"{TRACK_JOB}:{tenant}:{version}:former", payload)
+                self.writes_of(transaction).ask_to_track(tenant, version)
 
 
 def ask_fit(transaction: Transaction, look: Look) -> bool:
-    """Once for each look."""
+    """Once for each look, and not while another fit of the tenant's is under way: that is the look."""
     job = f"{FIT_JOB}:{look.tenant}:{look.looked.timestamp()}"
+    if is_full(transaction, FIT_JOB, look.tenant, 1):
+        return False
     if not enqueue(transaction, FIT_JOB, job, {"tenant": look.tenant}):
         return False
     transaction.count(STAGE, "taken")
@@ -81,6 +83,8 @@ def ask_fit(transaction: Transaction, look: Look) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HeadFits:
+    """A fit that a person asked for has an operation, and needs but one new label: whoever asks knows why."""
+
     database: Database
     heads: HeadReads
     writes_of: WritesOf
@@ -89,33 +93,41 @@ class HeadFits:
     clock: Clock
 
     def perform(self, job: Job) -> Finish:
-        tenant = str(job.payload["tenant"])
+        tenant, operation = str(job.payload["tenant"]), str(job.payload.get("operation", ""))
         labels = self.heads.labels(tenant, self.refit.rules.most_labels)
-        found = self.refit(tenant, labels, self.heads.stand(tenant))
-        return lambda transaction: self._finish(tenant, found, transaction)
+        stand = self.heads.stand(tenant)
+        found = self.refit(tenant, labels, stand, 1 if operation else None)
+        return lambda transaction: self._finish(tenant, operation, found, transaction)
 
     def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
-        _log.error("no head could be fitted for %s: %s", job.payload["tenant"], error)
-        self.writes_of(transaction).set_look(
-            Look(str(job.payload["tenant"]), self.clock(), "FAILED")
-        )
+        tenant, operation = str(job.payload["tenant"]), str(job.payload.get("operation", ""))
+        _log.error("no head could be fitted for %s: %s", tenant, error)
+        writes = self.writes_of(transaction)
+        writes.set_look(Look(tenant, self.clock(), "FAILED"))
+        if operation:
+            writes.fail_operation(operation, Internal(f"the fit failed: {error}"))
         transaction.count(STAGE, "waiting", WAITS, -1)
         transaction.count(STAGE, "dropped", "FAILED")
 
     def worker(self) -> Worker:
         return Worker(self.database, FIT_JOB, self.perform, self.abandon)
 
-    def _finish(self, tenant: str, found: Refit, transaction: Transaction) -> None:
-        reason = found.reason
+    def _finish(self, tenant: str, operation: str, found: Refit, transaction: Transaction) -> None:
+        reason, card, writes = found.reason, None, self.writes_of(transaction)
         if found.fitted is not None:
             reason = found.fitted.reason or PROMOTED
-            self._keep(tenant, found, found.fitted, transaction)
+            card = self._keep(tenant, found, found.fitted, transaction)
         counts = (found.labels, found.users, found.held_out_users)
-        self.writes_of(transaction).set_look(Look(tenant, self.clock(), reason, *counts))
+        look = Look(tenant, self.clock(), reason, *counts)
+        writes.set_look(look)
+        if operation:
+            writes.end_operation(operation, look, card)
         transaction.count(STAGE, "waiting", WAITS, -1)
         transaction.count(STAGE, "made" if reason == PROMOTED else "abstained", reason)
 
-    def _keep(self, tenant: str, found: Refit, fitted: Fitted, transaction: Transaction) -> None:
+    def _keep(
+        self, tenant: str, found: Refit, fitted: Fitted, transaction: Transaction
+    ) -> HeadCard:
         card = HeadCard(
             tenant=tenant,
             version=0,
@@ -134,6 +146,7 @@ class HeadFits:
         card = writes.add(card, fitted.correction, fitted.sources, found.seen)
         payload = {"tenant": tenant, "version": card.version}
         enqueue(transaction, TRACK_JOB, f"{TRACK_JOB}:{tenant}:{card.version}", payload)
+        return card
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from services.feedback.heads.domain import Correction, HeadCard, HeadLabel, Look, Stand
+from shared.language.errors import TrimtabError
 from shared.tracking.port import TrackedRun
 
 
@@ -24,6 +27,11 @@ class HeadTracker(Protocol):
 
     def point(self, model: str, number: str) -> None:
         """Says which version serves: it bears the alias "serving"; empty: none does."""
+
+
+class HeadStore(Protocol):
+    def begin(self) -> AbstractContextManager[HeadWrites]:
+        """Writes all that is done in it, or nothing."""
 
 
 class HeadReads(Protocol):
@@ -68,5 +76,17 @@ class HeadWrites(Protocol):
         """The shipped head judges from now on. False if that version does not serve."""
 
     def set_look(self, look: Look) -> None: ...
+
+    def begin_fit(self, tenant: str, operation: str, now: datetime) -> bool:
+        """Asks for a fit whose end is told in the operation; False if it was asked for already. Raises
+        FailedPrecondition (FIT_UNDER_WAY) while another one of the tenant's is."""
+
+    def end_operation(self, operation: str, look: Look, card: HeadCard | None) -> None:
+        """What the look came to, and the head if one was fitted."""
+
+    def fail_operation(self, operation: str, error: TrimtabError) -> None: ...
+
+    def ask_to_track(self, tenant: str, version: int) -> None:
+        """Once more, as another head may serve now."""
 
     def set_tracked(self, tenant: str, version: int, run_id: str, number: str) -> None: ...

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from services.feedback.heads.adapters.sql_heads import SqlHeadReads, SqlHeadWrites
+from services.feedback.heads.app.control import ControlHeads
 from services.feedback.heads.app.refit import FIT_JOB, TRACK_JOB, RefitHead
 from services.feedback.heads.jobs import HeadFits, HeadSchedule, HeadTracking
 from services.feedback.heads.ports import HeadTracker
@@ -22,6 +23,7 @@ from shared.serving.process import Background
 from shared.state.database import Transaction
 from shared.state.jobs import Worker
 from shared.state.loop import repeat
+from shared.state.sessions import SqlStore
 
 MODELS = Path(__file__).parents[1] / "models"
 HEAD, DISSATISFACTION = MODELS / "head.npz", MODELS / "dissatisfaction.npz"
@@ -41,6 +43,7 @@ class Shipped:
 @dataclass(frozen=True, slots=True)
 class HeadRoom:
     reads: SqlHeadReads
+    control: ControlHeads
     schedule: HeadSchedule
     workers: Mapping[str, Worker]
 
@@ -86,6 +89,7 @@ def wire_heads(
     fits = HeadFits(database, reads, writes_of, refit, shipped.name, clock)
     return HeadRoom(
         reads,
+        ControlHeads(reads, SqlStore(database, writes_of), clock),
         HeadSchedule(database, reads, writes_of, settings.heads_schedule, clock),
         {
             FIT_JOB: fits.worker(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from services.feedback.adapters.erasing import FeedbackRemover
 from services.feedback.grpc_api import FeedbackServicer, Reads
@@ -21,6 +22,7 @@ from services.feedback.wiring.personas import PersonaRoom, wire_personas
 from shared.privacy.erasure import Erasing
 from shared.redaction.redactor import Redactor
 from shared.serving.process import Background
+from shared.state import operations
 from shared.state.outbox import OutboxRelay
 
 
@@ -70,6 +72,8 @@ class Rooms:
             self.personas.care,
             self.ground.settings.heads_schedule,
             mining.trust,
+            self.heads.control,
+            partial(operations.get, self.ground.database),
         )
 
 

@@ -120,3 +120,43 @@ def test_judgements_are_listed_with_their_agreement(trimtab: Callable[..., Any])
     assert "agreement with people: -; its labels are shadows" in nothing.out
     as_json = trimtab("feedback", "judge", "--json", answers={"ListJudgements": JUDGEMENTS}).json
     assert (as_json["trusted"], as_json["agreement"]["low"]) == (True, 0.767)
+
+
+def _operation(**fields: Any) -> dict[str, Any]:
+    return {"name": "operations/fit-head-1", **fields}
+
+
+def _fitted(reason: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/trimtab.feedback.v1.FitHeadResponse"
+    response = {"@type": kind, "reason": reason, "labels": "480", "users": "96"}
+    return _operation(done=True, response={**response, "heldOutUsers": "24", "head": SERVING})
+
+
+def test_a_fit_is_started_and_waited_for(trimtab: Callable[..., Any]) -> None:
+    ran = trimtab("feedback", "heads", "fit", answers={"FitHead": _operation()})
+    assert (ran.code, ran.out.strip()) == (0, "operations/fit-head-1 is under way.")
+    ends = iter([_operation(), _fitted("promoted")])
+    answers = {"FitHead": _operation(), "WaitOperation": lambda _: next(ends)}
+    ran = trimtab("feedback", "heads", "fit", "--wait", answers=answers)
+    assert ran.code == 0
+    assert "promoted: 480 labels of 96 users to fit on, 24 held-out users to judge by" in ran.out
+    assert "heads/dissatisfaction-v1 against shipped-0a1b2c3d4e5f: saves" in ran.out
+
+
+def test_a_fit_that_is_not_promoted_ends_with_its_reason(trimtab: Callable[..., Any]) -> None:
+    answers = {"FitHead": _fitted("NOT_BETTER")}
+    ran = trimtab("feedback", "heads", "fit", "--wait", "--json", answers=answers)
+    assert (ran.code, ran.json["reason"]) == (1, "NOT_BETTER")
+    assert ran.json["held_out_users"] == "24"
+
+
+def test_a_head_is_taken_back(trimtab: Callable[..., Any]) -> None:
+    asked = []
+
+    def retire(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["name"])
+        return {"head": SERVING, "serving": "shipped-0a1b2c3d4e5f"}
+
+    ran = trimtab("feedback", "heads", "retire", SERVING["name"], answers={"RetireHead": retire})
+    assert asked == ["heads/dissatisfaction-v1"]
+    assert "heads/dissatisfaction-v1 is retired; serving: shipped-0a1b2c3d4e5f" in ran.out

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
+
+import sqlalchemy as sa
 
 from services.feedback.heads.app.refit import FIT_JOB, TRACK_JOB
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -13,8 +16,9 @@ from shared.language.splits import is_held_out
 from shared.language.times import now
 from shared.language.topics import FEEDBACK_MINED
 from shared.state.database import Database
-from shared.state.jobs import Worker
+from shared.state.jobs import Job, Worker
 from shared.state.stage import drain
+from shared.state.tables import JOBS
 from tests.unit.feedback.house import House
 
 TALKS = 2
@@ -119,3 +123,10 @@ def mined(house: House) -> list[events.FeedbackMined]:
     """What was published of follow-ups."""
     found = house.published(FEEDBACK_MINED, events.FeedbackMined)
     return [one for one in found if one.source == events.FEEDBACK_SOURCE_FOLLOW_UP]
+
+
+def job_of(house: House) -> Job:
+    """The fit that waits."""
+    with house.database.read() as connection:
+        (row,) = connection.execute(sa.select(JOBS).where(JOBS.c.kind == FIT_JOB)).all()
+    return Job(row.id, row.kind, json.loads(row.payload), row.attempts)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from services.feedback.heads.app.refit import FIT_JOB, STAGE, TRACK_JOB, WAITS
+from services.feedback.heads.codec import encode_fit
 from services.feedback.heads.domain import (
     SUPERSEDED,
     Correction,
@@ -32,9 +34,14 @@ from services.feedback.mining.app.classifier import NON_TEXT, TOO_SHORT
 from services.feedback.mining.app.dissatisfaction import DissatisfactionHead
 from services.feedback.mining.app.follow_ups import exchange_of_mined
 from services.feedback.mining.app.own_heads import NamedHead
+from services.feedback.mining.codec import timestamp
 from services.feedback.mining.domain import Mined, Source
 from services.feedback.tables import FEEDBACK, HEAD_LOOKS, HEAD_SOURCES, HEADS
+from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
+from shared.language.errors import FailedPrecondition, TrimtabError
+from shared.state import operations
 from shared.state.database import Database, Transaction
+from shared.state.jobs import enqueue, is_full
 
 _SERVES = HEADS.c.state == HeadState.SERVING.value
 
@@ -71,10 +78,10 @@ class SqlHeadReads:
         name = own.name if own else self._name
         head = self._head(tenant, own.version) if own else self._shipped
         tried = (HEADS.c.tenant == tenant) & (HEADS.c.against == name)
-        itself = (HEADS.c.tenant == tenant) & _SERVES & (HEADS.c.shipped == self._name)
+        theirs = (HEADS.c.tenant == tenant) & (HEADS.c.shipped == self._name)
         with self._database.read() as connection:
             attempts = connection.execute(sa.select(sa.func.count()).where(tried)).scalar_one()
-            newest = sa.select(sa.func.max(HEADS.c.seen)).where(tried | itself)
+            newest = sa.select(sa.func.max(HEADS.c.seen)).where(theirs)
             seen = connection.execute(newest).scalar() or 0
         return Stand(name, head, attempts, seen)
 
@@ -151,7 +158,8 @@ class SqlHeadWrites:
     """`now`: Unix time."""
 
     def __init__(self, transaction: Transaction, now: Callable[[], float]) -> None:
-        self._connection, self._now = transaction.connection, now
+        self._transaction, self._connection = transaction, transaction.connection
+        self._now = now
 
     def add(
         self,
@@ -188,6 +196,33 @@ class SqlHeadWrites:
 
     def retire(self, tenant: str, version: int, reason: str) -> bool:
         return self._end(_is(tenant, version) & _SERVES, reason)
+
+    def begin_fit(self, tenant: str, operation: str, now: datetime) -> bool:
+        metadata = pb.FitHeadMetadata(start_time=timestamp(now))
+        if not operations.begin(self._transaction, operation, metadata, tenant=tenant):
+            return False
+        if is_full(self._transaction, FIT_JOB, tenant, 1):
+            raise FailedPrecondition(
+                "a head is being fitted already: wait for its end, see `trimtab feedback heads`",
+                reason="FIT_UNDER_WAY",
+            )
+        looks = self._transaction.insert(HEAD_LOOKS).values(tenant=tenant, looked=now.timestamp())
+        self._connection.execute(looks.on_conflict_do_nothing())
+        payload = {"tenant": tenant, "operation": operation}
+        enqueue(self._transaction, FIT_JOB, f"{FIT_JOB}:{operation}", payload)
+        self._transaction.count(STAGE, "taken")
+        self._transaction.count(STAGE, "waiting", WAITS)
+        return True
+
+    def end_operation(self, operation: str, look: Look, card: HeadCard | None) -> None:
+        operations.succeed(self._transaction, operation, encode_fit(look, card))
+
+    def fail_operation(self, operation: str, error: TrimtabError) -> None:
+        operations.fail(self._transaction, operation, error)
+
+    def ask_to_track(self, tenant: str, version: int) -> None:
+        job = f"{TRACK_JOB}:{tenant}:{version}:former"
+        enqueue(self._transaction, TRACK_JOB, job, {"tenant": tenant, "version": version})
 
     def set_look(self, look: Look) -> None:
         values = asdict(look) | {"looked": look.looked.timestamp()}

@@ -79,20 +79,27 @@ class RefitHead:
     shipped: DissatisfactionHead
     rules: RefitRules
 
-    def __call__(self, tenant: str, labels: Sequence[HeadLabel], stand: Stand) -> Refit:
-        """`labels` newest first."""
+    def __call__(
+        self,
+        tenant: str,
+        labels: Sequence[HeadLabel],
+        stand: Stand,
+        new_labels: int | None = None,
+    ) -> Refit:
+        """`labels` newest first; `new_labels`: instead of the rules'."""
         kept = capped(labels[: self.rules.most_labels], self.rules.most_per_user)
         to_judge = [one for one in kept if is_held_out(tenant, one.user_id)]
         to_fit = [one for one in kept if not is_held_out(tenant, one.user_id)]
         seen = max((one.place for one in labels), default=stand.seen)
         counts = (len(to_fit), len(_users(to_fit)), len(_users(to_judge)), seen)
         new = sum(one.place > stand.seen for one in labels)
-        if reason := self._too_little(to_fit, to_judge, new):
+        least = self.rules.new_labels if new_labels is None else new_labels
+        if reason := self._too_little(to_fit, to_judge, new, least):
             return Refit(*counts, reason)
         return Refit(*counts, fitted=self._fit(tenant, to_fit, to_judge, stand))
 
     def _too_little(
-        self, to_fit: Sequence[HeadLabel], to_judge: Sequence[HeadLabel], new: int
+        self, to_fit: Sequence[HeadLabel], to_judge: Sequence[HeadLabel], new: int, least: int
     ) -> str:
         rules = self.rules
         if len(to_fit) < rules.min_labels:
@@ -101,7 +108,7 @@ class RefitHead:
             return TOO_FEW_USERS
         if len(_users(to_judge)) < rules.min_held_out_users:
             return TOO_FEW_HELD_OUT_USERS
-        if new < rules.new_labels:
+        if new < least:
             return NOTHING_NEW
         return "" if _both_sorts(to_fit) and _both_sorts(to_judge) else ONE_SIDED
 

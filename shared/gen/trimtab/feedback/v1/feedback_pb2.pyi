@@ -775,7 +775,7 @@ class Head(_message.Message):
     version: _builtins.int
     state: Global___HeadState.ValueType
     reason: _builtins.str
-    """Refused: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Former: SUPERSEDED, OTHER_SHIPPED_HEAD."""
+    """Refused: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Former: SUPERSEDED, OTHER_SHIPPED_HEAD, RETIRED."""
     shipped: _builtins.str
     """The head that it corrects, and the one that it was to replace."""
     against: _builtins.str
@@ -948,6 +948,126 @@ class ListHeadsResponse(_message.Message):
 Global___ListHeadsResponse: _TypeAlias = ListHeadsResponse  # noqa: Y015
 
 @_typing.final
+class FitHeadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The same request_id gives the same fit."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitHeadRequest: _TypeAlias = FitHeadRequest  # noqa: Y015
+
+@_typing.final
+class FitHeadMetadata(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitHeadMetadata: _TypeAlias = FitHeadMetadata  # noqa: Y015
+
+@_typing.final
+class FitHeadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_USERS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """"promoted", why the gate left the head before it in place, or why nothing was fitted."""
+    labels: _builtins.int
+    """What there was to fit on, and how many held-out users to judge by."""
+    users: _builtins.int
+    held_out_users: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head:
+        """Unset if nothing was fitted."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        head: Global___Head | None = ...,
+        labels: _builtins.int = ...,
+        users: _builtins.int = ...,
+        held_out_users: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "held_out_users", b"held_out_users", "labels", b"labels", "reason", b"reason", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitHeadResponse: _TypeAlias = FitHeadResponse  # noqa: Y015
+
+@_typing.final
+class RetireHeadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """heads/dissatisfaction-v{version}; empty: whichever serves."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireHeadRequest: _TypeAlias = RetireHeadRequest  # noqa: Y015
+
+@_typing.final
+class RetireHeadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    serving: _builtins.str
+    """What judges follow-ups now."""
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        serving: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "serving", b"serving"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireHeadResponse: _TypeAlias = RetireHeadResponse  # noqa: Y015
+
+@_typing.final
 class Judgement(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1027,7 +1147,7 @@ class ListJudgementsResponse(_message.Message):
     commonest: _builtins.float
     """How often whoever says the commoner thing of all is right."""
     trusted: _builtins.bool
-    """Whether that is enough for its labels to count."""
+    """Whether it is proven by betting that it agrees often enough, and more often than that."""
     @_builtins.property
     def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
         """Newest first."""
@@ -1035,7 +1155,7 @@ class ListJudgementsResponse(_message.Message):
     @_builtins.property
     def agreement(self) -> _common_pb2.Estimate:
         """How often the model that is served now says of follow-ups in the abstention band what their users said
-        of the answers; Wilson's interval. Unset until there is anything to compare.
+        of the answers; its interval is widened by user. Unset until there is anything to compare.
         """
 
     def __init__(

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as trimtab_dot_feedback_dot_v1_dot_feedback__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -89,6 +90,16 @@ class FeedbackServiceStub:
                 '/trimtab.feedback.v1.FeedbackService/ListHeads',
                 request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
                 response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
+                _registered_method=True)
+        self.FitHead = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/FitHead',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FitHeadRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.RetireHead = channel.unary_unary(
+                '/trimtab.feedback.v1.FeedbackService/RetireHead',
+                request_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadRequest.SerializeToString,
+                response_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadResponse.FromString,
                 _registered_method=True)
         self.ListJudgements = channel.unary_unary(
                 '/trimtab.feedback.v1.FeedbackService/ListJudgements',
@@ -178,6 +189,22 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FitHead(self, request, context):
+        """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
+        with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
+        FitHeadResponse.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireHead(self, request, context):
+        """Takes the head that serves back: the shipped one judges until another passes the gate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJudgements(self, request, context):
         """What the served model said of follow-ups that the heads were not sure of, and its agreement with people.
         """
@@ -249,6 +276,16 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListHeads,
                     request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.FromString,
                     response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.SerializeToString,
+            ),
+            'FitHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.FitHead,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FitHeadRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'RetireHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireHead,
+                    request_deserializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadRequest.FromString,
+                    response_serializer=trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadResponse.SerializeToString,
             ),
             'ListJudgements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJudgements,
@@ -559,6 +596,60 @@ class FeedbackService:
             '/trimtab.feedback.v1.FeedbackService/ListHeads',
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsRequest.SerializeToString,
             trimtab_dot_feedback_dot_v1_dot_feedback__pb2.ListHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FitHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/FitHead',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.FitHeadRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.feedback.v1.FeedbackService/RetireHead',
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadRequest.SerializeToString,
+            trimtab_dot_feedback_dot_v1_dot_feedback__pb2.RetireHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.longrunning import operations_pb2 as _operations_pb2
 from grpc import aio as _aio
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as _feedback_pb2
 import abc as _abc_1
@@ -51,6 +52,13 @@ class FeedbackServiceStub:
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
     ListHeads: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]
     """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    FitHead: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.FitHeadRequest, _operations_pb2.Operation]
+    """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
+    with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
+    FitHeadResponse.
+    """
+    RetireHead: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.RetireHeadRequest, _feedback_pb2.RetireHeadResponse]
+    """Takes the head that serves back: the shipped one judges until another passes the gate."""
     ListJudgements: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]
     """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
     Classify: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]
@@ -79,6 +87,13 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
     ListHeads: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]  # type: ignore[assignment]
     """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    FitHead: _aio.UnaryUnaryMultiCallable[_feedback_pb2.FitHeadRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
+    with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
+    FitHeadResponse.
+    """
+    RetireHead: _aio.UnaryUnaryMultiCallable[_feedback_pb2.RetireHeadRequest, _feedback_pb2.RetireHeadResponse]  # type: ignore[assignment]
+    """Takes the head that serves back: the shipped one judges until another passes the gate."""
     ListJudgements: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]  # type: ignore[assignment]
     """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
     Classify: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]  # type: ignore[assignment]
@@ -170,6 +185,25 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListHeadsResponse, _abc.Awaitable[_feedback_pb2.ListHeadsResponse]]:
         """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+
+    @_abc_1.abstractmethod
+    def FitHead(
+        self,
+        request: _feedback_pb2.FitHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
+        with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
+        FitHeadResponse.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireHead(
+        self,
+        request: _feedback_pb2.RetireHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_pb2.RetireHeadResponse, _abc.Awaitable[_feedback_pb2.RetireHeadResponse]]:
+        """Takes the head that serves back: the shipped one judges until another passes the gate."""
 
     @_abc_1.abstractmethod
     def ListJudgements(
