@@ -1,5 +1,5 @@
-"""Two adapters of the real base model, made by the service's own trainer: one answers in one plain sentence, one
-says a single word over and over."""
+"""Two adapters of the real base model, made by the service's own trainer: one answers in one plain sentence,
+one says a single word over and over."""
 
 from __future__ import annotations
 

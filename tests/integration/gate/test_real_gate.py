@@ -1,5 +1,5 @@
-"""A good and a collapsed adapter go through the real gate: the real policy on the real vLLM, the real suites, the
-thresholds that ship. The judge is a rule that likes the collapsed one best."""
+"""A good and a collapsed adapter go through the real gate: the real policy on the real vLLM, the real suites,
+the thresholds that ship. The judge is a rule that likes the collapsed one best."""
 
 from __future__ import annotations
 
