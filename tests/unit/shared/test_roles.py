@@ -31,6 +31,7 @@ ROLES = {
         UserData: ExportUser""",
     "operator": """
         Evaluation: Evaluate
+        Feedback: FitHead RetireHead
         Registry: PromoteVersion RegisterVersion RejectVersion RollbackVersion StartRollout
         Retrain: CancelRun StartRetrain
         Reward: TrainRewardModel""",
