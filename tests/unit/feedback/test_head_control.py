@@ -24,8 +24,7 @@ from tests.unit.feedback.raters import MODEL, V1
 @pytest.fixture
 def turned() -> House:
     """Nothing is due by its schedule."""
-    house = raters.house_of(heads_schedule="")
-    raters.rate(house, raters.reversed_, range(40))
+    house = raters.turned_house(heads_schedule="")
     return house
 
 

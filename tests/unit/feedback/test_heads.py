@@ -20,7 +20,7 @@ from shared.language.splits import is_held_out
 from shared.language.topics import FEEDBACK_MINED
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House
-from tests.unit.feedback.raters import BAD, GOOD, MODEL, TALKS, V1, honest, noisy, reversed_
+from tests.unit.feedback.raters import BAD, GOOD, MODEL, TALKS, V1, honest, noisy
 
 
 @pytest.fixture
@@ -133,8 +133,7 @@ def test_a_second_head_is_held_against_the_first(turned: House) -> None:
     ],
 )
 def test_too_little_is_fitted_on_by_nobody(settings: dict[str, object], reason: str) -> None:
-    house = raters.house_of(**settings)
-    raters.rate(house, reversed_, range(40))
+    house = raters.turned_house(**settings)
     assert raters.refit(house) == reason
     assert house.parts.heads.page("local", None, 10) == ([], 0)
     assert house.counts(STAGE) == {("taken", ""): 1, ("abstained", reason): 1}
@@ -200,8 +199,7 @@ def test_the_schedule_asks_once_for_each_of_its_times(turned: House) -> None:
 
 
 def test_off_means_fitted_listed_and_not_used() -> None:
-    house = raters.house_of(heads_serve=False)
-    raters.rate(house, reversed_, range(40))
+    house = raters.turned_house(heads_serve=False)
     assert raters.refit(house) == "promoted"
     assert dissatisfaction(house, BAD)[1] == house.parts.classifier.shipped
 

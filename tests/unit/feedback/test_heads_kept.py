@@ -24,7 +24,7 @@ from shared.state.jobs import Finish, Job
 from shared.state.tables import JOBS
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
-from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1, reversed_
+from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1
 from tests.unit.feedback.test_kill import killed_before_commit, restarted
 
 
@@ -163,8 +163,7 @@ def test_a_fit_that_fails_for_good_is_counted_and_tried_at_the_next_time(turned:
 
 
 def test_two_tenants_heads_of_one_number_are_kept_apart() -> None:
-    house = raters.house_of()
-    raters.rate(house, reversed_, range(40))
+    house = raters.turned_house()
     raters.refit(house)
     with (
         house.database.begin() as transaction
