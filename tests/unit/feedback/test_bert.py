@@ -1,4 +1,4 @@
-"""The encoder's own BERT: what padding may not change, what is fused, and what a file gives back."""
+"""The encoder's own BERT: what padding may not change, what bfloat16 changes, and what a file gives back."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_bfloat16_gives_what_float32_gives() -> None:
-    """In bfloat16 the product and its GELU are one operation."""
+    """In bfloat16 attention is summed in another way."""
     ids, mask = torch.arange(24).view(2, 12), torch.ones(2, 12, dtype=torch.bool)
     with torch.inference_mode():
-        exact, fused = small()(ids, mask), small().to(torch.bfloat16)(ids, mask)
-    cosine = torch.nn.functional.cosine_similarity(exact, fused.float(), dim=-1)
+        exact, short = small()(ids, mask), small().to(torch.bfloat16)(ids, mask)
+    cosine = torch.nn.functional.cosine_similarity(exact, short.float(), dim=-1)
     assert float(cosine.min()) > 0.999
 
 

@@ -54,22 +54,12 @@ class Layer(nn.Module):
             told = _attend(query, key, value, mask)
         told = self.told(told.transpose(1, 2).reshape(lines, length, width))
         states = self.told_norm(states + self.dropout(told))
-        inner = self.narrow(self._widened(states))
+        inner = self.narrow(functional.gelu(self.wide(states)))
         found: Tensor = self.norm(states + self.dropout(inner))
         return found
 
     def _plain(self, states: Tensor) -> bool:
         return self.training or states.dtype is not torch.bfloat16
-
-    def _widened(self, states: Tensor) -> Tensor:
-        if self._plain(states):
-            return functional.gelu(self.wide(states))
-        # Product, bias and GELU in one pass over memory, as torch's compiler would put them: the
-        # whole network scores a third more lines a second.
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise(
-            states, self.wide.weight, self.wide.bias, "gelu", [], "none"
-        )
-        return fused
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
