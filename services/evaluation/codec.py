@@ -47,7 +47,7 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
 
 
 def encode_request(request: Request) -> pb.EvaluateRequest:
-    """What `decode_request` reads back; its request_id is in the evaluation's id."""
+    """The inverse of `decode_request`, without the request_id, which is part of the evaluation's id."""
     champion = request.champion or Version("", "")
     return pb.EvaluateRequest(
         model_version=request.model.name,

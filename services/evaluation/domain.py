@@ -39,13 +39,13 @@ class Prompt:
 
     @property
     def group(self) -> str:
-        """Cases of one group are not independent of each other."""
+        """Cases of the same group are not independent."""
         return f"user:{self.user_id}" if self.user_id else f"prompt:{self.messages[-1].text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One evaluation as asked for."""
+    """One evaluation as requested."""
 
     evaluation: str
     tenant: str
@@ -53,7 +53,7 @@ class Request:
     champion: Version | None = None
     controls: tuple[Version, ...] = ()
     suites: tuple[str, ...] = SUITES
-    # May hold pairs of users who are not held out: `pairs` leaves them out.
+    # May contain pairs of users who are not held out; `pairs` leaves those out.
     held_out: tuple[Pair, ...] = ()
     confidence: float = 0.95
 
@@ -68,7 +68,8 @@ class Request:
 
     @property
     def probed(self) -> tuple[Version, ...]:
-        """Who is asked the probes: the model and the champion; a control is never served."""
+        """The versions that get the probes: the model and the champion, but no controls, which are never
+        served."""
         return (self.model, *((self.champion,) if self.champion else ()))
 
     @property
@@ -107,7 +108,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation as listed; `done` once it has ended, whether or not it was measured."""
+    """An evaluation as listed. `done` once it has ended, with or without success."""
 
     evaluation: str
     tenant: str
@@ -134,35 +135,35 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is asked, so that a whole evaluation ends within its time."""
+    """How much is asked, so that an evaluation ends in reasonable time."""
 
     # At a confidence of 0.95: see `at`.
     prompts: int = 48
     pairs: int = 32
     answer_tokens: int = 120
     refusal_tokens: int = 40
-    # Of the prompts, at least this share is everyday questions: what the training was not about.
+    # At least this share of the prompts is everyday questions, which the training was not about.
     everyday_share: float = 1 / 3
 
     def at(self, confidence: float) -> Limits:
-        """As many cases as keep an interval of that confidence as narrow as one of 0.95 is: its width goes
-        with z / sqrt(n). Fewer are never asked."""
+        """The limits that keep an interval of that confidence as narrow as at 0.95: its width is
+        proportional to z / sqrt(n). Never fewer than at 0.95."""
         more = max((_z(confidence) / _z(0.95)) ** 2, 1.0)
         return replace(self, prompts=ceil(self.prompts * more), pairs=ceil(self.pairs * more))
 
 
 def evaluation_id(tenant: str, request_id: str) -> str:
-    """The same for the same request_id; a new one for none."""
+    """The same for the same request_id; a new one if there is none."""
     return stable_id("evaluation", tenant, request_id or uuid.uuid4().hex)
 
 
 def check_suites(names: Sequence[str]) -> tuple[str, ...]:
-    """All for none named, in the order they are measured in. Raises InvalidArgument for an unknown
-    one."""
+    """All suites if none is named, in the order in which they are measured. Raises InvalidArgument for an
+    unknown name."""
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         raise InvalidArgument(
-            f"suites {', '.join(unknown)} are not known; there are: {', '.join(SUITES)}",
+            f"suites {', '.join(unknown)} are not known; choose from: {', '.join(SUITES)}",
             reason="UNKNOWN_SUITE",
             field="suites",
         )
@@ -184,7 +185,7 @@ def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite
 
 
 def sampled(pairs: Sequence[Pair], most: int) -> list[Pair]:
-    """At most `most`, always the same, one of each user before a second of any."""
+    """At most `most` pairs, always the same ones, one from each user before a second from anybody."""
     order = sorted(pairs, key=lambda p: share_of(p.user_id, p.chosen.text + p.rejected.text))
     turns: dict[str, int] = {}
     ranked = []

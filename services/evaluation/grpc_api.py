@@ -18,7 +18,7 @@ from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc as pb_grpc
 from shared.language.identifiers import parse_name
 from shared.language.paging import decode_token, encode_token, page_size
 
-# The operation of an evaluation's id.
+# The operation of an evaluation, by its id.
 Operation = Callable[[str], operations_pb2.Operation]
 
 
@@ -27,7 +27,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self._app, self._operation = app, operation
 
     async def Evaluate(self, request: pb.EvaluateRequest, context: Any) -> operations_pb2.Operation:
-        """Starts an evaluation; the same request_id gives the one that it gave before."""
+        """Starts an evaluation. The same request_id always means the same evaluation."""
         return await asyncio.to_thread(self._start, tenant_of(context), request)
 
     async def GetEvaluation(

@@ -1,4 +1,4 @@
-"""Durable jobs: evaluations, and their way into the tracker."""
+"""Durable jobs: run an evaluation, and log it to the tracker."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared.state.jobs import Finish, Job, Worker
 from shared.tracking.port import ExperimentTracker
 
 _log = logging.getLogger(__name__)
-# How long an evaluation may take before another replica takes it for dead.
+# How long an evaluation may take before another replica assumes that it died.
 _LEASE_S = 3600.0
 SessionOf = Callable[[Transaction], Session]
 
 
 @dataclass(frozen=True, slots=True)
 class OperationProgress:
-    """Says in the operation how far its evaluation has come."""
+    """Shows an evaluation's progress in its operation."""
 
     store: Store
     evaluation: str
@@ -36,7 +36,7 @@ class OperationProgress:
 
 @dataclass(frozen=True, slots=True)
 class Evaluating:
-    """The evaluation job. Suites keep their estimates as they come; the end is one transaction."""
+    """The evaluation job. Suites store their estimates as they come; the end is one transaction."""
 
     database: Database
     store: Store
@@ -56,7 +56,8 @@ class Evaluating:
         self.session_of(transaction).fail(job.payload["evaluation"], cause)
 
     def worker(self) -> Worker:
-        # Two at once would only make both slower. With many attempts at the gate many prompts are asked.
+        # Two at the same time would only slow each other down. A late attempt at the gate asks many
+        # prompts.
         return Worker(
             self.database, EVALUATE_JOB, self.perform, self.abandon, threads=1, lease_s=_LEASE_S
         )
@@ -64,7 +65,7 @@ class Evaluating:
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Logs each finished evaluation to the tracker, again and again while it is away."""
+    """Logs each finished evaluation to the tracker, and retries while the tracker is away."""
 
     database: Database
     store: Store
@@ -79,7 +80,9 @@ class Tracking:
         return lambda transaction: self.session_of(transaction).set_run(name, run_id)
 
     def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
-        _log.error("evaluation %s is not tracked: %s", job.payload["evaluation"], error)
+        _log.error(
+            "evaluation %s was not logged to the tracker: %s", job.payload["evaluation"], error
+        )
 
     def worker(self) -> Worker:
         return Worker(self.database, TRACK_JOB, self.perform, self.abandon, max_attempts=20)

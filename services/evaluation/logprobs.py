@@ -1,7 +1,7 @@
 """Log-probabilities in a process of its own: `python -m services.evaluation.logprobs`.
 
 Reads one job as JSON from its standard input and writes the answer to its standard output (see
-adapters/subprocess_logprobs.py). Torch and the weights are in memory while it works, and gone with it.
+adapters/subprocess_logprobs.py). Torch and the weights are in memory only while it runs.
 """
 
 from __future__ import annotations

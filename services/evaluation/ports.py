@@ -16,7 +16,7 @@ from shared.language.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn. No seed is ever sent: this serving build can die of one."""
+    """How answers are sampled. A seed is never sent: vLLM on CPU can crash on one."""
 
     max_tokens: int
     temperature: float = 0.7
@@ -24,8 +24,8 @@ class Sampling:
 
 
 class PolicyClient(Protocol):
-    """A served model. Both calls raise Unavailable while serving is away, NotFound for a name that
-    it does not serve."""
+    """A served model. Both calls raise Unavailable while serving is away, and NotFound for a model that is
+    not served."""
 
     def answer(
         self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
@@ -35,8 +35,8 @@ class PolicyClient(Protocol):
     def next_token(
         self, served_name: str, prompts: Sequence[Sequence[Message]]
     ) -> list[Mapping[str, float]]:
-        """Log-probabilities of the likeliest next tokens (at least 10). Each prompt ends with an
-        assistant message that is gone on with."""
+        """Log-probabilities of the likeliest next tokens (at least 10). Each prompt ends with an assistant
+        message that the model continues."""
 
 
 class LogprobModel(Protocol):
@@ -46,24 +46,24 @@ class LogprobModel(Protocol):
         self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
     ) -> list[list[tuple[float, int]]]:
         """For each adapter (the base model for an empty path) and each (prompt, answer): the answer's
-        log-probability (nats) and its tokens; all by the same weights of the base model. Raises
+        log-probability (nats) and its tokens; all from the same base weights. Raises
         NotFound if a folder holds no adapter."""
 
 
 class JudgeChanged(Exception):
-    """More than one reward model scored: rewards of two are not comparable."""
+    """More than one reward model scored. Rewards of two models cannot be compared."""
 
 
 class RewardScorer(Protocol):
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
-        """Rewards by one model, and its name. Raises JudgeChanged if it was more than one,
-        FailedPrecondition (REWARD_MODEL_UNTRAINED) until one is trained, Unavailable while the service
-        is away."""
+        """Returns rewards from one model, and its name. Raises JudgeChanged if more than one model scored,
+        FailedPrecondition (REWARD_MODEL_UNTRAINED) until a model is trained, and Unavailable while the
+        service is away."""
 
 
 class Answers(Protocol):
-    """Answers that an evaluation has got so far, so that one that was killed does not ask again. Each
-    evaluation asks anew: one lucky draw of a version must not be compared with many others."""
+    """The answers an evaluation has so far, so that it need not ask again after a kill. Each evaluation
+    samples its own: one lucky sample of a version must not be compared with many others."""
 
     def known(self, evaluation: str, version: str, keys: Sequence[str]) -> dict[str, str]: ...
 
@@ -76,7 +76,7 @@ class Results(Protocol):
     def of_suites(self, evaluation: str) -> dict[str, tuple[Estimate, ...]]: ...
 
     def keep_suite(self, evaluation: str, suite: str, measured: Measured) -> None:
-        """With the reward model that it rests on. What was kept first stays."""
+        """Stored together with the reward model it rests on. The first result of a suite stays."""
 
 
 class Progress(Protocol):
@@ -96,13 +96,13 @@ class Bench:
 
 
 class Session(Protocol):
-    """One transaction over the evaluations: all of what is done in it, or nothing."""
+    """One transaction over the evaluations: all of it or nothing."""
 
     def add(self, evaluation: Evaluation, request: Request) -> None:
-        """With its operation and the job that performs it; one that is there already stays as it is."""
+        """Also creates its operation and its job. Changes nothing if the evaluation exists."""
 
     def request(self, evaluation: str) -> Request:
-        """Of one under way. Raises NotFound."""
+        """The request of a running evaluation. Raises NotFound."""
 
     def evaluation(self, evaluation: str) -> Evaluation:
         """Raises NotFound."""
@@ -111,21 +111,21 @@ class Session(Protocol):
         """Newest first; `before` is the last one's (create time, id)."""
 
     def show(self, evaluation: str, step: str, share: float) -> None:
-        """In its operation."""
+        """Shows progress in its operation."""
 
     def finish(self, evaluation: str, now: datetime) -> None:
-        """Forgets its pairs and answers, ends its operation, tells evaluation.completed.v1, asks for
-        it to be tracked."""
+        """Deletes its pairs and answers, ends its operation, publishes to evaluation.completed.v1, and
+        enqueues its tracking."""
 
     def fail(self, evaluation: str, error: TrimtabError) -> None:
-        """Forgets its pairs and answers, ends its operation."""
+        """Deletes its pairs and answers, and fails its operation."""
 
     def set_run(self, evaluation: str, run_id: str) -> None:
-        """The tracker's id of it."""
+        """Stores the tracker's id for it."""
 
 
 class Store(Protocol):
     def begin(self) -> AbstractContextManager[Session]: ...
 
     def read(self) -> AbstractContextManager[Session]:
-        """To look only: nobody is told of a commit."""
+        """Read only."""

@@ -15,14 +15,14 @@ class EvaluationSettings(ServiceSettings):
     port: int = Field(default=21004, ge=0, le=65535)
     metrics_port: int = Field(default=21104, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/evaluation/state.db"
-    # Prompts of the win rate and the form, and held-out pairs that are measured.
+    # Prompts for `win_rate` and `form`, and held-out pairs, at a confidence of 0.95.
     prompts: int = Field(default=48, ge=1, le=110)
     pairs: int = Field(default=32, ge=1)
     answer_tokens: int = Field(default=120, ge=8)
     refusal_tokens: int = Field(default=40, ge=8)
-    # Of the prompts, the least share of everyday questions.
+    # Least share of everyday questions among the prompts.
     everyday_share: float = Field(default=1 / 3, ge=0, le=1)
-    # Requests to serving at once.
+    # Concurrent requests to serving.
     parallel: int = Field(default=16, ge=1)
 
     def limits(self) -> Limits:

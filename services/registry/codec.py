@@ -56,7 +56,7 @@ def encode_rollout(
         words=rollout.words,
     )
     encoded.update_time.FromDatetime(rollout.update_time)
-    # Once it is over the champion may be another than the one compared: its words tell of them.
+    # After a rollout the champion may not be the one that was compared; `words` says which were.
     if canary:
         encoded.canary.CopyFrom(encode_version(canary))
         encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
@@ -85,7 +85,7 @@ def decode_observation(value: bytes) -> Observation:
     """Raises DecodeError, or InvalidArgument for feedback without user or time."""
     mined = events_pb2.FeedbackMined.FromString(value)
     if not mined.user_id or not mined.HasField("create_time"):
-        raise InvalidArgument("feedback names no user or no time", reason="INCOMPLETE_FEEDBACK")
+        raise InvalidArgument("the feedback has no user or no time", reason="INCOMPLETE_FEEDBACK")
     return Observation(
         user=f"{mined.tenant}/{mined.user_id}",
         model_version=mined.model_version,

@@ -1,4 +1,4 @@
-"""Versions, what is served to whom, and when a canary becomes champion or goes back."""
+"""Versions, what is served to whom, and when a canary is promoted or rolled back."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Version:
     changes: tuple[Change, ...] = ()
 
     def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
-        """Raises FailedPrecondition for a step that the life of a version does not have."""
+        """Raises FailedPrecondition for a change of state that is not allowed."""
         if state not in ALLOWED[self.state]:
             raise FailedPrecondition(
                 f"{self.version} is {self.state.value}; it cannot become {state.value}",
@@ -84,8 +84,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`champions` are those that served, the one serving last, each once and no more than MOST_CHAMPIONS.
-    `revision` rises with every change of what is served to whom."""
+    """`champions` are the versions that have served, each once, the current one last, at most
+    MOST_CHAMPIONS. `revision` rises with every change of what is served to whom."""
 
     revision: int
     champions: tuple[str, ...]
@@ -107,7 +107,7 @@ class Rollout:
         return (*others, version)[-MOST_CHAMPIONS:]
 
     def over(self, champions: tuple[str, ...], now: datetime) -> Rollout:
-        """No canary any more. The figures stay: they say why."""
+        """The rollout without its canary. The figures stay: they say why it ended."""
         test = replace(
             self.test, champion=self.test.champion.settled, canary=self.test.canary.settled
         )
@@ -132,7 +132,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A change of what is served, to be told: `version` became `state`, `former` served before or
+    """A change of what is served, to be published: `version` became `state`; `former` served before, or
     serves again."""
 
     version: str
@@ -157,7 +157,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What was set before any canary: when one is better, worse, or out of time."""
+    """The rules, set before any canary: when one is better, worse, or out of time."""
 
     alpha: float = 0.05
     worse_by: float = 0.05
@@ -172,7 +172,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One judged follow-up, as far as a rollout cares. `time` is the follow-up's."""
+    """What a rollout needs of one judged follow-up. `time` is when the follow-up was said."""
 
     user: str
     model_version: str
@@ -198,12 +198,12 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
 
 
 def observed(rollout: Rollout, seen: Observation, policy: Policy) -> Rollout:
-    """The rollout with one more user's value. The caller sees to it that a user counts once a
+    """The rollout with one more user's value. The caller makes sure that each user counts once per
     version.
     """
     value = dissatisfaction_of(seen.kind)
     if value is None:
-        raise ValueError(f"{seen.kind} says nothing of the answer")
+        raise ValueError(f"{seen.kind} says nothing about the answer")
     test = update(
         rollout.test,
         on_canary=seen.model_version == rollout.canary,
@@ -214,7 +214,7 @@ def observed(rollout: Rollout, seen: Observation, policy: Policy) -> Rollout:
 
 
 def dissatisfaction(arm: Arm) -> Estimate:
-    """Of an arm's users, each of whom counts once. (0, 0, 1) of nobody."""
+    """The share of an arm's users who were dissatisfied; each counts once. (0, 0, 1) without users."""
     low, high = wilson(arm.total, arm.users)
     return Estimate(
         name="dissatisfaction",
@@ -235,7 +235,7 @@ class Decision:
 
 
 def decide(rollout: Rollout, policy: Policy, now: datetime) -> Decision | None:
-    """None while the evidence does not suffice and there is time left."""
+    """None while the evidence is not enough and there is time left."""
     if not rollout.canary or rollout.start_time is None:
         return None
     test = rollout.test
@@ -252,7 +252,7 @@ def decide(rollout: Rollout, policy: Policy, now: datetime) -> Decision | None:
 
 
 def words(canary: str, test: RolloutTest, policy: Policy) -> str:
-    return f"{canary} is a canary; waits for evidence: {_figures(test, policy)}"
+    return f"{canary} is a canary, waiting for evidence: {_figures(test, policy)}"
 
 
 def _figures(test: RolloutTest, policy: Policy) -> str:
@@ -261,7 +261,7 @@ def _figures(test: RolloutTest, policy: Policy) -> str:
         f"{_share(test.champion)} on the champion; "
         f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {policy.worse_by:g}; "
-        f"needs an e-value of {1 / policy.alpha:.0f} and {policy.min_users} users on each"
+        f"a promotion needs an e-value of {1 / policy.alpha:.0f} and {policy.min_users} users on each"
     )
 
 

@@ -22,8 +22,8 @@ Listen = Callable[[Callable[[], None]], None]
 
 
 class RolloutFeed:
-    """Wakes every watcher after each commit, from whichever thread it came. What another replica committed is
-    looked for every `looks_s` seconds."""
+    """Wakes every watcher after each commit of this process. Commits of other replicas are looked for
+    every `looks_s` seconds."""
 
     def __init__(self, listen: Listen, looks_s: float = 1.0) -> None:
         self._looks_s = looks_s
@@ -39,7 +39,7 @@ class RolloutFeed:
         self._watchers.discard(watcher)
 
     async def next(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
-        """Returns when there may be something new."""
+        """Returns when something may have changed."""
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher[1].wait(), self._looks_s)
 

@@ -1,4 +1,5 @@
-"""The clocks that end rollouts; durable jobs: MLflow's aliases, adapters that are withdrawn."""
+"""The clocks that end rollouts, and the durable jobs that set MLflow's aliases and remove rejected
+adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ Background = tuple[str, Callable[[threading.Event], None]]
 
 
 def clocks(judge: Judge, check_every_s: float) -> list[Background]:
-    """Rollouts whose time is up are ended, each second; the fleet is asked for the canary now and then."""
+    """Every second, a rollout whose time is up is ended; every `check_every_s`, the replicas are asked for
+    the canary."""
     return [
         ("clock", repeat("registry.clock", judge.tick, idle_s=1.0)),
         ("fleet", repeat("registry.fleet", judge.check, idle_s=check_every_s)),
@@ -26,7 +28,7 @@ def clocks(judge: Judge, check_every_s: float) -> list[Background]:
 
 
 def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker:
-    """Points the aliases at what is served when the job runs, so that a late job does no harm."""
+    """Points the aliases at what is served at the time the job runs, so a late job does no harm."""
 
     def perform(job: Job) -> Finish:
         with store.read() as session:
@@ -39,7 +41,7 @@ def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker
 
 
 def withdrawal_worker(database: Database, adapters: AdapterStore) -> Worker:
-    """Removes the adapters of rejected versions. The record of models has them still."""
+    """Removes the adapters of rejected versions. MLflow still has them."""
 
     def perform(job: Job) -> Finish:
         adapters.remove(job.payload["version"])
@@ -49,7 +51,7 @@ def withdrawal_worker(database: Database, adapters: AdapterStore) -> Worker:
 
 
 def _nothing_more(transaction: Transaction) -> None:
-    """What was done is outside; nothing is left to write."""
+    """The work was done outside the database; nothing is left to write."""
 
 
 def _given_up(job: Job, error: BaseException, transaction: Transaction) -> None:

@@ -1,4 +1,4 @@
-"""What the registry needs from outside: state, adapters by name, the record of models, the fleet."""
+"""What the registry needs from outside: state, adapters by name, the model store, the fleet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from services.registry.domain import Observation, Promotion, Rollout, Version
 
 
 class Session(Protocol):
-    """One transaction over the registry's state: all of what is done in it, or nothing."""
+    """One transaction over the registry's state: all of it or nothing."""
 
     def version(self, version: str) -> Version | None: ...
 
     def by_request(self, request_id: str) -> Version | None: ...
 
     def versions(self, below: int | None, most: int) -> list[Version]:
-        """Newest first, numbers below `below`."""
+        """Newest first, only numbers below `below`."""
 
     def next_number(self) -> int: ...
 
@@ -28,23 +28,23 @@ class Session(Protocol):
     def set_rollout(self, rollout: Rollout) -> None: ...
 
     def tell(self, promotion: Promotion) -> None:
-        """To model.promoted.v1, and to the model store's aliases."""
+        """Publishes to model.promoted.v1 and updates the model store's aliases."""
 
     def withdraw(self, version: str) -> None:
-        """Its adapter goes from where the replicas find it: it is never served again."""
+        """Removes its adapter from where the replicas find it: it will never be served again."""
 
     def first_of_user(self, seen: Observation) -> bool:
-        """True once for each user and version of the rollout under way."""
+        """True the first time for each user and version of the current rollout."""
 
     def forget_users(self) -> None:
-        """The rollout is over: who counted in it does not matter any more."""
+        """Called when a rollout ends: who has counted no longer matters."""
 
 
 class Store(Protocol):
     def begin(self) -> AbstractContextManager[Session]: ...
 
     def read(self) -> AbstractContextManager[Session]:
-        """To look only: nobody is told of a commit."""
+        """Read only."""
 
 
 class AdapterStore(Protocol):
@@ -54,18 +54,18 @@ class AdapterStore(Protocol):
         """The adapter's digest; InvalidArgument says what is wrong with it."""
 
     def place(self, folder: str, version: str, digest: str) -> str:
-        """Puts a copy of what was inspected under the version's name, whole or not at all; returns its
-        folder. InvalidArgument if it is not what `digest` is of, or another adapter lies there."""
+        """Copies the inspected adapter to the version's name, whole or not at all, and returns its folder.
+        Raises InvalidArgument if it does not have this `digest`, or if another adapter is already there."""
 
     def remove(self, version: str) -> None:
-        """The replicas find it no more. Removing it again changes nothing."""
+        """The replicas no longer find it. Repeating changes nothing."""
 
 
 class ModelStore(Protocol):
-    """The record of models (MLflow). Raises Unavailable when it is away."""
+    """The model store (MLflow). Raises Unavailable while it is away."""
 
     def register(self, version: Version) -> str:
-        """The store's own number of the version; the same version gives the same number."""
+        """Returns the store's own number for the version; always the same for the same version."""
 
     def point(self, alias: str, version: Version | None) -> None:
         """Makes the alias name the version, or nothing."""
@@ -73,6 +73,6 @@ class ModelStore(Protocol):
 
 class Fleet(Protocol):
     def check(self, served_name: str) -> None:
-        """Asks each replica for one token. Unavailable: a replica is away or busy; FailedPrecondition
-        (NOT_SERVED): it answers and does not know the name; Internal: it refuses for another cause, which
-        says nothing of the name."""
+        """Asks each replica for one token. Raises Unavailable if a replica is away or busy,
+        FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and Internal if it refuses
+        for any other reason, which says nothing about the name."""

@@ -15,19 +15,19 @@ class RegistrySettings(ServiceSettings):
     port: int = Field(default=21007, ge=0, le=65535)
     metrics_port: int = Field(default=21107, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/registry/state.db"
-    # Whose keys may see and change versions, where keys are required: the tenant that they learnt from.
+    # Where keys are required, only keys of this tenant may see and change versions.
     tenant: str = "local"
-    # Share of users sent to a canary. A careful team takes less; half is quick on one machine.
+    # Share of users sent to a canary. A careful team uses less; half is quick on one machine.
     canary_share: float = Field(default=0.5, gt=0, le=1)
-    # The chance, at most, that a canary that is no better is ever promoted.
+    # Upper bound on the chance that a canary that is no better is ever promoted.
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    # Harm that is tolerated, in dissatisfaction rate.
+    # Tolerated harm, in dissatisfaction rate.
     worse_by: float = Field(default=0.05, ge=0, lt=1)
-    # Users on each arm before a promotion.
+    # Users on each arm that a promotion needs.
     min_users: int = Field(default=15, ge=1)
-    # A canary that is not measurably better by then goes back.
+    # A canary that is not measurably better by then is rolled back.
     rollout_max_s: float = Field(default=900.0, gt=0)
-    # How often the replicas are asked for a token of the canary.
+    # How often the replicas are asked for one token from the canary.
     check_every_s: float = Field(default=15.0, gt=0)
     replica_timeout_s: float = Field(default=60.0, gt=0)
     max_lora_rank: int = Field(default=16, ge=1)

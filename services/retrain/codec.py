@@ -22,7 +22,7 @@ from shared.telemetry.spans import trace_headers
 
 
 def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
-    """Without what training has no use for: the words of the feedback. Raises InvalidArgument for a pair
+    """Drops the words of the feedback, which training does not use. Raises InvalidArgument for a pair
     without id, tenant, user, prompt or time."""
     required = (
         ("pair_id", pair.pair_id),
@@ -38,9 +38,9 @@ def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
 
 
 def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:
-    """`told` is when it was said. Raises InvalidArgument for a persona of nobody."""
+    """`told` is when the persona was published. Raises InvalidArgument for a persona without a user."""
     if not persona.user_id:
-        raise InvalidArgument("the persona names no user", reason="INCOMPLETE_PERSONA")
+        raise InvalidArgument("the persona has no user", reason="INCOMPLETE_PERSONA")
     return Persona(persona.tenant, persona.user_id, persona.text, persona.version, told)
 
 

@@ -15,7 +15,7 @@ from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument
 from shared.language.paging import decode_token, encode_token, page_size
 
-# The operation of a run's id.
+# The operation of a run, by the run's id.
 Operation = Callable[[str], operations_pb2.Operation]
 
 
@@ -27,7 +27,9 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: pb.StartRetrainRequest, context: Any
     ) -> operations_pb2.Operation:
         if len(request.request_id) > 200 or len(request.reason) > 2000:
-            raise InvalidArgument("request_id or reason is too long", field="request_id")
+            raise InvalidArgument(
+                "request_id may have 200 characters, reason 2,000", field="request_id"
+            )
         return await asyncio.to_thread(self._start, request)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
@@ -55,5 +57,5 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
 
     def _start(self, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
-        run = self._app.start(request.request_id, request.reason or "asked for by a person")
+        run = self._app.start(request.request_id, request.reason or "started by a person")
         return self._operation(run.run)

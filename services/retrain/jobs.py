@@ -1,4 +1,4 @@
-"""Alarms that ask the registry, the thread that walks runs, and the clocks that start them."""
+"""The job that decides about an alarm, the thread that advances runs, and the clocks that start them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.state.loop import repeat
 
 Body = Callable[[threading.Event], None]
 Clock = Callable[[], datetime]
-# Any number: who holds it walks the runs, of all replicas.
+# An arbitrary number: of all replicas, the one that holds this lock advances the runs.
 _RUNNER_LOCK = 7_236_106
 
 
 def alarm_worker(database: Database, app: Retrain, session_of: SessionOf) -> Worker:
-    """Asks the registry first, then decides in one transaction."""
+    """Asks the registry first, then decides within one transaction."""
 
     def perform(job: Job) -> Finish:
         alarm = Alarm(**job.payload)
@@ -43,8 +43,8 @@ def alarm_worker(database: Database, app: Retrain, session_of: SessionOf) -> Wor
 
 
 def walk_runs(database: Database, runner: Runner, wake: threading.Event) -> Body:
-    """One step after the other, in one replica at a time; what a step leaves is in its run's row. `wake` is set
-    when a run may have begun."""
+    """Takes one step after the other, in one replica at a time. `wake` is set when a run may have been
+    started."""
 
     def body(stop: threading.Event) -> None:
         def once() -> bool:
@@ -60,7 +60,7 @@ def walk_runs(database: Database, runner: Runner, wake: threading.Event) -> Body
 
 
 def on_volume(app: Retrain, wake: threading.Event) -> Body:
-    """Looks at the volume of new pairs; `wake` is set when pairs came."""
+    """Starts runs by the volume of new pairs. `wake` is set when pairs have come."""
 
     def once() -> None:
         app.on_volume()
@@ -69,8 +69,8 @@ def on_volume(app: Retrain, wake: threading.Event) -> Body:
 
 
 def on_schedule(app: Retrain, line: str, clock: Clock) -> Body:
-    """Fires the schedule (a cron line, UTC; empty: never). A time that passed while the service was away is not
-    made up for; one at which the database was away is, by the next look."""
+    """Starts runs by a schedule (a cron line in UTC; empty: never). Times that passed while the service
+    was down are skipped. If the database is away at that time, the run starts once it is back."""
     due = [following(line, clock())]
 
     def once() -> None:

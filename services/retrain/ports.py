@@ -15,7 +15,7 @@ from shared.language.pairs import Pair
 
 
 class Waiting(Exception):
-    """Raised by a step whose time has not come: progress is shown, and it is taken up again."""
+    """Raised by a step that cannot finish yet. Its progress is shown, and it is tried again."""
 
     def __init__(self, progress: float, words: str, delay_s: float = 1.0) -> None:
         super().__init__(words)
@@ -23,7 +23,7 @@ class Waiting(Exception):
 
 
 class Session(Protocol):
-    """One transaction over the service's state."""
+    """One transaction over the service's state: all of it or nothing."""
 
     def run(self, run: str) -> Run | None: ...
 
@@ -38,49 +38,49 @@ class Session(Protocol):
     def next_number(self) -> int: ...
 
     def put(self, run: Run) -> None:
-        """Writes the run and its operation; tells retrain.completed.v1 when it has ended."""
+        """Stores the run and its operation. Publishes to retrain.completed.v1 when the run has ended."""
 
     def attempt(self, champion: str, run: str) -> int:
-        """The how-manieth candidate is held against this champion with this run, from 1: the same for the
-        same run, whenever it is asked."""
+        """The number of this run's candidate among those compared with the champion, from 1. Always the
+        same for the same run."""
 
     def runs_of(self, digests: Collection[str]) -> list[Run]:
         """The runs of these snapshots, oldest first."""
 
     def add_pair(self, pair: Pair) -> bool:
-        """False if it is there already."""
+        """False if it is already there."""
 
     def pairs(self, most: int) -> list[Pair]:
-        """The newest by their time, newest first."""
+        """The newest pairs by their time, newest first."""
 
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
-        """In the order in which they came."""
+        """In the order in which they arrived."""
 
     def newest_pair(self) -> int:
-        """The place of the pair that came last; 0 before the first."""
+        """The place of the pair that arrived last; 0 before the first."""
 
     def pairs_seen(self) -> int:
-        """The newest place that any snapshot could see."""
+        """The newest place that any snapshot has seen."""
 
     def train_pairs_after(self, place: int, most: int) -> int:
-        """How many pairs of users that are not held out came after `place`; counted up to `most`."""
+        """How many pairs to train on arrived after `place`, counted up to `most`."""
 
     def set_persona(self, persona: Persona) -> None:
-        """A newer version stays."""
+        """Ignored if a newer version is stored."""
 
     def personas(self, users: Collection[str]) -> dict[str, str]:
-        """The texts of those of the users (tenant/user) who have one."""
+        """The texts for those of the users (tenant/user) who have a persona."""
 
 
 class Store(Protocol):
     def begin(self) -> AbstractContextManager[Session]: ...
 
     def read(self) -> AbstractContextManager[Session]:
-        """To look only: nobody is told of a commit."""
+        """Read only."""
 
 
 class Snapshots(Protocol):
-    """Immutable, by digest."""
+    """Immutable snapshots, addressed by digest."""
 
     def keep(self, selection: Selection) -> Snapshot:
         """Keeping the same again changes nothing."""
@@ -102,11 +102,12 @@ class PolicyTrainer(Protocol):
         progress: Progress,
         is_stopped: Callable[[], bool],
     ) -> Trained:
-        """Goes on from its checkpoint; the same run and plan again give what was made. Raises
-        Cancelled within a second once `is_stopped`."""
+        """Resumes from its checkpoint. The same run and plan give the same result, without training again.
+        Raises Cancelled within a second once `is_stopped`."""
 
     def keep_only(self, runs: Collection[str]) -> None:
-        """Forgets what training left of all other runs: their adapters are placed by then, or never will be."""
+        """Removes the training folders of all other runs: their adapters have been registered, or never
+        will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Whom to evaluate against whom, on which held-out pairs, with intervals of which confidence."""
+    """Which version is compared with which, on which held-out pairs, at which confidence."""
 
     request_id: str
     candidate: Candidate
@@ -130,7 +131,7 @@ class Contest:
 
 class Evaluator(Protocol):
     def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
-        """Raises Waiting while it is under way. Repeating does not repeat the work."""
+        """Raises Waiting while the evaluation runs. Repeating the call does not repeat the work."""
 
 
 class VersionRegistry(Protocol):
@@ -143,15 +144,15 @@ class VersionRegistry(Protocol):
     def version(self, version: str) -> Candidate: ...
 
     def start_rollout(self, request_id: str, version: str, reason: str) -> None:
-        """FailedPrecondition with reason ROLLOUT_UNDER_WAY while another one is."""
+        """Raises FailedPrecondition (ROLLOUT_UNDER_WAY) while another rollout is under way."""
 
     def reject(self, version: str, reason: str) -> None: ...
 
 
 class RunRecorder(Protocol):
-    """The record of experiments. May be away: nothing depends on it."""
+    """The record of runs in the tracker. It may be away: nothing depends on it."""
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
-        """Its id of the run; empty when it is away."""
+        """Returns the tracker's id of the run; empty while it is away."""
 
     def close(self, run: Run) -> None: ...

@@ -23,7 +23,7 @@ class RetrainSettings(ServiceSettings):
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.
     snapshots: str = ""
-    # The tenant that calls to other services are made as.
+    # The tenant in whose name other services are called.
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)
 
@@ -31,15 +31,15 @@ class RetrainSettings(ServiceSettings):
     schedule: str = ""
     volume_pairs: int = Field(default=0, ge=0)
     cooldown_s: float = Field(default=900.0, ge=0)
-    # A run that drift asked for waits for so many pairs to train on, at most so long.
+    # A run started by drift waits for this many pairs to train on, at most this long.
     min_pairs: int = Field(default=60, ge=1)
     pairs_wait_s: float = Field(default=600.0, ge=0)
-    # No run trains on fewer.
+    # No run trains on fewer pairs.
     least_pairs: int = Field(default=8, ge=1)
-    # Nor on pairs of fewer distinct users.
+    # No run trains on pairs of fewer users.
     least_users: int = Field(default=5, ge=1)
 
-    # A snapshot looks at so many of the newest pairs: the caps below choose among these.
+    # A snapshot looks at this many of the newest pairs; the caps below choose among them.
     pairs_looked_at: int = Field(default=5000, ge=1)
     # The snapshot's caps, newest pairs first.
     max_pairs: int = Field(default=200, ge=1)
@@ -47,14 +47,14 @@ class RetrainSettings(ServiceSettings):
     max_pairs_per_user: int = Field(default=20, ge=1)
     max_pairs_per_user_day: int = Field(default=10, ge=1)
     max_pairs_per_day: int = Field(default=100, ge=1)
-    # Of the pairs to train on; with fewer than 1 / share users, one pair each.
+    # The largest share of the pairs to train on; with fewer than 1 / share users, one pair each.
     max_user_share: float = Field(default=0.2, gt=0, le=1)
-    # How much of the room a source may fill, such as "import=0.5"; those not named may fill it all.
+    # How much of each part a source may fill, such as "import=0.5"; sources not named may fill all of it.
     max_source_shares: str = "arena_vote=0.5,import=0.5,user_based_reward=0.5"
     # Counted back from the newest pair.
     max_pair_age_days: float = Field(default=90.0, gt=0)
 
-    # Training: see domain.TrainingPlan.
+    # Training: see domain/training.py.
     train_control: bool = True
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
@@ -68,7 +68,7 @@ class RetrainSettings(ServiceSettings):
     persona_share: float = Field(default=0.5, ge=0, le=1)
     seed: int = 0
 
-    # The gate's lines: see domain.Thresholds.
+    # The gate's thresholds: see Thresholds in domain/runs.py.
     gate_win_rate: float = Field(default=0.5, ge=0, le=1)
     gate_sane_margin: float = Field(default=0.15, ge=0, le=1)
     gate_pair_accuracy: float = Field(default=0.5, ge=0, le=1)
@@ -150,8 +150,8 @@ def shares_of(line: str) -> dict[str, float]:
     for item in filter(None, (part.strip() for part in line.split(","))):
         name, _, share = item.partition("=")
         if name not in set(PairSource):
-            raise ValueError(f"{name!r} is none of {', '.join(PairSource)}")
+            raise ValueError(f"{name!r} is not a source; choose from {', '.join(PairSource)}")
         if not 0 <= float(share) <= 1:
-            raise ValueError(f"{item!r} is no share in [0, 1]")
+            raise ValueError(f"{item!r} is not a share in [0, 1]")
         shares[name] = float(share)
     return shares

@@ -43,7 +43,8 @@ def persona_stage(database: Database, log: EventLog, session_of: SessionOf) -> S
 
 
 def alarm_stage(database: Database, log: EventLog) -> SqlStage:
-    """Whether an alarm is of the champion is known by the registry. A job asks: no transaction waits for it."""
+    """Only the registry knows whether an alarm is about the champion. A job asks it, so that no
+    transaction waits."""
 
     def handle(record: Record, transaction: Transaction) -> None:
         alarm = decode_alarm(events_pb2.DriftDetected.FromString(record.event.value).alarm)

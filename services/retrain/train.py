@@ -1,8 +1,8 @@
 """Trains one adapter in a process of its own: `python -m services.retrain.train --job
 FOLDER/job.json`.
 
-Reads job.json (see adapters/subprocess_trainer.py), writes beside it: progress.json, metrics.jsonl,
-checkpoint.pt, at last adapter/ and done.json. Started again, it goes on from its checkpoint.
+Reads job.json (see adapters/subprocess_trainer.py) and writes next to it progress.json, metrics.jsonl,
+checkpoint.pt, and finally adapter/ and done.json. Started again, it resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def train(folder: Path, job: dict[str, Any]) -> None:
-    import torch  # slow to import: after the parent is known to live
+    import torch  # slow to import, so only once the parent is known to be alive
 
     from services.retrain.adapters.chat_encoder import ChatEncoder, load_tokenizer
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model

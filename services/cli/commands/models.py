@@ -12,18 +12,26 @@ from services.cli.commands.session import Session, session_of
 from services.cli.commands.status import show_rollout
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="Versions, who serves, promotion and rollback.")
+app = typer.Typer(no_args_is_help=True, help="List versions, promote one, roll back.")
 
 Reason = Annotated[str, typer.Option("--reason", help="Required: recorded with the change.")]
-RequestId = Annotated[str, typer.Option("--request-id", help="The same id acts once.")]
+RequestId = Annotated[str, typer.Option("--request-id", help="Repeating the same id does nothing.")]
+Revision = Annotated[
+    int,
+    typer.Option(
+        "--revision",
+        min=0,
+        help="Only if this revision is still served (see `trimtab models list`). 0: whatever is served.",
+    ),
+]
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
 ) -> None:
-    """List versions, newest first, and who serves.
+    """List versions, newest first, and show which one serves.
 
     \b
     Example:
@@ -59,26 +67,37 @@ def promote(
     version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
     reason: Reason,
     request_id: RequestId = "",
+    revision: Revision = 0,
 ) -> None:
     """Make a version the champion now, whatever the evidence says.
+
+    Any version may be promoted, also one that was rolled back, except rejected versions and controls.
 
     \b
     Example:
       trimtab models promote assistant-v3 --reason "reviewed by hand"
     """
-    request = {"version": version, "reason": reason, "request_id": request_id}
+    request = {
+        "version": version,
+        "reason": reason,
+        "request_id": request_id,
+        "revision": revision,
+    }
     _change(session_of(context), "PromoteVersion", request)
 
 
 @app.command()
-def rollback(context: typer.Context, reason: Reason, request_id: RequestId = "") -> None:
-    """End a rollout, or go back to the former champion.
+def rollback(
+    context: typer.Context, reason: Reason, request_id: RequestId = "", revision: Revision = 0
+) -> None:
+    """End the current rollout. If there is none, go back to the champion before this one.
 
     \b
     Example:
       trimtab models rollback --reason "users complain about tone"
     """
-    _change(session_of(context), "RollbackVersion", {"reason": reason, "request_id": request_id})
+    request = {"reason": reason, "request_id": request_id, "revision": revision}
+    _change(session_of(context), "RollbackVersion", request)
 
 
 def _change(session: Session, method: str, request: Json) -> None:
@@ -101,7 +120,7 @@ def _table(session: Session, found: list[Json], served: Json | None) -> None:
         for one in found
     ]
     columns = ("version", "state", "served as", "parent", "run", "created")
-    session.table(columns, rows, "No version is registered.")
+    session.table(columns, rows, "No version is registered yet.")
     session.line("")
     show_rollout(session, served)
 
@@ -109,7 +128,7 @@ def _table(session: Session, found: list[Json], served: Json | None) -> None:
 def _version(session: Session, found: Json) -> None:
     session.line(f"{found['version']}  {_state(found)}  served as {found['served_name']}")
     rows = [(one.get("time"), _state(one), one["actor"], one["reason"]) for one in found["changes"]]
-    session.table(("time", "state", "by", "reason"), rows, "Nothing has changed since.")
+    session.table(("time", "state", "by", "reason"), rows, "Its state has never changed.")
 
 
 def _state(one: Json) -> str:

@@ -11,7 +11,10 @@ from services.cli.app.platform import listed
 from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="Runs: snapshot, train, evaluate, gate, hand over.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Start and follow training runs: snapshot, train, evaluate, gate, hand over.",
+)
 
 ENDED = ("SUCCEEDED", "REJECTED", "FAILED", "CANCELLED")
 RunName = Annotated[str, typer.Argument(help="The run, such as runs/4f2a or 4f2a.")]
@@ -21,12 +24,12 @@ RunName = Annotated[str, typer.Argument(help="The run, such as runs/4f2a or 4f2a
 def start(
     context: typer.Context,
     reason: Annotated[str, typer.Option(help="Recorded with the run.")] = "started by hand",
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
-    request_id: Annotated[str, typer.Option(help="The same id gives the same run.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    request_id: Annotated[str, typer.Option(help="Repeating the same id gives the same run.")] = "",
 ) -> None:
     """Start a run by hand.
 
-    With --wait the exit code is 0 if the run succeeded, else 1.
+    With --wait the exit code is 0 if the run succeeded, otherwise 1.
 
     \b
     Examples:
@@ -46,7 +49,7 @@ def start(
 @app.command("list")
 def list_(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
 ) -> None:
     """List runs, newest first.
 
@@ -69,12 +72,12 @@ def list_(
         for one in found
     ]
     columns = ("run", "state", "verdict", "trigger", "from", "made", "created")
-    session.show({"runs": found}, lambda: session.table(columns, rows, "There is no run yet."))
+    session.show({"runs": found}, lambda: session.table(columns, rows, "There are no runs yet."))
 
 
 @app.command()
 def show(context: typer.Context, run: RunName) -> None:
-    """Show a run: its steps, its snapshot, and the gate line by line.
+    """Show a run: its snapshot, and the gate line by line.
 
     \b
     Example:
@@ -87,7 +90,7 @@ def show(context: typer.Context, run: RunName) -> None:
 
 @app.command()
 def watch(context: typer.Context, run: RunName) -> None:
-    """Follow a run to its end. Exit code 0 if it succeeded, else 1.
+    """Follow a run to its end. The exit code is 0 if it succeeded, otherwise 1.
 
     \b
     Example:
@@ -98,7 +101,7 @@ def watch(context: typer.Context, run: RunName) -> None:
 
 @app.command()
 def cancel(context: typer.Context, run: RunName) -> None:
-    """Cancel a run.
+    """Cancel a run. A queued run ends immediately, a running one within seconds.
 
     \b
     Example:
@@ -138,19 +141,24 @@ def _run(session: Session, found: Json) -> None:
     if snapshot:
         session.line(
             f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
-            f" {snapshot['train_users']} users to train, {snapshot['held_out_pairs']} held out;"
+            f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
             f" the largest user's share is {snapshot['largest_user_share']:.0%}"
         )
         left_out = snapshot["left_out"].items()
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out))
-            session.line(f"left out of it: {reasons}")
+            session.line(f"left out: {reasons}")
     if found["error"]:
         session.line(f"error: {found['error']}")
+    if found["gate_attempt"]:
+        session.line(
+            f"attempt {found['gate_attempt']} against {found['champion_version']}:"
+            f" the gate asks for intervals of {found['gate_confidence']:.4g}"
+        )
     rows = [_gate_row(line) for line in found["gate"]]
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
-    session.table(columns, rows, "The gate was not asked.")
+    session.table(columns, rows, "The run has not reached the gate.")
 
 
 def _gate_row(line: Json) -> tuple[object, ...]:

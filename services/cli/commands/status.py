@@ -93,5 +93,4 @@ def show_rollout(session: Session, served: Json | None) -> None:
             estimate = served.get(f"{role}_dissatisfaction")
             rows.append((role, version["version"], f"{of:.0%}", estimate_words(estimate)))
     session.table(("role", "version", ">share", "dissatisfied"), rows, "")
-    if served["words"]:
-        session.line(served["words"])
+    session.line(f"revision {served['revision']}: {served['words']}".rstrip(": "))

@@ -1,6 +1,6 @@
-"""What the evaluation service holds of a user: held-out pairs of evaluations under way, and answers to
-their prompts. Both go when the evaluation ends. An answer's key does not say whose prompt it answers, so all
-answers of an evaluation that holds pairs of the user go.
+"""What the evaluation service holds about a user: held-out pairs of running evaluations, and answers to
+their prompts. Both are deleted when the evaluation ends. An answer's key does not say whose prompt it
+answers, so an erasure deletes all answers of an evaluation that holds pairs of the user.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _UNDER_WAY_S = 1.0
 
 
 class EvaluationRemover:
-    """shared.privacy.erasure.Remover. An evaluation under way that holds the user's pairs is waited for: it
-    keeps answers as they come."""
+    """shared.privacy.erasure.Remover. Waits for a running evaluation that holds the user's pairs, because
+    it still stores answers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class EvaluationRemover:
         return {"held_out_pairs": pairs, "answers": answers}
 
     def remove_files(self, erasure: Erasure) -> None:
-        """There are none: the tracker is given figures."""
+        """Nothing to do: there are no files, and the tracker only gets figures."""
 
     def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
         """For an export."""
@@ -65,7 +65,8 @@ class EvaluationRemover:
 def _quoting(
     connection: sa.Connection, erasure: Erasure
 ) -> Iterator[tuple[Any, pb.EvaluateRequest, list[events.PreferencePair]]]:
-    """The evaluations under way whose request holds pairs of the user, or of the user's conversations."""
+    """The running evaluations whose request holds pairs of the user, or pairs from the user's
+    conversations."""
     conversations = set(erasure.conversation_ids)
     under_way = (EVALUATIONS.c.tenant == erasure.tenant) & EVALUATIONS.c.done.is_(False)
     query = sa.select(EVALUATIONS).where(under_way)

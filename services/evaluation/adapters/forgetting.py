@@ -1,4 +1,4 @@
-"""Forgetting by age: an evaluation that has ended holds nobody's words; one that does not end goes in time."""
+"""Retention: an evaluation that has ended holds nobody's words, and one that cannot end fails in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from shared.state.tables import JOBS
 
 
 class UnfinishedEvaluations:
-    """shared.privacy.retention.Aging: evaluations under way fail `store_days` after they were asked for."""
+    """shared.privacy.retention.Aging: an evaluation still running `store_days` after it was requested
+    fails."""
 
     place = "unfinished_evaluations"
 
@@ -36,7 +37,9 @@ class UnfinishedEvaluations:
 
     @staticmethod
     def _fail(transaction: Transaction, evaluation: str) -> None:
-        error = DeadlineExceeded("it could not be measured before its pairs had to be forgotten")
+        error = DeadlineExceeded(
+            "the evaluation did not end before its pairs had to be forgotten; request it again"
+        )
         SqlSession(transaction).fail(evaluation, error)
         job = JOBS.delete().where(JOBS.c.id == job_id(evaluation))
         transaction.connection.execute(job)

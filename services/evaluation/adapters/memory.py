@@ -1,4 +1,4 @@
-"""In-memory twins of the model ports: what they say is written down beforehand."""
+"""In-memory twins of the model ports, which give scripted answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Say = Callable[[str], str]
 
 @dataclass
 class ScriptedPolicy:
-    """`voices`: served name to what it answers to a prompt's last text. `asked` counts the answers;
-    it goes away after `answers_until_away` of them."""
+    """`voices` maps a served name to the answer for a prompt's last text. `asked` counts the answers;
+    after `answers_until_away` of them serving is away."""
 
     voices: Mapping[str, Say]
     letters: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -27,7 +27,9 @@ class ScriptedPolicy:
         self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
     ) -> list[str]:
         if served_name not in self.voices:
-            raise NotFound(f"serving knows no model {served_name!r}", reason="MODEL_NOT_SERVED")
+            raise NotFound(
+                f"serving does not know the model {served_name!r}", reason="MODEL_NOT_SERVED"
+            )
         if self.asked >= self.answers_until_away:
             raise Unavailable("serving is away", reason="SERVING_AWAY", retry_after_s=0.0)
         self.asked += len(prompts)
@@ -56,10 +58,9 @@ class ScriptedLogprobs:
 
 @dataclass
 class ScriptedScorer:
-    """Rewards an answer by `value`; FailedPrecondition while `value` is None, as before a first model.
-
-    A model is trained after each call: its name counts up, and its rewards are higher by `shift` each
-    time. The first `changes` calls find it trained in their middle."""
+    """Rewards an answer by `value`; raises FailedPrecondition while `value` is None, as before the first
+    model. A new model is trained after each call: its name counts up, and its rewards are higher by `shift`
+    each time. The first `changes` calls raise JudgeChanged."""
 
     value: Callable[[str], float] | None
     shift: float = 0.0

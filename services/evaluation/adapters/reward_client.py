@@ -19,7 +19,7 @@ _TIMEOUT_S = 60.0
 
 
 class GrpcRewardScorer:
-    """All items of one `score` go through one ScoreStream, which holds one model throughout."""
+    """All items of one `score` go through one ScoreStream, which uses one model throughout."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = pb_grpc.RewardServiceStub(channel)

@@ -91,7 +91,7 @@ class SqlSession:
         self._change(evaluation, mlflow_run_id=run_id)
 
     def _end(self, evaluation: str) -> None:
-        """Nobody's words are needed any more: only figures stay."""
+        """Deletes everybody's words: only figures are needed from now on."""
         self._change(evaluation, done=True, request=b"")
         self._connection.execute(ANSWERS.delete().where(ANSWERS.c.evaluation == evaluation))
 

@@ -1,4 +1,4 @@
-"""The LogprobModel in a child process: an evaluation is rare, and torch stays out of the service."""
+"""The LogprobModel in a child process: evaluations are rare, so the service itself never loads torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class SubprocessLogprobs:
-    """`command` is what runs logprobs.py. Raises Internal with the end of what a child said that failed."""
+    """`command` runs logprobs.py. Raises Internal with the end of the child's error output if it fails."""
 
     base_model: Path
     command: Sequence[str] = (sys.executable, "-m", "services.evaluation.logprobs")
@@ -44,9 +44,13 @@ class SubprocessLogprobs:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise Internal(f"log-probabilities took longer than {_TIMEOUT_S:.0f} s") from error
+            raise Internal(
+                f"the log-probability process took longer than {_TIMEOUT_S:.0f} s"
+            ) from error
         if done.returncode:
-            raise Internal(f"log-probabilities ended with {done.returncode}: {done.stderr[-500:]}")
+            raise Internal(
+                f"the log-probability process ended with {done.returncode}: {done.stderr[-500:]}"
+            )
         answer = json.loads(done.stdout)
         if "not_found" in answer:
             raise NotFound(answer["not_found"], reason=answer["reason"])

@@ -13,7 +13,8 @@ EVALUATIONS = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("champion_version", sa.String, nullable=False),
-    # EvaluateRequest: what a resumed evaluation reads. Empty once it has ended: it holds people's words.
+    # The EvaluateRequest, for an evaluation that is resumed. It holds people's words, so it is emptied at
+    # the end.
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("reward_model", sa.String, nullable=False, default=""),
@@ -29,7 +30,7 @@ SUITE_RESULTS = sa.Table(
     sa.Column("suite", sa.String, primary_key=True),
     sa.Column("figures", sa.JSON, nullable=False),
 )
-# Of evaluations under way: they go with the evaluation's end.
+# Answers of running evaluations; deleted when the evaluation ends.
 ANSWERS = sa.Table(
     "answers",
     METADATA,

@@ -1,4 +1,4 @@
-"""The LogprobModel in torch and PEFT: one thread, bfloat16 (2.5 times as quick as float32 here)."""
+"""The LogprobModel in torch and PEFT: one thread, bfloat16 (2.5 times as fast as float32 here)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROMPT_TOKENS, _ANSWER_TOKENS = 640, 320
 
 
 class TorchLogprobs:
-    """Weights are read once a call. Torch stays in memory afterwards: see subprocess_logprobs.py."""
+    """Reads the weights once per call. Torch stays in memory afterwards: see subprocess_logprobs.py."""
 
     def __init__(self, base_model: Path, batch: int = 8) -> None:
         self._base_model, self._batch = base_model, batch
@@ -45,7 +45,8 @@ class TorchLogprobs:
         return [found[i] for i in range(len(encoded))]
 
     def _encode(self, messages: Sequence[Message], answer: str) -> tuple[Ids, Ids]:
-        """The prompt by the model's own template, cut at its beginning; the answer with its end."""
+        """The prompt in the model's own chat template, cut at its beginning; the answer with its end
+        token."""
         tokenizer = self._tokens()
         text = tokenizer.apply_chat_template(
             openai_messages(list(messages)), add_generation_prompt=True, tokenize=False
@@ -85,8 +86,8 @@ def _adapted(base: Any, adapter_path: str) -> Any:
 
 
 def _answer_logprobs(model: Any, batch: Sequence[tuple[Ids, Ids]]) -> list[float]:
-    """Sums of log-probabilities (nats) of the answers' tokens. Padded on the right, so that under
-    causal attention padding is seen by nobody. Logits are made for the answers' positions only."""
+    """Sums of log-probabilities (nats) of the answers' tokens. Padding is on the right, where causal
+    attention never sees it. Logits are computed for the answers' positions only."""
     import torch
 
     longest = max(len(prompt) + len(answer) for prompt, answer in batch)

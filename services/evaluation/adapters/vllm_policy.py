@@ -13,7 +13,7 @@ from shared.language.errors import Internal, NotFound, Unavailable
 from shared.language.messages import Message, openai_messages
 
 _TOP_TOKENS = 20
-# Answers that pass: a queue that is full, a request that did not come through in time.
+# Statuses that pass by themselves: a full queue, or a request that did not arrive in time.
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
@@ -79,10 +79,12 @@ class VllmPolicy:
                 retry_after_s=3.0,
             ) from error
         if response.status_code == httpx.codes.NOT_FOUND:
-            raise NotFound(f"serving knows no model {body['model']!r}", reason="MODEL_NOT_SERVED")
+            raise NotFound(
+                f"serving does not know the model {body['model']!r}", reason="MODEL_NOT_SERVED"
+            )
         if response.status_code in _PASSING or response.is_server_error:
             raise Unavailable(
-                f"serving answered {response.status_code}; it is asked again",
+                f"serving answered {response.status_code}; the evaluation will ask again",
                 reason="SERVING_BUSY" if response.is_client_error else "SERVING_FAILED",
                 retry_after_s=3.0,
             )
@@ -93,7 +95,7 @@ class VllmPolicy:
 
 
 def _tokens(choice: Mapping[str, Any]) -> dict[str, float]:
-    """Token to log-probability; the likelier of two that read the same."""
+    """Token to log-probability; of two tokens with the same text, the likelier one."""
     found: dict[str, float] = {}
     for entry in choice["logprobs"]["content"][0]["top_logprobs"]:
         token, value = str(entry["token"]), float(entry["logprob"])

@@ -1,4 +1,4 @@
-"""The use case: measure every suite that is not measured yet."""
+"""The use case: measure every suite that has not been measured yet."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ ALL_SUITES: Mapping[str, Suite] = {
 
 
 class EvaluateVersion:
-    """Suites one after another; each one's estimates are kept as they come, so that a killed
-    evaluation goes on with the suite it was in, and asks only for the answers that it had not
-    got."""
+    """Measures one suite after another and stores each suite's estimates as they come, so that a killed
+    evaluation continues with the suite it was in and only asks for answers it does not have."""
 
     def __init__(self, bench: Bench, suites: Mapping[str, Suite] = ALL_SUITES) -> None:
         self._bench, self._suites = bench, suites
 
     def __call__(self, request: Request, progress: Progress) -> list[Estimate]:
-        """All estimates, in the suites' order. What a port raises passes through."""
+        """All estimates, in the suites' order. Errors of the ports are passed on."""
         results = self._bench.results
         done = results.of_suites(request.evaluation)
         estimates: list[Estimate] = []

@@ -1,4 +1,4 @@
-"""Use cases: start an evaluation, look at them, write one down where experiments are compared."""
+"""Use cases: start an evaluation, get and list evaluations, describe one for the tracker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Evaluations:
     clock: Callable[[], datetime]
 
     def start(self, request: Request) -> None:
-        """Repeating changes nothing."""
+        """Starting the same evaluation again changes nothing."""
         begun = Evaluation(
             evaluation=request.evaluation,
             tenant=request.tenant,
@@ -34,7 +34,7 @@ class Evaluations:
             session.add(begun, request)
 
     def get(self, tenant: str, evaluation: str) -> Evaluation:
-        """Raises NotFound, also for another tenant's."""
+        """Raises NotFound, also if it belongs to another tenant."""
         with self.store.read() as session:
             found = session.evaluation(evaluation)
         if found.tenant != tenant:

@@ -1,7 +1,7 @@
-"""Form of the answers to the win rate's prompts: how long, how varied, whether they are whole.
+"""Form of the answers to the prompts of `win_rate`: length, variety, and whether they are complete.
 
-A reward can be won by a collapsed model (one word, one emoji, one phrase for ever); these figures
-are the floor beside it. `distinct_2` is distinct bigrams over all bigrams of all answers (Li et al.
+A collapsed model (one word, one emoji, one phrase for ever) can win a reward; these figures are the
+safeguard. `distinct_2` is distinct bigrams over all bigrams of all answers (Li et al.
 2016, arXiv 1510.03055). An answer is sane with five words or more, a finished end, little
 repetition and no run of one character.
 """
@@ -46,8 +46,8 @@ def measure(request: Request, bench: Bench) -> Measured:
 
 
 def is_sane(text: str, most_tokens: int) -> bool:
-    """An answer that ran into the token limit may stop anywhere: its end is not held against it.
-    (Half as many words as tokens is taken as having run into it.)"""
+    """An answer that hit the token limit may stop anywhere. (It counts as having hit the limit with half
+    as many words as tokens.)"""
     words = text.split()
     if len(words) < _LEAST_WORDS or _RUN.search(text):
         return False
@@ -58,7 +58,7 @@ def is_sane(text: str, most_tokens: int) -> bool:
 
 
 def repeated(words: Sequence[str], n: int) -> float:
-    """Share of n-grams that occurred before in the text."""
+    """Share of n-grams that already occurred earlier in the text."""
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -69,9 +69,8 @@ def distinct(texts: Sequence[Sequence[str]], n: int = 2) -> float:
 
 
 def _diversity(name: str, texts: Sequence[str], confidence: float) -> Estimate:
-    """Of half-samples without replacement, since a bootstrap repeats answers and so lowers
-    diversity: the interval is value ± z standard errors from the half-samples (Politis and
-    Romano 1994)."""
+    """Uses half-samples without replacement, because a bootstrap repeats answers and so lowers diversity. The
+    interval is value ± z standard errors from the half-samples (Politis and Romano 1994)."""
     words = [text.lower().split() for text in texts]
     value = distinct(words)
     rng = np.random.default_rng(0)

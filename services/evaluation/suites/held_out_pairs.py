@@ -21,7 +21,7 @@ Logprobs = Sequence[tuple[float, int]]
 
 
 def measure(request: Request, bench: Bench) -> Measured:
-    """Nothing for a version without an adapter: it is the reference itself."""
+    """No estimates for a version without an adapter, which is the reference itself."""
     pairs = sampled(request.pairs, bench.limits.at(request.confidence).pairs)
     versions = [version for version in request.all_versions if version.adapter_path]
     if not pairs or not versions:

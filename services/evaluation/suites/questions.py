@@ -1,4 +1,4 @@
-"""The prompts that suites share, and the answers to them, each asked for once."""
+"""The prompts that suites share, and their answers, each requested once per evaluation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from services.evaluation.ports import Bench, Sampling
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
 
-# So many answers are asked for and kept at a time.
+# How many answers are requested and stored at a time.
 _CHUNK = 48
 
 
 def shipped(file_name: str) -> list[dict[str, str]]:
-    """The lines of a .jsonl file beside this one."""
+    """The lines of a .jsonl file in this folder."""
     text = files(__package__).joinpath(file_name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def prompts(request: Request, bench: Bench) -> list[Prompt]:
-    """Held-out users' prompts, filled up with everyday questions as far as there are; the same for the
-    same request."""
+    """Prompts of held-out users, filled up with everyday questions as far as available. The same request
+    always gives the same prompts."""
     limits = bench.limits.at(request.confidence)
     unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
@@ -39,8 +39,8 @@ def answers(
     asked: Sequence[Sequence[Message]],
     sampling: Sampling,
 ) -> list[str]:
-    """One for each prompt, drawn for this evaluation. What it has got already, by another suite or before
-    it was killed, is not asked again."""
+    """One answer per prompt, sampled for this evaluation. Answers it already has, from another suite or
+    from before a kill, are not requested again."""
     keys = [_key(messages, sampling) for messages in asked]
     found = bench.answers.known(request.evaluation, version.name, keys)
     missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]

@@ -1,8 +1,8 @@
 """Win rate against the champion on the same prompts, judged by the reward service.
 
-All answers are written first, which takes minutes, and then scored in one call by one reward model: rewards
-are standardised by model, so those of two models say nothing of each other. A model that is trained
-in between is the ordinary case.
+All answers are written first, which takes minutes, and then scored in one call by one reward model.
+Rewards are standardised per model, so rewards of two models cannot be compared, and it is normal that a new
+model is trained in those minutes.
 
 The judge has not trained on the prompts' users: they are held out from every reward model
 (shared/language/splits.py). Both answers are drawn alike (T = 0.7, top_p = 0.9). Ties are halves. The judge
@@ -23,13 +23,13 @@ from shared.language.estimates import Estimate
 SUITE = "win_rate"
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 _TIE = 1e-9
-# How often a judge may change while it scores before the suite fails.
+# How often the judge may change while it scores before the suite fails.
 _MOST_CHANGES = 3
 
 
 def measure(request: Request, bench: Bench) -> Measured:
-    """An estimate for the model and one for each control; of no cases while no judge is trained.
-    None without a champion. Raises Internal (JUDGE_CHANGED) if no call was scored by one model."""
+    """One estimate for the model and one for each control, with a count of 0 while no judge is trained. No
+    estimates without a champion. Raises Internal (JUDGE_CHANGED) if the judge changed in every call."""
     if request.champion is None:
         return Measured()
     asked = prompts(request, bench)
@@ -57,7 +57,7 @@ def _scored(
     asked: Sequence[Prompt],
     written: Mapping[Version, Sequence[str]],
 ) -> tuple[dict[Version, list[float]], str]:
-    """Each version's rewards in the prompts' order, and the one model that gave them."""
+    """Each version's rewards in the order of the prompts, and the one model that gave them."""
     items = [pair for texts in written.values() for pair in zip(asked, texts, strict=True)]
     for _ in range(_MOST_CHANGES):
         try:

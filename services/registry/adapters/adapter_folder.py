@@ -1,7 +1,7 @@
 """The folder where vLLM's filesystem resolver finds LoRA adapters by name, and what may go into it.
 
-Only safetensors are taken (nothing that is unpickled); every tensor must be one that the base model
-has a place for, of its shape, of a rank that is served, and finite.
+Only safetensors files are accepted (nothing is unpickled). Every tensor must match a projection of the
+base model in name and shape, have a supported rank, and be finite.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class AdapterFolder:
-    """`base_model` is the path exactly as the replicas were given it: the resolver compares
-    strings.
-    """
+    """`base_model` is exactly the path that the replicas were started with: the resolver compares strings."""
 
     root: Path
     base_model: Path
@@ -59,14 +57,18 @@ class AdapterFolder:
         return _digest(source)
 
     def place(self, folder: str, version: str, digest: str) -> str:
-        """Copied beside its place, then renamed: nobody ever sees half of it, and of two that place the same
-        version at once one is first. Placing the same again changes nothing. InvalidArgument when what was
-        inspected has changed since, or another adapter lies there."""
+        """Copies next to the target, then renames, so that nobody sees half an adapter; if two processes
+        place the same version, one wins. Placing the same adapter again changes nothing. Raises
+        InvalidArgument if the adapter has changed since it was inspected, or if another one is already
+        there."""
         target = self.root / version
         if not target.is_dir():
             self._publish(Path(folder), target, digest)
         if _digest(target) != digest:
-            raise _refused(f"{target} holds another adapter; versions are never replaced")
+            raise _refused(
+                f"{target} holds another adapter, and versions are never replaced; "
+                "register this one with a new request_id"
+            )
         return str(target)
 
     def remove(self, version: str) -> None:
@@ -80,11 +82,14 @@ class AdapterFolder:
             for name in (CONFIG, WEIGHTS):
                 shutil.copyfile(source / name, staging / name)
             if _digest(staging) != digest:
-                raise _refused(f"{source} has changed since it was inspected", "ADAPTER_CHANGED")
+                raise _refused(
+                    f"{source} has changed since it was inspected; register it again",
+                    "ADAPTER_CHANGED",
+                )
             try:
                 staging.rename(target)
             except OSError as error:
-                # Another process was first; a folder that holds something is never replaced.
+                # Another process was first: rename never replaces a folder that is not empty.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
 
@@ -110,10 +115,10 @@ def check_tensors(
     for key, tensor in tensors.items():
         match = _KEY.fullmatch(key)
         if not match or match.group(2) not in shapes:
-            raise _refused(f"the base model has no place for {key}", "UNKNOWN_KEY")
+            raise _refused(f"the base model has no layer for {key}", "UNKNOWN_KEY")
         layers, inputs, outputs = shapes[match.group(2)]
         if int(match.group(1)) >= layers:
-            raise _refused(f"the base model has {layers} layers, no place for {key}", "UNKNOWN_KEY")
+            raise _refused(f"the base model has {layers} layers, none for {key}", "UNKNOWN_KEY")
         wanted = (rank, inputs) if match.group(3) == "A" else (outputs, rank)
         if tensor.shape != wanted:
             raise _refused(f"{key} must be {wanted}, is {tensor.shape}", "WRONG_SHAPE")
@@ -125,7 +130,7 @@ def check_tensors(
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """numpy knows no bfloat16: there an exponent of ones says infinite or NaN."""
+    """numpy has no bfloat16: an exponent of all ones means infinite or NaN."""
     if tensor.kind == "BF16":
         bits = np.frombuffer(tensor.data, np.uint16)
         return not bool(((bits & 0x7F80) == 0x7F80).any())
@@ -151,9 +156,9 @@ def projection_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int, in
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The file's tensors, of the types that are served."""
+    """The tensors of a file, all of supported types."""
     try:
-        read: Any = safetensors.deserialize  # carries no types
+        read: Any = safetensors.deserialize  # has no type hints
         entries = read(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise _refused(f"{path.name} is not a safetensors file: {error}", "MALFORMED") from error
@@ -168,8 +173,8 @@ def _tensor(key: str, entry: Mapping[str, Any]) -> Tensor:
 
 
 def _digest(folder: Path) -> str:
-    """Of all that decides what the adapter does: its weights, and its configuration (base, rank, scale,
-    targets), however that is written."""
+    """Over everything that decides what the adapter does: its weights and its configuration (base, rank,
+    scale, targets), independent of formatting."""
     weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     config = json.dumps(_json(folder / CONFIG), sort_keys=True)
     return hashlib.sha256(f"{weights}\n{config}".encode()).hexdigest()

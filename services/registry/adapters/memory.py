@@ -10,7 +10,7 @@ from shared.language.errors import FailedPrecondition, InvalidArgument, Unavaila
 
 @dataclass
 class MemoryAdapters:
-    """Folders are names here: what is in `refused` is a bad adapter."""
+    """Folders are only names here; those in `refused` are bad adapters."""
 
     refused: set[str] = field(default_factory=set)
     placed: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class MemoryModels:
 
     def _reach(self) -> None:
         if self.away:
-            raise Unavailable("MLflow can not be used now", reason="MLFLOW_AWAY", retry_after_s=1)
+            raise Unavailable("MLflow is not available", reason="MLFLOW_AWAY", retry_after_s=1)
 
 
 @dataclass

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class MlflowModels:
-    """`model` is the registered model's name; versions carry the tag `version` with ours."""
+    """`model` is the registered model's name; each of its versions has our version in the tag `version`."""
 
     def __init__(self, url: str, model: str = "assistant") -> None:
         self._client, self._model = MlflowClient(tracking_uri=url, registry_uri=url), model
@@ -54,7 +54,7 @@ class MlflowModels:
         if number:
             self._client.set_registered_model_alias(self._model, alias, number)
         elif self._client.search_registered_models(f"name = '{self._model}'"):
-            # The base model is no version of MLflow's: nothing bears the alias then.
+            # The base model is not in MLflow, so the alias points at nothing.
             self._client.delete_registered_model_alias(self._model, alias)
 
     def _number(self, version: str) -> str | None:
@@ -75,7 +75,7 @@ class MlflowModels:
 
 
 def _reached(call: Callable[[], T]) -> T:
-    """MLflow's errors are many; all of them mean here that it can not be used now."""
+    """MLflow raises many kinds of errors; here they all mean that it is not available."""
     try:
         return call()
     except TrimtabError:
@@ -83,7 +83,7 @@ def _reached(call: Callable[[], T]) -> T:
     except Exception as error:
         _log.info("mlflow: %s: %s", type(error).__name__, error)
         raise Unavailable(
-            f"MLflow can not be used now: {type(error).__name__}",
+            f"MLflow is not available: {type(error).__name__}",
             reason="MLFLOW_AWAY",
             retry_after_s=3.0,
         ) from error

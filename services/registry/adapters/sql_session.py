@@ -18,11 +18,11 @@ from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 from shared.statistics.betting import Arm, RolloutTest
 
-# The job that points the aliases of the record of models.
+# The job that sets MLflow's aliases.
 ALIASES = "registry.aliases"
 # The job that removes the adapter of a version that was rejected.
 WITHDRAWALS = "registry.withdrawals"
-# What is served is one row.
+# There is one row for what is served.
 _ONE = 1
 
 
@@ -64,7 +64,7 @@ class SqlSession:
             sa.select(ROLLOUT.c.body).where(ROLLOUT.c.id == _ONE)
         ).first()
         if row is None:
-            raise NotFound("the registry has not been opened yet")
+            raise NotFound("the registry has not been initialised yet: start the service once")
         return _rollout(row.body)
 
     def set_rollout(self, rollout: Rollout) -> None:
@@ -76,7 +76,7 @@ class SqlSession:
 
     def tell(self, promotion: Promotion) -> None:
         self._transaction.emit(encode_promotion(promotion))
-        # Durable and outside: the record of models may be away while serving goes on.
+        # A durable job: MLflow may be away while serving goes on.
         enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
 
     def withdraw(self, version: str) -> None:

@@ -1,4 +1,4 @@
-"""The registry's SQL state: a row a version, one row for what is served."""
+"""The registry's SQL state: one row per version, and one row for what is served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLLOUT = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )
-# Who counted in the rollout under way: emptied at its end, and no names.
+# Who has counted in the current rollout, as digests. Emptied when the rollout ends.
 ROLLOUT_USERS = sa.Table(
     "rollout_users",
     METADATA,

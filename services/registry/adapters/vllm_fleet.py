@@ -1,4 +1,4 @@
-"""The vLLM replicas, asked over HTTP for one token of a name."""
+"""Asks each vLLM replica over HTTP for one token of a model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import httpx
 
 from shared.language.errors import FailedPrecondition, Internal, Unavailable
 
-# Answers that say nothing of the name: a busy replica, or one that did not get the request in time.
+# Statuses that say nothing about the model: the replica is busy, or did not get the request in time.
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class VllmFleet:
-    """The first request for a name makes a replica load the adapter from the shared folder."""
+    """The first request for a version makes the replica load its adapter from the shared folder."""
 
     def __init__(self, replicas: Sequence[str], timeout_s: float = 60.0) -> None:
         self._replicas = replicas
@@ -39,7 +39,7 @@ class VllmFleet:
             raise FailedPrecondition(message, reason="NOT_SERVED")
         if code in _PASSING or code >= httpx.codes.INTERNAL_SERVER_ERROR:
             reason = "REPLICA_BUSY" if code == httpx.codes.TOO_MANY_REQUESTS else "REPLICA_AWAY"
-            message = f"the replica {replica} answered {code}; it is asked again"
+            message = f"the replica {replica} answered {code}; the registry will ask again"
             raise Unavailable(message, reason=reason, retry_after_s=2.0)
         if response.is_error or not response.json().get("choices"):
             message = f"the replica {replica} answered {code} to one token of {served_name}: {said}"

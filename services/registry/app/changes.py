@@ -1,4 +1,4 @@
-"""What changes who serves, within one transaction: promotion and rollback."""
+"""Promotion and rollback, each within one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.language.errors import FailedPrecondition, NotFound
 
 
 def promote(session: Session, found: Version, actor: str, reason: str, now: datetime) -> None:
-    """`found` becomes champion; the former champion retires and stays loadable."""
+    """`found` becomes the champion; the former champion retires and can still be loaded."""
     rollout = session.rollout()
     former = known(session, rollout.champion)
     session.put(found.became(State.CHAMPION, actor, reason, now))
@@ -31,8 +31,9 @@ def promote(session: Session, found: Version, actor: str, reason: str, now: date
 def roll_back(
     session: Session, actor: str, reason: str, now: datetime, request_id: str = ""
 ) -> None:
-    """The canary goes; without one, the champion goes and the last one before it that was not rolled back
-    serves again. FailedPrecondition when there is none: the champion stays."""
+    """Takes back the canary. Without one, takes back the champion, and the last champion before it that
+    was not itself rolled back serves again. Raises FailedPrecondition if there is none; the champion then
+    stays."""
     rollout = session.rollout()
     gone, champions = rollout.canary, rollout.champions
     if not gone:
@@ -51,7 +52,7 @@ def roll_back(
 
 
 def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
-    """The champions up to the one that serves again."""
+    """The champions up to and including the one that will serve again."""
     former = rollout.champions[:-1]
     while former and known(session, former[-1]).state != State.RETIRED:
         former = former[:-1]

@@ -1,4 +1,4 @@
-"""The judge of a rollout: promotes or rolls back by the evidence alone."""
+"""Ends a rollout by its evidence alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from shared.language.errors import FailedPrecondition
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Promotes or rolls back by the evidence alone."""
+    """Promotes or rolls back a canary by what its users say, when its time is up, or when a replica does
+    not serve it."""
 
     store: Store
     fleet: Fleet
@@ -51,8 +52,8 @@ class Judge:
             self._decide(session, session.rollout())
 
     def check(self) -> None:
-        """Rolls back a canary that a replica, though it answers, does not serve. Unavailable and Internal
-        pass on: they say nothing of the canary."""
+        """Rolls back a canary that a replica answers for but does not serve. Unavailable and Internal are
+        passed on: they say nothing about the canary."""
         with self.store.read() as session:
             rollout, _, canary = with_versions(session)
         if canary is None:

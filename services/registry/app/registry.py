@@ -44,8 +44,8 @@ class Registry:
             session.set_rollout(Rollout(1, (FIRST,), now))
 
     def register(self, asked: Registration) -> Version:
-        """VERIFIED once each replica gave one token of it. Repeating goes on where it was
-        interrupted.
+        """The version is VERIFIED once every replica has returned one token from it. A repeated call
+        continues where the last one stopped.
         """
         if not asked.request_id:
             raise InvalidArgument("request_id is required", field="request_id")
@@ -67,7 +67,7 @@ class Registry:
             return session.versions(below, most)
 
     def rollout(self) -> tuple[Rollout, Version, Version | None]:
-        """With its champion and canary."""
+        """The rollout, its champion and its canary."""
         with self.store.read() as session:
             return with_versions(session)
 
@@ -105,8 +105,8 @@ class Registry:
             )
 
     def promote(self, version: str, actor: str, reason: str, revision: int = 0) -> None:
-        """A person's word: also without a rollout before, and of a version that was rolled back. With a
-        `revision`, only while that is what is served."""
+        """A person's decision: it needs no rollout, and may name a version that was rolled back. With a
+        `revision`, it holds only while that revision is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
             found, rollout = known(session, version), session.rollout()
@@ -117,8 +117,8 @@ class Registry:
                 promote(session, found, actor, reason, self.clock())
 
     def rollback(self, request_id: str, actor: str, reason: str, revision: int = 0) -> None:
-        """Ends the rollout under way; without one, the former champion serves again. With a `revision`, only
-        while that is what is served."""
+        """Ends the current rollout; without one, the former champion serves again. With a `revision`, only
+        while that revision is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
             rollout = session.rollout()
@@ -179,7 +179,7 @@ class Registry:
                 return known(session, version.version)
             now = self.clock()
             verified = version.became(
-                State.VERIFIED, HOUSE, "each replica gave one token of it", now
+                State.VERIFIED, HOUSE, "every replica returned one token from it", now
             )
             session.put(verified)
             return verified
@@ -188,8 +188,8 @@ class Registry:
 def _unchanged(rollout: Rollout, revision: int) -> None:
     if revision and revision != rollout.revision:
         raise FailedPrecondition(
-            f"revision {revision} is over, {rollout.revision} is served: {rollout.words}; look again, "
-            "then decide",
+            f"revision {revision} is no longer current, {rollout.revision} is: {rollout.words}; "
+            "look again, then decide",
             reason="ROLLOUT_CHANGED",
         )
 
@@ -197,4 +197,6 @@ def _unchanged(rollout: Rollout, revision: int) -> None:
 def _explained(actor: str, reason: str) -> None:
     for field_name, value in (("actor", actor), ("reason", reason)):
         if not value.strip():
-            raise InvalidArgument(f"{field_name} is required: it is recorded", field=field_name)
+            raise InvalidArgument(
+                f"{field_name} is required, because it is recorded", field=field_name
+            )

@@ -1,4 +1,4 @@
-"""Pairs as token ids, by the chat template of the model itself."""
+"""Pairs as token ids, in the model's own chat template."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""What retrain holds of a user, how it goes, and which versions had learnt from it.
-
-Folders of trainings hold weights, steps and figures, and the tracker is given those: no pairs. The
-weights of a version can not be unlearnt; the audit names the versions, and what is trained later has
-not seen the user.
+"""What retrain holds about a user, how it is erased, and which versions were trained on it. Training
+folders and the tracker hold weights, steps and figures, but no pairs. A version cannot unlearn: the audit
+names the versions, and later trainings will not have seen the user.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ _CANCELLING_S = 0.5
 
 
 class RetrainRemover:
-    """shared.privacy.erasure.Remover. A run under way whose snapshot holds the user is cancelled: it must
-    not make a version that has learnt from them after they were erased."""
+    """shared.privacy.erasure.Remover. Cancels a running run whose snapshot holds the user: it must not
+    produce a version trained on a user who has been erased."""
 
     def __init__(self, database: Database, snapshots: ParquetSnapshots, app: Retrain) -> None:
         self._database, self._snapshots, self._app = database, snapshots, app
@@ -67,7 +65,7 @@ class RetrainRemover:
             self._snapshots.redact(digest, _theirs(erasure))
 
     def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
-        """For an export."""
+        """For an export of personal data."""
         erasure = Erasure("", tenant, user_id)
         with self._database.read() as connection:
             for _, pair in _pairs(connection, erasure):
@@ -94,7 +92,7 @@ def _theirs(erasure: Erasure) -> Callable[[str, str, str], bool]:
 def _pairs(
     connection: sa.Connection, erasure: Erasure
 ) -> Iterator[tuple[int, events_pb2.PreferencePair]]:
-    """(place, pair) of those of the user, and of those that quote the user's conversations."""
+    """(place, pair) of the user's pairs, and of pairs that quote the user's conversations."""
     for part in parts(erasure):
         query = sa.select(PAIRS.c.place, PAIRS.c.body).where(of_user_or_conversation(PAIRS)(part))
         for row in connection.execute(query).all():

@@ -1,4 +1,4 @@
-"""Forgetting by age: rows that hold people's words, and snapshots, which are files."""
+"""Retention: rows that hold people's words, and snapshots, which are files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class AgedSnapshots:
-    """A tenant's rows go out of a snapshot `archive_days` after its newest pair was made, and the whole of it
-    once that is so for everybody. Which version learnt from how much stays with its run."""
+    """Removes a tenant's rows from a snapshot `archive_days` after the snapshot's newest pair was made,
+    and the whole snapshot once that time is over for every tenant. Its run still says how much the version
+    was trained on."""
 
     database: Database
     snapshots: ParquetSnapshots
@@ -46,7 +47,7 @@ class AgedSnapshots:
         over = self._over((self.clock() - _aware(made)).total_seconds() / 86_400)
         if len(over) == 1 + len(self.policy.tenants):
             self.snapshots.remove(digest)
-            _log.info("snapshot %s is over its time and was removed", digest)
+            _log.info("snapshot %s is past its retention time and was removed", digest)
             return 1
         if over <= set(sheet.get("forgotten", [])):
             return 0
@@ -55,7 +56,7 @@ class AgedSnapshots:
         return 1
 
     def _over(self, days: float) -> set[str]:
-        """The tenants whose time is over, with EVERYBODY for those without a rule of their own."""
+        """The tenants whose time is over; EVERYBODY stands for those without a rule of their own."""
         rules = {EVERYBODY: self.policy.everybody.archive_days} | {
             tenant: self.policy.of(tenant).archive_days for tenant in self.policy.tenants
         }

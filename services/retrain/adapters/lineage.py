@@ -1,5 +1,5 @@
-"""Where the pairs of a conversation are in retrain: in which snapshots and runs, or why in none, and
-which versions have learnt from them."""
+"""Where the pairs of a conversation are in retrain: in which snapshots and runs, or why in none, and which
+versions were trained on them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_RUNS = 200
 
 
 class RetrainLineage(Tracer):
-    """Reads the pairs that a snapshot would look at, and the columns of ids of the snapshots of the last
-    _MOST_RUNS runs: for a person who asks, not for a loop."""
+    """Reads all pairs that a snapshot would look at, and the id columns of the snapshots of the last
+    _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
 
     def __init__(self, store: Store, snapshots: ParquetSnapshots, rules: Rules) -> None:
         self._store, self._snapshots, self._rules = store, snapshots, rules
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
-        """By pair, whichever turn is asked for."""
+        """One or more steps per pair, whatever turn is asked for."""
         with self._store.read() as session:
             asked = session.pairs_of(tenant, conversation_id)
             if not asked:
@@ -56,12 +56,10 @@ def _in_runs(pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str])
         snapshot = run.snapshot.digest[:12] if run.snapshot else ""
         verdict = run.verdict or run.state.value
         if part == "held_out":
-            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), to judge by: not trained on"
+            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), held out for evaluation, not trained on"
             yield Step(STAGE, "", ABSTAINED, "HELD_OUT", detail, pair.pair_id, run.create_time)
         elif run.model_version:
-            detail = (
-                f"{run.model_version} learnt from it: snapshot {snapshot} of {run.run} ({verdict})"
-            )
+            detail = f"{run.model_version} was trained on it: snapshot {snapshot} of {run.run} ({verdict})"
             yield Step(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
         else:
             detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which made no version"

@@ -1,6 +1,4 @@
-"""In-memory twins of what a run needs from outside, for unit tests. Each counts what it was
-asked.
-"""
+"""In-memory twins of what a run needs from outside, for unit tests. Each records its calls."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ class MemorySnapshots:
 
 @dataclass
 class MemoryTrainer:
-    """`trained` counts trainings that were really done, by run and objective."""
+    """`trained` lists the trainings that were really done, by run and objective."""
 
     made: dict[str, Trained] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
@@ -64,7 +62,7 @@ class MemoryTrainer:
 
 @dataclass
 class MemoryEvaluator:
-    """Gives the same figures at whatever confidence it is asked for."""
+    """Gives the same figures at any requested confidence."""
 
     estimates: tuple[Estimate, ...] = ()
     polls_left: int = 1
@@ -99,7 +97,7 @@ class MemoryRegistry:
 
     def start_rollout(self, request_id: str, version: str, reason: str) -> None:
         if self.is_busy:
-            raise FailedPrecondition("another one is a canary", reason="ROLLOUT_UNDER_WAY")
+            raise FailedPrecondition("another version is a canary", reason="ROLLOUT_UNDER_WAY")
         if version not in self.rollouts:
             self.rollouts.append(version)
 
@@ -115,4 +113,4 @@ class NoRecorder:
         return ""
 
     def close(self, run: Run) -> None:
-        """Nothing was begun."""
+        """Nothing was recorded."""

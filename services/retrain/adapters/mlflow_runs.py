@@ -17,7 +17,7 @@ _EXPERIMENT = "trimtab-retrain"
 
 
 class MlflowRuns:
-    """Being away is logged here and stops nothing: the run's own row has every figure too."""
+    """An MLflow that is away is logged and stops nothing: the run's own row has every figure, too."""
 
     def __init__(self, url: str) -> None:
         self._client = MlflowClient(tracking_uri=url)
@@ -86,5 +86,5 @@ class MlflowRuns:
 
 
 def _key(name: str) -> str:
-    """MLflow's metric names know no "@"."""
+    """MLflow allows no "@" in metric names."""
     return f"evaluation/{name.replace('@', '/at/')}"

@@ -18,12 +18,12 @@ from shared.language.estimates import Estimate
 
 _ACTOR = "retrain"
 _TIMEOUT_S = 30.0
-# Placing an adapter ends with a token of it from each replica.
+# Registration waits for one token from each replica.
 _REGISTER_TIMEOUT_S = 180.0
 
 
 class GrpcEvaluator:
-    """Begins an evaluation once a contest and process; evaluation itself knows a repeated
+    """Starts an evaluation once per contest and process; the evaluation service recognises a repeated
     request.
     """
 
@@ -112,7 +112,8 @@ class GrpcRegistry:
             self._stub.StartRollout(request, timeout=_TIMEOUT_S, metadata=self._metadata())
 
     def reject(self, version: str, reason: str) -> None:
-        """What was rejected before, or is no longer there to be rejected, is left as it is."""
+        """Rejecting again changes nothing. Raises FailedPrecondition (NO_SUCH_VERSION) for a version that
+        does not exist."""
         request = pb.RejectVersionRequest(version=version, actor=_ACTOR, reason=reason)
         try:
             with translated("registry"):

@@ -1,12 +1,10 @@
-"""A Llama-like policy whose last layers carry LoRA, with the frozen layers' work kept.
-
-The lower layers never change, so what they make of a sequence is computed once: the hidden states
+"""A Llama-like policy with LoRA on its last layers, which keeps the work of the frozen layers. The lower
+layers never change, so their output for a sequence is computed once: the hidden states
 at the input of the first trained layer are kept, together with the reference's log-probability,
-which comes out of the same pass with LoRA switched off. A training step then runs the upper
-layers only, and the head only where an answer's token is predicted.
+which comes out of the same pass with LoRA switched off. A training step then runs only the upper layers,
+and the head only where an answer's token is predicted.
 
-Sequences run one at a time, unpadded: on a CPU a batch of unequal lengths spends its time on
-padding.
+Sequences run one at a time, unpadded: on a CPU a batch of unequal lengths wastes its time on padding.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt and its answer as token ids; only the answer is learnt."""
+    """A prompt and its answer as token ids; only the answer is trained on."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
@@ -66,7 +64,7 @@ class LoraPolicy:
             target_modules=list(PROJECTIONS),
             layers_to_transform=list(range(self.first, total)),
         )
-        # PEFT keeps the LoRA weights in fp32 beside a bf16 model: steps of 3e-4 are lost in bf16.
+        # PEFT keeps the LoRA weights in fp32 beside a bf16 model: in bf16 steps of 3e-4 would be lost.
         self.peft = get_peft_model(model, config)
         self.peft.eval()
         self._model = model
@@ -77,7 +75,7 @@ class LoraPolicy:
 
     @torch.no_grad()
     def prepare(self, encoded: Encoded) -> Prepared:
-        """The pass that is made once a sequence: frozen layers kept, reference measured."""
+        """The pass made once per sequence: keeps the frozen layers' output and measures the reference."""
         ids = torch.tensor([(*encoded.prompt, *encoded.answer)])
         answer = torch.tensor(encoded.answer)
         hidden = self._model.model.embed_tokens(ids)
@@ -103,7 +101,8 @@ class LoraPolicy:
                 own[name].copy_(value)
 
     def save(self, folder: Path, base_model: str) -> None:
-        """As PEFT saves it, in safetensors; `base_model` exactly as the replicas were given it."""
+        """As PEFT saves it, in safetensors; `base_model` is exactly the path the replicas were started
+        with."""
         self.peft.peft_config["default"].base_model_name_or_path = base_model
         self.peft.save_pretrained(str(folder))
 

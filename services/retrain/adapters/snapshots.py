@@ -29,8 +29,8 @@ PARTS = ("train", "held_out")
 
 
 class ParquetSnapshots:
-    """`root` is a path or a URL of fsspec's. The datasheet is written last: with it a snapshot is
-    whole.
+    """`root` is a path or a URL of fsspec's. The datasheet is written last: a snapshot with a datasheet is
+    complete.
     """
 
     def __init__(self, root: str) -> None:
@@ -57,8 +57,8 @@ class ParquetSnapshots:
     def rows_of(
         self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
     ) -> dict[str, dict[str, int]]:
-        """By digest, then by part: how many rows are of a (tenant, user id, conversation id) that
-        `wanted` says yes to. Snapshots without any are left out; looked at are `digests`, or all."""
+        """By digest, then by part: how many rows have a (tenant, user id, conversation id) that is
+        `wanted`. Looks at `digests`, or at all snapshots; those without such rows are left out."""
         found: dict[str, dict[str, int]] = {}
         for digest in self.digests():
             if digests is not None and digest not in digests:
@@ -69,8 +69,8 @@ class ParquetSnapshots:
         return found
 
     def redact(self, digest: str, unwanted: Callable[[str, str, str], bool]) -> None:
-        """Takes rows out. The digest stays the snapshot's name, though it is the name of what it was;
-        the datasheet says how many rows are gone."""
+        """Removes rows. The snapshot keeps its digest as its name, though that was of the former content;
+        the datasheet says how many rows were removed."""
         files, folder = _files(self.place_of(digest))
         removed = {}
         for part in PARTS:
@@ -86,7 +86,7 @@ class ParquetSnapshots:
     def pairs_of(
         self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
     ) -> Iterator[tuple[str, str, Pair]]:
-        """(digest, part, pair), of some snapshots or of all."""
+        """(digest, part, pair) of these snapshots, or of all."""
         for digest in self.rows_of(wanted, digests):
             for part in PARTS:
                 for pair in read_pairs(self.place_of(digest), part):
@@ -94,7 +94,7 @@ class ParquetSnapshots:
                         yield digest, part, pair
 
     def sheet(self, digest: str) -> dict[str, Any]:
-        """The datasheet, as it is kept."""
+        """The datasheet as stored."""
         files, folder = _files(self.place_of(digest))
         with files.open(f"{folder}/{DATASHEET}") as source:
             return cast(dict[str, Any], json.load(source))
@@ -109,13 +109,13 @@ class ParquetSnapshots:
         return cast(datetime, files.modified(f"{folder}/{DATASHEET}"))
 
     def remove(self, digest: str) -> None:
-        """All of it; the datasheet first, so that half of one is none."""
+        """Removes it, the datasheet first, so that a half-removed snapshot does not count as one."""
         files, folder = _files(self.place_of(digest))
         files.rm(f"{folder}/{DATASHEET}")
         files.rm(folder, recursive=True)
 
     def digests(self) -> list[str]:
-        """Of the snapshots that are whole."""
+        """Of the complete snapshots."""
         files, folder = _files(self._root)
         sheets = files.glob(f"{folder}/*/{DATASHEET}")
         return sorted(str(sheet).split("/")[-2] for sheet in sheets)
@@ -144,7 +144,7 @@ def _write_sheet(files: Any, folder: str, sheet: dict[str, Any]) -> None:
 
 
 def _newest(selection: Selection) -> str:
-    """When its newest pair was made: a snapshot is as old as that."""
+    """When its newest pair was made; that is how old the snapshot is."""
     times = [pair.time for pair in (*selection.train, *selection.held_out)]
     return max(times).isoformat() if times else ""
 

@@ -148,7 +148,7 @@ class SqlSession:
         return _RUN.validate_json(row.body) if row else None
 
     def _mirror(self, run: Run) -> None:
-        """The run's operation says what the run says."""
+        """Copies the run into its operation."""
         name, encoded = operation_name(run), encode_run(run)
         metadata = pb.RunMetadata(run=encoded)
         if not operations.begin(self._transaction, name, metadata):
@@ -164,7 +164,7 @@ class SqlSession:
 
 
 def _chunks(values: Collection[str]) -> Iterator[list[str]]:
-    """As many at a time as a statement takes."""
+    """As many values at a time as fit into a statement."""
     names = sorted(values)
     for first in range(0, len(names), _AT_ONCE):
         yield names[first : first + _AT_ONCE]

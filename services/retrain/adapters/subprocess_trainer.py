@@ -1,6 +1,4 @@
-"""Training in a child process: torch stays out of the service, and a cancelled run stops at
-once.
-"""
+"""Training in a child process: the service never loads torch, and a cancelled run stops immediately."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _LOOK_EVERY_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class SubprocessTrainer:
-    """A folder a run and objective under `root`. `command` is what runs train.py."""
+    """Each run and objective has a folder under `root`. `command` runs train.py."""
 
     root: Path
     base_model: Path
@@ -55,7 +53,7 @@ class SubprocessTrainer:
         self._run(folder, progress, is_stopped)
         made = _made(folder, job)
         if made is None:
-            raise Internal(f"training of {run} ended and left no {folder / 'done.json'}")
+            raise Internal(f"training of {run} ended without writing {folder / 'done.json'}")
         return made
 
     def keep_only(self, runs: Collection[str]) -> None:
@@ -100,7 +98,7 @@ def _watch(
 
 
 def _made(folder: Path, job: dict[str, Any]) -> Trained | None:
-    """What an earlier process finished for the same plan and snapshot."""
+    """What an earlier process finished, if it had the same plan and snapshot."""
     done = _json(folder / "done.json")
     if not done or done["plan"] != job["plan"] or done["snapshot"] != job["snapshot"]:
         return None

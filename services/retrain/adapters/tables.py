@@ -13,9 +13,9 @@ RUNS = sa.Table(
     sa.Column("number", sa.Integer, nullable=False, unique=True),
     sa.Column("request_id", sa.String, unique=True),
     sa.Column("has_ended", sa.Boolean, nullable=False),
-    # Of its snapshot; empty before there is one.
+    # Of its snapshot; empty until there is one.
     sa.Column("snapshot_digest", sa.String, nullable=False, server_default="", index=True),
-    # The newest pair that its snapshot could see.
+    # The place of the newest pair that its snapshot could see.
     sa.Column("pairs_seen", sa.BigInteger, nullable=False, server_default="0", index=True),
     sa.Column("body", sa.Text, nullable=False),
     sa.Index("runs_under_way", "has_ended", "number"),
@@ -48,7 +48,7 @@ PERSONAS = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("update_time", sa.Float, nullable=False, index=True),
 )
-# Every candidate that was ever held against a champion: however many runs are forgotten, chance is not.
+# Every candidate that was ever compared with a champion. Kept for good: the gate depends on the count.
 GATE_ATTEMPTS = sa.Table(
     "gate_attempts",
     METADATA,

@@ -1,12 +1,12 @@
-"""The training loop: reads from top to bottom, resumes from its checkpoint.
+"""The training loop. Reads from top to bottom and resumes from its checkpoint.
 
 DPO (objectives/dpo.py) plus a share of NLL on the chosen answer, or NLL alone for the control.
 Departures from RLHI's set-up, which trains all weights of an 8B model on GPUs:
-1. LoRA on the last layers only, the frozen layers' hidden states computed once (policy.py).
-2. The persona stands in the prompt for a seeded share of the pairs only: serving puts personas into
-   prompts where that is set, so the policy must also learn what it is to do without one.
-3. A constant learning rate, and a stop by the mean margin of the last three steps: how far one
-   pushes decides everything on a small model; a fixed number of epochs is fragile.
+1. LoRA on the last layers only; the frozen layers' hidden states are computed once (policy.py).
+2. The persona is in the prompt of only a seeded share of the pairs: serving adds personas to prompts only
+where that is switched on, so the policy must also learn to do without.
+3. A constant learning rate, and a stop when the mean margin of the last three steps is reached: on a small
+model everything depends on how far it is pushed, and a fixed number of epochs is fragile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Report = Callable[[TrainingStep], None]
 
 
 class Trainer:
-    """Trains `policy` on `pairs` by `plan`; everything it needs to go on lies in `folder`."""
+    """Trains `policy` on `pairs` by `plan`; everything it needs to resume is in `folder`."""
 
     def __init__(
         self, policy: LoraPolicy, pairs: Sequence[EncodedPair], plan: TrainingPlan, folder: Path
@@ -51,9 +51,7 @@ class Trainer:
         self.steps: list[TrainingStep] = []
 
     def run(self, report: Report) -> list[TrainingStep]:
-        """Trains until the margin is reached or the steps are used up; every step so far is
-        returned.
-        """
+        """Trains until the margin is reached or the steps are used up. Returns every step so far."""
         self._resume()
         while not self._is_done():
             step = self._step(len(self.steps))
@@ -121,7 +119,7 @@ class Trainer:
         return self._prepared[key]
 
     def _save(self) -> None:
-        """Atomic: a kill leaves the former checkpoint or this one."""
+        """Atomic: after a kill there is either the former checkpoint or this one."""
         staging = self._folder / f"{CHECKPOINT}.staging"
         content = {
             "plan": json.dumps(asdict(self._plan), sort_keys=True),
@@ -133,7 +131,7 @@ class Trainer:
         staging.replace(self._folder / CHECKPOINT)
 
     def _resume(self) -> None:
-        """A checkpoint of another plan is left alone: training starts anew."""
+        """A checkpoint of another plan is ignored: training starts from the beginning."""
         path = self._folder / CHECKPOINT
         if not path.exists():
             return
@@ -146,7 +144,7 @@ class Trainer:
 
 
 def batch_of(number: int, pairs: int, size: int, seed: int) -> list[int]:
-    """The pairs of step `number`: each epoch in an order of its own, drawn from the seed alone."""
+    """The pairs of step `number`. Each epoch has its own order, which depends only on the seed."""
     places = [divmod(position, pairs) for position in range(number * size, (number + 1) * size)]
     orders = {epoch: np.random.default_rng([seed, epoch]).permutation(pairs) for epoch, _ in places}
     return [int(orders[epoch][place]) for epoch, place in places]

@@ -1,4 +1,4 @@
-"""Use cases: what asks for a run, and what is asked of runs."""
+"""Use cases: start runs, by a person or a trigger, and look at them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from shared.language.identifiers import stable_id
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
-    """What is asked from outside."""
+    """What the API, the clocks and the alarms ask for."""
 
     store: Store
     rules: Rules
     clock: Callable[[], datetime]
-    # The version that serves now, by the registry. Raises Unavailable while it cannot be asked.
+    # The version that serves now, according to the registry. Raises Unavailable while the registry is
+    # away.
     champion: Callable[[], str]
 
     def start(self, request_id: str, detail: str) -> Run:
@@ -37,13 +38,13 @@ class Retrain:
             return self._begin(session, Trigger(TriggerKind.PERSON, detail), request_id)
 
     def on_schedule(self, fire: datetime, line: str) -> Run:
-        """The same time of the schedule makes one run."""
+        """The same scheduled time makes only one run."""
         with self.store.begin() as session:
             trigger = Trigger(TriggerKind.SCHEDULE, f"{line} at {fire.isoformat()}")
             return self._begin(session, trigger, f"schedule/{fire.isoformat()}")
 
     def on_volume(self) -> Run | None:
-        """A run once enough pairs came after the last snapshot."""
+        """Starts a run once enough pairs have come since the last snapshot."""
         if not self.rules.volume_pairs:
             return None
         with self.store.read() as session:
@@ -60,21 +61,22 @@ class Retrain:
             return self._begin(session, trigger, f"volume/{place}")
 
     def _more_pairs(self, session: Session) -> int | None:
-        """After which place enough pairs came; None while they did not, or a run is under way, or these had one
-        that took no snapshot."""
+        """The place after which enough pairs have come. None if there are too few, if a run is under way,
+        or if a run for these pairs ended without a snapshot."""
         place, enough = session.pairs_seen(), self.rules.volume_pairs
         if session.under_way() or session.by_request(f"{TriggerKind.VOLUME}/volume/{place}"):
             return None
         return place if session.train_pairs_after(place, enough) >= enough else None
 
     def answers(self, alarm: Alarm) -> str:
-        """Why the alarm makes no run, as far as the registry must be asked for that; empty if it may make one.
-        Raises Unavailable while the registry is away: not to be called within a transaction."""
-        # Imported chats carry other models' names, and a canary is the registry's to judge.
+        """Asks the registry. Returns why the alarm makes no run; empty if it may make one. Raises
+        Unavailable while the registry is away. Never call it within a transaction."""
+        # Imported chats carry other models' names, and a canary is for the registry to judge.
         return "" if alarm.model_version == self.champion() else "NOT_THE_CHAMPION"
 
     def on_alarm(self, session: Session, alarm: Alarm) -> str:
-        """Makes a run for an alarm of the champion; or says why not. Alarms close together are one."""
+        """Starts a run for an alarm about the champion, or returns why not. Alarms close together make one
+        run."""
         if session.under_way():
             return "RUN_UNDER_WAY"
         now = self.clock()
@@ -95,8 +97,8 @@ class Retrain:
             return session.runs(below, most)
 
     def cancel(self, run: str) -> Run:
-        """A run in the queue ends at once, one under way within seconds. One that has ended stays
-        so.
+        """A queued run ends immediately, a running one within seconds. A run that has ended stays as it
+        is.
         """
         with self.store.begin() as session:
             found = _known(session, run)
@@ -145,7 +147,7 @@ class Retrain:
 
 
 def selected(session: Session, rules: Rules) -> Selection:
-    """What a snapshot made now would hold."""
+    """What a snapshot would contain if it were made now."""
     pairs = session.pairs(rules.pairs_looked_at)
     return select(pairs, session.personas({pair.user for pair in pairs}), rules.caps)
 

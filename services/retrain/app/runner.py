@@ -1,7 +1,7 @@
 """The runner walks a run through its states.
 
-A run's row is the whole of its state. Each step is idempotent, so the runner may be killed
-anywhere: the next one takes the step up again. One run at a time; the others are queued.
+A run's row is all of its state. Every step is idempotent, so the runner may be killed anywhere: the next
+one repeats the step. One run at a time; the others are queued.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from shared.language.errors import (
 )
 
 _log = logging.getLogger(__name__)
-# What the run waits for, and somebody else must mend: a service that is away, full or too old, or that refuses
-# the credentials.
+# What the run waits for, because somebody else must fix it: a service that is away, full or too old, or that
+# refuses the credentials.
 PASSING = (
     Unavailable,
     ResourceExhausted,
@@ -53,16 +53,16 @@ PASSING = (
     PermissionDenied,
     Unimplemented,
 )
-# Reasons of FailedPrecondition that stay, however often it is tried: too little to train on, a version's state.
+# Reasons of FailedPrecondition that retrying does not change.
 FINAL = ("TOO_FEW_PAIRS", "TOO_FEW_USERS", "WRONG_STATE", "NO_SUCH_VERSION")
 _CANCELLED_S = 0.2
-# Of so many of the newest runs, what training left is kept: to look into what failed.
+# The training folders of this many runs are kept, to look into failures.
 _RUNS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Walks the run under way. `is_stopping` tells that the process ends."""
+    """Advances the current run. `is_stopping` is true once the process is ending."""
 
     store: Store
     rules: Rules
@@ -72,13 +72,13 @@ class Runner:
     registry: VersionRegistry
     recorder: RunRecorder
     clock: Callable[[], datetime]
-    # What this process took up already: an attempt is counted once a process and failure.
+    # The steps this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
-    # By the newest pair: how many there are to train on.
+    # How many pairs there are to train on, by the newest pair at that time.
     counted: dict[int, int] = field(default_factory=dict)
 
     def advance(self, is_stopping: Callable[[], bool]) -> float | None:
-        """Takes one step; returns the seconds until the next should be taken, None if no run is under way."""
+        """Takes one step. Returns the seconds until the next one, or None if no run is under way."""
         run = self._taken_up()
         if run is None:
             return None
@@ -92,7 +92,7 @@ class Runner:
             self._show(run, wait.progress, wait.words)
             return wait.delay_s
         except Cancelled:
-            # By a person, which the next step sees, or because the process ends.
+            # Either a person cancelled, which the next step sees, or the process is ending.
             return _CANCELLED_S
         except PASSING as error:
             self._show(run, run.progress, f"waits: {error.message}")
@@ -101,7 +101,7 @@ class Runner:
             return self._failed(run, error)
 
     def _taken_up(self) -> Run | None:
-        """The run under way; this process's first look at a step counts as an attempt at it."""
+        """The current run. This process's first look at a step counts as an attempt at it."""
         with self.store.read() as session:
             run = session.under_way()
         if run is None or _step(run) in self.taken_up:
@@ -138,12 +138,12 @@ class Runner:
         if run.pairs_until and now < run.pairs_until:
             count = self._pairs_to_train_on()
             if count < self.rules.min_pairs:
-                words = f"waits for pairs: {count} of {self.rules.min_pairs}"
+                words = f"waiting for pairs: {count} of {self.rules.min_pairs}"
                 raise Waiting(count / self.rules.min_pairs, words)
         return run.entered(State.SNAPSHOT, now)
 
     def _pairs_to_train_on(self) -> int:
-        """Of a snapshot made now; they are only counted again once another pair has come."""
+        """How many a snapshot made now would have. Counted again only once another pair has come."""
         with self.store.read() as session:
             newest = session.newest_pair()
             if newest not in self.counted:
@@ -185,7 +185,7 @@ class Runner:
         return run.entered(State.EVALUATE, self.clock())
 
     def _trained(self, run: Run, is_stopping: Callable[[], bool]) -> dict[str, Trained]:
-        """By objective; what was made before is only looked up."""
+        """By objective. A training that was finished before is only looked up."""
         snapshot = _required(run.snapshot)
         stopped = self._stopped(run, is_stopping)
         shares = (0.0, 0.65) if self.rules.train_control else (0.0, 1.0)
@@ -209,7 +209,7 @@ class Runner:
         held_out = self.snapshots.held_out(_required(run.snapshot))
         controls = (self.registry.version(run.control_version),) if run.control_version else ()
         contest = Contest(
-            # One that failed is not asked for again: it would only say so again.
+            # A failed evaluation is not asked for again: it would only report the same failure.
             request_id=f"{run.run}/{run.failures}" if run.failures else run.run,
             candidate=self.registry.version(run.model_version),
             champion=self.registry.version(run.champion_version),
@@ -221,15 +221,15 @@ class Runner:
         return replace(run, estimates=estimates).entered(State.GATE, self.clock())
 
     def _counted(self, run: Run) -> Run:
-        """Stays in EVALUATE: which attempt it is must be known before anything is measured, and be counted
-        whatever comes of it."""
+        """Stays in EVALUATE. The attempt is counted before anything is measured, whatever the result will
+        be."""
         with self.store.begin() as session:
             attempt = session.attempt(run.champion_version, run.run)
         return replace(run, attempt=attempt)
 
     def _registered(self, run: Run) -> Run:
-        """Stays in EVALUATE: versions are written down before the evaluation begins."""
-        self._show(run, 0.0, "puts the adapters where the replicas find them")
+        """Stays in EVALUATE. The versions are stored with the run before the evaluation begins."""
+        self._show(run, 0.0, "registering the adapters")
         trained = self._trained(run, lambda: False)
         version = self.registry.register(
             f"{run.run}/dpo", trained["dpo"].adapter_path, run, control=False
@@ -277,12 +277,12 @@ class Runner:
         return min(2.0**failures, 30.0)
 
     def _end(self, run: Run, state: State, verdict: str, error: str) -> None:
-        """The versions of a run that did not end well never serve."""
+        """Rejects the versions of a run that failed or was cancelled: they must never serve."""
         for version in filter(None, (run.model_version, run.control_version)):
             try:
                 self.registry.reject(version, f"{run.run} was {state.value}")
             except TrimtabError as away:
-                _log.warning("%s stays as it is: %s", version, away)
+                _log.warning("%s could not be rejected: %s", version, away)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
         self.recorder.close(ended)
         self._save(ended)
@@ -301,7 +301,7 @@ class Runner:
         self._save(replace(run, progress=progress, progress_words=words))
 
     def _save(self, run: Run) -> None:
-        """A wish to cancel that came meanwhile is kept; a run that has ended stays ended."""
+        """Keeps a cancellation that came in the meantime; a run that has ended stays as it is."""
         with self.store.begin() as session:
             now = session.run(run.run)
             if now is not None and now.has_ended:
@@ -314,7 +314,7 @@ class Runner:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether trying again would only say so again."""
+    """Whether retrying would only give the same error."""
     return isinstance(error, InvalidArgument | AlreadyExists) or (
         isinstance(error, FailedPrecondition) and error.reason in FINAL
     )

@@ -1,13 +1,12 @@
-"""The gate: figures and thresholds set before -> a verdict, line by line.
-
-Superiority is asked for where the training meant to help (win rate, held-out pairs),
-non-inferiority where it could do harm. A figure that allows no conclusion is "not enough
-evidence", never a pass. Both rest on intervals whose confidence rises with each candidate that is held
-against one champion (Thresholds.confidence); figures of less confidence than that allow no conclusion.
+"""The gate: figures and thresholds that were set before -> a verdict, line by line. It asks for
+superiority where training was meant to help (win rate, held-out pairs) and for non-inferiority where it
+could do harm. A figure that allows no conclusion is "not enough evidence", never a pass. Both use intervals
+whose confidence rises with every candidate that is compared with the same champion (Thresholds.confidence);
+figures at a lower confidence allow no conclusion.
 
 The probes are a guard against clear harm only: forty items cannot show that two equal models are within
-0.15 of each other, so there a fail needs a difference that is measurable and above the margin. Their
-interval stays at 0.95: a wider one would let more pass.
+0.15 of each other, so a fail needs a measurable difference above the margin. Their interval stays at 0.95,
+because a wider one would let more candidates pass.
 """
 
 from __future__ import annotations
@@ -59,7 +58,8 @@ def verdict_of(lines: Sequence[GateCheck]) -> str:
 
 
 def _above(figures: Figures, name: str, threshold: float, least: int, sure: float) -> GateCheck:
-    """The interval must lie above the threshold; below `least` cases the line only informs."""
+    """The interval must lie above the threshold; with fewer than `least` cases the line is only
+    informative."""
     rule, found = f"low > {threshold:g}", figures.get(name)
     if found is None:
         return _missing(name, rule, threshold, required=least <= 1)
@@ -83,7 +83,7 @@ def _at_least(figures: Figures, name: str, threshold: float) -> GateCheck:
 
 
 def _sane(figures: Figures, champion: str, margin: float, sure: float) -> GateCheck:
-    """The interval of the difference to the champion, made of both widened by user, must lie above -margin."""
+    """The interval of the difference to the champion, built from both intervals, must lie above -margin."""
     rule, name = f"low of (version - champion) >= -{margin:g}", "sane_share"
     ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
     if ours is None or theirs is None:
@@ -98,7 +98,7 @@ def _sane(figures: Figures, champion: str, margin: float, sure: float) -> GateCh
 
 
 def _probe(figures: Figures, name: str, champion: str, margin: float) -> GateCheck:
-    """Higher is worse. Fails when measurably worse, and by more than the margin."""
+    """Higher is worse. Fails if it is measurably worse, and by more than the margin."""
     rule = f"not (low of (version - champion) > 0 and value > {margin:g})"
     ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
     if ours is None or theirs is None:
@@ -135,7 +135,7 @@ def _said(found: Estimate) -> str:
 
 
 def _too_unsure(found: Estimate, rule: str, threshold: float) -> GateCheck:
-    words = f"{_said(found)}: not sure enough for this attempt"
+    words = f"{_said(found)}: the confidence is too low for this attempt"
     return GateCheck(found, rule, threshold, UNSURE, words)
 
 

@@ -17,14 +17,14 @@ class Rules:
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     thresholds: Thresholds = field(default_factory=Thresholds)
     train_control: bool = True
-    # Drift's runs wait for so many train pairs, at most so long; no run trains on fewer than
-    # `least_pairs`.
+    # A run started by drift waits for this many pairs to train on, at most this long. No run trains on
+    # fewer than `least_pairs`.
     min_pairs: int = 60
     pairs_wait_s: float = 600.0
     least_pairs: int = 8
-    # Nor on pairs of fewer users.
+    # No run trains on pairs of fewer users.
     least_users: int = 5
-    # A snapshot looks at so many of the newest pairs.
+    # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
     cooldown_s: float = 900.0
     volume_pairs: int = 0

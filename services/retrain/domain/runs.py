@@ -54,7 +54,7 @@ class GateCheck:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The gate's lines, set before the run began and kept with it."""
+    """The gate's thresholds, set before the run began and stored with it."""
 
     win_rate: float = 0.5
     sane_margin: float = 0.15
@@ -63,19 +63,19 @@ class Thresholds:
     chosen_logp_change: float = -0.5
     length_words: float = 5.0
     probe_margin: float = 0.15
-    # The chance that any of a champion's candidates passes a line by luck.
+    # The chance that any of a champion's candidates passes a line by luck alone.
     error: float = 0.05
 
     def confidence(self, attempt: int) -> float:
-        """Of the intervals of the `attempt`-th candidate (from 1) that is held against one champion. The errors
-        of all attempts, error / (k (k + 1)), add up to `error`, however many there are: trying until one
-        passes does not let chance in."""
+        """The confidence of intervals for the `attempt`-th candidate (from 1) that is compared with the
+        same champion. The errors of all attempts, error / (k (k + 1)), add up to `error`, however many
+        there are, so trying again and again does not let a candidate pass by chance."""
         return 1.0 - self.error / (attempt * (attempt + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How often a state was taken up (after kills too), and when."""
+    """How often a state was attempted (also after kills), and when."""
 
     state: State
     attempts: int
@@ -93,20 +93,20 @@ class Run:
     create_time: datetime
     update_time: datetime
     request_id: str = ""
-    # Until then a run that drift asked for waits for enough pairs.
+    # Until then a run started by drift waits for enough pairs.
     pairs_until: datetime | None = None
     champion_version: str = ""
     model_version: str = ""
     control_version: str = ""
     snapshot: Snapshot | None = None
-    # The newest pair that the snapshot could see, for the volume trigger.
+    # The place of the newest pair that the snapshot could see, for the volume trigger.
     pairs_seen: int = 0
     estimates: tuple[Estimate, ...] = ()
     gate: tuple[GateCheck, ...] = ()
     verdict: str = ""
     error: str = ""
     mlflow_run_id: str = ""
-    # The how-manieth candidate this is that is held against its champion; 0 before the evaluation.
+    # The number of this candidate among those compared with its champion, from 1; 0 before the evaluation.
     attempt: int = 0
     steps: tuple[Step, ...] = ()
     failures: int = 0
@@ -117,7 +117,7 @@ class Run:
 
     @property
     def confidence(self) -> float:
-        """Of the gate's intervals; 0 before the evaluation."""
+        """The confidence of the gate's intervals; 0 before the evaluation."""
         return self.thresholds.confidence(self.attempt) if self.attempt else 0.0
 
     @property
@@ -125,7 +125,7 @@ class Run:
         return self.state in ENDED
 
     def entered(self, state: State, now: datetime) -> Run:
-        """The run in its next state: the former step ends, its failures are forgotten."""
+        """The run in its next state. The former step ends, and its failures are reset."""
         steps = self.steps
         if steps and steps[-1].end_time is None:
             steps = (*steps[:-1], replace(steps[-1], end_time=now))
@@ -142,7 +142,7 @@ class Run:
         )
 
     def attempted(self, now: datetime) -> Run:
-        """One more attempt at the step under way."""
+        """The run with one more attempt at its current step."""
         last = self.steps[-1]
         return replace(
             self,
@@ -160,5 +160,5 @@ class Alarm:
 
 
 def is_trigger(alarm: Alarm) -> bool:
-    """More dissatisfaction or less reward; novelty alone says nothing about being wrong."""
+    """More dissatisfaction or less reward. Novelty alone does not mean that anything is wrong."""
     return (alarm.stream, alarm.direction) in {("dissatisfaction", "up"), ("reward", "down")}

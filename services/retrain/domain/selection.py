@@ -1,4 +1,4 @@
-"""What a run is trained on and judged by: which pairs, under which caps. Pure rules."""
+"""Which pairs a run is trained on and judged by, under which caps. Pure rules."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _USER, _TAKEN = _BOUNDS.index("USER_CAP"), len(_BOUNDS)
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Newest first. A user's caps keep one loud person from speaking for all: so many in all, so many
-    of a day, and of the train part no more than `user_share` (with fewer than 1 / user_share users: one
-    pair each). The age, counted back from the newest pair, keeps what people wanted long ago from
-    speaking for what they want now; a day's cap keeps one day from speaking for all. `source_shares`:
-    how much of each part's room a source may fill; others may fill it all."""
+    """The newest pairs come first. The caps per user keep one loud person from speaking for everybody: a
+    number in all, a number per day, and at most `user_share` of the train part (with fewer than 1 /
+    user_share users: one pair each). The maximum age, counted back from the newest pair, keeps what people
+    wanted long ago from outweighing what they want now, and the cap per day keeps one day from outweighing
+    all others. `source_shares`: how much of each part a source may fill; sources without a share may fill
+    all of it."""
 
     train_pairs: int = 200
     held_out_pairs: int = 60
@@ -36,10 +37,9 @@ class Caps:
 
 
 def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Selection:
-    """What is trained on and what is held out; by user, so that no user is in both.
-
-    A pair without a persona takes its user's newest from `personas` (keyed tenant/user); if that is
-    empty it was deleted, and the pair's own goes, too.
+    """What is trained on and what is held out, by user, so that no user is in both. A pair without a
+    persona gets its user's newest from `personas` (keyed tenant/user). If that one is empty it was deleted,
+    and the pair's own is dropped, too.
     """
     parts: dict[str, list[Pair]] = {"train": [], "held_out": []}
     left_out: Counter[str] = Counter()
@@ -72,7 +72,7 @@ def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
 
 
 class _Trials:
-    """What is taken under each number of train pairs that a user may have, as arrays [numbers]."""
+    """What has been taken so far, for each number of train pairs that a user may have: arrays [numbers]."""
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
@@ -83,8 +83,8 @@ class _Trials:
         self._oldest: datetime | None = None
 
     def judge(self, pair: Pair) -> str | NDArray[np.int64]:
-        """Why it is left out under every number; or under each the place of the bound that is reached, and
-        _TAKEN where none is."""
+        """Why the pair is left out for every number; or, for each number, the index of the bound that was
+        reached, and _TAKEN where none was."""
         if not pair.chosen.text.strip() or not _differ(pair):
             return "NOTHING_TO_LEARN"
         self._oldest = self._oldest or pair.time - timedelta(days=self._caps.max_age_days)
@@ -100,7 +100,7 @@ class _Trials:
         return np.where(is_left_out, full.argmax(axis=0), _TAKEN)
 
     def chosen(self) -> int:
-        """The column of the number that holds."""
+        """The index of the number that applies."""
         of_users = [self._taken[("user", user)] for user in self._train_users]
         largest = np.max(of_users, axis=0) if of_users else self._none
         shares = largest / np.maximum(self._taken.get(("train",), self._none), 1)
@@ -114,7 +114,7 @@ class _Trials:
         return "USER_SHARE" if place == _USER and is_less else _BOUNDS[place]
 
     def _bounds(self, pair: Pair) -> list[tuple[tuple[str, ...], float | NDArray[np.int64]]]:
-        """What the pair counts as, and how many of those there may be, in the order of _BOUNDS."""
+        """What the pair counts towards, and how many of those are allowed, in the order of _BOUNDS."""
         caps, part, user = self._caps, _part(pair), pair.user
         room = caps.held_out_pairs if pair.is_held_out else caps.train_pairs
         day, source = pair.time.date().isoformat(), source_of(pair)
@@ -145,8 +145,8 @@ def _canonical(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def describe(selection: Selection, uri: str) -> Snapshot:
-    """The datasheet: how much of what, of how many users, how much the largest one says, and how much
-    was left out for which reasons."""
+    """The datasheet: how many pairs of which sources and of how many users, the share of the largest user,
+    and how many pairs were left out for which reasons."""
     users = Counter(pair.user for pair in selection.train)
     sources = Counter(source_of(pair) for pair in selection.train)
     return Snapshot(

@@ -13,7 +13,7 @@ from shared.language.pairs import Pair
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """What is known of a user, in words; an empty text says that it was deleted."""
+    """What is known about a user, in words. An empty text means that it was deleted."""
 
     tenant: str
     user_id: str
@@ -30,7 +30,7 @@ class Persona:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Both parts in canonical order, so that the same pairs give the same digest. `left_out`: how many
-    pairs are in neither, by reason."""
+    pairs are in neither part, by reason."""
 
     train: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
@@ -38,7 +38,7 @@ class Selection:
 
 
 def row_of(pair: Pair) -> dict[str, object]:
-    """The pair as a flat row; messages as JSON text."""
+    """The pair as a flat row, with messages as JSON text."""
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
@@ -58,12 +58,12 @@ def row_of(pair: Pair) -> dict[str, object]:
 
 
 def source_of(pair: Pair) -> str:
-    """As settings and datasheets have it."""
+    """The name of its source in settings and datasheets."""
     return pair.source or "unspecified"
 
 
 def digest_of(selection: Selection) -> str:
-    """sha256 over the rows of both parts, one JSON line each: of the content, not of a file
+    """sha256 over the rows of both parts, one JSON line each: of the content, independent of the file
     format.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""How an adapter is trained, and what training leaves."""
+"""How an adapter is trained, and the result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shared.language.pairs import Pair
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """All that decides what training makes of a snapshot. `objective` is "dpo" or "sft"; a
-    control gets as many steps as DPO took in `max_steps`."""
+    """Everything that determines the result of training on a snapshot. `objective` is "dpo" or "sft"; for
+    a control, `max_steps` is the number of steps that DPO took."""
 
     objective: str = "dpo"
     rank: int = 16
@@ -34,7 +34,7 @@ class TrainingPlan:
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
     """Means over the step's pairs, before its update. `margin` = beta * (log-ratio of the chosen
-    - of the rejected), DPO's implicit reward margin; `chosen_change` in nats an answer."""
+    - of the rejected), DPO's implicit reward margin; `chosen_change` is in nats per answer."""
 
     step: int
     loss: float
@@ -47,7 +47,7 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training left: the adapter's folder, its steps, the seconds it took in all."""
+    """The result of training: the adapter's folder, the steps, and the total seconds."""
 
     adapter_path: str
     steps: tuple[TrainingStep, ...]
@@ -55,5 +55,5 @@ class Trained:
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:
-    """Whether the persona stands in this pair's prompt: a seeded share of the pairs."""
+    """Whether the persona is in this pair's prompt: so for a seeded share of the pairs."""
     return bool(pair.persona) and share_of(pair.pair_id, f"persona-{seed}") < share

@@ -145,10 +145,13 @@ def test_errors_are_one_line_with_what_to_do(
 
 
 def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
-    text = " ".join(trimtab("retrain", "show", "r1", answers={"GetRun": {"run": RUN}}).out.split())
+    counted = {**RUN, "gate_attempt": 3, "gate_confidence": 1 - 0.05 / 12}
+    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": counted}})
+    text = " ".join(shown.out.split())
+    assert "attempt 3 against assistant-v0: the gate asks for intervals of 0.9958" in text
     assert "runs/r1 succeeded passed" in text
-    assert "119 pairs of 33 users to train, 31 held out; the largest user's share is 12%" in text
-    assert "left out of it: 2 TOO_OLD, 4 USER_SHARE" in text
+    assert "119 pairs of 33 users to train on, 31 held out; the largest user's share is 12%" in text
+    assert "left out: 2 TOO_OLD, 4 USER_SHARE" in text
     assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
 
 
@@ -187,11 +190,15 @@ def test_promotion_needs_a_reason(trimtab: Any) -> None:
         "assistant-v1",
         "--reason",
         "reviewed",
+        "--revision",
+        "3",
         answers={"PromoteVersion": CHAMPION},
     )
     assert ran.code == 0
     _, _, request = ran.platform.asked[0]
     assert (request["version"], request["reason"]) == ("assistant-v1", "reviewed")
+    assert request["revision"] == 3
+    assert "revision 2:" in ran.out
     assert request["actor"]
 
 

@@ -1,4 +1,4 @@
-"""In which snapshot a pair is, which version learnt from it, or why none did."""
+"""In which snapshot a pair is, which version was trained on it, or why none was."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_pair_is_found_in_the_runs_that_learnt_from_it_or_held_it_out(tmp_path
     house.run(1)
     house.run(2, model_version="", verdict="", state=State.TRAIN)
     first, second = house.trace("c1")
-    assert (first.outcome, first.detail.split(":")[0]) == ("made", "assistant-v1 learnt from it")
+    assert (first.outcome, first.detail.split(":")[0]) == ("made", "assistant-v1 was trained on it")
     assert "runs/1 (passed)" in first.detail
     assert (second.outcome, second.reason) == ("waiting", "NO_VERSION")
     assert told(house.trace("c2")) == [("p002", "abstained", "HELD_OUT")] * 2

@@ -67,7 +67,7 @@ def test_an_alarm_waits_for_pairs_then_runs():
     house.alarm("a")
     run = house.walk(5)
     assert (run.state, run.trigger.kind) == (State.QUEUED, TriggerKind.DRIFT)
-    assert run.progress_words == "waits for pairs: 10 of 20"
+    assert run.progress_words == "waiting for pairs: 10 of 20"
     assert run.progress == 0.5
     for n in range(100, 110):
         value = events_pb2.PreferenceMined(pair=encode_pair(pair(n, TRAINED[n])))

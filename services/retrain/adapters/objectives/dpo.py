@@ -1,7 +1,7 @@
 """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
 Persona-conditioned as in RLHI (arXiv 2509.25137): the persona stands in the prompt of policy and
-reference alike, so it is part of the log-probabilities that come in here.
+reference alike, so it is already part of these log-probabilities.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def nll(log_probability: Tensor, tokens: Tensor) -> Tensor:
-    """Negative log-likelihood a token, shape [answers], in nats, from summed log-probabilities.
+    """Negative log-likelihood per token, shape [answers], in nats, from summed log-probabilities.
 
-    Averaged over the answer, so that long answers do not weigh more than short ones.
+    Averaged over the answer, so that long answers do not count more than short ones.
     """
     return -log_probability / tokens
