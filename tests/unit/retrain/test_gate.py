@@ -91,7 +91,8 @@ def test_figures_of_less_confidence_than_the_attempt_asks_for_pass_nothing():
     unsure = [line.estimate.name for line in lines if line.verdict == "not_enough_evidence"]
     assert unsure == ["win_rate", "sane_share - sane_share@assistant-v0", "held_out_pair_accuracy"]
     assert (
-        lines[0].words == "0.800 [0.680, 0.880] at 0.95 from 60: the confidence is too low for this attempt"
+        lines[0].words
+        == "0.800 [0.680, 0.880] at 0.95 from 60: the confidence is too low for this attempt"
     )
 
 

@@ -86,7 +86,10 @@ def test_a_rollout_under_way_is_waited_for():
     house.app.start("r1", "ann")
     house.registry.is_busy = True
     run = house.walk(15)
-    assert (run.state, run.progress_words) == (State.HAND_OVER, "waits: another version is a canary")
+    assert (run.state, run.progress_words) == (
+        State.HAND_OVER,
+        "waits: another version is a canary",
+    )
     house.registry.is_busy = False
     assert house.walk().state == State.SUCCEEDED
 
