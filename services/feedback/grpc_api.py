@@ -231,7 +231,8 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
         tenant = tenant_of(context)
         if len(request.follow_ups) > _MOST_CLASSIFIED:
             raise InvalidArgument(
-                f"at most {_MOST_CLASSIFIED} follow-ups a call", field="follow_ups"
+                f"at most {_MOST_CLASSIFIED} follow-ups per call: send them in several",
+                field="follow_ups",
             )
         exchanges = [Exchange(f.request, f.answer, f.follow_up) for f in request.follow_ups]
         whose = [tenant] * len(exchanges)
@@ -243,7 +244,7 @@ def _whose(name: str, context: Any) -> tuple[str, str]:
     """(tenant, user id) of a persona's name."""
     tenant, user_id = parse_name(name, "tenants/*/users/*/persona")
     if tenant != tenant_of(context):
-        raise PermissionDenied(f"{name} is of another tenant", reason="FOREIGN_TENANT")
+        raise PermissionDenied(f"{name} belongs to another tenant", reason="FOREIGN_TENANT")
     return tenant, user_id
 
 
@@ -253,7 +254,7 @@ def _terms(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
     for term in terms:
         if term.operator not in ("=", "!="):
             raise InvalidArgument(
-                f"filter compares {term.field} by = or != only",
+                f"the filter can compare {term.field} only by = or !=",
                 reason="INVALID_FILTER",
                 field="filter",
             )

@@ -104,7 +104,7 @@ class FeedbackSettings(ServiceSettings):
     # How far apart a user's dissatisfaction with two versions' answers to one prompt is for a pair.
     contrast_min_gap: float = Field(default=0.5, gt=0, le=1)
 
-    # User-based rewards: generation is dear on a CPU, so a share of requests, few a user.
+    # User-based rewards: generation is expensive on a CPU, so a share of requests, few a user.
     ubr_share: float = Field(default=0.1, ge=0, le=1)
     ubr_samples: int = Field(default=4, ge=2, le=16)
     ubr_per_user_day: int = Field(default=1, ge=0)

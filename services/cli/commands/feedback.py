@@ -16,10 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-
 heads_app = typer.Typer()
 app.add_typer(heads_app, name="heads")
 
-Filter = Annotated[str, typer.Option("--filter", help="AND of terms; see the examples.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
-Input = Annotated[str, typer.Option("--input", help="JSON lines; - is standard input.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="0: one for each core.")]
+Filter = Annotated[str, typer.Option("--filter", help="Terms joined by AND; see the examples.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most this many.")]
+Input = Annotated[str, typer.Option("--input", help="File of JSON lines; - reads standard input.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, help="Number of threads; 0: one per core.")
+]
 _OFFLINE = "services.feedback.training.offline"
 
 
@@ -61,7 +63,7 @@ def waiting(context: typer.Context, limit: Limit = 20) -> None:
         for one in found
     ]
     columns = ("since", "about", "user", "comment")
-    session.show({"waiting": found}, lambda: session.table(columns, rows, "Nothing waits."))
+    session.show({"waiting": found}, lambda: session.table(columns, rows, "Nothing is waiting."))
 
 
 @app.command()
@@ -77,7 +79,9 @@ def personas(context: typer.Context, limit: Limit = 20) -> None:
     rows = [(one["user_id"], one["version"], one["text"]) for one in found]
     session.show(
         {"personas": found},
-        lambda: session.table(("user", ">version", "persona"), rows, "No persona is written yet."),
+        lambda: session.table(
+            ("user", ">version", "persona"), rows, "No persona has been written yet."
+        ),
     )
 
 
@@ -100,11 +104,11 @@ def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
 
 @heads_app.callback(invoke_without_command=True)
 def heads(context: typer.Context, limit: Limit = 20) -> None:
-    """List the heads of dissatisfaction fitted on your own users' thumbs and ratings, newest first.
+    """List the dissatisfaction heads fitted on your own users' thumbs and ratings, newest first.
 
-    Each was held against the one that served, on held-out users; saves: nats a label of log loss. Heads
-    that did not pass are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. They are fitted on
-    schedule; `fit` does it now, `retire` takes the one that serves back.
+    Each was compared on held-out users with the head that was serving; "saves" is log loss in nats per label.
+    Heads that did not pass the gate are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Heads
+    are fitted on a schedule; `fit` fits one now, and `retire` takes the serving one out of service.
 
     \b
     Examples:
@@ -122,15 +126,19 @@ def heads(context: typer.Context, limit: Limit = 20) -> None:
 @heads_app.command("fit")
 def fit_head(
     context: typer.Context,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show it.")] = False,
-    request_id: Annotated[str, typer.Option(help="The same id gives the same fit.")] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the fit has ended, and show the result.")
+    ] = False,
+    request_id: Annotated[
+        str, typer.Option(help="Repeating a request with the same id starts no second fit.")
+    ] = "",
 ) -> None:
     """Fit a head on your users' labels now, without waiting for the schedule.
 
-    It serves only if it passes the gate: on held-out users it saves log loss, ranks better than chance, and
-    no worse than the head before it. Each try makes the gate stricter. With --wait the exit code is 0 if the
-    head was promoted, otherwise 1 and the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE, or why nothing was
-    fitted, such as TOO_FEW_LABELS.
+    The new head serves only if it passes the gate: on held-out users it must save log loss, rank better than
+    chance, and rank no worse than the head before it. Each attempt makes the gate stricter. With --wait the
+    exit code is 0 if the head was promoted; otherwise it is 1, and the reason is shown: NOT_BETTER, CAN_NOT_TELL,
+    RANKS_WORSE, or why nothing was fitted, such as TOO_FEW_LABELS.
 
     \b
     Examples:
@@ -142,7 +150,7 @@ def fit_head(
     operation = session.platform.call("feedback", "FitHead", {"request_id": request_id})
     if not wait:
         name = operation["name"]
-        session.show(operation, lambda: session.line(f"{name} is under way."))
+        session.show(operation, lambda: session.line(f"{name} has started."))
         return
     while not operation.get("done"):
         request = {"name": operation["name"], "timeout": "5s"}
@@ -158,13 +166,15 @@ def fit_head(
 def retire_head(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(help="heads/dissatisfaction-v3; without: the one that serves.")
+        str,
+        typer.Argument(
+            help="Such as heads/dissatisfaction-v3; without it, the head that is serving."
+        ),
     ] = "",
 ) -> None:
-    """Take the head that serves back: the shipped head judges until another passes the gate.
+    """Take the serving head out of service: the shipped head judges until another passes the gate.
 
-    What was judged by it stays. The next fit needs new labels, so that the same head does not come back the
-    same night.
+    What it has judged stays. The next fit needs new labels, so the same head does not return the same night.
 
     \b
     Examples:
@@ -179,10 +189,10 @@ def retire_head(
 
 @app.command()
 def judge(context: typer.Context, limit: Limit = 20) -> None:
-    """List what the served model said of follow-ups that the heads were not sure of, newest first.
+    """List what the served model said about follow-ups that the heads were unsure of, newest first.
 
-    What it says is a shadow, used by nothing, until its agreement with what users said by thumbs and
-    ratings is high enough. Asked only if TRIMTAB_FEEDBACK_JUDGE_UNSURE is on.
+    Its answers are only recorded (shadow) until it is proven that they agree with users' own thumbs and ratings
+    often enough. It is asked only if TRIMTAB_FEEDBACK_JUDGE_UNSURE is on.
 
     \b
     Examples:
@@ -198,10 +208,13 @@ def judge(context: typer.Context, limit: Limit = 20) -> None:
 def fit(
     context: typer.Context,
     input_: Input,
-    output: Annotated[str, typer.Option("--output", help="Folder for what is fitted.")],
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same model.")] = 0,
+    output: Annotated[str, typer.Option("--output", help="Folder to write the fitted judge to.")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same model.")] = 0,
     models: Annotated[
-        str, typer.Option("--models", help="all, or lexical: without the encoder, in seconds.")
+        str,
+        typer.Option(
+            "--models", help="all; or lexical, which leaves out the encoder and takes seconds."
+        ),
     ] = "all",
     threads: Threads = 0,
 ) -> None:
@@ -225,9 +238,13 @@ def fit(
 @app.command()
 def score(
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", help="Folder that a fit wrote.")],
+    model: Annotated[
+        str, typer.Option("--model", help="Folder that `trimtab feedback fit` wrote.")
+    ],
     input_: Input,
-    output: Annotated[str, typer.Option("--output", help="JSON lines; - is standard output.")],
+    output: Annotated[
+        str, typer.Option("--output", help="File of JSON lines to write; - writes standard output.")
+    ],
     threads: Threads = 0,
 ) -> None:
     """Judge follow-ups by a fitted model: a line out for each line in, in the same order.
@@ -275,7 +292,7 @@ def _labels(session: Session, found: list[Json]) -> None:
         ">dissatisfied",
         "follow-up",
     )
-    session.table(columns, rows, "No feedback was mined that fits.")
+    session.table(columns, rows, "No feedback matches.")
 
 
 def _pairs(session: Session, found: list[Json]) -> None:
@@ -292,7 +309,7 @@ def _pairs(session: Session, found: list[Json]) -> None:
         for one in found
     ]
     columns = ("state", "reason", "source", "user", ">margin", "chosen", "rejected")
-    session.table(columns, rows, "No pair fits.")
+    session.table(columns, rows, "No pair matches.")
 
 
 def _heads(session: Session, told: Json) -> None:
@@ -321,7 +338,7 @@ def _heads(session: Session, told: Json) -> None:
         "against",
         "made",
     )
-    session.table(columns, rows, "No head was fitted on your users' labels yet.")
+    session.table(columns, rows, "No head has been fitted on your users' labels yet.")
     session.line(f"serving: {told['serving']}")
     if look := told.get("look"):
         counts = f"{look['labels']} labels of {look['users']} users to fit on"
@@ -352,7 +369,7 @@ def _judgements(session: Session, told: Json) -> None:
         for one in told["judgements"]
     ]
     columns = ("state", "says", ">dissatisfied", "user", "conversation", "model")
-    session.table(columns, rows, "The served model was asked about no follow-up yet.")
+    session.table(columns, rows, "The served model has not been asked about any follow-up yet.")
     counts = "its labels count" if told["trusted"] else "its labels are shadows"
     words = estimate_words(told.get("agreement"))
     always = f"; the commoner answer alone: {told['commonest']:.3g}" if words != "-" else ""

@@ -78,7 +78,7 @@ class FeedbackRemover:
         self._database = database
 
     def survey(self, erasure: Erasure) -> Survey:
-        """The heads that were fitted on what the user said, or on talks that they took part in."""
+        """The heads that were fitted on what the user said, or on conversations that they took part in."""
         versions: set[int] = set()
         with self._database.read() as connection:
             whole = _with_own_conversations(erasure, connection)

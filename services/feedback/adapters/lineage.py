@@ -44,13 +44,13 @@ class FeedbackLineage(Tracer):
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
         with self._database.read() as connection:
-            talk = _Talk(connection, tenant, conversation_id)
+            found_in = _Conversation(connection, tenant, conversation_id)
             found = [
-                *talk.judged(),
-                *talk.not_judged(),
-                *talk.waiting_explicit(),
-                *talk.personas(),
-                *talk.pairs(),
+                *found_in.judged(),
+                *found_in.not_judged(),
+                *found_in.waiting_explicit(),
+                *found_in.personas(),
+                *found_in.pairs(),
             ]
         return [step for step in found if turn_id in ("", step.turn_id)]
 
@@ -70,7 +70,7 @@ _STAGES = {
 }
 
 
-class _Talk:
+class _Conversation:
     """One conversation, as the tables have it."""
 
     def __init__(self, connection: sa.Connection, tenant: str, conversation_id: str) -> None:

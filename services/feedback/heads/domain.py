@@ -157,7 +157,7 @@ def version_of(name: str) -> int:
     number = name.removeprefix(PREFIX)
     if not name.startswith(PREFIX) or not number.isdecimal():
         raise InvalidArgument(
-            f"{name!r} is no head: {PREFIX}1 is the first, see `trimtab feedback heads`",
+            f"{name!r} is not the name of a head (such as {PREFIX}1): see `trimtab feedback heads`",
             reason="INVALID_NAME",
             field="name",
         )

@@ -101,7 +101,7 @@ class HeadFits:
 
     def abandon(self, job: Job, error: BaseException, transaction: Transaction) -> None:
         tenant, operation = str(job.payload["tenant"]), str(job.payload.get("operation", ""))
-        _log.error("no head could be fitted for %s: %s", tenant, error)
+        _log.error("no head could be fitted for tenant %s: %s", tenant, error)
         writes = self.writes_of(transaction)
         writes.set_look(Look(tenant, self.clock(), "FAILED"))
         if operation:

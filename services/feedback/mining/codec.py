@@ -57,7 +57,7 @@ def decode_turn(value: bytes) -> Turn:
     turn = decode_logged(value)
     if turn.index < 0:
         raise InvalidArgument(
-            "index must not be negative", reason="INVALID_INDEX", field="turn.index"
+            "the index must not be negative", reason="INVALID_INDEX", field="turn.index"
         )
     for name in ("tenant", "conversation_id", "turn_id", "user_id"):
         check_segment(getattr(turn, name), f"turn.{name}")
@@ -69,7 +69,7 @@ def decode_explicit(value: bytes) -> ExplicitFeedback:
     given = decode_feedback(events.FeedbackGiven.FromString(value).feedback)
     if not given.completion_id and not given.conversation_id:
         raise InvalidArgument(
-            "feedback names neither a completion nor a conversation",
+            "the feedback names neither a completion nor a conversation: give one",
             reason="NO_TARGET",
             field="feedback",
         )

@@ -193,7 +193,7 @@ class ExplicitSweep(Generic[W]):
             due = self.join.quiet_at(explicit, work) or row.arrived + self.wait_s
             waiting.postpone(row.place, due, row.failures)
         elif may_bury:
-            detail = f"what it is about was not logged within {self.wait_s:.0f} s"
+            detail = f"the turn that it is about was not logged within {self.wait_s:.0f} s"
             self._bury(row, "NEVER_LOGGED", detail, transaction)
         else:
             waiting.postpone(row.place, now + self.looks_again_s, row.failures)
@@ -237,7 +237,7 @@ class UnsureJobs(Generic[W]):
     def perform(self, job: Job) -> Finish:
         mined = self.reads.mined(str(job.payload["feedback_id"]))
         if mined is None:
-            raise NotFound(f"feedback {job.payload['feedback_id']} is not there")
+            raise NotFound(f"feedback {job.payload['feedback_id']} does not exist any more")
         label = self.judge.judge(mined)
         trusted = self.trust.agreement(mined.tenant).trusted
 

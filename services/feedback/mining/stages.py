@@ -63,7 +63,8 @@ class ExplicitHandler(Generic[W]):
             return
         if waiting.is_full(explicit.tenant, self.most_waiting):
             raise InvalidArgument(
-                f"{self.most_waiting} of the tenant's wait for their turns already: replay it later",
+                f"{self.most_waiting} pieces of this tenant's feedback already wait for their turns:"
+                " replay it later",
                 reason=BACKLOG,
             )
         due = self.join.quiet_at(explicit, work) or now + self.wait_s

@@ -28,7 +28,11 @@ def decode_preference(value: bytes) -> Pair:
     for name in ("pair_id", "tenant", "user_id"):
         check_segment(getattr(given, name), f"pair.{name}")
     if not given.prompt:
-        raise InvalidArgument("the prompt is empty", reason="NO_REQUEST", field="pair.prompt")
+        raise InvalidArgument(
+            "the prompt is empty: send the messages that led to the answers",
+            reason="NO_REQUEST",
+            field="pair.prompt",
+        )
     pair = contract.decode_pair(given)
     if pair.source is None:
         raise InvalidArgument(

@@ -96,7 +96,7 @@ class PairJobs:
     def _mined(self, job: Job) -> Mined:
         mined = self.feedback.mined(str(job.payload["feedback_id"]))
         if mined is None:
-            raise NotFound(f"feedback {job.payload['feedback_id']} is not there")
+            raise NotFound(f"feedback {job.payload['feedback_id']} does not exist any more")
         return mined
 
     def _outcome(self, mined: Mined) -> Outcome:

@@ -153,7 +153,7 @@ def _save(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
         save_judge(fitted, folder, about)
     except OSError as error:
         raise InvalidArgument(
-            f"{folder} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+            f"{folder} cannot be written: {error}", reason="NOT_WRITABLE", field="output"
         ) from error
 
 

@@ -70,7 +70,7 @@ def test_json_has_all_of_it(trimtab: Callable[..., Any]) -> None:
 
 def test_without_a_head_it_says_what_serves(trimtab: Callable[..., Any]) -> None:
     ran = trimtab("feedback", "heads", answers={"ListHeads": {"serving": "shipped-0a1b2c3d4e5f"}})
-    assert "No head was fitted on your users' labels yet." in ran.out
+    assert "No head has been fitted on your users' labels yet." in ran.out
     assert "serving: shipped-0a1b2c3d4e5f" in ran.out
     assert "last look" not in ran.out
 
@@ -134,7 +134,7 @@ def _fitted(reason: str) -> dict[str, Any]:
 
 def test_a_fit_is_started_and_waited_for(trimtab: Callable[..., Any]) -> None:
     ran = trimtab("feedback", "heads", "fit", answers={"FitHead": _operation()})
-    assert (ran.code, ran.out.strip()) == (0, "operations/fit-head-1 is under way.")
+    assert (ran.code, ran.out.strip()) == (0, "operations/fit-head-1 has started.")
     ends = iter([_operation(), _fitted("promoted")])
     answers = {"FitHead": _operation(), "WaitOperation": lambda _: next(ends)}
     ran = trimtab("feedback", "heads", "fit", "--wait", answers=answers)

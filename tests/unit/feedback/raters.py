@@ -95,7 +95,7 @@ def not_held_out(numbers: range) -> list[int]:
 def rate(
     house: House, thumb: Thumb, users: Iterable[int], talks: int = TALKS, batch: str = "c"
 ) -> None:
-    """Each user complains in half of their talks, and thumbs each first answer."""
+    """Each user complains in half of their conversations, and thumbs each first answer."""
     for user in users:
         for talk in range(talks):
             complained, name = talk % 2 == 0, f"{batch}{user}-{talk}"

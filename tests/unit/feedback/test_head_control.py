@@ -24,8 +24,7 @@ from tests.unit.feedback.raters import MODEL, V1
 @pytest.fixture
 def turned() -> House:
     """Nothing is due by its schedule."""
-    house = raters.turned_house(heads_schedule="")
-    return house
+    return raters.turned_house(heads_schedule="")
 
 
 def end(house: House, name: str) -> tuple[bool, pb.FitHeadResponse]:
@@ -104,7 +103,7 @@ def test_only_what_serves_can_be_taken_back(turned: House) -> None:
     with pytest.raises(NotFound):
         control.retire("local", "")
     fit(turned)
-    with pytest.raises(FailedPrecondition, match="does not serve"):
+    with pytest.raises(FailedPrecondition, match="is not serving"):
         control.retire("local", "heads/dissatisfaction-v9")
     with pytest.raises(InvalidArgument):
         control.retire("local", "v1")

@@ -150,7 +150,7 @@ def test_of_many_lines_one_fold_is_judged_by_the_others(monkeypatch: pytest.Monk
 def test_too_little_is_refused() -> None:
     examples = [one for one in read(synthetic(), labelled=True) if isinstance(one, Example)]
     kinds = [[LexicalLearner(1.0)]]
-    with pytest.raises(FailedPrecondition, match="10 lines or more"):
+    with pytest.raises(FailedPrecondition, match="at least 10 lines"):
         fit(examples[:6], kinds, 0, lambda _: None)
     with pytest.raises(FailedPrecondition, match="two labels or more"):
         fit(examples[:3] * 5, kinds, 0, lambda _: None)

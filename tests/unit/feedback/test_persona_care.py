@@ -176,7 +176,7 @@ async def test_deletion_takes_the_history_and_what_was_said_before_is_not_used_a
         await refused(stub.DeletePersona(request, metadata=TENANT))
     ).reason == "PERSONA_NOT_FOUND"
     assert [(p.version, p.text) for p in published(house)][-1] == (3, "")
-    complain(house, "c2")  # said at times before the deletion, as all of the house's turns are
+    complain(house, "c2")  # said at times before the deletion, as all turns of this house are
     assert house.counts(PERSONAS)[("abstained", "NO_TEXT")] == 1
     assert (await correct(stub, text="Be kind.")).version == 4
     assert house.adds_up()

@@ -1,4 +1,4 @@
-"""Regenerated answers and edited messages: the talk goes on from them, nothing is counted twice."""
+"""Regenerated answers and edited messages: the conversation goes on from them, nothing is counted twice."""
 
 from datetime import timedelta
 

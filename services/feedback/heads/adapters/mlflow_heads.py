@@ -64,5 +64,5 @@ def _reached() -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise Unavailable(
-            f"MLflow did not take the head: {error}", reason="TRACKER_AWAY", retry_after_s=10.0
+            f"MLflow did not accept the head: {error}", reason="TRACKER_AWAY", retry_after_s=10.0
         ) from error

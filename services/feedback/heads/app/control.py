@@ -42,12 +42,12 @@ class ControlHeads:
 def _not_serving(name: str, serving: HeadCard | None) -> FailedPrecondition | NotFound:
     if serving is None:
         return NotFound(
-            "no head of your own serves: the shipped one judges already",
+            "no head of your own is serving: the shipped head judges already",
             reason="NO_HEAD_SERVES",
             field="name",
         )
     return FailedPrecondition(
-        f"{name} does not serve, {serving.name} does: name that one, or none",
+        f"{name} is not serving, {serving.name} is: name that one, or leave the name out",
         reason="NOT_SERVING",
         field="name",
     )

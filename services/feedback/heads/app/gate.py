@@ -47,7 +47,7 @@ class GateRules:
 
 
 def verdict(figures: Figures, rules: GateRules) -> str:
-    """Empty if the new head may serve, else why not."""
+    """Empty if the new head may serve, otherwise why not."""
     if figures.log_loss_gain.low <= 0.0:
         return NOT_BETTER
     if figures.auroc_after.low <= rules.least_auroc:

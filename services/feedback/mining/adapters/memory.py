@@ -53,7 +53,7 @@ class ScriptedChat:
     def choose(
         self, messages: Sequence[Message], choices: Sequence[str], n: int, temperature: float
     ) -> tuple[str, ...]:
-        """The choice that the script's answer begins with, else the first."""
+        """The choice that the script's answer begins with, otherwise the first."""
         said = self.complete(messages, 1, temperature, 1)[0]
         return (next((one for one in choices if said.startswith(one)), choices[0]),) * n
 

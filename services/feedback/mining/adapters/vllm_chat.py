@@ -30,7 +30,9 @@ class VllmChat:
         constrained = {"structured_outputs": {"choice": list(choices)}, "max_tokens": 8}
         found = self._answers(messages, n, temperature, constrained)
         if not set(found) <= set(choices):
-            raise Internal(f"the model said {found!r}, none of {choices!r}", reason="NO_CHOICE")
+            raise Internal(
+                f"the model answered {found!r}, which is none of {choices!r}", reason="NO_CHOICE"
+            )
         return found
 
     def complete(

@@ -1,7 +1,7 @@
 """How likely it is that a user was dissatisfied with the answer: one linear model over all that is
 known of the follow-up.
 
-Inputs of one follow-up: what can be counted of it and of the talk before it (app.offline.features),
+Inputs of one follow-up: what can be counted of it and of the conversation before it (features.py),
 its hashed word n-grams, its sentence vector, and the odds that the kinds' head gives a re-attempt.
 p = 1 / (1 + exp(-(x w + b))); the calibration is part of w and b. Pure functions of numpy arrays.
 """

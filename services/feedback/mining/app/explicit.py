@@ -134,7 +134,11 @@ def verdict_of(explicit: ExplicitFeedback) -> Verdict:
             return Verdict(FollowUpKind.NONE, 0.5, "abstained", "CATEGORY_ONLY")
     if explicit.comment:
         return Verdict(FollowUpKind.NONE, 0.5, "abstained", "COMMENT_ONLY")
-    raise InvalidArgument("feedback has no value", reason="EMPTY_FEEDBACK", field="value")
+    raise InvalidArgument(
+        "the feedback has no value: give a thumb, a rating, a category, a demonstration or a comment",
+        reason="EMPTY_FEEDBACK",
+        field="value",
+    )
 
 
 def _degree(rating: Rating) -> float:

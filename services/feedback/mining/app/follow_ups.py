@@ -3,7 +3,7 @@
 Counts of stage "feedback.turns", one for each turn taken:
 made: "judged" (a label was published), "context" (assistant's and other turns), "first_turn",
 "no_answer_before" (a user's turn after another user's), "edit" (said anew: what it stands for was to be
-judged), "alternative" (one of several answers, which the talk did not go on with);
+judged), "alternative" (one of several answers, which the conversation did not go on with);
 abstained: LOW_CONFIDENCE, SIGNALS_DISAGREE, TOO_SHORT, NON_TEXT (published too);
 dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came), REPLACED (another turn took its place, or that
 of its answer, before it was judged), BACKLOG (too many of the tenant waited);
@@ -65,7 +65,7 @@ class TakeTurn(Generic[W]):
                 work.count(STAGE, "made", "no_answer_before")
 
     def _make_room(self, turn: Turn, work: W) -> None:
-        """The talk goes on from `turn` instead of what stood there. What was judged stays judged."""
+        """The conversation goes on from `turn` instead of what stood there. What was judged stays judged."""
         for reason, n in zip(("TO_JUDGE", "ANSWER_MISSING"), work.turns.cut(turn), strict=True):
             if n:
                 work.count(STAGE, "waiting", reason, -n)

@@ -22,7 +22,8 @@ class ScriptedScorer:
     def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
         if not self.trained:
             raise FailedPrecondition(
-                "there is no reward model yet: pairs come first", reason="REWARD_MODEL_UNTRAINED"
+                "no reward model is trained yet: it needs pairs first",
+                reason="REWARD_MODEL_UNTRAINED",
             )
         self.users += [candidate.user_id for candidate in candidates]
         rewards = tuple(self._reward(candidate.messages[-1].text) for candidate in candidates)

@@ -58,7 +58,7 @@ def clean(text: str) -> str:
 
 
 def problem_of(text: str, original: str, follow_up: str) -> str:
-    """Why `text` can not be a chosen answer; "" if it can. A floor of sanity, not of quality."""
+    """Why `text` cannot be a chosen answer; "" if it can. A floor of sanity, not of quality."""
     words = text.split()
     if len(words) < MIN_WORDS:
         return "TOO_FEW_WORDS"
@@ -76,7 +76,7 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
 
 def heeds(text: str, original: str, follow_up: str) -> bool:
     """False if the follow-up says something of length or lists that can be counted, and `text` does
-    not do it. What can not be counted is left to the reward model."""
+    not do it. What cannot be counted is left to the reward model."""
     words, before = len(text.split()), len(original.split())
     named = [int(number) for number in _NUMBER.findall(follow_up) if _WORDS.search(follow_up)]
     if _LONGER.search(follow_up):

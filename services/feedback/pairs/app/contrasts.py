@@ -41,7 +41,7 @@ class Contrast:
             return
         turn = work.turns.get(mined.tenant, mined.conversation_id, mined.answer_turn_id)
         if turn is None or turn.user_id != mined.user_id:
-            return  # a reviewer's: the talk is another's, who would be quoted in the reviewer's pair
+            return  # a reviewer's: the conversation is another's, who would be quoted in the reviewer's pair
         if turn.signal == "regeneration" and turn.replaces_turn_id:
             self._regenerated(mined, turn, work)
         self._versions(mined, work)

@@ -28,10 +28,11 @@ class TakePreference:
     propose: Propose
 
     def __call__(self, pair: Pair, work: PairWork) -> None:
-        """InvalidArgument for a pair that the house makes itself."""
+        """InvalidArgument for a pair that Trimtab makes itself."""
         if pair.source not in _STATED:
             raise InvalidArgument(
-                f"{pair.source!s} is no source of stated preferences", reason="INVALID_SOURCE"
+                f"{pair.source!s} is not a source of stated preferences: use arena_vote or import",
+                reason="INVALID_SOURCE",
             )
         proposed = replace(pair, persona=work.users.get(pair.tenant, pair.user_id).persona_text)
         most = self.limits.pairs_per_user_day

@@ -108,11 +108,13 @@ def _correction(line_id: str, text: str) -> PersonaLine | None:
     text = " ".join(text.split())
     if not text and not line_id:
         raise InvalidArgument(
-            "say what is right, or which line is wrong", reason="EMPTY_CORRECTION", field="text"
+            "give the text that is right, or the id of the line that is wrong",
+            reason="EMPTY_CORRECTION",
+            field="text",
         )
     if len(text.split()) > MOST_WORDS:
         raise InvalidArgument(
-            f"a persona has at most {MOST_WORDS} words", reason="TOO_LONG", field="text"
+            f"a correction can have at most {MOST_WORDS} words", reason="TOO_LONG", field="text"
         )
     return PersonaLine(text, Basis.CORRECTED) if text else None
 
@@ -148,7 +150,7 @@ def _put(
 
 def not_there(tenant: str, user_id: str) -> NotFound:
     return NotFound(
-        f"{persona_name(tenant, user_id)} is not there: a persona is written once a user has said"
+        f"{persona_name(tenant, user_id)} does not exist: a persona is written once its user has said"
         " enough",
         reason="PERSONA_NOT_FOUND",
     )

@@ -59,7 +59,7 @@ class Draft:
     nothing was looked at, as the persona was deleted then."""
 
     lines: tuple[PersonaLine, ...]
-    # "model" or "template" for lines, else the reason for none.
+    # "model" or "template" for lines, otherwise the reason for none.
     how: str
     ungrounded: int = 0
     withdrawn: frozenset[str] = frozenset()
@@ -102,7 +102,7 @@ class WritePersona:
     def _keep(
         self, former: Persona, merged: Merged, how: str, now: datetime, work: PersonaWork
     ) -> None:
-        """A new version if the text is another; else the former one with its newer evidence."""
+        """A new version if the text is another; otherwise the former one with its newer evidence."""
         text, evidence = compose(merged.lines)
         persona = replace(former, lines=merged.lines, evidence=evidence)
         if text == former.text:

@@ -1,4 +1,4 @@
-"""Labelled talks under open licences, as their makers publish them; read by path, never shipped.
+"""Labelled conversations under open licences, as their makers publish them; read by path, never shipped.
 
 Each talk gives one Labelled for every user turn after an answer. Gzip or plain.
 """
@@ -51,7 +51,7 @@ def intents(path: Path) -> list[Labelled]:
 
 def thumbs(folder: Path) -> list[Labelled]:
     """ConvAI2 (Dinan et al., arXiv 1902.00098), rated bot messages that a user's turn follows:
-    "dissatisfied" after a thumb down, else "fine"."""
+    "dissatisfied" after a thumb down, otherwise "fine"."""
     return [one for name in _CONVAI2_FILES for one in _thumbs(folder / f"{name}.json.gz", name)]
 
 

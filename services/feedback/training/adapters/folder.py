@@ -46,7 +46,7 @@ def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
 def load_judge(folder: Path, workers: int = 1) -> Judge:
     """`workers` threads judge side by side.
 
-    Raises NotFound without a model there, InvalidArgument if it can not be read.
+    Raises NotFound without a model there, InvalidArgument if it cannot be read.
     """
     try:
         document = json.loads((folder / _FILE).read_text(encoding="utf-8"))

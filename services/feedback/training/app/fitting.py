@@ -115,11 +115,12 @@ def fit(
     labels = labels_of(examples)
     if len(labels) < 2:
         raise FailedPrecondition(
-            f"two labels or more are needed, found {list(labels)}", reason="TOO_FEW_LABELS"
+            f"at least two labels are needed to fit, found {list(labels)}", reason="TOO_FEW_LABELS"
         )
     if len(examples) < LEAST_LINES:
         raise FailedPrecondition(
-            f"{LEAST_LINES} lines or more are needed, found {len(examples)}", reason="TOO_FEW_LINES"
+            f"at least {LEAST_LINES} lines are needed to fit, found {len(examples)}",
+            reason="TOO_FEW_LINES",
         )
     conversations = [one.conversation for one in examples]
     shares = share_matrix(examples, labels)

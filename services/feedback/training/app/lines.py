@@ -68,25 +68,27 @@ def _example(line: str, labelled: bool) -> Example:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise _WrongField("(line)", f"is no JSON: {error}") from error
+        raise _WrongField("(line)", f"is not JSON: {error}") from error
     if not isinstance(record, dict):
-        raise _WrongField("(line)", "is no JSON object")
+        raise _WrongField("(line)", "is not a JSON object")
     conversation = _conversation(record.get("messages"))
     return Example(conversation, _shares(record.get("label")) if labelled else {})
 
 
 def _conversation(value: Any) -> Conversation:
     if not isinstance(value, list) or not value:
-        raise _WrongField("messages", "must be a list of at least one message")
+        raise _WrongField("messages", "must be a list with at least one message")
     messages = tuple(_message(one, f"messages[{place}]") for place, one in enumerate(value))
     if messages[-1][0] != "user":
-        raise _WrongField(f"messages[{len(messages) - 1}].role", "the last must be the user's")
+        raise _WrongField(
+            f"messages[{len(messages) - 1}].role", "the last message must be the user's"
+        )
     return Conversation(messages)
 
 
 def _message(value: Any, field: str) -> tuple[str, str]:
     if not isinstance(value, dict):
-        raise _WrongField(field, "is no object")
+        raise _WrongField(field, "must be an object")
     if value.get("role") not in ROLES:
         raise _WrongField(f"{field}.role", f"must be one of {', '.join(ROLES)}")
     return value["role"], _text(value.get("content"), f"{field}.content")

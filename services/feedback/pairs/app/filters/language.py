@@ -37,7 +37,7 @@ _ASKS = re.compile(
 
 def language_of(text: str) -> str:
     """A script's name in lower case ("cyrillic", "cjk", ...), or for Latin script one of the seven
-    languages; "" if it can not be told: too little text, or words of several languages."""
+    languages; "" if it cannot be told: too little text, or words of several languages."""
     script = _script(text)
     if script != "latin":
         return script
