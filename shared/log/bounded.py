@@ -1,4 +1,4 @@
-"""Calls that nobody waits for longer than a limit, whatever they do."""
+"""Calls with a limit on how long the caller waits, whatever they do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Stuck(Exception):
 class Caller:
     """Makes calls, one after the other, on a thread of its own.
 
-    A call that does not come back can not be stopped: its thread stays behind with it (it does not
-    keep the process from ending), and so does every later call of this caller. Whoever was told Stuck
-    goes on with a new one.
+    A call that does not return cannot be stopped: its thread stays behind with it (it does not keep
+    the process from ending), and every later call on this Caller gets stuck as well. After Stuck, go
+    on with a new Caller.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,7 +29,7 @@ class Caller:
         threading.Thread(target=self._answer, name=name, daemon=True).start()
 
     def call(self, limit_s: float, work: Callable[[], T]) -> T:
-        """What `work` returns or raises; Stuck after `limit_s` seconds without either."""
+        """Returns or raises what `work` does; raises Stuck after `limit_s` seconds without either."""
         answer: Future[T] = Future()
         self._asked.put((work, answer))
         try:
@@ -40,7 +40,7 @@ class Caller:
             raise Stuck(f"no answer in {limit_s:.0f} s") from error
 
     def close(self) -> None:
-        """Ends the thread once its last call has come back. Does not wait."""
+        """Ends the thread once its last call has returned. Does not wait for that."""
         self._asked.put(None)
 
     def _answer(self) -> None:
@@ -48,12 +48,12 @@ class Caller:
             work, answer = asked
             try:
                 answer.set_result(work())
-            except BaseException as error:  # noqa: BLE001 -- it is raised where it was asked
+            except BaseException as error:  # noqa: BLE001 -- raised again in the caller's thread
                 answer.set_exception(error)
 
 
 def within(limit_s: float, name: str, work: Callable[[], T]) -> T:
-    """One call, on a thread of its own."""
+    """Makes one call on a thread of its own. Raises what `work` raises, or Stuck after `limit_s` seconds."""
     caller = Caller(name)
     try:
         return caller.call(limit_s, work)

@@ -1,8 +1,8 @@
 """The EventLog on Apache Kafka: idempotent and transactional producers, binary CloudEvents.
 
-The client is kafka-python. What it does for each record in Python is its cost, so partitions are chosen
-here (CRC-32 of the key, as in the in-memory twin, for its own murmur2 walks over every byte), batches
-are large, and `crc32c` (which it uses when it is installed) sums them up in C.
+The client is kafka-python. Its cost is what it does for each record in Python. So partitions are chosen
+here (CRC-32 of the key, as in the in-memory twin; the client's murmur2 walks over every byte), batches
+are large, and `crc32c` (which the client uses if installed) computes their checksums in C.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.log.rules import most_bytes, partition_of
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _BATCH_BYTES = 512 * 1024
-# How long a new client looks for a broker.
+# How long a new client tries to reach a broker.
 _BOOTSTRAP_S = 4.0
 _CONSUMING = {
     "enable_auto_commit": False,
@@ -42,7 +42,7 @@ _CONSUMING = {
     "isolation_level": "read_committed",
     "max_poll_interval_ms": 600_000,
     "session_timeout_ms": 10_000,
-    # The broker answers as soon as there is something; until then an idle member costs next to nothing.
+    # The broker answers as soon as there are records; until then an idle member costs next to nothing.
     "fetch_max_wait_ms": 2_000,
     # Partitions that are added later are found within half a minute.
     "metadata_max_age_ms": 30_000,
@@ -63,7 +63,7 @@ class KafkaEventLog:
         max_message_bytes: int = 16 * 1024 * 1024,
         retention_days: float = 0.0,
     ) -> None:
-        """`retention_days`: how long topics keep what is on them; 0 is for ever."""
+        """`retention_days`: how long topics keep their records; 0 means forever."""
         self._bootstrap = [server.strip() for server in bootstrap.split(",")]
         self._partitions, self._replication = partitions, replication
         self._timeout_s, self._max_bytes = timeout_s, max_message_bytes
@@ -81,12 +81,12 @@ class KafkaEventLog:
             for future in futures:
                 future.get(timeout=self._timeout_s)
         except KafkaError as error:
-            told = away(error)
-            if isinstance(told, Unavailable):
-                # After a broker was killed the client may wait for ever for what it had on the way.
-                # The next call begins with a new one, and makes the same ids.
+            translated = away(error)
+            if isinstance(translated, Unavailable):
+                # After a broker was killed the client may wait forever for its in-flight records.
+                # The next call starts with a new client, and with the same ids.
                 self._producer.forget(producer)
-            raise told from error
+            raise translated from error
 
     def consume(
         self,
@@ -139,21 +139,21 @@ class KafkaEventLog:
         return self._administer(partial(_lag, group=group, topics=topics))
 
     def _served(self, group: str, but: str) -> bool:
-        """Whether any member of the group but the client `but` has a partition."""
+        """Whether any member of the group other than the client `but` has a partition."""
         return self._administer(partial(_has_partitions, group=group, but=but))
 
     def _administer(self, work: Callable[[Any], T]) -> T:
-        """What `work` finds with an admin client of its own: one that is shared would make a stage wait
-        for what another has asked."""
+        """Runs `work` with an admin client of its own: with a shared one, stages would wait for each
+        other's requests."""
 
-        def asked() -> T:
+        def with_client() -> T:
             admin = self._new_admin()
             try:
                 return work(admin)
             finally:
                 admin.close()
 
-        return self._within("admin", asked)
+        return self._within("admin", with_client)
 
     @staticmethod
     def _within(client: str, work: Callable[[], T]) -> T:
@@ -200,10 +200,10 @@ class KafkaEventLog:
         try:
             admin.create_topics([topic])
         except TopicAlreadyExistsError:
-            _log.debug("topic %s was made by another service meanwhile", name)
+            _log.debug("another service created topic %s at the same time", name)
 
     def _configure(self, admin: Any, names: Sequence[str]) -> None:
-        """Topics that are there already follow the settings, too."""
+        """Applies the settings to topics that exist already."""
         if not names:
             return
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
@@ -223,10 +223,11 @@ class KafkaEventLog:
 
 
 class _Client:
-    """A client that is made when it is first wanted, and shared.
+    """A client that is created on first use and then shared.
 
-    Making one waits for a broker. While there is none, whoever queued up behind a failed attempt is told
-    of that one: a dozen threads would else wait for one another's, for a minute and more.
+    Creating one waits for a broker. While there is none, threads that queued behind a failed attempt get
+    that attempt's error: otherwise a dozen threads would wait for their attempts in turn, for a minute or
+    more.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -251,7 +252,7 @@ class _Client:
             return self._client
 
     def forget(self, client: Any) -> None:
-        """The next `get` makes another, if this is the one in use; None: nothing happens."""
+        """The next `get` creates another, if this is the one in use; None: nothing happens."""
         with self._lock:
             if client is None or self._client is not client:
                 return
@@ -298,7 +299,7 @@ def _lag(admin: Any, group: str, topics: Sequence[str]) -> dict[str, int]:
         return waiting
     try:
         committed = admin.list_group_offsets({group: parts})[group]
-    except CoordinatorNotAvailableError:  # until the first group is formed
+    except CoordinatorNotAvailableError:  # until the first group has formed
         committed = {}
     ends = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
     begins = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.EARLIEST))

@@ -1,11 +1,11 @@
-"""One member of a consumer group, over kafka-python, that never waits for ever.
+"""One member of a consumer group, over kafka-python, that never waits forever.
 
-On a busy machine the client loses an answer now and then: a thread waits without a limit for metadata,
-or a consumer polls on and is in no group, or has its partitions and is given nothing of them. Each is a
-stage that takes nothing and says nothing. So each call has a limit here, and a member without partitions
-that nobody else has, or without the records that are there, joins anew; all are told as Unavailable, after
-which the caller begins with a new consumer. Positions are kept with the caller's state: nothing is lost or
-taken twice.
+On a busy machine the client occasionally loses a response: a thread waits for metadata without a limit,
+or a consumer keeps polling but is in no group, or has its partitions and receives nothing from them. Each
+makes a stage that takes nothing and logs nothing. So every call here has a limit, and a member rejoins if
+it has no partitions while nobody else has any, or does not receive the records that are there. All of this
+is raised as Unavailable, after which the caller opens a new consumer. Positions are stored with the
+caller's state: nothing is lost or taken twice.
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ from shared.log.events import Event, Partition, Positions, Record
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 AWAY, STUCK = "EVENT_LOG_AWAY", "EVENT_LOG_STUCK"
-# Far above what any call takes that comes back at all, on a machine that is busy.
+# Far longer than any call takes that returns at all, even on a busy machine.
 PATIENCE_S = 30.0
-# How long nothing may come before it is looked why. At the second look a new member has its partitions, and
-# the records that were there at the first.
+# How long a member may receive nothing before `_look` checks why. By the second check a new member has its
+# partitions, and the records that were there at the first.
 _IDLE_S = 10.0
 _ANSWER_MS = 5_000
 _CLOSE_S = 5.0
 
 
 class KafkaGroupConsumer:
-    """`served`: whether any member of the group but this client has a partition."""
+    """A shared.log.events.Consumer. Every method raises Unavailable (EVENT_LOG_AWAY if Kafka fails,
+    EVENT_LOG_STUCK after `patience_s` without a response); then close it and open another.
+
+    `served`: whether any member of the group other than this client has a partition.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,8 @@ class KafkaGroupConsumer:
         self._ends: dict[Any, int] = {}
 
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
+        """As Consumer.poll. Also raises Unavailable (EVENT_LOG_STUCK) if this member should be receiving
+        records and is not."""
         poll = partial(
             self._consumer.poll, timeout_ms=int(timeout_s * 1000), max_records=max_records
         )
@@ -78,22 +84,26 @@ class KafkaGroupConsumer:
         return [record_of(message) for batch in batches.values() for message in batch]
 
     def seek(self, positions: Positions) -> None:
+        """Continues from these offsets. Ignores partitions that are no longer assigned to this member."""
         self._call(partial(_seek, self._consumer, positions))
 
     def commit(self, positions: Positions) -> None:
+        """Commits the group's positions and waits for Kafka to confirm them."""
         self._call(partial(self._consumer.commit, offsets(positions)))
 
     def close(self) -> None:
+        """Leaves the group, waiting 10 s at most. Never raises Kafka's errors: they are logged. May be
+        called twice."""
         if self._consumer is None:
             return
         consumer, self._consumer = self._consumer, None
         self._caller.close()
         try:
-            # On another thread: closing is what wakes a call that is stuck on the caller's.
+            # On another thread: closing is what wakes a call that is stuck on the Caller's thread.
             closing = partial(consumer.close, timeout_ms=_CLOSE_S * 1000)
             within(_CLOSE_S * 2, "kafka-close", closing)
         except (KafkaError, Stuck) as error:
-            _log.info("a consumer of %s did not close in order: %s", self._group, error)
+            _log.info("a consumer of group %s did not close cleanly: %s", self._group, error)
 
     def _call(self, work: Callable[[], T], more_s: float = 0.0) -> T:
         try:
@@ -102,14 +112,14 @@ class KafkaGroupConsumer:
             raise away(error) from error
         except Stuck as error:
             raise Unavailable(
-                f"Kafka's client is stuck in group {self._group}: {error}",
+                f"the Kafka client is stuck in group {self._group}: {error}",
                 reason=STUCK,
                 retry_after_s=0.5,
             ) from error
 
     def _look(self) -> None:
-        """Nothing came for a while. A spare member has no partition for as long as others have them all;
-        a member with partitions has read, by now, what was there when it looked last."""
+        """Nothing arrived for a while. A spare member rightly has no partition while others have them all; a
+        member with partitions should by now have read what was there at the last check."""
         assigned = self._call(self._consumer.assignment)
         was_bare, self._was_bare = self._was_bare, not assigned
         if was_bare and not assigned and not self._served(self._client):
@@ -117,12 +127,12 @@ class KafkaGroupConsumer:
         for partition in assigned & self._ends.keys():
             position = self._call(partial(self._consumer.position, partition, _ANSWER_MS))
             if (position or 0) < self._ends[partition]:
-                raise self._stuck(f"got nothing of {partition.topic} for {_IDLE_S:.0f} s")
+                raise self._stuck(f"received nothing from {partition.topic} for {_IDLE_S:.0f} s")
         ends = partial(self._consumer.end_offsets, list(assigned), _ANSWER_MS)
         self._ends = self._call(ends) if assigned else {}
 
     def _stuck(self, words: str) -> Unavailable:
-        words = f"group {self._group} {words}; it is joined again"
+        words = f"group {self._group} {words}; rejoining"
         return Unavailable(words, reason=STUCK, retry_after_s=0.5)
 
 
@@ -138,21 +148,21 @@ def _subscribe(
     topics: Sequence[str],
     positions: Callable[[Sequence[Partition]], Positions] | None,
 ) -> None:
-    # A topic that the client does not know is not waited for by `subscribe`.
+    # `subscribe` does not wait for topics that the client does not know yet.
     for topic in topics:
         consumer.partitions_for_topic(topic)
     consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
-    # The partitions must be known before the group is joined. If they become known after it, the client
-    # (kafka-python 3.0.12, coordinator/base.py: join_group_async) joins again because they differ from those it
-    # assigned; and if that takes longer than one poll may, it forgets to take what it was assigned: with the
-    # new assignment they differ no more, so the next poll sees no reason to finish the joining. The member
-    # then keeps its partitions and is given nothing of them, until `_look` finds it. To ask for all topics is
-    # the one public call that waits for an answer from the cluster.
+    # The partitions must be known before joining the group. If they become known afterwards, the client
+    # (kafka-python 3.0.12, coordinator/base.py: join_group_async) rejoins because they differ from those it
+    # assigned. If rejoining takes longer than one poll, the client forgets to apply its assignment: with the
+    # new assignment nothing differs any more, so the next poll sees no reason to finish joining. The member
+    # then keeps its partitions and receives nothing from them, until `_look` notices. Asking for all topics
+    # is the one public call that waits for the cluster's response.
     consumer.topics()
 
 
 class _Assigned(ConsumerRebalanceListener):
-    """Seeks to where the owner's state says, each time partitions are assigned."""
+    """Seeks to the positions in the owner's state whenever partitions are assigned."""
 
     def __init__(
         self, consumer: Any, positions: Callable[[Sequence[Partition]], Positions] | None
@@ -160,7 +170,7 @@ class _Assigned(ConsumerRebalanceListener):
         self._consumer, self._positions = consumer, positions
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Positions are kept with the state, so nothing is to be saved here."""
+        """Positions are stored with the state, so there is nothing to save here."""
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         if not self._positions:
@@ -172,7 +182,7 @@ class _Assigned(ConsumerRebalanceListener):
 
 
 def record_of(message: Any) -> Record:
-    """Foreign records may lack headers: their place becomes their id, the same at each retry."""
+    """Records of other producers may lack headers: their position becomes their id, the same on each retry."""
     headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
     place = f"{message.topic}/{message.partition}/{message.offset}"
     stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)
@@ -201,6 +211,7 @@ def offsets(positions: Positions) -> dict[Any, Any]:
 
 
 def away(error: KafkaError) -> Unavailable | InvalidArgument:
+    """What to raise for Kafka's error: InvalidArgument for an event too large, otherwise Unavailable."""
     if type(error).__name__ in ("MessageSizeTooLargeError", "RecordListTooLargeError"):
         return InvalidArgument(f"the event is too large: {error}", reason="EVENT_TOO_LARGE")
-    return Unavailable(f"Kafka is away: {error}", reason=AWAY, retry_after_s=1.0)
+    return Unavailable(f"Kafka is unavailable: {error}", reason=AWAY, retry_after_s=1.0)

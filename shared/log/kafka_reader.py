@@ -1,4 +1,4 @@
-"""Reads a topic of Apache Kafka backwards, outside of any group."""
+"""Reads a topic of Apache Kafka backwards, outside any group."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.log.events import Page, Partition, Positions, Record
 from shared.log.kafka_consumer import record_of
 from shared.log.rules import newest_page
 
-# Marks of transactions count as records that nobody is given: then silence is the end, in seconds.
+# Transaction markers take up offsets but are never delivered: so many seconds without records are the end.
 _SILENCE_S = 2.0
 
 
 def read_back(
     topic: str, before: Positions, most: int, number: int | None, options: Mapping[str, Any]
 ) -> Page:
-    """As EventLog.read_back; `number`: of one partition only. Raises KafkaError."""
+    """As EventLog.read_back; with `number`, of that partition only. Raises KafkaError."""
     consumer = KafkaConsumer(**options)
     try:
         numbers = sorted(consumer.partitions_for_topic(topic) or ())
@@ -42,7 +42,7 @@ def read_back(
 
 
 def _records(consumer: Any, windows: Mapping[Any, tuple[int, int]]) -> list[Record]:
-    """Everything in the windows [start, end) that there is."""
+    """All records in the windows [start, end)."""
     consumer.assign(list(windows))
     for part, (start, _) in windows.items():
         consumer.seek(part, start)

@@ -1,4 +1,4 @@
-"""The in-memory twin of the EventLog, for unit tests: same promises, one process, nothing kept."""
+"""The in-memory twin of the EventLog, for unit tests: same contract, one process, nothing persisted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.log.rules import most_bytes, newest_page, partition_of
 
 
 class MemoryEventLog:
-    """Partitions are chosen by key. `go_away()` makes it behave like a broker that is not there."""
+    """Partitions are chosen by key. `go_away()` makes it behave like a broker that is unreachable."""
 
     def __init__(self, partitions: int = 4, max_message_bytes: int = 16 * 1024 * 1024) -> None:
         self._partitions, self._max_bytes = partitions, max_message_bytes
@@ -100,7 +100,7 @@ class MemoryEventLog:
     def _require(self) -> None:
         if self._away:
             raise Unavailable(
-                "the event log is away; try again", reason="EVENT_LOG_AWAY", retry_after_s=1
+                "the event log is unavailable; try again", reason="EVENT_LOG_AWAY", retry_after_s=1
             )
 
     def _append(self, events: Sequence[Event]) -> None:

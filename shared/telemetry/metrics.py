@@ -10,16 +10,16 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 RPC_SECONDS = Histogram(
     "trimtab_rpc_duration_seconds",
-    "Time a call took, by method and status.",
+    "Duration of calls, by method and status.",
     ["service", "method", "code"],
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 THREAD_DEATHS = Counter(
-    "trimtab_thread_deaths_total", "Background threads that ended.", ["service"]
+    "trimtab_thread_deaths_total", "Background threads that ended with an error.", ["service"]
 )
 
 LOOP_ERRORS = Counter(
-    "trimtab_loop_errors_total", "Errors that a background loop went on after.", ["loop"]
+    "trimtab_loop_errors_total", "Errors that a background loop survived.", ["loop"]
 )
 
 REDACTIONS = Counter(
@@ -32,7 +32,7 @@ Counts = Callable[[], list[tuple[str, str, str, int]]]
 
 
 class StageCollector(Collector):
-    """Durable counts as metrics: what Prometheus sees is what the database holds, also after a kill."""
+    """Durable counts as metrics: Prometheus sees what the database holds, even after a kill."""
 
     def __init__(self, service: str, counts: Counts, lag: Callable[[], Mapping[str, int]]) -> None:
         self._service, self._counts, self._lag = service, counts, lag

@@ -1,4 +1,4 @@
-"""Sets a process's logs and traces up."""
+"""Sets up a process's logs and traces."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from shared.telemetry.logs import JsonFormatter
 
 
 def start_telemetry(service: str, *, level: str = "INFO", otlp_endpoint: str = "") -> None:
-    """Sets up logging and tracing of this process; called once, by main. Without an endpoint no span is
-    exported, but trace ids still travel."""
+    """Sets up logging and tracing of this process; called once, by main. Without an endpoint no spans are
+    exported, but trace ids are still propagated."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -19,7 +19,7 @@ def trace_headers() -> dict[str, str]:
 
 @contextmanager
 def record_span(stage: str, topic: str, headers: Mapping[str, str]) -> Iterator[None]:
-    """A span for taking one record, as a child of the span that published it."""
+    """A span for taking one record, a child of the span that published it."""
     context = propagate.extract(dict(headers))
     with _TRACER.start_as_current_span(f"{stage} {topic}", context=context):
         yield
@@ -27,7 +27,7 @@ def record_span(stage: str, topic: str, headers: Mapping[str, str]) -> Iterator[
 
 @contextmanager
 def batch_span(stage: str, topic: str, headers: Iterable[Mapping[str, str]]) -> Iterator[None]:
-    """A span for taking many records at once, linked to the sampled spans that published them."""
+    """A span for taking many records together, linked to the sampled spans that published them."""
     links = []
     for header in {one.get("traceparent", "") for one in headers}:
         if header.endswith("-01"):  # sampled
@@ -39,7 +39,7 @@ def batch_span(stage: str, topic: str, headers: Iterable[Mapping[str, str]]) -> 
 
 @contextmanager
 def call_span(method: str, metadata: Mapping[str, str]) -> Iterator[None]:
-    """A span for serving one call, as a child of the caller's."""
+    """A span for serving one call, a child of the caller's."""
     context = propagate.extract(dict(metadata))
     with _TRACER.start_as_current_span(method, context=context, kind=trace.SpanKind.SERVER):
         yield

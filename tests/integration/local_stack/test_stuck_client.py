@@ -91,7 +91,7 @@ def test_a_member_that_is_given_nothing_of_what_is_there_is_told_so(
     consumer = log.consume(f"starved-{topic}", [topic])
     with monkeypatch.context() as patch:
         patch.setattr(KafkaConsumer, "poll", _joins_and_gives_nothing(KafkaConsumer.poll))
-        with pytest.raises(Unavailable, match=f"got nothing of {topic} for 1 s") as told:
+        with pytest.raises(Unavailable, match=f"received nothing from {topic} for 1 s") as told:
             _poll_for(consumer, 20.0)
     assert told.value.reason == "EVENT_LOG_STUCK"
     consumer.close()
