@@ -1,4 +1,4 @@
-"""Calling another service: channels that carry tenant and trace, and errors that come back as they were."""
+"""Calling another service: channels that carry tenant and trace, and errors that arrive as they were raised."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _OPTIONS = [
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """How a process makes itself known to the services: as a part of the house by `token`, or as a
-    tenant's by an API key; over TLS if there is an authority to trust."""
+    """How a process identifies itself to the services: as a trusted internal caller by `token`, or as a
+    tenant's caller by an API key; over TLS if there is an authority to trust."""
 
     tls: Tls = field(default_factory=Tls)
     token: str = ""
@@ -43,7 +43,7 @@ class Calling:
 
 
 def calling_of(common: CommonSettings, api_key: str = "") -> Calling:
-    """As the settings say; with an API key the call is that key's, not the house's."""
+    """As the settings say; with an API key, calls are made with that key and not as an internal caller."""
     token = "" if api_key else common.internal_token.get_secret_value()
     return Calling(load_tls(common), token, api_key)
 
@@ -52,7 +52,7 @@ _PLAIN = Calling()
 
 
 def channel(address: str, calling: Calling = _PLAIN) -> grpc.Channel:
-    """A blocking channel; it connects on first use and reconnects by itself."""
+    """A blocking channel; it connects on first use and reconnects on its own."""
     credentials = calling.tls.channel()
     if credentials is None:
         opened = grpc.insecure_channel(address, options=_OPTIONS)
@@ -62,6 +62,7 @@ def channel(address: str, calling: Calling = _PLAIN) -> grpc.Channel:
 
 
 def aio_channel(address: str, calling: Calling = _PLAIN) -> grpc.aio.Channel:
+    """As `channel`, for asyncio."""
     credentials = calling.tls.channel()
     if credentials is None:
         opened = grpc.aio.insecure_channel(address, options=_OPTIONS)
@@ -71,8 +72,8 @@ def aio_channel(address: str, calling: Calling = _PLAIN) -> grpc.aio.Channel:
 
 
 class _Carrying:
-    """A channel, blocking or not, whose calls carry `headers`. grpc's own interceptors would do the
-    same at a task a call."""
+    """A channel, blocking or asyncio, whose calls carry `headers`. grpc's own interceptors would do the
+    same at the cost of a task per call."""
 
     def __init__(self, opened: Any, headers: tuple[tuple[str, str], ...]) -> None:
         self._opened, self._headers = opened, headers
@@ -115,7 +116,7 @@ def metadata(tenant: str = "") -> list[tuple[str, str]]:
 
 @contextmanager
 def translated(part: str) -> Iterator[None]:
-    """Turns grpc.RpcError into the TrimtabError that the other side raised; `part` names the service."""
+    """Turns a grpc.RpcError into the TrimtabError that the other side raised; `part` names the service."""
     try:
         yield
     except grpc.RpcError as error:

@@ -1,7 +1,7 @@
-"""gRPC calls by name, with requests and answers as JSON-shaped dicts: for the CLI and the page.
+"""gRPC calls by name, with requests and responses as JSON-shaped dicts: for the CLI and the dashboard.
 
-Names are the protos' own (`preserving_proto_field_name`), fields without a value are present,
-64-bit integers are strings, as protobuf's JSON mapping has them.
+Field names are those of the protos (`preserving_proto_field_name`), fields without a value are present,
+and 64-bit integers are strings, as in protobuf's JSON mapping.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.language.errors import InvalidArgument
 
 Json = dict[str, Any]
 
-# Loading these modules is what makes their services known to the descriptor pool.
+# Importing these modules registers their services with the descriptor pool.
 _MODULES = (
     common_pb2,
     drift_pb2,
@@ -45,9 +45,9 @@ _MODULES = (
     reward_pb2,
     user_data_pb2,
 )
-# The services of the house in the order of the loop.
+# The services, in the order of the loop.
 PARTS = ("interaction", "feedback", "reward", "drift", "retrain", "evaluation", "registry")
-# Mounted by every service.
+# Served by every service.
 EVERYWHERE = {
     "GetStageCounts": "trimtab.common.v1.StageService",
     "ListDeadLetters": "trimtab.common.v1.DeadLetterService",
@@ -90,7 +90,7 @@ def _own_service(part: str, method: str) -> str:
 
 
 def encode(call: Call, request: Json) -> Message:
-    """Raises InvalidArgument for a field that the request does not have."""
+    """The request as a message. Raises InvalidArgument for a field that it does not have."""
     try:
         return ParseDict(request, call.request())
     except ParseError as error:

@@ -32,12 +32,12 @@ from shared.telemetry.spans import call_span
 
 _log = logging.getLogger(__name__)
 
-# Add a servicer to a server: `partial(add_XServicer_to_server, servicer)`, with the service's full name.
+# Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`, with the service's full name.
 Mount = tuple[str, Callable[[grpc.aio.Server], None]]
 
 
 class RpcServer:
-    """Serves until stopped. `port` 0 takes a free one; `start` returns the port."""
+    """Serves until drained. `port` 0 picks a free one; `start` returns the port."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class RpcServer:
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
                 *KEEPALIVE,
-                # Callers ping as often as we do.
+                # Callers ping as often as this server does.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
         )
@@ -86,14 +86,14 @@ class RpcServer:
         return int(port)
 
     async def drain(self) -> None:
-        """Says NOT_SERVING, lets calls end for `drain_s` (those that watch end at once), then stops."""
+        """Reports NOT_SERVING, gives calls `drain_s` to end (Watch calls end immediately), then stops."""
         self._draining.set()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._drain_s)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Around every call: who may, trace, time, deadline, and the one translation of errors to
+    """Around every call: access, trace, duration, deadline, and the one translation of errors to
     statuses."""
 
     def __init__(
@@ -173,7 +173,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = status_of(error).name
             if not isinstance(error, TrimtabError):
                 _log.exception("%s failed", method)
-                error = Internal(f"{method} failed by a defect of ours: {type(error).__name__}")
+                error = Internal(f"{method} failed by a defect in Trimtab: {type(error).__name__}")
             await context.abort_with_status(rpc_status.to_status(encode_error(error)))
         finally:
             RPC_SECONDS.labels(self._service, method, code).observe(time.monotonic() - started)
@@ -183,7 +183,7 @@ _OVER = object()
 
 
 async def _until(over: asyncio.Event, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The responses until `over` is set: who watches never hangs up, and comes again."""
+    """The responses until `over` is set: a watching caller never hangs up by itself, and reconnects."""
     ending = asyncio.ensure_future(over.wait())
     try:
         while True:
@@ -201,23 +201,23 @@ async def _until(over: asyncio.Event, responses: AsyncIterator[Any]) -> AsyncIte
 
 
 def tenant_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The caller's tenant: its key's, else from its metadata. PermissionDenied if there is none, or
-    if a key's caller names another."""
+    """The caller's tenant: its key's, otherwise the one in its metadata. PermissionDenied if there is none,
+    or if a caller with a key names another tenant."""
     tenant, key = _metadata(context).get(TENANT, ""), calling_key()
     if key is not None:
         if tenant not in ("", key.tenant):
             raise PermissionDenied(
-                f"the key is of tenant {key.tenant!r}, the call of {tenant[:40]!r}",
+                f"the key belongs to tenant {key.tenant!r}, the call names {tenant[:40]!r}",
                 reason="TENANT_MISMATCH",
             )
         return key.tenant
     if not tenant:
-        raise PermissionDenied(f"the call carries no {TENANT} metadata", reason="TENANT_MISSING")
+        raise PermissionDenied(f"the call has no {TENANT} metadata", reason="TENANT_MISSING")
     return check_segment(tenant, "tenant")
 
 
 def _is_certified(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
-    """Whether the caller showed a certificate that TLS has verified."""
+    """Whether the caller presented a certificate that TLS verified."""
     return bool(context.auth_context().get("x509_pem_cert"))
 
 

@@ -1,11 +1,11 @@
-"""Tests by betting: they may be looked at after every value and stopped at any time.
+"""Tests by betting: their result may be read after every value, and they may be stopped at any time.
 
-A bet of a share of the largest safe stake on `gain`, which is at least -worst and has an
-expectation of at most 0 under the null hypothesis given what came before, multiplies a wealth by
+Let `gain` be at least -worst, with an expectation of at most 0 under the null hypothesis given the
+past. Betting a share of the largest safe stake on it multiplies the wealth by
 1 + share * gain / worst. That wealth is a non-negative supermartingale under the null
 (Waudby-Smith and Ramdas 2020, "Estimating means of bounded random variables by betting",
 arXiv 2010.09686), and so is the average over a grid of shares. By Ville's inequality
-P(the average ever reaches 1/alpha) <= alpha, whenever one looks.
+P(the average ever reaches 1/alpha) <= alpha, however often one looks.
 
 - One sample, `bet(wealth, value - bound, worst=bound)`: is the mean of values in [0, 1] above
   `bound`?
@@ -16,10 +16,10 @@ P(the average ever reaches 1/alpha) <= alpha, whenever one looks.
   - "better":  null hypothesis E[x] <= 0       (the canary is no better)
   - "worse":   null hypothesis E[-x] <= delta  (the canary is worse by delta at most)
 
-Holds when, given what was seen before, the next value's expectation obeys the null: one value a
-user, users sent by a sticky hash. Departure from a plain paired test: the users of a pair may
-have come minutes apart; a change that hits both arms in that time is noise here, not bias. Where one arm
-brings many more users than the other, values of it are left out, the oldest first.
+This holds when, given the past, the next value's expectation obeys the null: one value per user,
+users assigned by a sticky hash. Departure from a plain paired test: the users of a pair may have
+come minutes apart; a change that hits both arms in that time is noise here, not bias. Where one arm
+has many more users than the other, some of its values are left out, the oldest first.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, log, log1p
 
-# Shares of the largest bet that is safe. Several, because the size of the effect is not known
-# before.
+# Shares of the largest safe bet. Several, because the size of the effect is not known beforehand.
 GRID = (0.1, 0.25, 0.5, 0.75, 0.9)
 
-# Values of the fuller arm that wait for a partner. The oldest go beyond it, whatever they are: which values are
-# compared must not depend on what they say.
+# How many values of the fuller arm wait for a partner. Beyond that the oldest are dropped, whatever they are:
+# which values are compared must not depend on what they are.
 MOST_WAITING = 256
 
 Wealth = tuple[float, ...]  # the natural logarithm of the wealth of each share of GRID
@@ -48,7 +47,7 @@ def bet(wealth: Wealth, gain: float, worst: float) -> Wealth:
 
 
 def log_mean_exp(logs: Sequence[float]) -> float:
-    """The logarithm of the mean of what `logs` are logarithms of; -inf if all are nothing."""
+    """log(mean(exp(logs))), computed stably; -inf if all of `logs` are."""
     top = max(logs)
     if top == -inf:
         return -inf
@@ -57,8 +56,8 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Users who brought a value, the sum of their values, and the newest MOST_WAITING values that are not
-    paired yet."""
+    """How many users brought a value, the sum of their values, and the newest MOST_WAITING values that are
+    not paired yet."""
 
     users: int = 0
     total: float = 0.0
@@ -66,13 +65,13 @@ class Arm:
 
     @property
     def settled(self) -> Arm:
-        """Once nothing is compared any more."""
+        """The arm without its waiting values, once nothing is compared any more."""
         return replace(self, waiting=())
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutTest:
-    """State of both tests; each log e-value is compared with log(1/alpha)."""
+    """The state of both tests; each log e-value is to be compared with log(1/alpha)."""
 
     champion: Arm = Arm()
     canary: Arm = Arm()
@@ -90,9 +89,8 @@ class RolloutTest:
 
 
 def update(test: RolloutTest, *, on_canary: bool, value: float, delta: float) -> RolloutTest:
-    """The test after one more user. `value` in [0, 1]; `delta` in [0, 1) is the harm that is
-    tolerated.
-    """
+    """The test after one more user. `delta` in [0, 1) is the harm that is tolerated. Raises ValueError
+    unless `value` is in [0, 1]."""
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"a value must be in [0, 1], got {value}")
     if on_canary:

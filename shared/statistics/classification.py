@@ -21,7 +21,8 @@ def macro_f1(truth: Floats, said: Floats, labels: int) -> float:
 
 
 def auroc(positive: Floats, score: Floats) -> float:
-    """The chance that a positive is scored above a negative, ties half; 0.5 if either is absent."""
+    """The chance that a positive is scored above a negative, ties counting half; 0.5 if there are only
+    positives or only negatives."""
     positives = int(positive.sum())
     negatives = len(positive) - positives
     if not positives or not negatives:
@@ -35,7 +36,7 @@ def auroc(positive: Floats, score: Floats) -> float:
 def auroc_interval(
     positive: Floats, score: Floats, groups: Sequence[str], resamples: int = 500
 ) -> tuple[float, float, float]:
-    """AUROC and its 95% interval: whole groups (dialogues) are drawn again, with replacement."""
+    """AUROC and its 95% bootstrap interval, (value, low, high): whole groups (dialogues) are resampled."""
     rows: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
         rows.setdefault(group, []).append(number)
@@ -51,7 +52,7 @@ def auroc_interval(
 
 
 def calibration_error(claimed: Floats, came_true: Floats) -> float:
-    """ECE in ten bins of equal width: mean |claimed - came true|, weighed by the bins' sizes."""
+    """ECE in ten bins of equal width: mean |claimed - came true|, weighted by the bins' sizes."""
     bins = np.minimum((claimed * _BINS).astype(int), _BINS - 1)
     gaps = [
         abs(claimed[bins == one].mean() - came_true[bins == one].mean()) * (bins == one).mean()

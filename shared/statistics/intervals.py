@@ -1,4 +1,4 @@
-"""Intervals: what a figure from so many cases may be, seeded and pure.
+"""Confidence intervals of figures, seeded and pure.
 
 - Wilson's score interval for one rate (Wilson 1927, JASA 22, eq. for the roots of the score test).
 - Newcombe's hybrid score interval for a difference of two rates (Newcombe 1998, Stat. Med. 17,
@@ -6,8 +6,8 @@
 - The percentile bootstrap of a mean, resampling whole groups (users) where cases of one user are
   not independent (Efron and Tibshirani 1993, ch. 13; Davison and Hinkley 1997, section 3.8).
 - `rate`: Wilson's interval, widened to that bootstrap where users have several cases. Every rate
-  that is shown or decided by is one of these.
-- A difference from the two intervals alone: Newcombe's method with any bounds in the place of
+  that is shown or used for a decision is one of these.
+- A difference computed from the two intervals alone: Newcombe's method with any bounds in place of
   Wilson's (MOVER; Zou and Donner 2008, Stat. Med. 27).
 """
 
@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Draws beyond each end of a bootstrap's interval; how many numbers are drawn at a time, and in all.
+# Draws beyond each end of a bootstrap interval; how many numbers are drawn at a time, and in all.
 _TAIL, _AT_ONCE, _MOST_NUMBERS = 20, 200_000, 5_000_000
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Bounds of the rate successes / n, in [0, 1]; (0, 1) when n is 0. Halves (ties) are allowed.
+    """Bounds of the rate successes / n, in [0, 1]; (0, 1) when n is 0. Half successes (ties) are allowed.
 
     Raises ValueError unless 0 <= successes <= n.
     """
@@ -40,7 +40,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     rate = successes / n
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    # The rate lies between them; rounding is not to put it outside.
+    # The rate lies between them; rounding must not push it outside.
     return max(0.0, min(centre - half, rate)), min(1.0, max(centre + half, rate))
 
 
@@ -59,8 +59,8 @@ def difference_of_rates(
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """`value` of `count` cases in `groups` groups (users), between `low` and `high` at `confidence`; `method`
-    says how the bounds were made."""
+    """`value` over `count` cases in `groups` groups (users), between `low` and `high` at `confidence`; `method`
+    says how the bounds were computed."""
 
     value: float
     low: float
@@ -77,11 +77,11 @@ def rate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Of outcomes in [0, 1]; ties are halves. `groups` says whose each case is: cases of one user are
-    alike, so where users have several the interval is widened to the bootstrap by user, and a lone
-    user counts as one case. (0.5, 0, 1) of no cases.
+    """The rate of outcomes in [0, 1]; a tie is 0.5. `groups` names each case's user: cases of one user are
+    alike, so where users have several, the interval is widened to the bootstrap by user, and a lone
+    user counts as one case. (0.5, 0, 1) without cases.
 
-    Raises ValueError for groups of another length.
+    Raises ValueError unless `groups` is as long as `outcomes`.
     """
     count = len(outcomes)
     several = count if groups is None else len(set(groups))
@@ -106,7 +106,8 @@ def mean(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """A mean of any values with a bootstrap, by user where `groups` says whose each is; (0, 0, 0) of none."""
+    """The mean of any values with a bootstrap interval, by user where `groups` names each value's user;
+    (0, 0, 0) without values."""
     method = "bootstrap" if groups is None else "bootstrap-by-user"
     count = len(values)
     several = count if groups is None else len(set(groups))
@@ -131,7 +132,7 @@ class Bounded(Protocol):
 
 
 def difference(one: Bounded, other: Bounded) -> tuple[float, float]:
-    """Bounds of `one` minus `other`, both at the same confidence; (-1, 1) when either has no cases."""
+    """Bounds of `one` minus `other`, both at the same confidence; (-1, 1) if either has no cases."""
     if not one.count or not other.count:
         return -1.0, 1.0
     gap = one.value - other.value
@@ -147,12 +148,11 @@ def bootstrap_mean(
     rounds: int = 1000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bounds of the mean over all values; whole groups are resampled when given. More rounds
-    than `rounds` are drawn where the confidence needs them: _TAIL beyond each end, as far as memory
-    allows.
+    """Percentile bounds of the mean over all values; whole groups are resampled if given. More rounds than
+    `rounds` are drawn where the confidence needs them: _TAIL beyond each end, as far as memory allows.
 
-    With one value or one group the bounds are the mean itself: nothing can be said about spread, so
-    look at the count. Raises ValueError for no values or groups of another length.
+    With one value or one group the bounds are the mean itself: the spread is unknown, so look at the
+    count. Raises ValueError without values, or unless `groups` is as long as `values`.
     """
     if not len(values) or (groups is not None and len(groups) != len(values)):
         raise ValueError("values must not be empty, and groups as many as values")
@@ -171,7 +171,7 @@ def bootstrap_mean(
 
 
 def _resampled(table: Floats, rounds: int, seed: int) -> Floats:
-    """[rounds]: means over resampled rows of `table` [groups, (sum, count)], a part at a time."""
+    """[rounds]: means over resampled rows of `table` [groups, (sum, count)], one part at a time."""
     random, parts = np.random.default_rng(seed), []
     sums, counts = np.ascontiguousarray(table.T)
     at_once = max(_AT_ONCE // len(table), 1)
