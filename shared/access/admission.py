@@ -1,10 +1,10 @@
-"""Who may call what over gRPC: by a key, or as a trusted internal caller.
+"""Who may call what over gRPC: with a key, or as a trusted internal caller.
 
-Closed (TRIMTAB_REQUIRE_KEYS): a call needs `authorization: Bearer KEY` with a role that fits its
-method, and its tenant is the key's. Trusted internal callers are known by TRIMTAB_INTERNAL_TOKEN or by
-a client certificate, and name the tenant themselves. A call with both is judged by its key.
+Closed (TRIMTAB_REQUIRE_KEYS): a call needs `authorization: Bearer KEY` with the role that its method
+requires, and its tenant is the key's. Trusted internal callers identify themselves by
+TRIMTAB_INTERNAL_TOKEN or by a client certificate, and name the tenant. For a call with both, the key counts.
 
-Open (the local stack): whoever reaches the port is trusted, and keys are not looked at.
+Open (the local stack): every caller that reaches the port is trusted, and keys are ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROLES = {
     pb.CALLER_ADMIN: ADMIN,
     pb.CALLER_INTERNAL: INTERNAL_ONLY,
 }
-# Methods of APIs that are not ours, which every service may serve. Operations are looked at by tenant.
+# Methods of Google's APIs that every service may serve. A key sees its own tenant's operations.
 _OF_OTHERS = {
     f"google.longrunning.Operations.{method}": READER
     for method in ("GetOperation", "WaitOperation", "ListOperations")
@@ -48,25 +48,25 @@ class Admitted:
     quotas: Quotas
 
 
-# Who called; None for trusted internal callers.
+# The caller; None for trusted internal callers.
 _CALLER: ContextVar[Admitted | None] = ContextVar("trimtab_caller", default=None)
 
 
 class Access(Protocol):
     def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
-        """Who calls `method` ("/package.Service/Method"); None for a trusted internal caller.
-        Unauthenticated, PermissionDenied, or ResourceExhausted past the tenant's quota."""
+        """The caller of `method` ("/package.Service/Method"); None for a trusted internal caller.
+        Raises Unauthenticated, PermissionDenied, or, past the tenant's quota, ResourceExhausted."""
 
 
 class OpenAccess:
-    """Everybody is trusted."""
+    """Every caller is trusted."""
 
     def admit(self, method: str, metadata: Mapping[str, str], certified: bool) -> Admitted | None:
         return None
 
 
 class KeyedAccess:
-    """`tenant`: the one whose keys are of use here, where a service serves a single tenant."""
+    """`tenant`: the only one whose keys are accepted, where a service serves a single tenant."""
 
     def __init__(self, book: KeyBook, quotas: Quotas, token: str = "", tenant: str = "") -> None:
         self._book, self._quotas, self._token, self._tenant = book, quotas, token, tenant
@@ -95,7 +95,7 @@ class KeyedAccess:
 
 def role_for(method: str) -> str:
     """The role that "/package.Service/Method" needs, by its option `caller` in the protos; INTERNAL_ONLY if no
-    key may call it. What says nothing, or is not served by this process, is for admins."""
+    key may call it. A method without the option, or unknown to this process, needs ADMIN."""
     name = method.removeprefix("/").replace("/", ".")
     try:
         return _OF_OTHERS.get(name) or _role_of(name)
@@ -105,7 +105,7 @@ def role_for(method: str) -> str:
 
 @cache
 def _role_of(name: str) -> str:
-    """KeyError for a method that is not known."""
+    """Raises KeyError for an unknown method."""
     options = descriptor_pool.Default().FindMethodByName(name).GetOptions()
     return _ROLES.get(options.Extensions[pb.caller], ADMIN)
 
@@ -117,19 +117,19 @@ def bearer(authorization: str) -> str:
 
 
 def calling_key() -> LiveKey | None:
-    """The key behind the call that is being served; None for a trusted internal caller."""
+    """The key of the call being served; None for a trusted internal caller."""
     caller = _CALLER.get()
     return None if caller is None else caller.key
 
 
 def charge_turns(count: int) -> None:
-    """ResourceExhausted if the caller's tenant may not send as many now. Internal callers have
-    charged for what they pass on."""
+    """Raises ResourceExhausted if the caller's tenant may not send that many now. Trusted internal callers
+    have already charged for what they pass on."""
     caller = _CALLER.get()
     if caller is not None:
         caller.quotas.turns(caller.key.tenant, count)
 
 
 def set_caller(caller: Admitted | None) -> None:
-    """For the server's interceptor: each call runs in a context of its own."""
+    """For the server's interceptor: each call runs in its own context."""
     _CALLER.set(caller)

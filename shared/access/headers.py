@@ -1,6 +1,6 @@
-"""Metadata of gRPC calls by which callers are known."""
+"""gRPC metadata that identifies callers."""
 
 # The tenant that a trusted internal caller acts for.
 TENANT = "x-trimtab-tenant"
-# The token by which internal callers are known.
+# The token that identifies a trusted internal caller.
 INTERNAL = "x-trimtab-internal"

@@ -1,4 +1,4 @@
-"""The live keys of a process's door."""
+"""The live keys by which a process admits callers."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _USE_EVERY_S = 60.0
 
 @dataclass(slots=True)
 class KeyBook:
-    """The live keys and quotas, as last heard. Safe to use from several threads."""
+    """The live keys and quotas, as last received. Thread-safe."""
 
     clock: Callable[[], datetime]
-    # Keys from settings: always there, never expired.
+    # Keys from settings: always valid, never expiring.
     fixed: tuple[LiveKey, ...] = ()
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     _keys: Mapping[str, LiveKey] = field(default_factory=dict)
     _uses: dict[str, datetime] = field(default_factory=dict)
-    _told: dict[str, datetime] = field(default_factory=dict)
+    _reported: dict[str, datetime] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.put((), {})
 
     def put(self, keys: Iterable[LiveKey], quotas: Mapping[str, Quota]) -> None:
-        """Takes the place of all that was known."""
+        """Replaces everything that was known."""
         self._keys = {key.digest: key for key in (*keys, *self.fixed)}
         self.quotas = dict(quotas)
 
     def find(self, secret: str) -> LiveKey:
-        """Looked up by its digest: the time that takes says nothing of the key. Unauthenticated if it
-        is not known or has expired."""
+        """The key with this secret, looked up by its digest, so that timing reveals nothing about the key.
+        Raises Unauthenticated if it is unknown or has expired."""
         key = self._keys.get(secret_digest(secret))
         if key is None:
-            raise Unauthenticated("this API key is not known", reason="INVALID_API_KEY")
+            raise Unauthenticated("this API key is unknown", reason="INVALID_API_KEY")
         now = self.clock()
         if key.expire_time is not None and key.expire_time <= now:
             raise Unauthenticated("this API key has expired", reason="EXPIRED_API_KEY")
@@ -48,14 +48,14 @@ class KeyBook:
         return key
 
     def take_uses(self) -> dict[str, datetime]:
-        """When keys were used, as far as it was not told yet; to about a minute."""
+        """When keys were last used, by key id, as far as not returned before; accurate to about a minute."""
         with self._lock:
             uses, self._uses = self._uses, {}
-            self._told |= uses
+            self._reported |= uses
         return uses
 
     def _note_use(self, key_id: str, now: datetime) -> None:
-        told = self._told.get(key_id)
-        if told is None or (now - told).total_seconds() >= _USE_EVERY_S:
+        reported = self._reported.get(key_id)
+        if reported is None or (now - reported).total_seconds() >= _USE_EVERY_S:
             with self._lock:
                 self._uses[key_id] = now

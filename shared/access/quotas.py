@@ -1,4 +1,4 @@
-"""What each tenant may ask of a door, per second."""
+"""How much each tenant may ask of a process, per second."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shared.language.keys import Quota
 
 
 class Quotas:
-    """Token buckets by tenant, in this process: with two replicas of a door a tenant has twice as much.
+    """Token buckets by tenant, in this process: with two replicas a tenant has twice its quota.
 
-    A batch larger than a bucket is taken when the bucket is full, and what follows waits for it: it
-    could never be taken otherwise.
+    A batch larger than a bucket is accepted when the bucket is full, and what follows waits longer:
+    otherwise it could never be accepted.
     """
 
     def __init__(
@@ -25,13 +25,13 @@ class Quotas:
         self._lock = threading.Lock()
 
     def request(self, tenant: str) -> None:
-        """ResourceExhausted with the delay after which it is worth to come back."""
+        """Charges one request. Raises ResourceExhausted with the delay after which to retry."""
         quota = self._quotas().get(tenant)
         if quota is not None and quota.requests_per_s:
             self._take(tenant, "requests", 1, quota.requests_per_s, quota.burst_s)
 
     def turns(self, tenant: str, count: int) -> None:
-        """As `request`, for the turns or feedback of a batch."""
+        """As `request`, for a batch of turns or feedback."""
         quota = self._quotas().get(tenant)
         if quota is not None and quota.turns_per_s and count:
             self._take(tenant, "turns", count, quota.turns_per_s, quota.burst_s)

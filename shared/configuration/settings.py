@@ -25,7 +25,7 @@ OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 
 
 class CommonSettings(BaseSettings):
-    """What every part of the house may need to know: TRIMTAB_<FIELD>."""
+    """Settings that any service may need: TRIMTAB_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="TRIMTAB_", frozen=True, extra="ignore")
 
@@ -43,18 +43,18 @@ class CommonSettings(BaseSettings):
     adapter_dir: Path = Path(".trimtab/adapters")
     # Runtime data.
     data: Path = Path(".trimtab")
-    # Where the keys of users lie (SQLAlchemy's URL), apart from what they open.
+    # Where the users' keys are stored (an SQLAlchemy URL), apart from the data that they open.
     keyring: str = Field(
         default="sqlite:///.trimtab/keyring/keys.db", validation_alias="TRIMTAB_KEYRING_URL"
     )
-    # How long a process may go on with keys as it knows them.
+    # How long a process may use keys from its memory before it asks for changes.
     keyring_ttl_s: float = Field(default=2.0, gt=0, le=30)
-    # How long what people said is kept, in days, by tenant; "*" for those that are not named; 0 is for ever:
+    # How long what people said is kept, in days, by tenant; "*" for tenants not named; 0 means forever:
     # {"*": {"store_days": 90, "archive_days": 730}, "acme": {"store_days": 7}}
     retention: dict[str, Keep] = Field(default_factory=dict)
-    # How long ids of events are remembered, so that one that Kafka holds twice is taken once, in days.
+    # How long ids of events are remembered, in days, so that an event that Kafka holds twice is taken once.
     seen_days: float = Field(default=3.0, ge=1)
-    # How long Kafka keeps events and dead letters, in days; 0 is for ever. A service that is away for longer
+    # How long Kafka keeps events and dead letters, in days; 0 means forever. A service that is down for longer
     # misses some.
     topic_days: float = Field(default=30.0, ge=0)
     gateway_url: str = "http://127.0.0.1:8080"
@@ -67,12 +67,12 @@ class CommonSettings(BaseSettings):
     registry_address: str = "127.0.0.1:21007"
     # OTLP endpoint for traces; none are exported when empty.
     otlp_endpoint: str = ""
-    # What is taken out of texts before they are stored: a TOML file; secrets are masked without one.
-    # The key of its digests, the same for every part of the house.
+    # A TOML file that says what is taken out of texts before they are stored; without one secrets are masked.
+    # The key of its digests, the same for every service.
     redaction: OptionalFile = None
     redaction_key: SecretStr = SecretStr("")
-    # On: gRPC calls need a key (shared/access/admission.py). Parts of the house know each other by the token,
-    # or by client certificates.
+    # On: gRPC calls need a key (shared/access/admission.py). Services identify themselves to each other by the
+    # token, or by client certificates.
     require_keys: bool = False
     internal_token: SecretStr = SecretStr("")
     # PEM files (shared/configuration/tls.py).
@@ -85,12 +85,12 @@ class CommonSettings(BaseSettings):
     @field_validator("retention", mode="before")
     @classmethod
     def _only_known(cls, rules: object) -> object:
-        """A misspelt rule would keep for ever what somebody wants gone."""
+        """A misspelt rule would keep forever what somebody wants removed."""
         known = set(Keep.__dataclass_fields__)
         for tenant, rule in rules.items() if isinstance(rules, dict) else ():
             if isinstance(rule, dict) and (unknown := sorted(set(rule) - known)):
                 raise ValueError(
-                    f"{tenant}: {', '.join(unknown)}: there are {', '.join(sorted(known))}"
+                    f"{tenant}: unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}"
                 )
         return rules
 
@@ -100,13 +100,13 @@ class CommonSettings(BaseSettings):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has of its own: TRIMTAB_<SERVICE>_<FIELD>."""
+    """Settings that every service has for itself: TRIMTAB_<SERVICE>_<FIELD>."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     port: int = Field(ge=0, le=65535)
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    # How long a stopping server lets calls end, and the longest a call may take.
+    # How long a stopping server waits for open calls; then the longest that a call may take.
     drain_s: float = Field(default=10.0, ge=0)
     call_timeout_s: float = Field(default=60.0, gt=0)
     max_message_mb: int = Field(default=16, ge=1)
@@ -116,7 +116,7 @@ T = TypeVar("T", bound=BaseSettings)
 
 
 def load(kind: type[T]) -> T:
-    """The settings, or an exit with status 2 that names each wrong variable."""
+    """The settings. If any are wrong, ends the process with status 2, naming each wrong variable."""
     try:
         return kind()
     except ValidationError as error:
@@ -128,6 +128,6 @@ def load(kind: type[T]) -> T:
 
 
 def stop(variable: str, words: str) -> NoReturn:
-    """Ends the process as a wrong value does: for what only reading a file can tell."""
+    """Ends the process as a wrong value does: for errors that only reading a file reveals."""
     print(f"settings: {variable}: {words}", file=sys.stderr)
     sys.exit(2)

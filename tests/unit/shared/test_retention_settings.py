@@ -21,7 +21,7 @@ def test_rules_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        ('{"*": {"store_day": 30}}', "store_day: there are archive_days, store_days"),
+        ('{"*": {"store_day": 30}}', "unknown: store_day; known: archive_days, store_days"),
         ('{"*": {"store_days": -1}}', "must not be negative"),
         ('{"*": {"store_days": "a month"}}', "valid integer"),
     ],
