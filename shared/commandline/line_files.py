@@ -1,5 +1,5 @@
-"""Files of JSON lines as commands without a platform take them: `-` is a pipe, and what is written
-is whole or not there."""
+"""JSON Lines files for the offline commands: `-` is standard input or output, and an output file is
+complete or absent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from shared.language.errors import InvalidArgument, NotFound
 
 @contextmanager
 def reading(name: str) -> Iterator[Iterator[str]]:
-    """Lines of a file or of standard input. Raises NotFound, InvalidArgument for a folder. Bytes
-    that are no UTF-8 become U+FFFD."""
+    """Lines of a file or of standard input. Raises NotFound if it does not exist, InvalidArgument for a
+    folder. Bytes that are not UTF-8 become U+FFFD."""
     if name == "-":
         sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
         yield iter(sys.stdin)
@@ -32,8 +32,8 @@ def reading(name: str) -> Iterator[Iterator[str]]:
 
 @contextmanager
 def writing(name: str) -> Iterator[TextIO]:
-    """Standard output, or a file that is written beside its place and moved there at the end.
-    Raises InvalidArgument where that cannot be."""
+    """Standard output, or a file that is written as `NAME.part` and renamed at the end. Raises
+    InvalidArgument if it cannot be written."""
     if name == "-":
         yield sys.stdout
         return
@@ -42,7 +42,7 @@ def writing(name: str) -> Iterator[TextIO]:
         target = beside.open("w", encoding="utf-8")
     except OSError as error:
         raise InvalidArgument(
-            f"{name} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+            f"{name} cannot be written: {error}", reason="NOT_WRITABLE", field="output"
         ) from error
     try:
         with target:
@@ -54,7 +54,7 @@ def writing(name: str) -> Iterator[TextIO]:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Always anew: no rows leave no file, not that of an earlier run."""
+    """Replaces the file. Without rows there is no file afterwards, not even an earlier run's."""
     path.unlink(missing_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if text:
@@ -62,7 +62,7 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def tell(text: str) -> None:
-    """To the person at the terminal: standard error."""
+    """Writes to standard error, for the person at the terminal."""
     sys.stderr.write(text + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What commands without a platform have in common: options, exit codes, errors and their summary."""
+"""What offline commands (those that need no running platform) share: options, exit codes, errors, summary."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Any, TextIO
 from shared.commandline.line_files import tell
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError
 
-# As of `trimtab`. REFUSED: some lines were, or all of it was.
+# The exit codes of `trimtab`. REFUSED: some or all lines were refused.
 OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
 
 
 def exit_code(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    """Of a command that was given the options below."""
+    """Runs a command that takes the options below; returns its exit code. Prints a TrimtabError to standard
+    error; other errors are raised."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         return run(given)
-    except BrokenPipeError:  # who reads our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except TrimtabError as error:
@@ -34,8 +35,8 @@ def exit_code(run: Callable[[argparse.Namespace], int], given: argparse.Namespac
 
 def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--input", required=True, help="JSON lines; - is standard input")
-    command.add_argument("--threads", type=int, default=0, help="0: one for each core")
-    command.add_argument("--json", action="store_true", help="the summary as JSON")
+    command.add_argument("--threads", type=int, default=0, help="0: one per core")
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:
@@ -59,7 +60,7 @@ def cores() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Of torch; 0: one for each core."""
+    """Sets torch's threads; 0: one for each core."""
     import torch
 
     torch.set_num_threads(count or cores())

@@ -1,7 +1,7 @@
 """Sentence vectors by a BERT encoder (Sentence-BERT, arXiv 1908.10084) on ONNX Runtime: no torch.
 
-`encoder.onnx`, which `make setup` writes beside the weights (infra/models/onnx_encoder.py), pools and
-normalises by itself: ids and mask go in, unit vectors come out.
+`encoder.onnx`, which `make setup` writes beside the weights (infra/models/onnx_encoder.py), includes pooling
+and normalisation: ids and mask go in, unit vectors come out.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Vectors = NDArray[np.float32]
 
 
 class SentenceEncoder:
-    """`path` is the encoder's folder. Only the first `max_tokens` tokens of a text count: what it is about
-    stands there, and time grows with them. `threads` compute one batch; the vectors of the `cached` texts
-    that were used last are kept.
+    """`path` is the encoder's folder. Only the first `max_tokens` tokens of a text count: they say what it is
+    about, and time grows with their number. `threads` threads compute one batch; the vectors of the `cached`
+    texts used last are kept.
 
-    Loads on first use (half a second). Safe to call from several threads: calls take turns batch by
-    batch, so that a long call does not hold up a short one.
+    Loads on first use (half a second). Thread-safe: calls take turns batch by batch, so that a long call
+    does not hold up a short one.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class SentenceEncoder:
         self._model: _Model | None = None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """[len(texts), dimensions], rows of unit length; the same text has the same row whatever stands
-        beside it (cosine above 0.9999). Raises FailedPrecondition where the folder holds no encoder."""
+        """[len(texts), dimensions], rows of unit length; a text has the same row whatever else is in the call
+        (cosine above 0.9999). Raises FailedPrecondition if the folder holds no encoder."""
         found = self._kept.get(set(texts))
-        missing = sorted(set(texts) - found.keys(), key=len)  # alike in length: little is padded
+        missing = sorted(set(texts) - found.keys(), key=len)  # similar lengths: little padding
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             with self._turn:
@@ -56,6 +56,7 @@ class SentenceEncoder:
         return np.stack([found[text] for text in texts])
 
     def dimensions(self) -> int:
+        """Raises FailedPrecondition if the folder holds no encoder."""
         with self._turn:
             self._model = self._model or _load(self._path, self._max_tokens, self._threads)
             return self._model.dimensions
@@ -77,7 +78,7 @@ class _Model:
 
 
 class _LastUsed:
-    """Thread-safe; what was used longest ago goes first."""
+    """A thread-safe cache; what was used longest ago is removed first."""
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
@@ -103,7 +104,7 @@ def _load(path: Path, max_tokens: int, threads: int) -> _Model:
 
     if not (path / FILE).is_file() or not (path / TOKENIZER).is_file():
         raise FailedPrecondition(
-            f"{path} holds no {FILE}: run `make setup`, or write it beside an encoder of your own with"
+            f"{path} holds no {FILE}: run `make setup`; for an encoder of your own run"
             f" `python -m infra.models.onnx_encoder {path}`",
             reason="NO_ENCODER",
         )
@@ -112,8 +113,8 @@ def _load(path: Path, max_tokens: int, threads: int) -> _Model:
     tokenizer.no_padding()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # The file is written as it runs quickest. The runtime's own rewriting joins sums and norms into a kernel
-    # that takes five times as long; its arena keeps what the longest batch needed.
+    # The graph in the file is already the fastest. The runtime's own optimisations fuse sums and norms into a
+    # kernel that takes five times as long; its arena never returns the memory that the longest batch needed.
     level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.graph_optimization_level, options.enable_cpu_mem_arena = level, False
     session = onnxruntime.InferenceSession(

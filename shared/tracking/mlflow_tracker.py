@@ -18,7 +18,7 @@ _RETRY_AFTER_S = 10.0
 
 
 class MlflowTracker:
-    """Asks the server's health first: MLflow's own client would retry for minutes in silence."""
+    """Checks the server's health first: MLflow's own client would retry silently for minutes."""
 
     def __init__(self, url: str, timeout_s: float = 5.0) -> None:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
@@ -42,7 +42,7 @@ class MlflowTracker:
         return run_id
 
     def require_healthy(self) -> None:
-        """Raises Unavailable."""
+        """Raises Unavailable unless the server is healthy."""
         try:
             httpx.get(f"{self._url}/health", timeout=self._timeout_s).raise_for_status()
         except httpx.HTTPError as error:
@@ -50,7 +50,7 @@ class MlflowTracker:
 
     def _away(self, error: Exception) -> Unavailable:
         return Unavailable(
-            f"MLflow at {self._url} did not take the run: {error}",
+            f"MLflow at {self._url} did not accept the run: {error}",
             reason="TRACKER_AWAY",
             retry_after_s=_RETRY_AFTER_S,
         )
@@ -62,7 +62,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _find_or_create(client: Any, experiment: str, run: TrackedRun) -> tuple[str, bool]:
-    """The run of this key, and whether it was written to its end."""
+    """The run with this key, and whether it was written completely."""
     query = f"tags.`{_KEY}` = '{run.key}'"
     found = client.search_runs([experiment], filter_string=query, max_results=1)
     if found:
@@ -85,6 +85,6 @@ def _write(client: Any, run_id: str, run: TrackedRun) -> None:
 
 
 def _allowed(metrics: Mapping[str, float]) -> dict[str, float]:
-    """MLflow takes no @ in a metric's name: `win_rate@assistant-v0` becomes
+    """MLflow allows no @ in a metric's name: `win_rate@assistant-v0` becomes
     `win_rate/assistant-v0`."""
     return {name.replace("@", "/"): float(value) for name, value in metrics.items()}

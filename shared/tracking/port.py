@@ -1,4 +1,4 @@
-"""The ExperimentTracker port: what was trained or measured, written down where people compare runs.
+"""The ExperimentTracker port: what was trained or measured, recorded where people compare runs.
 
 The adapter is `shared.tracking.mlflow_tracker.MlflowTracker`, the in-memory twin `MemoryTracker`.
 """
@@ -16,7 +16,7 @@ from shared.language.errors import Unavailable
 class TrackedRun:
     """One finished run; `artifacts` by file name.
 
-    `key` is deterministic: the same key is logged once, however often it is tried.
+    `key` is deterministic: a key is logged once, however often it is tried.
     """
 
     experiment: str
@@ -30,16 +30,15 @@ class TrackedRun:
 
 class ExperimentTracker(Protocol):
     def log(self, run: TrackedRun) -> str:
-        """Writes the whole run and returns its id; that of the first time if `key` is there
-        already.
+        """Writes the whole run and returns its id; the first run's id if `key` was logged already.
 
-        Raises Unavailable while the tracker is away: the caller keeps what is logged and tries
-        again. A run that was cut off in the middle is written anew under the same id.
+        Raises Unavailable while the tracker is unavailable: the caller keeps the run and tries again. A
+        run that was cut off in the middle is written again under the same id.
         """
 
 
 class MemoryTracker:
-    """`go_away()` makes it behave like a server that is not there."""
+    """`go_away()` makes it behave like a server that is unreachable."""
 
     def __init__(self) -> None:
         self.runs: dict[str, TrackedRun] = {}
@@ -51,7 +50,9 @@ class MemoryTracker:
 
     def log(self, run: TrackedRun) -> str:
         if self._away:
-            raise Unavailable("the tracker is away", reason="TRACKER_AWAY", retry_after_s=5.0)
+            raise Unavailable(
+                "the tracker is unavailable", reason="TRACKER_AWAY", retry_after_s=5.0
+            )
         run_id = self._ids.setdefault((run.experiment, run.key), f"run-{len(self._ids) + 1}")
         self.runs.setdefault(run_id, run)
         return run_id

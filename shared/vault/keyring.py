@@ -1,22 +1,22 @@
 """The keyring: one key for each owner of personal data, destroyed when the owner is erased.
 
-Topics can not be edited. So what belongs to a user is published as ciphertext (shared.vault.sealing), and
-erasing the user destroys the key: every copy of every event, in every replica and backup of the
-topics, is unreadable from then on.
+Topics cannot be edited. So a user's data is published as ciphertext (shared.vault.sealing), and erasing
+the user destroys the key: from then on every copy of every event, in every replica and backup of the
+topics, is unreadable.
 
-A key lives through three states:
+A key goes through three states:
 
     LIVE       seals and opens
-    CLOSING    its owner is being erased: what is still made of the owner's data is sealed with it, and
-               nothing that it sealed is opened any more, so that all of it is lost in the end
+    CLOSING    its owner is being erased: it still seals what is made of the owner's data, but opens
+               nothing any more, so that in the end all of it is lost
     DESTROYED  the secret is gone; the row stays as a tombstone with the time
 
 What an owner says after the key was destroyed gets a key of the next generation. What was made before
 (`Event.made`) gets none: it can only be published empty.
 
-The keyring holds no user id: owners are known to it by a keyed hash (`pseudonym`), whose own key lies
-beside the others. Keep the keyring's database apart from the topics, and its backups shorter than the
-time within which an erasure has to be complete.
+The keyring holds no user ids: it knows owners by a keyed hash (`pseudonym`), whose own key is stored with
+the others. Keep the keyring's database apart from the topics, and its backups for less time than an
+erasure may take to complete.
 """
 
 from __future__ import annotations
@@ -40,42 +40,42 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`id` is random and says nothing of the owner. `secret`: 32 bytes, empty once destroyed."""
+    """`id` is random and reveals nothing about the owner. `secret`: 32 bytes, empty once destroyed."""
 
     id: str
     state: KeyState
     secret: bytes
-    # From 1; one more each time that the owner comes back after an erasure.
+    # From 1; one more each time the owner returns after an erasure.
     generation: int = 1
-    # Unix time; 0 while it is not.
+    # When it was destroyed (Unix time); 0 if it was not.
     destroyed: float = 0.0
-    # The key before it, and when that was destroyed; empty and 0 for an owner's first.
+    # The key before it, and when that one was destroyed; empty and 0 for an owner's first key.
     former_id: str = ""
     since: float = 0.0
 
 
 class Keyring(Protocol):
-    """All of it raises Unavailable while the store of the keys is away."""
+    """Every method raises Unavailable while the key store is unavailable."""
 
     def of_owners(self, owners: Collection[str], now: float) -> Mapping[str, Key]:
-        """The newest key of each owner. One that has none gets one, and one whose newest key was
-        destroyed before `now` (Unix time) gets the next generation. The same to whoever asks."""
+        """The newest key of each owner. An owner without a key gets one; an owner whose newest key was
+        destroyed before `now` (Unix time) gets the next generation. Every process gets the same keys."""
 
     def by_ids(self, ids: Collection[str]) -> Mapping[str, Key]:
-        """Those that there are."""
+        """The keys with these ids; unknown ids are left out."""
 
     def close(self, owners: Collection[str]) -> set[str]:
-        """LIVE to CLOSING, for the owners that have a key; the ids of all that are CLOSING now."""
+        """Sets LIVE keys of these owners to CLOSING; returns the ids of all their keys now CLOSING."""
 
     def destroy(self, ids: Collection[str], now: float) -> int:
-        """To DESTROYED, secret and all; how many that were and had not been before."""
+        """Sets keys to DESTROYED and removes their secrets; returns how many were not DESTROYED before."""
 
     def changes(self, after: int | None) -> tuple[list[str], int]:
-        """The ids of keys that changed their state since the change numbered `after` (None: no ids
-        are wanted), and the number of the last change."""
+        """The ids of keys whose state changed since the change numbered `after` (None: no ids are
+        wanted), and the number of the last change."""
 
     def pseudonym(self, owner: str) -> str:
-        """A keyed hash: the same owner, the same pseudonym; without the keyring nobody can tell."""
+        """A keyed hash: always the same for an owner, and meaningless without the keyring."""
 
 
 @dataclass(slots=True)
@@ -87,10 +87,9 @@ class Opened:
 
 
 class CachedKeyring:
-    """The keys in use, in memory. State changes of other processes are seen after at most `ttl_s`:
-    every use first makes sure that the changes were asked for within that time, in one small query
-    for all keys. May be used from any thread. Each of the two tables holds the `most` keys that were used
-    last, about 3 KB each.
+    """The keys in use, in memory. Other processes' changes take effect after at most `ttl_s`: if the last
+    query for changes is older than that, a use makes one first, a small one for all keys. Thread-safe. Each
+    of the two tables holds the `most` keys used last, about 3 KB each. Raises Unavailable while the keyring is.
     """
 
     def __init__(
@@ -109,8 +108,8 @@ class CachedKeyring:
         self._asked = float("-inf")
 
     def for_sealing(self, owners: set[str], made: float) -> dict[str, Opened]:
-        """The newest key of each owner; a destroyed one if nothing was made since (`made`, Unix time,
-        is when the newest of what is to be sealed was)."""
+        """The newest key of each owner; a destroyed one if nothing was made since its destruction. `made`
+        (Unix time): when the newest of the events to be sealed was made."""
         with self._lock:
             self._freshen()
             found = {owner: self._by_owner[owner] for owner in owners if owner in self._by_owner}
@@ -122,7 +121,7 @@ class CachedKeyring:
             return found
 
     def for_opening(self, ids: set[str]) -> dict[str, Opened]:
-        """The keys of these ids that there are."""
+        """The keys with these ids; unknown ids are left out."""
         with self._lock:
             self._freshen()
             found = {one: self._by_id[one] for one in ids if one in self._by_id}
@@ -133,7 +132,7 @@ class CachedKeyring:
             return found
 
     def forget(self) -> None:
-        """The next use asks for everything anew."""
+        """Empties the cache: the next use asks the keyring."""
         with self._lock:
             self._by_owner.clear()
             self._by_id.clear()

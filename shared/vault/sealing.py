@@ -1,15 +1,14 @@
-"""An EventLog that seals: what belongs to an owner is published as AES-256-GCM ciphertext.
+"""An EventLog that seals: an owner's data is published as AES-256-GCM ciphertext.
 
 A sealed event's value is `nonce (12 bytes) | ciphertext and tag` of a MessagePack array
-[owner, private headers, value]; the header SEALED_WITH names the key by an id that says nothing of the
-owner, and is authenticated with it. An event of several owners names the keys of all (joined by commas)
-and opens only with all of them: the erasure of any one takes it away. Topic, id, key, source, time and
-the headers that machinery needs
-(trace, place of a dead letter) stay readable: none of them carries words.
+[owner, private headers, value]. The header SEALED_WITH names the key by an id that reveals nothing about
+the owner, and is authenticated with it. An event of several owners names all their keys (joined by commas)
+and opens only with all of them: erasing any one owner makes it unreadable. Topic, id, key, source, time and
+the headers that the machinery needs (trace, position of a dead letter) stay readable: none carries words.
 
-Reading opens what the keyring still opens. An event whose owner was erased comes out as an unreadable
-record (ERASED), which a stage counts as dropped: no error, no retry, no dead letter. Publishing for an
-owner who was erased after the event was made puts the event in its place, empty: counts add up.
+Reading opens what the keyring can still open. An event whose owner was erased is returned as an unreadable
+record (ERASED), which a stage counts as dropped: no error, no retry, no dead letter. If the owner was
+erased after an event was made, the event is published empty in its place, so that counts add up.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from shared.vault.keyring import CachedKeyring, Key, KeyState, Opened
 SEALED_WITH = "trimtab_sealed_with"
 UNKNOWN_KEY, BROKEN_SEAL = "UNKNOWN_KEY", "BROKEN_SEAL"
 _PUBLIC = ("traceparent", "tracestate", SEALED_WITH)
-# Where a dead letter comes from; its detail, which may quote what it could not take, is not public.
+# Where a dead letter comes from. Its detail is private: it may quote what the stage could not take.
 _PLACE = frozenset(
     {"dlq_topic", "dlq_partition", "dlq_offset", "dlq_stage", "dlq_reason", "dlq_attempts"}
 )
@@ -49,7 +48,7 @@ _decode = msgspec.msgpack.Decoder(tuple[str, dict[str, str], bytes]).decode
 
 
 class SealedEventLog:
-    """Wraps any EventLog. Raises Unavailable while the keyring is away."""
+    """Wraps any EventLog. Also raises Unavailable while the keyring is unavailable."""
 
     def __init__(self, log: EventLog, keyring: CachedKeyring) -> None:
         self._log, self._keyring = log, keyring
@@ -121,13 +120,13 @@ class SealedWriter:
 
 
 def seal(events: Sequence[Event], keyring: CachedKeyring) -> list[Event]:
-    """The events in order, those with an owner sealed."""
+    """The events in order; those with an owner are sealed."""
     owners = {one for event in events if event.owner for one in event.owner.split(" ")}
     if not owners:
         return list(events)
     newest = max(event.made for event in events)
     keys = keyring.for_sealing(owners, newest)
-    # All at once: each call into the system gives the interpreter to another thread.
+    # All in one call: each system call hands the interpreter to another thread.
     random = os.urandom(_NONCE * len(events))
     return [
         _sealed(event, keys, random[_NONCE * place : _NONCE * (place + 1)])
@@ -138,7 +137,7 @@ def seal(events: Sequence[Event], keyring: CachedKeyring) -> list[Event]:
 
 
 def unseal(records: Sequence[Record], keyring: CachedKeyring) -> list[Record]:
-    """The records in order, those that were sealed opened or marked unreadable."""
+    """The records in order; sealed ones are opened or marked unreadable."""
     sealed = {one for record in records if (one := record.event.headers.get(SEALED_WITH))}
     if not sealed:
         return list(records)
@@ -158,12 +157,12 @@ def _sealed(event: Event, keys: Mapping[str, Opened], nonce: bytes) -> Event:
 
 
 def _usable_id(key: Key, made: float) -> str:
-    """What was made before the owner was erased is of the key that was destroyed."""
+    """The key for an event made at `made`: the destroyed one, if the owner was erased afterwards."""
     return key.former_id if made <= key.since else key.id
 
 
 def _cipher(opened: Sequence[Opened]) -> AESGCM:
-    """One key's own, or one that is made of several keys."""
+    """The cipher of one key, or one derived from several keys."""
     first = opened[0].cipher
     if first is not None and len(opened) == 1:
         return first

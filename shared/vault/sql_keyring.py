@@ -21,14 +21,15 @@ from shared.vault.keyring import Key, KeyState
 from shared.vault.tables import CHANGES, KEYS, PEPPER
 
 _REVISIONS = Path(__file__).parent / "migrations"
-# Any number, the same for all: who holds it may change a keyring on PostgreSQL.
+# Any number, the same everywhere: the holder of this advisory lock may change a keyring on PostgreSQL.
 _LOCK = 7_236_003
-# Variables of a statement, well below what SQLite takes.
+# Variables per statement, well below SQLite's limit.
 _CHUNK = 500
 
 
 class SqlKeyring:
-    """May be used from any thread; callers of one process take turns."""
+    """A shared.vault.keyring.Keyring. Thread-safe: callers within one process take turns. Every method but
+    `pseudonym` raises Unavailable (KEYRING_AWAY) while the database is unavailable, the constructor too."""
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
@@ -42,6 +43,8 @@ class SqlKeyring:
             Path(str(path)).chmod(0o600)
 
     def of_owners(self, owners: Collection[str], now: float) -> dict[str, Key]:
+        """As Keyring.of_owners. New keys are on disk before they are returned: nothing is ever sealed with
+        a key that a crash could lose."""
         with self._reading() as connection:
             found = self._newest(connection, owners)
         ended = {o: k for o, k in found.items() if 0 < k.destroyed < now}
@@ -53,6 +56,7 @@ class SqlKeyring:
         return found
 
     def by_ids(self, ids: Collection[str]) -> dict[str, Key]:
+        """The keys with these ids, destroyed ones included; unknown ids are left out."""
         found: dict[str, Key] = {}
         with self._reading() as connection:
             for chunk in _chunks(ids):
@@ -61,6 +65,8 @@ class SqlKeyring:
         return found
 
     def close(self, owners: Collection[str]) -> set[str]:
+        """Sets LIVE keys of these owners to CLOSING; returns the ids of all their keys now CLOSING. After an
+        error repeat it."""
         closing: set[str] = set()
         with self._writing() as connection:
             for chunk in _chunks(self.pseudonym(owner) for owner in owners):
@@ -73,6 +79,8 @@ class SqlKeyring:
         return closing
 
     def destroy(self, ids: Collection[str], now: float) -> int:
+        """Sets keys to DESTROYED at `now` (Unix time), removes their secrets, and empties SQLite's write-ahead
+        log; returns how many were not DESTROYED before. Unknown ids are ignored. After an error repeat it."""
         values = {"state": KeyState.DESTROYED, "secret": b"", "destroyed": now}
         destroyed = 0
         with self._writing() as connection:
@@ -85,6 +93,7 @@ class SqlKeyring:
         return destroyed
 
     def changes(self, after: int | None) -> tuple[list[str], int]:
+        """As Keyring.changes, in the order of the commits: none is missed, even with several processes."""
         with self._reading() as connection:
             if after is None:
                 last = connection.execute(sa.select(sa.func.max(CHANGES.c.number))).scalar()
@@ -94,9 +103,11 @@ class SqlKeyring:
         return [row.key_id for row in rows], rows[-1].number if rows else after
 
     def pseudonym(self, owner: str) -> str:
+        """The first 32 hex digits of HMAC-SHA-256 under the keyring's own key. Never fails."""
         return hmac.digest(self._pepper, owner.encode(), "sha256").hex()[:32]
 
     def close_connections(self) -> None:
+        """Closes the database connections; `close` closes keys."""
         self._engine.dispose()
 
     def _make(
@@ -107,7 +118,7 @@ class SqlKeyring:
         connection.execute(self._insert().on_conflict_do_nothing(), rows)
 
     def _row(self, owner: str, former: Key | None) -> dict[str, Any]:
-        """Two who make the same generation at once: the first one's stays."""
+        """A new key's row. If two processes make the same generation, the first one's row stays."""
         return {
             "owner": self.pseudonym(owner),
             "generation": former.generation + 1 if former else 1,
@@ -147,8 +158,8 @@ class SqlKeyring:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._turn, _translated(), self._engine.begin() as connection:
-            # Changes are numbered as they are written, and read by number: so they have to be committed
-            # in that order, also by two processes. SQLite has one writer at a time.
+            # Changes are numbered when written and read by number. So they must be committed in that order,
+            # even by two processes. SQLite has one writer at a time.
             if self._engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             yield connection
@@ -163,7 +174,7 @@ class SqlKeyring:
             yield connection
 
     def _scrub(self) -> None:
-        """A destroyed secret does not stay in SQLite's write-ahead log, either."""
+        """Removes destroyed secrets from SQLite's write-ahead log."""
         if self._engine.dialect.name == "sqlite":
             with self._turn, _translated(), self._engine.connect() as connection:
                 driver: Any = connection.connection.driver_connection
@@ -177,7 +188,7 @@ def _chunks(items: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _durable(connection: Any, _: Any) -> None:
-    """A key must not be lost when what it opens is not: every commit is on disk before it is used."""
+    """A key must not be lost while its data survives: every commit is on disk before the key is used."""
     if hasattr(connection, "set_authorizer"):  # sqlite3's
         connection.execute("PRAGMA synchronous=FULL")
 

@@ -1,4 +1,4 @@
-"""The keyring's tables: in a database of their own, which every process of a deployment opens."""
+"""The keyring's tables, in a database of their own that every process of a deployment opens."""
 
 import sqlalchemy as sa
 

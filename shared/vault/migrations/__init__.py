@@ -1,4 +1,4 @@
-"""The keyring's tables, and the revisions that make them."""
+"""The keyring's tables, and the revisions that create them."""
 
 from shared.vault.tables import METADATA
 
