@@ -1,9 +1,9 @@
-"""Finds what should not be stored as it was said: e-mail addresses, phone and card numbers, IBANs,
+"""Finds what should not be stored verbatim: e-mail addresses, phone and card numbers, IBANs,
 IP addresses, secrets. Pure functions from a text to places in it.
 
-A check that costs next to nothing comes first (is there an `@`, are there digits enough, a known
-prefix?), and linear work after it. What is found is checked by its own arithmetic where it has
-one: cards by Luhn, IBANs by their check digits and country, phone numbers by the numbering plans.
+A nearly free check comes first (is there an `@`, are there enough digits, a known prefix?), then
+linear work. Candidates are verified where their kind has a rule: cards by Luhn, IBANs by their check
+digits and country, phone numbers by the numbering plans.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stdnum import luhn
 
 
 class Found(NamedTuple):
-    """text[start:end], and its one spelling: two spellings of one number are the same person's."""
+    """text[start:end], and its canonical spelling: two spellings of one number are the same number."""
 
     start: int
     end: int
@@ -32,14 +32,14 @@ _DIGIT = re.compile(r"\d")
 
 
 def count_digits(text: str) -> int:
-    """How many there are, of any script: the first check of every finder of numbers."""
+    """How many digits there are, in any script: the first check of every finder of numbers."""
     if text.isascii():
         return sum(map(text.count, "0123456789"))
     return len(_DIGIT.findall(text))
 
 
 def emails(text: str) -> Iterator[Found]:
-    """From each `@` to both sides, so that a long text without one costs nothing."""
+    """Searches outwards from each `@`, so that a long text without one costs nothing."""
     at = text.find("@")
     while at >= 0:
         domain = _DOMAIN.match(text, at + 1)
@@ -59,7 +59,7 @@ _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![
 
 
 def cards(text: str) -> Iterator[Found]:
-    """13 to 19 digits that pass Luhn, whole or in groups of three and more, not begun by 0, 1, 7-9."""
+    """13 to 19 digits that pass Luhn, unbroken or in groups of three or more, not starting with 0, 1, 7-9."""
     for run in _CARD_RUN.finditer(text):
         groups = list(_GROUP.finditer(text, run.start(), run.end()))
         first = 0
@@ -79,7 +79,7 @@ _CARD_LENGTHS = range(13, 20)
 
 
 def _card_end(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
-    """The group that ends the longest card which begins with group `first`."""
+    """The last group of the longest card number that starts with group `first`; None if there is none."""
     number, found = "", None
     for place in range(first, min(first + 6, len(groups))):
         number += groups[place].group()
@@ -91,7 +91,7 @@ def _card_end(text: str, groups: Sequence[re.Match[str]], first: int) -> int | N
 
 
 def ibans(text: str) -> Iterator[Found]:
-    """Valid ones of their country, whole or in groups, in capitals or not."""
+    """IBANs that are valid in their country, unbroken or in groups, in capitals or not."""
     after = 0
     for run in _IBAN_RUN.finditer(text):
         start, limit = run.start(), run.end(1)
@@ -107,17 +107,17 @@ def ibans(text: str) -> Iterator[Found]:
 
 
 def _mod_97(said: str) -> bool:
-    """ISO 7064's check, which 96 of 97 false ones fail: cheap, before the country's own rules."""
+    """ISO 7064's check, which 96 of 97 false candidates fail: cheap, so it precedes the country's rules."""
     return int((said[4:] + said[:4]).translate(_LETTERS)) % 97 == 1
 
 
 _LETTERS = {ord("A") + n: str(10 + n) for n in range(26)}
-# Looked at from every place where one may begin: an earlier false one must not swallow it.
+# Tried at every place where an IBAN may start: an earlier false candidate must not swallow it.
 _IBAN_RUN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}\d{2}[A-Za-z0-9 ]{11,42}))", re.ASCII)
 
 
 def addresses(text: str) -> Iterator[Found]:
-    """IPv4 and IPv6. A v6 address needs a digit or four groups: `a::b` is rather C++."""
+    """IPv4 and IPv6. A v6 address needs a digit or four groups: `a::b` is more likely C++."""
     if text.count(".") >= 3:
         for match in _V4.finditer(text):
             yield from _address(match)
@@ -143,10 +143,10 @@ def _address(match: re.Match[str]) -> Iterator[Found]:
 
 
 def phones(regions: Sequence[str]) -> Finder:
-    """Numbers with a + anywhere; without one, numbers as they are written in one of `regions`
-    (ISO 3166 codes such as "US"). A text with more than _EXAMINED_CHARS of digits and signs is not
-    somebody's number: what is past them is taken for numbers by its shape alone, so that no text
-    costs more than some milliseconds and none gets through by being long."""
+    """Numbers with a + of any country; without one, numbers as written in one of `regions` (ISO 3166
+    codes such as "US"). A text with more than _EXAMINED_CHARS of digits and signs is nobody's phone number:
+    beyond them whatever has the shape of a number counts as one, so that no text costs more than a few
+    milliseconds and none gets through by being long."""
 
     def find(text: str) -> Iterator[Found]:
         examined = 0
@@ -182,8 +182,8 @@ def _e164(number: phonenumbers.PhoneNumber) -> str:
 
 
 def secrets(text: str) -> Iterator[Found]:
-    """Keys and tokens by the prefixes that their issuers gave them, private keys, JSON web tokens,
-    passwords in URLs, and what is assigned to a name such as `api_key` or `password`."""
+    """Keys and tokens by their issuers' prefixes, private keys, JSON web tokens, passwords in URLs, and
+    values assigned to a name such as `api_key` or `password`."""
     for sign, shapes in _SECRETS.items():
         for hint, pattern in shapes if sign in text else ():
             if hint not in text:
@@ -201,8 +201,8 @@ Shapes = dict[str, list[tuple[str, re.Pattern[str]]]]
 
 
 def _by_sign(shapes: Mapping[str, str]) -> Shapes:
-    """By a sign that is rare in prose and stands in every such secret: most texts lack it, and need
-    not be searched for the longer literals."""
+    """The shapes by a sign that every such secret contains and that is rare in prose: most texts lack it and
+    need not be searched for the longer literals."""
     found: Shapes = {}
     for hint, shape in shapes.items():
         sign = next((sign for sign in "_-./=" if sign in hint), hint)
@@ -211,8 +211,8 @@ def _by_sign(shapes: Mapping[str, str]) -> Shapes:
 
 
 _JWT = r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{8,}"
-# A literal that the secret holds, and its shape. What repeats without an end stands last: no shape
-# can be tried in more than one way.
+# A literal that the secret contains, and its shape. Unbounded repetitions come last: no shape can be matched
+# in more than one way.
 _SECRETS = _by_sign(
     {
         "sk-": r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic, ...
@@ -256,7 +256,7 @@ _VALUE = re.compile(
 
 
 def _assigned(text: str) -> Iterator[Found]:
-    """What stands after a name and `:` or `=`, if it has a digit or a sign: `key: whatever` is none."""
+    """The value after a name and `:` or `=`, if it has a digit or a sign: `key: whatever` is not one."""
     after = 0
     for sign in sorted((*_places(text, ":"), *_places(text, "="))):
         name = text[max(0, sign - 20) : sign].rstrip("\"' ").lower()
@@ -277,7 +277,7 @@ def _places(text: str, sign: str) -> Iterator[int]:
 
 
 def _private_keys(text: str) -> Iterator[Found]:
-    """From BEGIN to END; one that was cut off, as far as it goes."""
+    """From BEGIN to END; a key that was cut off, to the end of the text."""
     start = text.find("-----BEGIN ")
     while start >= 0:
         title = text.find("-----", start + 11)

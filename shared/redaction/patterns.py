@@ -1,8 +1,8 @@
-"""Regular expressions from settings, by RE2 (google-re2): no text can make one slow.
+"""Regular expressions from settings, run by RE2 (google-re2): no text can make one slow.
 
-Python's `re` backtracks: a pattern such as `(a+)+b` takes hours on thirty letters, and cannot be stopped.
-RE2 reads each text once, whatever the pattern. It has neither look-arounds nor back-references;
-https://github.com/google/re2/wiki/Syntax lists what it has.
+Python's `re` backtracks: a pattern such as `(a+)+b` takes hours on thirty letters and cannot be stopped.
+RE2 reads each text once, whatever the pattern. It supports neither look-arounds nor back-references;
+https://github.com/google/re2/wiki/Syntax lists its syntax.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MOST_CHARS = 500
 
 
 def compiled(text: str, field: str) -> Expression:
-    """InvalidArgument naming `field` if it is no pattern, is empty or too long, or matches an empty text: it
-    would be found everywhere."""
+    """The compiled pattern. Raises InvalidArgument naming `field` if it is not a pattern, is empty or too long,
+    or matches the empty text, which is found everywhere."""
     if not 0 < len(text) <= MOST_CHARS:
-        raise _refused(f"has {len(text)} characters; 1 to {MOST_CHARS} are taken", field)
+        raise _refused(f"has {len(text)} characters; 1 to {MOST_CHARS} are allowed", field)
     options: Any = re2.Options()
     options.log_errors = False
     try:
@@ -31,18 +31,18 @@ def compiled(text: str, field: str) -> Expression:
         words = error.args[0] if error.args else ""
         said = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
         raise _refused(
-            f"is no regular expression as RE2 has them: {said} (it has no look-arounds and no "
-            "back-references; \\b is often what is meant)",
+            f"is not a regular expression of RE2: {said} (RE2 has no look-arounds and no "
+            "back-references; \\b often does what they are used for)",
             field,
         ) from error
     if pattern.fullmatch("") is not None:
-        raise _refused("matches an empty text, and so everywhere", field)
+        raise _refused("matches the empty text, and so everywhere", field)
     return _Re2(pattern)
 
 
 class _Re2:
-    """Over UTF-8, with places counted here: the package's own count of characters is off after an empty match
-    within one."""
+    """Matches UTF-8 bytes and converts positions here: the package's own character positions are wrong after an
+    empty match within a character."""
 
     def __init__(self, pattern: Any) -> None:
         self._pattern = pattern

@@ -1,18 +1,18 @@
-"""The policy file of TRIMTAB_REDACTION, in TOML; read once, at the start.
+"""The policy file named by TRIMTAB_REDACTION, in TOML; read once, at start-up.
 
     [default]
     secret = "mask"             # off, mask, hash or drop; also email, phone, card, iban, ip
-    phone_regions = ["US"]      # numbers without a + are read as these countries write them
+    phone_regions = ["US"]      # how numbers without a + are read: as these countries write them
     content = "text"            # or "metadata": only lengths and digests are stored
     [default.patterns.CUSTOMER] # a kind of your own
     regex = 'CU-\\d{6,10}'
     action = "hash"
 
-    [tenants.acme]              # what it does not say is as in [default]
+    [tenants.acme]              # anything not set here is as in [default]
     email = "hash"
 
-Without a file secrets are masked and the rest is left as it is: a key that got into a chat is of no
-use to anybody's training, while names and numbers may be what a conversation is about.
+Without a file secrets are masked and the rest is left as it is: a key in a chat is of no use to
+anyone's training, while names and numbers may be what a conversation is about.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FIELDS = (*KINDS, "phone_regions", "content", "patterns")
 
 
 def redactor_of(common: CommonSettings, service: str) -> Redactor:
-    """As the settings say. Ends the process with status 2, naming the field, if they are wrong."""
+    """As the settings say. If they are wrong, ends the process with status 2, naming the field."""
     try:
         policies = read_policies(common.redaction)
     except InvalidArgument as error:
@@ -47,7 +47,7 @@ def redactor_of(common: CommonSettings, service: str) -> Redactor:
     if policies.needs_key and len(key) < 16:
         stop(
             "TRIMTAB_REDACTION_KEY",
-            "the policy hashes: give 16 characters or more that nobody knows",
+            "the redaction policy hashes: set 16 or more secret characters",
         )
 
     def counted(kind: str, action: str, n: int) -> None:
@@ -57,7 +57,7 @@ def redactor_of(common: CommonSettings, service: str) -> Redactor:
 
 
 def read_policies(path: Path | None) -> Policies:
-    """The default policies without a path. InvalidArgument names the field, such as
+    """The default policies without a path. Raises InvalidArgument naming the field, such as
     `tenants.acme.email`."""
     if path is None:
         return Policies()
@@ -110,7 +110,8 @@ def _pattern(name: str, tables: Mapping[str, Any], place: str) -> Pattern:
     table = _table(tables, name, place)
     _only(table, ("regex", "action"), f"{place}{name}.")
     if not _NAME.fullmatch(name) or name.lower() in KINDS or name in ("DROPPED", "TEXT"):
-        raise _wrong("a name is 1 to 32 capitals, digits and _, and no built-in kind", place + name)
+        words = "a name has 1 to 32 capitals, digits and _, and is not a built-in kind"
+        raise _wrong(words, place + name)
     regex = table.get("regex")
     if not isinstance(regex, str):
         raise _wrong("must be a regular expression", f"{place}{name}.regex")
@@ -135,7 +136,7 @@ def _table(owner: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]
 def _only(table: Mapping[str, Any], fields: tuple[str, ...], place: str) -> None:
     for name in table:
         if name not in fields:
-            raise _wrong(f"is not known; there are: {', '.join(fields)}", place + name)
+            raise _wrong(f"is unknown; known: {', '.join(fields)}", place + name)
 
 
 def _wrong(words: str, field: str) -> InvalidArgument:

@@ -1,12 +1,12 @@
-"""What is taken out of texts before anything is stored: by kind, by tenant.
+"""Takes sensitive content out of texts before anything is stored: by kind, by tenant.
 
-A found place becomes `[EMAIL]` (mask), `[EMAIL:3f2ac01b9e77]` (hash: HMAC-SHA-256 under the tenant's
-key, so that one person stays one person within a tenant and can not be followed across tenants, nor
+A found place becomes `[EMAIL]` (mask) or `[EMAIL:3f2ac01b9e77]` (hash: HMAC-SHA-256 under the tenant's
+key, so that one person stays one person within a tenant but cannot be followed across tenants, nor
 guessed without the key), or the whole text of the message becomes `[DROPPED:EMAIL]` (drop). With
 `content = "metadata"` every text becomes its length and a keyed digest.
 
-Redacting twice changes nothing: placeholders are never looked into, and a text is gone through
-until nothing more is found. Ids (of users, conversations, turns) are not content: they stay.
+Redacting twice changes nothing: placeholders are never examined, and a text is searched until nothing
+more is found. Ids (of users, conversations, turns) are not content: they stay.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolR
 from shared.redaction import finders as sensitive
 from shared.redaction.finders import Finder, Found
 
-# In order: of two that overlap the earlier one counts. With the least digits that each needs.
+# In order: of two that overlap, the earlier kind counts. Each with the fewest digits that it needs.
 KINDS = {"secret": 0, "email": 0, "iban": 2, "card": 13, "ip": 1, "phone": 7}
 _FINDERS: dict[str, Finder] = {
     "secret": sensitive.secrets,
@@ -37,7 +37,7 @@ _FINDERS: dict[str, Finder] = {
     "card": sensitive.cards,
     "ip": sensitive.addresses,
 }
-# What stands side by side hides one another: each round may lay open the next. Ordinary texts need two.
+# Neighbouring finds can hide each other: each round may uncover the next. Ordinary texts need two.
 _ROUNDS = 32
 
 
@@ -52,12 +52,12 @@ class Expression(Protocol):
     """A compiled regular expression."""
 
     def spans(self, text: str) -> Iterable[tuple[int, int]]:
-        """Where it is found, from left to right: [start, end) in characters, never empty."""
+        """Its matches from left to right: [start, end) in characters, never empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A tenant's own kind: `name` in capitals, `expression` as `shared.redaction.patterns` makes it."""
+    """A tenant's own kind: `name` in capitals, `expression` compiled by `shared.redaction.patterns`."""
 
     name: str
     expression: Expression
@@ -84,7 +84,7 @@ class Policy:
 
     @cached_property
     def finders(self) -> tuple[tuple[str, int, Finder, Action], ...]:
-        """(kind, digits that it needs, finder, action): own patterns after secrets, then the rest."""
+        """(kind, digits it needs, finder, action): secrets, then own patterns, then the rest."""
         own = [(one.name, 0, one.find, one.action) for one in self.patterns]
         built_in = [
             (kind.upper(), digits, self._finder(kind), self.actions[kind])
@@ -115,12 +115,12 @@ class Policies:
         return any(policy.needs_key for policy in (self.default, *self.tenants.values()))
 
 
-# The value of a turn's metadata that says what was taken out of it, such as "EMAIL=2 SECRET=1".
+# The key of a turn's metadata whose value says what was taken out, such as "EMAIL=2 SECRET=1".
 REDACTED = "redacted"
 
 
 def noted_counts(metadata: Mapping[str, str]) -> dict[str, int]:
-    """What was taken out of a turn, by kind, as its metadata say."""
+    """What was taken out of a turn, by kind, according to its metadata."""
     counts: dict[str, int] = {}
     for word in metadata.get(REDACTED, "").split():
         kind, equals, count = word.partition("=")
@@ -130,7 +130,7 @@ def noted_counts(metadata: Mapping[str, str]) -> dict[str, int]:
 
 
 def noted(metadata: Mapping[str, str], counts: Mapping[str, int]) -> Mapping[str, str]:
-    """The metadata with `counts` added to what a door before this one has taken out."""
+    """The metadata with `counts` added to what an earlier service took out."""
     if not counts:
         return metadata
     whole = noted_counts(metadata)
@@ -145,8 +145,8 @@ T = TypeVar("T")
 
 
 class Redactor:
-    """By tenant. `key` is the installation's (needed if a policy hashes); `counted` is told of each
-    kind taken out, with the tenant's action and how often."""
+    """Redacts by the tenant's policy. `key` is the installation's (needed if a policy hashes); `counted` is
+    called with each kind taken out, its action and how often."""
 
     def __init__(
         self,
@@ -158,14 +158,14 @@ class Redactor:
         self._key, self._counted = key.encode(), counted
 
     def message(self, tenant: str, message: Message) -> Message:
-        """The same object if nothing was found in it."""
+        """The redacted message; the same object if nothing was found."""
         return self.run(tenant, lambda redaction: redaction.message(message))[0]
 
     def text(self, tenant: str, text: str) -> str:
         return self.run(tenant, lambda redaction: redaction.content(text))[0]
 
     def run(self, tenant: str, work: Callable[[Redaction], T]) -> tuple[T, Mapping[str, int]]:
-        """What `work` makes of one item, and what was taken out of it, by kind."""
+        """What `work` makes of one item, and how much was taken out of it, by kind."""
         policy = self._policies.of(tenant)
         redaction = Redaction(policy, self._tenant_key(tenant) if policy.needs_key else b"")
         done = work(redaction)
@@ -188,7 +188,7 @@ _PLACEHOLDER = re.compile(
 
 
 class Redaction:
-    """One policy over one item; gathers what was taken out in `counts`, by kind and action."""
+    """One policy applied to one item; collects in `counts` what was taken out, by kind and action."""
 
     def __init__(self, policy: Policy, key: bytes) -> None:
         self._policy, self._key = policy, key
@@ -203,13 +203,13 @@ class Redaction:
         return replace(message, parts=tuple(parts)) if changed else message
 
     def content(self, text: str) -> str:
-        """What somebody said: by kinds, or whole if the policy keeps metadata only."""
+        """What somebody said: redacted by kind, or replaced entirely if the policy keeps only metadata."""
         if self._policy.metadata_only:
             return self._measured(text)
         return self.text(text)
 
     def metadata(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
-        """The same object if nothing was found in it."""
+        """The redacted metadata; the same object if nothing was found."""
         if not metadata:
             return metadata
         found = {
@@ -224,7 +224,7 @@ class Redaction:
         return text if found is text else found.translate(_NO_BRACKETS)
 
     def text(self, text: str) -> str:
-        """By kinds, as for values of metadata; `text` itself if nothing was found."""
+        """Redacted by kind, as values of metadata are; `text` itself if nothing was found."""
         if not self._policy.finders or not text:
             return text
         for _ in range(_ROUNDS):
@@ -233,7 +233,7 @@ class Redaction:
                 break
             text = found
         else:
-            # Made so that it never ends: nothing of it is kept.
+            # Crafted so that it never ends: none of it is kept.
             self.dropped = self.dropped or "TANGLED"
         return text if not self.dropped else f"[DROPPED:{self.dropped}]"
 
@@ -258,7 +258,7 @@ class Redaction:
         return self._json(arguments)
 
     def _json(self, arguments: str) -> str:
-        """JSON stays JSON: a card number that is a number becomes a string; escapes hide nothing."""
+        """JSON stays JSON: a numeric card number becomes a string; escapes hide nothing."""
         counts = self.counts.copy()
         new = self.text(arguments)
         as_text = self.counts
@@ -292,7 +292,7 @@ class Redaction:
         return value
 
     def _once(self, text: str) -> str:
-        """Gone through once, placeholders apart; `text` itself if nothing was found."""
+        """One round over the text, skipping placeholders; `text` itself if nothing was found."""
         if "[" not in text:
             return self._plain(text)
         pieces: list[str] = []
@@ -329,7 +329,7 @@ class Redaction:
         return f"[{kind}:{self._digest(kind, found.value)[:12]}]"
 
     def _measured(self, text: str) -> str:
-        """Metadata-only: how long it was and a digest to tell repetitions by."""
+        """Metadata only: the text's length, and a digest that identifies repetitions."""
         if not text or _PLACEHOLDER.fullmatch(text):
             return text
         self.counts[("TEXT", "metadata")] += 1

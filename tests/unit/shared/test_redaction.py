@@ -216,7 +216,7 @@ def _seconds(work: object, times: int = 200) -> float:
         (r"(a)\1", "no back-references"),
         ("(", r"missing \)"),
         ("a{1,5000}", "repetition size"),
-        ("a?", "an empty text"),
+        ("a?", "the empty text"),
         ("", "0 characters"),
         ("a" * 501, "501 characters"),
     ],
