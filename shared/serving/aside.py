@@ -1,8 +1,8 @@
-"""Work of a service in a process of its own, so that it does not take the interpreter from the calls.
+"""A service's work in a separate process, so that it does not compete with calls for the interpreter.
 
-The service starts it and speaks to it through its standard input: `wake` looks for what the service has
-committed, `stop` ends it in order, and the end of the input says that the service is gone, a kill -9
-included: then it is gone, too, at once. Signals are the service's to answer: those that a terminal or a
+The service starts the process and controls it through its standard input: `wake` makes it look for what
+the service committed, `stop` ends it cleanly, and end of input means that the service is gone, even by
+kill -9: then the process ends immediately. Signals are left to the service: those that a terminal or a
 supervisor sends to all processes are ignored.
 """
 
@@ -21,16 +21,16 @@ from shared.serving.process import Background, start_background
 from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
-# How soon it is noticed that the process has ended, in seconds.
+# How often `run` checks whether the process has ended, in seconds.
 _LOOKS_S = 1.0
-# One heap for all threads: of each thread's own, what large batches leave free can stay with the process.
+# One heap for all threads: with one per thread, memory that large batches freed can stay with the process.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 WAKE, STOP = b"wake\n", b"stop\n"
 
 
 class Aside:
-    """`run` is a background thread of the service: it starts `python -m module` and ends with it. A process
-    that ends by itself is an error, which ends the service."""
+    """`run` is the body of a background thread of the service: it starts `python -m module`, and ends it when
+    the service stops. If the process ends by itself, `run` raises RuntimeError, which ends the service."""
 
     def __init__(self, module: str, drain_s: float) -> None:
         self._module, self._drain_s = module, drain_s
@@ -53,11 +53,11 @@ class Aside:
                 process.kill()
 
     def wake(self) -> None:
-        """Something was committed that it may wait for."""
+        """Tells the process that something was committed which it may be waiting for."""
         self._say(WAKE)
 
     def _say(self, word: bytes) -> None:
-        """To one that has ended nothing need be said: `run` finds out."""
+        """Ignores a process that has ended: `run` notices that."""
         with self._speaking, suppress(OSError, ValueError):
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.write(word)
@@ -67,7 +67,7 @@ class Aside:
 def work_aside(
     service: str, background: Sequence[Background], database: Database, drain_s: float
 ) -> None:
-    """Main of the process: runs `background` until the service says stop."""
+    """The process's main: runs `background` until the service says stop or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     stop = threading.Event()
@@ -80,7 +80,7 @@ def work_aside(
 
 
 def _listen(said: Iterable[bytes], database: Database) -> None:
-    """Returns when told to stop."""
+    """Returns on STOP. At the end of input ends the process immediately, with status 1."""
     for word in said:
         if word == STOP:
             return

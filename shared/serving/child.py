@@ -1,4 +1,4 @@
-"""Processes that a service starts for one piece of work, and that must not outlive it."""
+"""Processes that a service starts for one piece of work and that must not outlive it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Linux kills this process when the thread that started it ends, a kill -9 of its process included. A
-    parent that is dead already is seen by its id; 0 asks for no parent."""
+    """Makes Linux kill this process when the thread that started it ends, even by kill -9 of its process.
+    Exits with status 1 if `parent` is not the parent any more; 0 skips that check."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent and os.getppid() != parent:
-        sys.exit("the service that asked for this is gone")
+        sys.exit("the service that started this process is gone")

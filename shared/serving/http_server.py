@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 
 class HttpServer:
-    """uvicorn, without its handling of signals: those are the process's."""
+    """uvicorn without its signal handling: the process handles signals."""
 
     def __init__(
         self, application: ASGIApp, *, host: str, port: int, drain_s: float, **options: Any
@@ -32,7 +32,8 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """The port, once it listens. Ends the process with 1 if the port is taken, as uvicorn does."""
+        """Returns the port once it listens. Ends the process with status 1 if the port is in use, as uvicorn
+        does."""
         self._serving = asyncio.create_task(self._server.serve(), name="http")
         while not self._server.started:
             await asyncio.wait({self._serving}, timeout=0.01)
@@ -42,7 +43,7 @@ class HttpServer:
         return int(self._server.servers[0].sockets[0].getsockname()[1])
 
     async def drain(self) -> None:
-        """Takes no more requests and lets open answers end for `drain_s`."""
+        """Accepts no more requests and gives open responses `drain_s` to end."""
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

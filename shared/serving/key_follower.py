@@ -1,4 +1,4 @@
-"""Keeps a process's KeyBook as interaction has it, and a file for a start without interaction."""
+"""Keeps a process's KeyBook in step with interaction, and a file for starting without interaction."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ _REPORT_EVERY_S = 30.0
 
 
 class KeyFile:
-    """Digests only: who reads it learns which tenants have keys, and no key. Mode 0600."""
+    """Holds digests only: a reader learns which tenants have keys, but no key. Mode 0600."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> pb.WatchKeysResponse | None:
-        """None if there is none, or none that can be read (that is logged)."""
+        """None if there is no file, or if it cannot be read (which is logged)."""
         if not self._path.exists():
             return None
         try:
             return Parse(self._path.read_text(), pb.WatchKeysResponse())
         except (OSError, ParseError, UnicodeDecodeError) as error:
-            _log.warning("%s cannot be read and is not used: %s", self._path, error)
+            _log.warning("ignoring %s, which cannot be read: %s", self._path, error)
             return None
 
     def save(self, known: pb.WatchKeysResponse) -> None:
+        """Replaces the file atomically. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".new")
         draft.unlink(missing_ok=True)
@@ -55,12 +56,12 @@ class KeyFile:
 
 
 class KeyFollower:
-    """Fills `book` by WatchKeys; reconnects for as long as it takes. What was known goes on while
-    interaction is away: a key revoked then is refused when it is heard of."""
+    """Fills `book` by WatchKeys and reconnects for as long as it takes. While interaction is unavailable the
+    last known keys stay valid: a key revoked meanwhile is refused once the change arrives."""
 
     def __init__(self, address: str, calling: Calling, book: KeyBook, file: KeyFile) -> None:
         self._address, self._calling, self._book, self._file = address, calling, book, file
-        # Whether changes would be heard of now.
+        # Whether changes would arrive now.
         self.connected = False
         known = file.load()
         if known is not None:
@@ -77,20 +78,20 @@ class KeyFollower:
             try:
                 async for response in stub.WatchKeys(pb.WatchKeysRequest(), metadata=metadata()):
                     wait_s = 0.25
-                    self._heard(response)
+                    self._received(response)
             except grpc.RpcError as error:
-                _log.info("keys are not heard of: %s", error.code())
+                _log.info("changes of keys do not arrive from interaction: %s", error.code())
             self.connected = False
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
-    def _heard(self, response: pb.WatchKeysResponse) -> None:
+    def _received(self, response: pb.WatchKeysResponse) -> None:
         self.connected = True
         self._book.put(*decode_watched(response))
         try:
             self._file.save(response)
         except OSError as error:
-            _log.error("the keys cannot be kept for a restart: %s", error)
+            _log.error("the keys cannot be saved for a restart: %s", error)
 
     async def _report(self, stub: KeyServiceAsyncStub) -> None:
         while True:
@@ -101,13 +102,13 @@ class KeyFollower:
             try:
                 await stub.ReportUses(request, metadata=metadata(), timeout=5)
             except grpc.RpcError as error:
-                _log.info("uses of keys are not told: %s", error.code())
+                _log.info("uses of keys could not be reported: %s", error.code())
 
 
 def guarded(
     common: CommonSettings, service: str, tenant: str = ""
 ) -> tuple[KeyedAccess, KeyFollower]:
-    """What a service other than interaction asks its callers by."""
+    """How a service other than interaction admits its callers, and the follower that keeps its keys fresh."""
     book = KeyBook(now)
     file = KeyFile(common.data / service / "keys.json")
     follower = KeyFollower(common.interaction_address, calling_of(common), book, file)
@@ -115,9 +116,10 @@ def guarded(
 
 
 def keyed_access(common: CommonSettings, book: KeyBook, tenant: str = "") -> KeyedAccess:
-    """Ends the process with status 2 if the parts of the house could not know each other."""
+    """Access by the keys in `book`. Ends the process with status 2 if the settings give trusted internal
+    callers no way to identify themselves."""
     token = common.internal_token.get_secret_value()
     if len(token) < 16 and (token or common.tls_client_ca is None):
-        words = "TRIMTAB_REQUIRE_KEYS needs 16 characters or more here, or TRIMTAB_TLS_CLIENT_CA"
+        words = "TRIMTAB_REQUIRE_KEYS needs 16 or more characters here, or TRIMTAB_TLS_CLIENT_CA"
         stop("TRIMTAB_INTERNAL_TOKEN", words)
     return KeyedAccess(book, Quotas(lambda: book.quotas), token, tenant)

@@ -1,4 +1,4 @@
-"""The event log of a service's process, as every main.py opens it."""
+"""Opens a process's event log and keyring, for every main.py."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from shared.vault.sql_keyring import SqlKeyring
 
 
 def open_keyring(common: CommonSettings) -> CachedKeyring:
+    """Raises Unavailable if the keyring's database cannot be reached."""
     return CachedKeyring(SqlKeyring(common.keyring), common.keyring_ttl_s)
 
 
 def open_event_log(
     common: CommonSettings, keyring: CachedKeyring | None = None, *, timeout_s: float = 10.0
 ) -> SealedEventLog:
-    """Kafka, with what belongs to users sealed. `timeout_s`: how long Kafka may take to hold a batch."""
+    """Kafka, with users' data sealed. `timeout_s`: how long Kafka may take to confirm a batch. Raises
+    Unavailable only if it has to open the keyring: Kafka is connected on first use."""
     kafka = KafkaEventLog(
         common.kafka,
         partitions=common.kafka_partitions,

@@ -1,4 +1,4 @@
-"""google.longrunning.Operations, the same on every service that has long-running calls."""
+"""google.longrunning.Operations, for every service that has long-running calls."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shared.state.operations import get, newest
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """google.longrunning.Operations over the table; cancelling is each service's own call. A key sees the
-    operations of its tenant; internal callers see all."""
+    """google.longrunning.Operations over the table; each service has its own call for cancelling. A key sees
+    its tenant's operations; trusted internal callers see all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         return await asyncio.to_thread(get, self._database, request.name, _tenant())
 
     async def WaitOperation(self, request: Any, context: Any) -> operations_pb2.Operation:
-        """Returns when done or when `timeout` (at most 30 s) has passed, whichever comes first."""
+        """Returns once the operation is done or `timeout` (at most 30 s) has passed, whichever comes first."""
         asked = request.timeout.seconds + request.timeout.nanos / 1e9
         deadline = time.monotonic() + min(asked or 30.0, 30.0)
         while True:
@@ -44,10 +44,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         return operations_pb2.ListOperationsResponse(operations=operations)
 
     async def DeleteOperation(self, request: Any, context: Any) -> empty_pb2.Empty:
-        raise FailedPrecondition("operations are kept as a record; they cannot be deleted")
+        raise FailedPrecondition(
+            "operations are a record and cannot be deleted; they expire by age"
+        )
 
     async def CancelOperation(self, request: Any, context: Any) -> empty_pb2.Empty:
-        raise FailedPrecondition("cancel by the service's own call, such as CancelRun")
+        raise FailedPrecondition("cancel with the service's own call, such as CancelRun")
 
 
 def mount(database: Database) -> tuple[str, Any]:

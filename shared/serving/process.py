@@ -32,27 +32,25 @@ from shared.telemetry.metrics import THREAD_DEATHS, StageCollector
 
 _log = logging.getLogger(__name__)
 
-# Runs until the event is set; named for the logs.
+# (name for the logs, body): the body runs in a thread until the event is set.
 Background = tuple[str, Callable[[threading.Event], None]]
-
-
-# A coroutine that runs beside the servers until it is cancelled; named for the logs.
+# (name for the logs, coroutine): the coroutine runs beside the servers until it is cancelled.
 Task = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 
 
 class Server(Protocol):
-    """Answers calls from `start` until `drain`, which lets open ones end."""
+    """Answers calls from `start` until `drain`, which lets open calls end."""
 
     async def start(self) -> int:
-        """The port that it listens at."""
+        """Returns the port that it listens on."""
 
     async def drain(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Process:
-    """What one process runs. `groups`: the stages' names and the topics each takes from.
-    `drain_s`: how long the threads may take to end, all of them together."""
+    """What one process runs. `groups`: the stages' names and the topics that each reads. `drain_s`: how long
+    the threads may take to end, all of them together."""
 
     name: str
     host: str
@@ -68,10 +66,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Service:
-    """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, if it is not to
-    follow interaction's keys; `tenant`: the only one that is served.
-    `tracer`: where the turns of a conversation are, or why they ended. `aging`: what its database holds that
-    goes by age."""
+    """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, unless the service
+    follows interaction's keys; `tenant`: the only tenant that is served. `tracer`: where the turns of a
+    conversation are, or why they ended. `aging`: what expires by age in its database."""
 
     name: str
     common: CommonSettings
@@ -98,7 +95,7 @@ def run(service: Service) -> None:
 
 async def serve(process: Process) -> None:
     """Serves until SIGTERM or SIGINT, then drains: servers first, then tasks, then threads. If a task or a
-    thread ends by an error, the process exits with 1, so that its supervisor starts it anew."""
+    thread ends with an error, the process exits with status 1, so that its supervisor restarts it."""
     stop, stopped = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,7 +105,7 @@ async def serve(process: Process) -> None:
     ]
     tasks = [_start_task(process.name, name, work) for name, work in process.tasks]
     for server in process.servers:
-        _log.info("%s serves on %s:%s", process.name, process.host, await server.start())
+        _log.info("%s is serving on %s:%s", process.name, process.host, await server.start())
     _start_metrics(process)
     await stopped.wait()
     await asyncio.gather(*(server.drain() for server in process.servers))
@@ -157,14 +154,14 @@ def _process_of(service: Service) -> Process:
 
 
 def forgetting(common: CommonSettings, database: Database, aging: Sequence[Aging]) -> Background:
-    """What removes from a service's database what is over its time, by TRIMTAB_RETENTION."""
+    """The thread that removes what has expired from a service's database, by TRIMTAB_RETENTION."""
     policy = RetentionPolicy(common.retention)
     retention = Retention(database, aging, policy, now, common.seen_days)
     return "retention", repeat("retention", retention.once, idle_s=retention.rest_s)
 
 
 def _guard(service: Service) -> tuple[Access, list[Task]]:
-    """Who may call, and what keeps it fresh: keys that nobody follows any more would never be revoked."""
+    """Who may call, and the task that keeps its keys fresh: without it a key would never be revoked here."""
     if service.access is not None or not service.common.require_keys:
         return service.access or OpenAccess(), []
     access, follower = guarded(service.common, service.name, service.tenant)
@@ -174,12 +171,12 @@ def _guard(service: Service) -> tuple[Access, list[Task]]:
 def _start_task(
     service: str, name: str, work: Callable[[], Coroutine[Any, Any, None]]
 ) -> asyncio.Task[None]:
-    """A task whose death by an error ends the process."""
+    """A task that ends the process if it ends with an error."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical(
-                "%s: task %s ended by an error; the process ends with it",
+                "%s: task %s ended with an error; ending the process",
                 service,
                 name,
                 exc_info=error,
@@ -192,7 +189,7 @@ def _start_task(
 
 
 def _join(threads: Sequence[threading.Thread], within_s: float) -> None:
-    """Waits for all of them, no longer than `within_s` in all."""
+    """Waits for all threads, no longer than `within_s` in all."""
     deadline = time.monotonic() + within_s
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -203,16 +200,14 @@ def _join(threads: Sequence[threading.Thread], within_s: float) -> None:
 def start_background(
     service: str, name: str, body: Callable[[threading.Event], None], stop: threading.Event
 ) -> threading.Thread:
-    """A thread whose death by an error ends the process."""
+    """A thread that ends the process if it ends with an error."""
 
     def guarded() -> None:
         try:
             body(stop)
         except BaseException:
             THREAD_DEATHS.labels(service).inc()
-            _log.exception(
-                "%s: thread %s ended by an error; the process ends with it", service, name
-            )
+            _log.exception("%s: thread %s ended with an error; ending the process", service, name)
             os._exit(1)
 
     thread = threading.Thread(target=guarded, name=name, daemon=True)

@@ -21,14 +21,14 @@ from shared.log.events import ERASED, REPLAYED_FOR, Event, EventLog, Partition, 
 from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
-# How many dead letters are looked at for one page, where most are not the caller's.
+# How many dead letters are read for one page, where most are not the caller's.
 _MOST_READ = 5_000
 
 
 class LagMeter:
-    """The groups' lag by topic, as last seen: asked of the log at most every `fresh_s`, in a thread
-    of its own that nobody waits for longer than `patience_s`. A log that is slow or away must not
-    hold up the counts; what it does not tell is left out.
+    """The groups' lag by topic, as last seen: asked of the log at most every `fresh_s`, in a thread of its
+    own that nobody waits for longer than `patience_s`. A log that is slow or unavailable must not hold up
+    the counts; what it does not answer is left out.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LagMeter:
             for group, topics in self._groups.items():
                 found |= self._log.lag(group, topics)
         except Unavailable as error:
-            _log.info("the lag is not known: %s", error)
+            _log.info("the lag is unknown: %s", error)
         finally:
             with self._lock:
                 self._lag, self._asking, self._asked = found, None, time.monotonic()
@@ -91,8 +91,8 @@ class StageServicer(pb_grpc.StageServiceServicer):
 
 
 class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
-    """Lists what a service's stages could not take from their topics, and puts it back for them to take again.
-    Several services take from one topic: each sees, and replays, what its own stages could not take."""
+    """Lists the records that a service's stages could not take, and replays them for those stages. Several
+    services read the same topic: each lists and replays only what its own stages could not take."""
 
     def __init__(self, service: str, log: EventLog, groups: Mapping[str, Sequence[str]]) -> None:
         self._service, self._log, self._groups = service, log, groups
@@ -111,12 +111,12 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
         return pb.ReplayDeadLettersResponse(replayed=replayed)
 
     def _stages(self, topic: str) -> frozenset[str]:
-        """Those that take from the topic."""
+        """Those that read the topic. Raises InvalidArgument if none does."""
         stages = frozenset(stage for stage, topics in self._groups.items() if topic in topics)
         if not stages:
             topics = sorted({one for topics in self._groups.values() for one in topics})
             raise InvalidArgument(
-                f"{self._service} takes from: {', '.join(topics)}",
+                f"{self._service} does not read that topic; it reads: {', '.join(topics)}",
                 reason="UNKNOWN_TOPIC",
                 field="topic",
             )
@@ -139,7 +139,7 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
         )
 
     def _replay(self, topic: str, stages: frozenset[str]) -> int:
-        """Reads from where the last replay ended; events and position are written in one transaction."""
+        """Continues where the last replay ended; events and position are written in one transaction."""
         group = f"{self._service}-replay-{topic}"
         writer = self._log.transactional_writer(group)
         replayed = 0
@@ -155,14 +155,15 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
 
 
 def letters_of(log: EventLog, topic: str, key: str, most: int = 500) -> list[Record]:
-    """The newest dead letters of a topic whose event has the key, among the `most` newest of its partition."""
+    """The topic's dead letters with this key, among the `most` newest of the key's partition. Raises
+    Unavailable."""
     page = log.read_back(dead_letters(topic), most=most, key=key)
     return [record for record in page.records if record.event.key == key]
 
 
 def _batches(log: EventLog, group: str, topic: str) -> Iterator[list[Record]]:
-    """What the group has not read and is there now. Its lag may count more than can be read (marks of
-    transactions): then silence is the end."""
+    """What is there now and the group has not read. Its lag may count more than can be read (transaction
+    markers): then silence is the end."""
     waiting, silence_s = log.lag(group, [topic])[topic], 3.0
     if not waiting:
         return
@@ -178,7 +179,7 @@ def _batches(log: EventLog, group: str, topic: str) -> Iterator[list[Record]]:
 def mounts(
     service: str, database: Database, log: EventLog, groups: Mapping[str, Sequence[str]]
 ) -> list[Mount]:
-    """What every service serves beside its own API. `groups`: its stages' names and their topics."""
+    """What every service serves beside its own API. `groups`: its stages' names and the topics they read."""
     stage = StageServicer(service, database, LagMeter(log, groups))
     letters = DeadLetterServicer(service, log, groups)
     return [
@@ -198,13 +199,13 @@ def _stage_of(record: Record) -> str:
 
 
 def _is_visible(record: Record) -> bool:
-    """To an internal caller; to a key if it is of its tenant, where the event's key says whose it is."""
+    """Trusted internal callers see every letter; a key sees those whose event key names its tenant."""
     key = calling_key()
     return key is None or record.event.key.startswith(f"tenants/{key.tenant}/")
 
 
 def _numbered(positions: Positions) -> dict[str, int]:
-    """For a page token: a topic's positions by the partition's number."""
+    """For a page token: a topic's positions by partition number."""
     return {str(partition.number): offset for partition, offset in positions.items()}
 
 
@@ -216,11 +217,11 @@ def _positions(numbered: object, topic: str) -> Positions | None:
         case dict() if all(isinstance(offset, int) for offset in numbered.values()):
             letters = dead_letters(topic)
             return {Partition(letters, int(n)): offset for n, offset in numbered.items()}
-    raise InvalidArgument("page_token is not one of ours", field="page_token")
+    raise InvalidArgument("page_token is not one that this service returned", field="page_token")
 
 
 def _again(record: Record, topic: str) -> Event:
-    """The original event under a new id (the old one was seen), made from the dead letter's place."""
+    """The original event under a new id, made from the dead letter's offset: the old id was seen already."""
     headers = {k: v for k, v in record.event.headers.items() if not k.startswith("dlq_")}
     headers[REPLAYED_FOR] = _stage_of(record)
     return Event(
@@ -236,7 +237,7 @@ def _again(record: Record, topic: str) -> Event:
 
 
 def _is_gone(record: Record) -> bool:
-    """Its user was erased: there is nothing left to take again."""
+    """Whether its user was erased: there is nothing left to replay."""
     return record.unreadable == ERASED
 
 
