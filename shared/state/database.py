@@ -1,4 +1,4 @@
-"""A service's SQL state, with what delivery needs beside it: input positions, seen ids, outbox, counts, jobs.
+"""A service's SQL state, with what delivery needs: input positions, seen ids, outbox, counts, jobs.
 
 SQLite (WAL) in a file by default, PostgreSQL by URL, `sqlite://` in memory for unit tests.
 """
@@ -22,26 +22,26 @@ from shared.state.engine import is_in_memory, open_engine
 from shared.state.tables import COUNTS, METADATA, OUTBOX, POSITIONS, SEEN
 
 _WROTE = "trimtab_wrote"
-# How long what another process left in the database may lie before who waits for it looks by itself, in
-# seconds: own commits wake them.
+# How often a waiting loop looks for what another process has committed, in seconds. Commits of its own
+# process wake it.
 LOOKS_S = 5.0
-
-
-# Any number, the same for all: who holds it may write to a PostgreSQL database.
+# Any number, the same everywhere: the holder of this advisory lock may write to a PostgreSQL database.
 _WRITERS_LOCK = 7_236_002
 
 
 class Database:
-    """Owns the engine. Writers take turns, in one process and over all of them: a transaction sees all that was
-    committed before it began, and nothing changes under it. That is how SQLite works; on PostgreSQL each write
-    transaction begins by taking an advisory lock. So a read, a decision and a write in one transaction
-    are safe, and need no retry. Readers wait for nobody and see one moment of the whole database.
+    """Owns the engine. Writers take turns, within a process and across processes: a transaction sees all that
+    was committed before it began, and nothing changes while it runs. SQLite works that way; on PostgreSQL each
+    write transaction begins by taking an advisory lock. So a read, a decision and a write in one transaction
+    are safe and need no retry. Readers wait for nobody and see one moment of the whole database.
 
-    With `writers="many"` PostgreSQL's writers do not take turns: only for a store that reads nothing that
-    it decides by, or whose every write says itself what it must not overwrite.
+    With `writers="many"` PostgreSQL's writers do not take turns: only for a store that bases no decision on
+    what it reads, or whose every write states what it must not overwrite.
 
-    With `revisions`, a service's folder of migrations, the database is brought to the newest of them;
-    without, the tables are made as they are in the code: for tests, and for what is not kept.
+    With `revisions`, a service's folder of migrations, the database is upgraded to the newest of them;
+    without, the tables are created as they are in the code: for tests, and for data that is not kept.
+
+    Every method raises Unavailable while the database is unavailable (shared.state.engine).
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """One write transaction: all of it or nothing. Listeners hear of it after the commit, if it
-        wrote anything: a listener may itself look into the database without waking itself."""
+        """One write transaction: all of it or nothing. Listeners are called after the commit if it wrote
+        anything: so a listener may read the database without waking itself."""
         turn = self._writing if self._sqlite else nullcontext()
         with turn, self.engine.begin() as connection:
             connection.info.pop(_WROTE, None)
@@ -87,7 +87,7 @@ class Database:
             with (
                 self._writing,
                 self.engine.connect() as connection,
-            ):  # one connection is all there is
+            ):  # there is only one connection
                 yield connection
             return
         options: dict[str, Any] = {"trimtab_read": True}
@@ -98,8 +98,8 @@ class Database:
 
     @contextmanager
     def alone(self, lock: int) -> Iterator[None]:
-        """One at a time over all replicas, for as long as the block lasts; the others wait. On SQLite one
-        process owns the file. Writes nothing by itself."""
+        """Runs the block in one replica at a time; the others wait. On SQLite one process owns the file. Writes
+        nothing by itself."""
         if self._sqlite:
             yield
             return
@@ -108,19 +108,18 @@ class Database:
             yield
 
     def after_commit(self, listener: Callable[[], None], table: sa.Table | None = None) -> None:
-        """`listener` is called after each commit, or each that wrote to `table`: relays and workers wake
-        by it."""
+        """Calls `listener` after each commit, or each that wrote to `table`. It wakes relays and workers."""
         self._committed.append((table, listener))
 
     def waker(self, *tables: sa.Table) -> threading.Event:
-        """Set after each commit that wrote to one of the tables, and by `wake`: for a loop to rest on."""
+        """For a loop to wait on: set after each commit that wrote to one of the tables, and by `wake`."""
         waker = threading.Event()
         for table in tables:
             self.after_commit(waker.set, table)
         return waker
 
     def wake(self) -> None:
-        """Tells every listener, though nothing was committed: the process ends, and nobody is to sleep on."""
+        """Calls every listener without a commit: the process is ending, and no loop should sleep on."""
         for _, listener in self._committed:
             listener()
 
@@ -132,17 +131,17 @@ class Database:
         return [(r.stage, r.outcome, r.reason, r[3]) for r in rows]
 
     def outbox_pending(self) -> int:
-        """What is to be published, and what was refused."""
+        """How many events are still to be published or were refused."""
         with self.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(OUTBOX)).scalar_one()
 
     def scrub(self) -> bool:
-        """Takes what was deleted out of SQLite's write-ahead log, too; False while a reader keeps it
-        from being emptied. PostgreSQL vacuums in its own time."""
+        """Removes deleted data from SQLite's write-ahead log; False while a reader prevents that. PostgreSQL
+        vacuums in its own time."""
         if not self._sqlite:
             return True
         with self._writing, self.engine.connect() as connection:
-            # Outside of a transaction, which the engine would begin.
+            # Outside a transaction, which the engine would begin.
             driver: Any = connection.connection.driver_connection
             busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
@@ -152,10 +151,10 @@ class Database:
 
 
 class Transaction:
-    """What may happen together: state, emitted events, counts, positions.
+    """What commits together: state, emitted events, counts, positions.
 
-    Events and counts are gathered and written once, at the end: a batch of five hundred records
-    counts in a few statements.
+    Events and counts are collected and written once, at the end: a batch of five hundred records updates
+    its counts in a few statements.
     """
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -179,13 +178,13 @@ class Transaction:
         )
 
     def count(self, stage: str, outcome: str, reason: str = "", n: int = 1) -> None:
-        """Adds to a durable count. Outcomes: taken, made, abstained, dropped; `n` may be negative for
-        "waiting", the one outcome that goes down again."""
+        """Adds to a durable count. Outcomes: taken, made, abstained, dropped, and "waiting", the only one that
+        goes down again: only for it may `n` be negative."""
         self._counts[(stage, outcome, reason)] += n
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """What fails inside leaves nothing behind: no state, no event, no count."""
+        """If the block raises, it leaves nothing behind: no state, no event, no count."""
         events, counts = len(self._events), self._counts.copy()
         try:
             with self.connection.begin_nested():
@@ -196,7 +195,7 @@ class Transaction:
             raise
 
     def flush(self) -> None:
-        """Writes what was gathered; `Database.begin` does it before the commit."""
+        """Writes what was collected; `Database.begin` calls it before the commit."""
         if self._events:
             self.connection.execute(OUTBOX.insert(), self._events)
         for (stage, outcome, reason), n in sorted(self._counts.items()):
@@ -212,12 +211,12 @@ class Transaction:
         self._events, self._counts = [], Counter()
 
     def insert(self, table: sa.Table) -> Any:
-        """An INSERT that knows ON CONFLICT in the database at hand."""
+        """An INSERT that supports ON CONFLICT, in this database's dialect."""
         dialect = self.connection.dialect.name
         return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
     def first_time(self, stage: str, event_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that come for the first time: each once. Remembers them."""
+        """Those of the ids that the stage has not seen before, each once. Remembers them."""
         rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(set(event_ids))]
         if not rows:
             return set()
@@ -241,7 +240,7 @@ class Transaction:
 
 
 def positions_of(connection: sa.Connection, stage: str) -> dict[Partition, int]:
-    """The next offsets that a stage has to take."""
+    """The next offsets that a stage will take."""
     rows = connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()
     return {Partition(row.topic, row.number): row.next_offset for row in rows}
 

@@ -1,7 +1,7 @@
 """Opens databases: SQLite (WAL) in a file, PostgreSQL by URL, `sqlite://` in memory for unit tests.
 
-What passes by itself (a database that is away, a full disk, a lock that is held, a serialisation failure)
-is raised as Unavailable, from any statement: whoever asked waits and tries again, and no record is blamed.
+Transient failures (a database that is unreachable, a full disk, a held lock, a serialisation failure) are
+raised as Unavailable, from any statement: the caller waits and tries again, and no record is blamed.
 A fault of the statement itself stays SQLAlchemy's own error.
 """
 
@@ -18,10 +18,10 @@ from sqlalchemy.pool import StaticPool
 
 from shared.language.errors import Unavailable
 
-# How long a writer waits for another process's, in seconds.
+# How long a writer waits for another process's writer, in seconds.
 _BUSY_S = 30
-# How long PostgreSQL keeps a transaction whose process does nothing, so that one that is stopped does not
-# hold up the others for ever, in seconds.
+# How long PostgreSQL keeps the transaction of an idle process, in seconds, so that a stopped process does not
+# hold up the others forever.
 _IDLE_S = 60
 AWAY, FULL, BUSY = "DATABASE_AWAY", "DATABASE_FULL", "DATABASE_BUSY"
 _SQLITE = {
@@ -33,29 +33,29 @@ _SQLITE = {
     sqlite3.SQLITE_READONLY: AWAY,
     sqlite3.SQLITE_NOMEM: AWAY,
 }
-# By the beginning of PostgreSQL's SQLSTATE (appendix A of its manual).
+# By the first characters of PostgreSQL's SQLSTATE (appendix A of its manual).
 _POSTGRES = {
     "08": AWAY,  # connection
-    "25006": AWAY,  # read-only: a replica that is being promoted
+    "25006": AWAY,  # read-only: a replica being promoted
     "25P03": AWAY,  # idle in transaction for too long
     "40": BUSY,  # serialisation failure, deadlock
     "53": FULL,  # out of disk, memory or connections
     "55P03": BUSY,  # lock not available
     "57P": AWAY,  # shutting down, starting up
-    "58": AWAY,  # of the system, such as input and output
+    "58": AWAY,  # system errors, such as I/O
 }
-# Without it `rowcount` of an INSERT that did nothing, for a conflict, is -1 on PostgreSQL: true.
+# Otherwise `rowcount` of an INSERT that did nothing because of a conflict is -1 on PostgreSQL, which is truthy.
 _ROWS_OF_INSERTS: dict[str, Any] = {"preserve_rowcount": True}
 
 
 def is_in_memory(url: sa.URL | str) -> bool:
-    """Whether what is written there is seen by one process alone, and gone with it."""
+    """Whether only one process sees what is written there, and it is lost when that process ends."""
     parsed = make_url(url)
     return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
 
 
 def open_engine(url: str) -> sa.Engine:
-    """SQLite by file (its folder is made) or in memory, PostgreSQL by URL."""
+    """SQLite in a file (its folder is created) or in memory, PostgreSQL by URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _open_postgres(parsed)
@@ -79,7 +79,7 @@ def _open_postgres(url: sa.URL) -> sa.Engine:
     arguments = {
         "options": session,
         "connect_timeout": 10,
-        # A host that vanished is noticed within half a minute.
+        # Notices within half a minute that a host has vanished.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -97,14 +97,14 @@ def _open_postgres(url: sa.URL) -> sa.Engine:
 
 
 def passing_cause(error: BaseException | None) -> str:
-    """AWAY, FULL or BUSY if the database's error passes by itself; otherwise empty."""
+    """AWAY, FULL or BUSY if the database's error is transient; otherwise empty."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return "" if code is None else _SQLITE.get(code & 0xFF, "")
     state = getattr(error, "sqlstate", None)
     if state:
         return next((cause for start, cause in _POSTGRES.items() if state.startswith(start)), "")
-    # psycopg's: no connection was made, so that the server said nothing.
+    # From psycopg: there was no connection, so there is no SQLSTATE from the server.
     return AWAY if type(error).__name__ in ("OperationalError", "ConnectionTimeout") else ""
 
 
@@ -118,33 +118,33 @@ def _translate(context: sa.ExceptionContext) -> Unavailable | None:
         return None
     words = str(context.original_exception).strip().partition("\n")[0][:200]
     return Unavailable(
-        f"the database cannot be used now: {words}",
+        f"the database is unavailable: {words}",
         reason=cause,
         retry_after_s=0.1 if cause == BUSY else 1.0,
     )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # Transactions are begun by _begin_sqlite: the driver's own way begins them too late for readers.
+    # _begin_sqlite begins transactions: the driver itself would begin them too late for readers.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={_BUSY_S * 1000}")
     _log_ahead(connection)
     for pragma in (
         "synchronous=NORMAL",
-        # Hot pages of the indexes are written over and over: once in 32 MiB of log they go into the file,
-        # and 16 MiB of them stay in memory.
+        # Hot index pages are written over and over: they go into the file once per 32 MiB of log, and 16 MiB
+        # of pages stay in memory.
         "wal_autocheckpoint=8000",
         "cache_size=-16384",
         "foreign_keys=ON",
-        # What is deleted is overwritten with zeros: an erased user's words do not stay in free pages.
+        # Deleted data is overwritten with zeros: an erased user's words do not stay in free pages.
         "secure_delete=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _log_ahead(connection: Any) -> None:
-    """Of processes that open a new file at the same moment all but one are told at once that it is locked:
-    for this statement SQLite does not wait."""
+    """Switches to write-ahead logging. If several processes open a new file at the same moment, all but one
+    immediately get an error that it is locked: for this statement SQLite does not wait, so this does."""
     deadline = time.monotonic() + _BUSY_S
     while True:
         try:

@@ -1,12 +1,12 @@
-"""Durable jobs: slow work that a transaction asked for, done outside of any, finished inside one.
+"""Durable jobs: slow work that a transaction asked for, done outside any transaction, finished inside one.
 
-A stage must not hold a transaction while a model writes. It enqueues a job in its own transaction;
-a worker takes the job, does the slow part, and writes the result, the events and the job's end in
-one transaction. A worker that is killed leaves the job to be taken again: the slow part is repeated,
-its effect is not. A job whose row is removed before it ends has no effect either.
+A stage must not hold a transaction while a model generates. It enqueues a job in its own transaction; a
+worker takes the job, does the slow part, and writes the result, the events and the job's end in one
+transaction. If a worker is killed, its job is taken again: the slow part is repeated, its effect is not.
+A job whose row is removed before it ends has no effect either.
 
-Jobs of one kind are taken by tenant in turn, within a tenant the one that is due longest: a tenant with
-thousands of them holds up nobody else's.
+Jobs of one kind are taken from the tenants in turn, within a tenant the one overdue longest: a tenant with
+thousands of jobs holds up no other tenant.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from shared.state.loop import repeat
 from shared.state.tables import JOBS
 
 _log = logging.getLogger(__name__)
-# For a job that is due, and that another replica is about to take.
+# How long to rest when a job is due that another replica is about to take, in seconds.
 _LEAST_REST_S = 0.02
 
 
 class Postpone(Exception):
-    """Raised by a handler whose time has not come; `reason` is kept with the job."""
+    """Raised by a handler that cannot start yet: try again after `delay_s`. `reason` is stored with the job."""
 
     def __init__(self, delay_s: float, reason: str) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ class Postpone(Exception):
 
 
 class _WithdrawnError(Exception):
-    """The job's row is gone: its user was erased while the slow part went on."""
+    """The job's row is gone: its user was erased during the slow part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def enqueue(
     *,
     tenant: str = "",
 ) -> bool:
-    """Adds a job; False if one with this id is there already. Ids are deterministic. `tenant` is whose turn it
-    takes; without one it is what the payload names as "tenant"."""
+    """Adds a job; False if one with this id exists already. Ids are deterministic. The job takes `tenant`'s
+    turns; by default that is the payload's "tenant"."""
     now = time.time()
     statement = transaction.insert(JOBS).values(
         id=job_id,
@@ -84,37 +84,37 @@ def enqueue(
 
 
 def waiting(database: Database, kind: str) -> bool:
-    """Whether there are jobs of a kind that are not finished."""
+    """Whether there are unfinished jobs of a kind."""
     query = sa.select(JOBS.c.id).where(JOBS.c.kind == kind).limit(1)
     with database.read() as connection:
         return connection.execute(query).first() is not None
 
 
 def is_full(transaction: Transaction, kind: str, tenant: str, most: int) -> bool:
-    """Whether a tenant has `most` jobs of a kind that are not finished. Costs at most `most` steps in an
-    index, however many there are."""
+    """Whether a tenant has at least `most` unfinished jobs of a kind. Costs at most `most` steps in an index,
+    however many there are."""
     theirs = (JOBS.c.kind == kind) & (JOBS.c.tenant == tenant)
     query = sa.select(JOBS.c.run_after).where(theirs).order_by(JOBS.c.run_after)
     return transaction.connection.execute(query.offset(most - 1).limit(1)).first() is not None
 
 
 def due_times(connection: sa.Connection, kind: str) -> dict[str, float]:
-    """When each tenant's first job of a kind is due (Unix time), by tenant: a few steps in an index for each
+    """When each tenant's first job of a kind is due (Unix time), by tenant. Costs a few steps in an index per
     tenant, however many jobs there are."""
     of_kind = JOBS.c.kind == kind
     lanes = sa.select(sa.func.min(JOBS.c.tenant).label("tenant")).where(of_kind)
-    cte = lanes.cte("lanes", recursive=True)
-    after = sa.select(sa.func.min(JOBS.c.tenant)).where(of_kind, JOBS.c.tenant > cte.c.tenant)
-    cte = cte.union_all(sa.select(after.scalar_subquery()).where(cte.c.tenant.is_not(None)))
-    mine = of_kind & (JOBS.c.tenant == cte.c.tenant)
-    first = sa.select(sa.func.min(JOBS.c.run_after)).where(mine).correlate(cte).scalar_subquery()
-    query = sa.select(cte.c.tenant, first).where(cte.c.tenant.is_not(None))
+    lane = lanes.cte("lanes", recursive=True)
+    after = sa.select(sa.func.min(JOBS.c.tenant)).where(of_kind, JOBS.c.tenant > lane.c.tenant)
+    lane = lane.union_all(sa.select(after.scalar_subquery()).where(lane.c.tenant.is_not(None)))
+    mine = of_kind & (JOBS.c.tenant == lane.c.tenant)
+    first = sa.select(sa.func.min(JOBS.c.run_after)).where(mine).correlate(lane).scalar_subquery()
+    query = sa.select(lane.c.tenant, first).where(lane.c.tenant.is_not(None))
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 @dataclass(slots=True)
 class _Turns:
-    """Whose turn it is: the tenant after the one that was served last, in the order of their names."""
+    """Whose turn it is: the tenant after the one served last, in alphabetical order."""
 
     last: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -132,8 +132,8 @@ class _Turns:
 class Worker:
     """Does the jobs of one kind. `perform` does the slow part and returns what finishes it in a transaction.
 
-    Unavailable and Postpone are tried again for as long as it takes; any other error `max_attempts`
-    times, then `abandon` says in a transaction what becomes of it.
+    After Unavailable and Postpone a job is tried again for as long as it takes; after any other error it is
+    tried `max_attempts` times in all, then `abandon` decides in a transaction what becomes of it.
     """
 
     database: Database
@@ -154,7 +154,7 @@ class Worker:
                 pool.submit(self._loop(), stop)
 
     def run_once(self) -> bool:
-        """Takes one job if one is due; False if none is."""
+        """Does one job if one is due; False if none is."""
         job = self._claim()
         if job is None:
             return False
@@ -166,7 +166,7 @@ class Worker:
                 if not mine.rowcount:
                     raise _WithdrawnError
         except _WithdrawnError:
-            _log.info("job %s was withdrawn meanwhile: what it made is not kept", job.id)
+            _log.info("job %s was withdrawn meanwhile: its result is discarded", job.id)
         except Postpone as error:
             self._later(job, error.delay_s, error.reason, counted=False)
         except Unavailable as error:
@@ -180,7 +180,7 @@ class Worker:
         return repeat(self.kind, self.run_once, idle_s=self.rest_s, wake=wake)
 
     def rest_s(self) -> float:
-        """How long to wait, in seconds, when no job is due: until the first that waits is, or `idle_s`."""
+        """How long to wait, in seconds, when no job is due: until the first one is, `idle_s` at most."""
         with self.database.read() as connection:
             due = min(due_times(connection, self.kind).values(), default=None)
         return (
@@ -188,7 +188,8 @@ class Worker:
         )
 
     def release(self) -> None:
-        """One process owns a SQLite file: leases found at its start are those of its dead forerunner."""
+        """Frees all leases on SQLite: one process owns the file, so leases found at start-up are those of its
+        dead predecessor."""
         if self.database.engine.dialect.name == "sqlite":
             leased = (JOBS.c.kind == self.kind) & (JOBS.c.lease_until > 0)
             with self.database.begin() as transaction:
@@ -211,7 +212,7 @@ class Worker:
         query = sa.select(JOBS).where(mine).order_by(JOBS.c.run_after).limit(1)
         with self.database.begin() as transaction:
             row = transaction.connection.execute(query.with_for_update(skip_locked=True)).first()
-            if row is None:  # another replica was quicker
+            if row is None:  # another replica was faster
                 return None
             lease = now + self.lease_s
             changes = {"run_after": lease, "lease_until": lease, "attempts": row.attempts + 1}
@@ -235,5 +236,5 @@ class Worker:
             return
         with self.database.begin() as transaction:
             delete = JOBS.delete().where(JOBS.c.id == job.id)
-            if transaction.connection.execute(delete).rowcount:  # else it was withdrawn
+            if transaction.connection.execute(delete).rowcount:  # otherwise it was withdrawn
                 self.abandon(job, error, transaction)

@@ -1,4 +1,4 @@
-"""Background work that goes on for as long as its process does: one loop, one policy on errors."""
+"""Background work that runs as long as its process: one loop, one policy on errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.state.database import LOOKS_S
 from shared.telemetry.metrics import LOOP_ERRORS
 
 _log = logging.getLogger(__name__)
-# After an error, in seconds: doubled each time, up to the most.
+# The pause after an error, in seconds: doubled each time, up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 Rest = float | Callable[[], float]
@@ -24,14 +24,14 @@ def repeat(
     idle_s: Rest = LOOKS_S,
     wake: threading.Event | None = None,
 ) -> Callable[[threading.Event], None]:
-    """The body of a background thread: calls `once` again immediately for as long as it returns something true
+    """The body of a background thread: calls `once` again immediately as long as it returns something true
     (it did something, and there may be more), otherwise after `idle_s` seconds or once `wake` is set
     (`Database.waker`), whichever comes first. It ends when `stop` is set, between two calls.
 
-    Nothing that `once` raises ends the loop, whatever it is. Unavailable: something it needs is away; it is
+    No error that `once` raises ends the loop. After Unavailable (something it needs is unavailable) it is
     called again after the delay that the error names. Any other error is logged with its traceback and counted
-    (trimtab_loop_errors_total), and it is called again after 1 s, 2 s, 4 s, ... 30 s, until it works. What it
-    had in hand must still be there: that is for `once` to see to, by its transaction.
+    (trimtab_loop_errors_total), and `once` is called again after 1 s, 2 s, 4 s, ... 30 s, until it works. Its
+    transaction must ensure that unfinished work is still there for the next call.
     """
     return _Loop(name, once, idle_s, wake).run
 
@@ -47,7 +47,7 @@ class _Loop:
         wake = self._wake or stop
         while not stop.is_set():
             if self._wake is not None:
-                # Before the work and not after it: what comes in meanwhile is looked for again.
+                # Before the work, not after it: what arrives meanwhile wakes the loop again.
                 self._wake.clear()
             pause_s = self._attempt()
             if pause_s:
@@ -56,14 +56,14 @@ class _Loop:
                 wake.wait(self._idle_s() if callable(self._idle_s) else self._idle_s)
 
     def _attempt(self) -> float | None:
-        """How long to pause after an error, in seconds; 0: go on; None: nothing is left to do."""
+        """How long to pause after an error, in seconds; 0: call again immediately; None: nothing to do."""
         try:
             did_something = self._once()
         except Unavailable as error:
-            # Said once, not every second for as long as it lasts.
+            # A warning once, not every second while it lasts.
             _log.log(
                 logging.INFO if self._was_away else logging.WARNING,
-                "%s waits: %s",
+                "%s is waiting: %s",
                 self._name,
                 error,
             )
@@ -71,10 +71,10 @@ class _Loop:
             return error.retry_after_s or _FIRST_PAUSE_S
         except Exception:
             LOOP_ERRORS.labels(self._name).inc()
-            _log.exception("%s failed and is tried again in %.0f s", self._name, self._pause_s)
+            _log.exception("%s failed; trying again in %.0f s", self._name, self._pause_s)
             pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
             return pause_s
         if self._was_away:
-            _log.warning("%s goes on", self._name)
+            _log.warning("%s continues", self._name)
         self._pause_s, self._was_away = _FIRST_PAUSE_S, False
         return 0.0 if did_something else None

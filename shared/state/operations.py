@@ -1,4 +1,4 @@
-"""AIP-151 long-running operations, durable: kept in the service's database, served as google.longrunning."""
+"""AIP-151 long-running operations, stored in the service's database and served as google.longrunning."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from shared.state.tables import OPERATIONS
 
 
 def begin(transaction: Transaction, name: str, metadata: Message, *, tenant: str = "") -> bool:
-    """Makes `operations/...` of a tenant; False if it is there already (a repeated request). Without a tenant
-    every caller of the service may see it: for a service that serves one tenant alone."""
+    """Creates a tenant's `operations/...`; False if it exists already (a repeated request). Without a tenant
+    every caller of the service may see it: for a service that serves a single tenant."""
     operation = operations_pb2.Operation(name=name)
     operation.metadata.Pack(metadata)
     statement = transaction.insert(OPERATIONS).values(
@@ -27,12 +27,14 @@ def begin(transaction: Transaction, name: str, metadata: Message, *, tenant: str
 
 
 def progress(transaction: Transaction, name: str, metadata: Message) -> None:
+    """Replaces the operation's metadata. Raises NotFound."""
     operation = _get(transaction.connection, name)
     operation.metadata.Pack(metadata)
     _put(transaction, operation)
 
 
 def succeed(transaction: Transaction, name: str, response: Message) -> None:
+    """Ends the operation with a response. Raises NotFound."""
     operation = _get(transaction.connection, name)
     operation.done = True
     operation.response.Pack(response)
@@ -40,6 +42,7 @@ def succeed(transaction: Transaction, name: str, response: Message) -> None:
 
 
 def fail(transaction: Transaction, name: str, error: TrimtabError) -> None:
+    """Ends the operation with an error. Raises NotFound."""
     operation = _get(transaction.connection, name)
     operation.done = True
     operation.error.CopyFrom(status_pb2.Status.FromString(encode_error(error).SerializeToString()))
@@ -47,13 +50,13 @@ def fail(transaction: Transaction, name: str, error: TrimtabError) -> None:
 
 
 def get(database: Database, name: str, tenant: str | None = None) -> operations_pb2.Operation:
-    """Raises NotFound; also for an operation that is not `tenant`'s, if one is given."""
+    """The operation. Raises NotFound, also for one of another tenant if `tenant` is given."""
     with database.read() as connection:
         return _get(connection, name, tenant)
 
 
 def newest(database: Database, tenant: str | None, most: int) -> list[operations_pb2.Operation]:
-    """Of one tenant, or of all."""
+    """The newest `most` operations of one tenant, or of all."""
     query = sa.select(OPERATIONS.c.body).order_by(OPERATIONS.c.created.desc()).limit(most)
     if tenant is not None:
         query = query.where(OPERATIONS.c.tenant.in_(("", tenant)))

@@ -1,4 +1,4 @@
-"""The outbox: what was emitted in a transaction is published after it, in order."""
+"""The outbox: events emitted in a transaction are published after its commit, in order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from shared.state.loop import repeat
 from shared.state.tables import OUTBOX
 
 _log = logging.getLogger(__name__)
-# The stage under whose name what was refused is counted.
+# The stage name under which refused events are counted.
 STAGE = "outbox"
-# Any number, the same for all: who holds it may publish a PostgreSQL database's outbox.
+# Any number, the same everywhere: the holder of this advisory lock may publish a PostgreSQL outbox.
 _RELAYS_LOCK = 7_236_004
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRelay:
-    """Publishes the outbox in order, and forgets what Kafka holds. An event that Kafka will never take (it is
-    too large) is set aside with the reason, counted as waiting and told as an error; the others go on."""
+    """Publishes the outbox in order and deletes what Kafka holds. An event that Kafka will never accept (it is
+    too large) is set aside with the reason, counted as waiting and logged as an error; the others go on."""
 
     database: Database
     log: EventLog
@@ -39,8 +39,8 @@ class OutboxRelay:
         repeat("outbox", self.relay_once, wake=self.database.waker(OUTBOX))(stop)
 
     def relay_once(self) -> int:
-        """How many left the outbox's head. Topics that were not seen to are made first: some have no reader
-        that would have made them."""
+        """Publishes one batch; returns how many rows it dealt with. Creates missing topics first: some have no
+        reader that would have created them. Raises Unavailable while Kafka or the database is unavailable."""
         with self.database.alone(_RELAYS_LOCK):
             rows = self._rows()
             if rows:
@@ -60,8 +60,8 @@ class OutboxRelay:
             self._made.update(missing)
 
     def _publish(self, rows: Sequence[Any]) -> dict[int, InvalidArgument]:
-        """Those that will never be taken, by number; all others were. A refusal of many may be for one of
-        them: halves are tried until it stands alone."""
+        """Publishes the rows; returns those that Kafka will never accept, by number. One event can make Kafka
+        refuse a batch, so halves are tried until the refused event stands alone."""
         try:
             self.log.publish([outbox_event(row) for row in rows])
         except InvalidArgument as error:
@@ -77,7 +77,7 @@ class OutboxRelay:
             transaction.connection.execute(OUTBOX.delete().where(OUTBOX.c.seq.in_(published)))
             for row in rows:
                 if (error := refused.get(row.seq)) is not None:
-                    _log.error("event %s for %s is set aside: %s", row.event_id, row.topic, error)
+                    _log.error("set aside event %s for %s: %s", row.event_id, row.topic, error)
                     mine = OUTBOX.update().where(OUTBOX.c.seq == row.seq)
                     transaction.connection.execute(mine.values(refused=error.reason))
                     transaction.count(STAGE, "waiting", error.reason)

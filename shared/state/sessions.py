@@ -1,4 +1,4 @@
-"""A service's state as its use cases see it: one session a transaction."""
+"""A service's state as its use cases see it: one session per transaction."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class SqlStore(Generic[S]):
-    """`session_of` makes what reads and writes the service's tables within a transaction."""
+    """`session_of` creates the object that reads and writes the service's tables within a transaction."""
 
     database: Database
     session_of: Callable[[Transaction], S]
 
     @contextmanager
     def begin(self) -> Iterator[S]:
-        """Writes all that is done in the session, or nothing."""
+        """A write transaction: writes everything that the session did, or nothing."""
         with self.database.begin() as transaction:
             yield self.session_of(transaction)
 
     @contextmanager
     def read(self) -> Iterator[S]:
-        """To look only: nobody is told of a commit."""
+        """A read-only transaction: no listener is called."""
         with self.database.read() as connection:
             yield self.session_of(Transaction(connection))

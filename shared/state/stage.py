@@ -1,7 +1,7 @@
 """A stage with SQL state: takes records, writes state, positions and outbox in one SQL transaction.
 
-A kill -9 anywhere loses nothing and doubles nothing: positions are part of the transaction, ids that
-were seen are skipped, and what was emitted lies in the outbox until Kafka has it.
+A kill -9 anywhere loses nothing and duplicates nothing: positions are part of the transaction, ids seen
+before are skipped, and emitted events stay in the outbox until Kafka has them.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ from shared.telemetry.spans import batch_span, record_span
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-# How old what Kafka knows of a busy stage's positions may be, in seconds; and how long a stage waits
-# for more records before it says so that it has come to an end, and when it has.
+# In seconds: how often a busy stage commits its positions to Kafka; how long it waits for more records while
+# there are positions to commit; and how long when there are none.
 _SHOWN_EVERY_S, _ENDS_S, _IDLE_S = 1.0, 0.1, 2.0
 
 Handle = Callable[[Record, Transaction], None]
-# Takes all of the records, or raises and is then asked again for fewer; the last resort is Handle.
+# Takes all of the records, or raises and is then called again with fewer; the last resort is Handle.
 HandleAll = Callable[[Sequence[Record], Transaction], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SqlStage:
-    """`handle` raises InvalidArgument (or DecodeError) for a record that can not be taken: it goes to the
-    dead letters with the reason. Unavailable is retried until it passes. Anything else is retried
-    _ATTEMPTS times, then dead-lettered as HANDLER_FAILED, so that poison can not stop a partition.
+    """`handle` raises InvalidArgument (or DecodeError) for a record that cannot be taken: it goes to the
+    dead letters with the reason. After Unavailable the batch is retried for as long as it takes. After any
+    other error a record is tried _ATTEMPTS times, then dead-lettered with the error's reason or
+    HANDLER_FAILED, so that poison cannot stop a partition.
 
-    `handle_all`, where given, takes many records in a few statements. If it raises, nothing of it
-    stays and each half is tried by itself, down to `handle` for one record: what it does must not
-    depend on how records are cut into calls.
+    `handle_all`, if given, takes many records in a few statements. If it raises, none of its work stays and
+    each half is tried on its own, down to `handle` for one record: its effect must not depend on how records
+    are split into calls.
     """
 
     name: str
@@ -69,8 +70,8 @@ class SqlStage:
         repeat(self.name, partial(self._consume, stop, failures))(stop)
 
     def _consume(self, stop: threading.Event, failures: Counter[tuple[Partition, int]]) -> None:
-        """As one member of the group, until the log itself fails. What a batch fails by is no reason to leave
-        the group, which would stop all of its members: the batch is read again a little later."""
+        """Consumes as one member of the group, until the log itself fails. A failed batch is no reason to leave
+        the group, which would stop all its members: the batch is read again a little later."""
         self.log.ensure_topics(self.topics)
         progress = _Progress(self.name)
 
@@ -80,7 +81,7 @@ class SqlStage:
         consumer = self.log.consume(self.name, self.topics, assigned)
         try:
             while not stop.is_set():
-                wait_s = _ENDS_S if progress.unsaid else _IDLE_S
+                wait_s = _ENDS_S if progress.uncommitted else _IDLE_S
                 records = consumer.poll(wait_s, self.batch_records)
                 if records:
                     pause_s = self._attempt(records, failures, progress)
@@ -101,12 +102,12 @@ class SqlStage:
     ) -> float:
         """0 if the batch was taken, otherwise how long to wait before it is taken again, in seconds."""
         try:
-            progress.unsaid.update(self._take(records, failures))
+            progress.uncommitted.update(self._take(records, failures))
         except Unavailable as error:
-            _log.warning("%s waits: %s", self.name, error)
+            _log.warning("%s is waiting: %s", self.name, error)
             return error.retry_after_s or 1.0
         except Exception:
-            _log.exception("%s failed on a batch; it is taken again", self.name)
+            _log.exception("%s failed on a batch; taking it again", self.name)
             return 0.2
         return 0.0
 
@@ -137,34 +138,34 @@ def _first_offsets(records: Sequence[Record]) -> Positions:
 
 @dataclass(slots=True)
 class _Progress:
-    """What Kafka is told of a stage's positions, only so that its lag can be seen from outside: the
-    truth is in the database. While records come, a round trip to the coordinator for each batch would be
-    a good part of its cost; it is made once a second, and as soon as no more records are there."""
+    """Commits a stage's positions to Kafka, only so that its lag can be seen from outside: the truth is in
+    the database. While records arrive, a round trip to the coordinator for each batch would be a good part of
+    its cost; so it is made once a second, and as soon as there are no more records."""
 
     stage: str
-    unsaid: dict[Partition, int] = field(default_factory=dict)
-    _said_at: float = field(default_factory=time.monotonic)
+    uncommitted: dict[Partition, int] = field(default_factory=dict)
+    _committed_at: float = field(default_factory=time.monotonic)
 
     def begin(self, kept: Positions) -> Positions:
-        """Partitions were assigned, and what the database has of them may be unsaid: by this member, or
-        by one that was killed. Those that went to others are theirs to tell of."""
-        self.unsaid = dict(kept)
+        """Partitions were assigned. Their positions in the database may not be committed to Kafka, by this
+        member or by one that was killed. Partitions that went to other members are theirs to commit."""
+        self.uncommitted = dict(kept)
         return kept
 
     def due(self, *, idle: bool) -> bool:
-        return idle or time.monotonic() - self._said_at >= _SHOWN_EVERY_S
+        return idle or time.monotonic() - self._committed_at >= _SHOWN_EVERY_S
 
     def show(self, consumer: Consumer) -> None:
-        """What could not be said stays to be said."""
-        if not self.unsaid:
+        """Commits; if that fails, the positions are committed the next time."""
+        if not self.uncommitted:
             return
-        self._said_at = time.monotonic()
+        self._committed_at = time.monotonic()
         try:
-            consumer.commit(self.unsaid)
+            consumer.commit(self.uncommitted)
         except Unavailable as error:
-            _log.info("%s could not show its position: %s", self.stage, error)
+            _log.info("%s could not commit its positions to Kafka: %s", self.stage, error)
         else:
-            self.unsaid = {}
+            self.uncommitted = {}
 
 
 def take_batch(
@@ -176,16 +177,19 @@ def take_batch(
     handle_all: HandleAll | None = None,
     erased: Callable[[Collection[str]], Set[str]] = lambda _: frozenset(),
 ) -> Positions:
-    """Handles records within `transaction`; returns the next positions, already written to it.
-    `erased` is EventLog.erased."""
+    """Handles records within `transaction`; returns the next positions, already written to it. `erased` is
+    EventLog.erased. Raises Unavailable, and a handler's other errors until its attempts are used up: the
+    caller rolls back and takes the batch again, with the same `failures`."""
     kept = transaction.positions(stage)
-    # Others were taken by another member before the partition came here.
+    # The rest were taken by another member before this one got the partition.
     ours = [record for record in records if record.offset >= kept.get(record.partition, 0)]
     positions = {record.partition: record.offset + 1 for record in ours}
     fresh = transaction.first_time(stage, [record.event.id for record in ours])
     taken: list[Record] = []
     for record in ours:
-        if record.event.id in fresh:  # else published twice by a producer killed before it knew
+        if (
+            record.event.id in fresh
+        ):  # otherwise a producer, killed before it knew, published it twice
             fresh.discard(record.event.id)
             taken.append(record)
     if taken:
@@ -202,7 +206,7 @@ def take_batch(
 
 
 def _meant_for(stage: str, records: Sequence[Record], transaction: Transaction) -> list[Record]:
-    """Without those that were put back for another stage: this one had taken them."""
+    """Without those that were replayed for another stage: this one has taken them already."""
     meant = [one for one in records if one.event.headers.get(REPLAYED_FOR, stage) == stage]
     if len(meant) < len(records):
         n = len(records) - len(meant)
@@ -216,15 +220,15 @@ def _readable(
     transaction: Transaction,
     erased: Callable[[Collection[str]], Set[str]],
 ) -> list[Record]:
-    """Those that may be handled. What its owner's erasure took away is counted; what can not be opened
-    for another cause goes to the dead letters as it is."""
+    """Those that may be handled. Records whose owner was erased are counted as dropped; those that cannot be
+    opened for another reason go to the dead letters as they are."""
     gone = erased({record.key_id for record in records if record.key_id})
     readable: list[Record] = []
     for record in records:
         if record.unreadable == ERASED or record.key_id in gone:
             transaction.count(stage, "dropped", ERASED)
         elif record.unreadable:
-            detail = f"sealed with {record.key_id}: mend the keyring, then replay"
+            detail = f"sealed with {record.key_id}: repair the keyring, then replay"
             bury(stage, record, transaction, record.unreadable, detail)
         else:
             readable.append(record)
@@ -239,7 +243,7 @@ def _take_many(
     failures: Counter[tuple[Partition, int]],
     handle_all: HandleAll,
 ) -> None:
-    """All at once; when something in them can not be taken, by halves until it stands alone."""
+    """Takes all together; if something in them cannot be taken, by halves until it stands alone."""
     if len(records) < 2:
         for record in records:
             _take_one(stage, record, transaction, handle, failures)
@@ -253,7 +257,7 @@ def _take_many(
     except Unavailable:
         raise
     except Exception as error:
-        _log.debug("%s takes %d records by halves: %s", stage, len(records), error)
+        _log.debug("%s splits %d records into halves: %s", stage, len(records), error)
         middle = len(records) // 2
         for half in (records[:middle], records[middle:]):
             _take_many(stage, half, transaction, handle, failures, handle_all)
@@ -293,7 +297,8 @@ def bury(
     detail: str,
     attempts: int = 1,
 ) -> None:
-    """To the dead letters, with what is needed to read, mend and replay it; counts it as dropped."""
+    """Sends the record to the dead letters, with what is needed to read, fix and replay it; counts it as
+    dropped."""
     event = record.event
     transaction.count(stage, "dropped", reason)
     headers = {
@@ -321,7 +326,8 @@ def bury(
 
 
 def drain(stage: SqlStage, seconds: float = 5.0) -> int:
-    """Takes what is there now, until nothing more comes: for unit tests on the in-memory log."""
+    """Takes records until no more are there, for `seconds` at most: for unit tests on the in-memory log. Raises
+    what a batch fails with."""
     failures: Counter[tuple[Partition, int]] = Counter()
     consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
     deadline, taken = time.monotonic() + seconds, 0

@@ -14,7 +14,7 @@ POSITIONS = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
 )
-# Ids of events that were taken. Numbered in the order they came, so that the oldest are pruned as a range.
+# Ids of events that were taken, numbered in the order they came, so that the oldest can be pruned as a range.
 SEEN = sa.Table(
     "seen_events",
     METADATA,
@@ -24,7 +24,7 @@ SEEN = sa.Table(
     sa.UniqueConstraint("stage", "event_id", name="seen_events_once"),
     sqlite_autoincrement=True,
 )
-# How far the numbers of SEEN had come at a time (Unix time).
+# The highest number in SEEN at a time (Unix time).
 SEEN_MARKS = sa.Table(
     "seen_marks",
     METADATA,
@@ -42,9 +42,9 @@ OUTBOX = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("time", sa.String, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
-    # Event.owner; rows of an owner who is erased are removed.
+    # Event.owner; an erased owner's rows are removed.
     sa.Column("owner", sa.String, nullable=False, server_default=""),
-    # Why the event log will never take it; it is kept for somebody to look at. Empty: it is to be published.
+    # Why the event log will never accept it: it is kept for a person to look at. Empty: still to be published.
     sa.Column("refused", sa.String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
@@ -61,13 +61,13 @@ JOBS = sa.Table(
     METADATA,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("kind", sa.String, nullable=False),
-    # Whose it is; workers serve tenants in turn. Empty: nobody's in particular.
+    # Whose job it is: workers serve tenants in turn. Empty: no tenant's.
     sa.Column("tenant", sa.String, nullable=False, server_default=""),
     sa.Column("payload", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    # When it is due (Unix time). While a worker has it: when it may be taken by another.
+    # When it is due (Unix time). While a worker has it: when another worker may take it.
     sa.Column("run_after", sa.Float, nullable=False, default=0.0),
-    # As `run_after` while a worker has it, otherwise 0.
+    # Equals `run_after` while a worker has it, otherwise 0.
     sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
     sa.Column("note", sa.String, nullable=False, default=""),
     sa.Column("created", sa.Float, nullable=False),
@@ -82,13 +82,13 @@ OPERATIONS = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Index("operations_by_time", "tenant", "created"),
 )
-# What an erasure removed where, until it is reported.
+# How much an erasure removed and where, until that is reported.
 ERASURE_NOTES = sa.Table(
     "erasure_notes",
     METADATA,
     # Erasure.name
     sa.Column("erasure", sa.String, primary_key=True),
-    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version.
+    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version that had learnt.
     sa.Column("kind", sa.String, primary_key=True),
     sa.Column("place", sa.String, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),

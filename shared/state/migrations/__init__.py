@@ -2,8 +2,8 @@
 
 A service keeps its revisions in `services/<service>/migrations/`; this folder is the environment that
 they share. The kernel's own tables (positions, seen ids, outbox, counts, jobs, operations) are part of
-each service's revisions, as each service has a database of its own; `kernel` has what their first
-revisions share. The keyring, which is of all services, has its revisions in `shared/keyring_migrations/`.
+each service's revisions, as each service has its own database; `kernel` has what their revisions share.
+The keyring, which belongs to all services, has its revisions in `shared/vault/migrations/`.
 
     python -m infra.migrations interaction "what changes"
 
@@ -24,15 +24,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 _HERE = Path(__file__).parent
-# Any number, the same for all: who holds it may migrate a PostgreSQL database.
+# Any number, the same everywhere: the holder of this advisory lock may migrate a PostgreSQL database.
 _LOCK = 7_236_001
-# What belongs to tables that the metadata can not describe; revisions make it by hand.
+# Name prefixes of tables that the metadata cannot describe; revisions create them by hand.
 _UNDESCRIBED = ("turn_words",)
 
 
 def upgrade(engine: sa.Engine, revisions: Path, revision: str = "head") -> None:
-    """Brings the database to `revision`, in one transaction. Two processes that start at once take
-    turns, and the second finds nothing to do."""
+    """Brings the database to `revision`, in one transaction. If two processes start together they take turns,
+    and the second finds nothing to do."""
     with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE, which is the lock
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -57,7 +57,8 @@ def differences(engine: sa.Engine, tables: Sequence[sa.MetaData]) -> list[object
 
 
 def write(engine: sa.Engine, revisions: Path, tables: Sequence[sa.MetaData], message: str) -> Path:
-    """The next revision. `engine` is of an empty database; it is upgraded to compare."""
+    """Writes the next revision and returns its path. `engine` is of an empty database; it is upgraded, then
+    compared with `tables`."""
     upgrade(engine, revisions)
     config = _config(revisions)
     number = len(list(revisions.glob("r[0-9]*.py"))) + 1
@@ -65,7 +66,7 @@ def write(engine: sa.Engine, revisions: Path, tables: Sequence[sa.MetaData], mes
         config.attributes |= {"connection": connection, "tables": list(tables)}
         made = command.revision(config, message, autogenerate=True, rev_id=f"{number:04d}")
     if made is None or isinstance(made, list):
-        raise RuntimeError("one revision was expected")
+        raise RuntimeError("Alembic did not write exactly one revision")
     return Path(made.path)
 
 

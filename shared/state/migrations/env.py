@@ -1,4 +1,4 @@
-"""What Alembic runs: the connection is given, and so is its transaction."""
+"""What Alembic runs: `upgrade` and `write` give it the connection, with a transaction begun."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=context.config.attributes.get("tables"),
     include_name=described,
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # SQLite alters a table by creating it anew
 )
 with context.begin_transaction():
     context.run_migrations()
