@@ -1,4 +1,4 @@
-"""API keys, quotas and their uses <-> trimtab.interaction.v1: what those who admit calls hear."""
+"""API keys, quotas and uses of keys <-> trimtab.interaction.v1: what services that admit callers exchange."""
 
 from __future__ import annotations
 

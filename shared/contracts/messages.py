@@ -1,7 +1,7 @@
 """trimtab.common.v1.Message <-> shared.language.messages.Message, times, and the names of signals and sources.
 
-Every turn of every stage comes through here. Messages are therefore filled in where they lie: made apart
-and copied into what holds them, they cost three times as much.
+Every turn of every stage goes through here. So messages are filled in place: building them separately and
+copying them into their container costs three times as much.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def encode_message(message: Message) -> pb.Message:
 
 
 def write_message(message: Message, into: pb.Message) -> None:
-    """`into` is empty. Raises InvalidArgument for an unknown role."""
+    """Fills `into`, which is empty. Raises InvalidArgument for an unknown role."""
     if message.role not in _ROLES:
         raise InvalidArgument(f"unknown role {message.role!r}", reason="UNKNOWN_ROLE", field="role")
     into.role = _ROLES[message.role]
@@ -65,19 +65,19 @@ def write_message(message: Message, into: pb.Message) -> None:
 
 
 def encode_pair_source(source: str) -> events_pb2.PairSource.ValueType:
-    """Of the name in lower case, such as "arena_vote". ValueError for one that is not known."""
+    """The enum value of a name in lower case, such as "arena_vote". Raises ValueError for an unknown name."""
     return events_pb2.PairSource.Value(f"PAIR_SOURCE_{source.upper()}")
 
 
 def decode_time(time: Timestamp) -> datetime:
-    """In UTC, to the microsecond. Raises OverflowError outside of the years 1 to 9999."""
+    """In UTC, to the microsecond. Raises OverflowError outside the years 1 to 9999."""
     return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
 
 
 def decode_create_time(
     owner: pb.Turn | pb.ExplicitFeedback | events_pb2.PreferencePair,
 ) -> datetime | None:
-    """None if it says none. InvalidArgument if it cannot be read."""
+    """None if there is none. Raises InvalidArgument if it cannot be read."""
     if not owner.HasField("create_time"):
         return None
     try:
@@ -89,14 +89,14 @@ def decode_create_time(
 
 
 def write_time(time: datetime, into: Timestamp) -> None:
-    """`time` is aware of its zone."""
+    """Fills `into`. `time` is timezone-aware."""
     since = time - _EPOCH
     into.seconds = since.days * 86_400 + since.seconds
     into.nanos = since.microseconds * 1000
 
 
 def decode_signal(signal: pb.TurnSignal.ValueType) -> str:
-    """One of SIGNALS. One that is not known here says nothing."""
+    """One of SIGNALS; "" for an unknown signal."""
     return _SIGNAL_NAMES.get(signal, "")
 
 
@@ -116,7 +116,9 @@ def _decode_part(part: pb.Part, message: str, place: int) -> Part:
         case "tool_result":
             return ToolResult(part.tool_result.call_id, part.tool_result.result)
     field = f"{message}.parts[{place}]"
-    raise InvalidArgument(f"{field} has no kind that is known", reason="UNKNOWN_PART", field=field)
+    raise InvalidArgument(
+        f"{field} must be text, media, tool_call or tool_result", reason="UNKNOWN_PART", field=field
+    )
 
 
 def _write_part(part: Part, into: pb.Part) -> None:

@@ -8,7 +8,7 @@ from shared.language.opinions import Category, Demonstration, ExplicitFeedback, 
 
 
 def decode_feedback(given: pb.ExplicitFeedback) -> ExplicitFeedback:
-    """InvalidArgument if its time cannot be read. What it must have is for who accepts it."""
+    """Raises InvalidArgument if its time cannot be read. The accepting service checks that it is complete."""
     return ExplicitFeedback(
         tenant=given.tenant,
         value=_decode_value(given),

@@ -16,7 +16,8 @@ _NAMES: dict[int, PairSource] = {number: source for source, number in _SOURCES.i
 
 
 def decode_pair(pair: pb.PreferencePair) -> Pair:
-    """InvalidArgument names the field that cannot be read. What a pair must have is for who accepts it."""
+    """Raises InvalidArgument naming the field that cannot be read. The accepting service checks that the pair
+    is complete."""
     return Pair(
         user_id=pair.user_id,
         source=_NAMES.get(pair.source),

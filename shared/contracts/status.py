@@ -1,4 +1,4 @@
-"""Errors as google.rpc.Status, and back: the one codec of them."""
+"""TrimtabError <-> google.rpc.Status: the one codec."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def encode_error(error: TrimtabError) -> status_pb2.Status:
 
 
 def decode_error(error: grpc.RpcError, part: str) -> TrimtabError:
+    """The error that the other side raised. If gRPC itself failed, the message begins with `part`, the
+    service's name, and an unreachable service is Unavailable with reason SERVICE_AWAY."""
     status = rpc_status.from_call(error)
     if status is None:
         code = error.code().value[0]

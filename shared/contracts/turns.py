@@ -1,6 +1,6 @@
 """Turn <-> trimtab.common.v1.Turn: the one codec.
 
-Every turn of every stage comes through here: it is filled in where it lies (shared.contracts.messages).
+Every turn of every stage goes through here, so it is filled in place (shared.contracts.messages).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from shared.language.turns import Turn
 
 
 def decode_turn(turn: pb.Turn) -> Turn:
-    """InvalidArgument names the field that cannot be read. What a turn must have is for who accepts it."""
+    """Raises InvalidArgument naming the field that cannot be read. The accepting service checks that the turn
+    is complete."""
     return Turn(
         tenant=turn.tenant,
         conversation_id=turn.conversation_id,
@@ -38,7 +39,7 @@ def decode_turn(turn: pb.Turn) -> Turn:
 
 
 def decode_logged(value: bytes) -> Turn:
-    """The turn of an `interaction.logged.v1` record. DecodeError or InvalidArgument if there is none."""
+    """The turn of an `interaction.logged.v1` record. Raises DecodeError or InvalidArgument if there is none."""
     return decode_turn(events_pb2.InteractionLogged.FromString(value).turn)
 
 
@@ -49,7 +50,7 @@ def encode_turn(turn: Turn) -> pb.Turn:
 
 
 def write_turn(turn: Turn, into: pb.Turn) -> None:
-    """`into` is empty. The name is written once the turn has the id that it is made of."""
+    """Fills `into`, which is empty. The name is written only if the turn has an id and a tenant."""
     if turn.turn_id and turn.tenant:
         into.name = turn.name
     into.tenant = turn.tenant

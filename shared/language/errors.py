@@ -2,17 +2,17 @@
 
     TrimtabError
     ├── InvalidArgument      the caller sent something wrong; `field` names it
-    ├── Unauthenticated      no key, or one that is not known
+    ├── Unauthenticated      no key, or an unknown one
     ├── PermissionDenied     known, but not allowed: another tenant's data
     ├── NotFound
-    ├── AlreadyExists        the same id with other content
+    ├── AlreadyExists        the same id with different content
     ├── FailedPrecondition   right request, wrong state; the message says what to do first
-    ├── ResourceExhausted    a quota or a full buffer; `retry_after_s` says when to come back
-    ├── Unavailable          a part that is needed is away; `retry_after_s` says when to come back
+    ├── ResourceExhausted    a quota or a full buffer; `retry_after_s` says when to retry
+    ├── Unavailable          something needed is unavailable; `retry_after_s` says when to retry
     ├── DeadlineExceeded
     ├── Cancelled
     ├── Unimplemented        the call is in the API, but not served here
-    └── Internal             a defect of ours
+    └── Internal             a defect in Trimtab
 
 Every error has a `reason` (UPPER_SNAKE_CASE, for programs) and a message (for people, with what to
 do next). gRPC and HTTP statuses are looked up in STATUS; nothing else maps errors.
@@ -119,7 +119,7 @@ STATUS: dict[type[TrimtabError], Status] = {
 
 
 def status_of(error: BaseException) -> Status:
-    """The status of any error; what is not ours is INTERNAL."""
+    """The status of any error; INTERNAL for errors that are not TrimtabErrors."""
     for kind in type(error).__mro__:
         if kind in STATUS:
             return STATUS[kind]

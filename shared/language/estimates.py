@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """`low` and `high` bound the value at `confidence`; `users` are the distinct people behind `count` cases;
-    `method` says how the interval was made."""
+    `method` says how the interval was computed."""
 
     name: str
     value: float

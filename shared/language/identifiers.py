@@ -26,12 +26,12 @@ def share_of(key: str, salt: str) -> float:
 
 
 def is_segment(value: str) -> bool:
-    """Whether it can stand in a resource name."""
+    """Whether it can be a segment of a resource name."""
     return _SEGMENT.fullmatch(value) is not None
 
 
 def check_segment(value: str, field: str) -> str:
-    """`value` if it can stand in a resource name, else InvalidArgument naming `field`."""
+    """`value` if it can be a segment of a resource name; otherwise raises InvalidArgument naming `field`."""
     if not _SEGMENT.fullmatch(value):
         raise InvalidArgument(
             f"{field} must be 1 to 128 letters, digits or ._:@- (got {value[:40]!r})",

@@ -1,5 +1,5 @@
-"""JSON for the ways that must be quick: bytes in, plain values out, and back. The one place that knows
-the library it is done with."""
+"""JSON for the paths that must be fast: bytes in, plain values out, and back. The one place that names the
+library."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
 
 
 def decode(text: bytes | bytearray) -> Any:
-    """ValueError that says where it breaks; RecursionError if it is nested too deeply."""
+    """Raises a ValueError that says where the text is wrong; RecursionError if it is nested too deeply."""
     return _DECODER.decode(text)
 
 
 def encode(value: Any) -> bytes:
-    """UTF-8, nothing escaped that needs not be."""
+    """UTF-8, with nothing escaped needlessly."""
     return _ENCODER.encode(value)

@@ -1,7 +1,7 @@
-"""API keys as the doors know them, their roles, and quotas.
+"""API keys as the services that check them know them, their roles, and quotas.
 
-A key is 32 random bytes in letters; only its SHA-256 is kept. A slow hash would protect what people
-choose and others can guess; nobody guesses 256 random bits, and a door has microseconds for a look-up.
+A key is 32 random bytes in letters; only its SHA-256 is stored. A slow hash protects passwords that people
+choose and others can guess; nobody guesses 256 random bits, and checking a key must take microseconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.language.errors import PermissionDenied
 
 WRITER, READER, OPERATOR, ADMIN = "writer", "reader", "operator", "admin"
 ROLES = (WRITER, READER, OPERATOR, ADMIN)
-# How every key that was made here begins: scanners for leaked secrets know it by this.
+# The prefix of every key that Trimtab makes, by which scanners for leaked secrets recognise it.
 KEY_PREFIX = "tt_"
 
 
@@ -30,7 +30,7 @@ def secret_digest(secret: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Per second; 0 is no bound. `burst_s` seconds' worth may come at once."""
+    """Per second; 0 means no limit. `burst_s` seconds' worth may arrive together."""
 
     requests_per_s: float = 0.0
     turns_per_s: float = 0.0
@@ -39,7 +39,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class LiveKey:
-    """`roles` is a set: a reader may not write. ADMIN may all."""
+    """`roles` is a set: a reader may not write. ADMIN may do everything."""
 
     digest: str
     tenant: str
@@ -48,7 +48,7 @@ class LiveKey:
     expire_time: datetime | None = None
 
     def need(self, *roles: str) -> None:
-        """PermissionDenied unless the key has one of `roles`."""
+        """Raises PermissionDenied unless the key has one of `roles` or ADMIN."""
         if not self.roles.intersection((*roles, ADMIN)):
             raise PermissionDenied(
                 f"this needs a key with the role {' or '.join(roles)}; "
@@ -58,7 +58,7 @@ class LiveKey:
 
 
 def fixed_keys(tenants: Mapping[str, str]) -> tuple[LiveKey, ...]:
-    """Keys from settings (text -> tenant), with all roles."""
+    """Keys from settings (secret -> tenant), with all roles."""
     return tuple(
         LiveKey(secret_digest(secret), tenant, "", frozenset(ROLES))
         for secret, tenant in tenants.items()

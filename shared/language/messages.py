@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.language.identifiers import stable_id
 
 ROLES = ("system", "user", "assistant", "tool")
-# What a turn that was made instead of another one says of that one; "" if it was not.
+# How a turn that replaces another came about; "" if it replaces none.
 SIGNALS = ("", "regeneration", "edit")
 
 
@@ -19,7 +19,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image, sound, video or file, by reference."""
+    """An image, audio, video or file, by reference."""
 
     uri: str
     mime_type: str = ""
@@ -55,13 +55,13 @@ class Message:
 
 
 def content_of(message: Message) -> str:
-    """A message's content as one string, for ids. Clients strip the whitespace at its ends."""
+    """A message's content as one string, for ids, stripped: clients strip leading and trailing whitespace."""
     return "\n".join([_part_content(part) for part in message.parts]).strip()
 
 
 def default_turn_id(index: int, message: Message) -> str:
-    """The id of the turn at `index`, unless it is given one: from place, role and content alone, so
-    that an answer has one id, whoever logs it."""
+    """The id of a turn that was given none: made of place, role and content alone, so that an answer has one
+    id no matter which client logs it."""
     return f"{index:06d}-{stable_id(message.role, content_of(message))[:10]}"
 
 
@@ -82,12 +82,12 @@ def text_message(role: str, text: str) -> Message:
 
 
 def persona_words(persona: str) -> str:
-    """How a prompt says what is known of its user: the same in training and in serving."""
+    """How a prompt states what is known of its user: the same in training and in serving."""
     return f"What is known of the user: {persona}"
 
 
 def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
-    """The persona in the system message, after what is there."""
+    """The prompt with the persona appended to its system message."""
     if not persona:
         return tuple(prompt)
     words = persona_words(persona)
@@ -97,5 +97,5 @@ def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]
 
 
 def openai_messages(messages: tuple[Message, ...] | list[Message]) -> list[dict[str, str]]:
-    """As the OpenAI protocol wants them, text only."""
+    """In the OpenAI protocol's form, text only."""
     return [{"role": message.role, "content": message.text} for message in messages]

@@ -20,7 +20,7 @@ _ROLES = {
 
 
 def read_message(message: object, name: str) -> Message:
-    """An OpenAI message as a value. InvalidArgument for what is no message or has no known role."""
+    """An OpenAI message as a value. Raises InvalidArgument if it is not a message or its role is unknown."""
     if not isinstance(message, Mapping):
         raise _wrong(f"{name} must be an object", name)
     role = message.get("role")
@@ -60,7 +60,7 @@ def _content_part(part: object, name: str) -> Part:
         return Text(str(part.get(kind, "")))
     held = part.get(kind)
     uri = held.get("url") or held.get("file_id") if isinstance(held, Mapping) else held
-    # Media is kept by reference; data sent inline is named by its digest.
+    # Media is kept by reference; inline data is named by its digest.
     if not isinstance(uri, str) or uri.startswith("data:"):
         uri = f"sha256:{stable_id(json.dumps(held, sort_keys=True, default=str), length=64)}"
     return Media(uri, kind)

@@ -33,8 +33,8 @@ Value = bool | Rating | Category | Demonstration
 
 @dataclass(frozen=True, slots=True)
 class ExplicitFeedback:
-    """What someone said of an answer (a completion or a turn) or of a conversation as a whole. At least a
-    value or a comment."""
+    """What a user said of an answer (a completion or a turn) or of a whole conversation: a value, a comment, or
+    both."""
 
     tenant: str
     value: Value | None = None
@@ -47,24 +47,24 @@ class ExplicitFeedback:
     create_time: datetime | None = None
     # Instead of turn_id: the answer's place in the conversation.
     index: int | None = None
-    # Takes the place of what the user said before of the same target with the same kind of value.
+    # Replaces what the user said before of the same target with the same kind of value.
     replaces: bool = False
 
     @property
     def time(self) -> datetime:
-        """`create_time` of feedback that was accepted. ValueError of feedback that was not."""
+        """`create_time` of accepted feedback. Raises ValueError if it was not accepted."""
         if self.create_time is None:
-            raise ValueError(f"feedback {self.feedback_id} has no time: it was not accepted yet")
+            raise ValueError(f"feedback {self.feedback_id} has no time: it is not accepted yet")
         return self.create_time
 
     @property
     def is_of_conversation(self) -> bool:
-        """About the conversation as a whole."""
+        """Whether it is about the conversation as a whole."""
         return not self.completion_id and not self.turn_id and self.index is None
 
     @property
     def value_kind(self) -> str:
-        """What `replaces` compares: a thumb takes the place of a thumb, a rating of a rating."""
+        """What `replaces` compares: a thumb replaces a thumb, a rating a rating."""
         match self.value:
             case bool():
                 return "thumb"
@@ -85,8 +85,8 @@ class ExplicitFeedback:
 
     @property
     def digest(self) -> str:
-        """The id of feedback that has none. What replaces is told apart by its time, too: up, down
-        and up again are three things said."""
+        """The id of feedback that was given none. For feedback that replaces, it depends on the time, too: up,
+        down and up again are three pieces of feedback."""
         said = [repr(self.value), self.comment, self.user_id]
         if self.index is not None:
             said.append(f"index {self.index}")

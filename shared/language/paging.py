@@ -23,7 +23,7 @@ class Term:
 
 
 def parse_filter(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
-    """The terms of `a = "x" AND b >= "y"`; InvalidArgument names what is wrong and which fields there are."""
+    """The terms of `a = "x" AND b >= "y"`. Raises InvalidArgument naming what is wrong and the known fields."""
     terms: list[Term] = []
     position = 0
     while position < len(text.rstrip()):
@@ -49,27 +49,31 @@ def parse_filter(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
 
 
 def page_size(asked: int, default: int = 50, most: int = 1000) -> int:
+    """How many items to return: `default` if 0 are asked for, `most` at most. Raises InvalidArgument if
+    negative."""
     if asked < 0:
         raise InvalidArgument("page_size must not be negative", field="page_size")
     return min(asked, most) or default
 
 
 def encode_token(position: object, request: str) -> str:
-    """`position` is what the next page starts after (JSON); `request` is the filter it belongs to."""
+    """The next page starts after `position` (JSON); `request` is the filter it belongs to."""
     payload = json.dumps([position, stable_id(request, length=8)])
     return base64.urlsafe_b64encode(payload.encode()).decode()
 
 
 def decode_token(token: str, request: str) -> object:
-    """The position, or None for the first page. InvalidArgument if the token is of another request."""
+    """The position, or None for the first page. Raises InvalidArgument if the token is of another request."""
     if not token:
         return None
     try:
         position, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
     except ValueError as error:
-        raise InvalidArgument("page_token is not one of ours", field="page_token") from error
+        raise InvalidArgument(
+            "page_token is not one that this service returned", field="page_token"
+        ) from error
     if digest != stable_id(request, length=8):
         raise InvalidArgument(
-            "page_token belongs to a request with another filter", field="page_token"
+            "page_token belongs to a request with a different filter", field="page_token"
         )
     return position

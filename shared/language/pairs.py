@@ -1,4 +1,4 @@
-"""A preference pair: two answers to one prompt, of which one is held to be better."""
+"""A preference pair: two answers to one prompt, one of which is judged better."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class PairSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`chosen` is held to be better than `rejected`, which `model_version` wrote. A pair that people state has
+    """`chosen` is judged better than `rejected`, which `model_version` wrote. A pair that a person states has
     neither id nor tenant nor time until it is accepted."""
 
     user_id: str
-    # None: of a source that is not known here; such a pair is not accepted.
+    # None: an unknown source; such a pair is not accepted.
     source: PairSource | None
     prompt: tuple[Message, ...]
     chosen: Message
@@ -49,14 +49,14 @@ class Pair:
 
     @property
     def time(self) -> datetime:
-        """`create_time` of a pair that was accepted. ValueError of one that was not."""
+        """`create_time` of an accepted pair. Raises ValueError if it was not accepted."""
         if self.create_time is None:
-            raise ValueError(f"pair {self.pair_id} has no time: it was not accepted yet")
+            raise ValueError(f"pair {self.pair_id} has no time: it is not accepted yet")
         return self.create_time
 
     @property
     def user(self) -> str:
-        """Unique over tenants."""
+        """The user's id, unique across tenants."""
         return f"{self.tenant}/{self.user_id}"
 
     @property
@@ -65,7 +65,7 @@ class Pair:
 
     @property
     def request(self) -> str:
-        """The last thing that the user said before the answers; empty if there is none."""
+        """The user's last message before the answers; empty if there is none."""
         said = [message.text for message in self.prompt if message.role == "user"]
         return said[-1] if said else ""
 
@@ -74,17 +74,17 @@ class Pair:
         """The event's key."""
         if self.conversation_id:
             return conversation_name(self.tenant, self.conversation_id)
-        # Keys stay readable on the topics: no user's id is in them.
+        # Keys stay readable on the topics, so they contain no user ids.
         return stable_id("preference", self.tenant, self.user_id)
 
     @property
     def digest(self) -> str:
-        """The id of a stated pair that has none."""
+        """The id of a stated pair that was given none."""
         messages = (*self.prompt, self.chosen, self.rejected)
         said = [text for message in messages for text in (message.role, content_of(message))]
         return stable_id(self.tenant, self.user_id, self.source or "", self.conversation_id, *said)
 
     @property
     def event_id(self) -> str:
-        """Of a stated pair."""
+        """The event's id, for a stated pair."""
         return stable_id("preference", self.tenant, self.pair_id, self.digest)

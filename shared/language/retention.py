@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Stands for every tenant that has no rule of its own.
+# Stands for every tenant without a rule of its own.
 EVERYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """In days; 0 is for ever. `store_days`: what the databases hold of a conversation, counted from when
-    it was last added to. `archive_days`: files that past results rest on, such as the archive of turns and the
-    snapshots that versions were trained on."""
+    """In days; 0 means forever. `store_days`: what the databases hold of a conversation, counted from the last
+    addition to it. `archive_days`: files that past results rest on, such as the archive of turns and the
+    snapshots that versions were trained on. Raises ValueError if negative."""
 
     store_days: int = 90
     archive_days: int = 730
 
     def __post_init__(self) -> None:
         if self.store_days < 0 or self.archive_days < 0:
-            raise ValueError("days must not be negative; 0 is for ever")
+            raise ValueError("days must not be negative; 0 means forever")
 
 
 class RetentionPolicy:
@@ -32,7 +32,7 @@ class RetentionPolicy:
 
     @property
     def tenants(self) -> tuple[str, ...]:
-        """Those with a rule of their own."""
+        """The tenants with a rule of their own."""
         return tuple(sorted(self._rules))
 
     def of(self, tenant: str) -> Keep:

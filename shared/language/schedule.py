@@ -1,4 +1,4 @@
-"""Cron lines, in UTC."""
+"""Cron expressions, in UTC."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from croniter import croniter
 
 
 def checked(line: str) -> str:
-    """ValueError if it is no cron line; empty means never."""
+    """`line` if it is a cron expression or empty, which means never; otherwise raises ValueError."""
     if line and not croniter.is_valid(line):
-        raise ValueError(f"{line!r} is not a cron line")
+        raise ValueError(f"{line!r} is not a cron expression")
     return line
 
 
 def following(line: str, after: datetime) -> datetime | None:
-    """The first time after `after`; None for never."""
+    """The next time after `after`; None for never."""
     if not line:
         return None
     found: datetime = croniter(line, after).get_next(datetime)

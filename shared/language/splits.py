@@ -1,4 +1,4 @@
-"""Which users are held out. One rule for the whole house: no figure is judged by what it learnt from."""
+"""Which users are held out: one rule for every service, so that no model is judged by data it learnt from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times: aware of their zone, in UTC; stored as microseconds since 1970, which is exact."""
+"""Times: timezone-aware, in UTC; stored as microseconds since 1970, which is exact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def now() -> datetime:
 
 
 def microseconds(time: datetime) -> int:
-    """Since 1970, exactly: a float would blur the borders of pages."""
+    """Microseconds since 1970, exactly: a float would blur the boundaries of pages."""
     return (time - _EPOCH) // _MICROSECOND
 
 

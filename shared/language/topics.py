@@ -1,4 +1,4 @@
-"""The topics on Kafka. Each carries one message of trimtab.events.v1; `<topic>.dlq` its dead letters."""
+"""The topics on Kafka. Each carries one message type of trimtab.events.v1; `<topic>.dlq` its dead letters."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ ALL = (
 
 
 def dead_letters(topic: str) -> str:
-    """The topic of what could not be taken from `topic`."""
+    """The topic for records of `topic` that could not be taken."""
     return f"{topic}.dlq"

@@ -12,8 +12,8 @@ from shared.language.messages import Message, content_of
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`index` does not count system messages. Without a `turn_id` the turn is given the one that follows from
-    place, role and content; without a `create_time` the time at which it is accepted."""
+    """`index` does not count system messages. A turn without a `turn_id` is given one derived from place, role
+    and content; without a `create_time`, the time at which it is accepted."""
 
     tenant: str
     conversation_id: str
@@ -24,10 +24,10 @@ class Turn:
     model_version: str = ""
     completion_id: str = ""
     create_time: datetime | None = None
-    # Where it came in.
+    # How it reached the platform.
     channel: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    # One of shared.language.messages.SIGNALS, with the turn it was made instead of.
+    # One of shared.language.messages.SIGNALS, and the turn that this one replaces.
     signal: str = ""
     replaces_turn_id: str = ""
 
@@ -41,23 +41,23 @@ class Turn:
 
     @property
     def time(self) -> datetime:
-        """`create_time` of a turn that was accepted. ValueError of one that was not."""
+        """`create_time` of an accepted turn. Raises ValueError if it was not accepted."""
         if self.create_time is None:
-            raise ValueError(f"{self.name} has no time: it was not accepted yet")
+            raise ValueError(f"{self.name} has no time: it is not accepted yet")
         return self.create_time
 
     @property
     def is_alternative(self) -> bool:
-        """One of several answers to one call, and not the one that the conversation went on with."""
+        """Whether it is one of several answers to one call and not the one that the conversation continues."""
         return "choice_of" in self.metadata
 
     @property
     def digest(self) -> str:
-        """What makes two turns of one id the same: place, role, content; not who logged it when."""
+        """What makes two turns with one id the same: place, role and content; not who logged them, or when."""
         return stable_id(str(self.index), self.message.role, content_of(self.message))
 
     @property
     def event_id(self) -> str:
-        """The same turn logged again makes the same id; other content under its turn id makes
-        another, so that the conflict is seen."""
+        """The same turn logged again yields the same id; different content under its turn id yields another,
+        so that the conflict is noticed."""
         return stable_id("turn", self.tenant, self.conversation_id, self.turn_id, self.digest)

@@ -1,14 +1,14 @@
-"""A service's part in erasing a user: told on a topic, done as a durable job, answered on a topic.
+"""A service's part in erasing a user: requested on a topic, done as a durable job, reported on a topic.
 
-Interaction publishes UserErasureRequested after the user's keys were closed: from then on no process
-opens anything of the user any more (shared.vault.keyring), so what is removed now does not come back. The
-stage only notes the job. The job removes rows in one transaction, then what lies outside of SQL, then
-empties SQLite's write-ahead log; how much was removed where is noted with each step, so that a kill -9
-anywhere repeats the step and not the counting. The report is published with the end of the job.
+Interaction publishes UserErasureRequested after the user's keys were closed: from then on no process can
+open any of the user's data (shared.vault.keyring), so what is removed now does not come back. The stage
+only enqueues the job. The job removes rows in one transaction, then what is stored outside SQL, then empties
+SQLite's write-ahead log. Each step records how much was removed and where, so that after a kill -9 the step
+is repeated but not counted again. The report is published with the end of the job.
 
-It is asked for in two rounds, the second once all have reported the first: it takes what was on its way
-from one service to another meanwhile. Until then the user's closed key seals whatever is still made of
-their data; then it is destroyed. What a person says after the audit record says COMPLETE is new data.
+Erasures are requested in two rounds, the second once all services have reported the first: it removes what
+was in transit between services meanwhile. Until then the user's closed key seals whatever is still made of
+their data; then it is destroyed. What a user says after the audit record says COMPLETE is new data.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
-# How soon the write-ahead log is emptied again when a reader was in the way.
+# How soon to try again to empty the write-ahead log when a reader prevented it.
 _SCRUBS_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Whose data is to go. `conversation_ids`: those in which the user took part."""
+    """Whose data is to be removed. `conversation_ids`: those in which the user took part."""
 
     erasure: str
     tenant: str
     user_id: str
     conversation_ids: tuple[str, ...] = ()
-    # From 1: see Erasing.
+    # From 1; see the module's docstring.
     round: int = 1
 
     @property
     def name(self) -> str:
-        """Of this round."""
+        """The name of this round."""
         return f"{self.erasure}.{self.round}"
 
     @property
@@ -61,28 +61,28 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is there outside of SQL, by place; and the versions that had learnt from it."""
+    """How much there is outside SQL, by place; and the model versions that had learnt from the user."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     model_versions: Sequence[str] = ()
 
 
 class Remover(Protocol):
-    """What a service does about an erasure. Every step may be repeated."""
+    """What a service does to erase a user. Every step may be repeated; one that raises is tried again."""
 
     def survey(self, erasure: Erasure) -> Survey:
-        """Looks, changes nothing. Called before anything is removed."""
+        """Changes nothing. Called before anything is removed."""
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> Mapping[str, int]:
-        """Removes what lies in the service's database; how much, by place."""
+        """Removes what is in the service's database; returns how much, by place."""
 
     def remove_files(self, erasure: Erasure) -> None:
-        """Removes what lies outside of it. Postpone if something must be waited for."""
+        """Removes what is stored elsewhere. Raises Postpone if it has to wait for something."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a table that hold data of a user."""
+    """The rows of a table that hold a user's data."""
 
     place: str
     table: sa.Table
@@ -95,7 +95,7 @@ def of_user(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[bool]]:
 
 
 def of_user_or_conversation(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[bool]]:
-    """For tables whose rows quote a conversation, whoever they are of."""
+    """For tables whose rows quote a conversation, whichever user they belong to."""
     return lambda one: (
         (table.c.tenant == one.tenant)
         & ((table.c.user_id == one.user_id) | table.c.conversation_id.in_(one.conversation_ids))
@@ -110,7 +110,7 @@ def of_conversation(table: sa.Table) -> Callable[[Erasure], sa.ColumnElement[boo
 
 @dataclass(frozen=True, slots=True)
 class RowRemover:
-    """A Remover for services that hold users' data in tables only."""
+    """A Remover for services that hold users' data only in tables."""
 
     rows: Sequence[Rows]
 
@@ -134,7 +134,7 @@ def delete_rows(rows: Sequence[Rows], erasure: Erasure, transaction: Transaction
 
 
 def parts(erasure: Erasure, size: int = 500) -> list[Erasure]:
-    """The same with so many conversations at a time: a statement takes only so many values."""
+    """The erasure in parts of `size` conversations: a statement takes only so many values."""
     ids = erasure.conversation_ids
     chunks = [ids[first : first + size] for first in range(0, len(ids), size)] or [()]
     return [replace(erasure, conversation_ids=chunk) for chunk in chunks]
@@ -142,7 +142,7 @@ def parts(erasure: Erasure, size: int = 500) -> list[Erasure]:
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
-    """Wired by a service's main: the stage, and the worker that does what it notes."""
+    """Wired by a service's main: the stage, and the worker that does the jobs it enqueues."""
 
     service: str
     database: Database
@@ -167,8 +167,7 @@ class Erasing:
         return [(self.stage_name, self.stage().run), (f"{self.stage_name}.work", work.run)]
 
     def worker(self) -> Worker:
-        # A request that can not be carried out is tried for as long as it takes: it must not end
-        # with something left.
+        # An erasure that fails is tried for as long as it takes: it must not end with data left.
         return Worker(self.database, JOB, self._perform, self._abandon, max_attempts=1_000_000)
 
     def _take(self, record: Record, transaction: Transaction) -> None:
@@ -192,7 +191,7 @@ class Erasing:
             note_removed(transaction, erasure.name, removed)
         self.remover.remove_files(erasure)
         if not self.database.scrub():
-            raise Unavailable("a reader holds the write-ahead log", retry_after_s=0.2)
+            raise Unavailable("a reader keeps the write-ahead log in use", retry_after_s=0.2)
         return lambda transaction: self._finish(erasure, transaction)
 
     def _finish(self, erasure: Erasure, transaction: Transaction) -> None:
@@ -208,7 +207,8 @@ class Erasing:
 
 @dataclass(slots=True)
 class Scrubbed:
-    """Does a worker's jobs, which know whom they erase, and leaves no trace of one that has ended."""
+    """Does a worker's jobs, which name the users to erase, and empties the write-ahead log after each, so that
+    no trace of a finished job is left."""
 
     database: Database
     worker: Worker
@@ -231,7 +231,7 @@ class Scrubbed:
 
 
 def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, int]) -> None:
-    """The first count of a place stands: a step that is repeated finds less."""
+    """Records how much was removed, by place. The first count of a place stands: a repeated step finds less."""
     _note(transaction, erasure, "removed", counts)
 
 
@@ -244,13 +244,13 @@ def _note(transaction: Transaction, erasure: str, kind: str, counts: Mapping[str
 
 
 def _clear_outbox(transaction: Transaction, owner: str) -> int:
-    """What waits to be published of the user is not."""
+    """Removes the user's unpublished events; returns how many."""
     several = (" " + OUTBOX.c.owner + " ").contains(f" {owner} ", autoescape=True)
     return int(transaction.connection.execute(OUTBOX.delete().where(several)).rowcount)
 
 
 def requested_event(erasure: Erasure, owner: str) -> Event:
-    """`owner` names the erasure itself: the user's own key is closed already."""
+    """`owner` names the erasure itself, as the user's own key is closed already."""
     message = pb.UserErasureRequested(**asdict(erasure))
     made = now()
     message.create_time.FromDatetime(made)

@@ -1,4 +1,4 @@
-"""trimtab.common.v1.PersonalDataService: what a service holds of one user, for whoever asks for it."""
+"""trimtab.common.v1.PersonalDataService: exports what a service holds of one user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BATCH = 100
 
 # (kind, content): content is a protobuf message, or a JSON-shaped dict.
 Held = tuple[str, Message | dict[str, Any]]
-# Everything held of (tenant, user id), read as it is asked for.
+# Everything held of (tenant, user id), read lazily.
 Holdings = Callable[[str, str], Iterable[Held]]
 
 
@@ -40,7 +40,7 @@ class PersonalDataServicer(pb_grpc.PersonalDataServiceServicer):
 async def records(
     service: str, holdings: Holdings, tenant: str, user_id: str
 ) -> AsyncIterator[pb.PersonalRecord]:
-    """In constant memory, off the event loop."""
+    """Everything held of the user, in constant memory, read off the event loop."""
     found = iter(holdings(tenant, user_id))
     while batch := await asyncio.to_thread(lambda: list(islice(found, _BATCH))):
         for kind, content in batch:

@@ -1,8 +1,8 @@
-"""Forgetting by age: what every service's database holds goes when its tenant's time is over.
+"""Removal by age: rows in every service's database are removed when their tenant's retention period is over.
 
 A service says which of its rows age and by which column (AgedRows), as it does for erasures; the kernel's own
-(ids of seen events, operations) are always among them. Rows go in small transactions, so that nobody waits
-long for one; how many went is counted by place.
+(ids of seen events, operations) are always among them. Rows are removed in small transactions, so that nobody
+waits long for one; how many were removed is counted by place.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from shared.state.database import Database, Transaction
 from shared.state.tables import OPERATIONS, SEEN, SEEN_MARKS
 
 STAGE = "retention"
-# How many rows of a table go in one transaction, how soon the next does, and how often it is looked.
+# How many rows of a table are removed in one transaction; the pause before the next one, and between rounds
+# that found nothing more, in seconds.
 _BATCH, _PAUSE_S, _EVERY_S = 2_000, 0.05, 300.0
-# Ids of events are marked so often, and forgotten by whole spans between marks, in seconds.
+# The distance of marks in the ids of events, which are removed by whole spans between marks, in seconds.
 _MARK_EVERY_S = 3600.0
 
 
 class Aging(Protocol):
-    """Something that holds what ages."""
+    """A store whose contents expire by age."""
 
     @property
     def place(self) -> str:
-        """What it is called in counts and audits."""
+        """Its name in counts and audits."""
 
     def forget(
         self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
     ) -> int:
-        """Removes up to `most` of what is over its time, the oldest first; how many went."""
+        """Removes up to `most` expired items, the oldest first; returns how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgedRows:
-    """Rows of a table that go `store_days` after `time`: a column of Unix time in seconds, in microseconds if
-    `in_microseconds`. Give it an index: it is searched by time. A table without a column `tenant` follows the
-    rule for everybody. `only`: which of the rows. `after` is told of the rows that went, within the
-    transaction: for sums that are kept beside them."""
+    """Rows of a table that expire `store_days` after `time`: a column of Unix time in seconds, in microseconds
+    if `in_microseconds`. Give it an index: it is searched by time. A table without a column `tenant` follows
+    the rule for everybody. `only`: which of the rows. `after` is called with the removed rows, within the
+    transaction: for sums that are stored beside them."""
 
     place: str
     table: sa.Table
@@ -103,9 +104,9 @@ def _rules(policy: RetentionPolicy, *, has_tenants: bool) -> list[tuple[_Tenants
 
 @dataclass(frozen=True, slots=True)
 class SeenEvents:
-    """Ids of events that were taken. They go after `days`, whoever they are of: an event comes again when its
-    producer was killed before it knew that Kafka had it, which is soon. What comes later is told by a stage's
-    own state."""
+    """Ids of events that were taken. They expire after `days`, for every tenant: an event comes again if its
+    producer was killed before it knew that Kafka had it, and that is soon. A stage's own state recognises what
+    comes later."""
 
     days: float
     place: str = "seen_events"
@@ -138,7 +139,7 @@ class SeenEvents:
 
 
 class Retention:
-    """Looks at one place after the other. `clock` is the time by which things are over their time."""
+    """Removes what has expired, one place after the other. `clock` tells the current time."""
 
     def __init__(
         self,
@@ -154,7 +155,7 @@ class Retention:
         self._more = False
 
     def once(self) -> int:
-        """A batch of each place; how many went. More may be left."""
+        """Removes a batch from each place; returns how many rows. More may be left."""
         gone = [self._forget(one) for one in self._aging]
         self._more = any(count >= _BATCH for count in gone)
         return sum(gone)

@@ -236,5 +236,5 @@ async def test_heads_are_listed_by_page_with_what_serves_and_the_last_look(turne
 
 
 def test_a_wrong_cron_line_stops_the_start() -> None:
-    with pytest.raises(ValueError, match="'at dawn' is not a cron line"):
+    with pytest.raises(ValueError, match="'at dawn' is not a cron expression"):
         FeedbackSettings(heads_schedule="at dawn")
