@@ -47,7 +47,7 @@ def build(common: CommonSettings, settings: FeedbackSettings) -> Service:
         ],
         background=rooms.background(),
         groups={**mining_stages.GROUPS, **pair_stages.GROUPS, **rooms.erasing.groups},
-        tracer=FeedbackLineage(database),
+        lineage=FeedbackLineage(database),
         aging=AGING,
     )
 

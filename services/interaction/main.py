@@ -90,7 +90,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
         database=database,
         log=log,
         access=access,
-        tracer=InteractionLineage(database),
+        lineage=InteractionLineage(database),
         mounts=[mount for room in rooms for mount in room.mounts],
         background=[
             *(thread for room in rooms for thread in room.background),

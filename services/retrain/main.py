@@ -103,7 +103,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         groups={**GROUPS, **erasing.groups},
         aging=ROWS,
         tenant=settings.tenant,
-        tracer=RetrainLineage(app.store, snapshots, app.rules),
+        lineage=RetrainLineage(app.store, snapshots, app.rules),
     )
 
 

@@ -76,7 +76,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
             *erasing.background(),
         ],
         groups={**GROUPS, **erasing.groups},
-        tracer=RewardLineage(database),
+        lineage=RewardLineage(database),
         aging=aging(),
     )
 

@@ -1,4 +1,4 @@
-"""trimtab.common.v1.TraceService, the same on every service: its tracer's steps, and its dead letters."""
+"""trimtab.common.v1.TraceService, for every service: the steps of its Lineage, and its dead letters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.language.errors import InvalidArgument, NotFound, Unavailable
 from shared.language.identifiers import check_segment, conversation_name
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import EventLog, Record
-from shared.serving.lineage import DROPPED, Step, Tracer
+from shared.serving.lineage import DROPPED, Lineage, LineageStep
 from shared.serving.stage_api import letters_of
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,13 @@ _UNKNOWN = "unknown"
 
 
 class TraceServicer(pb_grpc.TraceServiceServicer):
-    def __init__(self, service: str, log: EventLog, topics: Sequence[str], tracer: Tracer) -> None:
-        self._service, self._log, self._topics, self._tracer = service, log, topics, tracer
+    """Errors of the service's Lineage are the call's. If the event log is unavailable, the answer says for each
+    topic that its dead letters are unknown, and the call succeeds."""
+
+    def __init__(
+        self, service: str, log: EventLog, topics: Sequence[str], lineage: Lineage
+    ) -> None:
+        self._service, self._log, self._topics, self._lineage = service, log, topics, lineage
 
     async def TraceConversation(
         self, request: pb.TraceConversationRequest, context: Any
@@ -40,7 +45,7 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
         conversation_id, turn_id = self._asked(tenant, request)
         check_segment(conversation_id, "conversation_id")
         steps = [
-            *self._tracer.steps(tenant, conversation_id, turn_id),
+            *self._lineage.steps(tenant, conversation_id, turn_id),
             *self._letters(conversation_name(tenant, conversation_id), turn_id),
         ]
         return pb.TraceConversationResponse(
@@ -56,41 +61,42 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
             raise InvalidArgument(
                 "give completion_id or conversation_id, not both", field="completion_id"
             )
-        found = self._tracer.turn_of(tenant, request.completion_id)
+        found = self._lineage.turn_of(tenant, request.completion_id)
         if found is None:
             raise NotFound(
-                f"{self._service} knows no completion {request.completion_id[:80]!r}",
+                f"{self._service} has no completion {request.completion_id[:80]!r}",
                 field="completion_id",
             )
         return found
 
-    def _letters(self, conversation: str, turn_id: str) -> list[Step]:
-        """The newest dead letters of the conversation on the topics that the service takes from."""
-        steps: list[Step] = []
+    def _letters(self, conversation: str, turn_id: str) -> list[LineageStep]:
+        """The conversation's newest dead letters on the topics that the service reads."""
+        steps: list[LineageStep] = []
         for topic in self._topics:
             try:
                 letters = letters_of(self._log, topic, conversation)
                 steps += [_step(one) for one in reversed(letters)]
             except Unavailable as error:
-                _log.info("dead letters of %s are not known: %s", topic, error)
-                steps.append(Step("deadletters", "", _UNKNOWN, error.reason, topic))
+                _log.info("dead letters of %s are unknown: %s", topic, error)
+                steps.append(LineageStep("deadletters", "", _UNKNOWN, error.reason, topic))
         return [step for step in steps if turn_id in ("", step.turn_id) or not step.turn_id]
 
 
 def mount(
-    service: str, log: EventLog, groups: Mapping[str, Sequence[str]], tracer: Tracer
+    service: str, log: EventLog, groups: Mapping[str, Sequence[str]], lineage: Lineage
 ) -> Mount:
+    """For RpcServer's mounts. `groups`: the stages' names and the topics that each reads."""
     topics = sorted({topic for names in groups.values() for topic in names})
-    servicer = TraceServicer(service, log, topics, tracer)
+    servicer = TraceServicer(service, log, topics, lineage)
     return (
         "trimtab.common.v1.TraceService",
         partial(pb_grpc.add_TraceServiceServicer_to_server, servicer),
     )
 
 
-def _step(letter: Record) -> Step:
+def _step(letter: Record) -> LineageStep:
     headers = letter.event.headers
-    return Step(
+    return LineageStep(
         stage=headers.get("dlq_stage", "deadletters"),
         turn_id=_turn_id(letter),
         outcome=DROPPED,
@@ -102,7 +108,7 @@ def _step(letter: Record) -> Step:
 
 
 def _turn_id(letter: Record) -> str:
-    """Empty where the letter can not be read, or is of more than a turn."""
+    """Empty if the letter cannot be read or is not a turn."""
     if letter.event.headers.get("dlq_topic") != INTERACTION_LOGGED:
         return ""
     try:
@@ -111,7 +117,7 @@ def _turn_id(letter: Record) -> str:
         return ""
 
 
-def _encoded(service: str, step: Step) -> pb.TraceStep:
+def _encoded(service: str, step: LineageStep) -> pb.TraceStep:
     encoded = pb.TraceStep(
         service=service,
         stage=step.stage,

@@ -22,10 +22,9 @@ from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.log.events import EventLog
 from shared.privacy.retention import Aging, Retention
-from shared.serving import lineage_api as trace_api
-from shared.serving import stage_api
+from shared.serving import lineage_api, stage_api
 from shared.serving.key_follower import guarded
-from shared.serving.lineage import Tracer
+from shared.serving.lineage import Lineage
 from shared.state.database import Database
 from shared.state.loop import repeat
 from shared.telemetry.metrics import THREAD_DEATHS, StageCollector
@@ -67,7 +66,7 @@ class Process:
 @dataclass(frozen=True)
 class Service:
     """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, unless the service
-    follows interaction's keys; `tenant`: the only tenant that is served. `tracer`: where the turns of a
+    follows interaction's keys; `tenant`: the only tenant that is served. `lineage`: where the turns of a
     conversation are, or why they ended. `aging`: what expires by age in its database."""
 
     name: str
@@ -80,7 +79,7 @@ class Service:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     access: Access | None = None
     tenant: str = ""
-    tracer: Tracer = field(default_factory=Tracer)
+    lineage: Lineage = field(default_factory=Lineage)
     aging: Sequence[Aging] = ()
 
 
@@ -126,7 +125,7 @@ def _process_of(service: Service) -> Process:
         [
             *service.mounts,
             *stage_api.mounts(service.name, service.database, service.log, service.groups),
-            trace_api.mount(service.name, service.log, service.groups, service.tracer),
+            lineage_api.mount(service.name, service.log, service.groups, service.lineage),
         ],
         host=service.common.host,
         port=service.settings.port,

@@ -27,7 +27,7 @@ from services.feedback.tables import (
 )
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.identifiers import conversation_name
-from shared.serving.lineage import ABSTAINED, DROPPED, MADE, WAITING, Step, Tracer
+from shared.serving.lineage import ABSTAINED, DROPPED, MADE, WAITING, Lineage, LineageStep
 from shared.state.database import Database
 
 _PAIR_OUTCOMES = {
@@ -38,11 +38,11 @@ _PAIR_OUTCOMES = {
 }
 
 
-class FeedbackLineage(Tracer):
+class FeedbackLineage(Lineage):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         with self._database.read() as connection:
             found_in = _Conversation(connection, tenant, conversation_id)
             found = [
@@ -79,14 +79,14 @@ class _Conversation:
         self._turns = self._rows(TURNS, TURNS.c.idx)
         self._mined = self._rows(FEEDBACK, FEEDBACK.c.seq)
 
-    def judged(self) -> Iterator[Step]:
+    def judged(self) -> Iterator[LineageStep]:
         ids = [row.feedback_id for row in self._mined]
         gone = sa.select(SAID.c.feedback_id).where(SAID.c.replaced, SAID.c.feedback_id.in_(ids))
         replaced = set(self._connection.execute(gone).scalars())
         for row in self._mined:
             yield _judged(codec.decode_mined(row.value, row.channel), row.feedback_id in replaced)
 
-    def not_judged(self) -> Iterator[Step]:
+    def not_judged(self) -> Iterator[LineageStep]:
         """Answers that nobody has said anything of that was judged."""
         judged = {codec.decode_mined(row.value, row.channel).answer_turn_id for row in self._mined}
         pending = {row.idx: row for row in self._rows(PENDING, PENDING.c.seq)}
@@ -97,11 +97,13 @@ class _Conversation:
             waiting = pending.get(row.idx + 1)
             if waiting is not None:
                 reason = "TO_JUDGE" if waiting.ready else "CONTEXT_MISSING"
-                yield Step(mining.STAGE, row.turn_id, WAITING, reason, "its follow-up is there")
+                yield LineageStep(
+                    mining.STAGE, row.turn_id, WAITING, reason, "its follow-up is there"
+                )
             elif row.idx + 1 not in followed:
-                yield Step(mining.STAGE, row.turn_id, WAITING, "NO_FOLLOW_UP")
+                yield LineageStep(mining.STAGE, row.turn_id, WAITING, "NO_FOLLOW_UP")
 
-    def waiting_explicit(self) -> Iterator[Step]:
+    def waiting_explicit(self) -> Iterator[LineageStep]:
         query = sa.select(EXPLICIT).where(
             EXPLICIT.c.tenant == self._tenant, EXPLICIT.c.conversation_id == self._conversation_id
         )
@@ -109,7 +111,7 @@ class _Conversation:
             given = events_pb2.FeedbackGiven.FromString(row.value).feedback
             detail = "explicit feedback waits for its turn"
             time = datetime.fromtimestamp(row.arrived, UTC)
-            yield Step(
+            yield LineageStep(
                 explicit.STAGE,
                 given.turn_id,
                 WAITING,
@@ -119,7 +121,7 @@ class _Conversation:
                 time,
             )
 
-    def personas(self) -> Iterator[Step]:
+    def personas(self) -> Iterator[LineageStep]:
         """Those that rest on what was said here."""
         users = {row.user_id for row in self._turns}
         query = sa.select(USERS.c.persona).where(
@@ -130,15 +132,15 @@ class _Conversation:
             name = f"tenants/{self._tenant}/users/{persona.user_id}/persona"
             detail = f"version {persona.version} of the user's persona rests on it"
             for turn_id in self._turns_among(persona.evidence):
-                yield Step(PERSONAS, turn_id, MADE, "", detail, name, persona.update_time)
+                yield LineageStep(PERSONAS, turn_id, MADE, "", detail, name, persona.update_time)
 
-    def pairs(self) -> Iterator[Step]:
+    def pairs(self) -> Iterator[LineageStep]:
         for row in self._rows(PAIRS, PAIRS.c.seq):
             pair = decode_pair(row.value)
             outcome, time = _PAIR_OUTCOMES[row.state], pair.time
             reason = row.reason or ("REWARD" if outcome == WAITING else "")
             for turn_id in self._turns_among(pair.evidence) or [""]:
-                yield Step(
+                yield LineageStep(
                     PAIRS_COUNTED, turn_id, outcome, reason, str(pair.source), pair.pair_id, time
                 )
 
@@ -155,11 +157,11 @@ class _Conversation:
         return self._connection.execute(query.order_by(order)).all()
 
 
-def _judged(mined: Mined, replaced: bool) -> Step:
+def _judged(mined: Mined, replaced: bool) -> LineageStep:
     stage = _STAGES[mined.source]
     label = mined.label
     outcome = DROPPED if replaced else ABSTAINED if label.abstained else MADE
-    return Step(
+    return LineageStep(
         stage,
         mined.answer_turn_id,
         outcome,

@@ -11,20 +11,20 @@ from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import verdicts
 from services.retrain.ports import Store
 from shared.language.pairs import Pair
-from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
+from shared.serving.lineage import ABSTAINED, MADE, WAITING, Lineage, LineageStep
 
 STAGE = "retrain.runs"
 _MOST_RUNS = 200
 
 
-class RetrainLineage(Tracer):
+class RetrainLineage(Lineage):
     """Reads all pairs that a snapshot would look at, and the id columns of the snapshots of the last
     _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
 
     def __init__(self, store: Store, snapshots: ParquetSnapshots, rules: Rules) -> None:
         self._store, self._snapshots, self._rules = store, snapshots, rules
 
-    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         """One or more steps per pair, whatever turn is asked for."""
         with self._store.read() as session:
             asked = session.pairs_of(tenant, conversation_id)
@@ -39,7 +39,7 @@ class RetrainLineage(Tracer):
         )
         parts = {(digest, pair.pair_id): part for digest, part, pair in used}
         reasons = {pair.pair_id: verdict for pair, verdict in verdicts(looked_at, self._rules.caps)}
-        steps: list[Step] = []
+        steps: list[LineageStep] = []
         for pair in asked:
             found = list(_in_runs(pair, runs, parts))
             reason = reasons.get(pair.pair_id, "NOT_LOOKED_AT")
@@ -47,7 +47,9 @@ class RetrainLineage(Tracer):
         return steps
 
 
-def _in_runs(pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str]) -> Iterator[Step]:
+def _in_runs(
+    pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str]
+) -> Iterator[LineageStep]:
     """Oldest first."""
     for run in reversed(runs):
         part = parts.get((run.snapshot.digest, pair.pair_id)) if run.snapshot else None
@@ -57,18 +59,24 @@ def _in_runs(pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str])
         verdict = run.verdict or run.state.value
         if part == "held_out":
             detail = f"in snapshot {snapshot} of {run.run} ({verdict}), held out for evaluation, not trained on"
-            yield Step(STAGE, "", ABSTAINED, "HELD_OUT", detail, pair.pair_id, run.create_time)
+            yield LineageStep(
+                STAGE, "", ABSTAINED, "HELD_OUT", detail, pair.pair_id, run.create_time
+            )
         elif run.model_version:
             detail = f"{run.model_version} was trained on it: snapshot {snapshot} of {run.run} ({verdict})"
-            yield Step(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
+            yield LineageStep(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
         else:
             detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which made no version"
-            yield Step(STAGE, "", WAITING, "NO_VERSION", detail, pair.pair_id, run.create_time)
+            yield LineageStep(
+                STAGE, "", WAITING, "NO_VERSION", detail, pair.pair_id, run.create_time
+            )
 
 
-def _left_out(pair: Pair, verdict: str, more_came: bool) -> Step:
+def _left_out(pair: Pair, verdict: str, more_came: bool) -> LineageStep:
     if verdict in ("train", "held_out"):
         detail = f"would be in the {verdict} part of a snapshot made now"
         reason = "NO_RUN_SINCE" if more_came else "NO_RUN_TOOK_IT"
-        return Step(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.time)
-    return Step(STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.time)
+        return LineageStep(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.time)
+    return LineageStep(
+        STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.time
+    )

@@ -16,15 +16,15 @@ from services.reward.app.taking import PAIRS as PAIRS_STAGE
 from services.reward.app.taking import RATINGS as RATINGS_STAGE
 from services.reward.domain import model_name
 from shared.language.splits import is_held_out
-from shared.serving.lineage import ABSTAINED, MADE, WAITING, Step, Tracer
+from shared.serving.lineage import ABSTAINED, MADE, WAITING, Lineage, LineageStep
 from shared.state.database import Database
 
 
-class RewardLineage(Tracer):
+class RewardLineage(Lineage):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         """What was learnt from is told by pair and by rating, whichever turn is asked for."""
         with self._database.read() as connection:
             return [
@@ -35,15 +35,15 @@ class RewardLineage(Tracer):
 
 def _waiting(
     connection: sa.Connection, tenant: str, conversation_id: str, turn_id: str
-) -> Iterator[Step]:
+) -> Iterator[LineageStep]:
     for row in connection.execute(_of(UNSCORED, tenant, conversation_id)):
         if turn_id in ("", row.turn_id):
             time = datetime.fromtimestamp(row.create_time, UTC)
             detail = "waits for its score; there may be no model yet"
-            yield Step(ANSWERS, row.turn_id, WAITING, WAITS, detail, "", time)
+            yield LineageStep(ANSWERS, row.turn_id, WAITING, WAITS, detail, "", time)
 
 
-def _learnt(connection: sa.Connection, tenant: str, conversation_id: str) -> Iterator[Step]:
+def _learnt(connection: sa.Connection, tenant: str, conversation_id: str) -> Iterator[LineageStep]:
     newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == tenant)
     version = connection.execute(newest).scalar()
     for table, stage, id_ in (
@@ -56,7 +56,7 @@ def _learnt(connection: sa.Connection, tenant: str, conversation_id: str) -> Ite
             words = "judges models" if held_out else "kept for models to learn from"
             detail = f"{words}; newest: {model_name(version)}" if version else f"{words}; none yet"
             time = datetime.fromtimestamp(row.said_at, UTC)
-            yield Step(stage, "", outcome, reason, detail, getattr(row, id_.name), time)
+            yield LineageStep(stage, "", outcome, reason, detail, getattr(row, id_.name), time)
 
 
 def _of(table: sa.Table, tenant: str, conversation_id: str) -> sa.Select[tuple[object]]:

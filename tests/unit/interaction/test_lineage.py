@@ -26,7 +26,7 @@ def turn(tenant: str, index: int, **fields: object) -> Turn:
 
 
 @pytest.fixture
-def tracer() -> InteractionLineage:
+def lineage() -> InteractionLineage:
     database = Database("sqlite://", TABLES)
     with database.begin() as transaction:
         mine = [turn("acme", 1), turn("acme", 0, metadata={"redacted": "EMAIL=1"})]
@@ -37,8 +37,8 @@ def tracer() -> InteractionLineage:
     return InteractionLineage(database)
 
 
-def test_turns_in_their_order_then_their_scores(tracer: InteractionLineage) -> None:
-    steps = tracer.steps("acme", "c1", "")
+def test_turns_in_their_order_then_their_scores(lineage: InteractionLineage) -> None:
+    steps = lineage.steps("acme", "c1", "")
     assert [(step.stage, step.turn_id, step.detail) for step in steps] == [
         ("interaction", "t0", "user at 0, by rest, redacted: EMAIL=1"),
         ("interaction", "t1", "assistant at 1, by rest"),
@@ -48,7 +48,7 @@ def test_turns_in_their_order_then_their_scores(tracer: InteractionLineage) -> N
     assert (steps[2].name, steps[2].time) == ("rewardModels/3", NOW)
 
 
-def test_one_turn_and_one_tenant_only(tracer: InteractionLineage) -> None:
-    assert [step.turn_id for step in tracer.steps("acme", "c1", "t1")] == ["t1", "t1"]
-    assert [step.name.split("/")[1] for step in tracer.steps("other", "c1", "")] == ["other"]
-    assert not tracer.steps("third", "c1", "")
+def test_one_turn_and_one_tenant_only(lineage: InteractionLineage) -> None:
+    assert [step.turn_id for step in lineage.steps("acme", "c1", "t1")] == ["t1", "t1"]
+    assert [step.name.split("/")[1] for step in lineage.steps("other", "c1", "")] == ["other"]
+    assert not lineage.steps("third", "c1", "")

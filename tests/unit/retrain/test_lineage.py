@@ -14,7 +14,7 @@ from services.retrain.domain.runs import Run, State, Thresholds, Trigger, Trigge
 from services.retrain.domain.selection import Caps, select, verdicts
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
-from shared.serving.lineage import Step
+from shared.serving.lineage import LineageStep
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, pair
@@ -48,14 +48,16 @@ class House:
             )
             session.put(replace(made, **changes))  # type: ignore[arg-type]
 
-    def trace(self, conversation: str, tenant: str = "local", looked_at: int = 100) -> list[Step]:
-        tracer = RetrainLineage(
+    def trace(
+        self, conversation: str, tenant: str = "local", looked_at: int = 100
+    ) -> list[LineageStep]:
+        lineage = RetrainLineage(
             self.store, self.snapshots, Rules(caps=CAPS, pairs_looked_at=looked_at)
         )
-        return list(tracer.steps(tenant, conversation, ""))
+        return list(lineage.steps(tenant, conversation, ""))
 
 
-def told(steps: list[Step]) -> list[tuple[str, str, str]]:
+def told(steps: list[LineageStep]) -> list[tuple[str, str, str]]:
     return [(step.name, step.outcome, step.reason) for step in steps]
 
 

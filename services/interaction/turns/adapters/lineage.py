@@ -12,15 +12,15 @@ from shared.contracts.messages import ROLE_NAMES
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.identifiers import turn_name
 from shared.language.times import from_microseconds
-from shared.serving.lineage import MADE, Step, Tracer
+from shared.serving.lineage import MADE, Lineage, LineageStep
 from shared.state.database import Database
 
 
-class InteractionLineage(Tracer):
+class InteractionLineage(Lineage):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         with self._database.read() as connection:
             turns = connection.execute(_of(TURNS, tenant, conversation_id, turn_id)).all()
             scores = connection.execute(_of(SCORES, tenant, conversation_id, turn_id)).all()
@@ -37,12 +37,12 @@ def _of(
     return query.where(table.c.turn_id == turn_id) if turn_id else query
 
 
-def _stored(row: sa.Row[tuple[object]]) -> Step:
+def _stored(row: sa.Row[tuple[object]]) -> LineageStep:
     turn = pb.Turn.FromString(row.body)
     said = f"{ROLE_NAMES.get(turn.message.role, 'unknown')} at {row.position}, by {turn.channel or '-'}"
     if turn.metadata.get("redacted"):
         said += f", redacted: {turn.metadata['redacted']}"
-    return Step(
+    return LineageStep(
         STAGE,
         row.turn_id,
         MADE,
@@ -52,9 +52,9 @@ def _stored(row: sa.Row[tuple[object]]) -> Step:
     )
 
 
-def _scored(row: sa.Row[tuple[object]]) -> Step:
+def _scored(row: sa.Row[tuple[object]]) -> LineageStep:
     detail = f"scored {row.score:.3f}"
-    return Step(
+    return LineageStep(
         ANNOTATIONS,
         row.turn_id,
         MADE,

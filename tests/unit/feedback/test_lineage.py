@@ -6,7 +6,7 @@ import pytest
 
 from services.feedback.adapters.lineage import FeedbackLineage
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from shared.serving.lineage import Step
+from shared.serving.lineage import LineageStep
 from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, SHORT, House, turn
 
@@ -16,11 +16,13 @@ def house() -> House:
     return House()
 
 
-def trace(house: House, conversation: str, turn_id: str = "", tenant: str = "local") -> list[Step]:
+def trace(
+    house: House, conversation: str, turn_id: str = "", tenant: str = "local"
+) -> list[LineageStep]:
     return list(FeedbackLineage(house.database).steps(tenant, conversation, turn_id))
 
 
-def told(steps: list[Step]) -> list[tuple[str, str, str, str]]:
+def told(steps: list[LineageStep]) -> list[tuple[str, str, str, str]]:
     return [(step.stage, step.turn_id, step.outcome, step.reason) for step in steps]
 
 
@@ -67,6 +69,6 @@ def test_another_tenant_sees_nothing_and_a_completion_is_found(house: House) -> 
     house.log_turns(turn("ada", "c2", 0, "hello"))
     house.settle()
     assert trace(house, "c1", tenant="other") == []
-    tracer = FeedbackLineage(house.database)
-    assert tracer.turn_of("local", "c1-1") == ("c1", "t1")
-    assert tracer.turn_of("other", "c1-1") is None
+    lineage = FeedbackLineage(house.database)
+    assert lineage.turn_of("local", "c1-1") == ("c1", "t1")
+    assert lineage.turn_of("other", "c1-1") is None

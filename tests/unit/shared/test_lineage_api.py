@@ -1,4 +1,4 @@
-"""TraceService as every service mounts it: its tracer's steps and its dead letters, by tenant."""
+"""TraceService as every service mounts it: the steps of its Lineage and its dead letters, by tenant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.language.keys import LiveKey, new_secret, secret_digest
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import Event, Record
 from shared.log.memory import MemoryEventLog
-from shared.serving.lineage import MADE, Step, Tracer
+from shared.serving.lineage import MADE, Lineage, LineageStep
 from shared.serving.lineage_api import mount
 from shared.serving.stage_api import mounts as stage_mounts
 from shared.state.database import Database, Transaction
@@ -31,10 +31,10 @@ from shared.state.stage import SqlStage, drain
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-class Knows(Tracer):
-    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[Step]:
+class Knows(Lineage):
+    def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         said = f"{tenant} {conversation_id} {turn_id}".strip()
-        return [Step("stage", turn_id, MADE, detail=said, time=NOW)]
+        return [LineageStep("stage", turn_id, MADE, detail=said, time=NOW)]
 
     def turn_of(self, tenant: str, completion_id: str) -> tuple[str, str] | None:
         return ("c1", "t1") if (tenant, completion_id) == ("acme", "chatcmpl-1") else None
