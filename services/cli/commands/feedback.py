@@ -137,8 +137,8 @@ def fit_head(
 
     The new head serves only if it passes the gate: on held-out users it must save log loss, rank better than
     chance, and rank no worse than the head before it. Each attempt makes the gate stricter. With --wait the
-    exit code is 0 if the head was promoted; otherwise it is 1, and the reason is shown: NOT_BETTER, CAN_NOT_TELL,
-    RANKS_WORSE, or why nothing was fitted, such as TOO_FEW_LABELS.
+    exit code is 0 if the head was promoted; otherwise it is 1, and the reason is shown: NOT_BETTER,
+    CAN_NOT_TELL, RANKS_WORSE, or why nothing was fitted, such as TOO_FEW_LABELS.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.feedback.heads.app.refit import FIT_JOB, TRACK_JOB
+from services.feedback.tables import HEAD_LOOKS
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.splits import is_held_out
@@ -61,6 +62,9 @@ def turned_house(database: Database | None = None, **settings: object) -> House:
     with house.database.engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         driver.deserialize(stored)
+    with house.database.begin() as transaction:  # looked at now, not when it was made
+        looked = HEAD_LOOKS.update().values(looked=now().timestamp())
+        transaction.connection.execute(looked)
     house.log._records.update({place: list(own) for place, own in records.items()})
     house.log._committed.update(committed)
     return house

@@ -152,7 +152,7 @@ def test_too_little_is_refused() -> None:
     kinds = [[LexicalLearner(1.0)]]
     with pytest.raises(FailedPrecondition, match="at least 10 lines"):
         fit(examples[:6], kinds, 0, lambda _: None)
-    with pytest.raises(FailedPrecondition, match="two labels or more"):
+    with pytest.raises(FailedPrecondition, match="at least two labels"):
         fit(examples[:3] * 5, kinds, 0, lambda _: None)
 
 
