@@ -67,7 +67,7 @@ def generate(target: Path) -> int:
 
 
 def check() -> int:
-    """0 if shared/gen is exactly what would be generated, else 1 with the differing files named."""
+    """0 if shared/gen is exactly what would be generated; otherwise 1, with the differing files named."""
     with tempfile.TemporaryDirectory() as folder:
         code = generate(Path(folder))
         if code:
@@ -92,7 +92,7 @@ def _differences(fresh: Path, kept: Path) -> set[str]:
 
 
 def _modules(root: Path) -> list[Path]:
-    """.py and .pyi; bytecode is Python's own."""
+    """The .py and .pyi files, without bytecode."""
     return sorted(p for p in root.rglob("*.py*") if p.suffix in (".py", ".pyi"))
 
 
@@ -101,8 +101,8 @@ def _protoc(outputs: list[str]) -> int:
     googleapis = Path(google.rpc.status_pb2.__file__).parents[2]
     files = sorted(str(p) for p in PROTOS.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
-        # The wheel of googleapis carries this file as `operations_proto.proto`, while both its
-        # descriptor and every import call it `operations.proto`.
+        # The googleapis wheel ships this file as `operations_proto.proto`, but its descriptor and every
+        # import call it `operations.proto`.
         operations = Path(folder) / "google" / "longrunning" / "operations.proto"
         operations.parent.mkdir(parents=True)
         shutil.copy(googleapis / "google/longrunning/operations_proto.proto", operations)

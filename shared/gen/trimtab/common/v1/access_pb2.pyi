@@ -26,24 +26,24 @@ class _CallerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Caller.ValueTy
     DESCRIPTOR: _descriptor.EnumDescriptor
     CALLER_UNSPECIFIED: _Caller.ValueType  # 0
     CALLER_WRITER: _Caller.ValueType  # 1
-    """A key with the role writer, or admin: so for the roles below."""
+    """A key with the role writer or admin; likewise for the roles below."""
     CALLER_READER: _Caller.ValueType  # 2
     CALLER_OPERATOR: _Caller.ValueType  # 3
     CALLER_ADMIN: _Caller.ValueType  # 4
     CALLER_INTERNAL: _Caller.ValueType  # 5
-    """No key: the method spans tenants."""
+    """No key may call it: the method spans tenants."""
 
 class Caller(_Caller, metaclass=_CallerEnumTypeWrapper):
-    """Who may call a method, besides trusted internal callers, who may call all. Every method says it."""
+    """Who may call a method, besides trusted internal callers, who may call all. Every method states it."""
 
 CALLER_UNSPECIFIED: Caller.ValueType  # 0
 CALLER_WRITER: Caller.ValueType  # 1
-"""A key with the role writer, or admin: so for the roles below."""
+"""A key with the role writer or admin; likewise for the roles below."""
 CALLER_READER: Caller.ValueType  # 2
 CALLER_OPERATOR: Caller.ValueType  # 3
 CALLER_ADMIN: Caller.ValueType  # 4
 CALLER_INTERNAL: Caller.ValueType  # 5
-"""No key: the method spans tenants."""
+"""No key may call it: the method spans tenants."""
 Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 CALLER_FIELD_NUMBER: _builtins.int

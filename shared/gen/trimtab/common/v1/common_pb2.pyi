@@ -51,18 +51,18 @@ class _TurnSignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnSignal
     DESCRIPTOR: _descriptor.EnumDescriptor
     TURN_SIGNAL_UNSPECIFIED: _TurnSignal.ValueType  # 0
     TURN_SIGNAL_REGENERATION: _TurnSignal.ValueType  # 1
-    """An answer: the same history was sent again, so the answer before it was not kept to."""
+    """An answer: the same history was sent again, so the previous answer was not accepted."""
     TURN_SIGNAL_EDIT: _TurnSignal.ValueType  # 2
-    """A user's message: said anew after the one before it had been answered."""
+    """A user's message: edited and sent again after it had been answered."""
 
 class TurnSignal(_TurnSignal, metaclass=_TurnSignalEnumTypeWrapper):
-    """What a turn that was made instead of another one says of that one."""
+    """How a turn that replaces another came about."""
 
 TURN_SIGNAL_UNSPECIFIED: TurnSignal.ValueType  # 0
 TURN_SIGNAL_REGENERATION: TurnSignal.ValueType  # 1
-"""An answer: the same history was sent again, so the answer before it was not kept to."""
+"""An answer: the same history was sent again, so the previous answer was not accepted."""
 TURN_SIGNAL_EDIT: TurnSignal.ValueType  # 2
-"""A user's message: said anew after the one before it had been answered."""
+"""A user's message: edited and sent again after it had been answered."""
 Global___TurnSignal: _TypeAlias = TurnSignal  # noqa: Y015
 
 class _FeedbackMode:
@@ -72,23 +72,23 @@ class _FeedbackMode:
 class _FeedbackModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FEEDBACK_MODE_UNSPECIFIED: _FeedbackMode.ValueType  # 0
-    """As ADD."""
+    """Same as ADD."""
     FEEDBACK_MODE_ADD: _FeedbackMode.ValueType  # 1
     """Stands beside it."""
     FEEDBACK_MODE_REPLACE: _FeedbackMode.ValueType  # 2
-    """Takes its place."""
+    """Replaces it."""
 
 class FeedbackMode(_FeedbackMode, metaclass=_FeedbackModeEnumTypeWrapper):
-    """What later feedback does to the same person's earlier feedback on the same target and of the same
-    kind of value (a thumb, a rating, a category, a comment, a demonstration).
+    """What later feedback does to the same user's earlier feedback on the same target and with the same kind of
+    value (a thumb, a rating, a category, a comment, a demonstration).
     """
 
 FEEDBACK_MODE_UNSPECIFIED: FeedbackMode.ValueType  # 0
-"""As ADD."""
+"""Same as ADD."""
 FEEDBACK_MODE_ADD: FeedbackMode.ValueType  # 1
 """Stands beside it."""
 FEEDBACK_MODE_REPLACE: FeedbackMode.ValueType  # 2
-"""Takes its place."""
+"""Replaces it."""
 Global___FeedbackMode: _TypeAlias = FeedbackMode  # noqa: Y015
 
 @_typing.final
@@ -118,7 +118,7 @@ Global___Message: _TypeAlias = Message  # noqa: Y015
 
 @_typing.final
 class Part(_message.Message):
-    """One part of a message. Text is carried whole, media by reference."""
+    """One part of a message. Text is included in full, media by reference."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,7 +173,7 @@ Global___TextPart: _TypeAlias = TextPart  # noqa: Y015
 
 @_typing.final
 class MediaPart(_message.Message):
-    """An image, sound, video or file, by reference."""
+    """An image, audio, video or file, by reference."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -299,11 +299,11 @@ class Turn(_message.Message):
     completion_id: _builtins.str
     """For assistant turns: the completion's id, as returned to the client."""
     channel: _builtins.str
-    """Where it came in: "openai", "rest", "grpc", "import", ..."""
+    """How it reached the platform: "openai", "rest", "grpc", "import", ..."""
     signal: Global___TurnSignal.ValueType
-    """Set if it was made instead of another turn of the same index: its sibling. Both are kept."""
+    """Set if it replaces another turn with the same index, its sibling. Both are kept."""
     replaces_turn_id: _builtins.str
-    """The turn_id of the turn it was made instead of."""
+    """The turn_id of the turn that it replaces."""
     @_builtins.property
     def message(self) -> Global___Message: ...
     @_builtins.property
@@ -338,7 +338,7 @@ Global___Turn: _TypeAlias = Turn  # noqa: Y015
 
 @_typing.final
 class ExplicitFeedback(_message.Message):
-    """What people say of an answer outside the conversation: a rating, a comment, a better answer."""
+    """What users say of an answer outside the conversation: a rating, a comment, a better answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -374,7 +374,7 @@ class ExplicitFeedback(_message.Message):
     """May stand alone, without a value."""
     mode: Global___FeedbackMode.ValueType
     index: _builtins.int
-    """With conversation_id, instead of turn_id: the answer by its place, as Turn.index counts."""
+    """With conversation_id, instead of turn_id: the answer's position, counted like Turn.index."""
     @_builtins.property
     def rating(self) -> Global___Rating: ...
     @_builtins.property
@@ -414,7 +414,7 @@ Global___ExplicitFeedback: _TypeAlias = ExplicitFeedback  # noqa: Y015
 
 @_typing.final
 class Rating(_message.Message):
-    """A number on a scale that is given with it."""
+    """A number with its scale."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -441,7 +441,7 @@ Global___Rating: _TypeAlias = Rating  # noqa: Y015
 
 @_typing.final
 class Estimate(_message.Message):
-    """A figure with its interval and what it rests on."""
+    """A figure with its interval and the observations that it rests on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -464,9 +464,9 @@ class Estimate(_message.Message):
     """Observations, and the distinct users behind them."""
     users: _builtins.int
     suite: _builtins.str
-    """What suite or probe it belongs to."""
+    """The suite or probe that it belongs to."""
     method: _builtins.str
-    """How the interval was made, such as "wilson" or "bootstrap-by-user"."""
+    """How the interval was computed, such as "wilson" or "bootstrap-by-user"."""
     def __init__(
         self,
         *,
@@ -490,7 +490,7 @@ Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
 
 @_typing.final
 class StageCount(_message.Message):
-    """How often a stage met an outcome: taken = made + abstained + dropped + waiting."""
+    """How often a stage had an outcome: taken = made + abstained + dropped + waiting."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -732,7 +732,7 @@ class TraceConversationRequest(_message.Message):
     turn_id: _builtins.str
     """One turn of it; empty: all."""
     completion_id: _builtins.str
-    """Instead of the two above, where a service knows what it stands for (feedback does)."""
+    """Instead of the two above, for a service that knows completions (feedback does)."""
     def __init__(
         self,
         *,
@@ -756,11 +756,11 @@ class TraceConversationResponse(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     TURN_ID_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
-    """What was asked for, a completion id resolved."""
+    """What was asked for, with a completion id resolved."""
     turn_id: _builtins.str
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceStep]:
-        """In the order of the service's stages; within one by time."""
+        """In the order of the service's stages; within a stage by time."""
 
     def __init__(
         self,
@@ -779,7 +779,7 @@ Global___TraceConversationResponse: _TypeAlias = TraceConversationResponse  # no
 
 @_typing.final
 class TraceStep(_message.Message):
-    """What one stage did with one turn, or with something made of it."""
+    """What one stage did with one turn, or with something made from it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -794,11 +794,11 @@ class TraceStep(_message.Message):
     service: _builtins.str
     stage: _builtins.str
     turn_id: _builtins.str
-    """Empty: it is about the conversation as a whole."""
+    """Empty if it is about the conversation as a whole."""
     outcome: _builtins.str
     """"made", "abstained", "dropped" or "waiting", as in StageCount."""
     reason: _builtins.str
-    """UPPER_SNAKE_CASE; why, for all but "made"."""
+    """Why, in UPPER_SNAKE_CASE, for all outcomes but "made"."""
     detail: _builtins.str
     """In words: what came of it."""
     name: _builtins.str

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StageServiceStub:
-    """Mounted by every service: its durable counts, so that neighbours can be added up.
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class StageServiceStub:
 
 
 class StageServiceServicer:
-    """Mounted by every service: its durable counts, so that neighbours can be added up.
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared.
     """
 
     def GetStageCounts(self, request, context):
@@ -69,7 +69,7 @@ def add_StageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StageService:
-    """Mounted by every service: its durable counts, so that neighbours can be added up.
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared.
     """
 
     @staticmethod
@@ -101,7 +101,7 @@ class StageService:
 
 
 class DeadLetterServiceStub:
-    """Mounted by every service: its dead letters, to be read, mended and replayed.
+    """Served by every service: its dead letters, to be read, fixed and replayed.
     """
 
     def __init__(self, channel):
@@ -123,7 +123,7 @@ class DeadLetterServiceStub:
 
 
 class DeadLetterServiceServicer:
-    """Mounted by every service: its dead letters, to be read, mended and replayed.
+    """Served by every service: its dead letters, to be read, fixed and replayed.
     """
 
     def ListDeadLetters(self, request, context):
@@ -160,7 +160,7 @@ def add_DeadLetterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeadLetterService:
-    """Mounted by every service: its dead letters, to be read, mended and replayed.
+    """Served by every service: its dead letters, to be read, fixed and replayed.
     """
 
     @staticmethod
@@ -219,9 +219,9 @@ class DeadLetterService:
 
 
 class TraceServiceStub:
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     def __init__(self, channel):
@@ -238,9 +238,9 @@ class TraceServiceStub:
 
 
 class TraceServiceServicer:
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     def TraceConversation(self, request, context):
@@ -266,9 +266,9 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TraceService:
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     @staticmethod

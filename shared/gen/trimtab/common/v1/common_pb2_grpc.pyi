@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StageServiceStub:
-    """Mounted by every service: its durable counts, so that neighbours can be added up."""
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,13 +37,13 @@ class StageServiceStub:
 
 @_typing.type_check_only
 class StageServiceAsyncStub(StageServiceStub):
-    """Mounted by every service: its durable counts, so that neighbours can be added up."""
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStageCounts: _aio.UnaryUnaryMultiCallable[_common_pb2.GetStageCountsRequest, _common_pb2.GetStageCountsResponse]  # type: ignore[assignment]
 
 class StageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Mounted by every service: its durable counts, so that neighbours can be added up."""
+    """Served by every service: its durable counts, so that those of neighbouring stages can be compared."""
 
     @_abc_1.abstractmethod
     def GetStageCounts(
@@ -55,7 +55,7 @@ class StageServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_StageServiceServicer_to_server(servicer: StageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class DeadLetterServiceStub:
-    """Mounted by every service: its dead letters, to be read, mended and replayed."""
+    """Served by every service: its dead letters, to be read, fixed and replayed."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -66,14 +66,14 @@ class DeadLetterServiceStub:
 
 @_typing.type_check_only
 class DeadLetterServiceAsyncStub(DeadLetterServiceStub):
-    """Mounted by every service: its dead letters, to be read, mended and replayed."""
+    """Served by every service: its dead letters, to be read, fixed and replayed."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_common_pb2.ListDeadLettersRequest, _common_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_common_pb2.ReplayDeadLettersRequest, _common_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
 
 class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Mounted by every service: its dead letters, to be read, mended and replayed."""
+    """Served by every service: its dead letters, to be read, fixed and replayed."""
 
     @_abc_1.abstractmethod
     def ListDeadLetters(
@@ -92,9 +92,9 @@ class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_DeadLetterServiceServicer_to_server(servicer: DeadLetterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TraceServiceStub:
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     @_typing.overload
@@ -105,18 +105,18 @@ class TraceServiceStub:
 
 @_typing.type_check_only
 class TraceServiceAsyncStub(TraceServiceStub):
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TraceConversation: _aio.UnaryUnaryMultiCallable[_common_pb2.TraceConversationRequest, _common_pb2.TraceConversationResponse]  # type: ignore[assignment]
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Mounted by every service: where the turns of a conversation are in the loop, or why they ended.
-    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; what another tenant has is
-    as if it were not there.
+    """Served by every service: where the turns of a conversation are in the loop, or why they ended.
+    The tenant comes from the caller's key or `x-trimtab-tenant` metadata; other tenants' data is treated
+    as if it did not exist.
     """
 
     @_abc_1.abstractmethod

@@ -58,7 +58,7 @@ Global___ExportPersonalDataResponse: _TypeAlias = ExportPersonalDataResponse  # 
 
 @_typing.final
 class PersonalRecord(_message.Message):
-    """One thing that is held of a user."""
+    """One item held of a user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

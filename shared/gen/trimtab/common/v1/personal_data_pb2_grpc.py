@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class PersonalDataServiceStub:
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def __init__(self, channel):
@@ -44,8 +44,8 @@ class PersonalDataServiceStub:
 
 
 class PersonalDataServiceServicer:
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def ExportPersonalData(self, request, context):
@@ -71,8 +71,8 @@ def add_PersonalDataServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PersonalDataService:
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @staticmethod

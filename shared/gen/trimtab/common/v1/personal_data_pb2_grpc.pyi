@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PersonalDataServiceStub:
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @_typing.overload
@@ -39,16 +39,16 @@ class PersonalDataServiceStub:
 
 @_typing.type_check_only
 class PersonalDataServiceAsyncStub(PersonalDataServiceStub):
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportPersonalData: _aio.UnaryStreamMultiCallable[_personal_data_pb2.ExportPersonalDataRequest, _personal_data_pb2.ExportPersonalDataResponse]  # type: ignore[assignment]
 
 class PersonalDataServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Mounted by every service that holds data of users: what it holds of one of them. The tenant comes
-    from the caller's `x-trimtab-tenant` metadata.
+    """Served by every service that holds users' data: exports what it holds of one user. The tenant comes from
+    the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @_abc_1.abstractmethod

@@ -80,7 +80,7 @@ class DriftServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBuckets(self, request, context):
-        """A stream's course in buckets, to draw.
+        """A stream over time, in buckets, for charts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class DriftServiceStub:
     GetAlarm: _grpc.UnaryUnaryMultiCallable[_drift_pb2.GetAlarmRequest, _drift_pb2.GetAlarmResponse]
     ListStreams: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ListStreamsRequest, _drift_pb2.ListStreamsResponse]
     ListBuckets: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ListBucketsRequest, _drift_pb2.ListBucketsResponse]
-    """A stream's course in buckets, to draw."""
+    """A stream over time, in buckets, for charts."""
 
 @_typing.type_check_only
 class DriftServiceAsyncStub(DriftServiceStub):
@@ -48,7 +48,7 @@ class DriftServiceAsyncStub(DriftServiceStub):
     GetAlarm: _aio.UnaryUnaryMultiCallable[_drift_pb2.GetAlarmRequest, _drift_pb2.GetAlarmResponse]  # type: ignore[assignment]
     ListStreams: _aio.UnaryUnaryMultiCallable[_drift_pb2.ListStreamsRequest, _drift_pb2.ListStreamsResponse]  # type: ignore[assignment]
     ListBuckets: _aio.UnaryUnaryMultiCallable[_drift_pb2.ListBucketsRequest, _drift_pb2.ListBucketsResponse]  # type: ignore[assignment]
-    """A stream's course in buckets, to draw."""
+    """A stream over time, in buckets, for charts."""
 
 class DriftServiceServicer(metaclass=_abc_1.ABCMeta):
     """Watched streams and their alarms."""
@@ -80,6 +80,6 @@ class DriftServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _drift_pb2.ListBucketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_drift_pb2.ListBucketsResponse, _abc.Awaitable[_drift_pb2.ListBucketsResponse]]:
-        """A stream's course in buckets, to draw."""
+        """A stream over time, in buckets, for charts."""
 
 def add_DriftServiceServicer_to_server(servicer: DriftServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

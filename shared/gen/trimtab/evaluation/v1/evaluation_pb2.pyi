@@ -37,31 +37,33 @@ class EvaluateRequest(_message.Message):
     CONTROLS_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The same request_id gives the same evaluation."""
+    """The same request_id returns the same evaluation."""
     model_version: _builtins.str
-    """Version and the name vLLM serves it under."""
+    """The version, and the name that vLLM serves it under."""
     served_name: _builtins.str
     champion_version: _builtins.str
-    """Whom to compare with; may be empty."""
+    """The version to compare with; may be empty."""
     champion_served_name: _builtins.str
     adapter_path: _builtins.str
-    """Folder of the version's adapter and of the champion's, for suites that need log-probabilities
+    """The folders of the version's and the champion's adapters, for suites that need log-probabilities
     (empty: the base model).
     """
     champion_adapter_path: _builtins.str
     confidence: _builtins.float
-    """Of the intervals; 0: 0.95. More is asked where more confidence is wanted, as far as there is more to ask."""
+    """Confidence of the intervals; 0: 0.95. For a higher confidence the suites use more cases, as far as there are
+    more.
+    """
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of: held_out_pairs, win_rate, form, sycophancy, over_refusal. Empty: all."""
+        """Any of: held_out_pairs, win_rate, form, sycophancy, over_refusal. Empty: all."""
 
     @_builtins.property
     def held_out_pairs(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.PreferencePair]:
-        """Held-out pairs: users that no training saw."""
+        """Held-out pairs: of users that no training has seen."""
 
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Control]:
-        """More versions to measure beside it, such as an SFT control."""
+        """Further versions to measure with it, such as an SFT control."""
 
     def __init__(
         self,
@@ -172,11 +174,11 @@ class Evaluation(_message.Message):
     model_version: _builtins.str
     champion_version: _builtins.str
     reward_model: _builtins.str
-    """The one that scored all answers of the evaluation."""
+    """The reward model that scored all answers of the evaluation."""
     mlflow_run_id: _builtins.str
     @_builtins.property
     def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Estimate]:
-        """Names end in the version where several were measured: "win_rate", "length_words",
+        """Names end in the version if several were measured: "win_rate", "length_words",
         "length_words@assistant-v0", ...
         """
 

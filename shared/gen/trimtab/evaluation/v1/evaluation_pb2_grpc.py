@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class EvaluationServiceStub:
-    """Suites and probes over a served model version.
+    """Runs suites and probes on a served model version.
     """
 
     def __init__(self, channel):
@@ -54,7 +54,7 @@ class EvaluationServiceStub:
 
 
 class EvaluationServiceServicer:
-    """Suites and probes over a served model version.
+    """Runs suites and probes on a served model version.
     """
 
     def Evaluate(self, request, context):
@@ -103,7 +103,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService:
-    """Suites and probes over a served model version.
+    """Runs suites and probes on a served model version.
     """
 
     @staticmethod

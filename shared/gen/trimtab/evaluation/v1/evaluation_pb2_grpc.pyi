@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EvaluationServiceStub:
-    """Suites and probes over a served model version."""
+    """Runs suites and probes on a served model version."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,7 +41,7 @@ class EvaluationServiceStub:
 
 @_typing.type_check_only
 class EvaluationServiceAsyncStub(EvaluationServiceStub):
-    """Suites and probes over a served model version."""
+    """Runs suites and probes on a served model version."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Evaluate: _aio.UnaryUnaryMultiCallable[_evaluation_pb2.EvaluateRequest, _operations_pb2.Operation]  # type: ignore[assignment]
@@ -50,7 +50,7 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     ListEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_pb2.ListEvaluationsRequest, _evaluation_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Suites and probes over a served model version."""
+    """Runs suites and probes on a served model version."""
 
     @_abc_1.abstractmethod
     def Evaluate(

@@ -58,12 +58,14 @@ class _FeedbackSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedba
     FEEDBACK_SOURCE_FOLLOW_UP: _FeedbackSource.ValueType  # 1
     """Mined from a follow-up turn."""
     FEEDBACK_SOURCE_EXPLICIT: _FeedbackSource.ValueType  # 2
-    """Said explicitly: a thumb, a rating, a demonstration."""
+    """Given explicitly: a thumb, a rating, a demonstration."""
     FEEDBACK_SOURCE_HINDSIGHT: _FeedbackSource.ValueType  # 3
-    """A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
+    """A follow-up that said nothing about its answer, labelled by a later one soon after it: in addition to that
+    follow-up's own label.
+    """
     FEEDBACK_SOURCE_JUDGE: _FeedbackSource.ValueType  # 4
-    """A follow-up that the heads were not sure of, judged by the served model: beside its abstention. Listed by
-    FeedbackService, never published.
+    """A follow-up that the heads were not sure of, judged by the served model: in addition to the heads'
+    abstention. Listed by FeedbackService, never published.
     """
 
 class FeedbackSource(_FeedbackSource, metaclass=_FeedbackSourceEnumTypeWrapper): ...
@@ -72,12 +74,14 @@ FEEDBACK_SOURCE_UNSPECIFIED: FeedbackSource.ValueType  # 0
 FEEDBACK_SOURCE_FOLLOW_UP: FeedbackSource.ValueType  # 1
 """Mined from a follow-up turn."""
 FEEDBACK_SOURCE_EXPLICIT: FeedbackSource.ValueType  # 2
-"""Said explicitly: a thumb, a rating, a demonstration."""
+"""Given explicitly: a thumb, a rating, a demonstration."""
 FEEDBACK_SOURCE_HINDSIGHT: FeedbackSource.ValueType  # 3
-"""A follow-up that said nothing of its answer, labelled by one soon after it: beside that follow-up's own."""
+"""A follow-up that said nothing about its answer, labelled by a later one soon after it: in addition to that
+follow-up's own label.
+"""
 FEEDBACK_SOURCE_JUDGE: FeedbackSource.ValueType  # 4
-"""A follow-up that the heads were not sure of, judged by the served model: beside its abstention. Listed by
-FeedbackService, never published.
+"""A follow-up that the heads were not sure of, judged by the served model: in addition to the heads'
+abstention. Listed by FeedbackService, never published.
 """
 Global___FeedbackSource: _TypeAlias = FeedbackSource  # noqa: Y015
 
@@ -89,16 +93,16 @@ class _FollowUpStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowUp
     DESCRIPTOR: _descriptor.EnumDescriptor
     FOLLOW_UP_STEP_UNSPECIFIED: _FollowUpStep.ValueType  # 0
     FOLLOW_UP_STEP_REPEAT: _FollowUpStep.ValueType  # 1
-    """Asks the same again, in these words or others."""
+    """Asks the same again, in the same or other words."""
     FOLLOW_UP_STEP_CORRECTION_WITH_DETAIL: _FollowUpStep.ValueType  # 2
-    """Says what was wrong or is wanted."""
+    """Says what was wrong, or what is wanted."""
     FOLLOW_UP_STEP_CORRECTION_WITHOUT_DETAIL: _FollowUpStep.ValueType  # 3
     """Says only that something was wrong."""
     FOLLOW_UP_STEP_CLARIFICATION: _FollowUpStep.ValueType  # 4
-    """Asks what was meant, or whether it is so."""
+    """Asks what was meant, or whether it is true."""
     FOLLOW_UP_STEP_POSITIVE: _FollowUpStep.ValueType  # 5
     FOLLOW_UP_STEP_ABANDONED: _FollowUpStep.ValueType  # 6
-    """Gives the request up."""
+    """Gives up the request."""
     FOLLOW_UP_STEP_NONE: _FollowUpStep.ValueType  # 7
 
 class FollowUpStep(_FollowUpStep, metaclass=_FollowUpStepEnumTypeWrapper):
@@ -106,16 +110,16 @@ class FollowUpStep(_FollowUpStep, metaclass=_FollowUpStepEnumTypeWrapper):
 
 FOLLOW_UP_STEP_UNSPECIFIED: FollowUpStep.ValueType  # 0
 FOLLOW_UP_STEP_REPEAT: FollowUpStep.ValueType  # 1
-"""Asks the same again, in these words or others."""
+"""Asks the same again, in the same or other words."""
 FOLLOW_UP_STEP_CORRECTION_WITH_DETAIL: FollowUpStep.ValueType  # 2
-"""Says what was wrong or is wanted."""
+"""Says what was wrong, or what is wanted."""
 FOLLOW_UP_STEP_CORRECTION_WITHOUT_DETAIL: FollowUpStep.ValueType  # 3
 """Says only that something was wrong."""
 FOLLOW_UP_STEP_CLARIFICATION: FollowUpStep.ValueType  # 4
-"""Asks what was meant, or whether it is so."""
+"""Asks what was meant, or whether it is true."""
 FOLLOW_UP_STEP_POSITIVE: FollowUpStep.ValueType  # 5
 FOLLOW_UP_STEP_ABANDONED: FollowUpStep.ValueType  # 6
-"""Gives the request up."""
+"""Gives up the request."""
 FOLLOW_UP_STEP_NONE: FollowUpStep.ValueType  # 7
 Global___FollowUpStep: _TypeAlias = FollowUpStep  # noqa: Y015
 
@@ -130,14 +134,14 @@ class _PairSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairSource
     PAIR_SOURCE_USER_BASED_REWARD: _PairSource.ValueType  # 2
     PAIR_SOURCE_DEMONSTRATION: _PairSource.ValueType  # 3
     PAIR_SOURCE_REGENERATION: _PairSource.ValueType  # 4
-    """The answer that a user went on from, against the one that it was made instead of."""
+    """The answer that a user continued from, preferred to the one that it replaced."""
     PAIR_SOURCE_EDIT: _PairSource.ValueType  # 5
     """A demonstration that keeps most of the answer."""
     PAIR_SOURCE_ARENA_VOTE: _PairSource.ValueType  # 6
     PAIR_SOURCE_IMPORT: _PairSource.ValueType  # 7
-    """Stated elsewhere and brought in, such as a preference data set."""
+    """Stated elsewhere and imported, such as a preference data set."""
     PAIR_SOURCE_VERSION_CONTRAST: _PairSource.ValueType  # 8
-    """Two versions' answers to the same prompt, of which the same user was content with one."""
+    """Two versions' answers to the same prompt; the same user was satisfied with only one."""
 
 class PairSource(_PairSource, metaclass=_PairSourceEnumTypeWrapper): ...
 
@@ -146,14 +150,14 @@ PAIR_SOURCE_USER_GUIDED_REWRITE: PairSource.ValueType  # 1
 PAIR_SOURCE_USER_BASED_REWARD: PairSource.ValueType  # 2
 PAIR_SOURCE_DEMONSTRATION: PairSource.ValueType  # 3
 PAIR_SOURCE_REGENERATION: PairSource.ValueType  # 4
-"""The answer that a user went on from, against the one that it was made instead of."""
+"""The answer that a user continued from, preferred to the one that it replaced."""
 PAIR_SOURCE_EDIT: PairSource.ValueType  # 5
 """A demonstration that keeps most of the answer."""
 PAIR_SOURCE_ARENA_VOTE: PairSource.ValueType  # 6
 PAIR_SOURCE_IMPORT: PairSource.ValueType  # 7
-"""Stated elsewhere and brought in, such as a preference data set."""
+"""Stated elsewhere and imported, such as a preference data set."""
 PAIR_SOURCE_VERSION_CONTRAST: PairSource.ValueType  # 8
-"""Two versions' answers to the same prompt, of which the same user was content with one."""
+"""Two versions' answers to the same prompt; the same user was satisfied with only one."""
 Global___PairSource: _TypeAlias = PairSource  # noqa: Y015
 
 class _PersonaChange:
@@ -166,12 +170,12 @@ class _PersonaChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Persona
     PERSONA_CHANGE_MODEL: _PersonaChange.ValueType  # 1
     """Written by the policy model."""
     PERSONA_CHANGE_TEMPLATE: _PersonaChange.ValueType  # 2
-    """The user's own words, as the model wrote nothing of use."""
+    """The user's own words, because the model wrote nothing usable."""
     PERSONA_CHANGE_CORRECTED: _PersonaChange.ValueType  # 3
     PERSONA_CHANGE_FROZEN: _PersonaChange.ValueType  # 4
     PERSONA_CHANGE_UNFROZEN: _PersonaChange.ValueType  # 5
     PERSONA_CHANGE_DELETED: _PersonaChange.ValueType  # 6
-    """There is none any more; `text` is empty."""
+    """The persona no longer exists; `text` is empty."""
 
 class PersonaChange(_PersonaChange, metaclass=_PersonaChangeEnumTypeWrapper):
     """Why a persona has a new version."""
@@ -180,12 +184,12 @@ PERSONA_CHANGE_UNSPECIFIED: PersonaChange.ValueType  # 0
 PERSONA_CHANGE_MODEL: PersonaChange.ValueType  # 1
 """Written by the policy model."""
 PERSONA_CHANGE_TEMPLATE: PersonaChange.ValueType  # 2
-"""The user's own words, as the model wrote nothing of use."""
+"""The user's own words, because the model wrote nothing usable."""
 PERSONA_CHANGE_CORRECTED: PersonaChange.ValueType  # 3
 PERSONA_CHANGE_FROZEN: PersonaChange.ValueType  # 4
 PERSONA_CHANGE_UNFROZEN: PersonaChange.ValueType  # 5
 PERSONA_CHANGE_DELETED: PersonaChange.ValueType  # 6
-"""There is none any more; `text` is empty."""
+"""The persona no longer exists; `text` is empty."""
 Global___PersonaChange: _TypeAlias = PersonaChange  # noqa: Y015
 
 class _PersonaBasis:
@@ -196,22 +200,22 @@ class _PersonaBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PersonaB
     DESCRIPTOR: _descriptor.EnumDescriptor
     PERSONA_BASIS_UNSPECIFIED: _PersonaBasis.ValueType  # 0
     PERSONA_BASIS_CORRECTED: _PersonaBasis.ValueType  # 1
-    """Said of the persona itself, by the user or the tenant."""
+    """The user or the tenant corrected the persona itself."""
     PERSONA_BASIS_STATED: _PersonaBasis.ValueType  # 2
     """The user said so to the assistant."""
     PERSONA_BASIS_INFERRED: _PersonaBasis.ValueType  # 3
-    """Gathered from what the user wrote."""
+    """Inferred from what the user wrote."""
 
 class PersonaBasis(_PersonaBasis, metaclass=_PersonaBasisEnumTypeWrapper):
     """Where a line of a persona comes from; the first outranks the others."""
 
 PERSONA_BASIS_UNSPECIFIED: PersonaBasis.ValueType  # 0
 PERSONA_BASIS_CORRECTED: PersonaBasis.ValueType  # 1
-"""Said of the persona itself, by the user or the tenant."""
+"""The user or the tenant corrected the persona itself."""
 PERSONA_BASIS_STATED: PersonaBasis.ValueType  # 2
 """The user said so to the assistant."""
 PERSONA_BASIS_INFERRED: PersonaBasis.ValueType  # 3
-"""Gathered from what the user wrote."""
+"""Inferred from what the user wrote."""
 Global___PersonaBasis: _TypeAlias = PersonaBasis  # noqa: Y015
 
 @_typing.final
@@ -260,7 +264,7 @@ Global___FeedbackGiven: _TypeAlias = FeedbackGiven  # noqa: Y015
 
 @_typing.final
 class FeedbackMined(_message.Message):
-    """feedback.mined.v1: one for each judged follow-up (abstentions included) and each joined explicit feedback."""
+    """feedback.mined.v1: one per judged follow-up (abstentions included) and per joined explicit feedback."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,12 +314,12 @@ class FeedbackMined(_message.Message):
     INHERITS_FROM_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
-    """Deterministic: from the turn, or from the explicit feedback."""
+    """Deterministic: derived from the turn, or from the explicit feedback."""
     tenant: _builtins.str
     user_id: _builtins.str
     conversation_id: _builtins.str
     answer_turn_id: _builtins.str
-    """The turn judged (an assistant's); empty if the whole conversation is meant."""
+    """The assistant's turn that is judged; empty if the whole conversation is."""
     follow_up_turn_id: _builtins.str
     model_version: _builtins.str
     """The version that wrote the answer."""
@@ -329,24 +333,26 @@ class FeedbackMined(_message.Message):
     step: Global___FollowUpStep.ValueType
     """Of follow-ups."""
     satisfaction: _builtins.float
-    """In [0, 1]: of explicit feedback the normalised value; of a follow-up what is to be expected where
-    praise is 1, dissatisfaction 0, and what says nothing of the answer a half.
+    """In [0, 1]: for explicit feedback the normalised value; for a follow-up the expected value, where praise
+    is 1, dissatisfaction 0, and a follow-up that says nothing about the answer 0.5.
     """
     about: _builtins.str
     """The part of the answer that the user quoted or named; empty for all of it."""
     inherits_from: _builtins.str
-    """Of hindsight: feedback_id of what it has its label from."""
+    """Of hindsight: the feedback_id that its label comes from."""
     head: _builtins.str
-    """Of follow-ups: the head that `dissatisfaction` is of: heads/dissatisfaction-v{version} if it is the
-    tenant's own, else shipped-{digest}.
+    """Of follow-ups: the head that computed `dissatisfaction`: heads/dissatisfaction-v{version} if it is the
+    tenant's own, otherwise shipped-{digest}.
     """
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """By FollowUpKind name without its prefix, in lower case; sums to one."""
+        """By FollowUpKind name without its prefix, in lower case; they add up to one."""
 
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Message]:
-        """The messages that led to the answer (last ones first dropped), the answer, what the user said then."""
+        """The messages that led to the answer (if they are too many, only the newest), the answer, and what the user
+        said then.
+        """
 
     @_builtins.property
     def answer(self) -> _common_pb2.Message: ...
@@ -358,7 +364,7 @@ class FeedbackMined(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def replaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """feedback_ids of explicit feedback in whose place this stands: they no longer count."""
+        """feedback_ids of explicit feedback that this replaces: they no longer count."""
 
     @_builtins.property
     def signals(self) -> Global___FollowUpSignals:
@@ -403,7 +409,7 @@ Global___FeedbackMined: _TypeAlias = FeedbackMined  # noqa: Y015
 
 @_typing.final
 class FollowUpSignals(_message.Message):
-    """What is known of a follow-up beside its text."""
+    """What is known of a follow-up besides its text."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -416,9 +422,9 @@ class FollowUpSignals(_message.Message):
     gap_s: _builtins.float
     """Seconds from the answer to the follow-up."""
     regenerated: _builtins.bool
-    """The answer was made instead of another to the same request."""
+    """The answer replaces another to the same request."""
     edited: _builtins.bool
-    """The request was made instead of another."""
+    """The request replaces another."""
     def __init__(
         self,
         *,
@@ -467,7 +473,7 @@ class PreferencePair(_message.Message):
     confidence: _builtins.float
     """Probability that chosen is better, in [0, 1]."""
     reward_margin: _builtins.float
-    """Reward margin chosen - rejected, with the model that gave it; empty if none judged it."""
+    """Reward margin chosen - rejected, and the model that computed it; empty if none judged it."""
     reward_model: _builtins.str
     model_version: _builtins.str
     """The version that wrote the rejected answer."""
@@ -561,7 +567,7 @@ Global___PreferenceProposed: _TypeAlias = PreferenceProposed  # noqa: Y015
 
 @_typing.final
 class PreferenceMined(_message.Message):
-    """preference.mined.v1: a pair that passed its filters: what policies are trained on."""
+    """preference.mined.v1: a pair that passed its filters. Policies are trained on these."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -606,7 +612,7 @@ class Persona(_message.Message):
     """Nothing is inferred while it is set."""
     change: Global___PersonaChange.ValueType
     actor: _builtins.str
-    """Who corrected or froze it; empty for what was mined."""
+    """Who corrected or froze it; empty if it was mined."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the turns it rests on."""
@@ -615,11 +621,11 @@ class Persona(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonaLine]:
-        """Strongest first; `text` is made of those that are used, for as long as they fit."""
+        """Strongest first; `text` consists of the used ones that fit."""
 
     @_builtins.property
     def struck(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Lines that were corrected or struck: what says the same is not inferred again."""
+        """Lines that were corrected or struck: a line that says the same is not inferred again."""
 
     def __init__(
         self,
@@ -654,7 +660,7 @@ class PersonaLine(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     line_id: _builtins.str
-    """From its text."""
+    """Derived from its text."""
     text: _builtins.str
     basis: Global___PersonaBasis.ValueType
     used: _builtins.bool
@@ -704,7 +710,7 @@ Global___PersonaUpdated: _TypeAlias = PersonaUpdated  # noqa: Y015
 
 @_typing.final
 class RewardScored(_message.Message):
-    """reward.scored.v1: one for each logged answer."""
+    """reward.scored.v1: one per logged answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -816,7 +822,7 @@ class Alarm(_message.Message):
     """"up" or "down"."""
     detector: _builtins.str
     log_e: _builtins.float
-    """Natural logarithm of the evidence, and of the threshold that it passed."""
+    """Natural logarithms of the evidence and of the threshold that it passed."""
     log_threshold: _builtins.float
     reference_mean: _builtins.float
     """Mean over the reference, and since the estimated change."""
@@ -824,7 +830,7 @@ class Alarm(_message.Message):
     """Observations of the stream in all, and since the estimated change."""
     since_change: _builtins.int
     guarantee: _builtins.str
-    """In words: what is guaranteed."""
+    """What is guaranteed, in words."""
     @_builtins.property
     def current(self) -> _common_pb2.Estimate: ...
     @_builtins.property
@@ -968,7 +974,7 @@ Global___ModelPromoted: _TypeAlias = ModelPromoted  # noqa: Y015
 @_typing.final
 class UserErasureRequested(_message.Message):
     """user.erasure_requested.v1: every service removes what it holds of the user and answers with
-    UserErasureReported. Sealed with a key of its own, which is destroyed once the erasure is complete.
+    UserErasureReported. Sealed with its own key, which is destroyed once the erasure is complete.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1012,7 +1018,7 @@ Global___UserErasureRequested: _TypeAlias = UserErasureRequested  # noqa: Y015
 
 @_typing.final
 class UserErasureReported(_message.Message):
-    """user.erasure_reported.v1: one for each service and erasure. No words, no user."""
+    """user.erasure_reported.v1: one per service, erasure and round. Contains no words and no user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1056,7 +1062,7 @@ Global___UserErasureReported: _TypeAlias = UserErasureReported  # noqa: Y015
 
 @_typing.final
 class Removal(_message.Message):
-    """How much was removed where."""
+    """How much was removed, and where."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

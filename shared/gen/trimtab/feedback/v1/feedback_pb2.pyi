@@ -34,7 +34,7 @@ class _PairStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairState.V
     PAIR_STATE_KEPT: _PairState.ValueType  # 2
     PAIR_STATE_DROPPED: _PairState.ValueType  # 3
     PAIR_STATE_FILTERED: _PairState.ValueType  # 4
-    """Never proposed: a filter found it unfit to learn from."""
+    """Never proposed: a filter found it unsuitable to learn from."""
 
 class PairState(_PairState, metaclass=_PairStateEnumTypeWrapper):
     """Where a proposed pair stands."""
@@ -45,7 +45,7 @@ PAIR_STATE_PROPOSED: PairState.ValueType  # 1
 PAIR_STATE_KEPT: PairState.ValueType  # 2
 PAIR_STATE_DROPPED: PairState.ValueType  # 3
 PAIR_STATE_FILTERED: PairState.ValueType  # 4
-"""Never proposed: a filter found it unfit to learn from."""
+"""Never proposed: a filter found it unsuitable to learn from."""
 Global___PairState: _TypeAlias = PairState  # noqa: Y015
 
 class _HeadState:
@@ -59,7 +59,7 @@ class _HeadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HeadState.V
     HEAD_STATE_FORMER: _HeadState.ValueType  # 2
     """Has served."""
     HEAD_STATE_REFUSED: _HeadState.ValueType  # 3
-    """The gate left the head before it in place."""
+    """The gate kept the previous head."""
 
 class HeadState(_HeadState, metaclass=_HeadStateEnumTypeWrapper): ...
 
@@ -68,7 +68,7 @@ HEAD_STATE_SERVING: HeadState.ValueType  # 1
 HEAD_STATE_FORMER: HeadState.ValueType  # 2
 """Has served."""
 HEAD_STATE_REFUSED: HeadState.ValueType  # 3
-"""The gate left the head before it in place."""
+"""The gate kept the previous head."""
 Global___HeadState: _TypeAlias = HeadState  # noqa: Y015
 
 class _JudgementState:
@@ -79,18 +79,18 @@ class _JudgementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Judgem
     DESCRIPTOR: _descriptor.EnumDescriptor
     JUDGEMENT_STATE_UNSPECIFIED: _JudgementState.ValueType  # 0
     JUDGEMENT_STATE_SHADOW: _JudgementState.ValueType  # 1
-    """Kept and shown; nothing uses it."""
+    """Stored and shown; nothing uses it."""
     JUDGEMENT_STATE_COUNTED: _JudgementState.ValueType  # 2
-    """Pairs and personas are made of it."""
+    """Used for pairs and personas."""
     JUDGEMENT_STATE_ABSTAINED: _JudgementState.ValueType  # 3
 
 class JudgementState(_JudgementState, metaclass=_JudgementStateEnumTypeWrapper): ...
 
 JUDGEMENT_STATE_UNSPECIFIED: JudgementState.ValueType  # 0
 JUDGEMENT_STATE_SHADOW: JudgementState.ValueType  # 1
-"""Kept and shown; nothing uses it."""
+"""Stored and shown; nothing uses it."""
 JUDGEMENT_STATE_COUNTED: JudgementState.ValueType  # 2
-"""Pairs and personas are made of it."""
+"""Used for pairs and personas."""
 JUDGEMENT_STATE_ABSTAINED: JudgementState.ValueType  # 3
 Global___JudgementState: _TypeAlias = JudgementState  # noqa: Y015
 
@@ -156,7 +156,7 @@ class WaitingFeedback(_message.Message):
     def feedback(self) -> _common_pb2.ExplicitFeedback: ...
     @_builtins.property
     def arrive_time(self) -> _timestamp_pb2.Timestamp:
-        """Since when it waits."""
+        """When it arrived."""
 
     def __init__(
         self,
@@ -375,11 +375,11 @@ class CorrectPersonaRequest(_message.Message):
     name: _builtins.str
     """tenants/{tenant}/users/{user}/persona"""
     line_id: _builtins.str
-    """The line that is wrong; without it `text` is added."""
+    """The wrong line; without it `text` is added."""
     text: _builtins.str
-    """What is right, at most 60 words; without it the line is struck."""
+    """The right line, at most 60 words; without it the line is struck."""
     actor: _builtins.str
-    """Who corrects it; recorded."""
+    """Who makes the correction; recorded."""
     def __init__(
         self,
         *,
@@ -531,7 +531,7 @@ class DeletePersonaResponse(_message.Message):
 
     VERSIONS_FIELD_NUMBER: _builtins.int
     versions: _builtins.int
-    """How many versions went."""
+    """How many versions were removed."""
     def __init__(
         self,
         *,
@@ -554,7 +554,7 @@ class Pair(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     state: Global___PairState.ValueType
     reason: _builtins.str
-    """Why it was dropped or waits."""
+    """Why it was dropped or is waiting."""
     @_builtins.property
     def pair(self) -> _events_pb2.PreferencePair: ...
     def __init__(
@@ -777,15 +777,15 @@ class Head(_message.Message):
     reason: _builtins.str
     """Refused: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Former: SUPERSEDED, OTHER_SHIPPED_HEAD, RETIRED."""
     shipped: _builtins.str
-    """The head that it corrects, and the one that it was to replace."""
+    """The shipped head that it corrects, and the head that it was to replace."""
     against: _builtins.str
     refitted: _builtins.bool
-    """Whether it has weights of its own, or the shipped ones with another slope and shift; and how strongly
-    they were held to those shipped.
+    """Whether it has weights of its own, or the shipped ones with a different slope and shift; and how
+    strongly its weights were pulled towards the shipped ones.
     """
     strength: _builtins.float
     attempt: _builtins.int
-    """Which one held against `against` it was; the more, the wider the intervals."""
+    """The number of this attempt against `against`, from 1; the higher, the wider the intervals."""
     labels: _builtins.int
     """What it was fitted on."""
     users: _builtins.int
@@ -795,12 +795,12 @@ class Head(_message.Message):
     """Expected calibration error, ten bins."""
     calibration_error_after: _builtins.float
     mlflow_run_id: _builtins.str
-    """Empty until MLflow has been told."""
+    """Empty until it is logged to MLflow."""
     mlflow_version: _builtins.str
     @_builtins.property
     def log_loss_gain(self) -> _common_pb2.Estimate:
-        """On held-out users, by a paired bootstrap over users. Gains are positive where it is better than
-        `against`; log loss in nats a label.
+        """On held-out users, by a paired bootstrap over users. Gains are positive if it is better than `against`;
+        log loss in nats per label.
         """
 
     @_builtins.property
@@ -847,7 +847,7 @@ Global___Head: _TypeAlias = Head  # noqa: Y015
 
 @_typing.final
 class HeadLook(_message.Message):
-    """The last time that the tenant's labels were looked at."""
+    """The last time that the tenant's labels were checked."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -858,9 +858,9 @@ class HeadLook(_message.Message):
     HELD_OUT_USERS_FIELD_NUMBER: _builtins.int
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """"promoted", why not, or why nothing was fitted; empty before the first look."""
+    """"promoted", why not, or why nothing was fitted; empty before the first check."""
     labels: _builtins.int
-    """What there was to fit on, and how many held-out users to judge by."""
+    """How many labels and users there were to fit on, and how many held-out users to judge by."""
     users: _builtins.int
     held_out_users: _builtins.int
     @_builtins.property
@@ -921,7 +921,7 @@ class ListHeadsResponse(_message.Message):
     next_page_token: _builtins.str
     total_size: _builtins.int
     serving: _builtins.str
-    """What judges follow-ups now."""
+    """The head that judges follow-ups now."""
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
         """Newest first."""
@@ -953,7 +953,7 @@ class FitHeadRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The same request_id gives the same fit."""
+    """The same request_id returns the same fit."""
     def __init__(
         self,
         *,
@@ -997,9 +997,9 @@ class FitHeadResponse(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     HELD_OUT_USERS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """"promoted", why the gate left the head before it in place, or why nothing was fitted."""
+    """"promoted", why the gate kept the previous head, or why nothing was fitted."""
     labels: _builtins.int
-    """What there was to fit on, and how many held-out users to judge by."""
+    """How many labels and users there were to fit on, and how many held-out users to judge by."""
     users: _builtins.int
     held_out_users: _builtins.int
     @_builtins.property
@@ -1029,7 +1029,7 @@ class RetireHeadRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """heads/dissatisfaction-v{version}; empty: whichever serves."""
+    """heads/dissatisfaction-v{version}; empty: the serving head."""
     def __init__(
         self,
         *,
@@ -1050,7 +1050,7 @@ class RetireHeadResponse(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
     serving: _builtins.str
-    """What judges follow-ups now."""
+    """The head that judges follow-ups now."""
     @_builtins.property
     def head(self) -> Global___Head: ...
     def __init__(
@@ -1080,7 +1080,7 @@ class Judgement(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
-    """Of the follow-up."""
+    """The follow-up's."""
     user_id: _builtins.str
     conversation_id: _builtins.str
     abstain_reason: _builtins.str
@@ -1145,17 +1145,17 @@ class ListJudgementsResponse(_message.Message):
     next_page_token: _builtins.str
     total_size: _builtins.int
     commonest: _builtins.float
-    """How often whoever says the commoner thing of all is right."""
+    """How often always giving the more common answer would be right."""
     trusted: _builtins.bool
-    """Whether it is proven by betting that it agrees often enough, and more often than that."""
+    """Whether a test by betting has shown that the model agrees often enough, and more often than `commonest`."""
     @_builtins.property
     def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
         """Newest first."""
 
     @_builtins.property
     def agreement(self) -> _common_pb2.Estimate:
-        """How often the model that is served now says of follow-ups in the abstention band what their users said
-        of the answers; its interval is widened by user. Unset until there is anything to compare.
+        """How often the model served now agrees, on follow-ups in the abstention band, with what their users said
+        of the answers explicitly; its interval is widened by user. Unset until there is anything to compare.
         """
 
     def __init__(

@@ -124,7 +124,7 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWaitingFeedback(self, request, context):
-        """Explicit feedback that waits for the turn it is about.
+        """Explicit feedback that is waiting for the turn it is about.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,14 +149,14 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CorrectPersona(self, request, context):
-        """A correction wins over whatever is inferred later. The same correction twice changes nothing.
+        """A correction takes precedence over whatever is inferred later. Repeating it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FreezePersona(self, request, context):
-        """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet.
+        """Nothing more is inferred about the user until it is unfrozen. Works even if there is no persona yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,8 +169,8 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePersona(self, request, context):
-        """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
-        if it was.
+        """Removes the persona and its history. Nothing is inferred again from what was said before. A frozen
+        persona stays frozen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,30 +183,30 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListHeads(self, request, context):
-        """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts.
+        """Dissatisfaction heads fitted on the tenant's own explicit feedback, with the gate's verdicts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FitHead(self, request, context):
-        """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
-        with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
-        FitHeadResponse.
+        """Fits a head on the tenant's labels now, regardless of the schedule; the gate decides whether it serves.
+        Refused with FIT_UNDER_WAY while another fit of the tenant is running. Operation: metadata
+        FitHeadMetadata, response FitHeadResponse.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetireHead(self, request, context):
-        """Takes the head that serves back: the shipped one judges until another passes the gate.
+        """Takes the serving head out of service: the shipped one judges until another passes the gate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJudgements(self, request, context):
-        """What the served model said of follow-ups that the heads were not sure of, and its agreement with people.
+        """How the served model judged follow-ups that the heads were not sure of, and its agreement with users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

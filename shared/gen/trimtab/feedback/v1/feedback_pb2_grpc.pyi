@@ -36,31 +36,31 @@ class FeedbackServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
     ListFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]
     ListWaitingFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListWaitingFeedbackRequest, _feedback_pb2.ListWaitingFeedbackResponse]
-    """Explicit feedback that waits for the turn it is about."""
+    """Explicit feedback that is waiting for the turn it is about."""
     GetPersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]
     ListPersonas: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]
     ListPersonaVersions: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonaVersionsRequest, _feedback_pb2.ListPersonaVersionsResponse]
     CorrectPersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.CorrectPersonaRequest, _feedback_pb2.CorrectPersonaResponse]
-    """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+    """A correction takes precedence over whatever is inferred later. Repeating it changes nothing."""
     FreezePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.FreezePersonaRequest, _feedback_pb2.FreezePersonaResponse]
-    """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+    """Nothing more is inferred about the user until it is unfrozen. Works even if there is no persona yet."""
     UnfreezePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.UnfreezePersonaRequest, _feedback_pb2.UnfreezePersonaResponse]
     DeletePersona: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.DeletePersonaRequest, _feedback_pb2.DeletePersonaResponse]
-    """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
-    if it was.
+    """Removes the persona and its history. Nothing is inferred again from what was said before. A frozen
+    persona stays frozen.
     """
     ListPairs: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]
     ListHeads: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]
-    """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    """Dissatisfaction heads fitted on the tenant's own explicit feedback, with the gate's verdicts."""
     FitHead: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.FitHeadRequest, _operations_pb2.Operation]
-    """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
-    with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
-    FitHeadResponse.
+    """Fits a head on the tenant's labels now, regardless of the schedule; the gate decides whether it serves.
+    Refused with FIT_UNDER_WAY while another fit of the tenant is running. Operation: metadata
+    FitHeadMetadata, response FitHeadResponse.
     """
     RetireHead: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.RetireHeadRequest, _feedback_pb2.RetireHeadResponse]
-    """Takes the head that serves back: the shipped one judges until another passes the gate."""
+    """Takes the serving head out of service: the shipped one judges until another passes the gate."""
     ListJudgements: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]
-    """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
+    """How the served model judged follow-ups that the heads were not sure of, and its agreement with users."""
     Classify: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]
     """Labels follow-ups without storing anything."""
 
@@ -71,31 +71,31 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]  # type: ignore[assignment]
     ListWaitingFeedback: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListWaitingFeedbackRequest, _feedback_pb2.ListWaitingFeedbackResponse]  # type: ignore[assignment]
-    """Explicit feedback that waits for the turn it is about."""
+    """Explicit feedback that is waiting for the turn it is about."""
     GetPersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.GetPersonaRequest, _feedback_pb2.GetPersonaResponse]  # type: ignore[assignment]
     ListPersonas: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonasRequest, _feedback_pb2.ListPersonasResponse]  # type: ignore[assignment]
     ListPersonaVersions: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPersonaVersionsRequest, _feedback_pb2.ListPersonaVersionsResponse]  # type: ignore[assignment]
     CorrectPersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.CorrectPersonaRequest, _feedback_pb2.CorrectPersonaResponse]  # type: ignore[assignment]
-    """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+    """A correction takes precedence over whatever is inferred later. Repeating it changes nothing."""
     FreezePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.FreezePersonaRequest, _feedback_pb2.FreezePersonaResponse]  # type: ignore[assignment]
-    """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+    """Nothing more is inferred about the user until it is unfrozen. Works even if there is no persona yet."""
     UnfreezePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.UnfreezePersonaRequest, _feedback_pb2.UnfreezePersonaResponse]  # type: ignore[assignment]
     DeletePersona: _aio.UnaryUnaryMultiCallable[_feedback_pb2.DeletePersonaRequest, _feedback_pb2.DeletePersonaResponse]  # type: ignore[assignment]
-    """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
-    if it was.
+    """Removes the persona and its history. Nothing is inferred again from what was said before. A frozen
+    persona stays frozen.
     """
     ListPairs: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListPairsRequest, _feedback_pb2.ListPairsResponse]  # type: ignore[assignment]
     ListHeads: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListHeadsRequest, _feedback_pb2.ListHeadsResponse]  # type: ignore[assignment]
-    """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+    """Dissatisfaction heads fitted on the tenant's own explicit feedback, with the gate's verdicts."""
     FitHead: _aio.UnaryUnaryMultiCallable[_feedback_pb2.FitHeadRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
-    with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
-    FitHeadResponse.
+    """Fits a head on the tenant's labels now, regardless of the schedule; the gate decides whether it serves.
+    Refused with FIT_UNDER_WAY while another fit of the tenant is running. Operation: metadata
+    FitHeadMetadata, response FitHeadResponse.
     """
     RetireHead: _aio.UnaryUnaryMultiCallable[_feedback_pb2.RetireHeadRequest, _feedback_pb2.RetireHeadResponse]  # type: ignore[assignment]
-    """Takes the head that serves back: the shipped one judges until another passes the gate."""
+    """Takes the serving head out of service: the shipped one judges until another passes the gate."""
     ListJudgements: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListJudgementsRequest, _feedback_pb2.ListJudgementsResponse]  # type: ignore[assignment]
-    """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
+    """How the served model judged follow-ups that the heads were not sure of, and its agreement with users."""
     Classify: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ClassifyRequest, _feedback_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Labels follow-ups without storing anything."""
 
@@ -115,7 +115,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListWaitingFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListWaitingFeedbackResponse, _abc.Awaitable[_feedback_pb2.ListWaitingFeedbackResponse]]:
-        """Explicit feedback that waits for the turn it is about."""
+        """Explicit feedback that is waiting for the turn it is about."""
 
     @_abc_1.abstractmethod
     def GetPersona(
@@ -144,7 +144,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.CorrectPersonaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.CorrectPersonaResponse, _abc.Awaitable[_feedback_pb2.CorrectPersonaResponse]]:
-        """A correction wins over whatever is inferred later. The same correction twice changes nothing."""
+        """A correction takes precedence over whatever is inferred later. Repeating it changes nothing."""
 
     @_abc_1.abstractmethod
     def FreezePersona(
@@ -152,7 +152,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.FreezePersonaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.FreezePersonaResponse, _abc.Awaitable[_feedback_pb2.FreezePersonaResponse]]:
-        """Nothing is inferred of the user any more, until it is unfrozen; also where there is no persona yet."""
+        """Nothing more is inferred about the user until it is unfrozen. Works even if there is no persona yet."""
 
     @_abc_1.abstractmethod
     def UnfreezePersona(
@@ -167,8 +167,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.DeletePersonaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.DeletePersonaResponse, _abc.Awaitable[_feedback_pb2.DeletePersonaResponse]]:
-        """Removes it with its history. Nothing is inferred again from what was said before. It stays frozen
-        if it was.
+        """Removes the persona and its history. Nothing is inferred again from what was said before. A frozen
+        persona stays frozen.
         """
 
     @_abc_1.abstractmethod
@@ -184,7 +184,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListHeadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListHeadsResponse, _abc.Awaitable[_feedback_pb2.ListHeadsResponse]]:
-        """Heads of dissatisfaction fitted on the tenant's own explicit feedback, with the gate's verdicts."""
+        """Dissatisfaction heads fitted on the tenant's own explicit feedback, with the gate's verdicts."""
 
     @_abc_1.abstractmethod
     def FitHead(
@@ -192,9 +192,9 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.FitHeadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Fits a head on the tenant's labels now, whatever the schedule says; the gate decides whether it serves. Refused
-        with FIT_UNDER_WAY while another fit of the tenant's is. Operation: metadata FitHeadMetadata, response
-        FitHeadResponse.
+        """Fits a head on the tenant's labels now, regardless of the schedule; the gate decides whether it serves.
+        Refused with FIT_UNDER_WAY while another fit of the tenant is running. Operation: metadata
+        FitHeadMetadata, response FitHeadResponse.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +203,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.RetireHeadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.RetireHeadResponse, _abc.Awaitable[_feedback_pb2.RetireHeadResponse]]:
-        """Takes the head that serves back: the shipped one judges until another passes the gate."""
+        """Takes the serving head out of service: the shipped one judges until another passes the gate."""
 
     @_abc_1.abstractmethod
     def ListJudgements(
@@ -211,7 +211,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.ListJudgementsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.ListJudgementsResponse, _abc.Awaitable[_feedback_pb2.ListJudgementsResponse]]:
-        """What the served model said of follow-ups that the heads were not sure of, and its agreement with people."""
+        """How the served model judged follow-ups that the heads were not sure of, and its agreement with users."""
 
     @_abc_1.abstractmethod
     def Classify(

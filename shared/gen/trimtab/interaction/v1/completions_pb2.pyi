@@ -160,10 +160,10 @@ class ListCompletionsRequest(_message.Message):
     page_size: _builtins.int
     """At most 100; 20 by default."""
     after: _builtins.str
-    """The completion to go on after; NOT_FOUND if it is not stored."""
+    """The completion to continue after; NOT_FOUND if it is not stored."""
     newest_first: _builtins.bool
     model_version: _builtins.str
-    """Only those of this version, and with all of this metadata."""
+    """Only completions of this version, and with all of this metadata."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(

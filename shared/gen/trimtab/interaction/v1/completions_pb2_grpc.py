@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class CompletionServiceStub:
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     def __init__(self, channel):
@@ -59,8 +59,8 @@ class CompletionServiceStub:
 
 
 class CompletionServiceServicer:
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     def GetCompletion(self, request, context):
@@ -121,8 +121,8 @@ def add_CompletionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CompletionService:
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     @staticmethod

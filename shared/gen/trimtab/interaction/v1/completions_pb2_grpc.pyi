@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CompletionServiceStub:
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     @_typing.overload
@@ -44,8 +44,8 @@ class CompletionServiceStub:
 
 @_typing.type_check_only
 class CompletionServiceAsyncStub(CompletionServiceStub):
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -57,8 +57,8 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
     """Replaces the metadata; the rest never changes."""
 
 class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Chat completions that were asked for with `store: true`, by their completion's id: what OpenAI's API
-    calls stored completions. Their content lies in the turns of their conversations.
+    """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
+    completions. Their content is in the turns of their conversations.
     """
 
     @_abc_1.abstractmethod

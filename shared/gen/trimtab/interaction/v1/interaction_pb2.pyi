@@ -33,7 +33,7 @@ class Refusal(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """Its place in the batch (in the stream: counted over all of it), from 0."""
+    """Its position in the batch (of a stream: in the whole stream), from 0."""
     code: _builtins.int
     """google.rpc.Code"""
     reason: _builtins.str
@@ -180,7 +180,7 @@ class LogFeedbackResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feedback_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """feedback_id of the accepted, in order."""
+        """feedback_ids of the accepted feedback, in order."""
 
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]: ...
@@ -229,7 +229,7 @@ class LogPreferencesResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pair_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """pair_id of the accepted, in order."""
+        """pair_ids of the accepted pairs, in order."""
 
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]: ...
@@ -354,8 +354,8 @@ class ListConversationsRequest(_message.Message):
     """At most 1,000; 50 by default."""
     page_token: _builtins.str
     query: _builtins.str
-    """Words that must all occur in one turn, in any order and case; `wor*` for every word that begins
-    so, quotes for words one after the other.
+    """Words that must all occur in one turn, in any order and case; `wor*` matches every word with that
+    prefix, quotes match a phrase.
     """
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class InteractionServiceStub:
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     def __init__(self, channel):
@@ -69,13 +69,13 @@ class InteractionServiceStub:
 
 
 class InteractionServiceServicer:
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     def LogTurns(self, request, context):
-        """Acknowledged once Kafka has every accepted turn (acks=all). Bad turns are refused one by one;
-        the rest of the batch goes on.
+        """Acknowledged once Kafka has every accepted turn (acks=all). Invalid turns are refused one by one; the
+        rest of the batch is accepted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,14 +88,14 @@ class InteractionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LogFeedback(self, request, context):
-        """The same promise for explicit feedback.
+        """The same guarantee for explicit feedback.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LogPreferences(self, request, context):
-        """The same promise for preferences that people stated between two answers. Set: user_id, source
+        """The same guarantee for preferences that people stated between two answers. Set: user_id, source
         (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
         evidence, feedback_text and create_time if they are known.
         """
@@ -157,8 +157,8 @@ def add_InteractionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InteractionService:
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InteractionServiceStub:
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     @_typing.overload
@@ -36,14 +36,14 @@ class InteractionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InteractionServiceAsyncStub: ...
     LogTurns: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogTurnsRequest, _interaction_pb2.LogTurnsResponse]
-    """Acknowledged once Kafka has every accepted turn (acks=all). Bad turns are refused one by one;
-    the rest of the batch goes on.
+    """Acknowledged once Kafka has every accepted turn (acks=all). Invalid turns are refused one by one; the
+    rest of the batch is accepted.
     """
     StreamTurns: _grpc.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]
     LogFeedback: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]
-    """The same promise for explicit feedback."""
+    """The same guarantee for explicit feedback."""
     LogPreferences: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]
-    """The same promise for preferences that people stated between two answers. Set: user_id, source
+    """The same guarantee for preferences that people stated between two answers. Set: user_id, source
     (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
     evidence, feedback_text and create_time if they are known.
     """
@@ -52,20 +52,20 @@ class InteractionServiceStub:
 
 @_typing.type_check_only
 class InteractionServiceAsyncStub(InteractionServiceStub):
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LogTurns: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogTurnsRequest, _interaction_pb2.LogTurnsResponse]  # type: ignore[assignment]
-    """Acknowledged once Kafka has every accepted turn (acks=all). Bad turns are refused one by one;
-    the rest of the batch goes on.
+    """Acknowledged once Kafka has every accepted turn (acks=all). Invalid turns are refused one by one; the
+    rest of the batch is accepted.
     """
     StreamTurns: _aio.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]  # type: ignore[assignment]
     LogFeedback: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]  # type: ignore[assignment]
-    """The same promise for explicit feedback."""
+    """The same guarantee for explicit feedback."""
     LogPreferences: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]  # type: ignore[assignment]
-    """The same promise for preferences that people stated between two answers. Set: user_id, source
+    """The same guarantee for preferences that people stated between two answers. Set: user_id, source
     (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
     evidence, feedback_text and create_time if they are known.
     """
@@ -73,8 +73,8 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     ListConversations: _aio.UnaryUnaryMultiCallable[_interaction_pb2.ListConversationsRequest, _interaction_pb2.ListConversationsResponse]  # type: ignore[assignment]
 
 class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Accepts, stores and finds conversations. The tenant comes from the caller's `x-trimtab-tenant`
-    metadata; a turn or a name of another tenant is refused.
+    """Accepts, stores and finds conversations. The tenant comes from the caller's key or `x-trimtab-tenant`
+    metadata; turns and names of other tenants are refused.
     """
 
     @_abc_1.abstractmethod
@@ -83,8 +83,8 @@ class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _interaction_pb2.LogTurnsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.LogTurnsResponse, _abc.Awaitable[_interaction_pb2.LogTurnsResponse]]:
-        """Acknowledged once Kafka has every accepted turn (acks=all). Bad turns are refused one by one;
-        the rest of the batch goes on.
+        """Acknowledged once Kafka has every accepted turn (acks=all). Invalid turns are refused one by one; the
+        rest of the batch is accepted.
         """
 
     @_abc_1.abstractmethod
@@ -100,7 +100,7 @@ class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _interaction_pb2.LogFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.LogFeedbackResponse, _abc.Awaitable[_interaction_pb2.LogFeedbackResponse]]:
-        """The same promise for explicit feedback."""
+        """The same guarantee for explicit feedback."""
 
     @_abc_1.abstractmethod
     def LogPreferences(
@@ -108,7 +108,7 @@ class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _interaction_pb2.LogPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.LogPreferencesResponse, _abc.Awaitable[_interaction_pb2.LogPreferencesResponse]]:
-        """The same promise for preferences that people stated between two answers. Set: user_id, source
+        """The same guarantee for preferences that people stated between two answers. Set: user_id, source
         (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
         evidence, feedback_text and create_time if they are known.
         """

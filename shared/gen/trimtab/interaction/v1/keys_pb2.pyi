@@ -35,10 +35,10 @@ class _KeyRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyRole.Value
     KEY_ROLE_OPERATOR: _KeyRole.ValueType  # 3
     """Retrains, rollouts, replays."""
     KEY_ROLE_ADMIN: _KeyRole.ValueType  # 4
-    """All of it, and keys, quotas and erasure."""
+    """All of the above, and keys, quotas and erasure."""
 
 class KeyRole(_KeyRole, metaclass=_KeyRoleEnumTypeWrapper):
-    """What a key may do. A key has a set of them; none but admin holds another."""
+    """What a key may do. A key has a set of roles; only admin includes the others."""
 
 KEY_ROLE_UNSPECIFIED: KeyRole.ValueType  # 0
 KEY_ROLE_WRITER: KeyRole.ValueType  # 1
@@ -48,7 +48,7 @@ KEY_ROLE_READER: KeyRole.ValueType  # 2
 KEY_ROLE_OPERATOR: KeyRole.ValueType  # 3
 """Retrains, rollouts, replays."""
 KEY_ROLE_ADMIN: KeyRole.ValueType  # 4
-"""All of it, and keys, quotas and erasure."""
+"""All of the above, and keys, quotas and erasure."""
 Global___KeyRole: _TypeAlias = KeyRole  # noqa: Y015
 
 @_typing.final
@@ -69,9 +69,9 @@ class Key(_message.Message):
     """tenants/{tenant}/keys/{key}"""
     display_name: _builtins.str
     prefix: _builtins.str
-    """The beginning of the key's text, to tell keys apart."""
+    """The first characters of the key's text, to tell keys apart."""
     rotated_from: _builtins.str
-    """The key that it took the place of, or that took its place."""
+    """The key that it replaced, and the key that replaced it."""
     rotated_to: _builtins.str
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyRole.ValueType]: ...
@@ -79,7 +79,7 @@ class Key(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Not set: it does not end by itself."""
+        """Not set: the key does not expire."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
@@ -87,7 +87,7 @@ class Key(_message.Message):
 
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """To about a minute; not set before the first use."""
+        """Accurate to about a minute; not set before the first use."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ Global___Key: _TypeAlias = Key  # noqa: Y015
 
 @_typing.final
 class Quota(_message.Message):
-    """What a tenant may ask of the doors. Nought of a figure: no bound."""
+    """How much a tenant may ask of each process that admits callers. 0 means no limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -123,7 +123,7 @@ class Quota(_message.Message):
     requests_per_second: _builtins.float
     turns_per_second: _builtins.float
     burst_seconds: _builtins.float
-    """How many seconds' worth may come at once; 2 when not set."""
+    """How many seconds' worth may arrive together; 2 if not set."""
     def __init__(
         self,
         *,
@@ -177,7 +177,7 @@ class CreateKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """The key's text; it can not be had again."""
+    """The key's text; it cannot be retrieved again."""
     @_builtins.property
     def key(self) -> Global___Key: ...
     def __init__(
@@ -205,7 +205,7 @@ class ListKeysRequest(_message.Message):
     """At most 1,000; 50 by default."""
     page_token: _builtins.str
     show_ended: _builtins.bool
-    """Also those that have expired or were revoked."""
+    """Also list keys that have expired or were revoked."""
     def __init__(
         self,
         *,
@@ -255,7 +255,7 @@ class RotateKeyRequest(_message.Message):
     name: _builtins.str
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
-        """How long the old key goes on; an hour when not set."""
+        """How long the old key stays valid; an hour if not set."""
 
     def __init__(
         self,
@@ -278,7 +278,7 @@ class RotateKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """The new key's text; it can not be had again."""
+    """The new key's text; it cannot be retrieved again."""
     @_builtins.property
     def key(self) -> Global___Key: ...
     def __init__(
@@ -426,7 +426,7 @@ Global___WatchKeysRequest: _TypeAlias = WatchKeysRequest  # noqa: Y015
 
 @_typing.final
 class KeyDigest(_message.Message):
-    """A key as a door knows it."""
+    """A key as a service that admits callers knows it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -493,7 +493,7 @@ class WatchKeysResponse(_message.Message):
 
     @_builtins.property
     def quotas(self) -> _containers.MessageMap[_builtins.str, Global___Quota]:
-        """By tenant, those that have one."""
+        """By tenant, for tenants that have one."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def __init__(self, channel):
@@ -79,8 +79,8 @@ class KeyServiceStub:
 
 
 class KeyServiceServicer:
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def CreateKey(self, request, context):
@@ -96,14 +96,14 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKey(self, request, context):
-        """A new key with the old one's name, roles and lifetime; the old one ends when the grace period does.
+        """Creates a key with the old one's name, roles and lifetime; the old key ends with the grace period.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """Ends a key at once. Repeating it is harmless.
+        """Ends a key immediately. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,14 +122,14 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchKeys(self, request, context):
-        """For the doors of the house, over all tenants: the live keys and quotas, now and after each change.
+        """For services that admit callers: all tenants' live keys and quotas, now and after each change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportUses(self, request, context):
-        """For the doors of the house: when keys were last used.
+        """For services that admit callers: reports when keys were last used.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,8 +187,8 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyServiceStub:
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @_typing.overload
@@ -38,39 +38,39 @@ class KeyServiceStub:
     CreateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]
     ListKeys: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]
     RotateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]
-    """A new key with the old one's name, roles and lifetime; the old one ends when the grace period does."""
+    """Creates a key with the old one's name, roles and lifetime; the old key ends with the grace period."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]
-    """Ends a key at once. Repeating it is harmless."""
+    """Ends a key immediately. Repeating it is harmless."""
     GetQuota: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetQuotaRequest, _keys_pb2.GetQuotaResponse]
     SetQuota: _grpc.UnaryUnaryMultiCallable[_keys_pb2.SetQuotaRequest, _keys_pb2.SetQuotaResponse]
     WatchKeys: _grpc.UnaryStreamMultiCallable[_keys_pb2.WatchKeysRequest, _keys_pb2.WatchKeysResponse]
-    """For the doors of the house, over all tenants: the live keys and quotas, now and after each change."""
+    """For services that admit callers: all tenants' live keys and quotas, now and after each change."""
     ReportUses: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ReportUsesRequest, _keys_pb2.ReportUsesResponse]
-    """For the doors of the house: when keys were last used."""
+    """For services that admit callers: reports when keys were last used."""
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]  # type: ignore[assignment]
     ListKeys: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]  # type: ignore[assignment]
     RotateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]  # type: ignore[assignment]
-    """A new key with the old one's name, roles and lifetime; the old one ends when the grace period does."""
+    """Creates a key with the old one's name, roles and lifetime; the old key ends with the grace period."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]  # type: ignore[assignment]
-    """Ends a key at once. Repeating it is harmless."""
+    """Ends a key immediately. Repeating it is harmless."""
     GetQuota: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetQuotaRequest, _keys_pb2.GetQuotaResponse]  # type: ignore[assignment]
     SetQuota: _aio.UnaryUnaryMultiCallable[_keys_pb2.SetQuotaRequest, _keys_pb2.SetQuotaResponse]  # type: ignore[assignment]
     WatchKeys: _aio.UnaryStreamMultiCallable[_keys_pb2.WatchKeysRequest, _keys_pb2.WatchKeysResponse]  # type: ignore[assignment]
-    """For the doors of the house, over all tenants: the live keys and quotas, now and after each change."""
+    """For services that admit callers: all tenants' live keys and quotas, now and after each change."""
     ReportUses: _aio.UnaryUnaryMultiCallable[_keys_pb2.ReportUsesRequest, _keys_pb2.ReportUsesResponse]  # type: ignore[assignment]
-    """For the doors of the house: when keys were last used."""
+    """For services that admit callers: reports when keys were last used."""
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """API keys and quotas of tenants. A key's text is shown once, when it is made; only its SHA-256 is
-    kept. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
+    """Tenants' API keys and quotas. A key's text is shown once, when it is created; only its SHA-256 is
+    stored. The tenant comes from the caller's key or `x-trimtab-tenant` metadata.
     """
 
     @_abc_1.abstractmethod
@@ -93,7 +93,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.RotateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.RotateKeyResponse, _abc.Awaitable[_keys_pb2.RotateKeyResponse]]:
-        """A new key with the old one's name, roles and lifetime; the old one ends when the grace period does."""
+        """Creates a key with the old one's name, roles and lifetime; the old key ends with the grace period."""
 
     @_abc_1.abstractmethod
     def RevokeKey(
@@ -101,7 +101,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.RevokeKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.RevokeKeyResponse, _abc.Awaitable[_keys_pb2.RevokeKeyResponse]]:
-        """Ends a key at once. Repeating it is harmless."""
+        """Ends a key immediately. Repeating it is harmless."""
 
     @_abc_1.abstractmethod
     def GetQuota(
@@ -123,7 +123,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.WatchKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_keys_pb2.WatchKeysResponse], _abc.AsyncIterator[_keys_pb2.WatchKeysResponse]]:
-        """For the doors of the house, over all tenants: the live keys and quotas, now and after each change."""
+        """For services that admit callers: all tenants' live keys and quotas, now and after each change."""
 
     @_abc_1.abstractmethod
     def ReportUses(
@@ -131,6 +131,6 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.ReportUsesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.ReportUsesResponse, _abc.Awaitable[_keys_pb2.ReportUsesResponse]]:
-        """For the doors of the house: when keys were last used."""
+        """For services that admit callers: reports when keys were last used."""
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -49,7 +49,7 @@ class EraseUserRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The same request_id gives the same erasure."""
+    """The same request_id returns the same erasure."""
     user_id: _builtins.str
     actor: _builtins.str
     """Who asks, for the audit."""
@@ -110,7 +110,7 @@ Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
 
 @_typing.final
 class Erasure(_message.Message):
-    """The audit record. It keeps no words and no user id."""
+    """The audit record. It contains no words and no user id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,7 +131,7 @@ class Erasure(_message.Message):
     """A keyed hash of tenant and user id: ListErasures finds it by the user id."""
     actor: _builtins.str
     keys_destroyed: _builtins.int
-    """Keys destroyed: what they had sealed on the topics can not be read any more."""
+    """How many keys were destroyed: what they sealed on the topics can no longer be read."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -144,7 +144,7 @@ class Erasure(_message.Message):
 
     @_builtins.property
     def model_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Versions that had learnt from the user; from all reports."""
+        """Versions that had learnt from the user, from all reports."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class ListErasuresRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Only of this user; all if empty."""
+    """Only erasures of this user; all if empty."""
     page_size: _builtins.int
     page_token: _builtins.str
     def __init__(

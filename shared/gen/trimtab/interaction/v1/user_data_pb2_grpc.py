@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class UserDataServiceStub:
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 
@@ -60,14 +60,14 @@ class UserDataServiceStub:
 
 
 class UserDataServiceServicer:
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 
     def EraseUser(self, request, context):
-        """Removes what is held of a user from every store, file and topic. Answers an operation
-        (EraseUserMetadata, EraseUserResponse); it survives restarts of every service. While one is under
-        way for a user, asking again gives the same; afterwards it begins anew and reports again.
+        """Removes what is held of a user from every store, file and topic. Returns an operation
+        (EraseUserMetadata, EraseUserResponse) that survives restarts of every service. While a user's erasure
+        is running, another request returns the same one; afterwards it starts a new one, which reports again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,8 +87,8 @@ class UserDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Everything that is held of a user, from every service. UNAVAILABLE if one is away: an export that
-        is not whole must not look as if it were.
+        """Everything that every service holds of a user. UNAVAILABLE if a service is unavailable: an incomplete
+        export must not look complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +126,7 @@ def add_UserDataServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserDataService:
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserDataServiceStub:
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 
@@ -37,40 +37,40 @@ class UserDataServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UserDataServiceAsyncStub: ...
     EraseUser: _grpc.UnaryUnaryMultiCallable[_user_data_pb2.EraseUserRequest, _operations_pb2.Operation]
-    """Removes what is held of a user from every store, file and topic. Answers an operation
-    (EraseUserMetadata, EraseUserResponse); it survives restarts of every service. While one is under
-    way for a user, asking again gives the same; afterwards it begins anew and reports again.
+    """Removes what is held of a user from every store, file and topic. Returns an operation
+    (EraseUserMetadata, EraseUserResponse) that survives restarts of every service. While a user's erasure
+    is running, another request returns the same one; afterwards it starts a new one, which reports again.
     """
     GetErasure: _grpc.UnaryUnaryMultiCallable[_user_data_pb2.GetErasureRequest, _user_data_pb2.GetErasureResponse]
     ListErasures: _grpc.UnaryUnaryMultiCallable[_user_data_pb2.ListErasuresRequest, _user_data_pb2.ListErasuresResponse]
     """Newest first."""
     ExportUser: _grpc.UnaryStreamMultiCallable[_user_data_pb2.ExportUserRequest, _user_data_pb2.ExportUserResponse]
-    """Everything that is held of a user, from every service. UNAVAILABLE if one is away: an export that
-    is not whole must not look as if it were.
+    """Everything that every service holds of a user. UNAVAILABLE if a service is unavailable: an incomplete
+    export must not look complete.
     """
 
 @_typing.type_check_only
 class UserDataServiceAsyncStub(UserDataServiceStub):
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EraseUser: _aio.UnaryUnaryMultiCallable[_user_data_pb2.EraseUserRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Removes what is held of a user from every store, file and topic. Answers an operation
-    (EraseUserMetadata, EraseUserResponse); it survives restarts of every service. While one is under
-    way for a user, asking again gives the same; afterwards it begins anew and reports again.
+    """Removes what is held of a user from every store, file and topic. Returns an operation
+    (EraseUserMetadata, EraseUserResponse) that survives restarts of every service. While a user's erasure
+    is running, another request returns the same one; afterwards it starts a new one, which reports again.
     """
     GetErasure: _aio.UnaryUnaryMultiCallable[_user_data_pb2.GetErasureRequest, _user_data_pb2.GetErasureResponse]  # type: ignore[assignment]
     ListErasures: _aio.UnaryUnaryMultiCallable[_user_data_pb2.ListErasuresRequest, _user_data_pb2.ListErasuresResponse]  # type: ignore[assignment]
     """Newest first."""
     ExportUser: _aio.UnaryStreamMultiCallable[_user_data_pb2.ExportUserRequest, _user_data_pb2.ExportUserResponse]  # type: ignore[assignment]
-    """Everything that is held of a user, from every service. UNAVAILABLE if one is away: an export that
-    is not whole must not look as if it were.
+    """Everything that every service holds of a user. UNAVAILABLE if a service is unavailable: an incomplete
+    export must not look complete.
     """
 
 class UserDataServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What a person may ask for about their own data. The tenant comes from the caller's
+    """What users may request about their own data. The tenant comes from the caller's key or
     `x-trimtab-tenant` metadata.
     """
 
@@ -80,9 +80,9 @@ class UserDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_data_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Removes what is held of a user from every store, file and topic. Answers an operation
-        (EraseUserMetadata, EraseUserResponse); it survives restarts of every service. While one is under
-        way for a user, asking again gives the same; afterwards it begins anew and reports again.
+        """Removes what is held of a user from every store, file and topic. Returns an operation
+        (EraseUserMetadata, EraseUserResponse) that survives restarts of every service. While a user's erasure
+        is running, another request returns the same one; afterwards it starts a new one, which reports again.
         """
 
     @_abc_1.abstractmethod
@@ -106,8 +106,8 @@ class UserDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_data_pb2.ExportUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_user_data_pb2.ExportUserResponse], _abc.AsyncIterator[_user_data_pb2.ExportUserResponse]]:
-        """Everything that is held of a user, from every service. UNAVAILABLE if one is away: an export that
-        is not whole must not look as if it were.
+        """Everything that every service holds of a user. UNAVAILABLE if a service is unavailable: an incomplete
+        export must not look complete.
         """
 
 def add_UserDataServiceServicer_to_server(servicer: UserDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -69,12 +69,12 @@ class ModelVersion(_message.Message):
     version: _builtins.str
     """"assistant-v3" """
     served_name: _builtins.str
-    """The name vLLM answers to: the version, or the base model's name for the first champion."""
+    """The name that vLLM serves it under: the version, or the base model's name for the first champion."""
     state: Global___VersionState.ValueType
     adapter_path: _builtins.str
-    """Folder of the adapter as served; empty for the base model."""
+    """The folder of the served adapter; empty for the base model."""
     adapter_digest: _builtins.str
-    """sha256 of the adapter: of its weights and its configuration."""
+    """SHA-256 of the adapter: of its weights and its configuration."""
     snapshot_digest: _builtins.str
     run: _builtins.str
     parent: _builtins.str
@@ -157,11 +157,11 @@ class Rollout(_message.Message):
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
     log_e_better: _builtins.float
-    """log e-values: for "canary is better", for "canary is worse"."""
+    """Log e-values for "the canary is better" and for "the canary is worse"."""
     log_e_worse: _builtins.float
     log_threshold: _builtins.float
     words: _builtins.str
-    """In words: what is waited for, or why it ended."""
+    """What the rollout is waiting for, or why it ended, in words."""
     @_builtins.property
     def champion(self) -> Global___ModelVersion: ...
     @_builtins.property
@@ -172,8 +172,8 @@ class Rollout(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def canary_dissatisfaction(self) -> _common_pb2.Estimate:
-        """Evidence so far: canary's and champion's dissatisfaction since the rollout began. Unset when none
-        is under way: `words` tell what the last one found, of whichever versions it compared.
+        """The evidence so far: the canary's and the champion's dissatisfaction since the rollout began. Unset if none
+        is under way: `words` then say what the last rollout found about the versions that it compared.
         """
 
     @_builtins.property
@@ -234,7 +234,7 @@ class RegisterVersionRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     adapter_path: _builtins.str
-    """Folder with adapter_config.json and adapter_model.safetensors."""
+    """A folder with adapter_config.json and adapter_model.safetensors."""
     snapshot_digest: _builtins.str
     run: _builtins.str
     parent: _builtins.str
@@ -379,7 +379,7 @@ class StartRolloutRequest(_message.Message):
     request_id: _builtins.str
     version: _builtins.str
     canary_share: _builtins.float
-    """0: the service's setting."""
+    """0: as the service's settings say."""
     actor: _builtins.str
     reason: _builtins.str
     def __init__(
@@ -504,8 +504,8 @@ class PromoteVersionRequest(_message.Message):
     reason: _builtins.str
     """Required: recorded with the change."""
     revision: _builtins.int
-    """The rollout's revision that the caller decided by: FAILED_PRECONDITION with reason ROLLOUT_CHANGED if another
-    has come since. 0: whatever is served.
+    """The rollout's revision on which the caller based the decision: FAILED_PRECONDITION with reason
+    ROLLOUT_CHANGED if it has changed since. 0: whatever is served.
     """
     def __init__(
         self,

@@ -87,8 +87,8 @@ class RegistryServiceServicer:
     """
 
     def RegisterVersion(self, request, context):
-        """Puts the adapter where vLLM resolves it by name and checks one token of it on each replica.
-        The same request_id gives the same version.
+        """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
+        request_id returns the same version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +107,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartRollout(self, request, context):
-        """Gives a verified version its canary share.
+        """Makes a verified version the canary.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +120,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRollout(self, request, context):
-        """The weights now, then each change.
+        """The rollout now, and after each change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

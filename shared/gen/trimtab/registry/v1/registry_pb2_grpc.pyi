@@ -34,16 +34,16 @@ class RegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
-    """Puts the adapter where vLLM resolves it by name and checks one token of it on each replica.
-    The same request_id gives the same version.
+    """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
+    request_id returns the same version.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListVersionsRequest, _registry_pb2.ListVersionsResponse]
     StartRollout: _grpc.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]
-    """Gives a verified version its canary share."""
+    """Makes a verified version the canary."""
     GetRollout: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetRolloutRequest, _registry_pb2.GetRolloutResponse]
     WatchRollout: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRolloutRequest, _registry_pb2.WatchRolloutResponse]
-    """The weights now, then each change."""
+    """The rollout now, and after each change."""
     PromoteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]
     RollbackVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]
     RejectVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]
@@ -54,16 +54,16 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
-    """Puts the adapter where vLLM resolves it by name and checks one token of it on each replica.
-    The same request_id gives the same version.
+    """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
+    request_id returns the same version.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListVersionsRequest, _registry_pb2.ListVersionsResponse]  # type: ignore[assignment]
     StartRollout: _aio.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]  # type: ignore[assignment]
-    """Gives a verified version its canary share."""
+    """Makes a verified version the canary."""
     GetRollout: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetRolloutRequest, _registry_pb2.GetRolloutResponse]  # type: ignore[assignment]
     WatchRollout: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRolloutRequest, _registry_pb2.WatchRolloutResponse]  # type: ignore[assignment]
-    """The weights now, then each change."""
+    """The rollout now, and after each change."""
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]  # type: ignore[assignment]
     RollbackVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]  # type: ignore[assignment]
     RejectVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]  # type: ignore[assignment]
@@ -77,8 +77,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.RegisterVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RegisterVersionResponse, _abc.Awaitable[_registry_pb2.RegisterVersionResponse]]:
-        """Puts the adapter where vLLM resolves it by name and checks one token of it on each replica.
-        The same request_id gives the same version.
+        """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
+        request_id returns the same version.
         """
 
     @_abc_1.abstractmethod
@@ -101,7 +101,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.StartRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.StartRolloutResponse, _abc.Awaitable[_registry_pb2.StartRolloutResponse]]:
-        """Gives a verified version its canary share."""
+        """Makes a verified version the canary."""
 
     @_abc_1.abstractmethod
     def GetRollout(
@@ -116,7 +116,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.WatchRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchRolloutResponse], _abc.AsyncIterator[_registry_pb2.WatchRolloutResponse]]:
-        """The weights now, then each change."""
+        """The rollout now, and after each change."""
 
     @_abc_1.abstractmethod
     def PromoteVersion(

@@ -36,7 +36,7 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_HAND_OVER: _RunState.ValueType  # 6
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 7
     RUN_STATE_REJECTED: _RunState.ValueType  # 8
-    """The gate said no, or not enough evidence."""
+    """The gate's verdict was "failed" or "not_enough_evidence"."""
     RUN_STATE_FAILED: _RunState.ValueType  # 9
     RUN_STATE_CANCELLED: _RunState.ValueType  # 10
 
@@ -51,7 +51,7 @@ RUN_STATE_GATE: RunState.ValueType  # 5
 RUN_STATE_HAND_OVER: RunState.ValueType  # 6
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 7
 RUN_STATE_REJECTED: RunState.ValueType  # 8
-"""The gate said no, or not enough evidence."""
+"""The gate's verdict was "failed" or "not_enough_evidence"."""
 RUN_STATE_FAILED: RunState.ValueType  # 9
 RUN_STATE_CANCELLED: RunState.ValueType  # 10
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
@@ -85,7 +85,7 @@ class Trigger(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     kind: Global___TriggerKind.ValueType
     detail: _builtins.str
-    """Who, which cron line, how many pairs, which alarm."""
+    """Who, which cron expression, how many pairs, which alarm."""
     def __init__(
         self,
         *,
@@ -154,19 +154,19 @@ class Snapshot(_message.Message):
     LARGEST_USER_SHARE_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """sha256 of its content"""
+    """SHA-256 of its content."""
     uri: _builtins.str
     train_pairs: _builtins.int
     held_out_pairs: _builtins.int
     train_users: _builtins.int
     held_out_users: _builtins.int
     largest_user_share: _builtins.float
-    """The largest user's share of the pairs to train on."""
+    """The share of the training pairs that the user with the most pairs has."""
     @_builtins.property
     def pairs_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
     def left_out(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many pairs are in neither part, by reason, such as USER_SHARE."""
+        """How many pairs are in neither set, by reason, such as USER_SHARE."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
 
 @_typing.final
 class GateCheck(_message.Message):
-    """One line of the gate: the figure, the threshold set before, and whether it holds."""
+    """One check of the gate: the figure, the threshold set beforehand, and the verdict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -260,11 +260,11 @@ class Run(_message.Message):
     error: _builtins.str
     mlflow_run_id: _builtins.str
     progress: _builtins.float
-    """Of the step under way, in [0, 1]."""
+    """Of the current step, in [0, 1]."""
     progress_words: _builtins.str
     gate_attempt: _builtins.int
-    """The how-manieth candidate was held against this champion, from 1, and the confidence that the gate's intervals
-    had for it: the more attempts, the surer each must be. 0 before the evaluation.
+    """The number of this attempt against the champion, from 1, and the confidence of the gate's intervals for it:
+    the more attempts, the more certain each must be. 0 before the evaluation.
     """
     gate_confidence: _builtins.float
     @_builtins.property
@@ -350,7 +350,7 @@ class StartRetrainRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     reason: _builtins.str
-    """Who asks and why; recorded."""
+    """Who requests it and why; recorded."""
     def __init__(
         self,
         *,

@@ -68,7 +68,7 @@ class RetrainServiceServicer:
     """
 
     def StartRetrain(self, request, context):
-        """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id gives the same run.
+        """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id returns the same run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class RetrainServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RetrainServiceAsyncStub: ...
     StartRetrain: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.StartRetrainRequest, _operations_pb2.Operation]
-    """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id gives the same run."""
+    """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id returns the same run."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.GetRunRequest, _retrain_pb2.GetRunResponse]
     ListRuns: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.ListRunsRequest, _retrain_pb2.ListRunsResponse]
     CancelRun: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.CancelRunRequest, _retrain_pb2.CancelRunResponse]
@@ -48,7 +48,7 @@ class RetrainServiceAsyncStub(RetrainServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRetrain: _aio.UnaryUnaryMultiCallable[_retrain_pb2.StartRetrainRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id gives the same run."""
+    """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id returns the same run."""
     GetRun: _aio.UnaryUnaryMultiCallable[_retrain_pb2.GetRunRequest, _retrain_pb2.GetRunResponse]  # type: ignore[assignment]
     ListRuns: _aio.UnaryUnaryMultiCallable[_retrain_pb2.ListRunsRequest, _retrain_pb2.ListRunsResponse]  # type: ignore[assignment]
     CancelRun: _aio.UnaryUnaryMultiCallable[_retrain_pb2.CancelRunRequest, _retrain_pb2.CancelRunResponse]  # type: ignore[assignment]
@@ -64,7 +64,7 @@ class RetrainServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retrain_pb2.StartRetrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id gives the same run."""
+        """Operation: metadata RunMetadata, response StartRetrainResponse. The same request_id returns the same run."""
 
     @_abc_1.abstractmethod
     def GetRun(

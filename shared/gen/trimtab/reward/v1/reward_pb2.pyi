@@ -27,7 +27,7 @@ class ScoreItem(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """If given, only ensemble members not trained on this user's data judge (cross-fitting)."""
+    """If given, only ensemble members that were not trained on this user's data judge (cross-fitting)."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Message]:
         """Ends with the assistant's answer to be scored."""
@@ -56,8 +56,8 @@ class ScoreRequest(_message.Message):
     reward_model: _builtins.str
     """Empty: the newest."""
     min_pairs: _builtins.int
-    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED unless the model rests on so many pairs:
-    one made of ratings alone knows nothing of what is better on the same request.
+    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED unless the model was trained on at least this many pairs:
+    one trained on ratings alone does not know which of two answers to a request is better.
     """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
@@ -109,7 +109,7 @@ class Score(_message.Message):
     std: _builtins.float
     @_builtins.property
     def groups(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Each group's own reward, by the group's name; empty while people are not told apart."""
+        """Each group's own reward, by the group's name; empty while users are not divided into groups."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class ScoreStreamRequest(_message.Message):
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
     MIN_PAIRS_FIELD_NUMBER: _builtins.int
     reward_model: _builtins.str
-    """Empty: the one of the call's first batch, there the newest."""
+    """Empty: the model of the call's first batch; in the first batch, the newest."""
     min_pairs: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
@@ -292,7 +292,7 @@ class RewardModel(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def people(self) -> Global___RewardPeople:
-        """Unset while too few users have said enough to tell them apart."""
+        """Unset while too few users have said enough to divide them into groups."""
 
     def __init__(
         self,
@@ -318,7 +318,7 @@ Global___RewardModel: _TypeAlias = RewardModel  # noqa: Y015
 
 @_typing.final
 class RewardPeople(_message.Message):
-    """Who is behind a model's pairs. Held-out users are not among them."""
+    """The users behind a model's pairs, without held-out users."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -328,15 +328,17 @@ class RewardPeople(_message.Message):
     DOWN_WEIGHTED_USERS_FIELD_NUMBER: _builtins.int
     SUSPECTS_FIELD_NUMBER: _builtins.int
     down_weighted_users: _builtins.int
-    """Users who count less, since their labels contradict their own group; of these, who count for nothing."""
+    """How many users count less, because their labels contradict their own group; and how many of these count for
+    nothing.
+    """
     suspects: _builtins.int
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardGroup]:
-        """The largest first; one group is everyone."""
+        """The largest first; if there is only one, it is everyone."""
 
     @_builtins.property
     def by_one_model(self) -> Global___RewardWelfare:
-        """Over users, of the share of their pairs that are ordered as they did."""
+        """Welfare over users, each measured by the share of their pairs that the model orders as they did."""
 
     @_builtins.property
     def by_group_models(self) -> Global___RewardWelfare: ...
@@ -372,11 +374,11 @@ class RewardGroup(_message.Message):
     pairs: _builtins.int
     @_builtins.property
     def prefers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardTaste]:
-        """What its chosen answers have more of, clearest first."""
+        """What the chosen answers have more of, clearest first."""
 
     @_builtins.property
     def accuracy_by_one_model(self) -> _common_pb2.Estimate:
-        """Its pairs' accuracy on requests that the judging model had not seen."""
+        """The accuracy on its pairs whose requests the judging model had not seen."""
 
     @_builtins.property
     def accuracy_by_own_model(self) -> _common_pb2.Estimate: ...
@@ -406,7 +408,7 @@ class RewardTaste(_message.Message):
     Z_FIELD_NUMBER: _builtins.int
     what: _builtins.str
     z: _builtins.float
-    """The mean difference over its standard error."""
+    """The mean difference divided by its standard error."""
     def __init__(
         self,
         *,

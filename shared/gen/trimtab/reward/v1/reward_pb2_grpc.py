@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class RewardServiceStub:
-    """Reward models: trained on pairs and ratings, asked for scores.
+    """Reward models: trained on pairs and ratings, used for scores.
     """
 
     def __init__(self, channel):
@@ -59,19 +59,19 @@ class RewardServiceStub:
 
 
 class RewardServiceServicer:
-    """Reward models: trained on pairs and ratings, asked for scores.
+    """Reward models: trained on pairs and ratings, used for scores.
     """
 
     def Score(self, request, context):
-        """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there.
+        """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until there is a first model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScoreStream(self, request_iterator, context):
-        """As many batches as the caller has, each answered in turn; the call holds one model throughout,
-        unless a batch names another.
+        """As many batches as the caller has, answered in order; the call uses one model throughout, unless a
+        batch names another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +122,7 @@ def add_RewardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RewardService:
-    """Reward models: trained on pairs and ratings, asked for scores.
+    """Reward models: trained on pairs and ratings, used for scores.
     """
 
     @staticmethod

@@ -28,17 +28,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RewardServiceStub:
-    """Reward models: trained on pairs and ratings, asked for scores."""
+    """Reward models: trained on pairs and ratings, used for scores."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RewardServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_reward_pb2.ScoreRequest, _reward_pb2.ScoreResponse]
-    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until there is a first model."""
     ScoreStream: _grpc.StreamStreamMultiCallable[_reward_pb2.ScoreStreamRequest, _reward_pb2.ScoreStreamResponse]
-    """As many batches as the caller has, each answered in turn; the call holds one model throughout,
-    unless a batch names another.
+    """As many batches as the caller has, answered in order; the call uses one model throughout, unless a
+    batch names another.
     """
     TrainRewardModel: _grpc.UnaryUnaryMultiCallable[_reward_pb2.TrainRewardModelRequest, _operations_pb2.Operation]
     """Operation: metadata TrainRewardModelMetadata, response TrainRewardModelResponse."""
@@ -46,21 +46,21 @@ class RewardServiceStub:
 
 @_typing.type_check_only
 class RewardServiceAsyncStub(RewardServiceStub):
-    """Reward models: trained on pairs and ratings, asked for scores."""
+    """Reward models: trained on pairs and ratings, used for scores."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_reward_pb2.ScoreRequest, _reward_pb2.ScoreResponse]  # type: ignore[assignment]
-    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+    """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until there is a first model."""
     ScoreStream: _aio.StreamStreamMultiCallable[_reward_pb2.ScoreStreamRequest, _reward_pb2.ScoreStreamResponse]  # type: ignore[assignment]
-    """As many batches as the caller has, each answered in turn; the call holds one model throughout,
-    unless a batch names another.
+    """As many batches as the caller has, answered in order; the call uses one model throughout, unless a
+    batch names another.
     """
     TrainRewardModel: _aio.UnaryUnaryMultiCallable[_reward_pb2.TrainRewardModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Operation: metadata TrainRewardModelMetadata, response TrainRewardModelResponse."""
     ListRewardModels: _aio.UnaryUnaryMultiCallable[_reward_pb2.ListRewardModelsRequest, _reward_pb2.ListRewardModelsResponse]  # type: ignore[assignment]
 
 class RewardServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reward models: trained on pairs and ratings, asked for scores."""
+    """Reward models: trained on pairs and ratings, used for scores."""
 
     @_abc_1.abstractmethod
     def Score(
@@ -68,7 +68,7 @@ class RewardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reward_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reward_pb2.ScoreResponse, _abc.Awaitable[_reward_pb2.ScoreResponse]]:
-        """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until a first model is there."""
+        """FAILED_PRECONDITION with reason REWARD_MODEL_UNTRAINED until there is a first model."""
 
     @_abc_1.abstractmethod
     def ScoreStream(
@@ -76,8 +76,8 @@ class RewardServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_reward_pb2.ScoreStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reward_pb2.ScoreStreamResponse], _abc.AsyncIterator[_reward_pb2.ScoreStreamResponse]]:
-        """As many batches as the caller has, each answered in turn; the call holds one model throughout,
-        unless a batch names another.
+        """As many batches as the caller has, answered in order; the call uses one model throughout, unless a
+        batch names another.
         """
 
     @_abc_1.abstractmethod
