@@ -13,6 +13,7 @@ from services.interaction.completions.grpc_api import mount as mount_completions
 from services.interaction.erasure.adapters.audit import SqlErasureState, SqlErasureWriter
 from services.interaction.erasure.adapters.holdings import SqlHoldings
 from services.interaction.erasure.adapters.peers import GrpcPeerHoldings
+from services.interaction.erasure.adapters.retention import AgedAudits
 from services.interaction.erasure.adapters.user_keys import KeyringUserKeys
 from services.interaction.erasure.app import Conductor, Erasures
 from services.interaction.erasure.grpc_api import UserDataServicer
@@ -20,10 +21,11 @@ from services.interaction.erasure.grpc_api import mount as mount_user_data
 from services.interaction.erasure.jobs import JOB, steps
 from services.interaction.erasure.stages import GROUPS, reports
 from services.interaction.erasure.stages import STAGE as AUDIT
+from services.interaction.keys.adapters.sql import AGING as KEYS_AGING
 from services.interaction.keys.adapters.sql import SqlKeyStore
 from services.interaction.keys.app import Keys
 from services.interaction.keys.grpc_api import mount as mount_keys
-from services.interaction.keys.jobs import LiveKeys
+from services.interaction.keys.jobs import LOOK_EVERY_S, LiveKeys
 from services.interaction.settings import InteractionSettings
 from services.interaction.storing import (
     MODULE,
@@ -35,6 +37,7 @@ from services.interaction.storing import (
 from services.interaction.turns.adapters.conversations import SqlConversationReads
 from services.interaction.turns.adapters.journal import EventLogJournal
 from services.interaction.turns.adapters.lineage import InteractionLineage
+from services.interaction.turns.adapters.retention import AGING as TURNS_AGING
 from services.interaction.turns.app.conversations import Conversations
 from services.interaction.turns.app.intake import Intake
 from services.interaction.turns.grpc_api import mount as mount_turns
@@ -56,6 +59,7 @@ from shared.serving.opening import open_event_log, open_keyring
 from shared.serving.process import Background, Service, run
 from shared.state import operations
 from shared.state.database import Database
+from shared.state.loop import repeat
 from shared.state.tables import OUTBOX
 from shared.telemetry.setup import start_telemetry
 from shared.vault.keyring import CachedKeyring
@@ -97,6 +101,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             ("storing", storing.run),
         ],
         groups={stage: topics for room in rooms for stage, topics in room.groups.items()},
+        aging=[*TURNS_AGING, *KEYS_AGING, AgedAudits()],
     )
 
 
@@ -120,7 +125,9 @@ def wire_keys(common: CommonSettings, database: Database) -> tuple[Access, Room]
     live.refresh()
     access = keyed_access(common, book) if common.require_keys else OpenAccess()
     mount = mount_keys(Keys(store, now, live.refresh), store, live)
-    return access, Room(mounts=[mount], background=[("keys", live.run)])
+    return access, Room(
+        mounts=[mount], background=[("keys", repeat("keys", live.once, idle_s=LOOK_EVERY_S))]
+    )
 
 
 def wire_completions(common: CommonSettings, database: Database) -> Room:

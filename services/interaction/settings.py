@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.interaction.turns.domain.acceptance import Limits
-from services.interaction.turns.domain.retention import Keep
 from shared.configuration.settings import ServiceSettings
 from shared.state.engine import is_in_memory
 
@@ -28,12 +27,19 @@ class InteractionSettings(ServiceSettings):
     # Where turns are archived as Parquet (any fsspec URL); TRIMTAB_DATA/archive when empty.
     archive_url: str = ""
     archive_every_s: float = Field(default=60.0, gt=0)
-    # By tenant, "*" for those that are not named; 0 days, or none said, is for ever:
-    # {"*": {"store_days": 90, "archive_days": 730}, "acme": {"store_days": 7}}
-    retention: dict[str, Keep] = Field(default_factory=dict)
     # Who must report before an erasure is complete, comma-separated: every service that holds data
     # of users.
     erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"
+
+    # It was a rule for interaction alone. Whoever still sets it would wait in vain for data to go.
+    retention: str = Field(default="", exclude=True)
+
+    @field_validator("retention")
+    @classmethod
+    def _has_moved(cls, rules: str) -> str:
+        if rules:
+            raise ValueError("it holds for all services now: set TRIMTAB_RETENTION instead")
+        return rules
 
     @field_validator("database_url")
     @classmethod

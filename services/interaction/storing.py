@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from functools import partial
 from pathlib import Path
 
 from services.interaction.completions.adapters.sql import keep_completions
@@ -20,7 +19,6 @@ from services.interaction.turns.adapters.archive import Archive
 from services.interaction.turns.adapters.retention import SqlAgedTurns
 from services.interaction.turns.adapters.search import SqlSearchIndex
 from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
-from services.interaction.turns.domain.retention import Policy
 from services.interaction.turns.jobs import Housekeeping, SearchIndexing
 from services.interaction.turns.stages import (
     ANNOTATED,
@@ -30,6 +28,7 @@ from services.interaction.turns.stages import (
     TurnKeeper,
 )
 from shared.configuration.settings import CommonSettings, load
+from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import EventLog
@@ -38,6 +37,7 @@ from shared.serving.aside import work_aside
 from shared.serving.opening import open_event_log, open_keyring
 from shared.serving.process import Background
 from shared.state.database import Database
+from shared.state.loop import repeat
 from shared.state.outbox import OutboxRelay
 from shared.state.stage import SqlStage
 from shared.telemetry.setup import start_telemetry
@@ -64,7 +64,7 @@ def background(
     return [
         *_stages(settings, database, log),
         ("outbox", OutboxRelay(database, log).run),
-        ("housekeeping", _housekeeping(settings, database, archive).run),
+        _housekeeping(common, settings, database, archive),
         *erasing(database, log, archive).background(),
     ]
 
@@ -85,20 +85,17 @@ def _stages(settings: InteractionSettings, database: Database, log: EventLog) ->
     annotations = SqlStage(
         ANNOTATIONS, database, log, ANNOTATED, annotator, handle_all=annotator.take_all
     )
-    on_stored = partial(database.after_commit, table=TURNS)
-    search = SearchIndexing(SqlSearchIndex(database), on_stored, keeper.behind)
+    search = SearchIndexing(SqlSearchIndex(database), database.waker(TURNS), keeper.behind)
     return [("stage", stage.run), ("annotations", annotations.run), ("search", search.run)]
 
 
 def _housekeeping(
-    settings: InteractionSettings, database: Database, archive: Archive
-) -> Housekeeping:
-    return Housekeeping(
-        archive,
-        SqlAgedTurns(database),
-        Policy(settings.retention),
-        now,
-        settings.archive_every_s,
+    common: CommonSettings, settings: InteractionSettings, database: Database, archive: Archive
+) -> Background:
+    policy = RetentionPolicy(common.retention)
+    housekeeping = Housekeeping(archive, SqlAgedTurns(database), policy, now)
+    return "housekeeping", repeat(
+        "housekeeping", housekeeping.once, idle_s=settings.archive_every_s
     )
 
 

@@ -19,8 +19,11 @@ CONVERSATIONS = sa.Table(
     # created_us as it was at first: lists go by it, as an older turn that comes late must not move a
     # conversation from one page to another.
     sa.Column("listed_us", sa.BigInteger, nullable=False, server_default="0"),
+    # When it was last added to: retention goes by it, as what is imported may be years old.
+    sa.Column("added_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("conversations_by_time", "tenant", "listed_us", "conversation_id"),
-    sa.Index("conversations_by_user", "tenant", "user_id", "created_us"),
+    sa.Index("conversations_by_user", "tenant", "user_id", "listed_us", "conversation_id"),
+    sa.Index("conversations_by_age", "tenant", "added_us"),
 )
 TURNS = sa.Table(
     "turns",
@@ -39,7 +42,7 @@ TURNS = sa.Table(
     # A serialised trimtab.common.v1.Turn.
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("turns_by_name", "tenant", "conversation_id", "turn_id", unique=True),
-    sa.Index("turns_by_user", "tenant", "user_id"),
+    sa.Index("turns_by_user", "tenant", "user_id", "seq"),
     sa.Index("turns_by_version", "tenant", "model_version", "conversation_id"),
     sqlite_autoincrement=True,
 )
@@ -52,7 +55,10 @@ LABELS = sa.Table(
     sa.Column("conversation_id", sa.String, nullable=False),
     sa.Column("turn_id", sa.String, nullable=False),
     sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("labelled_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("labels_by_conversation", "tenant", "conversation_id", "label"),
+    sa.Index("labels_by_age", "labelled_us"),
+    sa.Index("labels_by_tenants_age", "tenant", "labelled_us"),
     sa.Index("labels_by_label", "tenant", "label", "conversation_id"),
     sa.Index("labels_by_user", "tenant", "user_id"),
 )
@@ -67,6 +73,8 @@ SCORES = sa.Table(
     sa.Column("scored_us", sa.BigInteger, nullable=False),
     sa.Column("model", sa.String, nullable=False),
     sa.Index("scores_by_user", "tenant", "user_id"),
+    sa.Index("scores_by_age", "scored_us"),
+    sa.Index("scores_by_tenants_age", "tenant", "scored_us"),
 )
 # Answers asked for with `store: true`, by their completion; the content lies in the turns.
 COMPLETIONS = sa.Table(
@@ -86,6 +94,8 @@ COMPLETIONS = sa.Table(
     sa.Index("completions_by_time", "tenant", "created_us", "completion_id"),
     sa.Index("completions_by_user", "tenant", "user_id"),
     sa.Index("completions_by_conversation", "tenant", "conversation_id"),
+    sa.Index("completions_by_version", "tenant", "model_version", "created_us", "completion_id"),
+    sa.Index("completions_by_age", "created_us"),
 )
 # One row: up to which turn the words are in the search index (search.py).
 SEARCHED = sa.Table(
@@ -105,7 +115,18 @@ ARCHIVED_PARTS = sa.Table(
     sa.Column("turns", sa.BigInteger, nullable=False),
     sa.Column("first_seq", sa.BigInteger, nullable=False),
     sa.Column("last_seq", sa.BigInteger, nullable=False),
+    # When the newest of it was archived: retention goes by it.
+    sa.Column("archived_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("archived_parts_by_day", "tenant", "day"),
+    sa.Index("archived_parts_by_age", "tenant", "archived_us"),
+)
+# Of each part, whose turns it may hold (user_filter.py): an erasure reads no other. A part of an older version
+# has none until it was read.
+ARCHIVED_USERS = sa.Table(
+    "archived_users",
+    TABLES,
+    sa.Column("part", sa.String, primary_key=True),
+    sa.Column("users", sa.LargeBinary, nullable=False),
 )
 ARCHIVE_POSITION = sa.Table(
     "archive_position",
@@ -131,6 +152,14 @@ API_KEYS = sa.Table(
     sa.Column("rotated_from", sa.String, nullable=False),
     sa.Column("rotated_to", sa.String, nullable=False),
     sa.Index("api_keys_by_time", "tenant", "created_us", "key_id"),
+    sa.Index(
+        "api_keys_not_revoked",
+        "expires_us",
+        sqlite_where=sa.text("revoked_us IS NULL"),
+        postgresql_where=sa.text("revoked_us IS NULL"),
+    ),
+    sa.Index("api_keys_by_end", "expires_us"),
+    sa.Index("api_keys_by_revocation", "revoked_us"),
 )
 TENANT_QUOTAS = sa.Table(
     "tenant_quotas",
@@ -156,12 +185,11 @@ ERASURES = sa.Table(
     # Who is to report.
     sa.Column("services", sa.JSON, nullable=False),
     sa.Column("keys_destroyed", sa.Integer, nullable=False, server_default="0"),
-    # While it is under way: the user, their conversations, the keys that were closed.
+    # While it is under way.
     sa.Column("user_id", sa.String, nullable=False),
-    sa.Column("conversation_ids", sa.JSON, nullable=False),
-    sa.Column("key_ids", sa.JSON, nullable=False),
     sa.Index("erasures_by_subject", "tenant", "subject", "created"),
     sa.Index("erasures_by_time", "tenant", "created", "erasure"),
+    sa.Index("erasures_by_end", "tenant", "ended"),
 )
 ERASURE_REPORTS = sa.Table(
     "erasure_reports",
@@ -172,4 +200,17 @@ ERASURE_REPORTS = sa.Table(
     sa.Column("removals", sa.JSON, nullable=False),
     sa.Column("model_versions", sa.JSON, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
+)
+# While an erasure is under way: the conversations in which the user took part, and the keys that were closed.
+ERASURE_CONVERSATIONS = sa.Table(
+    "erasure_conversations",
+    TABLES,
+    sa.Column("erasure", sa.String, primary_key=True),
+    sa.Column("conversation_id", sa.String, primary_key=True),
+)
+ERASURE_KEYS = sa.Table(
+    "erasure_keys",
+    TABLES,
+    sa.Column("erasure", sa.String, primary_key=True),
+    sa.Column("key_id", sa.String, primary_key=True),
 )

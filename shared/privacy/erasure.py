@@ -1,10 +1,12 @@
 """A service's part in erasing a user: requested on a topic, done as a durable job, reported on a topic.
 
 Interaction publishes UserErasureRequested after the user's keys were closed: from then on no process can
-open any of the user's data (shared.vault.keyring), so what is removed now does not come back. The stage
-only enqueues the job. The job removes rows in one transaction, then what is stored outside SQL, then empties
-SQLite's write-ahead log. Each step records how much was removed and where, so that after a kill -9 the step
-is repeated but not counted again. The report is published with the end of the job.
+open any of the user's data (shared.vault.keyring), so what is removed now does not come back. The request
+comes in parts, as a user may have taken part in more conversations than one event should name. The stage
+records each part, and enqueues the job once all have come. The job removes rows in one transaction, then what
+is stored outside SQL, then empties SQLite's write-ahead log. Each step records how much was removed and
+where, so that after a kill -9 the step is repeated but not counted again. The report is published with the
+end of the job.
 
 Erasures are requested in two rounds, the second once all services have reported the first: it removes what
 was in transit between services meanwhile. Until then the user's closed key seals whatever is still made of
@@ -34,6 +36,11 @@ from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
+# Counted for a part of a request that waits for the others.
+_PART_OF_MANY = "PART_OF_MANY"
+# Kinds of notes: how much was removed and where, model versions that had learnt of it, conversations of the
+# user, and parts of the request that have come.
+_REMOVED, _LEARNT, _OF, _PART = "removed", "learnt", "conversation", "part"
 # How soon to try again to empty the write-ahead log when a reader prevented it.
 _SCRUBS_AGAIN_S = 0.5
 
@@ -172,19 +179,30 @@ class Erasing:
 
     def _take(self, record: Record, transaction: Transaction) -> None:
         asked = decode_requested(record.event.value)
-        if not enqueue(transaction, JOB, f"{JOB}:{asked.name}", asdict(asked)):
+        erasure = asked.erasure
+        _note(transaction, erasure.name, _OF, dict.fromkeys(erasure.conversation_ids, 0))
+        _note(transaction, erasure.name, _PART, {str(asked.part): 0})
+        if len(_noted(transaction.connection, erasure.name, _PART)) < asked.parts:
+            transaction.count(self.stage_name, "abstained", _PART_OF_MANY)
+            return
+        job = asdict(replace(erasure, conversation_ids=()))
+        if not enqueue(transaction, JOB, f"{JOB}:{erasure.name}", job):
             transaction.count(self.stage_name, "abstained", _WAITING)
             return
         transaction.count(self.stage_name, "waiting", _WAITING)
 
     def _perform(self, job: Job) -> Finish:
         payload = dict(job.payload)
-        conversations = tuple(payload.pop("conversation_ids"))
-        erasure = Erasure(**payload, conversation_ids=conversations)
+        erasure = Erasure(**{**payload, "conversation_ids": ()})
+        with self.database.read() as connection:
+            noted = _noted(connection, erasure.name, _OF)
+        # A job of an older version has them in its payload.
+        conversations = tuple(sorted({*noted, *payload["conversation_ids"]}))
+        erasure = replace(erasure, conversation_ids=conversations)
         survey = self.remover.survey(erasure)
         with self.database.begin() as transaction:
             note_removed(transaction, erasure.name, survey.counts)
-            _note(transaction, erasure.name, "learnt", dict.fromkeys(survey.model_versions, 1))
+            _note(transaction, erasure.name, _LEARNT, dict.fromkeys(survey.model_versions, 1))
         with self.database.begin() as transaction:
             removed = dict(self.remover.remove_rows(erasure, transaction))
             removed["outbox"] = _clear_outbox(transaction, erasure.owner)
@@ -232,15 +250,25 @@ class Scrubbed:
 
 def note_removed(transaction: Transaction, erasure: str, counts: Mapping[str, int]) -> None:
     """Records how much was removed, by place. The first count of a place stands: a repeated step finds less."""
-    _note(transaction, erasure, "removed", counts)
+    _note(transaction, erasure, _REMOVED, counts)
 
 
 def _note(transaction: Transaction, erasure: str, kind: str, counts: Mapping[str, int]) -> None:
-    for place, count in counts.items():
-        insert = transaction.insert(ERASURE_NOTES).values(
-            erasure=erasure, kind=kind, place=place, count=count
-        )
-        transaction.connection.execute(insert.on_conflict_do_nothing())
+    rows = [
+        {"erasure": erasure, "kind": kind, "place": place, "count": count}
+        for place, count in counts.items()
+    ]
+    if rows:
+        insert = transaction.insert(ERASURE_NOTES).on_conflict_do_nothing()
+        transaction.connection.execute(insert, rows)
+
+
+def _noted(connection: sa.Connection, erasure: str, kind: str) -> list[str]:
+    """The places, sorted."""
+    query = sa.select(ERASURE_NOTES.c.place).where(
+        ERASURE_NOTES.c.erasure == erasure, ERASURE_NOTES.c.kind == kind
+    )
+    return list(connection.execute(query.order_by(ERASURE_NOTES.c.place)).scalars())
 
 
 def _clear_outbox(transaction: Transaction, owner: str) -> int:
@@ -249,15 +277,26 @@ def _clear_outbox(transaction: Transaction, owner: str) -> int:
     return int(transaction.connection.execute(OUTBOX.delete().where(several)).rowcount)
 
 
-def requested_event(erasure: Erasure, owner: str) -> Event:
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """One part of a request: some of the user's conversations."""
+
+    erasure: Erasure
+    part: int
+    parts: int
+
+
+def requested_event(asked: Requested, owner: str) -> Event:
     """`owner` names the erasure itself, as the user's own key is closed already."""
-    message = pb.UserErasureRequested(**asdict(erasure))
+    erasure = asked.erasure
+    message = pb.UserErasureRequested(**asdict(erasure), part=asked.part, parts=asked.parts)
     made = now()
     message.create_time.FromDatetime(made)
     value = message.SerializeToString()
+    numbered = (str(asked.part),) if asked.part else ()
     return Event(
         USER_ERASURE_REQUESTED,
-        stable_id("user.erasure_requested", erasure.name),
+        stable_id("user.erasure_requested", erasure.name, *numbered),
         f"erasures/{erasure.erasure}",
         value,
         "interaction",
@@ -266,28 +305,31 @@ def requested_event(erasure: Erasure, owner: str) -> Event:
     )
 
 
-def decode_requested(value: bytes) -> Erasure:
+def decode_requested(value: bytes) -> Requested:
     message = pb.UserErasureRequested.FromString(value)
-    return Erasure(
+    erasure = Erasure(
         erasure=check_segment(message.erasure, "erasure"),
         tenant=check_segment(message.tenant, "tenant"),
         user_id=check_segment(message.user_id, "user_id"),
         conversation_ids=tuple(message.conversation_ids),
         round=message.round,
     )
+    return Requested(erasure, message.part, message.parts or 1)
 
 
 def _reported(service: str, erasure: Erasure, transaction: Transaction) -> Event:
     query = (
         sa.select(ERASURE_NOTES)
-        .where(ERASURE_NOTES.c.erasure == erasure.name)
+        .where(
+            ERASURE_NOTES.c.erasure == erasure.name, ERASURE_NOTES.c.kind.in_((_REMOVED, _LEARNT))
+        )
         .order_by(ERASURE_NOTES.c.place)
     )
     notes: Sequence[Any] = transaction.connection.execute(query).all()
     removals = [
-        pb.Removal(place=n.place, count=n.count) for n in notes if n.kind == "removed" and n.count
+        pb.Removal(place=n.place, count=n.count) for n in notes if n.kind == _REMOVED and n.count
     ]
-    versions = [note.place for note in notes if note.kind == "learnt"]
+    versions = [note.place for note in notes if note.kind == _LEARNT]
     message = pb.UserErasureReported(
         erasure=erasure.erasure,
         tenant=erasure.tenant,

@@ -103,9 +103,14 @@ class Database:
         if self._sqlite:
             yield
             return
-        with self.engine.begin() as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
-            yield
+        # Of the session and not of a transaction, which the server would end if it did nothing for long.
+        options = {"isolation_level": "AUTOCOMMIT"}
+        with self.engine.connect().execution_options(**options) as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(lock)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(lock)))
 
     def after_commit(self, listener: Callable[[], None], table: sa.Table | None = None) -> None:
         """Calls `listener` after each commit, or each that wrote to `table`. It wakes relays and workers."""

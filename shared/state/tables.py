@@ -82,13 +82,14 @@ OPERATIONS = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Index("operations_by_time", "tenant", "created"),
 )
-# How much an erasure removed and where, until that is reported.
+# What is known of an erasure until it is reported: whose conversations, and how much was removed where.
 ERASURE_NOTES = sa.Table(
     "erasure_notes",
     METADATA,
     # Erasure.name
     sa.Column("erasure", sa.String, primary_key=True),
-    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version that had learnt.
+    # "removed": `place` is where, `count` how much; "learnt": `place` is a model version that had learnt;
+    # "conversation": `place` is its id; "part": `place` is the number of a part of the request.
     sa.Column("kind", sa.String, primary_key=True),
     sa.Column("place", sa.String, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),

@@ -82,16 +82,14 @@ class Conductor:
             services=tuple(self.services),
             keys_destroyed=0,
             user_id=user_id,
-            conversation_ids=(),
-            key_ids=(),
         )
 
     def _close(self, audit: Audit) -> Finish:
         ids = self.keys.close(audit)
 
         def finish(writer: ErasureWriter) -> None:
-            changed = writer.change(audit.erasure, key_ids=ids)
-            writer.begin(changed, Step.ASK, 2 * self.keys.settles_s)
+            writer.note_keys(audit.erasure, ids)
+            writer.begin(audit, Step.ASK, 2 * self.keys.settles_s)
 
         return finish
 
@@ -109,8 +107,7 @@ class Conductor:
         writer.show(audit)
 
     def _destroy(self, audit: Audit) -> Finish:
-        self.keys.destroy(audit)
-        destroyed = len(audit.key_ids)
+        destroyed = self.keys.destroy(audit)
 
         def finish(writer: ErasureWriter) -> None:
             changed = writer.change(audit.erasure, keys_destroyed=destroyed)
@@ -119,10 +116,7 @@ class Conductor:
         return finish
 
     def _complete(self, audit: Audit, writer: ErasureWriter) -> None:
-        ended = writer.change(
-            audit.erasure, ended=self.clock(), user_id="", conversation_ids=[], key_ids=[]
-        )
-        writer.show(ended)
+        writer.show(writer.end(audit.erasure, self.clock()))
 
 
 @dataclass(frozen=True, slots=True)

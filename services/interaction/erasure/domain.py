@@ -47,9 +47,8 @@ class Audit:
     round: int
     services: tuple[str, ...]
     keys_destroyed: int
+    # Empty once it has ended.
     user_id: str
-    conversation_ids: tuple[str, ...]
-    key_ids: tuple[str, ...]
     reports: tuple[Report, ...] = ()
 
     @property

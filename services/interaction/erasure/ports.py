@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -29,8 +29,14 @@ class ErasureWriter(Protocol):
     def begin(self, audit: Audit, step: Step, delay_s: float = 0.0) -> None:
         """The step is done after the commit, once however often it is begun."""
 
+    def note_keys(self, erasure: str, key_ids: Collection[str]) -> None:
+        """The keys that were closed, until it ends."""
+
     def ask(self, audit: Audit) -> None:
         """Asks every service to remove what it holds, after the commit."""
+
+    def end(self, erasure: str, ended: float) -> Audit:
+        """The audit without what it knew of the user."""
 
     def show(self, audit: Audit) -> None:
         """Says how far it has come, to those who wait for the operation; and that it has ended, if so."""
@@ -62,18 +68,18 @@ class UserKeys(Protocol):
     def subject(self, tenant: str, user_id: str) -> str:
         """What the audit knows the user by; another hash than the keys are found by."""
 
-    def close(self, audit: Audit) -> list[str]:
+    def close(self, audit: Audit) -> Collection[str]:
         """Closes the user's keys, and those of what feedback that names nobody was about; their ids."""
 
-    def destroy(self, audit: Audit) -> None:
-        """Those that were closed, and the one that sealed the request itself."""
+    def destroy(self, audit: Audit) -> int:
+        """Those that were closed, and the one that sealed the request itself. How many were closed."""
 
 
 class UserArchive(Protocol):
     """The archive, as far as an erasure and an export need it."""
 
-    def sweep(self) -> int:
-        """Removes what a kill left behind and no record knows; how many files."""
+    def sweep(self, tenant: str) -> int:
+        """Removes what a kill left behind of the tenant and no record knows; how many files."""
 
     def count_of(self, tenant: str, user_id: str) -> int:
         """Turns of the user."""

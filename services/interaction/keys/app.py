@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.interaction.keys.domain import Key, KeyPage
-from services.interaction.keys.ports import KeyStore
+from services.interaction.keys.ports import KeyStore, KeyWriter
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from shared.language.identifiers import check_segment, parse_name
 from shared.language.keys import ROLES, Quota, new_secret, secret_digest
@@ -43,7 +43,8 @@ class Keys:
         if lifetime is not None and lifetime <= timedelta():
             raise InvalidArgument("lifetime must be positive", field="lifetime")
         key, secret = self._made(tenant, display_name, frozenset(roles), lifetime)
-        self._store.add(key)
+        with self._store.begin() as keys:
+            keys.add(key)
         self._changed()
         return key, secret
 
@@ -52,32 +53,26 @@ class Keys:
         grace = DEFAULT_GRACE if grace is None else grace
         if grace < timedelta():
             raise InvalidArgument("grace must not be negative", field="grace")
-        old, now = self._get(tenant, name), self._clock()
-        if not old.is_live(now):
-            raise FailedPrecondition(
-                f"{name} has ended; make a new key instead", reason="KEY_ENDED", field="name"
-            )
-        if old.rotated_to:
-            raise FailedPrecondition(
-                f"{name} was rotated to {old.rotated_to}; rotate that one",
-                reason="KEY_ROTATED",
-                field="name",
-            )
-        key, secret = self._made(tenant, old.display_name, old.roles, old.lifetime)
-        end = now + grace
-        ending = end if old.expire_time is None else min(end, old.expire_time)
-        old = replace(old, expire_time=ending, rotated_to=key.name)
-        key = replace(key, rotated_from=old.name)
-        self._store.add(key, instead_of=old)
+        with self._store.begin() as keys:
+            old, now = _found(keys, tenant, name), self._clock()
+            _check_rotates(old, now)
+            key, secret = self._made(tenant, old.display_name, old.roles, old.lifetime)
+            end = now + grace
+            ending = end if old.expire_time is None else min(end, old.expire_time)
+            key = replace(key, rotated_from=old.name)
+            keys.add(key)
+            keys.put(replace(old, expire_time=ending, rotated_to=key.name))
         self._changed()
         return key, secret
 
     def revoke(self, tenant: str, name: str) -> Key:
-        key = self._get(tenant, name)
-        if key.revoke_time is None:
+        with self._store.begin() as keys:
+            key = _found(keys, tenant, name)
+            if key.revoke_time is not None:
+                return key
             key = replace(key, revoke_time=self._clock())
-            self._store.put(key)
-            self._changed()
+            keys.put(key)
+        self._changed()
         return key
 
     def list(self, tenant: str, size: int, token: str, *, show_ended: bool) -> KeyPage:
@@ -105,17 +100,6 @@ class Keys:
         self._changed()
         return quota
 
-    def _get(self, tenant: str, name: str) -> Key:
-        owner, key_id = parse_name(name, "tenants/*/keys/*")
-        if owner != tenant:
-            raise PermissionDenied(
-                f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
-            )
-        found = self._store.get(tenant, key_id)
-        if found is None:
-            raise NotFound(f"there is no key {name}", field="name")
-        return found
-
     def _made(
         self, tenant: str, display_name: str, roles: frozenset[str], lifetime: timedelta | None
     ) -> tuple[Key, str]:
@@ -141,3 +125,28 @@ def _decoded(position: object) -> tuple[int, str] | None:
         case [int(created_us), str(key_id)]:
             return created_us, key_id
     raise InvalidArgument("page_token is not one of ours", field="page_token")
+
+
+def _found(keys: KeyWriter, tenant: str, name: str) -> Key:
+    owner, key_id = parse_name(name, "tenants/*/keys/*")
+    if owner != tenant:
+        raise PermissionDenied(
+            f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+        )
+    found = keys.get(tenant, key_id)
+    if found is None:
+        raise NotFound(f"there is no key {name}", field="name")
+    return found
+
+
+def _check_rotates(key: Key, now: datetime) -> None:
+    if not key.is_live(now):
+        raise FailedPrecondition(
+            f"{key.name} has ended; make a new key instead", reason="KEY_ENDED", field="name"
+        )
+    if key.rotated_to:
+        raise FailedPrecondition(
+            f"{key.name} was rotated to {key.rotated_to}; rotate that one",
+            reason="KEY_ROTATED",
+            field="name",
+        )

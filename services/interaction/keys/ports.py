@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -10,13 +11,20 @@ from services.interaction.keys.domain import Key
 from shared.language.keys import Quota
 
 
-class KeyStore(Protocol):
-    def add(self, key: Key, *, instead_of: Key | None = None) -> None:
-        """`instead_of`: another key as it is from now on, written in the same transaction."""
+class KeyWriter(Protocol):
+    """Keys within one transaction."""
+
+    def add(self, key: Key) -> None: ...
 
     def get(self, tenant: str, key_id: str) -> Key | None: ...
 
-    def put(self, key: Key) -> None: ...
+    def put(self, key: Key) -> None:
+        """All but when it was used, which is noted meanwhile (`note_uses`)."""
+
+
+class KeyStore(Protocol):
+    def begin(self) -> AbstractContextManager[KeyWriter]:
+        """One transaction: all of it or nothing, and nobody else changes a key meanwhile."""
 
     def page(
         self, tenant: str, after: tuple[int, str] | None, size: int, live_at: datetime | None

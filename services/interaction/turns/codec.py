@@ -124,6 +124,7 @@ def decode_label(value: bytes) -> Label:
         turn_id=mined.answer_turn_id,
         user_id=mined.user_id,
         names=tuple(names),
+        labelled_us=mined.create_time.ToMicroseconds(),
         replaces=tuple(mined.replaces),
     )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.interaction.turns.domain.retention import Policy
 from services.interaction.turns.ports import AgedTurns, SearchIndex, TurnArchive
-from shared.language.times import microseconds
+from shared.language.retention import RetentionPolicy
+from shared.state.loop import repeat
 
-_log = logging.getLogger(__name__)
 # Seconds of rest for each second of work: when turns can be stored as they come, and when they wait.
 _REST, _REST_BEHIND = 4, 19
 # How long turns that another replica stored may wait for this one; its own commits wake it.
@@ -20,76 +18,68 @@ _IDLE_S = 2.0
 
 
 class SearchIndexing:
-    """`run` is its thread. `behind`: whether turns wait to be stored. Words are indexed a moment after
-    their turn is stored, so that a burst of turns does not wait for it: it takes a fifth of the thread's
-    time at most, and a twentieth while turns wait."""
+    """Indexes words a moment after their turns are stored, so that a burst of turns does not wait for it: it
+    takes a fifth of its thread's time at most, and a twentieth while turns wait (`behind`). `run` is the
+    thread; `wake` is set when turns were stored."""
 
     def __init__(
-        self,
-        index: SearchIndex,
-        on_stored: Callable[[Callable[[], None]], None],
-        behind: Callable[[], bool] = lambda: False,
+        self, index: SearchIndex, wake: threading.Event, behind: Callable[[], bool] = lambda: False
     ) -> None:
-        """`on_stored` is given what to call once turns were stored."""
-        self._index, self._on_stored, self._behind = index, on_stored, behind
+        self._index, self._wake, self._behind = index, wake, behind
 
     def run(self, stop: threading.Event) -> None:
-        wake = threading.Event()
-        self._on_stored(wake.set)
-        while not stop.is_set():
-            began = time.monotonic()
-            if self._index.index_once():
-                rest = _REST_BEHIND if self._behind() else _REST
-                stop.wait(rest * (time.monotonic() - began))
-            else:
-                wake.wait(_IDLE_S)
-                wake.clear()
+        repeat("search", lambda: self._once(stop), idle_s=_IDLE_S, wake=self._wake)(stop)
+
+    def _once(self, stop: threading.Event) -> int:
+        began = time.monotonic()
+        indexed = self._index.index_once()
+        if indexed:
+            rest = _REST_BEHIND if self._behind() else _REST
+            stop.wait(rest * (time.monotonic() - began))
+        return indexed
 
 
 class Housekeeping:
-    """`run` is its thread; `once` does what is there to be done now."""
+    """Archives what is stored, and removes what is older than its tenant keeps it."""
 
     def __init__(
         self,
         archive: TurnArchive,
         aged: AgedTurns,
-        policy: Policy,
+        policy: RetentionPolicy,
         clock: Callable[[], datetime],
-        every_s: float,
     ) -> None:
         self._archive, self._aged = archive, aged
-        self._policy, self._clock, self._every_s = policy, clock, every_s
+        self._policy, self._clock = policy, clock
+        self._is_swept = False
 
-    def run(self, stop: threading.Event) -> None:
-        """A disk or an object store that fails is tried again next time."""
-        swept = False
-        while not stop.wait(self._every_s):
-            try:
-                if not swept:
-                    self._archive.sweep()
-                    swept = True
-                self.once(stop)
-            except OSError as error:
-                _log.warning("the archive waits: %s", error)
-
-    def once(self, stop: threading.Event | None = None) -> None:
-        steps = (self._archive.archive_once, self._archive.compact_once, self._shorten_store)
-        for step in steps:
-            while step() and not (stop and stop.is_set()):
-                continue
+    def once(self) -> None:
+        """All that is there to be done now. Unavailable while the archive fails."""
+        if not self._is_swept:
+            self._archive.sweep()
+            self._is_swept = True
+        # What comes in meanwhile waits for the next time: otherwise it would go into ever smaller files.
+        while self._archive.archive_once() == self._archive.batch:
+            continue
+        while self._archive.compact_once():
+            continue
         self._archive.release()
-        for tenant in self._archive.tenants():
-            days = self._policy.of(tenant).archive_days
-            if days:
-                first = self._clock() - timedelta(days=days)
-                self._archive.drop_before(tenant, first.date().isoformat())
+        self._shorten_store()
+        self._shorten_archive()
 
     def _shorten_store(self) -> int:
         """How many conversations left the store."""
-        now = self._clock()
-        aged = [(tenant, self._policy.of(tenant).store_days) for tenant in self._aged.tenants()]
-        return sum(
-            self._aged.shorten(tenant, microseconds(now - timedelta(days=days)))
-            for tenant, days in aged
-            if days
-        )
+        gone = 0
+        for tenant in self._aged.tenants():
+            days = self._policy.of(tenant).store_days
+            while days and (found := self._aged.shorten(tenant, self._before(days))):
+                gone += found
+        return gone
+
+    def _shorten_archive(self) -> None:
+        for tenant in self._archive.tenants():
+            if days := self._policy.of(tenant).archive_days:
+                self._archive.drop_before(tenant, self._before(days))
+
+    def _before(self, days: int) -> datetime:
+        return self._clock() - timedelta(days=days)

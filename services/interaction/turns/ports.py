@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from services.interaction.turns.domain.conversations import (
@@ -49,7 +50,8 @@ class ConversationReads(Protocol):
         """Newest first, those after `after`, each with its position. InvalidArgument for a term that
         cannot be asked."""
 
-    def count(self, tenant: str, query: ConversationQuery) -> int: ...
+    def count(self, tenant: str, query: ConversationQuery, most: int) -> int:
+        """Counts no further than `most`."""
 
 
 class AnnotationWriter(Protocol):
@@ -68,9 +70,12 @@ class SearchIndex(Protocol):
 
 
 class TurnArchive(Protocol):
-    """Turns in files by tenant and day. OSError while the disk or the object store is away."""
+    """Turns in files by tenant and day. Unavailable while the disk or the object store fails."""
 
-    def sweep(self) -> int:
+    # How many turns `archive_once` takes at the most.
+    batch: int
+
+    def sweep(self, tenant: str = "") -> int:
         """Removes files that no record knows, left by a kill; how many."""
 
     def archive_once(self) -> int:
@@ -84,13 +89,13 @@ class TurnArchive(Protocol):
 
     def tenants(self) -> list[str]: ...
 
-    def drop_before(self, tenant: str, day: str) -> int:
-        """Removes what is of earlier days (YYYY-MM-DD); how many turns."""
+    def drop_before(self, tenant: str, archived_before: datetime) -> int:
+        """Removes files to which nothing was added since; how many turns."""
 
 
 class AgedTurns(Protocol):
     def tenants(self) -> list[str]: ...
 
-    def shorten(self, tenant: str, before_us: int) -> int:
-        """Removes some of the tenant's conversations whose last turn is older, all of whose turns are
+    def shorten(self, tenant: str, added_before: datetime) -> int:
+        """Removes some of the tenant's conversations that were not added to since, all of whose turns are
         archived; how many conversations. 0: none is left."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from services.interaction.turns.adapters.retention import SqlAgedTurns
 from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
 from services.interaction.turns.codec import event_of
 from services.interaction.turns.domain.acceptance import Limits, accept_turn
-from services.interaction.turns.domain.retention import Keep, Policy
 from services.interaction.turns.jobs import Housekeeping
 from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.errors import InvalidArgument, NotFound
 from shared.language.messages import text_message
+from shared.language.retention import Keep, RetentionPolicy
 from shared.language.topics import INTERACTION_LOGGED
 from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
@@ -33,7 +34,9 @@ class House:
     def __init__(self, database_url: str) -> None:
         self.database = database = Database(database_url, TABLES)
         self.log = MemoryEventLog()
-        keeper = TurnKeeper(SqlTurnWriter, Limits(), lambda: NOW, keep_completions)
+        self.now = NOW
+        writer = partial(SqlTurnWriter, clock=lambda: self.now)
+        keeper = TurnKeeper(writer, Limits(), lambda: NOW, keep_completions)
         self.stage = SqlStage(
             STAGE, database, self.log, (INTERACTION_LOGGED,), keeper, handle_all=keeper.take_all
         )
@@ -149,11 +152,12 @@ def test_a_repeat_does_not_undo_a_change(house: House) -> None:
 def test_what_is_older_than_its_tenant_keeps_goes_with_its_conversation(
     house: House, tmp_path: Path
 ) -> None:
+    house.now = NOW + timedelta(hours=20)
     house.log_turns(answer("young", "c-young", 20 * 60))
-    policy = Policy({"*": Keep(store_days=30), "other": Keep()})
-    archive = Archive(house.database, str(tmp_path / "archive"))
-    later = NOW + timedelta(days=30, hours=10)
-    Housekeeping(archive, SqlAgedTurns(house.database), policy, lambda: later, 60).once()
+    policy = RetentionPolicy({"*": Keep(store_days=30), "other": Keep(store_days=0)})
+    house.now = later = NOW + timedelta(days=30, hours=10)
+    archive = Archive(house.database, str(tmp_path / "archive"), lambda: later)
+    Housekeeping(archive, SqlAgedTurns(house.database), policy, lambda: later).once()
     assert ids(house) == (["c-young"], False)
     with pytest.raises(NotFound):
         house.completions.get("local", "c-0")

@@ -13,7 +13,15 @@ from shared.gen.trimtab.events.v1 import events_pb2 as pb
 from shared.language.topics import USER_ERASURE_REPORTED
 from shared.log.events import Event, Partition, Positions, Record
 from shared.log.memory import MemoryEventLog
-from shared.privacy.erasure import Erasing, Erasure, RowRemover, Rows, of_user, requested_event
+from shared.privacy.erasure import (
+    Erasing,
+    Erasure,
+    Requested,
+    RowRemover,
+    Rows,
+    of_user,
+    requested_event,
+)
 from shared.state import jobs
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
@@ -198,7 +206,8 @@ def test_an_erasure_killed_in_the_middle_reports_what_it_removed_once(database: 
         transaction.emit(event("waits", owner="tenants/local/users/ann"))
         transaction.emit(event("stays", owner="tenants/local/users/anna"))
     erasing = Erasing("test", database, log, KilledOnce([Rows("notes", NOTES, of_user(NOTES))]))
-    log.publish([requested_event(Erasure("er1", "local", "ann"), "erasures/er1")] * 2)
+    asked = Requested(Erasure("er1", "local", "ann"), 0, 1)
+    log.publish([requested_event(asked, "erasures/er1")] * 2)
     drain_only(erasing.stage())
     worker = erasing.worker()
     with pytest.raises(Killed):

@@ -2,138 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from services.interaction.erasure.adapters.audit import SqlErasureState, SqlErasureWriter
 from services.interaction.erasure.adapters.holdings import SqlHoldings
 from services.interaction.erasure.adapters.remover import InteractionRemover
-from services.interaction.erasure.adapters.user_keys import KeyringUserKeys
-from services.interaction.erasure.app import Conductor
-from services.interaction.erasure.domain import Audit
-from services.interaction.erasure.jobs import JOB, steps
-from services.interaction.erasure.stages import reports
-from services.interaction.tables import ERASURES, TABLES
+from services.interaction.erasure.jobs import JOB
+from services.interaction.tables import CONVERSATIONS, ERASURE_CONVERSATIONS, ERASURE_KEYS, ERASURES
 from services.interaction.turns.adapters.archive import Archive
 from services.interaction.turns.adapters.conversations import SqlConversationReads
-from services.interaction.turns.adapters.search import SqlSearchIndex
-from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
 from services.interaction.turns.app.conversations import Conversations
 from services.interaction.turns.codec import event_of
-from services.interaction.turns.domain.acceptance import Limits, accept_feedback, accept_turn
-from services.interaction.turns.stages import STAGE, TurnKeeper
+from services.interaction.turns.domain.acceptance import accept_feedback, accept_turn
 from shared.language.errors import InvalidArgument, NotFound
-from shared.language.messages import text_message
 from shared.language.opinions import ExplicitFeedback
-from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
-from shared.language.turns import Turn
+from shared.language.topics import FEEDBACK_GIVEN
+from shared.language.topics import USER_ERASURE_REQUESTED as TOPIC
 from shared.log.memory import MemoryEventLog
-from shared.privacy.erasure import Erasing, Erasure, Scrubbed
+from shared.privacy.erasure import Erasing, Erasure, Requested, decode_requested, requested_event
 from shared.state import operations
 from shared.state.database import Database, Transaction
-from shared.state.jobs import Worker
-from shared.state.stage import SqlStage, drain
-from shared.state.tables import JOBS
-from shared.vault.keyring import CachedKeyring
-from shared.vault.sealing import SealedEventLog
-from shared.vault.sql_keyring import SqlKeyring
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-LIMITS = Limits()
-
-
-class Failing(InteractionRemover):
-    """Breaks in the middle as often as it is told to: like a kill, all that is kept is in SQL."""
-
-    breaks = 0
-
-    def remove_files(self, erasure: Erasure) -> None:
-        if self.breaks:
-            self.breaks -= 1
-            raise OSError("killed in the middle")
-        super().remove_files(erasure)
-
-
-class House:
-    def __init__(self, folder: Path, services: tuple[str, ...] = ("interaction",)) -> None:
-        self.folder = folder
-        self.database = Database(f"sqlite:///{folder / 'state.db'}", TABLES)
-        self.inner = MemoryEventLog()
-        self.keyring = CachedKeyring(SqlKeyring(f"sqlite:///{folder / 'keys.db'}"), ttl_s=1e-6)
-        self.log = SealedEventLog(self.inner, self.keyring)
-        keeper = TurnKeeper(SqlTurnWriter, LIMITS, lambda: NOW)
-        self.stage = SqlStage(
-            STAGE,
-            self.database,
-            self.log,
-            (INTERACTION_LOGGED,),
-            keeper,
-            handle_all=keeper.take_all,
-        )
-        self.remover = Failing()
-        self.state = SqlErasureState(self.database)
-        self.keys = KeyringUserKeys(self.keyring, self.database, time.time)
-        self.conductor = Conductor(self.state, self.keys, services, time.time)
-        self.erasing = Erasing("interaction", self.database, self.log, self.remover)
-
-    def say(self, user: str, conversation: str, *texts: str) -> None:
-        turns = [said(user, conversation, index, text) for index, text in enumerate(texts)]
-        accepted = [accept_turn(turn, "local", NOW, LIMITS) for turn in turns]
-        self.log.publish([event_of(turn) for turn in accepted])
-
-    def take(self) -> None:
-        drain(self.stage)
-        while SqlSearchIndex(self.database).index_once():
-            pass
-
-    def step(self) -> bool:
-        """All that can be done now; False if it was nothing."""
-        stages = (self.erasing.stage(), self._reports())
-        workers = (self._steps(), self.erasing.worker())
-        worked = [Scrubbed(self.database, worker).once() for worker in workers]
-        with self.database.begin() as transaction:  # nobody waits in a test
-            transaction.connection.execute(JOBS.update().values(run_after=0.0))
-        return any([*worked, *[drain(stage) for stage in stages]])
-
-    def _reports(self) -> SqlStage:
-        return reports(self.conductor, self.database, self.log, SqlErasureWriter)
-
-    def _steps(self) -> Worker:
-        return steps(self.conductor, self.database, SqlErasureWriter)
-
-    def run(self) -> None:
-        while self.step():
-            pass
-
-    def erase(self, user: str, request_id: str = "") -> Audit:
-        name = self.conductor.start("local", user, "ops@example.org", request_id)
-        self.run()
-        return self.state.get("local", name.removeprefix("operations/erase-"))
-
-    def content(self) -> bytes:
-        """Of every file, and of all that was published."""
-        files = b"".join(p.read_bytes() for p in self.folder.rglob("*") if p.is_file())
-        records = [r for rs in self.inner._records.values() for r in rs]
-        return files + b"".join(str(record).encode() + record.event.value for record in records)
-
-
-def said(user: str, conversation: str, index: int, text: str) -> Turn:
-    return Turn(
-        tenant="",
-        conversation_id=conversation,
-        index=index,
-        message=text_message("assistant" if index % 2 else "user", text),
-        user_id=user,
-        completion_id=f"chatcmpl-{conversation}-{index}" if index % 2 else "",
-        create_time=NOW - timedelta(days=1) + timedelta(minutes=index),
-        channel="grpc",
-    )
+from shared.state.stage import drain
+from shared.state.tables import ERASURE_NOTES, JOBS
+from tests.unit.interaction.house import LIMITS, NOW, House, said
 
 
 @pytest.fixture
@@ -165,7 +60,7 @@ def test_the_audit_tells_who_and_when_and_no_user(house: House) -> None:
     found = house.erase("zanzibar")
     assert (found.actor, found.waiting_for, found.keys_destroyed) == ("ops@example.org", [], 1)
     assert found.ended >= found.created > 0
-    assert (found.user_id, found.conversation_ids, found.key_ids) == ("", (), ())
+    assert found.user_id == ""
     asked = house.keys.subject("local", "zanzibar")
     assert [one.erasure for one in house.state.page("local", asked, None, 10)] == [found.erasure]
     assert house.state.page("local", house.keys.subject("local", "ben"), None, 10) == []
@@ -285,6 +180,8 @@ def test_nothing_of_a_job_is_left(house: House) -> None:
     with house.database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(JOBS)).scalar() == 0
         assert connection.execute(sa.select(ERASURES.c.user_id)).scalars().all() == [""]
+        for table in (ERASURE_CONVERSATIONS, ERASURE_KEYS, ERASURE_NOTES):
+            assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
     assert JOB not in str(house.database.counts())
 
 
@@ -306,3 +203,59 @@ def test_the_archive_is_swept_rewritten_counted_and_exported(tmp_path: Path) -> 
     assert list(archive.rows_of("local", "zanzibar")) == []
     assert [row["text"] for row in archive.rows_of("local", "ben")] == ["my umbrella broke"]
     house.database.close()
+
+
+def test_a_user_of_many_conversations_is_asked_for_in_parts(tmp_path: Path) -> None:
+    """Each event stays small, and a service begins once it has heard all of them."""
+    house = House(tmp_path, ("interaction", "reward"))
+    names = [f"conversation-{number:06d}" for number in range(12_000)]
+    with house.database.begin() as transaction:
+        row = {"tenant": "local", "user_id": "zanzibar", "channel": "grpc", "turn_count": 1}
+        times = {"created_us": 1, "updated_us": 1, "listed_us": 1, "added_us": 1}
+        rows = [{"conversation_id": name, **row, **times} for name in names]
+        transaction.connection.execute(CONVERSATIONS.insert(), rows)
+    found = house.erase("zanzibar")
+    assert found.reports[0].removals == {"conversations": 12_000}
+    events = [record.event for record in house.inner.records("user.erasure_requested.v1")]
+    assert len(events) == 3
+    assert max(len(event.value) for event in events) < 200_000
+    asked = [
+        decode_requested(one.event.value) for one in house.log.consume("late", [TOPIC]).poll(0.0)
+    ]
+    assert [(one.part, one.parts) for one in asked] == [(0, 3), (1, 3), (2, 3)]
+    assert [name for one in asked for name in one.erasure.conversation_ids] == names
+    seen = Listening()
+    other = Erasing("reward", Database("sqlite://"), house.log, seen)
+    drain(other.stage())
+    assert other.worker().run_once() and not other.worker().run_once()
+    assert seen.heard == [tuple(names)]
+    house.database.close()
+
+
+def test_a_service_waits_for_all_parts() -> None:
+    log, database, seen = MemoryEventLog(), Database("sqlite://"), Listening()
+    erasing = Erasing("reward", database, log, seen)
+    parts = [Requested(Erasure("e1", "local", "u", (f"c{n}",)), n, 2) for n in range(2)]
+    first, second = (requested_event(one, "erasures/e1") for one in parts)
+    log.publish([first, first])
+    drain(erasing.stage())
+    assert not erasing.worker().run_once()
+    log.publish([second])
+    drain(erasing.stage())
+    assert erasing.worker().run_once()
+    assert seen.heard == [("c0", "c1")]
+    drain(erasing.stage())
+    with database.read() as connection:
+        assert (
+            connection.execute(sa.select(sa.func.count()).select_from(ERASURE_NOTES)).scalar() == 0
+        )
+
+
+class Listening(Nothing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[str, ...]] = []
+
+    def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
+        self.heard.append(erasure.conversation_ids)
+        return {}

@@ -28,3 +28,15 @@ def test_a_database_in_memory_is_refused(
 def test_a_file_and_a_server_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIMTAB_INTERACTION_DATABASE_URL", url)
     assert load(InteractionSettings).database_url == url
+
+
+def test_the_rule_of_one_service_that_holds_for_all_now_is_refused_with_its_new_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRIMTAB_INTERACTION_RETENTION", '{"*": {"store_days": 90}}')
+    with pytest.raises(SystemExit) as ended:
+        load(InteractionSettings)
+    assert ended.value.code == 2
+    words = capsys.readouterr().err
+    assert "TRIMTAB_INTERACTION_RETENTION: " in words
+    assert "set TRIMTAB_RETENTION" in words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,23 @@ import sqlalchemy as sa
 from services.interaction.erasure.codec import encode_audit
 from services.interaction.erasure.domain import Audit, Report, Step, erasure_name, operation_name
 from services.interaction.erasure.jobs import JOB
-from services.interaction.tables import CONVERSATIONS, ERASURE_REPORTS, ERASURES, TURNS
+from services.interaction.tables import (
+    CONVERSATIONS,
+    ERASURE_CONVERSATIONS,
+    ERASURE_KEYS,
+    ERASURE_REPORTS,
+    ERASURES,
+    TURNS,
+)
 from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
 from shared.language.errors import NotFound
-from shared.privacy.erasure import Erasure, requested_event
+from shared.privacy.erasure import Erasure, Requested, requested_event
 from shared.state import operations
 from shared.state.database import Database, Transaction
 from shared.state.jobs import enqueue
+
+# Conversations that one event names.
+_A_PART = 5_000
 
 
 class SqlErasureState:
@@ -70,8 +80,8 @@ class SqlErasureWriter:
 
     def add(self, audit: Audit) -> None:
         values = {name: getattr(audit, name) for name in ERASURES.c.keys()}  # noqa: SIM118
-        lists = {name: list(values[name]) for name in ("services", "conversation_ids", "key_ids")}
-        self._transaction.connection.execute(ERASURES.insert().values(values | lists))
+        values["services"] = list(audit.services)
+        self._transaction.connection.execute(ERASURES.insert().values(values))
         metadata = pb.EraseUserMetadata(erasure=encode_audit(audit))
         operations.begin(
             self._transaction, operation_name(audit.erasure), metadata, tenant=audit.tenant
@@ -101,12 +111,31 @@ class SqlErasureWriter:
         payload = {"erasure": audit.erasure, "step": step.value}
         enqueue(self._transaction, JOB, job_id, payload, delay_s)
 
+    def note_keys(self, erasure: str, key_ids: Collection[str]) -> None:
+        rows = [{"erasure": erasure, "key_id": key_id} for key_id in sorted(key_ids)]
+        if rows:
+            insert = self._transaction.insert(ERASURE_KEYS).on_conflict_do_nothing()
+            self._transaction.connection.execute(insert, rows)
+
     def ask(self, audit: Audit) -> None:
-        found = conversations_of(self._transaction.connection, audit)
-        conversations = tuple(sorted(found | set(audit.conversation_ids)))
-        self.change(audit.erasure, conversation_ids=list(conversations))
-        asked = Erasure(audit.erasure, audit.tenant, audit.user_id, conversations, audit.round)
-        self._transaction.emit(requested_event(asked, erasure_name(audit.erasure)))
+        """In parts: a user may have taken part in more conversations than one event should name."""
+        self._note_conversations(audit)
+        mine = ERASURE_CONVERSATIONS.c.erasure == audit.erasure
+        total = sa.select(sa.func.count()).select_from(ERASURE_CONVERSATIONS).where(mine)
+        parts = max(1, -(-self._transaction.connection.execute(total).scalar_one() // _A_PART))
+        after = ""
+        for part in range(parts):
+            ids = self._conversations_after(audit.erasure, after)
+            after = ids[-1] if ids else after
+            erasure = Erasure(audit.erasure, audit.tenant, audit.user_id, tuple(ids), audit.round)
+            asked = Requested(erasure, part, parts)
+            self._transaction.emit(requested_event(asked, erasure_name(audit.erasure)))
+
+    def end(self, erasure: str, ended: float) -> Audit:
+        for table in (ERASURE_CONVERSATIONS, ERASURE_KEYS):
+            gone = table.delete().where(table.c.erasure == erasure)
+            self._transaction.connection.execute(gone)
+        return self.change(erasure, ended=ended, user_id="")
 
     def show(self, audit: Audit) -> None:
         name, encoded = operation_name(audit.erasure), encode_audit(audit)
@@ -114,15 +143,30 @@ class SqlErasureWriter:
         if audit.ended:
             operations.succeed(self._transaction, name, pb.EraseUserResponse(erasure=encoded))
 
+    def _note_conversations(self, audit: Audit) -> None:
+        """Beside those of the round before, whose turns are gone by now."""
+        found = conversations_of(audit).subquery()
+        rows = sa.select(sa.literal(audit.erasure), found.c.conversation_id).where(sa.true())
+        columns = ["erasure", "conversation_id"]
+        insert = self._transaction.insert(ERASURE_CONVERSATIONS).from_select(columns, rows)
+        self._transaction.connection.execute(insert.on_conflict_do_nothing())
 
-def conversations_of(connection: sa.Connection, audit: Audit) -> set[str]:
+    def _conversations_after(self, erasure: str, after: str) -> list[str]:
+        column = ERASURE_CONVERSATIONS.c.conversation_id
+        mine = (ERASURE_CONVERSATIONS.c.erasure == erasure) & (column > after)
+        query = sa.select(column).where(mine).order_by(column).limit(_A_PART)
+        return list(self._transaction.connection.execute(query).scalars())
+
+
+def conversations_of(audit: Audit) -> sa.Select[Any]:
     """In which the user took part."""
-    found: set[str] = set()
-    for table in (TURNS, CONVERSATIONS):
-        theirs = (table.c.tenant == audit.tenant) & (table.c.user_id == audit.user_id)
-        query = sa.select(table.c.conversation_id).where(theirs).distinct()
-        found |= set(connection.execute(query).scalars())
-    return found
+    of_user = [
+        sa.select(table.c.conversation_id).where(
+            table.c.tenant == audit.tenant, table.c.user_id == audit.user_id
+        )
+        for table in (TURNS, CONVERSATIONS)
+    ]
+    return sa.select(sa.union(*of_user).subquery().c.conversation_id)
 
 
 def _audit(connection: sa.Connection, erasure: str) -> Audit | None:
@@ -144,8 +188,6 @@ def _audit(connection: sa.Connection, erasure: str) -> Audit | None:
         services=tuple(row.services),
         keys_destroyed=row.keys_destroyed,
         user_id=row.user_id,
-        conversation_ids=tuple(row.conversation_ids),
-        key_ids=tuple(row.key_ids),
         reports=tuple(_report(report) for report in reports),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 class NoArchive:
     """Where turns are not archived."""
 
-    def sweep(self) -> int:
+    def sweep(self, tenant: str) -> int:
         return 0
 
     def rows_of(self, tenant: str, user_id: str) -> Iterator[dict[str, Any]]:

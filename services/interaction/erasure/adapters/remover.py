@@ -48,7 +48,7 @@ class InteractionRemover:
         return removed
 
     def remove_files(self, erasure: Erasure) -> None:
-        self._archive.sweep()
+        self._archive.sweep(erasure.tenant)
         self._archive.rewrite_without(erasure.tenant, erasure.user_id)
 
 

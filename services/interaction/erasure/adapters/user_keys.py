@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import sqlalchemy as sa
 
 from services.interaction.erasure.adapters.audit import conversations_of
 from services.interaction.erasure.domain import Audit, erasure_name
-from services.interaction.tables import TURNS
+from services.interaction.tables import ERASURE_KEYS, TURNS
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.language.identifiers import conversation_name, user_name
 from shared.state.database import Database
 from shared.vault.keyring import CachedKeyring
+
+# Owners or keys that are gone through together.
+_AT_A_TIME = 5_000
 
 
 class KeyringUserKeys:
@@ -28,27 +32,34 @@ class KeyringUserKeys:
     def subject(self, tenant: str, user_id: str) -> str:
         return self._keyring.keyring.pseudonym(f"audit/{user_name(tenant, user_id)}")
 
-    def close(self, audit: Audit) -> list[str]:
+    def close(self, audit: Audit) -> set[str]:
         """The user's own key is made if there is none: what is still on its way is sealed with it."""
         user = user_name(audit.tenant, audit.user_id)
         self._keyring.keyring.of_owners([user], self._clock())
-        with self._database.read() as connection:
-            owners = [user, *_targets(connection, audit)]
-        return sorted(self._keyring.keyring.close(owners))
+        closed = self._keyring.keyring.close([user])
+        targets = self._targets(audit)
+        while chunk := list(islice(targets, _AT_A_TIME)):
+            closed |= self._keyring.keyring.close(chunk)
+        return closed
 
-    def destroy(self, audit: Audit) -> None:
-        ring, now = self._keyring.keyring, self._clock()
-        ring.destroy(audit.key_ids, now)
+    def destroy(self, audit: Audit) -> int:
+        ring, now, destroyed = self._keyring.keyring, self._clock(), 0
+        query = sa.select(ERASURE_KEYS.c.key_id).where(ERASURE_KEYS.c.erasure == audit.erasure)
+        with self._database.read() as connection:
+            for ids in connection.execute(query).scalars().partitions(_AT_A_TIME):
+                ring.destroy(ids, now)
+                destroyed += len(ids)
         request_key = ring.of_owners([erasure_name(audit.erasure)], now)
         ring.destroy([key.id for key in request_key.values()], now)
         self._keyring.forget()
+        return destroyed
 
-
-def _targets(connection: sa.Connection, audit: Audit) -> set[str]:
-    """What feedback that names no user may be about: it was sealed with a key of these."""
-    targets = {conversation_name(audit.tenant, one) for one in conversations_of(connection, audit)}
-    theirs = (TURNS.c.tenant == audit.tenant) & (TURNS.c.user_id == audit.user_id)
-    for body in connection.execute(sa.select(TURNS.c.body).where(theirs)).scalars():
-        if completion := common_pb2.Turn.FromString(body).completion_id:
-            targets.add(f"tenants/{audit.tenant}/completions/{completion}")
-    return targets
+    def _targets(self, audit: Audit) -> Iterator[str]:
+        """What feedback that names no user may be about: it was sealed with a key of these."""
+        theirs = (TURNS.c.tenant == audit.tenant) & (TURNS.c.user_id == audit.user_id)
+        with self._database.read() as connection:
+            for conversation_id in connection.execute(conversations_of(audit)).scalars():
+                yield conversation_name(audit.tenant, conversation_id)
+            for body in connection.execute(sa.select(TURNS.c.body).where(theirs)).scalars():
+                if completion := common_pb2.Turn.FromString(body).completion_id:
+                    yield f"tenants/{audit.tenant}/completions/{completion}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,28 +13,42 @@ from services.interaction.keys.domain import Key
 from services.interaction.tables import API_KEYS, TENANT_QUOTAS
 from shared.language.keys import Quota
 from shared.language.times import from_microseconds, microseconds
+from shared.privacy.retention import AgedRows
 from shared.state.database import Database, Transaction
+
+# Keys that have ended, one way or the other.
+AGING = (
+    AgedRows("api_keys", API_KEYS, API_KEYS.c.revoked_us, in_microseconds=True),
+    AgedRows("api_keys", API_KEYS, API_KEYS.c.expires_us, in_microseconds=True),
+)
+
+
+class SqlKeyWriter:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, key: Key) -> None:
+        self._transaction.connection.execute(API_KEYS.insert().values(**_row(key)))
+
+    def get(self, tenant: str, key_id: str) -> Key | None:
+        query = sa.select(API_KEYS).where(API_KEYS.c.tenant == tenant, API_KEYS.c.key_id == key_id)
+        row = self._transaction.connection.execute(query).first()
+        return None if row is None else _key(row)
+
+    def put(self, key: Key) -> None:
+        row = {name: value for name, value in _row(key).items() if name != "used_us"}
+        this = API_KEYS.c.key_id == key.key_id
+        self._transaction.connection.execute(API_KEYS.update().where(this).values(**row))
 
 
 class SqlKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, key: Key, *, instead_of: Key | None = None) -> None:
+    @contextmanager
+    def begin(self) -> Iterator[SqlKeyWriter]:
         with self._database.begin() as transaction:
-            transaction.connection.execute(API_KEYS.insert().values(**_row(key)))
-            if instead_of is not None:
-                _update(transaction, instead_of)
-
-    def get(self, tenant: str, key_id: str) -> Key | None:
-        query = sa.select(API_KEYS).where(API_KEYS.c.tenant == tenant, API_KEYS.c.key_id == key_id)
-        with self._database.read() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else _key(row)
-
-    def put(self, key: Key) -> None:
-        with self._database.begin() as transaction:
-            _update(transaction, key)
+            yield SqlKeyWriter(transaction)
 
     def page(
         self, tenant: str, after: tuple[int, str] | None, size: int, live_at: datetime | None
@@ -86,14 +101,6 @@ def _live(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         API_KEYS.c.revoked_us.is_(None),
         API_KEYS.c.expires_us.is_(None) | (API_KEYS.c.expires_us > microseconds(now)),
-    )
-
-
-def _update(transaction: Transaction, key: Key) -> None:
-    """All but when it was used, which is told by the doors in the meantime."""
-    row = {name: value for name, value in _row(key).items() if name != "used_us"}
-    transaction.connection.execute(
-        API_KEYS.update().where(API_KEYS.c.key_id == key.key_id).values(**row)
     )
 
 

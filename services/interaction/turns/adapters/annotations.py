@@ -28,6 +28,7 @@ class SqlAnnotationWriter:
                 "conversation_id": label.conversation_id,
                 "turn_id": label.turn_id,
                 "user_id": label.user_id,
+                "labelled_us": label.labelled_us,
             }
             for name in label.names
         ]

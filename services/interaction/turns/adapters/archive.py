@@ -11,182 +11,176 @@ folder alone can see both for a moment.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
-from google.protobuf.json_format import MessageToJson
 
-from services.interaction.tables import ARCHIVE_POSITION, ARCHIVED_PARTS, TURNS
+from services.interaction.tables import (
+    ARCHIVE_POSITION,
+    ARCHIVED_PARTS,
+    ARCHIVED_USERS,
+    TURNS,
+)
+from services.interaction.turns.adapters.parquet import (
+    Files,
+    batches_of,
+    of_user,
+    release,
+    without_user,
+)
 from services.interaction.turns.adapters.sequence import newest_settled
-from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from services.interaction.turns.adapters.user_filter import may_hold, user_filter
+from shared.language.errors import Unavailable
+from shared.language.times import microseconds, now
 from shared.state.database import Database, Transaction
+from shared.state.queries import distinct_of
 
 STAGE = "archive"
 _TURNS_A_BATCH = 20_000
-# What of them is in memory as rows at a time, and a row group of Parquet.
-_TURNS_A_GROUP = 5_000
 # So many parts of a day are made into one, unless they are large by now.
 _MANY, _LARGE = 8, 200_000
-COLUMNS = pa.schema(
-    [
-        ("conversation_id", pa.string()),
-        ("turn_id", pa.string()),
-        ("position", pa.int32()),
-        ("role", pa.string()),
-        ("text", pa.string()),  # the text parts, one below the other
-        ("message", pa.string()),  # all of the message, as protobuf's JSON
-        ("user_id", pa.string()),
-        ("model_version", pa.string()),
-        ("completion_id", pa.string()),
-        ("channel", pa.string()),
-        ("create_time", pa.timestamp("us", tz="UTC")),
-        ("metadata", pa.map_(pa.string(), pa.string())),
-        ("signal", pa.string()),
-        ("replaces_turn_id", pa.string()),
-    ]
-)
-
-
-# So that `release` empties the heap that all threads share, not one of Arrow's own beside it.
-pa.set_memory_pool(pa.system_memory_pool())
+# PostgreSQL's lock of whoever touches the archive.
+_ARCHIVING = 7_236_010
 
 
 class Archive:
-    """One process of a store writes it: what touches files is done one after the other."""
+    """What touches files is done one after the other, over all replicas of a store. Unavailable while the disk
+    or the object store fails."""
 
-    def __init__(self, database: Database, url: str) -> None:
-        self._database = database
-        self._files, self._root = fsspec.core.url_to_fs(url)
-        self._lock = threading.Lock()
+    # How many turns go into parts at a time.
+    batch = _TURNS_A_BATCH
 
-    def sweep(self) -> int:
-        """Removes files that no record knows, left by a kill; how many. To be called at the start."""
-        with self._lock:
+    def __init__(self, database: Database, url: str, clock: Callable[[], datetime] = now) -> None:
+        self._database, self._files, self._clock = database, Files(url), clock
+        self._lock = Lock()
+        # Days that grew since they were last looked at; None: any may have, before this process began.
+        self._grown: set[tuple[str, str]] | None = None
+
+    def sweep(self, tenant: str = "") -> int:
+        """Removes files that no record knows, left by a kill; how many. All, to be called at the start, or one
+        tenant's."""
+        with self._alone():
+            query = sa.select(ARCHIVED_PARTS.c.name)
+            if tenant:
+                query = query.where(ARCHIVED_PARTS.c.tenant == tenant)
             with self._database.read() as connection:
-                known = set(connection.execute(sa.select(ARCHIVED_PARTS.c.name)).scalars())
-            root = self._root.rstrip("/") + "/"
-            strays = [
-                path
-                for path in self._files.find(self._root)
-                if path.split(root, 1)[-1] not in known
-            ]
-            for path in strays:
-                self._files.rm_file(path)
+                known = set(connection.execute(query).scalars())
+            found = self._files.names(f"tenant={tenant}" if tenant else "")
+            strays = [name for name in found if name not in known]
+            self._files.remove(strays)
             return len(strays)
 
     def archive_once(self) -> int:
         """How many turns of the store's next batch went into parts."""
-        with self._lock:
+        with self._alone():
             position, until = self._claim()
             if position == until:
                 return 0
-            rows = TURNS.c.seq, TURNS.c.tenant, TURNS.c.created_us, TURNS.c.body
-            query = sa.select(*rows).where(TURNS.c.seq > position, TURNS.c.seq <= until)
-            groups: dict[tuple[str, str], list[bytes]] = {}
-            with self._database.read() as connection:
-                for row in connection.execute(query.order_by(TURNS.c.seq)):
-                    groups.setdefault((row.tenant, _day(row.created_us)), []).append(row.body)
+            groups = self._bodies(position, until)
             parts = []
             for (tenant, day), bodies in groups.items():
-                part = _part(tenant, day, position + 1, until, len(bodies))
-                self._write(part["name"], _batches(bodies))
-                parts.append(part)
+                part = self._part(tenant, day, position + 1, until, len(bodies))
+                parts.append((part, self._write(part["name"], batches_of(bodies))))
             self._record(parts, until)
-            return sum(part["turns"] for part in parts)
+            if self._grown is not None:
+                self._grown |= groups.keys()
+            return sum(part["turns"] for part, _ in parts)
 
     def compact_once(self) -> int:
-        """How many parts were made into one: those of the first day that has many."""
-        with self._lock:
+        """How many parts were made into one: those of a day that has many."""
+        with self._alone():
             parts = self._next_day()
             if not parts:
                 return 0
-            whole = _part(
+            whole = self._part(
                 parts[0].tenant,
                 parts[0].day,
                 min(part.first_seq for part in parts),
                 max(part.last_seq for part in parts),
                 sum(part.turns for part in parts),
             )
-            self._write(whole["name"], self._batches(parts))
+            whole["archived_us"] = max(part.archived_us for part in parts)
             names = [part.name for part in parts]
+            held = (batch for name in names for batch in self._files.batches(name))
+            users = self._write(whole["name"], held)
             with self._database.begin() as transaction:
-                connection = transaction.connection
-                connection.execute(
-                    sa.delete(ARCHIVED_PARTS).where(ARCHIVED_PARTS.c.name.in_(names))
-                )
-                connection.execute(ARCHIVED_PARTS.insert().values(whole))
-            self._remove(names)
+                _forget(transaction, names)
+                _remember(transaction, [(whole, users)])
+            self._files.remove(names)
             return len(parts)
 
     def rewrite_without(self, tenant: str, user_id: str) -> int:
         """Takes a user's turns out of every part; how many there were. Again is harmless. To be called
         after the turns have left the store, as what is still there may yet be archived."""
-        removed = 0
-        with self._lock:
-            for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
-                table = self._read(part.name)
-                left = table.filter(pa.compute.not_equal(table["user_id"], user_id))
-                gone = table.num_rows - left.num_rows
-                if not gone:
-                    continue
-                if left.num_rows:
-                    self._write(part.name, left.to_batches(_TURNS_A_GROUP))
-                self._resize(part.name, left.num_rows)
-                if not left.num_rows:
-                    self._remove([part.name])
-                removed += gone
+        removed, seen = 0, set[str]()
+        # Parts may be made into one meanwhile: until none is new.
+        while fresh := [p for p in self._parts_of(tenant, user_id) if p.name not in seen]:
+            for part in fresh:
+                seen.add(part.name)
+                removed += self._rewrite(part, user_id)
         return removed
 
     def count_of(self, tenant: str, user_id: str) -> int:
         """How many turns of a user the parts hold."""
-        found = 0
-        with self._lock:
-            for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
-                with self._files.open(f"{self._root}/{part.name}", "rb") as file:
-                    users = pq.read_table(file, columns=["user_id"], use_threads=False)["user_id"]
-                found += users.to_pylist().count(user_id)
-        return found
+        with self._alone():
+            return sum(
+                of_user(batch, user_id).num_rows
+                for part in self._parts_of(tenant, user_id)
+                for batch in self._files.batches(part.name, ["user_id"])
+            )
 
     def rows_of(self, tenant: str, user_id: str) -> Iterator[dict[str, Any]]:
-        """A user's turns as they are archived, part by part."""
-        for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
-            rows: list[dict[str, Any]] = []
-            with self._lock, suppress(FileNotFoundError):  # made into one with others meanwhile
-                table = self._read(part.name)
-                rows = table.filter(pa.compute.equal(table["user_id"], user_id)).to_pylist()
-            yield from rows
+        """A user's turns as they are archived, part by part. Unavailable if parts are made into one with others
+        meanwhile: what was given may be given again."""
+        for part in self._parts_of(tenant, user_id):
+            with self._alone():
+                held = self._files.batches(part.name)
+                try:
+                    batches = [of_user(batch, user_id) for batch in held]
+                except FileNotFoundError as error:
+                    raise Unavailable(
+                        "the archive was tidied up while it was read; ask again",
+                        reason="ARCHIVE_CHANGED",
+                        retry_after_s=1.0,
+                    ) from error
+            for batch in batches:
+                yield from batch.to_pylist()
 
-    def drop_before(self, tenant: str, day: str) -> int:
-        """Removes a tenant's parts of earlier days; how many turns were in them."""
-        with self._lock:
-            mine = (ARCHIVED_PARTS.c.tenant == tenant) & (ARCHIVED_PARTS.c.day < day)
+    def drop_before(self, tenant: str, archived_before: datetime) -> int:
+        """Removes a tenant's parts of which nothing was archived since; how many turns were in them."""
+        with self._alone():
+            age = ARCHIVED_PARTS.c.archived_us
+            mine = (ARCHIVED_PARTS.c.tenant == tenant) & (age < microseconds(archived_before))
             parts = self._parts(mine)
             if not parts:
                 return 0
             turns = sum(int(part.turns) for part in parts)
+            names = [part.name for part in parts]
             with self._database.begin() as transaction:
-                transaction.connection.execute(sa.delete(ARCHIVED_PARTS).where(mine))
+                _forget(transaction, names)
                 transaction.count("retention", "taken", n=turns)
                 transaction.count("retention", "made", "ARCHIVE_AGE", turns)
-            self._remove([part.name for part in parts])
+            self._files.remove(names)
             return turns
 
     @staticmethod
     def release() -> None:
-        """Gives the memory back that Arrow holds ready for the next file, tens of megabytes."""
-        pa.default_memory_pool().release_unused()
+        release()
 
     def tenants(self) -> list[str]:
         with self._database.read() as connection:
-            query = sa.select(ARCHIVED_PARTS.c.tenant).distinct()
-            return sorted(connection.execute(query).scalars())
+            return list(connection.execute(distinct_of(ARCHIVED_PARTS.c.tenant)).scalars())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._lock, self._database.alone(_ARCHIVING):
+            yield
 
     def _claim(self) -> tuple[int, int]:
         """The range (after, up to) to be archived next: one that was begun, or a new one."""
@@ -199,65 +193,105 @@ class Archive:
                     _place(transaction, position, until)
             return position, until
 
-    def _record(self, parts: Sequence[dict[str, Any]], until: int) -> None:
+    def _bodies(self, position: int, until: int) -> dict[tuple[str, str], list[bytes]]:
+        """The turns of a range by tenant and day."""
+        columns = TURNS.c.seq, TURNS.c.tenant, TURNS.c.created_us, TURNS.c.body
+        query = sa.select(*columns).where(TURNS.c.seq > position, TURNS.c.seq <= until)
+        groups: dict[tuple[str, str], list[bytes]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query.order_by(TURNS.c.seq)):
+                groups.setdefault((row.tenant, _day(row.created_us)), []).append(row.body)
+        return groups
+
+    def _record(self, parts: Sequence[tuple[dict[str, Any], bytes]], until: int) -> None:
         with self._database.begin() as transaction:
             if parts:
-                transaction.connection.execute(ARCHIVED_PARTS.insert(), list(parts))
-                turns = sum(part["turns"] for part in parts)
+                _remember(transaction, parts)
+                turns = sum(part["turns"] for part, _ in parts)
                 transaction.count(STAGE, "taken", n=turns)
                 transaction.count(STAGE, "made", n=turns)
             _place(transaction, until, until)
 
     def _next_day(self) -> Sequence[Any]:
-        small = ARCHIVED_PARTS.c.turns < _LARGE
+        """The small parts of a day that has many of them."""
+        if self._grown is None:
+            self._grown = self._days()
+        while self._grown:
+            tenant, day = self._grown.pop()
+            mine = (ARCHIVED_PARTS.c.tenant == tenant) & (ARCHIVED_PARTS.c.day == day)
+            parts = self._parts(mine & (ARCHIVED_PARTS.c.turns < _LARGE))
+            if len(parts) >= _MANY:
+                return parts
+        return ()
+
+    def _days(self) -> set[tuple[str, str]]:
+        """Those with more than one part, asked once."""
         days = (ARCHIVED_PARTS.c.tenant, ARCHIVED_PARTS.c.day)
-        many = sa.select(*days).where(small).group_by(*days).having(sa.func.count() >= _MANY)
+        query = sa.select(*days).group_by(*days).having(sa.func.count() >= _MANY)
         with self._database.read() as connection:
-            first = connection.execute(many.order_by(*days).limit(1)).first()
-        if first is None:
-            return ()
-        mine = (ARCHIVED_PARTS.c.tenant == first.tenant) & (ARCHIVED_PARTS.c.day == first.day)
-        return self._parts(mine & small)
+            return {(row.tenant, row.day) for row in connection.execute(query)}
 
     def _parts(self, condition: sa.ColumnElement[bool]) -> Sequence[Any]:
         query = sa.select(ARCHIVED_PARTS).where(condition).order_by(ARCHIVED_PARTS.c.name)
         with self._database.read() as connection:
             return connection.execute(query).all()
 
-    def _resize(self, name: str, turns: int) -> None:
-        this = ARCHIVED_PARTS.c.name == name
-        change = sa.update(ARCHIVED_PARTS).where(this).values(turns=turns)
-        with self._database.begin() as transaction:
-            transaction.connection.execute(
-                change if turns else sa.delete(ARCHIVED_PARTS).where(this)
-            )
+    def _parts_of(self, tenant: str, user_id: str) -> Iterator[Any]:
+        """Those that may hold turns of the user."""
+        filters = sa.select(ARCHIVED_USERS.c.users)
+        for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
+            with self._database.read() as connection:
+                of_part = filters.where(ARCHIVED_USERS.c.part == part.name)
+                users = connection.execute(of_part).scalar()
+            if users is None or may_hold(users, user_id):
+                yield part
 
-    def _batches(self, parts: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """What the parts hold, a row group at a time: all of a day is more than should be in memory."""
-        for part in parts:
-            with self._files.open(f"{self._root}/{part.name}", "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(_TURNS_A_GROUP, use_threads=False)
+    def _rewrite(self, part: Any, user_id: str) -> int:
+        """Without the user; how many turns went. None if it was made into one with others meanwhile."""
+        with self._alone(), suppress(FileNotFoundError):
+            users = Counter[str]()
+            for batch in self._files.batches(part.name, ["user_id"]):
+                users.update(batch["user_id"].to_pylist())
+            theirs = users.pop(user_id, 0)
+            if theirs and not users:
+                with self._database.begin() as transaction:
+                    _forget(transaction, [part.name])
+                self._files.remove([part.name])
+                return theirs
+            if theirs:
+                kept = (without_user(batch, user_id) for batch in self._files.batches(part.name))
+                self._write(part.name, (batch for batch in kept if batch.num_rows))
+            # Else it was killed between the file and the record of it, or the filter is missing or wrong.
+            with self._database.begin() as transaction:
+                this = ARCHIVED_PARTS.c.name == part.name
+                changes = sa.update(ARCHIVED_PARTS).where(this).values(turns=users.total())
+                transaction.connection.execute(changes)
+                _remember_users(transaction, part.name, user_filter(users))
+            return theirs
+        return 0
 
-    def _write(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
-        """One row group for each batch."""
-        path = f"{self._root}/{name}"
-        self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        with (
-            self._files.open(f"{path}.tmp", "wb") as file,
-            pq.ParquetWriter(file, COLUMNS, compression="zstd") as writer,
-        ):
+    def _write(self, name: str, batches: Iterable[pa.RecordBatch]) -> bytes:
+        """The filter of the users in it."""
+        users: set[str] = set()
+
+        def noted() -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                writer.write_batch(batch)
-        self._files.mv(f"{path}.tmp", path)
+                users.update(batch["user_id"].unique().to_pylist())
+                yield batch
 
-    def _read(self, name: str) -> pa.Table:
-        with self._files.open(f"{self._root}/{name}", "rb") as file:
-            return pq.read_table(file, use_threads=False)
+        self._files.write(name, noted())
+        return user_filter(users)
 
-    def _remove(self, names: Iterable[str]) -> None:
-        for name in names:
-            with suppress(FileNotFoundError):
-                self._files.rm_file(f"{self._root}/{name}")
+    def _part(self, tenant: str, day: str, first: int, last: int, turns: int) -> dict[str, Any]:
+        return {
+            "name": f"tenant={tenant}/day={day}/part-{first:012d}-{last:012d}.parquet",
+            "tenant": tenant,
+            "day": day,
+            "turns": turns,
+            "first_seq": first,
+            "last_seq": last,
+            "archived_us": microseconds(self._clock()),
+        }
 
 
 def _place(transaction: Transaction, seq: int, until: int) -> None:
@@ -268,44 +302,25 @@ def _place(transaction: Transaction, seq: int, until: int) -> None:
     )
 
 
-def _part(tenant: str, day: str, first: int, last: int, turns: int) -> dict[str, Any]:
-    name = f"tenant={tenant}/day={day}/part-{first:012d}-{last:012d}.parquet"
-    return {
-        "name": name,
-        "tenant": tenant,
-        "day": day,
-        "turns": turns,
-        "first_seq": first,
-        "last_seq": last,
-    }
+def _remember(transaction: Transaction, parts: Sequence[tuple[dict[str, Any], bytes]]) -> None:
+    transaction.connection.execute(ARCHIVED_PARTS.insert(), [part for part, _ in parts])
+    for part, users in parts:
+        _remember_users(transaction, part["name"], users)
 
 
-def _batches(bodies: Sequence[bytes]) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(bodies), _TURNS_A_GROUP):
-        group = bodies[start : start + _TURNS_A_GROUP]
-        yield pa.RecordBatch.from_pylist([_row(pb.Turn.FromString(one)) for one in group], COLUMNS)
+def _remember_users(transaction: Transaction, name: str, users: bytes) -> None:
+    insert = transaction.insert(ARCHIVED_USERS).values(part=name, users=users)
+    transaction.connection.execute(
+        insert.on_conflict_do_update(index_elements=["part"], set_={"users": users})
+    )
 
 
-def _row(turn: pb.Turn) -> dict[str, Any]:
-    texts = [part.text.text for part in turn.message.parts if part.WhichOneof("kind") == "text"]
-    return {
-        "conversation_id": turn.conversation_id,
-        "turn_id": turn.turn_id,
-        "position": turn.index,
-        "role": pb.Role.Name(turn.message.role).removeprefix("ROLE_").lower(),
-        "text": "\n".join(texts),
-        "message": MessageToJson(turn.message, indent=None),
-        "user_id": turn.user_id,
-        "model_version": turn.model_version,
-        "completion_id": turn.completion_id,
-        "channel": turn.channel,
-        "create_time": turn.create_time.ToDatetime(UTC),
-        "metadata": sorted(turn.metadata.items()),
-        "signal": pb.TurnSignal.Name(turn.signal).removeprefix("TURN_SIGNAL_").lower()
-        if turn.signal
-        else "",
-        "replaces_turn_id": turn.replaces_turn_id,
-    }
+def _forget(transaction: Transaction, names: Sequence[str]) -> None:
+    for table, column in (
+        (ARCHIVED_PARTS, ARCHIVED_PARTS.c.name),
+        (ARCHIVED_USERS, ARCHIVED_USERS.c.part),
+    ):
+        transaction.connection.execute(sa.delete(table).where(column.in_(names)))
 
 
 def _day(created_us: int) -> str:

@@ -65,10 +65,12 @@ class SqlConversationReads:
             for row in rows
         ]
 
-    def count(self, tenant: str, wanted: ConversationQuery) -> int:
-        query = sa.select(sa.func.count()).select_from(CONVERSATIONS)
+    def count(self, tenant: str, wanted: ConversationQuery, most: int) -> int:
+        found = sa.select(sa.literal(1)).select_from(CONVERSATIONS)
+        found = found.where(*self._conditions(tenant, wanted)).limit(most)
+        query = sa.select(sa.func.count()).select_from(found.subquery())
         with self._database.read() as connection:
-            return connection.execute(query.where(*self._conditions(tenant, wanted))).scalar_one()
+            return connection.execute(query).scalar_one()
 
     def _conditions(self, tenant: str, wanted: ConversationQuery) -> list[sa.ColumnElement[bool]]:
         conditions = [CONVERSATIONS.c.tenant == tenant, *map(_condition, wanted.terms)]

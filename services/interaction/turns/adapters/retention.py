@@ -1,8 +1,9 @@
-"""Conversations that are older than their tenant keeps them, removed from the store."""
+"""What of conversations goes by age."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,31 +17,58 @@ from services.interaction.tables import (
     TURNS,
 )
 from services.interaction.turns.adapters.search import forget_words
+from shared.language.times import microseconds
+from shared.privacy.retention import AgedRows
 from shared.state.database import Database, Transaction
+from shared.state.queries import distinct_of
 
 _CONVERSATIONS_A_BATCH = 200
 
 
+def _is_alone(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Its conversation is not in the store: it left, or was never there."""
+    theirs = (CONVERSATIONS.c.tenant == table.c.tenant) & (
+        CONVERSATIONS.c.conversation_id == table.c.conversation_id
+    )
+    return ~sa.exists().where(theirs)
+
+
+# What is said of a conversation goes with it. This came later, or is of one that never came.
+AGING = (
+    AgedRows("labels", LABELS, LABELS.c.labelled_us, True, _is_alone(LABELS)),
+    AgedRows("scores", SCORES, SCORES.c.scored_us, True, _is_alone(SCORES)),
+    AgedRows("completions", COMPLETIONS, COMPLETIONS.c.created_us, True, _is_alone(COMPLETIONS)),
+)
+
+
 class SqlAgedTurns:
+    """Whole conversations, with all that was said of them."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def tenants(self) -> list[str]:
         with self._database.read() as connection:
-            query = sa.select(CONVERSATIONS.c.tenant).distinct()
-            return list(connection.execute(query).scalars())
+            return list(connection.execute(distinct_of(CONVERSATIONS.c.tenant)).scalars())
 
-    def shorten(self, tenant: str, before_us: int) -> int:
+    def shorten(self, tenant: str, added_before: datetime) -> int:
+        before_us = microseconds(added_before)
+        with self._database.read() as connection:
+            names = _aged(connection, tenant, before_us)
+        if not names:
+            return 0
         with self._database.begin() as transaction:
-            names = _aged(transaction, tenant, before_us)
-            if names:
-                turns = _remove(transaction, tenant, names)
-                transaction.count("retention", "taken", n=turns)
-                transaction.count("retention", "made", "STORE_AGE", turns)
+            # Some may have been added to since.
+            names = _aged(transaction.connection, tenant, before_us, names)
+            turns = _remove(transaction, tenant, names)
+            transaction.count("retention", "taken", n=turns)
+            transaction.count("retention", "made", "STORE_AGE", turns)
         return len(names)
 
 
-def _aged(transaction: Transaction, tenant: str, before_us: int) -> Sequence[str]:
+def _aged(
+    connection: sa.Connection, tenant: str, before_us: int, among: Sequence[str] | None = None
+) -> Sequence[str]:
     archived = sa.select(sa.func.coalesce(sa.func.max(ARCHIVE_POSITION.c.seq), 0))
     young = sa.exists().where(
         TURNS.c.tenant == CONVERSATIONS.c.tenant,
@@ -48,10 +76,13 @@ def _aged(transaction: Transaction, tenant: str, before_us: int) -> Sequence[str
         TURNS.c.seq > archived.scalar_subquery(),
     )
     query = sa.select(CONVERSATIONS.c.conversation_id).where(
-        CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.updated_us < before_us, ~young
+        CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.added_us < before_us, ~young
     )
-    found = transaction.connection.execute(query.limit(_CONVERSATIONS_A_BATCH)).scalars()
-    return list(found)
+    if among is None:
+        query = query.order_by(CONVERSATIONS.c.added_us).limit(_CONVERSATIONS_A_BATCH)
+    else:
+        query = query.where(CONVERSATIONS.c.conversation_id.in_(among))
+    return list(connection.execute(query).scalars())
 
 
 def _remove(transaction: Transaction, tenant: str, names: Sequence[str]) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.interaction.tables import CONVERSATIONS, TURNS
-from services.interaction.turns.adapters.sequence import adding_turns
 from shared.contracts.turns import encode_turn
 from shared.language.identifiers import turn_name
 from shared.language.times import microseconds, now
@@ -19,8 +19,8 @@ from shared.state.database import Transaction
 class SqlTurnWriter:
     """The turns within a transaction."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, clock: Callable[[], datetime] = now) -> None:
+        self._transaction, self._clock = transaction, clock
 
     def digests_of(self, turns: Sequence[Turn]) -> dict[str, str]:
         name = (TURNS.c.tenant, TURNS.c.conversation_id, TURNS.c.turn_id)
@@ -31,7 +31,6 @@ class SqlTurnWriter:
 
     def add(self, turns: Sequence[Turn]) -> bool:
         rows = [_row(turn) for turn in turns]
-        adding_turns(self._transaction)
         try:
             with self._transaction.savepoint():
                 # With RETURNING all rows go in one statement. SQLite's driver gives the interpreter away
@@ -46,6 +45,7 @@ class SqlTurnWriter:
     def _widen(self, turns: Sequence[Turn], rows: Sequence[dict[str, Any]]) -> None:
         """Makes the conversations, or counts the turns in and widens their times."""
         wider: dict[tuple[str, str], dict[str, Any]] = {}
+        added_us = microseconds(self._clock())
         for turn, row in zip(turns, rows, strict=True):
             created_us = row["created_us"]
             one = wider.setdefault(
@@ -59,6 +59,7 @@ class SqlTurnWriter:
                     "created_us": created_us,
                     "updated_us": created_us,
                     "listed_us": created_us,
+                    "added_us": added_us,
                 },
             )
             one["turn_count"] += 1
@@ -68,6 +69,7 @@ class SqlTurnWriter:
         had, new = CONVERSATIONS.c, insert.excluded
         changes = {
             "turn_count": had.turn_count + new.turn_count,
+            "added_us": new.added_us,
             "created_us": sa.case(
                 (had.created_us > new.created_us, new.created_us), else_=had.created_us
             ),

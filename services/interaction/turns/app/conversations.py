@@ -16,6 +16,8 @@ from shared.language.identifiers import parse_name
 from shared.language.paging import decode_token, encode_token, page_size, parse_filter
 from shared.language.turns import Turn
 
+# Further than this a list does not say how long it is: counting would go through all of it for each page.
+_COUNTED = 10_000
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
 
 
@@ -52,7 +54,7 @@ class Conversations:
         page = [conversation for conversation, _ in found[:limit]]
         more = len(found) > limit
         next_token = encode_token(_position(found[limit - 1][1]), request) if more else ""
-        return Page(page, next_token, self._reads.count(tenant, wanted))
+        return Page(page, next_token, self._reads.count(tenant, wanted, _COUNTED))
 
 
 def _position(position: PagePosition) -> list[int | str]:

@@ -20,6 +20,7 @@ class Label:
     turn_id: str
     user_id: str
     names: tuple[str, ...]
+    labelled_us: int
     # feedback_ids of labels that no longer count.
     replaces: tuple[str, ...] = ()
 

@@ -985,6 +985,8 @@ class UserErasureRequested(_message.Message):
     CONVERSATION_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     erasure: _builtins.str
     tenant: _builtins.str
     user_id: _builtins.str
@@ -992,6 +994,11 @@ class UserErasureRequested(_message.Message):
     """It is asked for twice: the second round takes what was on its way from one service to another
     while the first went on. From 1.
     """
+    part: _builtins.int
+    """A user may have taken part in more conversations than one event should name: which of `parts` events this
+    is, from 0. A service begins once it has them all.
+    """
+    parts: _builtins.int
     @_builtins.property
     def conversation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Conversations in which the user took part; what others said of them holds the user's words, too."""
@@ -1007,10 +1014,12 @@ class UserErasureRequested(_message.Message):
         conversation_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         round: _builtins.int = ...,
+        part: _builtins.int = ...,
+        parts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_ids", b"conversation_ids", "create_time", b"create_time", "erasure", b"erasure", "round", b"round", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_ids", b"conversation_ids", "create_time", b"create_time", "erasure", b"erasure", "part", b"part", "parts", b"parts", "round", b"round", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
