@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.feedback.mining import codec
+from services.feedback.mining.adapters.sql_pages import counted
 from services.feedback.mining.adapters.sql_reads import STANDS
 from services.feedback.mining.domain import Compared, Judgement, JudgementState, Label, Source
 from services.feedback.mining.ports import Page
@@ -48,9 +49,8 @@ class SqlJudgementReads:
         query = sa.select(JUDGEMENTS).where(theirs).order_by(JUDGEMENTS.c.seq.desc())
         if before is not None:
             query = query.where(JUDGEMENTS.c.seq < before)
-        count = sa.select(sa.func.count()).select_from(JUDGEMENTS).where(theirs)
         with self._database.read() as connection:
-            total = connection.execute(count).scalar_one()
+            total = counted(connection, JUDGEMENTS, theirs)
             rows = connection.execute(query.limit(size + 1)).all()
         after = rows[size - 1].seq if len(rows) > size else None
         return Page([_judgement(row) for row in rows[:size]], after, total)

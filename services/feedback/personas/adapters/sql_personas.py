@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.feedback.mining.adapters.sql_pages import counted
 from services.feedback.personas.codec import decode_persona, encode_persona, persona_event
 from services.feedback.personas.domain import Persona, User
 from services.feedback.tables import PERSONA_VERSIONS, SPENT, USERS
@@ -117,9 +118,8 @@ class SqlPersonaReads:
     def personas(self, tenant: str, after: str, size: int) -> tuple[list[Persona], bool, int]:
         theirs = (USERS.c.tenant == tenant) & USERS.c.has_persona
         query = sa.select(USERS.c.persona).where(theirs & (USERS.c.user_id > after))
-        count = sa.select(sa.func.count()).select_from(USERS).where(theirs)
         with self._database.read() as connection:
-            total = connection.execute(count).scalar_one()
+            total = counted(connection, USERS, theirs)
             rows = connection.execute(query.order_by(USERS.c.user_id).limit(size + 1)).all()
         return [decode_persona(row.persona) for row in rows[:size]], len(rows) > size, total
 

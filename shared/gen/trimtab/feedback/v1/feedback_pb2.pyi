@@ -129,6 +129,7 @@ class ListFeedbackResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     total_size: _builtins.int
+    """At most 10000: counted no further."""
     @_builtins.property
     def feedback(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.FeedbackMined]: ...
     def __init__(
@@ -203,6 +204,7 @@ class ListWaitingFeedbackResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     total_size: _builtins.int
+    """At most 10000: counted no further."""
     @_builtins.property
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingFeedback]:
         """Oldest first."""
@@ -293,6 +295,7 @@ class ListPersonasResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     total_size: _builtins.int
+    """At most 10000: counted no further."""
     @_builtins.property
     def personas(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Persona]: ...
     def __init__(
@@ -607,6 +610,7 @@ class ListPairsResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     total_size: _builtins.int
+    """At most 10000: counted no further."""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pair]: ...
     def __init__(
@@ -1144,6 +1148,7 @@ class ListJudgementsResponse(_message.Message):
     TRUSTED_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     total_size: _builtins.int
+    """At most 10000: counted no further."""
     commonest: _builtins.float
     """How often always giving the more common answer would be right."""
     trusted: _builtins.bool
