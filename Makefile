@@ -1,4 +1,4 @@
-# Trimtab. `make` lists what there is; each target installs what it needs.
+# Trimtab. `make` lists the targets; each installs what it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,17 +10,17 @@ export TOKENIZERS_PARALLELISM := false
 export DO_NOT_TRACK := 1
 export VLLM_NO_USAGE_STATS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
-# Some images set it. Every process of the stack would then compile all that it imports at each start,
-# which takes longer than all the rest of starting it.
+# Some images set it. Then every process of the stack would compile all its imports at each start, which
+# takes longer than the rest of the start.
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON3 ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(VENV)/bin/pytest -q
-# Two workers for two cores: each computes on one thread.
+# Two workers for two cores, each computing on one thread.
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
-# Mostly waiting: two files at a time. In the order of their names, which brings the long ones early.
+# Mostly waiting: two files at a time, in the order of their names, which starts the long ones early.
 E2E := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
@@ -37,7 +37,7 @@ help: ## Show this list
 
 $(VENV)/bin/uv:
 	@command -v $(PYTHON3) >/dev/null || { echo "error: Python 3.11 or later is missing: install it, e.g. apt-get install python3 python3-venv" >&2; exit 1; }
-	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed, found $$($(PYTHON3) --version); set PYTHON3" >&2; exit 1; }
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed, but $(PYTHON3) is $$($(PYTHON3) --version); set PYTHON3 to a newer one" >&2; exit 1; }
 	@echo "environment: creating $(VENV)"
 	@$(PYTHON3) -m venv $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
@@ -48,7 +48,7 @@ $(INSTALLED): requirements.lock | $(VENV)/bin/uv
 	@$(VENV)/bin/uv pip install -q --python $(PY) --no-deps -e .
 	@touch $@
 
-lock: | $(VENV)/bin/uv ## Renew requirements.lock from pyproject.toml (pins that still fit are kept)
+lock: | $(VENV)/bin/uv ## Update requirements.lock from pyproject.toml (pins that still fit are kept)
 	@$(VENV)/bin/uv pip compile -q --python $(PY) pyproject.toml --all-extras --override overrides.txt \
 	  --no-emit-index-url --no-annotate --no-header -o requirements.lock
 
@@ -59,10 +59,10 @@ setup: parts ## Install everything: environment, broker, models, tools
 
 # -- the local stack ------------------------------------------------------------------------
 
-demo: parts ## Run the whole loop and end with its table (POPULATION=path for other users)
+demo: parts ## Run the whole loop and print its results as a table (POPULATION=path for other users)
 	@$(PY) -m infra.demo $(if $(POPULATION),--population $(POPULATION))
 
-up: parts ## Start the stack and wait until every health check passes (PART=a,b for some)
+up: parts ## Start the stack and wait until every health check passes (PART=a,b for some parts)
 	@$(STACK) up $(ONLY)
 
 down: $(INSTALLED) ## Stop everything
@@ -71,12 +71,12 @@ down: $(INSTALLED) ## Stop everything
 status: $(INSTALLED) ## Show each part's state, port and health
 	@$(STACK) status
 
-logs: $(INSTALLED) ## Follow the logs (PART=name for one)
+logs: $(INSTALLED) ## Follow the logs (PART=name for one part)
 	@$(STACK) logs $(ONLY)
 
 # -- checking -------------------------------------------------------------------------------
 
-test: ## Run every test: unit; contract and integration, on the same real parts; e2e
+test: ## Run every test: unit; contract and integration, sharing the same real parts; e2e
 	@$(MAKE) parts
 	$(UNIT)
 	$(PYTEST) tests/contract tests/integration
@@ -91,7 +91,7 @@ test-contract: parts ## Run the contract tests: each port's twin and its real ad
 test-integration: parts ## Run the integration tests: real Kafka, MLflow, vLLM
 	$(PYTEST) tests/integration
 
-test-e2e: parts ## Run the e2e tests: the loop closed, and services killed in the middle
+test-e2e: parts ## Run the e2e tests: the whole loop, and services killed in the middle of it
 	$(E2E)
 
 lint: parts ## Check style, types, import rules, protos and sizes
@@ -104,7 +104,7 @@ lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m infra.lint.lines
 	$(PY) -m infra.lint.places
 
-format: $(INSTALLED) ## Put the code into its one style
+format: $(INSTALLED) ## Format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
@@ -117,24 +117,24 @@ migration: parts ## Write the next migration of a service, or of the keyring (SE
 bench: parts ## Run the benchmarks
 	$(PY) -m tests.benchmarks
 
-bench-proxy: parts ## Measure what the proxy adds to a chat, LiteLLM's proxy beside it
+bench-proxy: parts ## Measure what the proxy adds to a chat, compared with LiteLLM's proxy
 	$(PY) -m tests.benchmarks.proxy
 
-bench-idle: parts ## Measure what the stack uses while nobody uses it: CPU and memory of each part
+bench-idle: parts ## Measure what the idle stack uses: CPU and memory of each part
 	$(PY) -m tests.benchmarks.idle $(OPTIONS)
 
-bench-ingest: parts ## Measure ingest beside Phoenix and MLflow, time to queryable, import of 1 GB (IMPORT_MB)
+bench-ingest: parts ## Measure ingest compared with Phoenix and MLflow, time to queryable, import of 1 GB (IMPORT_MB)
 	$(PY) -m tests.benchmarks.ingest $(OPTIONS)
 	$(PY) -m tests.benchmarks.imports --mb $(or $(IMPORT_MB),1000)
 
 bench-mining: parts ## Measure the offline judge of follow-ups on labelled data (TRIMTAB_REAL_DATA)
 	$(PY) -m tests.benchmarks.mining $(OPTIONS)
 
-bench-reward: parts ## Measure offline reward models: accuracy, groups of people, trust
+bench-reward: parts ## Measure offline reward models: accuracy, groups of users, trust
 	$(PY) -m tests.benchmarks.reward $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------
 
-clean: ## Stop everything and remove the data folder, parts and caches included
+clean: ## Stop everything and remove the data folder, including parts and caches
 	@if [ -x $(PY) ]; then $(STACK) clean; else rm -rf "$(DATA)"; fi
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
-"""An import-linter contract that names what a set of modules may import; all else is refused.
+"""An import-linter contract that lists what a set of modules may import; everything else is refused.
 
-A list of what is forbidden lets through whatever nobody thought of. The standard library is always
-allowed, and so are the modules of the set itself.
+A list of forbidden imports would let through whatever nobody thought of. The standard library and the
+modules of the set itself are always allowed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from importlinter.domain.helpers import module_expressions_to_modules
 class AllowListContract(Contract):
     """Options:
 
-    - modules: the set, as module expressions; what lies below each belongs to it.
-    - allowed: what they may import, as names of modules; what lies below each is allowed, too.
-    - within_service: on by default: a module may import what else is in its own `services.X`, which
-      other contracts order.
+    - modules: the set, as module expressions; submodules are included.
+    - allowed: the modules that they may import; submodules are allowed, too.
+    - within_service: on by default: a module may import the rest of its own `services.X`, which other
+      contracts check.
     """
 
     type_name = "allow_list"
@@ -57,5 +57,5 @@ class AllowListContract(Contract):
         return any(imported == one or imported.startswith(f"{one}.") for one in self._names())
 
     def _names(self) -> set[str]:
-        """import-linter puts the option's value in the field's place."""
+        """import-linter replaces the field with the option's value."""
         return cast(set[str], self.allowed)

@@ -8,7 +8,7 @@ from infra.lint.files import text_of, written_files
 from infra.local.paths import REPO
 
 LIMIT = 400
-# Texts that people read or program, not data that a program reads.
+# Text that people read or write, not data that a program reads.
 SUFFIXES = frozenset(
     ".cfg .css .html .ini .jinja .js .md .mk .proto .py .sh .sql .toml .tpl .yaml .yml".split()
 ) | {""}

@@ -1,6 +1,6 @@
-"""`python -m infra.lint.places`: nothing names a package registry's host or one machine's path.
+"""`python -m infra.lint.places`: no file names a package registry's host or a path of one machine.
 
-Such lines tie the project to where it was written; the lock and the clients' own settings
+Such lines tie the project to where it was written; the lock file and the clients' own settings
 say where packages come from.
 """
 
@@ -30,7 +30,7 @@ CHECKED_TOO = (Path("requirements.lock"),)
 
 
 def named_places(text: str) -> list[tuple[int, str]]:
-    """Line numbers, from 1, and what each such line names."""
+    """Line numbers, from 1, and the place that each such line names."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
         match = HOST.search(line) or FOLDER.search(line)
@@ -50,5 +50,5 @@ def check(files: Iterable[Path], repo: Path = REPO) -> list[str]:
 
 if __name__ == "__main__":
     problems = check([*written_files(), *CHECKED_TOO])
-    print("\n".join(problems) or "no registry's host and no machine's path is named")
+    print("\n".join(problems) or "no file names a registry's host or a machine's path")
     sys.exit(bool(problems))

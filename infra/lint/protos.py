@@ -1,7 +1,7 @@
 """`python -m infra.lint.protos`: buf's STANDARD lint, and FILE compatibility with main.
 
-buf reads descriptor sets that protoc builds: the imports of google.* come from an installed
-package, where buf would look for none.
+buf reads descriptor sets that protoc builds, because the imports of google.* come from an installed
+package, where buf does not look.
 """
 
 import io
@@ -22,20 +22,20 @@ def run(*command: str, cwd: Path = REPO) -> int:
 
 
 def git(*arguments: str) -> bytes | None:
-    """What git says; None when it fails."""
+    """What git prints; None if it fails."""
     done = subprocess.run(["git", *arguments], cwd=REPO, capture_output=True, check=False)  # noqa: S603, S607
     return done.stdout if done.returncode == 0 else None
 
 
 def image(tree: Path, file: Path) -> Path:
-    """The descriptor set of the protos in `tree`, by that tree's own generator."""
+    """The descriptor set of the protos in `tree`, written to `file` by that tree's own generator."""
     command = [sys.executable, str(tree / "protos" / "generate.py"), "--image", str(file)]
     subprocess.run(command, check=True)  # noqa: S603
     return file
 
 
 def reference() -> str | None:
-    """The ref to stay compatible with; None when no known ref holds protos."""
+    """The ref to stay compatible with; None if no known ref holds protos."""
     for ref in AGAINST:
         if git("cat-file", "-e", f"{ref}:protos/generate.py") is not None:
             return ref

