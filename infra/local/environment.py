@@ -30,6 +30,7 @@ def common(settings: StackSettings) -> dict[str, str]:
         "TRIMTAB_BASE_MODEL": str(settings.base_model),
         "TRIMTAB_BASE_MODEL_NAME": settings.models.base_name,
         "TRIMTAB_ENCODER": str(settings.encoder),
+        "TRIMTAB_FEEDBACK_OFFENCE": str(settings.offence),
         "TRIMTAB_ADAPTER_DIR": str(settings.adapters),
     }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.paths import REPO, parts_folder
-from infra.models import minilm
+from infra.models import minilm, offence
 
 STAMP = ".built-from"
 MODELS = REPO / "infra" / "models"
@@ -111,6 +111,7 @@ PARTS = (
         (MODELS / "smollm2.py", MODELS / "requirements.txt"),
         build_smollm2,
     ),
+    Part("offence", "models/offence", (MODELS / "offence.py",), offence.write),
     Part("node", "node", (REPO / "infra/node/package.json",), build_node),
 )
 

@@ -43,6 +43,7 @@ class Models(Frozen):
     base_name: str
     base: Path
     encoder: Path
+    offence: Path
 
 
 class Service(Frozen):
@@ -105,6 +106,10 @@ class StackSettings(Frozen):
     @property
     def encoder(self) -> Path:
         return self.parts / self.models.encoder
+
+    @property
+    def offence(self) -> Path:
+        return self.parts / self.models.offence
 
 
 def load(

@@ -61,7 +61,7 @@ def _ports(common: CommonSettings, settings: FeedbackSettings) -> Ports:
         VllmChat(common.vllm_replicas, common.base_model_name),
         GrpcRewardScorer(reward, settings.reward_min_pairs),
         MlflowHeads(common.mlflow_url),
-        LinearModerator(),
+        LinearModerator(settings.offence),
         redactor_of(common, "feedback"),
     )
 

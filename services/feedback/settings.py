@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -98,7 +100,9 @@ class FeedbackSettings(ServiceSettings):
     leak_share: float = Field(default=0.5, gt=0)
     duplicate_jaccard: float = Field(default=0.8, gt=0)
     same_language: bool = True
-    # The probability that people call the chosen answer offensive (English), from which a pair is left out.
+    # The model of offence, as `make setup` writes it; and the probability that people call the chosen answer
+    # offensive (English), from which a pair is left out.
+    offence: Path = Path(".trimtab/parts/models/offence/offence.npz")
     max_offence: float = Field(default=0.5, gt=0)
 
     # How far apart a user's dissatisfaction with two versions' answers to one prompt is for a pair.

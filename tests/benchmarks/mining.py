@@ -278,7 +278,8 @@ def conversations_of(turns: Sequence[Turn]) -> list[Conversation]:
 
 
 def moderate(folder: Path) -> None:
-    moderator, threshold = LinearModerator(), FeedbackSettings().max_offence
+    settings = FeedbackSettings()
+    moderator, threshold = LinearModerator(settings.offence), settings.max_offence
     rows, answers = mining_data.moderated(folder), mining_data.answers(folder)
 
     def found(texts: Sequence[str]) -> list[float]:
