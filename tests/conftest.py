@@ -1,4 +1,4 @@
-"""Real parts for contract and integration tests: each starts once a session, when first asked for."""
+"""Real parts for contract and integration tests: each starts once per session, on first use."""
 
 import uuid
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def mlflow_url(mlflow_stack: LocalStack) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL of this session's own."""
+    """The URL of this session's own PostgreSQL."""
     folder = postgres.programs()
     if folder is None:
         pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
@@ -59,7 +59,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of either kind."""
+    """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
     server = make_url(request.getfixturevalue("postgres_server"))

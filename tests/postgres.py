@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own in a temporary folder, from Debian's programs."""
+"""A PostgreSQL server in a temporary folder, from Debian's programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def programs() -> Path | None:
 
 @contextmanager
 def server(bin_folder: Path) -> Iterator[str]:
-    """Its URL, database included; stopped and removed at the end. Not in pytest's own temporary
+    """Yields its URL, database included; stopped and removed at the end. Not in pytest's own temporary
     folder, which only its owner may enter."""
     with tempfile.TemporaryDirectory(prefix="trimtab-postgres-") as folder:
         yield from _serve(bin_folder, Path(folder))
@@ -48,7 +48,7 @@ def _serve(bin_folder: Path, data: Path) -> Iterator[str]:
 
 
 def _user(data: Path) -> str:
-    """Who runs the server: it refuses to be run by root, who gives the folder to another."""
+    """The user that runs the server: it refuses to run as root, so root gives the folder to another user."""
     me = pwd.getpwuid(os.getuid()).pw_name
     if me != "root":
         return me

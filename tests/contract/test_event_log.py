@@ -24,7 +24,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Broker:
-    """How to open the log under test, ask for its topics, and open one whose broker is away."""
+    """How to open the log under test, ask for its topics, and open one whose broker is unreachable."""
 
     open: Callable[[], EventLog]
     topics: Callable[[], set[str]]
@@ -189,7 +189,7 @@ def test_a_topic_is_read_back_page_by_page_the_newest_first(log: EventLog, topic
         pages.append(numbers(page.records))
         before, more = page.before, page.more
     assert [one for one in pages if one] == [[10, 9, 8, 7], [6, 5, 4, 3], [2, 1, 0]]
-    # What is published meanwhile is newer than every page that follows.
+    # Records published meanwhile are newer than every page that follows.
     first = log.read_back(topic, most=4)
     log.publish([replace(event(topic, 99, key="k1"), time=TIME + 99 * SECOND)])
     assert numbers(log.read_back(topic, first.before, most=4).records) == [6, 5, 4, 3]
@@ -266,7 +266,7 @@ def test_lag_counts_what_the_group_has_not_taken(log: EventLog, topic: str) -> N
     assert log.lag(group, [topic]) == {topic: 10}
     consumer = log.consume(group, [topic])
     records = taken(consumer, 10)
-    # Of each partition all but its last record.
+    # All but the last record of each partition.
     positions = {record.partition: record.offset for record in records}
     consumer.commit(positions)
     consumer.close()
@@ -292,7 +292,7 @@ def test_an_event_that_is_too_large_says_so_and_stops_nobody(log: EventLog, topi
 
 
 def test_whatever_was_published_can_be_buried(log: EventLog, topic: str) -> None:
-    """A dead letter is its original and says why: its topic takes more."""
+    """A dead letter holds its original and the reason: its topic allows larger events."""
     largest = 16 * 1024 * 1024 - 2_000
     log.publish([event(topic, 0, value=b"x" * largest)])
     letter = event(dead_letters(topic), 0, value=b"x" * largest)

@@ -1,4 +1,4 @@
-"""One way to write, on SQLite and PostgreSQL: writers take turns; what passes by itself is Unavailable."""
+"""Writing, on SQLite and PostgreSQL: writers take turns; transient errors are Unavailable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _value(connection: sa.Connection) -> int:
 
 
 def _increment(transaction: Transaction) -> None:
-    """Read, decide, write: what goes wrong where two do it at once."""
+    """Read, decide, write: what goes wrong if two do it concurrently."""
     value = _value(transaction.connection)
     time.sleep(0.001)
     transaction.connection.execute(COUNTER.update().values(value=value + 1))
@@ -53,7 +53,9 @@ def increment(database: Database, rounds: int = ROUNDS) -> None:
 
 
 def test_no_update_of_two_threads_is_lost(database: Database, database_url: str) -> None:
-    other = Database(database_url, TABLES)  # as another replica: it shares no lock of this process
+    other = Database(
+        database_url, TABLES
+    )  # like another replica: it shares no lock with this process
     with ThreadPoolExecutor(4) as threads:
         for one in [threads.submit(increment, each) for each in (database, other, database, other)]:
             one.result()
@@ -150,7 +152,7 @@ def test_a_writer_that_stands_still_does_not_hold_up_the_others_for_ever(
     )
     with pytest.raises(Unavailable) as raised, stopped.begin() as transaction:
         _increment(transaction)
-        increment(database, 1)  # waits until the other is ended
+        increment(database, 1)  # waits until the server has ended the other
         _increment(transaction)
     assert raised.value.reason == "DATABASE_AWAY"
     with database.read() as connection:

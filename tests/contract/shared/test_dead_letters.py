@@ -1,4 +1,4 @@
-"""What a stage could not take: listed with its reason, put back, taken. Over the twin and over Kafka."""
+"""What a stage could not take: listed with its reason, replayed, taken. Over the twin and over Kafka."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
 
 
 class House:
-    """A stage that can not read odd numbers until it is mended."""
+    """A stage that cannot read odd numbers until it is fixed."""
 
     def __init__(self, log: EventLog, folder: str) -> None:
         self.name = f"mend-{uuid.uuid4().hex[:8]}"
@@ -97,7 +97,7 @@ def house(log: EventLog, tmp_path: object) -> House:
 def test_where_nothing_failed_there_is_nothing_and_it_is_said_at_once(house: House) -> None:
     began = time.monotonic()
     assert (house.listed(), house.replay()) == ([], 0)
-    assert time.monotonic() - began < 2.5  # waiting to see that nothing comes takes 3 s
+    assert time.monotonic() - began < 2.5  # seeing that no record arrives takes 3 s
 
 
 def test_what_failed_is_listed_and_once_mended_replayed_exactly_once(house: House) -> None:
@@ -116,7 +116,7 @@ def test_what_failed_is_listed_and_once_mended_replayed_exactly_once(house: Hous
         assert house.replay() == 2
         house.until({("taken", ""): 7, ("made", ""): 5, ("dropped", "ODD"): 2})
         assert house.replay() == 0
-    # Replays have ids of their own: the former ones were taken already.
+    # Replays have new ids: the old ones were taken already.
     assert sorted(house.kept)[:1] == ["e0"]
     assert len(house.kept) == len(set(house.kept)) == 5
     assert {name.split(".")[0] for name in house.kept} == {"e0", "e1", "e2", "e3", "e4"}
@@ -125,7 +125,7 @@ def test_what_failed_is_listed_and_once_mended_replayed_exactly_once(house: Hous
 def test_what_one_service_could_not_take_is_not_put_back_for_another(
     log: EventLog, tmp_path: Path
 ) -> None:
-    """Two services take from one topic. The second took everything: a replay for the first must not make it
+    """Two services read the same topic. The second took everything: a replay for the first must not make it
     take anything twice, nor does it see the first one's dead letters."""
     first, other = House(log, str(tmp_path / "a")), House(log, str(tmp_path / "b"))
     other.topic, other.mended = first.topic, True

@@ -1,4 +1,4 @@
-"""A stage over SQL on SQLite and on PostgreSQL: killed at each step, nothing is lost or doubled."""
+"""A stage over SQL on SQLite and on PostgreSQL: killed at each step, nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Killed(BaseException):
 
 
 class NotesDown:
-    """Stores a row and emits an event for each; is killed after the first `kill_after` of them."""
+    """Stores a row and emits an event per record; is killed after the first `kill_after` of them."""
 
     def __init__(self, kill_after: int = -1) -> None:
         self.left = kill_after
@@ -61,7 +61,7 @@ class NotesDown:
 
 
 class KilledBeforeKafkaKnows(MemoryEventLog):
-    """Its consumers are killed when they would show their position: SQL has committed."""
+    """Its consumers are killed when they commit their positions to Kafka: SQL has committed."""
 
     def consume(self, group, topics, kept):  # type: ignore[no-untyped-def]
         consumer = super().consume(group, topics, kept)
@@ -224,13 +224,13 @@ def test_an_erasure_killed_in_the_middle_reports_what_it_removed_once(database: 
 
 
 def lease_ends(database: Database) -> None:
-    """Its ten minutes have passed."""
+    """As if its ten minutes had passed."""
     with database.begin() as transaction:
         transaction.connection.execute(JOBS.update().values(run_after=0.0))
 
 
 def drain_only(one: SqlStage) -> None:
-    """Without the relay: what waits in the outbox goes on waiting."""
+    """Without the relay: the outbox stays as it is."""
     consumer = one.log.consume(one.name, one.topics, one._positions)
     while records := consumer.poll(0.0, one.batch_records):
         consumer.commit(one._take(records, Counter()))

@@ -1,4 +1,4 @@
-"""The keyring on SQLite and on PostgreSQL: one key for all who ask, gone for good once destroyed."""
+"""The keyring on SQLite and on PostgreSQL: the same key for every process, gone for good once destroyed."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_keyring_of_before_there_were_revisions_is_taken_over(database_url: st
 def test_no_change_is_missed_when_two_processes_change_keys_at_once(
     keyring: SqlKeyring, database_url: str
 ) -> None:
-    """The first to begin is the last to commit: whoever looks in between must still hear of its change."""
+    """The first to begin is the last to commit: a reader in between must still see its change afterwards."""
     other, clock = SqlKeyring(database_url), Clock()
     keys = keyring.of_owners([ANN, BEN], 1.0)
     ids = {keys[ANN].id, keys[BEN].id}

@@ -1,4 +1,4 @@
-"""What is over its time goes, by tenant, and sizes stay flat however many years pass."""
+"""Expired data is removed, by tenant, and sizes stay flat however many years pass."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_each_tenant_keeps_as_long_as_its_rule_says(database: Database) -> None:
 
 
 def test_years_leave_the_sizes_of_one_month(database: Database) -> None:
-    """Two years, a day at a time: ten things said, ten notes and a hundred events a day."""
+    """Two years, a day at a time: ten messages, ten notes and a hundred events a day."""
     clock = Clock()
     retention = _retention(database, clock)
     sizes = set()
@@ -107,7 +107,7 @@ def test_years_leave_the_sizes_of_one_month(database: Database) -> None:
             continue
         if day >= 60:
             sizes.add(tuple(_count(database, table) for table in (SAID, NOTES, SEEN, SEEN_MARKS)))
-    # Thirty days are younger than thirty days, and the one that is just so old.
+    # Thirty days that are younger than thirty days, and the one that is exactly that old.
     assert sizes == {(310, 310, 400, 4)}
 
 
@@ -130,7 +130,7 @@ def test_an_event_is_known_again_for_as_long_as_it_should_be(database: Database)
 
 
 def test_numbers_are_not_given_twice_when_all_are_forgotten(database: Database) -> None:
-    """Otherwise a new event would be older than a mark, and forgotten at once."""
+    """Otherwise a new event would be older than a mark, and removed immediately."""
     clock = Clock()
     retention = _retention(database, clock)
     with database.begin() as transaction:

@@ -1,4 +1,4 @@
-"""Who may call what: by keys and roles, as a part of the house, over TLS; and how often."""
+"""Who may call what: by keys and roles, as a trusted internal caller, over TLS; and how often."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SERVICE = "trimtab.interaction.v1.InteractionService"
 
 
 class Says(pb_grpc.TraceServiceServicer):
-    """Answers with the tenant it takes the caller for."""
+    """Answers with the caller's tenant as the service sees it."""
 
     async def TraceConversation(self, request: Any, context: Any) -> pb.TraceConversationResponse:
         return pb.TraceConversationResponse(conversation_id=tenant_of(context))
@@ -157,7 +157,7 @@ def test_an_admin_may_all_and_a_writer_may_not_read() -> None:
 def test_a_bucket_refills_and_a_large_batch_waits_for_a_full_one() -> None:
     time = 0.0
     quotas = Quotas(lambda: {"acme": Quota(turns_per_s=10, burst_s=2)}, lambda: time)
-    quotas.turns("acme", 50)  # more than the bucket of 20: it was full, and is 30 in debt
+    quotas.turns("acme", 50)  # more than the bucket of 20: it was full, and is now 30 in debt
     with pytest.raises(ResourceExhausted) as refused:
         quotas.turns("acme", 1)
     assert refused.value.retry_after_s == pytest.approx(3.1)
@@ -198,7 +198,7 @@ async def test_a_client_certificate_makes_a_part_of_the_house() -> None:
     async with serving(keyed(book_of(key(secret, "writer"))), tls) as address:
         certified = Tls(*ours.issue("gateway"), ca=ours.pem)
         assert await tenant_seen(address, Calling(certified), "acme") == "acme"
-        with pytest.raises(PermissionDenied):  # with a key it is judged by the key
+        with pytest.raises(PermissionDenied):  # with a key, the key counts
             await tenant_seen(address, Calling(certified, api_key=secret), "acme")
         stranger = Tls(*Authority("theirs").issue("gateway"), ca=ours.pem)
         with pytest.raises((Unavailable, grpc.RpcError)):

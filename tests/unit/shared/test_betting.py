@@ -1,4 +1,4 @@
-"""Tests by betting: exact values, and how often they err."""
+"""Tests by betting: exact values, and how often they are wrong."""
 
 import math
 
@@ -131,12 +131,12 @@ def test_what_waits_for_a_partner_is_bounded_and_the_oldest_goes_first():
         test = update(test, on_canary=False, value=float(n == 1), delta=0.05)
     assert len(test.champion.waiting) == MOST_WAITING
     assert (test.champion.users, test.champion.total) == (MOST_WAITING + 2, 1.0)
-    # The dissatisfied one was the second to come, and is gone.
+    # The dissatisfied user came second, and is no longer waiting.
     assert update(test, on_canary=True, value=0.0, delta=0.05).log_e_better == pytest.approx(0.0)
 
 
 def test_equal_versions_with_few_on_the_canary_are_rarely_ever_promoted():
-    """Twenty users of the champion for each of the canary's: most champions' values are left out."""
+    """Twenty of the champion's users for each of the canary's: most of the champion's values are left out."""
     rng, wrong = np.random.default_rng(9), 0
     for _ in range(150):
         test = RolloutTest()

@@ -11,7 +11,7 @@ def test_what_the_call_returns_or_raises_is_the_callers() -> None:
     assert caller.call(5.0, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         caller.call(5.0, lambda: 1 // 0)
-    # The work's own error is not taken for an answer that did not come.
+    # The work's own error is not mistaken for a missing answer.
     with pytest.raises(TimeoutError, match="mine"):
         caller.call(5.0, lambda: (_ for _ in ()).throw(TimeoutError("mine")))
     caller.close()

@@ -1,4 +1,4 @@
-"""Who waits for a commit is woken by writes, not by looks."""
+"""Loops that wait for a commit are woken by writes, not by reads."""
 
 from shared.state.database import Database
 from shared.state.tables import COUNTS, OUTBOX

@@ -1,4 +1,4 @@
-"""Each shared value comes back from its message as it went in, and what cannot be read says which field."""
+"""Each shared value survives the round trip through its message; an unreadable message names the field."""
 
 from __future__ import annotations
 

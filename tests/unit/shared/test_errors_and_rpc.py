@@ -1,4 +1,4 @@
-"""The error tree, its one table, and what a caller sees of it over a real server on loopback."""
+"""The error tree, its one status table, and what a caller sees of it over a real server on loopback."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_is_not_ours_is_internal() -> None:
 
 
 class Servicer(pb_grpc.InteractionServiceServicer):
-    """Raises what it is told to, by the name asked for."""
+    """Raises the error that the request names."""
 
     async def GetConversation(self, request: Any, context: Any) -> pb.GetConversationResponse:
         if request.name == "defect":

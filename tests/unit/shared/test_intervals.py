@@ -56,7 +56,7 @@ def test_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
 
 def test_bootstrap_by_groups_is_wider_when_cases_of_a_group_agree() -> None:
     values = [0.0] * 50 + [1.0] * 50
-    groups = [position // 10 for position in range(100)]  # ten users, each of one mind
+    groups = [position // 10 for position in range(100)]  # ten users, each consistent
     low, high = bootstrap_mean(values, groups)
     # ten independent users: standard error 0.158
     assert (low, high) == (pytest.approx(0.2, abs=0.05), pytest.approx(0.8, abs=0.05))

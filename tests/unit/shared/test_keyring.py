@@ -1,4 +1,4 @@
-"""The keyring's file tells nothing that it must not; its cache is bounded. More in tests/contract/shared."""
+"""The keyring's file reveals nothing that it must not; its cache is bounded. More in tests/contract/shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lag beside the counts: as last seen, never waited for long, empty when the log is away."""
+"""The lag beside the counts: as last seen, never waited for long, empty if the log is unavailable."""
 
 from __future__ import annotations
 

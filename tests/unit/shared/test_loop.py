@@ -1,4 +1,4 @@
-"""One loop for all background work: it goes on, rests, wakes and ends as its contract says."""
+"""The one loop for all background work: it continues, rests, wakes and ends as its contract says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def running(body: Callable[[threading.Event], None]) -> Iterator[threading.Event
 
 
 class Script:
-    """Returns or raises one thing after the other, then says that nothing is left to do."""
+    """Returns or raises one thing after the other, then reports that there is nothing to do."""
 
     def __init__(self, *said: object) -> None:
         self._said = list(said)
@@ -82,7 +82,7 @@ def test_what_is_away_is_waited_for_as_long_as_it_asks() -> None:
 
 
 def test_a_commit_that_comes_while_it_works_is_not_missed() -> None:
-    """The wake is set during the call that finds nothing: it must be called again, not rest a minute."""
+    """`wake` is set during the call that finds nothing: the loop must call again, not rest for a minute."""
     wake, calls = threading.Event(), Script()
 
     def once() -> object:
@@ -97,7 +97,7 @@ def test_a_commit_that_comes_while_it_works_is_not_missed() -> None:
         while len(calls.calls) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        wake.set()  # the end does not wait for the minute, either
+        wake.set()  # nor does the end wait for the minute
 
 
 def test_it_wakes_by_its_table_alone() -> None:

@@ -1,4 +1,4 @@
-"""What the revisions make is what the code expects; what was stored before stays."""
+"""The revisions create what the code expects; data stored before is kept."""
 
 from __future__ import annotations
 

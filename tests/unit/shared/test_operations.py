@@ -1,4 +1,4 @@
-"""Operations are seen by the tenant that began them, and by internal callers."""
+"""Operations are visible to the tenant that began them, and to trusted internal callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox publishes all that can be published, whatever cannot."""
+"""The outbox publishes everything that can be published, whatever cannot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_event_that_is_too_large_is_set_aside_and_the_others_go_on() -> None:
     with database.read() as connection:
         kept = connection.execute(sa.select(OUTBOX.c.event_id, OUTBOX.c.refused)).all()
     assert kept == [("e1", "EVENT_TOO_LARGE"), ("e4", "EVENT_TOO_LARGE")]
-    assert relay.relay_once() == 0  # it is not tried again and again
+    assert relay.relay_once() == 0  # it is not tried over and over
     assert database.outbox_pending() == 2
 
 

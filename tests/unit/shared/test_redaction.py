@@ -172,7 +172,7 @@ def test_a_message_without_anything_costs_microseconds() -> None:
     said = ("The weather in spring tends to be mild; pack a coat, just as you like it. " * 10)[:700]
     redactor, message = Redactor(Policies(MASK_ALL)), text_message("user", said)
     rounds = [_seconds(lambda: redactor.message("acme", message)) for _ in range(5)]
-    assert min(rounds) < 60e-6  # 13 us alone on a core; here others run beside it
+    assert min(rounds) < 60e-6  # 13 us alone on a core; here other tests run beside it
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_no_text_makes_a_pattern_slow(pattern: str) -> None:
 
 
 def test_an_own_pattern_finds_its_places_among_letters_of_all_kinds() -> None:
-    """Also where the pattern matches nothing at all, within letters of several bytes."""
+    """Even where the pattern matches the empty text, within letters of several bytes."""
     found = Pattern("X", compiled(r"(?i)x*(?:(?:cu|ac)-\d+\b|\b)", "regex"), Action.MASK)
     said = "Größe 👍 AC-1234567, cu-9"
     assert [one.value for one in found.find(said)] == ["AC-1234567", "cu-9"]

@@ -1,4 +1,4 @@
-"""A rule of retention that is misspelt, or makes no sense, stops the start and names itself."""
+"""A retention rule that is misspelt or makes no sense stops the start and is named."""
 
 from __future__ import annotations
 

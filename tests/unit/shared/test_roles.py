@@ -1,4 +1,4 @@
-"""Every method of every API has a role that was thought about: a new one must be added here."""
+"""Every method of every API has a deliberate role: a new method must be added here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed events: no words in what is published, opened while the owner is there, ERASED afterwards."""
+"""Sealed events: no words in what is published, opened until the owner is erased, ERASED afterwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class House:
 
     def _keep(self, record: Record, transaction: Transaction) -> None:
         if record.event.value == b"bad":
-            raise InvalidArgument(f"can not take {WORDS.decode()!r}", reason="BAD")
+            raise InvalidArgument(f"cannot take {WORDS.decode()!r}", reason="BAD")
         transaction.count("keep", "made")
         self.kept.append(record.event)
 

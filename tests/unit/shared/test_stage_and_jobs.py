@@ -1,4 +1,4 @@
-"""Delivery: what was taken counts once, what can not be taken is kept, what was killed is done again."""
+"""Delivery: what is taken counts once, what cannot be taken is kept, what was killed is done again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def event(number: int, topic: str = "in.v1", value: bytes = b"ok") -> Event:
 
 
 class Doubler:
-    """Emits one event for each taken; refuses `bad`, breaks on `poison`, waits on `away`."""
+    """Emits one event per record taken; refuses `bad`, fails on `poison`, waits on `away`."""
 
     def __init__(self) -> None:
         self.away = False
@@ -49,7 +49,7 @@ class Doubler:
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage that is told to stop comes back from its last poll soon."""
+    """Runs the stage; once it is told to stop, it returns soon from its last poll."""
     monkeypatch.setattr(stage_module, "_IDLE_S", 0.1)
 
 
@@ -98,7 +98,7 @@ def test_a_bad_record_goes_to_the_dead_letters_and_the_rest_goes_on(
 
 
 class ManyDoubled(Doubler):
-    """The same for many at once; remembers how many it was asked for each time."""
+    """The same for many records together; remembers how many each call had."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def test_a_bad_record_among_many_stands_alone_and_nothing_is_done_twice(
 ) -> None:
     many = ManyDoubled()
     stage = SqlStage("double", database, log, ["in.v1"], many, handle_all=many.all)
-    # One key, so that there is one order.
+    # One key, so that the order is fixed.
     values = [b"bad" if n in (2, 11) else b"ok" for n in range(16)]
     log.publish([event(3 * n, value=value) for n, value in enumerate(values)])
     drain(stage)
@@ -172,7 +172,7 @@ def test_poison_is_tried_three_times_and_then_buried(
 
 
 class Joining(MemoryEventLog):
-    """Counts who joined a group."""
+    """Counts how often a group was joined."""
 
     joined = 0
 
@@ -182,7 +182,7 @@ class Joining(MemoryEventLog):
 
 
 def test_a_stage_stays_in_its_group_whatever_its_batches_fail_by(database: Database) -> None:
-    """Leaving and joining would stop all members of the group, each time."""
+    """Each leaving and joining would stop all members of the group."""
     log, double = Joining(), Doubler()
     double.away = True
     log.publish([event(0, value=b"poison"), event(3), event(6)])
@@ -195,7 +195,7 @@ def test_a_stage_stays_in_its_group_whatever_its_batches_fail_by(database: Datab
 
 
 class Showing(MemoryEventLog):
-    """Notes what it is shown of positions; can not be shown any for so many times."""
+    """Records the positions committed to it; fails the first so many times."""
 
     def __init__(self, away: int = 0) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ def test_what_could_not_be_shown_is_shown_without_another_record(database: Datab
     log.publish([event(0)])
     with running(SqlStage("double", database, log, ["in.v1"], Doubler())):
         eventually(lambda: log.lag("double", ["in.v1"]), {"in.v1": 0})
-    # By one that stored it and was killed before it said so.
+    # By a stage that stored it and was killed before it committed that to Kafka.
     killed = Showing(away=9)
     killed.publish([event(1)])
     with pytest.raises(Unavailable):

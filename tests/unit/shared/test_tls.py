@@ -1,4 +1,4 @@
-"""Files of TLS: what is wrong stops the start and names its variable."""
+"""TLS files: a wrong one stops the start and names its variable."""
 
 from __future__ import annotations
 
