@@ -36,10 +36,10 @@ from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
 JOB = "erasure"
 _WAITING = "UNDER_WAY"
-# Counted for a part of a request that waits for the others.
+# The reason under which a part of a request is counted while it waits for the others.
 _PART_OF_MANY = "PART_OF_MANY"
-# Kinds of notes: how much was removed and where, model versions that had learnt of it, conversations of the
-# user, and parts of the request that have come.
+# Kinds of notes: how much was removed and where, model versions that had learnt from it, the user's
+# conversations, and the parts of the request that have arrived.
 _REMOVED, _LEARNT, _OF, _PART = "removed", "learnt", "conversation", "part"
 # How soon to try again to empty the write-ahead log when a reader prevented it.
 _SCRUBS_AGAIN_S = 0.5
@@ -196,7 +196,7 @@ class Erasing:
         erasure = Erasure(**{**payload, "conversation_ids": ()})
         with self.database.read() as connection:
             noted = _noted(connection, erasure.name, _OF)
-        # A job of an older version has them in its payload.
+        # A job enqueued by an older version has them in its payload.
         conversations = tuple(sorted({*noted, *payload["conversation_ids"]}))
         erasure = replace(erasure, conversation_ids=conversations)
         survey = self.remover.survey(erasure)
@@ -264,7 +264,7 @@ def _note(transaction: Transaction, erasure: str, kind: str, counts: Mapping[str
 
 
 def _noted(connection: sa.Connection, erasure: str, kind: str) -> list[str]:
-    """The places, sorted."""
+    """The places of a kind of note, sorted."""
     query = sa.select(ERASURE_NOTES.c.place).where(
         ERASURE_NOTES.c.erasure == erasure, ERASURE_NOTES.c.kind == kind
     )

@@ -103,7 +103,7 @@ class Database:
         if self._sqlite:
             yield
             return
-        # Of the session and not of a transaction, which the server would end if it did nothing for long.
+        # A lock of the session, not of a transaction: the server would end a transaction that is idle for long.
         options = {"isolation_level": "AUTOCOMMIT"}
         with self.engine.connect().execution_options(**options) as connection:
             connection.execute(sa.select(sa.func.pg_advisory_lock(lock)))

@@ -82,7 +82,7 @@ OPERATIONS = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Index("operations_by_time", "tenant", "created"),
 )
-# What is known of an erasure until it is reported: whose conversations, and how much was removed where.
+# What is known of an erasure until it is reported: the user's conversations, and how much was removed where.
 ERASURE_NOTES = sa.Table(
     "erasure_notes",
     METADATA,
