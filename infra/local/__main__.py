@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.local.parts import PartsError, build_parts
 from infra.local.ports import PortTaken
+from infra.local.postgresql import PostgresqlMissing
 from infra.local.settings import load
 from infra.local.stack import LocalStack, PartFailed, PartState
 
@@ -90,10 +91,10 @@ def _names(text: str) -> list[str]:
 
 def main() -> None:
     options = parser().parse_args()
-    stack = LocalStack(load(options.data, ports_offset=options.ports_offset))
     try:
+        stack = LocalStack(load(options.data, ports_offset=options.ports_offset))
         COMMANDS[options.command][0](stack, options)
-    except (PartsError, PortTaken, PartFailed, ValueError) as error:
+    except (PartsError, PortTaken, PartFailed, PostgresqlMissing, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -3,6 +3,7 @@
 import json
 import shlex
 
+from infra.local import postgresql
 from infra.local.settings import StackSettings
 
 OFFLINE = {
@@ -22,7 +23,7 @@ def common(settings: StackSettings) -> dict[str, str]:
         "TRIMTAB_HOST": host,
         "TRIMTAB_DATA": str(settings.data),
         "TRIMTAB_PARTS": str(settings.parts),
-        "TRIMTAB_KEYRING_URL": f"sqlite:///{settings.data / 'keyring' / 'keys.db'}",
+        "TRIMTAB_KEYRING_URL": database_url(settings, "keyring", "keys.db"),
         "TRIMTAB_KAFKA": f"{host}:{settings.kafka.port}",
         "TRIMTAB_KAFKA_PARTITIONS": str(settings.kafka.partitions),
         "TRIMTAB_MLFLOW_URL": f"http://{host}:{settings.mlflow.port}",
@@ -39,6 +40,8 @@ def addresses(settings: StackSettings) -> dict[str, str]:
     """Where each service answers: ADDRESS for gRPC, URL for HTTP."""
     found = {}
     for name, service in settings.services.items():
+        if service.replica_of:
+            continue
         where = f"{settings.host}:{service.port}"
         key = f"TRIMTAB_{name.upper()}"
         if service.api == "grpc":
@@ -49,24 +52,40 @@ def addresses(settings: StackSettings) -> dict[str, str]:
 
 
 def own(settings: StackSettings, name: str) -> dict[str, str]:
-    """The fields of one service's settings."""
+    """The fields of one service's settings, or of a replica's."""
     service = settings.services[name]
-    key = f"TRIMTAB_{name.upper()}"
+    kind = service.replica_of or name
+    key = f"TRIMTAB_{kind.upper()}"
     otlp = {f"{key}_OTLP_PORT": str(service.otlp_port)} if service.otlp_port else {}
     return otlp | {
         f"{key}_PORT": str(service.port),
         f"{key}_METRICS_PORT": str(service.metrics_port),
-        f"{key}_DATABASE_URL": f"sqlite:///{settings.data / name / 'state.db'}",
+        f"{key}_DATABASE_URL": database_url(settings, kind, "state.db"),
         f"{key}_TORCH_THREADS": str(service.torch_threads),
     }
+
+
+def database_url(settings: StackSettings, owner: str, file: str) -> str:
+    if settings.on_postgresql:
+        return postgresql.url(settings, owner)
+    return f"sqlite:///{settings.data / owner / file}"
+
+
+def databases(settings: StackSettings) -> list[str]:
+    """Whose PostgreSQL databases there must be."""
+    return ["keyring", *(name for name, one in settings.services.items() if not one.replica_of)]
 
 
 def environment(settings: StackSettings) -> dict[str, str]:
     """All of it: one environment serves every service, the CLI and the tests."""
     variables = common(settings) | addresses(settings) | OFFLINE
-    for name in settings.services:
-        variables |= own(settings, name)
+    for name, service in settings.services.items():
+        if not service.replica_of:
+            variables |= own(settings, name)
     variables["TRIMTAB_GATEWAY_KEYS"] = json.dumps(settings.keys)
+    if settings.on_postgresql:
+        # Whoever shares the gateway's database must be able to read its links.
+        variables["TRIMTAB_GATEWAY_LINK_SECRET"] = "the-local-stacks-own"  # noqa: S105
     return variables
 
 

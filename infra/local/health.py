@@ -52,3 +52,16 @@ def kafka(address: str) -> None:
         client.close()
     except (KafkaError, OSError, TimeoutError) as error:
         raise NotReady(f"{address}: {error}") from error
+
+
+def postgresql(host: str, port: int, user: str) -> None:
+    """Ready when it answers a query."""
+    import psycopg
+
+    try:
+        with psycopg.connect(
+            host=host, port=port, user=user, dbname="postgres", connect_timeout=int(TIMEOUT_S)
+        ) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        raise NotReady(f"{host}:{port}: {error}") from error

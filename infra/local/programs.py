@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.local import health
-from infra.local.environment import OFFLINE, environment
+from infra.local import health, postgresql
+from infra.local.environment import OFFLINE, environment, own
 from infra.local.kafka import broker_command
 from infra.local.settings import Service, StackSettings
 
@@ -23,11 +23,15 @@ class Program:
     ports: tuple[int, ...]
     ready: Callable[[], None]
     is_service: bool = False
+    # Whom root steps down to for it, and the signal that ends it; empty and TERM otherwise.
+    user: str = ""
+    stop_signal: str = "TERM"
 
 
 def programs(settings: StackSettings) -> dict[str, Program]:
     """All programs by name, the real parts before the services."""
-    parts = [_kafka(settings), _mlflow(settings), _vllm(settings)]
+    database = [_postgresql(settings)] if settings.on_postgresql else []
+    parts = [_kafka(settings), *database, _mlflow(settings), _vllm(settings)]
     services = [_service(settings, name, one) for name, one in settings.services.items()]
     return {program.name: program for program in parts + services}
 
@@ -43,6 +47,19 @@ def _kafka(settings: StackSettings) -> Program:
         environment=_marked(settings, {}),
         ports=settings.ports()["kafka"],
         ready=lambda: health.kafka(f"{settings.host}:{settings.kafka.port}"),
+    )
+
+
+def _postgresql(settings: StackSettings) -> Program:
+    return Program(
+        name="postgresql",
+        command=postgresql.command(settings),
+        environment=_marked(settings, {}),
+        ports=settings.ports()["postgresql"],
+        ready=lambda: health.postgresql(settings.host, settings.postgresql.port, postgresql.USER),
+        user=postgresql.account(),
+        # "Fast": by TERM it would wait until the services have gone.
+        stop_signal="INT",
     )
 
 
@@ -113,8 +130,8 @@ def _service(settings: StackSettings, name: str, service: Service) -> Program:
         asked = lambda: health.http(f"http://{where}/healthz")  # noqa: E731
     return Program(
         name=name,
-        command=(sys.executable, "-m", f"services.{name}.main"),
-        environment=_marked(settings, environment(settings) | threads),
+        command=(sys.executable, "-m", f"services.{service.replica_of or name}.main"),
+        environment=_marked(settings, environment(settings) | own(settings, name) | threads),
         ports=settings.ports()[name],
         ready=asked,
         is_service=True,

@@ -1,7 +1,9 @@
 """The local stack's settings: stack.toml, read once, typed and frozen."""
 
+import os
 import socket
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +24,10 @@ class Kafka(Frozen):
     controller_port: Port
     heap_mb: int = Field(gt=0)
     partitions: int = Field(gt=0)
+
+
+class Postgresql(Frozen):
+    port: Port
 
 
 class Mlflow(Frozen):
@@ -53,6 +59,8 @@ class Service(Frozen):
     torch_threads: int = Field(default=1, gt=0)
     # The gateway's OTLP over gRPC.
     otlp_port: Port | None = None
+    # Of a further replica: the service that it is one of, and whose settings and database it has.
+    replica_of: str = ""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -60,12 +68,18 @@ class Service(Frozen):
 
 
 class StackSettings(Frozen):
-    """One stack. Two stacks may share `parts`; they must share neither `data` nor a port."""
+    """One stack. Two stacks may share `parts`; they must share neither `data` nor a port.
+
+    `database`: where the services keep their state. Several replicas of a service need PostgreSQL: one process
+    owns a SQLite file.
+    """
 
     data: Path
     parts: Path
     host: str
+    database: Literal["sqlite", "postgresql"] = "sqlite"
     kafka: Kafka
+    postgresql: Postgresql
     mlflow: Mlflow
     vllm: Vllm
     models: Models
@@ -82,13 +96,26 @@ class StackSettings(Frozen):
                 owners[port] = part
         return self
 
+    @model_validator(mode="after")
+    def _replicas_share_a_database(self) -> Self:
+        several = [name for name, one in self.services.items() if one.replica_of]
+        if several and self.database == "sqlite":
+            raise ValueError(f"{', '.join(several)}: set TRIMTAB_LOCAL_DATABASE=postgresql, too")
+        return self
+
     def ports(self) -> dict[str, tuple[int, ...]]:
         """The ports each part listens on, its main one first."""
+        postgresql = {"postgresql": (self.postgresql.port,)} if self.on_postgresql else {}
         return {
             "kafka": (self.kafka.port, self.kafka.controller_port),
+            **postgresql,
             "mlflow": (self.mlflow.port,),
             "vllm": (self.vllm.port,),
         } | {name: one.ports for name, one in self.services.items()}
+
+    @property
+    def on_postgresql(self) -> bool:
+        return self.database == "postgresql"
 
     @property
     def run_folder(self) -> Path:
@@ -118,20 +145,60 @@ def load(
     ports_offset: int = 0,
     file: Path = FILE,
 ) -> StackSettings:
-    """Read `file`; a wrong field raises pydantic's error, which names it."""
-    raw = _move_ports(tomllib.loads(file.read_text()), lambda port: port + ports_offset)
+    """Read `file`; a wrong field raises pydantic's error, which names it. TRIMTAB_LOCAL_DATABASE and
+    TRIMTAB_LOCAL_REPLICAS say where state is kept, and which services run more than once."""
+    raw = tomllib.loads(file.read_text()) | chosen_database()
+    raw = _with_replicas(raw, chosen_replicas())
+    raw = _move_ports(raw, lambda port: port + ports_offset)
     folders = {"data": (data or data_folder()).absolute(), "parts": parts or parts_folder()}
     return StackSettings.model_validate(raw | folders)
 
 
-def load_on_free_ports(data: Path, parts: Path | None = None, file: Path = FILE) -> StackSettings:
+def load_on_free_ports(
+    data: Path,
+    parts: Path | None = None,
+    file: Path = FILE,
+    database: str = "sqlite",
+    replicas: Mapping[str, int] | None = None,
+) -> StackSettings:
     """The same stack in another folder, on ports that were free a moment ago: for tests."""
-    raw = tomllib.loads(file.read_text())
+    raw = _with_replicas(tomllib.loads(file.read_text()), replicas or {})
     count = len(_ports_in(raw))
     free = iter(free_ports(count))
     moved = _move_ports(raw, lambda _: next(free))
     folders = {"data": data.absolute(), "parts": parts or parts_folder()}
-    return StackSettings.model_validate(moved | folders)
+    return StackSettings.model_validate(moved | folders | {"database": database})
+
+
+def chosen_database() -> dict[str, str]:
+    chosen = os.environ.get("TRIMTAB_LOCAL_DATABASE", "")
+    return {"database": chosen} if chosen else {}
+
+
+def chosen_replicas() -> dict[str, int]:
+    """As in TRIMTAB_LOCAL_REPLICAS=drift=2,feedback=2. Raises ValueError for what cannot be read."""
+    found = {}
+    for one in filter(None, os.environ.get("TRIMTAB_LOCAL_REPLICAS", "").split(",")):
+        name, _, count = one.strip().partition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise ValueError(f"TRIMTAB_LOCAL_REPLICAS: {one!r} is not of the form service=number")
+        found[name] = int(count)
+    return found
+
+
+def _with_replicas(raw: dict[str, Any], replicas: Mapping[str, int]) -> dict[str, Any]:
+    """Each further one is a service of its own, with the ports a thousand above."""
+    services = dict(raw["services"])
+    for name, count in replicas.items():
+        if name not in services:
+            raise ValueError(f"no such service: {name}; there are {', '.join(services)}")
+        if services[name].get("api") == "http":
+            raise ValueError(f"{name} speaks HTTP: nothing here would spread its callers")
+        for number in range(2, count + 1):
+            above = 1000 * (number - 1)
+            moved = _move_ports(services[name], lambda port, above=above: port + above)
+            services[f"{name}-{number}"] = moved | {"replica_of": name}
+    return raw | {"services": services}
 
 
 def free_ports(count: int) -> list[int]:

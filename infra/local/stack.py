@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infra.local import kafka, ports, strays
-from infra.local.environment import as_shell, environment
+from infra.local import kafka, ports, postgresql, strays
+from infra.local.environment import as_shell, databases, environment
 from infra.local.programs import Program, programs
 from infra.local.settings import StackSettings
 from infra.local.supervisor import Supervisor
@@ -90,9 +90,13 @@ class LocalStack:
         began = time.monotonic()
         for name in real:
             self._supervisor.start(name)
-        if services and "kafka" in real:
-            self.wait_ready(["kafka"], timeout_s, began)
-            real.remove("kafka")
+        # Services wait for what else they need.
+        first = [name for name in ("kafka", "postgresql") if services and name in real]
+        if first:
+            self.wait_ready(first, timeout_s, began)
+            real = [name for name in real if name not in first]
+        if "postgresql" in first:
+            postgresql.make_databases(self.settings, databases(self.settings))
         for name in services:
             self._supervisor.start(name)
         awaited = [name for name in real + services if name not in later]
@@ -184,12 +188,15 @@ class LocalStack:
         """Folders that must exist before the parts do, and the file to source."""
         settings = self.settings
         folders = [settings.run_folder, settings.adapters]
-        folders += [settings.data / name for name in ("mlflow", *settings.services)]
+        kinds = [name for name, one in settings.services.items() if not one.replica_of]
+        folders += [settings.data / name for name in ("mlflow", *kinds)]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         (settings.run_folder / "env").write_text(as_shell(self.env()))
         if "kafka" in chosen and not self._runs("kafka"):
             kafka.prepare(settings)
+        if "postgresql" in chosen and not self._runs("postgresql"):
+            postgresql.prepare(settings)
 
     def _runs(self, name: str) -> bool:
         return self._supervisor.is_running() and self.pid(name) != 0

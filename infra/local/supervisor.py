@@ -130,7 +130,9 @@ class Supervisor:
         return "\n".join(_section(name, fields) for name, fields in sections.items())
 
     def _program(self, program: Program) -> dict[str, object]:
-        return {
+        user = {"user": program.user} if program.user else {}
+        return user | {
+            "stopsignal": program.stop_signal,
             "command": " ".join(_quoted(word) for word in program.command),
             "environment": ",".join(f"{k}={_quoted(v)}" for k, v in program.environment.items()),
             "autostart": "false",

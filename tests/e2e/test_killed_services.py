@@ -8,24 +8,18 @@ whether the user's persona was there a moment earlier. Everything else is the re
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from infra.demo.audit import Holdings, Sendings, audit_now, holdings
-from infra.demo.counts import Tally
+from infra.demo.audit import Sendings
 from infra.demo.doors import Doors
 from infra.demo.watch import ENDED
-from shared.gen.trimtab.events.v1 import events_pb2
-from shared.gen.trimtab.feedback.v1 import feedback_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
-from shared.language.errors import TrimtabError
 from tests.e2e import feed
+from tests.e2e.outcome import Outcome, final, run_in, settled
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.world import Poster, World, eventually, make_world
 
@@ -52,20 +46,7 @@ SETTINGS = {
 # Two answers a conversation.
 ANSWERS = 2 * feed.CONVERSATIONS
 THIRD = feed.CONVERSATIONS // 3
-
-
-@dataclass(frozen=True, slots=True)
-class Final:
-    """What is there in the end."""
-
-    conversations: int
-    turns: int
-    mined: dict[str, int]
-    explicit: dict[str, int]
-    proposed: dict[str, int]
-    scored: int
-    personas: int
-    runs: int
+SENT = Sendings(feed.CONVERSATIONS, feed.TURNS, feed.FEEDBACK)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +68,7 @@ async def test_kills_change_no_count(tmp_path: Path, policy: PolicyServer) -> No
     assert killed == undisturbed
 
 
-async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Final:
+async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Outcome:
     """The feed on a stack of its own, from start to end."""
     overlay = SETTINGS | {"TRIMTAB_VLLM_URLS": policy.url}
     world = make_world(folder, overlay)
@@ -97,9 +78,9 @@ async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Final:
         doors = world.doors()
         try:
             await _feed(world, killing)
-            await _settled(doors)
+            await settled(doors, SENT)
             await _retrained(world, doors, killing)
-            return await _final(doors)
+            return await final(doors)
         finally:
             await doors.close()
 
@@ -122,73 +103,14 @@ async def _feed(world: World, killing: bool) -> None:
         await poster.close()
 
 
-async def _settled(doors: Doors) -> None:
-    """Everything adds up, and nothing waits in feedback any more."""
-    before = Holdings(Tally(), 0, 0, 0, 0, 0)
-    sent = Sendings(feed.CONVERSATIONS, feed.TURNS, feed.FEEDBACK)
-
-    async def look() -> tuple[bool, Any]:
-        try:
-            found = await audit_now(doors, sent, before)
-        except TrimtabError as error:
-            return False, error
-        tally = found.after.tally
-        waiting = {
-            name: tally.reasons(service, name, "waiting")
-            for service, name in tally.stages
-            if tally.total(service, name, "waiting")
-        }
-        done = not found.wrong and not found.under_way and not waiting
-        return done, (found.wrong, found.under_way, waiting)
-
-    await eventually("rest", look, limit_s=180.0)
-
-
 async def _retrained(world: World, doors: Doors, killing: bool) -> None:
     """One run that a person asks for, to its end."""
     request = retrain_pb2.StartRetrainRequest(request_id="only", reason="test")
     await doors.ask(doors.retrain.StartRetrain, request)
     if killing:
-        await eventually("training", lambda: _run_in(doors, (retrain_pb2.RUN_STATE_TRAIN,)), 90.0)
+        await eventually("training", lambda: run_in(doors, (retrain_pb2.RUN_STATE_TRAIN,)), 90.0)
         world.stack.kill("retrain")
         await asyncio.to_thread(world.stack.wait_ready, ["retrain"])
     # Asked for again, as a caller that lost the answer would: it is the same run.
     await doors.ask(doors.retrain.StartRetrain, request)
-    await eventually("the end of the run", lambda: _run_in(doors, ENDED), 240.0)
-
-
-async def _run_in(doors: Doors, states: tuple[Any, ...]) -> tuple[bool, Any]:
-    try:
-        runs = await _runs(doors)
-    except TrimtabError as error:
-        return False, error
-    return bool(runs) and runs[0].state in states, runs
-
-
-async def _runs(doors: Doors) -> list[Any]:
-    return list((await doors.ask(doors.retrain.ListRuns, retrain_pb2.ListRunsRequest())).runs)
-
-
-async def _final(doors: Doors) -> Final:
-    held = await holdings(doors)
-    mined, explicit = Counter[str](), Counter[str]()
-    request = feedback_pb2.ListFeedbackRequest()
-    async for one in doors.pages(doors.feedback.ListFeedback, request, "feedback"):
-        kind = events_pb2.FollowUpKind.Name(one.kind) + (" abstained" if one.abstained else "")
-        is_explicit = one.source == events_pb2.FEEDBACK_SOURCE_EXPLICIT
-        (explicit if is_explicit else mined)[kind] += 1
-    proposed = Counter[str]()
-    pairs = doors.pages(doors.feedback.ListPairs, feedback_pb2.ListPairsRequest(), "pairs")
-    async for one in pairs:
-        proposed[events_pb2.PairSource.Name(one.pair.source)] += 1
-    listed = await doors.ask(doors.feedback.ListPersonas, feedback_pb2.ListPersonasRequest())
-    return Final(
-        conversations=held.conversations,
-        turns=held.tally.total("interaction", "interaction", "made"),
-        mined=dict(mined),
-        explicit=dict(explicit),
-        proposed=dict(proposed),
-        scored=held.tally.reasons("reward", "reward.answers", "made").get("scored", 0),
-        personas=listed.total_size,
-        runs=len(await _runs(doors)),
-    )
+    await eventually("the end of the run", lambda: run_in(doors, ENDED), 240.0)

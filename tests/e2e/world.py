@@ -44,9 +44,14 @@ class World:
         )
 
 
-def make_world(folder: Path, overlay: Mapping[str, str]) -> World:
+def make_world(
+    folder: Path,
+    overlay: Mapping[str, str],
+    database: str = "sqlite",
+    replicas: Mapping[str, int] | None = None,
+) -> World:
     """Not started yet: `world.stack.up()` does that."""
-    settings = load_on_free_ports(folder)
+    settings = load_on_free_ports(folder, database=database, replicas=replicas)
     stack = with_overlay(LocalStack(settings), dict(overlay))
     (key, tenant), *_ = settings.keys.items()
     return World(stack, stack.env(), key, tenant)

@@ -11,16 +11,18 @@ from services.cli.app.platform import listed
 from services.cli.commands.session import session_of
 from services.cli.commands.words import estimate_words
 
-app = typer.Typer(no_args_is_help=True, help="Watched streams and their alarms.")
+app = typer.Typer(no_args_is_help=True, help="Watched streams and the alarms they raised.")
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    filter_: Annotated[str, typer.Option("--filter", help="AND of: stream, model_version.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Terms joined by AND: stream, model_version.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 20,
 ) -> None:
-    """List alarms, newest first. With --json each says what is guaranteed, and names examples.
+    """List alarms, newest first. With --json each states its guarantee and names example conversations.
 
     \b
     Examples:
@@ -41,13 +43,13 @@ def list_(
         )
         for one in found
     ]
-    columns = ("alarm", "stream", "version", ">before", "since", "changed at", "raised")
-    session.show({"alarms": found}, lambda: session.table(columns, rows, "There is no alarm."))
+    columns = ("alarm", "stream", "version", ">before", "after", "changed at", "raised at")
+    session.show({"alarms": found}, lambda: session.table(columns, rows, "No alarms."))
 
 
 @app.command()
 def streams(context: typer.Context) -> None:
-    """List watched streams: what each has learnt, and its evidence of a change.
+    """List the watched streams: what each has learnt, and how strong its evidence of a change is.
 
     \b
     Example:
@@ -69,5 +71,6 @@ def streams(context: typer.Context) -> None:
     ]
     columns = ("stream", "version", "state", ">values", ">reference", ">mean", "evidence")
     session.show(
-        {"streams": found}, lambda: session.table(columns, rows, "No stream has a value yet.")
+        {"streams": found},
+        lambda: session.table(columns, rows, "No stream has received a value yet."),
     )

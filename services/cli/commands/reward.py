@@ -11,17 +11,21 @@ from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="What people prefer, learnt from pairs of answers.")
+app = typer.Typer(
+    no_args_is_help=True, help="Reward models: what people prefer, learnt from pairs of answers."
+)
 
 Input = Annotated[str, typer.Option("--input", help="JSON lines; - is standard input.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="0: one for each core.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, help="Threads to compute with; 0: one per core.")
+]
 _OFFLINE = "services.reward.offline"
 
 
 @app.command()
 def models(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 20,
 ) -> None:
     """List the service's reward models, newest first, and the groups of people behind the newest.
 
@@ -39,35 +43,38 @@ def models(
 def fit(
     context: typer.Context,
     input_: Input,
-    output: Annotated[str, typer.Option("--output", help="Folder for what is fitted.")],
+    output: Annotated[str, typer.Option("--output", help="Folder to write the model to.")],
     groups: Annotated[
-        str, typer.Option("--groups", help="auto, or how many groups of people to keep apart.")
+        str, typer.Option("--groups", help="How many groups of people to tell apart; auto: choose.")
     ] = "auto",
     features: Annotated[
         str,
         typer.Option(
             "--features",
-            help="accurate: encoder, policy and surface; tuned: and the policy tuned by LoRA, in tens of"
-            " minutes; fast: without the policy; surface: no network at all, in seconds.",
+            help="accurate: encoder, policy and surface; tuned: accurate plus the policy tuned by LoRA (tens"
+            " of minutes); fast: accurate without the policy; surface: no network at all (seconds).",
         ),
     ] = "accurate",
     length: Annotated[
-        str, typer.Option("--length", help="keep, or remove what the reward says of length.")
+        str,
+        typer.Option(
+            "--length", help="keep; or remove: take the effect of length out of the reward."
+        ),
     ] = "keep",
-    members: Annotated[int, typer.Option("--members", min=2, help="Of the ensemble.")] = 8,
+    members: Annotated[int, typer.Option("--members", min=2, help="Members of the ensemble.")] = 8,
     most_per_user: Annotated[
-        int, typer.Option("--most-per-user", min=1, help="The newest pairs of a user that count.")
+        int, typer.Option("--most-per-user", min=1, help="How many of a user's newest pairs count.")
     ] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same model.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same model.")] = 0,
     threads: Threads = 0,
 ) -> None:
     """Fit a reward model on preferences. Needs neither the stack nor a network.
 
     \b
     A line: {"prompt": [...], "chosen": [...], "rejected": [...], "user": "u1", "confidence": 0.9}
-    prompt, chosen and rejected are lists of messages or strings, as in TRL; user and confidence may
-    be left out. Bad lines are told and left out (exit code 1; listed in refused.jsonl of the
-    folder). The figures are those of prompts that the judging model had not seen.
+    prompt, chosen and rejected are lists of messages or strings, as in TRL; user and confidence are
+    optional. Bad lines are reported and skipped (exit code 1; refused.jsonl in the folder lists them).
+    All figures are from prompts that the judging model had not seen.
 
     \b
     Examples:
@@ -83,17 +90,17 @@ def fit(
 @app.command()
 def score(
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", help="Folder that a fit wrote.")],
+    model: Annotated[str, typer.Option("--model", help="Folder that `fit` wrote.")],
     input_: Input,
     output: Annotated[str, typer.Option("--output", help="JSON lines; - is standard output.")],
     threads: Threads = 0,
 ) -> None:
-    """Score answers by a fitted model: a line out for each line in, in the same order.
+    """Score answers with a fitted model: one line out for each line in, in the same order.
 
     \b
-    In: {"messages": [...]}, the last one the assistant's answer.
+    In: {"messages": [...]}, ending with the assistant's answer.
     Out: {"reward": 0.81, "std": 0.12, "groups": {"shorter": 1.2, "longer": -0.9}}
-    A line that cannot be scored keeps its place: nulls, and an "error" (exit code 1).
+    A line that cannot be scored keeps its place, with nulls and an "error" (exit code 1).
 
     \b
     Examples:
@@ -117,8 +124,8 @@ def _table(session: Session, found: list[Json]) -> None:
         )
         for one in found
     ]
-    columns = ("model", "pairs", "ratings", "users", "right of held-out", "groups", "made")
-    session.table(columns, rows, "No reward model is trained yet.")
+    columns = ("model", "pairs", "ratings", "users", "held-out accuracy", "groups", "created")
+    session.table(columns, rows, "No reward model has been trained yet.")
     if found and (people := found[0].get("people")):
         session.line("")
         _people(session, people)
@@ -135,15 +142,17 @@ def _people(session: Session, people: Json) -> None:
         )
         for one in people["groups"]
     ]
-    columns = ("group", "users", "prefers", "right by one reward for all", "right by its own")
+    columns = ("group", "users", "prefers", "accuracy, one reward for all", "accuracy, its own")
     session.table(columns, rows, "")
     one, own = people["by_one_model"], people["by_group_models"]
     for words, key in (("mean", "mean"), ("worst group", "worst_group"), ("Gini", "gini")):
-        session.line(f"{words} over users: {one[key]:.2f} by one, {own[key]:.2f} by their groups'")
+        session.line(
+            f"{words} over users: {one[key]:.2f} by one reward, {own[key]:.2f} by their groups'"
+        )
     if people["down_weighted_users"]:
         session.line(
-            f"{people['down_weighted_users']} users count less, {people['suspects']} of them nothing:"
-            " their labels contradict their own group"
+            f"{people['down_weighted_users']} users are weighted down because their labels contradict their own"
+            f" group; {people['suspects']} of them do not count at all"
         )
 
 

@@ -59,6 +59,6 @@ def test_models_are_listed_with_the_people_behind_the_newest(trimtab: Callable[.
     assert "longer, lists" in said
     assert "0.25 [0.1, 0.9] of 60 from 12 users" in said
     assert "0.875 [0.1, 0.9] of 60 from 12 users" in said
-    assert "worst group over users: 0.25 by one, 0.88 by their groups'" in said
-    assert "3 users count less, 1 of them nothing" in said
+    assert "worst group over users: 0.25 by one reward, 0.88 by their groups'" in said
+    assert "3 users are weighted down" in said
     assert "No reward model" in trimtab("reward", "models", answers={"ListRewardModels": {}}).out

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infra.local.environment import as_shell, environment
+from infra.local.environment import as_shell, databases, environment, own
 from infra.local.settings import FILE, StackSettings, load, load_on_free_ports
 
 
@@ -85,3 +85,49 @@ def test_data_and_parts_are_the_callers(tmp_path: Path) -> None:
     settings: StackSettings = load(tmp_path / "data", parts=tmp_path / "parts")
     assert settings.adapters == tmp_path / "data" / "adapters"
     assert settings.encoder == tmp_path / "parts" / "models" / "all-minilm-l6-v2"
+
+
+def test_replicas_have_ports_of_their_own_and_the_services_settings(tmp_path: Path) -> None:
+    settings = load_on_free_ports(tmp_path, database="postgresql", replicas={"drift": 3})
+    assert [n for n, one in settings.services.items() if one.replica_of] == ["drift-2", "drift-3"]
+    flat = [port for ports in settings.ports().values() for port in ports]
+    assert len(set(flat)) == len(flat) == 23 + 1 + 2 * 2
+    shared, second = environment(settings), own(settings, "drift-2")
+    assert second["TRIMTAB_DRIFT_PORT"] == str(settings.services["drift-2"].port)
+    assert second["TRIMTAB_DRIFT_DATABASE_URL"] == shared["TRIMTAB_DRIFT_DATABASE_URL"]
+    assert shared["TRIMTAB_DRIFT_ADDRESS"] == f"127.0.0.1:{settings.services['drift'].port}"
+    assert databases(settings)[:2] == ["keyring", "gateway"]
+    assert "drift-2" not in databases(settings)
+
+
+def test_state_lies_in_postgresql_if_the_environment_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_LOCAL_DATABASE", "postgresql")
+    monkeypatch.setenv("TRIMTAB_LOCAL_REPLICAS", "drift=2, registry=2")
+    settings = load(tmp_path)
+    variables = environment(settings)
+    url = "postgresql+psycopg://trimtab@127.0.0.1:15432"
+    assert variables["TRIMTAB_DRIFT_DATABASE_URL"] == f"{url}/drift"
+    assert variables["TRIMTAB_KEYRING_URL"] == f"{url}/keyring"
+    assert settings.services["registry-2"].ports == (22007, 22107)
+    assert "postgresql" in settings.ports()
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"TRIMTAB_LOCAL_REPLICAS": "drift=2"}, "set TRIMTAB_LOCAL_DATABASE=postgresql"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "drift"}, "not of the form service=number"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "kafka=2"}, "no such service: kafka"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "gateway=2"}, "gateway speaks HTTP"),
+        ({"TRIMTAB_LOCAL_DATABASE": "oracle"}, "sqlite"),
+    ],
+)
+def test_a_wrong_wish_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=words):
+        load(tmp_path)
