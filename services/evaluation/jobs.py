@@ -65,7 +65,7 @@ class Evaluating:
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Logs each finished evaluation to the tracker, and retries while the tracker is away."""
+    """Logs each finished evaluation to the tracker, and retries while the tracker is unavailable."""
 
     database: Database
     store: Store

@@ -24,8 +24,8 @@ class Sampling:
 
 
 class PolicyClient(Protocol):
-    """A served model. Both calls raise Unavailable while serving is away, and NotFound for a model that is
-    not served."""
+    """A served model. Both calls raise Unavailable while serving is unavailable, and NotFound for a model that
+    is not served."""
 
     def answer(
         self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
@@ -58,7 +58,7 @@ class RewardScorer(Protocol):
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
         """Returns rewards from one model, and its name. Raises JudgeChanged if more than one model scored,
         FailedPrecondition (REWARD_MODEL_UNTRAINED) until a model is trained, and Unavailable while the
-        service is away."""
+        service is unavailable."""
 
 
 class Answers(Protocol):

@@ -30,7 +30,7 @@ from shared.telemetry.setup import start_telemetry
 def main() -> None:
     common, settings = load(CommonSettings), load(RegistrySettings)
     start_telemetry("registry", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    # Callers retry. MLflow's client would retry for minutes and only hide that MLflow is away.
+    # Callers retry. MLflow's client would retry for minutes and only hide that MLflow is unavailable.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     run(build(common, settings))

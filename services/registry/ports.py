@@ -62,7 +62,7 @@ class AdapterStore(Protocol):
 
 
 class ModelStore(Protocol):
-    """The model store (MLflow). Raises Unavailable while it is away."""
+    """The model store (MLflow). Raises Unavailable while it is unavailable."""
 
     def register(self, version: Version) -> str:
         """Returns the store's own number for the version; always the same for the same version."""
@@ -73,6 +73,6 @@ class ModelStore(Protocol):
 
 class Fleet(Protocol):
     def check(self, served_name: str) -> None:
-        """Asks each replica for one token. Raises Unavailable if a replica is away or busy,
+        """Asks each replica for one token. Raises Unavailable if a replica is unavailable or busy,
         FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and Internal if it refuses
         for any other reason, which says nothing about the name."""

@@ -69,8 +69,8 @@ def on_volume(app: Retrain, wake: threading.Event) -> Body:
 
 
 def on_schedule(app: Retrain, line: str, clock: Clock) -> Body:
-    """Starts runs by a schedule (a cron line in UTC; empty: never). Times that passed while the service
-    was down are skipped. If the database is away at that time, the run starts once it is back."""
+    """Starts runs by a schedule (a cron expression in UTC; empty: never). Times that passed while the service
+    was down are skipped. If the database is unavailable at that time, the run starts once it is back."""
     due = [following(line, clock())]
 
     def once() -> None:

@@ -44,7 +44,7 @@ _LOOKS_AT_AGE_S = 3600.0
 def main() -> None:
     common, settings = load(CommonSettings), load(RetrainSettings)
     start_telemetry("retrain", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    # MLflow may be away; a run must not wait for minutes to find out.
+    # MLflow may be unavailable; a run must not wait for minutes to find out.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     run(build(common, settings))

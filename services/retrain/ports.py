@@ -150,9 +150,9 @@ class VersionRegistry(Protocol):
 
 
 class RunRecorder(Protocol):
-    """The record of runs in the tracker. It may be away: nothing depends on it."""
+    """The record of runs in the tracker. It may be unavailable: nothing depends on it."""
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
-        """Returns the tracker's id of the run; empty while it is away."""
+        """Returns the tracker's id of the run; empty while it is unavailable."""
 
     def close(self, run: Run) -> None: ...

@@ -27,7 +27,7 @@ class RetrainSettings(ServiceSettings):
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)
 
-    # Triggers. A cron line in UTC (empty: never); new pairs since the last snapshot (0: never).
+    # Triggers. A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
     schedule: str = ""
     volume_pairs: int = Field(default=0, ge=0)
     cooldown_s: float = Field(default=900.0, ge=0)

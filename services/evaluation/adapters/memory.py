@@ -16,7 +16,7 @@ Say = Callable[[str], str]
 @dataclass
 class ScriptedPolicy:
     """`voices` maps a served name to the answer for a prompt's last text. `asked` counts the answers;
-    after `answers_until_away` of them serving is away."""
+    after `answers_until_away` of them serving is unavailable."""
 
     voices: Mapping[str, Say]
     letters: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class ScriptedPolicy:
                 f"serving does not know the model {served_name!r}", reason="MODEL_NOT_SERVED"
             )
         if self.asked >= self.answers_until_away:
-            raise Unavailable("serving is away", reason="SERVING_AWAY", retry_after_s=0.0)
+            raise Unavailable("serving is unavailable", reason="SERVING_AWAY", retry_after_s=0.0)
         self.asked += len(prompts)
         return [self.voices[served_name](prompt[-1].text) for prompt in prompts]
 

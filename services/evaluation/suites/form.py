@@ -1,6 +1,6 @@
 """Form of the answers to the prompts of `win_rate`: length, variety, and whether they are complete.
 
-A collapsed model (one word, one emoji, one phrase for ever) can win a reward; these figures are the
+A collapsed model (one word, one emoji, one phrase forever) can win a reward; these figures are the
 safeguard. `distinct_2` is distinct bigrams over all bigrams of all answers (Li et al.
 2016, arXiv 1510.03055). An answer is sane with five words or more, a finished end, little
 repetition and no run of one character.

@@ -58,7 +58,7 @@ class MemoryFleet:
 
     def check(self, served_name: str) -> None:
         if self.away:
-            raise Unavailable("a replica is away", reason="REPLICA_AWAY", retry_after_s=1)
+            raise Unavailable("a replica is unavailable", reason="REPLICA_AWAY", retry_after_s=1)
         self.asked.append(served_name)
         if served_name in self.failing:
             raise FailedPrecondition(f"{served_name} is not served", reason="NOT_SERVED")

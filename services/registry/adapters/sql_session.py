@@ -76,7 +76,7 @@ class SqlSession:
 
     def tell(self, promotion: Promotion) -> None:
         self._transaction.emit(encode_promotion(promotion))
-        # A durable job: MLflow may be away while serving goes on.
+        # A durable job: MLflow may be unavailable while serving goes on.
         enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
 
     def withdraw(self, version: str) -> None:

@@ -29,7 +29,7 @@ class VllmFleet:
             response = self._client.post(f"{replica}/v1/completions", json=body)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"the replica {replica} is away: {type(error).__name__}",
+                f"the replica {replica} is unavailable: {type(error).__name__}",
                 reason="REPLICA_AWAY",
                 retry_after_s=2.0,
             ) from error

@@ -58,8 +58,8 @@ def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
         former = former[:-1]
     if not former:
         raise FailedPrecondition(
-            f"{rollout.champion} serves on: no rollout is under way, and no champion before it was left "
-            "that had not been rolled back; promote the version that is to serve",
+            f"{rollout.champion} keeps serving: no rollout is under way, and there is no earlier champion "
+            "that was not rolled back; promote the version that is to serve",
             reason="NOTHING_TO_ROLL_BACK",
         )
     return former

@@ -17,7 +17,7 @@ _EXPERIMENT = "trimtab-retrain"
 
 
 class MlflowRuns:
-    """An MLflow that is away is logged and stops nothing: the run's own row has every figure, too."""
+    """An MLflow that is unavailable is logged and stops nothing: the run's own row has every figure, too."""
 
     def __init__(self, url: str) -> None:
         self._client = MlflowClient(tracking_uri=url)

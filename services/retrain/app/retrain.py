@@ -30,7 +30,7 @@ class Retrain:
     rules: Rules
     clock: Callable[[], datetime]
     # The version that serves now, according to the registry. Raises Unavailable while the registry is
-    # away.
+    # unavailable.
     champion: Callable[[], str]
 
     def start(self, request_id: str, detail: str) -> Run:
@@ -70,7 +70,7 @@ class Retrain:
 
     def answers(self, alarm: Alarm) -> str:
         """Asks the registry. Returns why the alarm makes no run; empty if it may make one. Raises
-        Unavailable while the registry is away. Never call it within a transaction."""
+        Unavailable while the registry is unavailable. Never call it within a transaction."""
         # Imported chats carry other models' names, and a canary is for the registry to judge.
         return "" if alarm.model_version == self.champion() else "NOT_THE_CHAMPION"
 

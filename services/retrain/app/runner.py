@@ -43,8 +43,8 @@ from shared.language.errors import (
 )
 
 _log = logging.getLogger(__name__)
-# What the run waits for, because somebody else must fix it: a service that is away, full or too old, or that
-# refuses the credentials.
+# What the run waits for, because somebody else must fix it: a service that is unavailable, full or too old, or
+# that refuses the credentials.
 PASSING = (
     Unavailable,
     ResourceExhausted,
@@ -281,8 +281,8 @@ class Runner:
         for version in filter(None, (run.model_version, run.control_version)):
             try:
                 self.registry.reject(version, f"{run.run} was {state.value}")
-            except TrimtabError as away:
-                _log.warning("%s could not be rejected: %s", version, away)
+            except TrimtabError as refused:
+                _log.warning("%s could not be rejected: %s", version, refused)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
         self.recorder.close(ended)
         self._save(ended)

@@ -55,5 +55,5 @@ class Trained:
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:
-    """Whether the persona is in this pair's prompt: so for a seeded share of the pairs."""
+    """Whether the persona is in this pair's prompt: true for a seeded share of the pairs."""
     return bool(pair.persona) and share_of(pair.pair_id, f"persona-{seed}") < share

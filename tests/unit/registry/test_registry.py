@@ -244,7 +244,7 @@ def test_rollback_goes_past_champions_that_were_rolled_back(house: House):
         session.set_rollout(replace(session.rollout(), champions=champions))
     house.app.rollback("", "ann", "that is worse still")
     assert house.app.rollout()[1].version == "assistant-v1"
-    with pytest.raises(FailedPrecondition, match="assistant-v1 serves on") as raised:
+    with pytest.raises(FailedPrecondition, match="assistant-v1 keeps serving") as raised:
         house.app.rollback("", "ann", "and that?")
     assert raised.value.reason == "NOTHING_TO_ROLL_BACK"
     house.app.promote("assistant-v0", "ann", "it was the best after all")
