@@ -59,8 +59,8 @@ def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
     NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
-    `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more than
-    `user_share` applies; the number 1 applies whatever the shares are."""
+    `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
+    than `user_share` applies; the number 1 applies whatever the shares are."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
     trials = _Trials(caps)
     judged = [(pair, _part(pair), trials.judge(pair)) for pair in newest]
