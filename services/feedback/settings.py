@@ -86,7 +86,7 @@ class FeedbackSettings(ServiceSettings):
 
     rewrite_samples: int = Field(default=4, ge=1, le=16)
     rewrite_min_probability: float = Field(default=0.6, ge=0, le=1)
-    # Channels whose rewrites are made at once; those of others (imports) wait their turn.
+    # Channels whose rewrites are made immediately; those of others (imports) wait their turn.
     live_channels: str = "openai"
     rewrite_backlog_max_per_minute: float = Field(default=10.0, gt=0)
     pairs_per_user_day: int = Field(default=20, ge=0)

@@ -64,7 +64,7 @@ FEEDBACK = sa.Table(
     # See domain.Mined.
     sa.Column("prompt_key", sa.String, nullable=False, server_default=""),
     sa.Column("answer_turn_id", sa.String, nullable=False, server_default=""),
-    # Later feedback stands in its place: it is kept, but shown to nobody.
+    # Later feedback has replaced it: it is kept, but not shown.
     sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),

@@ -1,6 +1,6 @@
-"""What the feedback service holds of a user, and how it goes.
+"""What the feedback service holds about a user, and how it is removed.
 
-What others said of the user's conversations quotes them, so it goes, too. Whatever of it was still
+What others said about the user's conversations quotes them, so it goes too. Whatever of it was still
 waiting ends as dropped ERASED: the counts of every stage still add up.
 """
 

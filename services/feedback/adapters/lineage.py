@@ -1,4 +1,4 @@
-"""Where the turns of a conversation are in feedback: judged, waiting, made into pairs and personas."""
+"""Where the turns of a conversation are in feedback: judged, waiting, or made into pairs and personas."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class _Conversation:
             yield _judged(codec.decode_mined(row.value, row.channel), row.feedback_id in replaced)
 
     def not_judged(self) -> Iterator[LineageStep]:
-        """Answers that nobody has said anything of that was judged."""
+        """Answers about which nothing was said that has been judged."""
         judged = {codec.decode_mined(row.value, row.channel).answer_turn_id for row in self._mined}
         pending = {row.idx: row for row in self._rows(PENDING, PENDING.c.seq)}
         followed = {row.idx for row in self._turns if row.role == "user"}

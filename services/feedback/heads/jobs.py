@@ -83,7 +83,7 @@ def ask_fit(transaction: Transaction, look: Look) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HeadFits:
-    """A fit that a person asked for has an operation, and needs but one new label: whoever asks knows why."""
+    """A fit that a person asked for has an operation, and needs only one new label: the person knows why."""
 
     database: Database
     heads: HeadReads
@@ -179,7 +179,7 @@ class HeadTracking:
         while True:
             mine = serving is not None and serving.version == card.version
             its = number if mine else serving.mlflow_version if serving else ""
-            if serving is None or its:  # else its own job tells
+            if serving is None or its:  # otherwise its own job does
                 self.tracker.point(model_name(card.tenant), its)
             if (now := self.heads.serving_card(card.tenant)) == serving:
                 return

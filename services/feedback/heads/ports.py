@@ -87,6 +87,6 @@ class HeadWrites(Protocol):
     def fail_operation(self, operation: str, error: TrimtabError) -> None: ...
 
     def ask_to_track(self, tenant: str, version: int) -> None:
-        """Once more, as another head may serve now."""
+        """Tells the tracker about a version once more, because another head may serve now."""
 
     def set_tracked(self, tenant: str, version: int, run_id: str, number: str) -> None: ...

@@ -13,10 +13,12 @@ from shared.language.turns import Turn
 from shared.language.verdicts import DISSATISFIED, FollowUpKind
 
 KINDS = tuple(FollowUpKind)
+# Why something is dropped, or not asked for: more of its tenant waits than may.
+BACKLOG = "BACKLOG"
 
 
 class Step(StrEnum):
-    """What a follow-up does about the answer, finer than its kind."""
+    """What a follow-up does about the answer: finer than its kind."""
 
     # Asks the same again, in these words or others.
     REPEAT = "repeat"
@@ -34,9 +36,9 @@ class Step(StrEnum):
 class Source(StrEnum):
     FOLLOW_UP = "follow_up"
     EXPLICIT = "explicit"
-    # A follow-up that said nothing of the answer, by the label of one soon after it.
+    # A follow-up that said nothing about the answer, with the label of one soon after it.
     HINDSIGHT = "hindsight"
-    # A follow-up that the heads were not sure of, by the served model.
+    # A follow-up that the heads were unsure of, judged by the served model.
     JUDGE = "judge"
 
 
@@ -81,7 +83,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known beside the text. `similarity`: the cosine of the follow-up and the request;
+    """What is known besides the text. `similarity`: the cosine of the follow-up and the request;
     `gap_s`: from the answer to the follow-up; whether the answer, or the request, was made instead
     of another."""
 

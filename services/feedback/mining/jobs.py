@@ -44,7 +44,7 @@ class JudgeLoop(Generic[W]):
     _last: str = field(default="", repr=False)
 
     def once(self) -> int:
-        """How many were looked at; another replica may have judged them meanwhile."""
+        """How many were looked at. Another replica may have judged them in the meantime."""
         found, lost, self._last = self.reads.ready_follow_ups(
             self.batch, self.context_messages, self.context_characters, self._last
         )
@@ -61,7 +61,7 @@ class JudgeLoop(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class LateFollowUps:
-    """Gives up follow-ups whose answer did not come within `wait_s`, once every turn is taken, and what
+    """Gives up follow-ups whose answer did not arrive within `wait_s`, once every turn is taken, and what
     waits of a tenant beyond `most_waiting`."""
 
     database: Database
@@ -223,8 +223,8 @@ class ExplicitSweep(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class UnsureJobs(Generic[W]):
-    """Asks the served model about follow-ups that the heads were not sure of. Whether what it says counts
-    is looked up for each: its agreement with people may rise and fall."""
+    """Asks the served model about follow-ups that the heads were unsure of. Whether its answers count is looked
+    up each time: its agreement with people may rise and fall."""
 
     database: Database
     reads: FeedbackReads

@@ -50,7 +50,7 @@ class Embedder(Protocol):
 
 
 class ChatModel(Protocol):
-    """The policy that writes personas and candidates, and judges what the heads are not sure of."""
+    """The policy: it writes personas and candidates, and judges what the heads are unsure of."""
 
     @property
     def name(self) -> str: ...
@@ -115,7 +115,7 @@ class FeedbackWrites(Protocol):
 
     def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
         """Stores, and publishes on feedback.mined.v1; False if it is there already. `replaced`: later feedback
-        stands in its place already."""
+        has replaced it already."""
 
     def alike(self, mined: Mined) -> list[Mined]:
         """What the same user said for sure, and did not take back, of other versions' answers to the
@@ -128,7 +128,7 @@ class FeedbackWrites(Protocol):
         """What was mined of the user's next `most` turns after the follow-up, the nearest first."""
 
     def note_label(self, tenant: str) -> None:
-        """A user judged an answer: from now on the tenant's labels are looked at on schedule."""
+        """A user judged an answer: from now on the schedule looks at the tenant's labels."""
 
     def stand(
         self, tenant: str, feedback_id: str, slot: str, said_at: float, *, replaces: bool
@@ -173,7 +173,7 @@ W_contra = TypeVar("W_contra", bound=MiningWork, contravariant=True)
 
 
 class Consequences(Protocol[W_contra]):
-    """What is asked for, or made at once, of what was taken or mined: other rooms' business."""
+    """What other rooms do about what was taken or mined: ask for slow work, or make something immediately."""
 
     def after_turn(self, turn: Turn, work: W_contra) -> None:
         """After a user's own turn was taken."""
@@ -205,12 +205,12 @@ class FeedbackReads(Protocol):
         """Tenants with more than `most` ready follow-ups, and the place up to which those are too many."""
 
     def late_follow_ups(self, before: float, most: int) -> list[str]:
-        """Ids of follow-ups taken before that time whose answer never came."""
+        """Ids of follow-ups taken before that time whose answer never arrived."""
 
     def mined(self, feedback_id: str) -> Mined | None: ...
 
     def is_replaced(self, feedback_id: str) -> bool:
-        """Whether later feedback stands in its place."""
+        """Whether later feedback has replaced it."""
 
     def own_turns(self, tenant: str, user_id: str, most: int) -> list[Turn]:
         """The newest first."""

@@ -9,8 +9,9 @@ from typing import Generic, Protocol
 from services.feedback.mining import codec
 from services.feedback.mining.app.explicit import STAGE as EXPLICIT
 from services.feedback.mining.app.explicit import JoinExplicit
-from services.feedback.mining.app.follow_ups import BACKLOG, TakeTurn
 from services.feedback.mining.app.follow_ups import STAGE as TURNS
+from services.feedback.mining.app.follow_ups import TakeTurn
+from services.feedback.mining.domain import BACKLOG
 from services.feedback.mining.ports import W
 from shared.language.errors import InvalidArgument
 from shared.language.opinions import ExplicitFeedback

@@ -42,7 +42,7 @@ class FilterLoop:
     _rests_until: dict[str, float] = field(default_factory=dict, repr=False)
 
     def once(self) -> int:
-        """How many were judged. Raises Unavailable while the reward service is away."""
+        """How many were judged. Raises Unavailable while the reward service is unavailable."""
         tenants = self.reads.tenants()
         self._rests_until = {t: at for t, at in self._rests_until.items() if t in tenants}
         return sum(self._of(tenant) for tenant in tenants)

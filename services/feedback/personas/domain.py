@@ -66,13 +66,13 @@ class Persona:
 
     @property
     def is_there(self) -> bool:
-        """False while all its lines rest on too little: nobody is shown those alone."""
+        """False while all its lines rest on too little evidence: those alone are not shown."""
         return bool(self.text or self.is_frozen or self.struck)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What is kept of a user beside their turns."""
+    """What is kept about a user besides their turns."""
 
     turns: int = 0
     complaints: int = 0

@@ -1,4 +1,4 @@
-"""What personas need from outside, beside what mining has."""
+"""What personas need from outside, in addition to what mining has."""
 
 from __future__ import annotations
 

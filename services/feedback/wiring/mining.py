@@ -75,57 +75,77 @@ def wire_mining(
     consequences: Consequences[PairWork],
 ) -> MiningRoom:
     settings, database, log = ground.settings, ground.database, ground.log
-    context = (settings.context_messages, settings.context_characters)
-    join = JoinExplicit(consequences, *context, settings.conversation_quiet_s)
     judgements = SqlJudgementReads(database)
-    judge = JudgeFollowUps(
-        classifier, consequences, unsure=unsure.ask_later if settings.judge_unsure else nothing
-    )
     trust = Trust(judgements, chat.name, settings.trust_rules())
-    asked = UnsureJobs(
-        database,
-        reads,
-        JudgeUnsure(chat, consequences, settings.judge_votes),
-        trust,
-        ground.work_of,
-        SqlJudgementWrites,
-        ground.clock,
+    join = JoinExplicit(
+        consequences,
+        settings.context_messages,
+        settings.context_characters,
+        settings.conversation_quiet_s,
     )
-    explicit = ExplicitHandler(
-        join,
-        ground.work_of,
-        SqlWaiting,
-        ground.now,
-        settings.explicit_wait_s,
-        settings.explicit_max_waiting,
-    )
+    asked = _unsure(ground, reads, JudgeUnsure(chat, consequences, settings.judge_votes), trust)
     return MiningRoom(
         reads=reads,
         judgements=judgements,
         trust=trust,
         classifier=classifier,
         turns=TurnsHandler(TakeTurn(consequences), ground.work_of).stage(database, log),
-        explicit=explicit.stage(database, log),
-        judge=JudgeLoop(database, reads, judge, ground.work_of, settings.judge_batch, *context),
-        sweep=ExplicitSweep(
-            database,
-            join,
-            ground.work_of,
-            SqlWaitingReads(database),
-            SqlWaiting,
-            ground.turns_lag,
-            settings.explicit_wait_s,
-            ground.now,
-        ),
-        late=LateFollowUps(
-            database,
-            reads,
-            ground.work_of,
-            ground.turns_lag,
-            settings.answer_wait_s,
-            settings.follow_ups_max_waiting,
-            ground.now,
-        ),
+        explicit=_explicit(ground, join).stage(database, log),
+        judge=_judge(ground, reads, classifier, consequences),
+        sweep=_sweep(ground, join),
+        late=_late(ground, reads),
         unsure=asked,
         unsure_worker=asked.worker(),
+    )
+
+
+def _judge(
+    ground: Ground,
+    reads: SqlFeedbackReads,
+    classifier: Classifier,
+    consequences: Consequences[PairWork],
+) -> JudgeLoop[PairWork]:
+    settings = ground.settings
+    about_abstentions = unsure.ask_later if settings.judge_unsure else nothing
+    judge = JudgeFollowUps(classifier, consequences, unsure=about_abstentions)
+    context = (settings.context_messages, settings.context_characters)
+    return JudgeLoop(ground.database, reads, judge, ground.work_of, settings.judge_batch, *context)
+
+
+def _unsure(
+    ground: Ground, reads: SqlFeedbackReads, judge: JudgeUnsure[PairWork], trust: Trust
+) -> UnsureJobs[PairWork]:
+    writes = SqlJudgementWrites
+    return UnsureJobs(ground.database, reads, judge, trust, ground.work_of, writes, ground.clock)
+
+
+def _explicit(ground: Ground, join: JoinExplicit[PairWork]) -> ExplicitHandler[PairWork]:
+    settings = ground.settings
+    bounds = (settings.explicit_wait_s, settings.explicit_max_waiting)
+    return ExplicitHandler(join, ground.work_of, SqlWaiting, ground.now, *bounds)
+
+
+def _sweep(ground: Ground, join: JoinExplicit[PairWork]) -> ExplicitSweep[PairWork]:
+    return ExplicitSweep(
+        ground.database,
+        join,
+        ground.work_of,
+        SqlWaitingReads(ground.database),
+        SqlWaiting,
+        ground.turns_lag,
+        ground.settings.explicit_wait_s,
+        ground.now,
+    )
+
+
+def _late(ground: Ground, reads: SqlFeedbackReads) -> LateFollowUps:
+    settings = ground.settings
+    return LateFollowUps(
+        ground.database,
+        reads,
+        ground.work_of,
+        ground.turns_lag,
+        settings.answer_wait_s,
+        settings.follow_ups_max_waiting,
+        ground.now,
     )

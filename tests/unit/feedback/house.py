@@ -71,7 +71,7 @@ def script(messages: list[Message]) -> str:
 
 
 class Clock:
-    """The time, and how far a test has put it forward."""
+    """The time, moved forward as far as a test says."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()

@@ -47,7 +47,7 @@ _SERVES = HEADS.c.state == HeadState.SERVING.value
 
 
 class SqlHeadReads:
-    """`shipped` is the head that all others correct. A promoted head serves at once, in every process:
+    """`shipped` is the head that all others correct. A promoted head serves immediately, in every process:
     which one serves is asked each time, its weights are read once."""
 
     def __init__(

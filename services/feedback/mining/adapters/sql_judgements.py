@@ -1,4 +1,4 @@
-"""What the served model said of unsure follow-ups on SQL, beside what people said of the same answers."""
+"""What the served model said about unsure follow-ups, and what people said about the same answers, on SQL."""
 
 from __future__ import annotations
 

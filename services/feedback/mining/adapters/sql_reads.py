@@ -19,7 +19,7 @@ from shared.language.turns import Turn
 from shared.language.verdicts import FollowUpKind
 from shared.state.database import Database
 
-# What later feedback stands in the place of is kept, but shown to nobody.
+# Feedback that later feedback has replaced is kept, but not shown.
 STANDS = FEEDBACK.c.replaced.is_(False)
 
 

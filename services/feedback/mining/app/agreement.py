@@ -1,4 +1,4 @@
-"""How often the judge of unsure follow-ups says what people said: before that is known, nothing uses it.
+"""How often the judge of unsure follow-ups agrees with people: until that is proven, nothing uses its answers.
 
 Compared with what the same user said of the answer outside the conversation (thumbs, ratings; the middle of a
 scale is left out), on follow-ups where the fast heads abstained: whether the user was dissatisfied. It is asked

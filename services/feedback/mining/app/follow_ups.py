@@ -19,18 +19,24 @@ from typing import Generic
 from services.feedback.mining.app.classifier import Classifier, Exchange
 from services.feedback.mining.app.hindsight import LookBack
 from services.feedback.mining.app.ladder import part_of, step_of
-from services.feedback.mining.domain import FollowUp, Label, Mined, Signals, Source, follow_up_id
+from services.feedback.mining.domain import (
+    BACKLOG,
+    FollowUp,
+    Label,
+    Mined,
+    Signals,
+    Source,
+    follow_up_id,
+)
 from services.feedback.mining.ports import Consequences, MiningWork, Vectors, W
 from shared.language.turns import Turn
 from shared.language.verdicts import FollowUpKind
 
 STAGE = "feedback.turns"
-# More of the tenant waits than may.
-BACKLOG = "BACKLOG"
 
 
 def nothing(mined: Mined, work: MiningWork) -> None:
-    """Nobody is asked about abstentions."""
+    """Abstentions are left as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ def drop_backlog(tenant: str, place: int, most: int, work: MiningWork) -> int:
 
 
 def give_up(feedback_id: str, work: MiningWork) -> None:
-    """A follow-up whose answer never came."""
+    """A follow-up whose answer never arrived."""
     if work.follow_ups.take(feedback_id):
         work.count(STAGE, "waiting", "ANSWER_MISSING", -1)
         work.count(STAGE, "dropped", "NO_ANSWER")

@@ -1,4 +1,4 @@
-"""Asks the served model about follow-ups that the fast heads were not sure of.
+"""Asks the served model about follow-ups that the fast heads were unsure of.
 
 It is asked for the kind, by a letter, several times, and in two orders of the kinds, as models like what stands
 first (Zheng et al., arXiv 2306.05685, section 3.3). The shares of the votes, each kind given a fifth of a vote
@@ -20,7 +20,15 @@ from datetime import datetime
 from typing import Generic
 
 from services.feedback.mining.app.classifier import LOW_CONFIDENCE, SIGNALS_DISAGREE
-from services.feedback.mining.domain import KINDS, Judgement, JudgementState, Label, Mined, Source
+from services.feedback.mining.domain import (
+    BACKLOG,
+    KINDS,
+    Judgement,
+    JudgementState,
+    Label,
+    Mined,
+    Source,
+)
 from services.feedback.mining.ports import ChatModel, Consequences, MiningWork, W
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
@@ -47,7 +55,7 @@ def ask_later(mined: Mined, work: MiningWork) -> None:
     job_id = stable_id("judge", mined.tenant, mined.feedback_id)
     if work.is_full(JOB, mined.tenant):
         work.count(STAGE, "taken")
-        work.count(STAGE, "dropped", "BACKLOG")
+        work.count(STAGE, "dropped", BACKLOG)
     elif work.enqueue(JOB, job_id, {"feedback_id": mined.feedback_id}, mined.tenant):
         work.count(STAGE, "taken")
         work.count(STAGE, "waiting", WAITS)

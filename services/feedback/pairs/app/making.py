@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from services.feedback.mining.domain import Mined
+from services.feedback.mining.domain import BACKLOG, Mined
 from services.feedback.mining.ports import ChatModel
 from services.feedback.pairs.app.candidates import (
     rewrite_prompt,
@@ -37,8 +37,6 @@ from shared.language.messages import Message, text_message, with_persona
 from shared.language.pairs import Pair, PairSource
 from shared.language.verdicts import FollowUpKind
 
-# More of the tenant waits than may.
-BACKLOG = "BACKLOG"
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
 
 

@@ -1,4 +1,4 @@
-"""What is asked for, or made at once, of what users say: personas, rewrites, samples, contrasts.
+"""What follows from what users say: personas, rewrites and samples are asked for, contrasts made immediately.
 
 Counts of stage "feedback.personas" (taken = times a persona was asked for) and of stage
 "feedback.pairs" (taken = candidates for a pair asked for) begin here and end in personas/app/writing.py
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.feedback.mining.domain import Mined
+from services.feedback.mining.domain import BACKLOG, Mined
 from services.feedback.pairs.app.contrasts import Contrast
 from services.feedback.pairs.app.demonstrations import Demonstrate
 from services.feedback.pairs.app.limits import Limits, may_pair
@@ -106,7 +106,7 @@ class Requests:
 
     def _ask(self, kind: str, job_id: str, mined: Mined, waits_as: str, work: PairWork) -> None:
         if work.is_full(kind, mined.tenant):
-            work.count(PAIRS, "abstained", "BACKLOG")
+            work.count(PAIRS, "abstained", BACKLOG)
             return
         work.enqueue(kind, job_id, {"feedback_id": mined.feedback_id}, mined.tenant)
         work.count(PAIRS, "waiting", waits_as)
@@ -117,7 +117,7 @@ class Requests:
         job_id = stable_id("persona", tenant, user_id, trigger)
         if work.is_full(kind, tenant):
             work.count(PERSONAS, "taken")
-            work.count(PERSONAS, "abstained", "BACKLOG")
+            work.count(PERSONAS, "abstained", BACKLOG)
         elif work.enqueue(kind, job_id, {"tenant": tenant, "user_id": user_id}, tenant):
             work.count(PERSONAS, "taken")
             work.count(PERSONAS, "waiting", "TO_WRITE")

@@ -214,7 +214,7 @@ def _heeds_a_wish(line: PersonaLine) -> bool:
 
 
 def _standing(former: Persona, draft: Draft) -> list[PersonaLine]:
-    """The former lines without what was taken back; a line that rested on nothing else goes."""
+    """The former lines without the evidence that was taken back; a line without any other evidence goes."""
     lines = []
     for line in former.lines:
         evidence = tuple(name for name in line.evidence if name not in draft.withdrawn)
