@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.interaction.turns.app.keeping import keep
 from services.interaction.turns.codec import decode_label, decode_score
@@ -23,7 +22,7 @@ ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
 # Places taken out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
 # A batch of so many is a backlog; it is one until so long after the last of them.
-_MANY, _LATELY_S = 500, 0.5
+_MANY, _LATELY = 500, timedelta(seconds=0.5)
 
 
 class TurnKeeper:
@@ -38,20 +37,20 @@ class TurnKeeper:
     ) -> None:
         """`also` is told of the turns just stored, within the transaction."""
         self._writer, self._limits, self._clock, self._also = writer, limits, clock, also
-        self._behind_at = -_LATELY_S
+        self._behind_at: datetime | None = None
 
     def behind(self) -> bool:
         """Whether turns wait to be stored, so that what can be done later had better be."""
-        return time.monotonic() - self._behind_at < _LATELY_S
+        return self._behind_at is not None and self._clock() - self._behind_at < _LATELY
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
         self.take_all((record,), transaction)
 
     def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
         """All of them, or the reason why one can not be taken is raised."""
-        if len(records) >= _MANY:
-            self._behind_at = time.monotonic()
         now = self._clock()
+        if len(records) >= _MANY:
+            self._behind_at = now
         turns = [self._read(record, now) for record in records]
         made = keep(turns, self._writer(transaction))
         if made:
