@@ -8,7 +8,7 @@ import gc
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.completions import InteractionCompletions
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.interaction import InteractionSink
+from services.gateway.adapters.link_table import AGING
 from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.metrics import (
     PersonaCollector,
@@ -57,6 +58,7 @@ from shared.calls.server import RpcServer
 from shared.configuration.settings import CommonSettings, load
 from shared.configuration.tls import load_tls, with_client_ca
 from shared.language.keys import fixed_keys
+from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.log.events import EventLog
 from shared.privacy.erasure import Erasing
@@ -64,7 +66,7 @@ from shared.redaction.policy import redactor_of
 from shared.serving.http_server import HttpServer
 from shared.serving.key_follower import KeyFile, KeyFollower
 from shared.serving.opening import open_event_log
-from shared.serving.process import Process, Server, Task, serve
+from shared.serving.process import Process, Server, Task, forgetting, serve
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
@@ -109,7 +111,7 @@ async def wire(
     spool = FileSpool(folder / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
     recorder = Recorder(
-        spool, sink, redactor_of(common, "gateway"), max_age_days=settings.spool_days
+        spool, sink, redactor_of(common, "gateway"), keep_days=_spool_days(common, settings)
     )
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
     authenticator, keys = wire_access(common, settings)
@@ -160,6 +162,8 @@ async def wire(
         log=log,
         background=[
             ("links", links.run),
+            ("links.pruning", links.pruning()),
+            forgetting(common, database, AGING),
             *erasing.background(),
             ("outbox", OutboxRelay(database, log).run),
         ],
@@ -207,7 +211,7 @@ def wire_erasing(
     loop = asyncio.get_running_loop()
     remover = GatewayRemover(
         spool,
-        lambda ids: loop.call_soon_threadsafe(links.memory.forget, ids),
+        lambda tenant, ids: loop.call_soon_threadsafe(links.memory.forget, tenant, ids),
         lambda tenant, user_id: loop.call_soon_threadsafe(personas.forget, tenant, user_id),
     )
     return Erasing("gateway", database, log, remover)
@@ -253,6 +257,17 @@ def otlp_servers(
         credentials=tls.server(),
     )
     return [server]
+
+
+def _spool_days(common: CommonSettings, settings: GatewaySettings) -> Callable[[str], float]:
+    """What waits is kept no longer than what is stored."""
+    policy = RetentionPolicy(common.retention)
+
+    def days(tenant: str) -> float:
+        stored = policy.of(tenant).store_days
+        return min(settings.spool_days, stored) if stored else settings.spool_days
+
+    return days
 
 
 def _flushing(recorder: Recorder, drain_s: float) -> Lifespan:

@@ -87,7 +87,7 @@ class Spool(Protocol):
         """Forgets what `head` gave last. If the disk fails, it is forgotten all the same until the process
         ends; afterwards it is given once more, and counts once by its event ids."""
 
-    def drop_older(self, than: float) -> int:
+    def drop_older(self, tenant: str, than: float) -> int:
         """Forgets what has waited since before `than` (Unix time), to the nearest file; how many turns."""
 
     def tenants(self) -> list[str]:

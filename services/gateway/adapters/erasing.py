@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
-from services.gateway.adapters.links import LINKS
+from services.gateway.adapters.link_table import forget_conversations
 from services.gateway.adapters.spool import FileSpool
-from shared.privacy.erasure import Erasure, Rows, Survey, delete_rows
+from shared.privacy.erasure import Erasure, Survey, parts
 from shared.state.database import Transaction
 from shared.state.jobs import Postpone
 
 _AGAIN_S = 0.3
-_LINKS = (Rows("links", LINKS, lambda one: LINKS.c.conversation_id.in_(one.conversation_ids)),)
 
 
 class GatewayRemover:
     """shared.privacy.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
     it is forwarded in order, where its user's closed key makes it unreadable, and leaves the disk
-    with what was forwarded before it. `forget` drops links of conversations from memory,
-    `forget_user` what is known of a user (tenant, user id)."""
+    with what was forwarded before it. `forget` drops links of a tenant's conversations from
+    memory, `forget_user` what is known of a user (tenant, user id)."""
 
     def __init__(
         self,
         spool: FileSpool,
-        forget: Callable[[Set[str]], object],
+        forget: Callable[[str, Set[str]], object],
         forget_user: Callable[[str, str], object] = lambda tenant, user_id: None,
     ) -> None:
         self._spool, self._forget, self._forget_user = spool, forget, forget_user
@@ -32,9 +31,13 @@ class GatewayRemover:
         return Survey({"spool": self._spooled(erasure)})
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
-        self._forget(set(erasure.conversation_ids))
+        self._forget(erasure.tenant, set(erasure.conversation_ids))
         self._forget_user(erasure.tenant, erasure.user_id)
-        return delete_rows(_LINKS, erasure, transaction)
+        gone = (
+            forget_conversations(transaction, part.tenant, part.conversation_ids)
+            for part in parts(erasure)
+        )
+        return {"links": sum(gone)}
 
     def remove_files(self, erasure: Erasure) -> None:
         if left := self._spooled(erasure):

@@ -5,35 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
-from services.gateway.adapters.memory import ALIKE, LinkMemory
+from services.gateway.adapters.link_table import LINKS, add, find, forget_beyond, forget_older
+from services.gateway.adapters.memory import LinkMemory
 from services.gateway.domain.linking import Link, Question
-from shared.language.times import from_microseconds, microseconds
+from shared.language.errors import Unavailable
 from shared.state.database import Database
+from shared.state.loop import repeat
 
 _log = logging.getLogger(__name__)
-TABLES = sa.MetaData()
-LINKS = sa.Table(
-    "links",
-    TABLES,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    sa.Column("history", sa.String, nullable=False, index=True),
-    sa.Column("answered", sa.String, nullable=False, index=True),
-    sa.Column("parent", sa.String, nullable=False, index=True),
-    sa.Column("conversation_id", sa.String, nullable=False),
-    sa.Column("asked_turn_id", sa.String, nullable=False),
-    sa.Column("answer_turn_id", sa.String, nullable=False),
-    sa.Column("made_us", sa.BigInteger, nullable=False, index=True),
-    sqlite_autoincrement=True,
-)
 # Links are written together this often; a question is answered at once.
 _GATHERED_S = 0.25
 _PRUNED_EVERY_S = 60.0
@@ -49,7 +34,8 @@ class _Asked:
 
 @dataclass(slots=True)
 class SqlLinks:
-    """`run` is the one thread that uses the database; the rest is called on the event loop.
+    """`run` is the thread that writes and finds, `pruning` one that forgets; the rest is called on the event
+    loop. `max_links`: of all tenants together; past it the tenant with the most loses its oldest.
 
     A link is durable 0.25 s after it was remembered: that much a kill -9 can take. While the
     database is away, links are kept in memory and written later; beyond a bound the oldest are lost,
@@ -66,6 +52,8 @@ class SqlLinks:
     _links: deque[Link] = field(default_factory=deque)
     _asked: deque[_Asked] = field(default_factory=deque)
     _wake: threading.Event = field(default_factory=threading.Event)
+    # Of the thread.
+    _unwritten: list[Link] = field(default_factory=list)
 
     async def find(self, question: Question) -> list[Link]:
         found = self.memory.found(question)
@@ -89,69 +77,64 @@ class SqlLinks:
         self._links.append(link)
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set and all is written."""
-        unwritten: list[Link] = []
-        pruned = 0.0
-        while not stop.is_set() or self._links or unwritten:
-            self._wake.wait(_GATHERED_S)
-            self._wake.clear()
-            asked = _taken(self._asked)
-            unwritten += _taken(self._links)
-            try:
-                self._write(unwritten)
-                unwritten.clear()
-                self._answer(asked)
-                if time.monotonic() - pruned > _PRUNED_EVERY_S:
-                    self.prune()
-                    pruned = time.monotonic()
-            except sa.exc.SQLAlchemyError as error:
-                _log.warning("links wait for their database: %s", error)
-                del unwritten[:-_MOST_UNWRITTEN]
-                for one in asked:
-                    one.loop.call_soon_threadsafe(_settle, one.answer, [])
-                stop.wait(0.5)
+        """Until `stop` is set and all is written, unless the database is away."""
+        repeat("links", self.once, idle_s=_GATHERED_S, wake=self._wake)(stop)
+        try:
+            self.once()
+        except Unavailable as error:
+            _log.error("%s links are lost: %s", len(self._unwritten), error)
+
+    def once(self) -> None:
+        """Unavailable while the database is away: links stay, and those who asked go on without."""
+        asked = _taken(self._asked)
+        self._unwritten += _taken(self._links)
+        try:
+            self._write()
+            self._answer(asked)
+        finally:
+            for one in asked:  # Without effect on those that were answered.
+                one.loop.call_soon_threadsafe(_settle, one.answer, [])
+
+    def pruning(self) -> Callable[[threading.Event], None]:
+        """The body of a thread that forgets what is too old or too much."""
+        return repeat("links.pruning", self.prune, idle_s=_PRUNED_EVERY_S)
 
     def prune(self) -> int:
-        """Forgets what is too old or too much; how many."""
-        oldest = microseconds(self.clock() - self.max_age)
-        newest = sa.select(sa.func.max(LINKS.c.seq)).scalar_subquery()
-        over = (LINKS.c.made_us < oldest) | (LINKS.c.seq <= newest - self.max_links)
+        """A batch of each; how many links went. More may be left."""
+        gone = 0
         with self.database.begin() as transaction:
-            return transaction.connection.execute(LINKS.delete().where(over)).rowcount
+            gone += forget_older(transaction, self.clock() - self.max_age)
+        with self.database.begin() as transaction:
+            gone += forget_beyond(transaction, self.max_links)
+        return gone
 
-    def _write(self, links: Sequence[Link]) -> None:
+    def _write(self) -> None:
+        """Unavailable: they stay. After any other error they are lost, as they would fail again."""
+        links, self._unwritten = self._unwritten, []
         if not links:
             return
-        rows = [
-            {
-                "history": link.history,
-                "answered": link.answered,
-                "parent": link.parent,
-                "conversation_id": link.conversation_id,
-                "asked_turn_id": link.asked_turn_id,
-                "answer_turn_id": link.answer_turn_id,
-                "made_us": microseconds(link.made),
-            }
-            for link in links
-        ]
-        with self.database.begin() as transaction:
-            transaction.connection.execute(LINKS.insert(), rows)
+        try:
+            with self.database.begin() as transaction:
+                add(transaction, links)
+        except Unavailable:
+            self._unwritten = links[-_MOST_UNWRITTEN:]
+            raise
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
-        """All questions by a few queries: each may be given what another asked for, too."""
+        """All questions together: each may be given what another asked for, too."""
         if not asked:
             return
         questions = [one.question for one in asked]
         with self.database.read() as connection:
-            first = _rows(connection, LINKS.c.history, [q.history for q in questions])
+            first = find(connection, LINKS.c.history, [q.history for q in questions])
             beginnings = {q.history for q in questions if not q.answers}
             went_on = [link.answered for link in first if link.history in beginnings]
             prefixes = [digest for q in questions for digest in q.prefixes]
             parents = [*went_on, *(q.parent for q in questions if q.parent)]
             found = [
                 *first,
-                *_rows(connection, LINKS.c.answered, prefixes),
-                *_rows(connection, LINKS.c.parent, parents),
+                *find(connection, LINKS.c.answered, prefixes),
+                *find(connection, LINKS.c.parent, parents),
             ]
         for one in asked:
             one.loop.call_soon_threadsafe(_settle, one.answer, found)
@@ -165,25 +148,6 @@ def _suffices(question: Question, found: Sequence[Link]) -> bool:
     """Whether memory knows what the call goes on from; another gateway may know what went on."""
     nearest = question.prefixes[:1]
     return any(link.history == question.history or link.answered in nearest for link in found)
-
-
-def _rows(connection: sa.Connection, column: sa.Column[str], digests: list[str]) -> list[Link]:
-    if not digests:
-        return []
-    query = sa.select(LINKS).where(column.in_(set(digests))).order_by(LINKS.c.seq.desc())
-    rows = connection.execute(query.limit(ALIKE * len(digests))).all()
-    return [
-        Link(
-            history=row.history,
-            answered=row.answered,
-            parent=row.parent,
-            conversation_id=row.conversation_id,
-            asked_turn_id=row.asked_turn_id,
-            answer_turn_id=row.answer_turn_id,
-            made=from_microseconds(row.made_us),
-        )
-        for row in reversed(rows)
-    ]
 
 
 def _settle(answer: asyncio.Future[list[Link]], links: list[Link]) -> None:

@@ -43,9 +43,10 @@ class LinkMemory:
         if len(self._links) > self._most:
             self._forget(self._links.popitem(last=False)[0])
 
-    def forget(self, conversation_ids: Set[str]) -> None:
-        """Calls that go on from them begin new conversations."""
-        for link in [one for one in self._links if one.conversation_id in conversation_ids]:
+    def forget(self, tenant: str, conversation_ids: Set[str]) -> None:
+        """Calls that go on from a tenant's conversations begin new ones."""
+        theirs = [one for one in self._links if one.conversation_id in conversation_ids]
+        for link in [one for one in theirs if one.tenant in (tenant, "")]:
             del self._links[link]
             self._forget(link)
 

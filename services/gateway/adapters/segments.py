@@ -111,8 +111,7 @@ class Segments:
         self._disk.replace(self._folder / "position", text)
 
     def drop_older(self, than: float) -> int:
-        """Removes segments that were last written before `than` (Unix time), but the one that is being written;
-        how many records waited in them."""
+        """Removes segments that were last written before `than` (Unix time); how many records waited."""
         dropped = 0
         while self._segment < self._last and self._age_of(self._segment) < than:
             everything = self._size(self._segment) + 1
@@ -121,6 +120,9 @@ class Segments:
             self.pending -= len(frames.turns) + frames.unreadable
             self.bytes -= frames.consumed
             self._next_segment()
+        if self.pending and self._age_of(self._last) < than:
+            dropped += self.pending
+            self._empty()
         return dropped
 
     def turns(self, *, waiting: bool) -> Iterator[bytes]:

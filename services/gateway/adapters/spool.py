@@ -99,14 +99,12 @@ class FileSpool:
             with self._changing(segments):
                 segments.advance(head)
 
-    def drop_older(self, than: float) -> int:
-        dropped = 0
-        for tenant, segments in self._tenants.items():
-            with self._changing(segments):
-                found = segments.drop_older(than)
-            if found:
-                self._heads.pop(tenant, None)
-            dropped += found
+    def drop_older(self, tenant: str, than: float) -> int:
+        segments = self._of(tenant)
+        with self._changing(segments):
+            dropped = segments.drop_older(than)
+        if dropped:
+            self._heads.pop(tenant, None)
         return dropped
 
     def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:

@@ -69,6 +69,7 @@ class Linker:
         asked_turn_id = asked[-1].turn_id if asked else linked.position.asked_turn_id
         for said, logged in zip(answers, replied, strict=True):
             link = Link(
+                tenant=logged.tenant,
                 history=question.history,
                 answered=chain_on(self._secret, question.history, said),
                 parent=question.parent,

@@ -28,16 +28,23 @@ from shared.redaction.redactor import Redactor
 _log = logging.getLogger(__name__)
 # What passes without anybody's help; every other error waits for somebody, and says so as an error.
 _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled)
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
-# Turns gather this long before they are forwarded together: one call for many is what keeps the
-# forwarding out of the chats' way.
-_GATHERED_S = 0.25
 _MANY = 200
 # Calls to interaction at a time, over all tenants.
 _CALLS = 4
 _SAID_EVERY_S = 60.0
 _AGED_EVERY_S = 60.0
 _DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """In seconds. `gathered`: turns gather this long before they are forwarded together, as one call for many
+    is what keeps the forwarding out of the chats' way. The pause after a failed call doubles from
+    `first_pause` to `longest_pause`."""
+
+    gathered: float = 0.25
+    first_pause: float = 0.2
+    longest_pause: float = 5.0
 
 
 @dataclass(slots=True)
@@ -69,12 +76,14 @@ class Recorder:
         sink: Sink,
         redactor: Redactor | None = None,
         *,
-        max_age_days: float = 30.0,
+        keep_days: Callable[[str], float] = lambda tenant: 30.0,
         clock: Callable[[], float] = time.time,
+        pace: Pace | None = None,
     ) -> None:
-        """`max_age_days`: how long turns may wait before they are forgotten. `clock` gives Unix times."""
+        """`keep_days`: how long a tenant's turns may wait before they are forgotten. `clock` gives Unix
+        times."""
         self._spool, self._sink, self._redactor = spool, sink, redactor or Redactor()
-        self._max_age_s, self._clock = max_age_days * _DAY_S, clock
+        self._keep_days, self._clock, self._pace = keep_days, clock, pace or Pace()
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
         self._calls = asyncio.Semaphore(_CALLS)
         self._forwarders: dict[str, asyncio.Task[None]] = {}
@@ -186,8 +195,8 @@ class Recorder:
 
     async def _forward_all(self, tenant: str) -> None:
         """Until nothing of the tenant waits any more."""
-        wait_s = _FIRST_WAIT_S
-        await asyncio.sleep(_GATHERED_S)
+        pause_s = self._pace.first_pause
+        await asyncio.sleep(self._pace.gathered)
         while self._spool.pending_of(tenant):
             try:
                 async with self._calls:
@@ -198,12 +207,12 @@ class Recorder:
                 _log.exception("turns of tenant %s cannot be forwarded", tenant)
                 self._wait(tenant, Internal(f"a defect of ours: {type(error).__name__}"))
             if tenant in self.waits:
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._pace.longest_pause)
                 continue
-            wait_s = _FIRST_WAIT_S
+            pause_s = self._pace.first_pause
             if 0 < self._spool.pending_of(tenant) < _MANY:
-                await asyncio.sleep(_GATHERED_S)
+                await asyncio.sleep(self._pace.gathered)
 
     async def _forward(self, batch: Batch) -> None:
         tenant = batch.tenant
@@ -256,14 +265,16 @@ class Recorder:
         return all(tenant in self.waits for tenant in self._spool.tenants())
 
     def _forget_aged(self) -> None:
-        try:
-            aged = self._spool.drop_older(self._clock() - self._max_age_s)
-        except Unavailable as error:
-            self._say(error.reason, "old turns cannot be removed from the spool: %s", error)
-            return
-        if aged:
-            self.counts.dropped["SPOOL_AGE"] += aged
-            self._say("SPOOL_AGE", "%s turns waited for too long and are dropped", aged)
+        for tenant in self._spool.tenants():
+            oldest = self._clock() - self._keep_days(tenant) * _DAY_S
+            try:
+                aged = self._spool.drop_older(tenant, oldest)
+            except Unavailable as error:
+                self._say(error.reason, "old turns cannot be removed from the spool: %s", error)
+                continue
+            if aged:
+                self.counts.dropped["SPOOL_AGE"] += aged
+                self._say("SPOOL_AGE", "%s turns waited for too long and are dropped", aged)
 
     def _drop(self, turns: int, error: TrimtabError) -> None:
         self.counts.dropped[error.reason] += turns

@@ -31,6 +31,7 @@ class Link:
     """One answered call. `parent` is the chain up to the answer that the last message followed on;
     empty if more than that message came after it, or none was known."""
 
+    tenant: str
     history: str
     answered: str
     parent: str

@@ -26,7 +26,7 @@ from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
-from services.gateway.app.recorder import Recorder
+from services.gateway.app.recorder import Pace, Recorder
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.refusals import Refused
 from services.gateway.domain.rollout import Rollout, Version
@@ -241,7 +241,7 @@ class Gateway:
         self.disk = FullDisk()
         self.spool = FileSpool(folder, disk=self.disk)
         self.personas = personas or NoPersonas()
-        self.recorder = Recorder(self.spool, self.sink)
+        self.recorder = Recorder(self.spool, self.sink, pace=Pace(0.01, 0.01, 0.05))
         self.completions = MemoryCompletions()
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
         self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")

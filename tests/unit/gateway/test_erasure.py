@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.adapters.erasing import GatewayRemover
-from services.gateway.adapters.links import TABLES, SqlLinks
+from services.gateway.adapters.link_table import TABLES
+from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.domain.linking import Link
 from shared.language.messages import text_message
@@ -26,7 +27,7 @@ def spooled(user: str) -> Turn:
 
 def test_a_user_leaves_the_spool_with_what_was_forwarded(tmp_path: Path) -> None:
     spool = FileSpool(tmp_path / "spool")
-    remover = GatewayRemover(spool, lambda _: None)
+    remover = GatewayRemover(spool, lambda *_: None)
     spool.append([spooled("ada"), spooled("ben"), spooled("ada")])
     assert remover.survey(ADA).counts == {"spool": 2}
     assert remover.survey(Erasure("e1", "another", "ada")).counts == {"spool": 0}
@@ -45,13 +46,14 @@ def test_a_user_leaves_the_spool_with_what_was_forwarded(tmp_path: Path) -> None
 def test_links_go_from_memory_and_from_the_database(tmp_path: Path) -> None:
     database = Database("sqlite://", TABLES)
     links = SqlLinks(database)
-    for user in ("ada", "ben"):
+    for tenant, user in (("local", "ada"), ("local", "ben"), ("another", "ada")):
         made = datetime.now(UTC)
-        links.remember(Link(f"h-{user}", f"a-{user}", "", f"c-{user}", "t0", "t1", made))
-    links._write(list(links.memory._links))
+        links.remember(Link(tenant, f"h-{user}", f"a-{user}", "", f"c-{user}", "t0", "t1", made))
+    links.once()
     with database.begin() as transaction:
         remover = GatewayRemover(FileSpool(tmp_path), links.memory.forget)
         assert remover.remove_rows(ADA, transaction) == {"links": 1}
-    assert [link.conversation_id for link in links.memory._links] == ["c-ben"]
+    left = [(link.tenant, link.conversation_id) for link in links.memory._links]
+    assert left == [("local", "c-ben"), ("another", "c-ada")]
     with database.begin() as transaction:
         assert remover.remove_rows(ADA, transaction) == {"links": 0}

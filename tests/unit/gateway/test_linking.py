@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from services.gateway.adapters.links import TABLES, LinkMemory, SqlLinks
+from services.gateway.adapters.link_table import TABLES
+from services.gateway.adapters.links import SqlLinks
+from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.domain.linking import (
     EDIT,
@@ -21,8 +24,9 @@ from services.gateway.domain.linking import (
     position_of,
     question_of,
 )
+from shared.language.errors import Unavailable
 from shared.language.messages import Message, text_message
-from shared.state.database import Database
+from shared.state.database import Database, Transaction
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HI = text_message("user", "hi")
@@ -37,6 +41,7 @@ def answered(
     question: Question, answer: Message, name: str, conversation: str, minute: int = 0
 ) -> Link:
     return Link(
+        tenant="local",
         history=question.history,
         answered=chain_on(b"key", question.history, answer),
         parent=question.parent,
@@ -163,35 +168,43 @@ async def test_another_process_finds_them_and_a_stop_loses_none(tmp_path: Path) 
         assert await later.find(joke) == [first, second]
 
 
-async def test_the_old_and_the_too_many_are_forgotten(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/links.db", TABLES)
-    questions = [asked(HI, user=f"u{n}") for n in range(10)]
-    with running(database) as sql:
-        for n, question in enumerate(questions):
-            sql.remember(answered(question, HELLO, str(n), "c", n))
-    fresh = SqlLinks(database, max_links=3, max_age=timedelta(days=1), clock=lambda: NOW)
-    assert fresh.prune() == 7
-    old = SqlLinks(
-        database, max_age=timedelta(days=1), clock=lambda: NOW + timedelta(days=1, minutes=8.5)
-    )
-    assert old.prune() == 2
-    with running(database) as sql:
-        found = [len(await sql.find(question)) for question in questions]
-    assert found == [0] * 9 + [1]
+class Flaky(Database):
+    """Away while it says so."""
+
+    is_away = False
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        self._check()
+        with super().begin() as transaction:
+            yield transaction
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        self._check()
+        with super().read() as connection:
+            yield connection
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise Unavailable(
+                "the database is unavailable", reason="DATABASE_AWAY", retry_after_s=0.1
+            )
 
 
-async def test_a_database_that_is_away_costs_links_not_chats(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/links.db", TABLES)
+async def test_a_database_that_is_away_costs_time_and_neither_chats_nor_links(
+    tmp_path: Path,
+) -> None:
+    database = Flaky(f"sqlite:///{tmp_path}/links.db", TABLES)
     question = asked(HI, user="ada")
     link = answered(question, HELLO, "1", "c")
     with running(database) as sql:
-        with database.begin() as transaction:
-            transaction.connection.exec_driver_sql("ALTER TABLE links RENAME TO gone")
+        database.is_away = True
         assert await sql.find(question) == []
         sql.remember(link)
         assert await sql.find(question) == [link]
-        with database.begin() as transaction:
-            transaction.connection.exec_driver_sql("ALTER TABLE gone RENAME TO links")
+        await asyncio.sleep(0.5)
+        database.is_away = False
     with running(database) as later:
         assert await later.find(question) == [link]
 

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.adapters.metrics import RecorderCollector
+from services.gateway.adapters.spool import FileSpool
+from services.gateway.app.recorder import Recorder
 from services.gateway.codec.spool import encode_frame
 from shared.language.errors import (
     AlreadyExists,
@@ -24,6 +28,7 @@ from shared.language.errors import (
 )
 from shared.language.messages import text_message
 from shared.language.turns import Turn
+from tests.unit.gateway.conftest import MemorySink
 
 
 def turn(index: int, text: str = "") -> Turn:
@@ -236,3 +241,26 @@ async def test_a_full_disk_ends_neither_the_chats_nor_the_forwarding(
     await eventually(lambda: len(gateway.sink.turns) == 4)
     assert gateway.recorder.status()["dropping"] == ""
     assert gateway.recorder.pending == 0
+
+
+def test_turns_wait_no_longer_than_their_tenant_keeps_them(tmp_path: Path) -> None:
+    """For months, while interaction is away: the files stay as small."""
+    now, sink = time.time(), MemorySink()
+    sink.away = True
+    spool = FileSpool(tmp_path, segment_bytes=500)
+    days = {"local": 7.0, "other": 2.0}
+    recorder = Recorder(spool, sink, keep_days=days.__getitem__, clock=lambda: now)
+    sizes, dropped = [], []
+    for day in range(60):
+        now += 86_400
+        for tenant in days:
+            recorder.record([replace(turn(day), tenant=tenant)])
+            newest = max((tmp_path / f"tenant={tenant}").glob("*.turns"))
+            os.utime(newest, (now, now))
+        recorder._forget_aged()
+        sizes.append(sum(one.stat().st_size for one in tmp_path.rglob("*.turns")))
+        dropped.append(recorder.counts.dropped["SPOOL_AGE"])
+    assert max(sizes[20:]) <= max(sizes[10:20])
+    assert spool.pending_of("local") <= 7 + 4 and spool.pending_of("other") <= 2 + 4
+    assert dropped[-1] + spool.pending == 120
+    spool.close()

@@ -228,19 +228,24 @@ def test_what_cannot_be_removed_is_removed_later_and_nothing_is_passed_over(
     again.close()
 
 
-def test_what_waited_for_too_long_is_forgotten_but_not_what_is_being_written(
-    tmp_path: Path,
-) -> None:
-    spool = FileSpool(tmp_path, segment_bytes=200)
+def test_what_waited_for_too_long_is_forgotten_by_tenant(tmp_path: Path) -> None:
+    spool = FileSpool(tmp_path, segment_bytes=100)
     for index in range(10):
         spool.append([turn(index)])
-    *old, current = files(tmp_path)
-    for path in (*old, current):
+    spool.append([turn(0, tenant="other")])
+    for path in files(tmp_path):
         os.utime(path, (0, 0))
-    dropped = spool.drop_older(time.time() - 60)
-    assert files(tmp_path) == [current]
-    assert (dropped + spool.pending, drained(spool)) == (10, list(range(dropped, 10)))
-    assert dropped > 5
+    spool.append([turn(10)])  # into the last file
+    *old, current, others = files(tmp_path)
+    assert "tenant=other" in str(others) and len(old) > 3
+    dropped = spool.drop_older("local", time.time() - 60)
+    assert files(tmp_path) == [current, others]
+    assert (dropped + spool.pending_of("local"), spool.pending_of("other")) == (11, 1)
+    assert drained(spool) == list(range(dropped, 11))
+    assert spool.drop_older("other", time.time() - 60) == 1
+    assert (spool.pending, files(tmp_path)) == (0, [])
+    spool.append([turn(11, tenant="other")])
+    assert drained(spool, "other") == [11]
     spool.close()
 
 

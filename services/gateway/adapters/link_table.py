@@ -1,0 +1,153 @@
+"""Links between calls in SQL: found by their digests, bounded by age, in all, and by tenant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.gateway.adapters.memory import ALIKE
+from services.gateway.domain.linking import Link
+from shared.language.times import from_microseconds, microseconds
+from shared.privacy.retention import AgedRows
+from shared.state.database import Transaction
+
+TABLES = sa.MetaData()
+LINKS = sa.Table(
+    "links",
+    TABLES,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    # Empty: of an older version, which did not note it.
+    sa.Column("tenant", sa.String, nullable=False, server_default=""),
+    sa.Column("history", sa.String, nullable=False),
+    sa.Column("answered", sa.String, nullable=False),
+    sa.Column("parent", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("asked_turn_id", sa.String, nullable=False),
+    sa.Column("answer_turn_id", sa.String, nullable=False),
+    sa.Column("made_us", sa.BigInteger, nullable=False),
+    sa.Index("links_by_history", "history", "seq"),
+    sa.Index("links_by_answered", "answered", "seq"),
+    sa.Index("links_by_parent", "parent", "seq"),
+    sa.Index("links_by_conversation", "tenant", "conversation_id"),
+    sa.Index("links_by_tenant", "tenant", "seq"),
+    sa.Index("links_by_age", "made_us"),
+    sa.Index("links_by_tenants_age", "tenant", "made_us"),
+    sqlite_autoincrement=True,
+)
+# How many there are of each tenant: counting them would read them all.
+LINK_COUNTS = sa.Table(
+    "link_counts",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("links", sa.BigInteger, nullable=False),
+)
+# So many SELECTs are joined into one statement: SQLite takes 500.
+_TOGETHER = 100
+# How many links go in one transaction.
+_A_BATCH = 2_000
+
+
+def add(transaction: Transaction, links: Sequence[Link]) -> None:
+    rows = [
+        {
+            "tenant": link.tenant,
+            "history": link.history,
+            "answered": link.answered,
+            "parent": link.parent,
+            "conversation_id": link.conversation_id,
+            "asked_turn_id": link.asked_turn_id,
+            "answer_turn_id": link.answer_turn_id,
+            "made_us": microseconds(link.made),
+        }
+        for link in links
+    ]
+    transaction.connection.execute(LINKS.insert(), rows)
+    for tenant, count in sorted(Counter(link.tenant for link in links).items()):
+        insert = transaction.insert(LINK_COUNTS).values(tenant=tenant, links=count)
+        more = {"links": LINK_COUNTS.c.links + count}
+        transaction.connection.execute(
+            insert.on_conflict_do_update(index_elements=["tenant"], set_=more)
+        )
+
+
+def find(connection: sa.Connection, column: sa.Column[str], digests: Iterable[str]) -> list[Link]:
+    """The newest links of each digest, up to ALIKE: none is crowded out by another that is asked for."""
+    wanted, found = sorted(set(digests)), list[Link]()
+    for first in range(0, len(wanted), _TOGETHER):
+        newest = [
+            sa.select(LINKS)
+            .where(column == digest)
+            .order_by(LINKS.c.seq.desc())
+            .limit(ALIKE)
+            .subquery()
+            for digest in wanted[first : first + _TOGETHER]
+        ]
+        rows = connection.execute(sa.union_all(*[sa.select(one) for one in newest])).all()
+        found += [_link(row) for row in sorted(rows, key=lambda row: row.seq)]
+    return found
+
+
+def forget_conversations(transaction: Transaction, tenant: str, ids: Sequence[str]) -> int:
+    """How many links went with them."""
+    condition = LINKS.c.tenant.in_((tenant, "")) & LINKS.c.conversation_id.in_(ids)
+    return _delete(transaction, condition)
+
+
+def forget_older(transaction: Transaction, than: datetime) -> int:
+    """How many of the oldest went: a batch at most."""
+    oldest = sa.select(LINKS.c.seq).where(LINKS.c.made_us < microseconds(than))
+    oldest = oldest.order_by(LINKS.c.made_us).limit(_A_BATCH)
+    return _delete(transaction, LINKS.c.seq.in_(oldest))
+
+
+def forget_beyond(transaction: Transaction, most: int) -> int:
+    """While there are more than `most`, the oldest of the tenant that has the most; how many went: a batch at
+    most."""
+    by_tenant = sa.select(LINK_COUNTS).order_by(LINK_COUNTS.c.links.desc())
+    counts: Sequence[Any] = transaction.connection.execute(by_tenant).all()
+    over = sum(row.links for row in counts) - most
+    if over <= 0:
+        return 0
+    # Until it is level with the next, then they share.
+    lead = counts[0].links - (counts[1].links if len(counts) > 1 else 0)
+    many = min(over, max(lead, -(-over // len(counts))), _A_BATCH)
+    theirs = LINKS.c.tenant == counts[0].tenant
+    oldest = sa.select(LINKS.c.seq).where(theirs).order_by(LINKS.c.seq).limit(many)
+    return _delete(transaction, LINKS.c.seq.in_(oldest))
+
+
+def _delete(transaction: Transaction, condition: sa.ColumnElement[bool]) -> int:
+    delete = LINKS.delete().where(condition).returning(LINKS.c.tenant)
+    rows = transaction.connection.execute(delete).all()
+    _uncount(transaction, rows)
+    return len(rows)
+
+
+def _uncount(transaction: Transaction, rows: Sequence[Any]) -> None:
+    for tenant, count in sorted(Counter(row.tenant for row in rows).items()):
+        this = LINK_COUNTS.c.tenant == tenant
+        less = LINK_COUNTS.update().where(this).values(links=LINK_COUNTS.c.links - count)
+        transaction.connection.execute(less)
+        none = LINK_COUNTS.delete().where(this & (LINK_COUNTS.c.links <= 0))
+        transaction.connection.execute(none)
+
+
+# By the tenants' rules.
+AGING = (AgedRows("links", LINKS, LINKS.c.made_us, in_microseconds=True, after=_uncount),)
+
+
+def _link(row: Any) -> Link:
+    return Link(
+        tenant=row.tenant,
+        history=row.history,
+        answered=row.answered,
+        parent=row.parent,
+        conversation_id=row.conversation_id,
+        asked_turn_id=row.asked_turn_id,
+        answer_turn_id=row.answer_turn_id,
+        made=from_microseconds(row.made_us),
+    )
