@@ -16,7 +16,8 @@ from shared.statistics.intervals import wilson
 
 # The base model: the first champion.
 FIRST = "assistant-v0"
-HOUSE = "registry"
+# Who decides when no person does.
+ACTOR = "registry"
 MOST_CHAMPIONS = 50
 
 

@@ -46,6 +46,9 @@ class Store(Protocol):
     def read(self) -> AbstractContextManager[Session]:
         """Read only."""
 
+    def alone(self, lock: int) -> AbstractContextManager[None]:
+        """One replica at a time, for as long as the block lasts."""
+
 
 class AdapterStore(Protocol):
     """Where every replica finds adapters by name."""

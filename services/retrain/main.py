@@ -67,7 +67,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
         evaluator=GrpcEvaluator(channel(common.evaluation_address, calling), settings.tenant),
         registry=registry,
-        recorder=MlflowRuns(common.mlflow_url),
+        recorder=MlflowRuns(common.mlflow_url, now),
         clock=now,
     )
     aged = AgedSnapshots(database, snapshots, RetentionPolicy(common.retention), now)

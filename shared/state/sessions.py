@@ -26,6 +26,12 @@ class SqlStore(Generic[S]):
             yield self.session_of(transaction)
 
     @contextmanager
+    def alone(self, lock: int) -> Iterator[None]:
+        """See Database.alone."""
+        with self.database.alone(lock):
+            yield
+
+    @contextmanager
     def read(self) -> Iterator[S]:
         """A read-only transaction: no listener is called."""
         with self.database.read() as connection:

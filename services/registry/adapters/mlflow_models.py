@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,9 +24,12 @@ class MlflowModels:
 
     def __init__(self, url: str, model: str = "assistant") -> None:
         self._client, self._model = MlflowClient(tracking_uri=url, registry_uri=url), model
+        self._registering = threading.Lock()
 
     def register(self, version: Version) -> str:
-        return _reached(lambda: self._number(version.version) or self._register(version))
+        # A caller that lost patience calls again while the first call still uploads.
+        with self._registering:
+            return _reached(lambda: self._number(version.version) or self._register(version))
 
     def point(self, alias: str, version: Version | None) -> None:
         _reached(lambda: self._point(alias, version))

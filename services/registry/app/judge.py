@@ -8,7 +8,7 @@ from datetime import datetime
 
 from services.registry.app.changes import known, promote, roll_back, with_versions
 from services.registry.domain import (
-    HOUSE,
+    ACTOR,
     Decision,
     Observation,
     Policy,
@@ -63,12 +63,12 @@ class Judge:
         except FailedPrecondition as error:
             with self.store.begin() as session:
                 if session.rollout().revision == rollout.revision:
-                    roll_back(session, HOUSE, f"a replica fails: {error.message}", self.clock())
+                    roll_back(session, ACTOR, f"a replica fails: {error.message}", self.clock())
 
     def _decide(self, session: Session, rollout: Rollout) -> None:
         now = self.clock()
         match decide(rollout, self.policy, now):
             case Decision(promote=True, reason=reason):
-                promote(session, known(session, rollout.canary), HOUSE, reason, now)
+                promote(session, known(session, rollout.canary), ACTOR, reason, now)
             case Decision(promote=False, reason=reason):
-                roll_back(session, HOUSE, reason, now)
+                roll_back(session, ACTOR, reason, now)

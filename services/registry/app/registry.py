@@ -8,8 +8,8 @@ from datetime import datetime
 
 from services.registry.app.changes import known, promote, roll_back, with_versions
 from services.registry.domain import (
+    ACTOR,
     FIRST,
-    HOUSE,
     Change,
     Policy,
     Promotion,
@@ -22,6 +22,9 @@ from services.registry.domain import (
 from services.registry.ports import AdapterStore, Fleet, ModelStore, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
 from shared.statistics.betting import RolloutTest
+
+# An arbitrary number: of all replicas, the one that holds this lock writes to the model store.
+_REGISTERING = 7_236_107
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Registry:
             if session.version(FIRST):
                 return
             now = self.clock()
-            change = Change(State.CHAMPION, HOUSE, "the base model serves first", now)
+            change = Change(State.CHAMPION, ACTOR, "the base model serves first", now)
             session.put(Version(FIRST, 0, base_served_name, State.CHAMPION, now, changes=(change,)))
             session.set_rollout(Rollout(1, (FIRST,), now))
 
@@ -54,7 +57,8 @@ class Registry:
             return version
         path = self.adapters.place(asked.adapter_path, version.version, version.adapter_digest)
         version = replace(version, adapter_path=path)
-        version = replace(version, mlflow_version=self.models.register(version))
+        with self.store.alone(_REGISTERING):
+            version = replace(version, mlflow_version=self.models.register(version))
         self.fleet.check(version.served_name)
         return self._verified(version)
 
@@ -168,7 +172,7 @@ class Registry:
                 run=asked.run,
                 parent=asked.parent,
                 tags=dict(asked.tags),
-                changes=(Change(State.REGISTERED, HOUSE, reason, now),),
+                changes=(Change(State.REGISTERED, ACTOR, reason, now),),
             )
             session.put(version)
             return version
@@ -179,7 +183,7 @@ class Registry:
                 return known(session, version.version)
             now = self.clock()
             verified = version.became(
-                State.VERIFIED, HOUSE, "every replica returned one token from it", now
+                State.VERIFIED, ACTOR, "every replica returned one token from it", now
             )
             session.put(verified)
             return verified

@@ -34,7 +34,7 @@ class RetrainLineage(Lineage):
             more_came = session.newest_pair() > session.pairs_seen()
             runs = session.runs(None, _MOST_RUNS)
         used = self._snapshots.pairs_of(
-            lambda owner, _, talk: owner == tenant and talk == conversation_id,
+            lambda owner, _, conversation: owner == tenant and conversation == conversation_id,
             {run.snapshot.digest for run in runs if run.snapshot},
         )
         parts = {(digest, pair.pair_id): part for digest, part, pair in used}

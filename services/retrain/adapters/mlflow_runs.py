@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -19,8 +20,8 @@ _EXPERIMENT = "trimtab-retrain"
 class MlflowRuns:
     """An MLflow that is unavailable is logged and stops nothing: the run's own row has every figure, too."""
 
-    def __init__(self, url: str) -> None:
-        self._client = MlflowClient(tracking_uri=url)
+    def __init__(self, url: str, clock: Callable[[], datetime]) -> None:
+        self._client, self._clock = MlflowClient(tracking_uri=url), clock
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
         try:
@@ -56,7 +57,7 @@ class MlflowRuns:
         return str(made.info.run_id)
 
     def _log_training(self, run_id: str, objective: str, trained: Trained) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = int(self._clock().timestamp() * 1000)
         metrics = [
             Metric(f"{objective}/{name}", float(value), now_ms, step.step)
             for step in trained.steps
@@ -68,7 +69,7 @@ class MlflowRuns:
         self._client.log_artifacts(run_id, trained.adapter_path, f"{objective}/adapter")
 
     def _close(self, run: Run) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = int(self._clock().timestamp() * 1000)
         figures = [Metric(_key(e.name), e.value, now_ms, 0) for e in run.estimates]
         tags = [
             RunTag("verdict", run.verdict),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -13,7 +15,14 @@ from shared.contracts.estimates import decode_estimate
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
-from shared.language.errors import FailedPrecondition, NotFound, from_code
+from shared.language.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    TrimtabError,
+    from_code,
+)
 from shared.language.estimates import Estimate
 
 _ACTOR = "retrain"
@@ -35,15 +44,14 @@ class GrpcEvaluator:
 
     def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
         operation = self._operation(contest)
-        self._begun[contest.request_id] = operation.name
         if not operation.done:
+            self._begun[contest.request_id] = operation.name
             state = evaluation_pb2.EvaluateMetadata()
             operation.metadata.Unpack(state)
             raise Waiting(state.progress, f"evaluates: {state.step or 'begins'}")
+        self._begun.pop(contest.request_id, None)
         if operation.HasField("error"):
-            self._begun.pop(contest.request_id, None)
-            status = operation.error
-            raise from_code(status.code, f"evaluation: {status.message}", "EVALUATION_FAILED")
+            raise _failure(operation.error)
         response = evaluation_pb2.EvaluateResponse()
         operation.response.Unpack(response)
         return tuple(decode_estimate(estimate) for estimate in response.evaluation.estimates)
@@ -120,6 +128,15 @@ class GrpcRegistry:
                 self._stub.RejectVersion(request, timeout=_TIMEOUT_S, metadata=self._metadata())
         except NotFound as error:
             raise FailedPrecondition(error.message, reason="NO_SUCH_VERSION") from error
+
+
+def _failure(status: Any) -> TrimtabError:
+    """Why an evaluation ended without figures. Whatever it was, asking for the same one again gives the same
+    end: it is never one of the errors that pass by themselves."""
+    error = from_code(status.code, f"evaluation: {status.message}", "EVALUATION_FAILED")
+    if isinstance(error, InvalidArgument):
+        return error
+    return Internal(error.message, reason=error.reason)
 
 
 def _candidate(version: pb.ModelVersion) -> Candidate:

@@ -72,7 +72,7 @@ class Runner:
     registry: VersionRegistry
     recorder: RunRecorder
     clock: Callable[[], datetime]
-    # The steps this process has begun: an attempt is counted once per process and failure.
+    # The step this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
     # How many pairs there are to train on, by the newest pair at that time.
     counted: dict[int, int] = field(default_factory=dict)
@@ -109,6 +109,7 @@ class Runner:
         with self.store.begin() as session:
             run = session.under_way()
             if run is not None:
+                self.taken_up.clear()
                 self.taken_up.add(_step(run))
                 run = run.attempted(self.clock())
                 session.put(run)

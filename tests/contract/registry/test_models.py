@@ -1,6 +1,7 @@
 """One suite over the ModelStore's twin and over a real MLflow server."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,14 @@ def test_a_version_is_registered_once(models: ModelStore, version: Version) -> N
     assert models.register(version) == number
     other = replace(version, version="assistant-v2", number=2)
     assert models.register(other) != number
+
+
+def test_many_who_register_one_version_at_once_register_it_once(
+    models: ModelStore, version: Version
+) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        numbers = set(threads.map(models.register, [version] * 3))
+    assert len(numbers) == 1
 
 
 def _aliases(models: ModelStore) -> dict[str, str]:

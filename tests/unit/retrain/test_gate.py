@@ -1,4 +1,4 @@
-"""The gate, line by line: what passes, what fails, what can not be told."""
+"""The gate, line by line: what passes, what fails, what cannot be told."""
 
 import pytest
 
