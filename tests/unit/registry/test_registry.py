@@ -270,12 +270,12 @@ def test_what_is_kept_of_a_rollout_does_not_grow_with_its_users(house: House):
     house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
     sizes = []
     with SqlStore(house.database, SqlSession).begin() as session:
-        for n in range(3000):
+        for n in range(1500):
             seen = Observation(f"u{n}", "assistant-v0", "follow_up", "positive", False, house.time)
             assert house.judge.observe(session, seen) == ""
-            if n in (999, 2999):
+            if n in (499, 1499):
                 sizes.append(_size(house, session))
-        assert session.rollout().test.champion.users == 3000
+        assert session.rollout().test.champion.users == 1500
     assert sizes[1] <= sizes[0] + 10
     house.app.rollback("", "ann", "enough")
     with house.database.read() as connection:
