@@ -1,4 +1,4 @@
-"""`python -m infra.local COMMAND`: the local stack from the command line."""
+"""`python -m infra.local COMMAND` controls the local stack."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ def setup(_: LocalStack, __: argparse.Namespace) -> None:
 def up(stack: LocalStack, options: argparse.Namespace) -> None:
     build_parts()
     stack.up(options.only)
-    print(f"the stack is up; `source {stack.settings.run_folder}/env` to point a shell at it")
+    print(f"The stack is up. To use it from a shell: source {stack.settings.run_folder}/env")
 
 
 def down(stack: LocalStack, _: argparse.Namespace) -> None:
@@ -62,11 +62,11 @@ def clean(stack: LocalStack, _: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "setup": (setup, "build the parts that are missing"),
+    "setup": (setup, "build missing parts"),
     "up": (up, "start the stack and wait until every health check passes"),
     "down": (down, "stop everything"),
-    "restart": (restart, "stop and start parts, e.g. after a change of code"),
-    "status": (status, "show each part's state and health"),
+    "restart": (restart, "stop and start parts, for example after a code change"),
+    "status": (status, "show the state and health of each part"),
     "logs": (logs, "follow the logs"),
     "clean": (clean, "stop everything and remove the data folder"),
 }
@@ -77,11 +77,11 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     for name, (_, text) in COMMANDS.items():
         one = commands.add_parser(name, help=text, description=text)
-        one.add_argument("--only", type=_names, default=[], help="parts, separated by commas")
-        one.add_argument("--data", type=Path, help="the data folder of this stack")
-        one.add_argument("--ports-offset", type=int, default=0, help="add this to every port")
+        one.add_argument("--only", type=_names, default=[], help="comma-separated parts")
+        one.add_argument("--data", type=Path, help="data folder of the stack")
+        one.add_argument("--ports-offset", type=int, default=0, help="number to add to every port")
         one.add_argument("--json", action="store_true", help="status: print JSON")
-        one.add_argument("--no-follow", action="store_true", help="logs: print and end")
+        one.add_argument("--no-follow", action="store_true", help="logs: print and exit")
     return root
 
 

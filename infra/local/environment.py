@@ -1,4 +1,4 @@
-"""What the services and their clients learn of the stack, as environment variables."""
+"""What services and clients are told about the stack, as environment variables."""
 
 import json
 import shlex
@@ -72,7 +72,7 @@ def database_url(settings: StackSettings, owner: str, file: str) -> str:
 
 
 def databases(settings: StackSettings) -> list[str]:
-    """Whose PostgreSQL databases there must be."""
+    """The PostgreSQL databases that must exist, by the name of their owner."""
     return ["keyring", *(name for name, one in settings.services.items() if not one.replica_of)]
 
 
@@ -84,7 +84,7 @@ def environment(settings: StackSettings) -> dict[str, str]:
             variables |= own(settings, name)
     variables["TRIMTAB_GATEWAY_KEYS"] = json.dumps(settings.keys)
     if settings.on_postgresql:
-        # Whoever shares the gateway's database must be able to read its links.
+        # Every gateway on one database needs the same secret to read its links.
         variables["TRIMTAB_GATEWAY_LINK_SECRET"] = "the-local-stacks-own"  # noqa: S105
     return variables
 

@@ -1,4 +1,4 @@
-"""Health checks: each returns quietly when the part serves and raises NotReady when it does not."""
+"""Health checks: each returns if the part is serving and raises NotReady if it is not."""
 
 import logging
 
@@ -6,11 +6,11 @@ TIMEOUT_S = 2.0
 
 
 class NotReady(Exception):
-    """The part does not serve yet; the message says what was seen."""
+    """The part is not serving yet; the message says what was observed."""
 
 
 def http(url: str) -> None:
-    """Ready when `url` answers 200."""
+    """Ready when `url` answers with status 200."""
     import httpx
 
     try:
@@ -42,7 +42,7 @@ def kafka(address: str) -> None:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    # While the broker is down the client logs each refused connection as an error.
+    # While the broker is down, the client logs every refused connection as an error.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         client = KafkaAdminClient(
@@ -55,7 +55,7 @@ def kafka(address: str) -> None:
 
 
 def postgresql(host: str, port: int, user: str) -> None:
-    """Ready when it answers a query."""
+    """Ready when the server answers a query."""
     import psycopg
 
     try:

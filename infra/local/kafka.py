@@ -30,13 +30,13 @@ def properties(settings: StackSettings) -> dict[str, str]:
         "num.partitions": str(settings.kafka.partitions),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
-        # A broker that was killed is let in again only when its former session is over.
+        # A broker that was killed may rejoin only after its previous session has expired.
         "broker.session.timeout.ms": "5000",
         "broker.heartbeat.interval.ms": "1000",
-        # Fifty partitions each is the default; on one node they only slow start and recovery.
+        # The default is fifty partitions each; on one node that only slows start and recovery.
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
-        # A conversation's way must stay readable for as long as the data folder lives.
+        # Keep every event for as long as the data folder exists, so that any conversation can be traced.
         "log.retention.hours": "-1",
     } | dict.fromkeys(one_copy, "1")
 

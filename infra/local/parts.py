@@ -23,12 +23,12 @@ MODELS = REPO / "infra" / "models"
 
 
 class PartsError(Exception):
-    """A part cannot be built; the message says in one line what to do about it."""
+    """A part cannot be built; the message says what to do about it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """`build` fills an empty folder; a change in any of `sources` asks for a new build."""
+    """`build` fills an empty folder; a change to any of `sources` triggers a new build."""
 
     name: str
     folder: str
@@ -90,7 +90,7 @@ def build_smollm2(folder: Path) -> None:
 
 
 def build_node(folder: Path) -> None:
-    # Every version in package.json is exact, so it needs no lock, which would name hosts.
+    # Every version in package.json is exact. A lock file is not needed, and would name hosts.
     shutil.copy(REPO / "infra" / "node" / "package.json", folder)
     quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"]
     npm = str(Path(sys.executable).with_name("npm"))

@@ -1,4 +1,4 @@
-"""Where the checkout and its one data folder lie."""
+"""Where the checkout and its data folder are."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def data_folder() -> Path:
-    """Everything made at run time; `make clean` removes it. TRIMTAB_DATA moves it."""
+    """Everything created at run time; `make clean` removes it. TRIMTAB_DATA moves it."""
     return Path(os.environ.get("TRIMTAB_DATA", REPO / ".trimtab")).absolute()
 
 
 def parts_folder() -> Path:
-    """Built parts, shared by every stack; TRIMTAB_PARTS moves them apart from the data."""
+    """Built parts, shared by all stacks. TRIMTAB_PARTS moves them out of the data folder."""
     return Path(os.environ.get("TRIMTAB_PARTS", data_folder() / "parts")).absolute()

@@ -1,6 +1,6 @@
-"""A PostgreSQL of the stack's own, from the programs that the system has, and a database for each service.
+"""A PostgreSQL server for this stack, from the system's programs, with one database per service.
 
-It outlives the death of its processes, not that of the machine: what is written is not forced onto the disk.
+It survives the death of its processes but not of the machine: writes are not forced to disk.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 from infra.local.settings import StackSettings
 
 USER = "trimtab"
-# So many services and replicas, with a pool each.
+# Every service and replica has a connection pool.
 CONNECTIONS = 300
 
 
 class PostgresqlMissing(Exception):
-    """The message says in one line what to do about it."""
+    """PostgreSQL is not installed; the message says what to do about it."""
 
 
 def programs() -> Path | None:
-    """The folder of initdb and postgres, if they are installed: pg_config says where, or Debian's own place."""
+    """The folder with initdb and postgres, if installed: where pg_config says, or Debian's usual place."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if config := shutil.which("pg_config"):
         told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True)  # noqa: S603
@@ -41,7 +41,7 @@ def _program(name: str) -> str:
 
 
 def account() -> str:
-    """Who runs the server: it refuses to be run by root. Empty: whoever we are."""
+    """The user that runs the server, which refuses to run as root. Empty: the current user."""
     if os.getuid() != 0:
         return ""
     return "postgres" if _is_known("postgres") else "nobody"
@@ -51,7 +51,7 @@ def command(settings: StackSettings) -> tuple[str, ...]:
     options = {
         "listen_addresses": settings.host,
         "port": settings.postgresql.port,
-        # Sockets would need a short path; everybody comes by the port.
+        # A socket would need a short path, and all clients connect by port.
         "unix_socket_directories": "",
         "max_connections": CONNECTIONS,
         "shared_buffers": "32MB",
@@ -63,7 +63,7 @@ def command(settings: StackSettings) -> tuple[str, ...]:
 
 
 def prepare(settings: StackSettings) -> None:
-    """Makes the folder, the first time."""
+    """Creates the data folder the first time."""
     folder = _folder(settings)
     if (folder / "PG_VERSION").exists():
         return
@@ -75,7 +75,7 @@ def prepare(settings: StackSettings) -> None:
 
 
 def run_as(user: str, command: list[str]) -> None:
-    """Raises CalledProcessError with what it said. `user`: empty, or whom root steps down to."""
+    """Raises CalledProcessError. `user`: the user that root switches to; empty: the current one."""
     who = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
     subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, **who)  # type: ignore[call-overload]  # noqa: S603
 
@@ -85,7 +85,7 @@ def url(settings: StackSettings, database: str) -> str:
 
 
 def make_databases(settings: StackSettings, names: Iterable[str]) -> None:
-    """Those that are missing. The server must be up."""
+    """Creates the databases that are missing. The server must be running."""
     import psycopg
     from psycopg import sql
 

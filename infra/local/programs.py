@@ -1,4 +1,4 @@
-"""The programs of the stack: what runs, in what environment, and how its health is asked."""
+"""The programs of the stack: the command, environment and health check of each."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from infra.local.environment import OFFLINE, environment, own
 from infra.local.kafka import broker_command
 from infra.local.settings import Service, StackSettings
 
-# Marks every process of a stack, so that strays can be found by their environment.
+# Marks every process of a stack, so that stray processes can be found by their environment.
 MARK = "TRIMTAB_STACK"
 
 
@@ -23,13 +23,13 @@ class Program:
     ports: tuple[int, ...]
     ready: Callable[[], None]
     is_service: bool = False
-    # Whom root steps down to for it, and the signal that ends it; empty and TERM otherwise.
+    # The user it runs as when the stack is run by root (empty: the same), and the signal that stops it.
     user: str = ""
     stop_signal: str = "TERM"
 
 
 def programs(settings: StackSettings) -> dict[str, Program]:
-    """All programs by name, the real parts before the services."""
+    """All programs by name, third-party parts before services."""
     database = [_postgresql(settings)] if settings.on_postgresql else []
     parts = [_kafka(settings), *database, _mlflow(settings), _vllm(settings)]
     services = [_service(settings, name, one) for name, one in settings.services.items()]
@@ -58,7 +58,7 @@ def _postgresql(settings: StackSettings) -> Program:
         ports=settings.ports()["postgresql"],
         ready=lambda: health.postgresql(settings.host, settings.postgresql.port, postgresql.USER),
         user=postgresql.account(),
-        # "Fast": by TERM it would wait until the services have gone.
+        # A "fast" shutdown. With TERM it would wait until every service has disconnected.
         stop_signal="INT",
     )
 
@@ -69,7 +69,7 @@ def _mlflow(settings: StackSettings) -> Program:
     artifacts = ["--artifacts-destination", str(folder / "artifacts")]
     where = ["--host", settings.host, "--port", str(settings.mlflow.port)]
     workers = ["--workers", str(settings.mlflow.workers)]
-    # Nothing here asks the server to run jobs; its seven job runners would take a core while they start.
+    # Nothing here uses the server's jobs, and its seven job runners take a whole core while they start.
     no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Program(
         name="mlflow",
@@ -81,7 +81,7 @@ def _mlflow(settings: StackSettings) -> Program:
 
 
 def _vllm(settings: StackSettings) -> Program:
-    """vLLM on the CPU. The `vllm` command fails with this distribution; its module does not."""
+    """vLLM on the CPU. The `vllm` command fails with this distribution; running its module works."""
     vllm = settings.vllm
     options = {
         "--model": settings.base_model,
@@ -106,8 +106,8 @@ def _vllm(settings: StackSettings) -> Program:
 
 
 def _vllm_environment(settings: StackSettings) -> dict[str, str]:
-    """The engine computes in its own process and its threads are not bound to cores: else it would
-    reserve one core of two and spin on it while the worker computes on the other."""
+    """The engine computes in its own process, and its threads are not bound to cores. Otherwise it would
+    reserve one of two cores and spin on it while the worker computes on the other."""
     return {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",

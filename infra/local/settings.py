@@ -59,7 +59,7 @@ class Service(Frozen):
     torch_threads: int = Field(default=1, gt=0)
     # The gateway's OTLP over gRPC.
     otlp_port: Port | None = None
-    # Of a further replica: the service that it is one of, and whose settings and database it has.
+    # For an additional replica: the service whose settings and database it shares.
     replica_of: str = ""
 
     @property
@@ -68,10 +68,10 @@ class Service(Frozen):
 
 
 class StackSettings(Frozen):
-    """One stack. Two stacks may share `parts`; they must share neither `data` nor a port.
+    """One stack. Two stacks may share `parts`, but neither `data` nor a port.
 
-    `database`: where the services keep their state. Several replicas of a service need PostgreSQL: one process
-    owns a SQLite file.
+    `database`: where services keep their state. Running several replicas of a service needs PostgreSQL, because
+    a SQLite file belongs to one process.
     """
 
     data: Path
@@ -92,7 +92,7 @@ class StackSettings(Frozen):
         for part, ports in self.ports().items():
             for port in ports:
                 if port in owners:
-                    raise ValueError(f"port {port} is given to both {owners[port]} and {part}")
+                    raise ValueError(f"port {port} is assigned to both {owners[port]} and {part}")
                 owners[port] = part
         return self
 
@@ -100,7 +100,9 @@ class StackSettings(Frozen):
     def _replicas_share_a_database(self) -> Self:
         several = [name for name, one in self.services.items() if one.replica_of]
         if several and self.database == "sqlite":
-            raise ValueError(f"{', '.join(several)}: set TRIMTAB_LOCAL_DATABASE=postgresql, too")
+            raise ValueError(
+                f"{', '.join(several)}: replicas also need TRIMTAB_LOCAL_DATABASE=postgresql"
+            )
         return self
 
     def ports(self) -> dict[str, tuple[int, ...]]:
@@ -145,8 +147,8 @@ def load(
     ports_offset: int = 0,
     file: Path = FILE,
 ) -> StackSettings:
-    """Read `file`; a wrong field raises pydantic's error, which names it. TRIMTAB_LOCAL_DATABASE and
-    TRIMTAB_LOCAL_REPLICAS say where state is kept, and which services run more than once."""
+    """Reads `file`; a wrong field raises pydantic's error, which names it. TRIMTAB_LOCAL_DATABASE says where
+    services keep their state, TRIMTAB_LOCAL_REPLICAS which of them run more than once."""
     raw = tomllib.loads(file.read_text()) | chosen_database()
     raw = _with_replicas(raw, chosen_replicas())
     raw = _move_ports(raw, lambda port: port + ports_offset)
@@ -161,7 +163,7 @@ def load_on_free_ports(
     database: str = "sqlite",
     replicas: Mapping[str, int] | None = None,
 ) -> StackSettings:
-    """The same stack in another folder, on ports that were free a moment ago: for tests."""
+    """The same stack in another folder, on ports that were free a moment ago. For tests."""
     raw = _with_replicas(tomllib.loads(file.read_text()), replicas or {})
     count = len(_ports_in(raw))
     free = iter(free_ports(count))
@@ -176,24 +178,26 @@ def chosen_database() -> dict[str, str]:
 
 
 def chosen_replicas() -> dict[str, int]:
-    """As in TRIMTAB_LOCAL_REPLICAS=drift=2,feedback=2. Raises ValueError for what cannot be read."""
+    """Parses TRIMTAB_LOCAL_REPLICAS, such as drift=2,feedback=2. Raises ValueError if it cannot be read."""
     found = {}
     for one in filter(None, os.environ.get("TRIMTAB_LOCAL_REPLICAS", "").split(",")):
         name, _, count = one.strip().partition("=")
         if not count.isdecimal() or int(count) < 1:
-            raise ValueError(f"TRIMTAB_LOCAL_REPLICAS: {one!r} is not of the form service=number")
+            raise ValueError(f"TRIMTAB_LOCAL_REPLICAS: {one!r} must look like service=number")
         found[name] = int(count)
     return found
 
 
 def _with_replicas(raw: dict[str, Any], replicas: Mapping[str, int]) -> dict[str, Any]:
-    """Each further one is a service of its own, with the ports a thousand above."""
+    """Adds a service for each additional replica; its ports are a thousand above the service's."""
     services = dict(raw["services"])
     for name, count in replicas.items():
         if name not in services:
             raise ValueError(f"no such service: {name}; there are {', '.join(services)}")
         if services[name].get("api") == "http":
-            raise ValueError(f"{name} speaks HTTP: nothing here would spread its callers")
+            raise ValueError(
+                f"{name} serves HTTP: the local stack has no load balancer for its replicas"
+            )
         for number in range(2, count + 1):
             above = 1000 * (number - 1)
             moved = _move_ports(services[name], lambda port, above=above: port + above)
@@ -202,7 +206,7 @@ def _with_replicas(raw: dict[str, Any], replicas: Mapping[str, int]) -> dict[str
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports of the loopback address that nobody listens on now."""
+    """`count` different ports of the loopback address that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

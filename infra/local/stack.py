@@ -1,4 +1,4 @@
-"""The local stack as an object: bring it up, ask it, break it, take it down.
+"""The local stack as an object: start it, query it, break it, stop it.
 
 stack = LocalStack(load_on_free_ports(tmp_path))
 stack.up(only=["kafka"])
@@ -21,21 +21,21 @@ from infra.local.programs import Program, programs
 from infra.local.settings import StackSettings
 from infra.local.supervisor import Supervisor
 
-# vLLM takes one minute on two idle cores, and several on busy ones.
+# vLLM takes a minute to start on two idle cores, and several on busy ones.
 READY_TIMEOUT_S = 480.0
 DEATH_S = 10.0
-# A part that was started this often while it was waited for will not come up.
+# A part that has been restarted this often while we waited will not come up.
 STARTS_ALLOWED = 3
 LOG_LINES = 25
 
 
 class PartFailed(Exception):
-    """A part did not become ready; the message ends with its last log lines and their file."""
+    """A part did not become ready; the message ends with the last lines of its log and the log's path."""
 
 
 @dataclass(frozen=True)
 class PartState:
-    """One row of the status table. `state` is supervisor's word; `health` is ok, failing or -."""
+    """One row of the status table. `state` is supervisor's; `health` is ok, failing or -."""
 
     part: str
     state: str
@@ -49,9 +49,9 @@ class PartState:
 
 
 class LocalStack:
-    """Owns the processes of one data folder. Safe to construct anew over a running stack.
+    """Owns the processes of one data folder. May be constructed again while the stack is running.
 
-    `say` is told in words what happens, `on_ready` of each part that was waited for, by its name.
+    `say` gets each progress message, `on_ready` the name of each part as it becomes ready.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LocalStack:
         self._supervisor = Supervisor(settings.run_folder)
 
     def env(self) -> dict[str, str]:
-        """What a client or a service needs to find this stack."""
+        """The variables with which a client or a service finds this stack."""
         return environment(self.settings)
 
     def up(
@@ -75,11 +75,11 @@ class LocalStack:
         timeout_s: float = READY_TIMEOUT_S,
         later: Sequence[str] = (),
     ) -> None:
-        """Start the named parts (all by default) and return when each health check passes, but for
-        those of `later`: `wait_ready` waits for them.
+        """Starts the named parts (default: all) and returns when every health check passes, except for those
+        in `later`: call `wait_ready` for them.
 
-        Parts that already run are left alone. Raises PortTaken before anything starts, and
-        PartFailed when a part dies again and again or is not ready in time.
+        Parts that already run are left alone. Raises PortTaken before anything starts, and PartFailed if a part
+        keeps dying or is not ready in time.
         """
         chosen = self._chosen(only)
         self._require_ports(chosen)
@@ -90,7 +90,7 @@ class LocalStack:
         began = time.monotonic()
         for name in real:
             self._supervisor.start(name)
-        # Services wait for what else they need.
+        # Services themselves wait for anything else that they need.
         first = [name for name in ("kafka", "postgresql") if services and name in real]
         if first:
             self.wait_ready(first, timeout_s, began)
@@ -109,7 +109,7 @@ class LocalStack:
         timeout_s: float = READY_TIMEOUT_S,
         began: float | None = None,
     ) -> None:
-        """Wait for the health checks of `parts`, saying each as it passes."""
+        """Waits for the health checks of `parts` and reports each as it passes."""
         began = time.monotonic() if began is None else began
         pending = {name: Starts() for name in self._chosen(parts)}
         while pending:
@@ -125,47 +125,49 @@ class LocalStack:
             time.sleep(0.2 if pending else 0)
 
     def down(self) -> None:
-        """Stop everything, strays included. Harmless when nothing runs."""
+        """Stops everything, stray processes included. Does nothing if nothing runs."""
         self._supervisor.shutdown()
         strays.kill_strays(self.settings.data)
 
     def discard(self) -> None:
-        """Stop everything by SIGKILL, in an instant: for a stack whose data nobody wants any more."""
+        """Stops everything immediately with SIGKILL: for a stack whose data is no longer needed."""
         self._supervisor.kill()
         strays.kill_strays(self.settings.data)
 
     def restart(self, parts: Sequence[str]) -> None:
-        """Stop and start parts, e.g. with new code; return when they are ready."""
+        """Stops and starts parts, for example to load new code; returns when they are ready."""
         for name in self._chosen(parts):
             self._supervisor.stop(name)
         self.up(parts)
 
     def kill(self, part: str) -> int:
-        """SIGKILL a running part, its children included; its pid. The supervisor restarts it.
+        """Kills a running part and its children with SIGKILL; returns its pid. The supervisor restarts it.
 
-        Returns once the supervisor knows of the death: until then it names the dead one's pid, and
-        whoever asks next would take it for the part that runs again.
+        Returns once the supervisor has noticed. Until then it reports the dead process's pid, which would look
+        like the restarted part.
         """
         pid = self.pid(part)
         if pid == 0:
-            raise ProcessLookupError(f"{part} does not run")
+            raise ProcessLookupError(f"{part} is not running")
         os.killpg(pid, signal.SIGKILL)
         deadline = time.monotonic() + DEATH_S
         while self.pid(part) == pid:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{part} (pid {pid}) is not dead {DEATH_S:.0f} s after SIGKILL")
+                raise TimeoutError(
+                    f"{part} (pid {pid}) is still alive {DEATH_S:.0f} s after SIGKILL"
+                )
             time.sleep(0.01)
         return pid
 
     def pid(self, part: str) -> int:
-        """The pid of a part, 0 when it does not run."""
+        """The pid of a part; 0 if it is not running."""
         return int(self._supervisor.info(part)["pid"])
 
     def is_running(self) -> bool:
         return self._supervisor.is_running()
 
     def status(self) -> list[PartState]:
-        """One row for each part, health asked of those that run."""
+        """One row per part; the health of those that run is checked."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self._state, self.programs))
 
@@ -176,7 +178,7 @@ class LocalStack:
         unknown = set(only) - set(self.programs)
         if unknown:
             known = ", ".join(self.programs)
-            raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {known}")
+            raise ValueError(f"no such part: {', '.join(sorted(unknown))}; choose from {known}")
         return [name for name in self.programs if not only or name in only]
 
     def _require_ports(self, chosen: list[str]) -> None:
@@ -185,7 +187,7 @@ class LocalStack:
         ports.require_free(self.settings.host, idle)
 
     def _prepare(self, chosen: list[str]) -> None:
-        """Folders that must exist before the parts do, and the file to source."""
+        """Creates the folders that parts expect, and the environment file."""
         settings = self.settings
         folders = [settings.run_folder, settings.adapters]
         kinds = [name for name, one in settings.services.items() if not one.replica_of]
@@ -202,7 +204,7 @@ class LocalStack:
         return self._supervisor.is_running() and self.pid(name) != 0
 
     def _is_ready(self, name: str) -> bool:
-        """Ready is healthy and ours: a stranger on the port has no pid here."""
+        """Healthy and ours: another process on the same port has no pid here."""
         return self.pid(name) != 0 and _health(self.programs[name]) == "ok"
 
     def _state(self, name: str) -> PartState:
@@ -220,11 +222,11 @@ class LocalStack:
         log = self.log_of(name)
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         shown = "\n".join(f"  | {line}" for line in lines[-LOG_LINES:])
-        return PartFailed(f"{name} {what}; the end of its log, {log}:\n{shown}")
+        return PartFailed(f"{name} {what}. Last lines of {log}:\n{shown}")
 
 
 class Starts:
-    """Counts how often a part was started, from the start times that were seen."""
+    """Counts how often a part has been started, from the start times observed."""
 
     def __init__(self) -> None:
         self._times: set[int] = set()
@@ -239,6 +241,6 @@ def _health(program: Program) -> str:
     try:
         program.ready()
     except Exception:
-        # Whatever went wrong, the part did not answer as it should.
+        # Whatever went wrong, the part is not healthy.
         return "failing"
     return "ok"

@@ -1,4 +1,4 @@
-"""Processes of a stack that outlived their supervisor."""
+"""Finds and kills processes of a stack that outlived their supervisor."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from infra.local.programs import MARK
 
 
 def stray_groups(data: Path) -> set[int]:
-    """Process groups with a member that carries the stack's mark in its environment.
+    """Process groups with a member whose environment carries the stack's mark.
 
     Groups, because a worker that renames itself loses its readable environment; supervisor
     gives every part a group of its own.
@@ -26,7 +26,7 @@ def stray_groups(data: Path) -> set[int]:
 
 
 def kill_strays(data: Path) -> int:
-    """SIGKILL what is left of a stack; how many groups there were."""
+    """Kills what is left of a stack with SIGKILL; returns how many process groups there were."""
     groups = stray_groups(data)
     for group in groups:
         try:

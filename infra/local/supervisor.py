@@ -1,6 +1,6 @@
-"""The process supervisor: its configuration file, its life, and its control socket.
+"""The process supervisor: its configuration file, its life cycle and its control socket.
 
-supervisord restarts what dies. It starts nothing by itself: the stack says what and when.
+supervisord restarts what dies. It starts nothing by itself: the stack tells it what to start, and when.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from infra.local.programs import Program
 
 STOP_WAIT_S = 20
 START_WAIT_S = 30
-# States of a part that runs, or will without being told to.
+# States of a part that is running, or is about to.
 _RUNS = ("RUNNING", "STARTING", "BACKOFF")
 
 
 class Supervisor:
-    """One supervisord over one folder; `folder` holds its configuration, log and pid."""
+    """One supervisord for one folder; `folder` holds its configuration, log and pid."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         self._config = folder / "supervisord.conf"
-        # Kept out of the folder: a socket's path may have 107 characters at most.
+        # Outside the folder: the path of a socket may have at most 107 characters.
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         self._socket = Path(tempfile.gettempdir()) / f"trimtab-{os.getuid()}-{name}.sock"
 
@@ -46,8 +46,8 @@ class Supervisor:
             return False
 
     def ensure(self, programs: Iterable[Program]) -> None:
-        """Have a supervisord that knows exactly `programs`; parts that run go on running, begun
-        anew where their command or environment changed."""
+        """Makes sure that a supervisord runs with exactly `programs`. Running parts keep running, and restart
+        if their command or environment changed."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._configuration(programs))
         if self.is_running():
@@ -56,7 +56,7 @@ class Supervisor:
             self._launch()
 
     def start(self, part: str) -> None:
-        """Start a part that does not run; one that does is left alone."""
+        """Starts a part unless it is already running."""
         if self.info(part)["statename"] not in _RUNS:
             self._call("startProcess", part, False)
 
@@ -69,14 +69,14 @@ class Supervisor:
         return dict(self._call("getProcessInfo", part))
 
     def shutdown(self) -> None:
-        """Stop every part at once, then supervisord; returns when its process is gone.
+        """Stops all parts together, then supervisord; returns when its process is gone.
 
-        One that does not go in time is killed; what it leaves behind is the caller's to sweep.
+        If it does not end in time it is killed; the caller cleans up what it leaves behind.
         """
         if not self.is_running():
             return
         pid = int(self._call("getPID"))
-        # By itself supervisord would stop one part after the other.
+        # Left to itself, supervisord would stop one part after another.
         self._call("stopAllProcesses", False)
         _wait(lambda: not self._any_runs(), STOP_WAIT_S + 5)
         self._call("shutdown")
@@ -84,7 +84,7 @@ class Supervisor:
             os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """SIGKILL supervisord alone, so that it starts nothing again; its parts are the caller's."""
+        """Kills only supervisord, with SIGKILL, so that it restarts nothing; its parts are the caller's."""
         if self.is_running():
             os.kill(int(self._call("getPID")), signal.SIGKILL)
             self._socket.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = SupervisorTransport("", "", f"unix://{self._socket}")
-        # The address only satisfies the client: the transport goes through the socket.
+        # The client insists on an address; the transport uses the socket.
         with ServerProxy("http://localhost", transport=transport) as server:
             return getattr(server.supervisor, method)(*arguments)
 
@@ -102,7 +102,7 @@ class Supervisor:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
         subprocess.run(command, check=True, cwd=self.folder)  # noqa: S603
         if not _wait(self.is_running, START_WAIT_S):
-            raise TimeoutError(f"supervisord did not start: see {self.folder}/supervisord.log")
+            raise TimeoutError(f"supervisord did not start; see {self.folder}/supervisord.log")
 
     def _reload(self) -> None:
         [[added, changed, removed]] = self._call("reloadConfig")
@@ -137,7 +137,7 @@ class Supervisor:
             "environment": ",".join(f"{k}={_quoted(v)}" for k, v in program.environment.items()),
             "autostart": "false",
             "autorestart": "true",
-            # A service that dies while Kafka is away must come back with it, however late.
+            # A service that dies while Kafka is away must come back when Kafka does, however late.
             "startretries": 1000,
             "stopwaitsecs": STOP_WAIT_S,
             "stopasgroup": "true",
@@ -150,9 +150,9 @@ class Supervisor:
 
 
 def _quoted(word: str) -> str:
-    """A word as supervisor's parsers read it back: single quotes, and % doubled."""
+    """A word quoted for supervisor's parsers: in single quotes, with % doubled."""
     if "'" in word or "\n" in word:
-        raise ValueError(f"supervisor's configuration can not carry {word!r}")
+        raise ValueError(f"supervisor's configuration cannot contain {word!r}")
     return "'" + word.replace("%", "%%") + "'"
 
 
@@ -162,7 +162,7 @@ def _section(name: str, fields: dict[str, object]) -> str:
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll until the condition holds; False when it did not in time."""
+    """Polls until the condition holds; False if it did not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

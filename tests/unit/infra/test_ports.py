@@ -20,7 +20,7 @@ def test_a_taken_port_names_the_part_and_the_holder(taken: int) -> None:
     with pytest.raises(PortTaken) as caught:
         require_free("127.0.0.1", {"gateway": (taken,)})
     said = str(caught.value)
-    assert said.startswith(f"port {taken}, which gateway needs, is taken by process {os.getpid()} ")
+    assert said.startswith(f"port {taken} (needed by gateway) is in use by process {os.getpid()} ")
 
 
 def test_each_taken_port_has_its_line(taken: int) -> None:
@@ -28,7 +28,9 @@ def test_each_taken_port_has_its_line(taken: int) -> None:
         needed = {"kafka": (taken,), "mlflow": (other.getsockname()[1],)}
         with pytest.raises(PortTaken) as caught:
             require_free("127.0.0.1", needed)
-    assert [line.split(", which ")[1].split()[0] for line in str(caught.value).splitlines()] == [
+    assert [
+        line.split("(needed by ")[1].split(")")[0] for line in str(caught.value).splitlines()
+    ] == [
         "kafka",
         "mlflow",
     ]

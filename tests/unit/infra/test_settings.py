@@ -62,7 +62,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, old: str, new: str, named: str) 
 
 def test_a_port_given_twice_names_both_parts(tmp_path: Path) -> None:
     file = broken(tmp_path, "port = 21002", "port = 21001")
-    with pytest.raises(ValidationError, match="21001 is given to both interaction and feedback"):
+    with pytest.raises(ValidationError, match="21001 is assigned to both interaction and feedback"):
         load(tmp_path, file=file)
 
 
@@ -117,10 +117,10 @@ def test_state_lies_in_postgresql_if_the_environment_says_so(
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"TRIMTAB_LOCAL_REPLICAS": "drift=2"}, "set TRIMTAB_LOCAL_DATABASE=postgresql"),
-        ({"TRIMTAB_LOCAL_REPLICAS": "drift"}, "not of the form service=number"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "drift=2"}, "need TRIMTAB_LOCAL_DATABASE=postgresql"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "drift"}, "must look like service=number"),
         ({"TRIMTAB_LOCAL_REPLICAS": "kafka=2"}, "no such service: kafka"),
-        ({"TRIMTAB_LOCAL_REPLICAS": "gateway=2"}, "gateway speaks HTTP"),
+        ({"TRIMTAB_LOCAL_REPLICAS": "gateway=2"}, "gateway serves HTTP"),
         ({"TRIMTAB_LOCAL_DATABASE": "oracle"}, "sqlite"),
     ],
 )
