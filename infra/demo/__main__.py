@@ -1,4 +1,4 @@
-"""`python -m infra.demo`: the loop closed on real parts, in two acts. See README.md."""
+"""`python -m infra.demo` runs the whole loop on real parts, in two acts. See README.md."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from infra.demo import act_one, table
 from infra.demo.act_two import ActTwo, Director, Limits
 from infra.demo.audit import Holdings, Sendings, audit, holdings
+from infra.demo.clients import Clients
 from infra.demo.compare import Compared, compare
-from infra.demo.doors import Doors
 from infra.demo.imports import Sent
 from infra.demo.population import DEFAULT, Population, PopulationError, load
 from infra.demo.progress import DemoFailed, Progress
@@ -29,7 +29,7 @@ from infra.local.stack import LocalStack, PartFailed
 from shared.language.errors import TrimtabError
 
 SETTLE_S = 60.0
-# A machine that is busy otherwise may take long to start vLLM.
+# vLLM may take long to start on a busy machine.
 READY_S = 600.0
 
 
@@ -43,7 +43,7 @@ look at the dashboard while the demo runs: {url}
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """Says where the dashboard is as soon as it answers."""
+    """Prints the dashboard's address as soon as the dashboard answers."""
 
     url: str
     progress: Progress
@@ -61,10 +61,14 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument(
         "--conversations", type=int, default=600, help="human chats, at most; 0: none"
     )
-    root.add_argument("--send-s", type=float, default=60.0, help="for human chats, about")
-    root.add_argument("--mine-s", type=float, default=180.0, help="for the last of them, at most")
-    root.add_argument("--data", type=Path, help="the data folder of the stack")
-    root.add_argument("--ports-offset", type=int, default=0, help="add this to every port")
+    root.add_argument(
+        "--send-s", type=float, default=60.0, help="about how long to import human chats"
+    )
+    root.add_argument(
+        "--mine-s", type=float, default=180.0, help="how long the last of them may take to be mined"
+    )
+    root.add_argument("--data", type=Path, help="data folder of the stack")
+    root.add_argument("--ports-offset", type=int, default=0, help="number to add to every port")
     return root
 
 
@@ -79,18 +83,18 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     table.show(report, progress.console)
-    progress.say(f"all figures: {folder / 'result.json'}")
+    progress.say(f"all figures are in {folder / 'result.json'}")
     sys.exit(1 if report.problems else 0)
 
 
 def run(
     options: argparse.Namespace, population: Population, progress: Progress
 ) -> tuple[Report, Path]:
-    """Brings the stack up and plays; the report, and the folder to write it to."""
+    """Starts the stack and plays both acts; returns the report and the folder to write it to."""
     variables = overlay()
     progress.headline("the stack")
     for name, value in variables.items():
-        progress.say(f"for the demo: {name}={value}")
+        progress.say(f"demo setting: {name}={value}")
     build_parts()
     settings = load_stack(options.data, ports_offset=options.ports_offset)
     url = environment(settings)["TRIMTAB_DASHBOARD_URL"]
@@ -109,36 +113,36 @@ async def play(
     access: tuple[str, str],
 ) -> Report:
     (key, tenant), env = access, stack.env()
-    doors = Doors(env, tenant)
+    clients = Clients(env, tenant)
     stage = Stage(
         prefix=f"demo{int(time.time()):x}",
         gateway_url=env["TRIMTAB_GATEWAY_URL"],
         dashboard_url=env["TRIMTAB_DASHBOARD_URL"],
         key=key,
-        doors=doors,
+        clients=clients,
         progress=progress,
     )
     try:
         return await _acts(options, population, stage, stack)
     finally:
-        await doors.close()
+        await clients.close()
 
 
 async def _acts(
     options: argparse.Namespace, population: Population, stage: Stage, stack: LocalStack
 ) -> Report:
-    if await Watch(stage.doors).played_before():
+    if await Watch(stage.clients).played_before():
         raise DemoFailed(
             "this stack's loop has been closed before: its champion has learnt these users' taste, so"
             " no drift would come. `make clean` removes it; then `make demo` again."
         )
-    before = await holdings(stage.doors)
+    before = await holdings(stage.clients)
     one = None
     if options.conversations:
         stage.progress.headline("act one: real people")
         budget = act_one.Budget(options.conversations, options.send_s, options.mine_s, rest_s=60.0)
         one = await act_one.play(stage, budget)
-    # Imports need no model: it has been loading since.
+    # Imports need no model; it has been loading in the meantime.
     await asyncio.to_thread(stack.wait_ready, ["vllm"], READY_S)
     stage.progress.headline("act two: a live product (its users are simulated)")
     two = await Director(stage, population, Limits()).play()
@@ -150,8 +154,8 @@ async def _acts(
 async def _side_by_side(
     stage: Stage, two: ActTwo, population: Population, vllm_url: str
 ) -> list[Compared]:
-    """The first champion, the run's version and its control; whichever of them there is."""
-    watch = Watch(stage.doors)
+    """The first champion, the run's version and its control, as far as they exist."""
+    watch = Watch(stage.clients)
     named = {"before": two.first_champion}
     if two.run and two.run.control_version:
         named["SFT alone (control)"] = two.run.control_version
@@ -160,7 +164,7 @@ async def _side_by_side(
     versions = {
         role: (name, (await watch.version(name)).served_name) for role, name in named.items()
     }
-    stage.progress.say(f"asking {', '.join(named.values())} the requests that were kept back")
+    stage.progress.say(f"asking {', '.join(named.values())} the held-back requests")
     return await compare(vllm_url, versions, population)
 
 
@@ -177,8 +181,8 @@ async def _reported(
         turns=imported.turns + two.book.turns,
         ratings=imported.ratings,
     )
-    audited = await audit(stage.doors, stage.progress, sent, before, SETTLE_S)
-    mined = await Watch(stage.doors).mined(set(two.book.conversations))
+    audited = await audit(stage.clients, stage.progress, sent, before, SETTLE_S)
+    mined = await Watch(stage.clients).mined(set(two.book.conversations))
     return Report(
         one=one,
         two=two,

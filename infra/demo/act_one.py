@@ -1,4 +1,4 @@
-"""Act one, real people: human chats come in as a product team's import would bring them."""
+"""Act one, real people: human chats are imported the way a product team would import them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from shared.gen.trimtab.interaction.v1 import interaction_pb2
 from shared.gen.trimtab.reward.v1 import reward_pb2
 
 IN_FLIGHT = 2
-# Follow-ups that may wait to be judged before more are sent.
+# How many follow-ups may wait to be judged before more chats are sent.
 BACKLOG = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`conversations` at most, as many as are sent and mined within `send_s`; the last of them must
-    be mined within `mine_s` more; persona and reward model get `rest_s` to appear."""
+    """At most `conversations`, as many as can be sent and mined within `send_s`. The last of them must be
+    mined within another `mine_s`; the first persona and reward model have `rest_s` to appear."""
 
     conversations: int
     send_s: float
@@ -45,22 +45,22 @@ class ActOne:
 
 
 async def play(stage: Stage, budget: Budget) -> ActOne:
-    """Raises DemoFailed if what was sent is not stored, mined and joined in time."""
+    """Raises DemoFailed if the import is not stored, mined and joined in time."""
     began = time.monotonic()
     chats = await asyncio.to_thread(read, budget.conversations)
     stage.progress.say(
-        f"{len(chats)} chats between two people from chitchat-dataset; whoever wrote second is"
-        f" taken as the assistant and called {MODEL_VERSION}"
+        f"{len(chats)} chats between two people from chitchat-dataset; the second writer stands in for"
+        f" the assistant, as version {MODEL_VERSION}"
     )
     asked = _Asked(stage)
     await asked.begin()
     sent = await _send(stage, chats, budget, asked)
     if not await stage.progress.until("all to be stored and mined", asked.taken, budget.mine_s):
-        raise DemoFailed("what was sent did not come through")
+        raise DemoFailed("the imported chats were not stored and mined in time")
     if not await stage.progress.until(
         "personas, a reward model and its scores", asked.learnt, budget.rest_s
     ):
-        stage.progress.say("going on: they come as the jobs get their turn")
+        stage.progress.say("going on without waiting: they appear when their jobs are done")
     return ActOne(
         sent=sent,
         stored_conversations=asked.stored,
@@ -73,8 +73,8 @@ async def play(stage: Stage, budget: Budget) -> ActOne:
 
 
 async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget, asked: _Asked) -> Sent:
-    """Batches, IN_FLIGHT at a time, no faster than they are mined, until all are sent or the time
-    is over."""
+    """Sends batches, IN_FLIGHT at a time and no faster than they are mined, until all are sent or time is
+    up."""
     importer = Importer(stage.gateway_url, stage.key, stage.prefix)
     asked.sent = importer.sent
     began = time.monotonic()
@@ -84,7 +84,7 @@ async def _send(stage: Stage, chats: Sequence[HumanChat], budget: Budget, asked:
             what = f"mining and scoring to keep up ({_words(importer.sent)} sent)"
             await stage.progress.until(what, asked.keeps_up, left_s, quiet_s=1.0)
             if time.monotonic() - began > budget.send_s:
-                stage.progress.say("the time for sending is over; the rest is left out")
+                stage.progress.say("time for importing is up; the remaining chats are left out")
                 break
             now = chats[first : first + BATCH * IN_FLIGHT]
             batches = [now[at : at + BATCH] for at in range(0, len(now), BATCH)]
@@ -104,10 +104,10 @@ def _words(sent: Sent) -> str:
 
 
 class _Asked:
-    """What the services say of the import; what they held before it does not count."""
+    """What the services report about the import, not counting what they held before."""
 
     def __init__(self, stage: Stage) -> None:
-        self._doors = stage.doors
+        self._clients = stage.clients
         self._before = (0, 0, 0)
         self.sent = Sent()
         self.stored = self.mined = self.joined = 0
@@ -118,11 +118,11 @@ class _Asked:
         self._before = await self._totals()
 
     async def keeps_up(self) -> Seen:
-        """Both who judge follow-ups and, once there is a reward model, who scores answers."""
+        """Whether judging follow-ups and, once there is a reward model, scoring answers keep up."""
         seen = await self.taken()
         await self.learnt()
         scored = self.unscored < BACKLOG or not self.reward_model
-        words = f"{seen.words}, {self.unscored} answers to be scored"
+        words = f"{seen.words}, {self.unscored} answers not scored yet"
         return Seen(self.sent.follow_ups - self.mined < BACKLOG and scored, words)
 
     async def taken(self) -> Seen:
@@ -141,26 +141,26 @@ class _Asked:
         )
 
     async def learnt(self) -> Seen:
-        feedback, reward = self._doors.feedback, self._doors.reward
-        personas = await self._doors.ask(
+        feedback, reward = self._clients.feedback, self._clients.reward
+        personas = await self._clients.ask(
             feedback.ListPersonas, feedback_pb2.ListPersonasRequest(page_size=1)
         )
-        pairs = await self._doors.ask(
+        pairs = await self._clients.ask(
             feedback.ListPairs, feedback_pb2.ListPairsRequest(page_size=1)
         )
-        models = await self._doors.ask(
+        models = await self._clients.ask(
             reward.ListRewardModels, reward_pb2.ListRewardModelsRequest(page_size=1)
         )
         self.personas, self.pairs = personas.total_size, pairs.total_size
-        counts = await self._doors.ask(
-            self._doors.stages["reward"].GetStageCounts, common_pb2.GetStageCountsRequest()
+        counts = await self._clients.ask(
+            self._clients.stages["reward"].GetStageCounts, common_pb2.GetStageCountsRequest()
         )
         self.unscored = sum(one.count for one in counts.counts if one.outcome == "waiting")
         self.reward_model = _described(models.reward_models)
         return Seen(
             bool(self.personas and self.reward_model and not self.unscored),
             f"{self.personas} personas, {self.pairs} pairs proposed so far, reward model:"
-            f" {self.reward_model or 'none yet'}, {self.unscored} answers to be scored",
+            f" {self.reward_model or 'none yet'}, {self.unscored} answers not scored yet",
         )
 
     async def _totals(self) -> tuple[int, int, int]:
@@ -175,12 +175,12 @@ class _Asked:
         request = interaction_pb2.ListConversationsRequest(
             filter=f'channel = "{CHANNEL}"', page_size=1
         )
-        response = await self._doors.ask(self._doors.interaction.ListConversations, request)
+        response = await self._clients.ask(self._clients.interaction.ListConversations, request)
         return int(response.total_size)
 
     async def _feedback(self, query: str) -> int:
         request = feedback_pb2.ListFeedbackRequest(filter=query, page_size=1)
-        response = await self._doors.ask(self._doors.feedback.ListFeedback, request)
+        response = await self._clients.ask(self._clients.feedback.ListFeedback, request)
         return int(response.total_size)
 
 

@@ -1,7 +1,7 @@
-"""Act two, a live product: simulated users, a shift of their taste, nobody's hand on the loop.
+"""Act two, a live product: simulated users whose taste shifts, and a loop that nobody touches.
 
-The act only sends traffic and looks on. What it decides is how much traffic there is: full while
-the loop learns from users (calm, shift, rollout, measuring), a trickle while a run has the CPU.
+The act only sends traffic and watches. All it decides is how much traffic there is: full while the loop
+learns from users (calm, shift, rollout, measuring), a trickle while a run needs the CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
 
 Look = Callable[[], Awaitable[Seen]]
-# A trickle of conversations must not hold the stage up for long after the last wait.
+# How long the last conversations may take to end.
 DRAIN_S = 120.0
 
 
@@ -38,8 +38,8 @@ class Limits:
 
 @dataclass
 class ActTwo:
-    """How far the loop came by itself. `verdict`: "promoted", "rolled back", "rejected by the
-    gate", or empty when it did not come to one."""
+    """How far the loop got by itself. `verdict`: "promoted", "rolled back", "rejected by the gate", or empty
+    if it did not reach one."""
 
     first_champion: str = ""
     book: Book = field(default_factory=Book)
@@ -57,19 +57,19 @@ class ActTwo:
 
 
 class Director:
-    """Owns the crowd; walks through the phases."""
+    """Owns the crowd and goes through the phases."""
 
     def __init__(self, stage: Stage, population: Population, limits: Limits) -> None:
         self.act = ActTwo()
         self._stage, self._population, self._limits = stage, population, limits
         self._progress = stage.progress
-        self._watch = Watch(stage.doors)
+        self._watch = Watch(stage.clients)
         self._product = Product(stage.gateway_url, stage.key, population, self.act.book)
         self._crowd = Crowd(population, self._product, self.act.book, stage.prefix)
         self._traffic: asyncio.Task[None] | None = None
 
     async def play(self) -> ActTwo:
-        """The act as far as it came; a wait in vain ends it with `problem` set."""
+        """The act as far as it got. If something it waits for does not happen, it ends with `problem` set."""
         self.act.first_champion = self.act.champion = await self._watch.champion()
         self._traffic = asyncio.create_task(self._crowd.run())
         try:
@@ -87,35 +87,37 @@ class Director:
         return self.act
 
     async def _calm(self) -> None:
-        self._progress.headline("calm: every answer will do")
+        self._progress.headline("calm: users accept any answer")
         if not await self._until(
             "a reference of calm follow-ups", self._is_calm, self._limits.calm_s
         ):
-            raise DemoFailed("the drift detector did not get its reference")
+            raise DemoFailed(
+                "the drift detector did not see enough follow-ups to learn its reference"
+            )
 
     async def _shift(self) -> None:
         self._crowd.pace.phase, self._crowd.pace.shifted = "shift", True
         names = ", ".join(taste.name for taste in self._population.shift.tastes)
-        self._progress.headline(f"the taste shifts: {names}")
+        self._progress.headline(f"the users' taste shifts: {names}")
         if not await self._until("the drift alarm", self._has_alarm, self._limits.alarm_s):
-            raise DemoFailed("no drift alarm came")
+            raise DemoFailed("drift raised no alarm")
         if alarm := self.act.alarm:
             self._progress.say(f"alarm: {alarm.current.value:.0%} dissatisfied; {alarm.guarantee}")
 
     async def _train(self) -> None:
         self._progress.headline("the alarm triggers a run")
         if not await self._until("the run", self._has_run, self._limits.run_starts_s):
-            raise DemoFailed("the alarm triggered no run")
+            raise DemoFailed("the alarm did not start a run")
         self._crowd.pace.phase = "training"
         self._crowd.pace.interval_s = self._population.traffic.training_interval_s
         if not await self._until("the run's verdict", self._run_ended, self._limits.run_ends_s):
-            raise DemoFailed("the run did not come to a verdict")
+            raise DemoFailed("the run did not reach a verdict in time")
         self._crowd.pace.interval_s = 0.0
         self._judge_run()
 
     def _judge_run(self) -> None:
-        """The gate's no is a verdict too: the former champion goes on serving. Any other end of a
-        run ends the act."""
+        """A rejection by the gate is a verdict too: the former champion keeps serving. Any other end of the run
+        ends the act."""
         run = self.act.run
         if run is None or run.state == retrain_pb2.RUN_STATE_SUCCEEDED:
             return
@@ -130,7 +132,7 @@ class Director:
         self._progress.headline("a canary among the users")
         self._crowd.pace.phase = "rollout"
         if not await self._until("the rollout's verdict", self._decided, self._limits.rollout_s):
-            raise DemoFailed("the rollout was not decided")
+            raise DemoFailed("the rollout was not decided in time")
         self._progress.say(f"{self.act.verdict}: {self.act.evidence}")
 
     async def _measure(self) -> None:
@@ -138,7 +140,7 @@ class Director:
         self._crowd.pace.phase = "measure"
         self._crowd.pace.end = self._crowd.begun + self._population.traffic.measure_conversations
         if not await self._until("the last conversations", self._is_over, self._limits.measure_s):
-            raise DemoFailed("the last conversations did not end")
+            raise DemoFailed("the last conversations did not end in time")
 
     async def _is_calm(self) -> Seen:
         stream = await self._watch.stream(self.act.first_champion)
@@ -157,7 +159,7 @@ class Director:
         return Seen(self.act.alarm is not None, f"{self._traffic_words()}; log evidence {evidence}")
 
     async def _has_run(self) -> Seen:
-        assert self.act.alarm is not None  # noqa: S101 - the phase before ended with it
+        assert self.act.alarm is not None  # noqa: S101 - the previous phase ended with it
         self.act.run = await self._watch.drift_run(self.act.alarm)
         self._trickle_if_enough()
         kept = await self._watch.pairs("kept")
@@ -166,18 +168,18 @@ class Director:
         return Seen(began, f"{words}; {kept} pairs kept; {self._traffic_words()}")
 
     def _trickle_if_enough(self) -> None:
-        """Pairs are made of complaints, by the same model on the same cores: more of them than the
-        run waits for would only slow it down."""
+        """Pairs are made from complaints, by the same model on the same cores. More complaints than the run
+        needs would only slow it down."""
         traffic = self._population.traffic
         complaints = sum(1 for one in self.act.book.in_phase("shift") if one.act == "complain")
         if complaints >= traffic.enough_complaints and not self._crowd.pace.interval_s:
             self._crowd.pace.interval_s = traffic.training_interval_s
             self._progress.say(
-                f"{complaints} complaints are enough; from here on a trickle of users"
+                f"{complaints} complaints are enough; from now on only a trickle of users"
             )
 
     async def _run_ended(self) -> Seen:
-        assert self.act.run is not None  # noqa: S101 - the phase before ended with it
+        assert self.act.run is not None  # noqa: S101 - the previous phase ended with it
         self.act.run = await self._watch.run(self.act.run.name)
         if self.act.run.state == retrain_pb2.RUN_STATE_HAND_OVER:
             self._crowd.pace.phase, self._crowd.pace.interval_s = "rollout", 0.0
@@ -185,7 +187,7 @@ class Director:
         return Seen(done, f"{run_words(self.act.run)}; {self._traffic_words()}")
 
     async def _decided(self) -> Seen:
-        assert self.act.run is not None  # noqa: S101 - the phase before ended with it
+        assert self.act.run is not None  # noqa: S101 - the previous phase ended with it
         self.act.canary = await self._watch.version(self.act.run.model_version)
         rollout = await self._watch.rollout()
         self.act.champion = rollout.champion.version
@@ -206,7 +208,7 @@ class Director:
     async def _until(self, what: str, look: Look, limit_s: float) -> bool:
         async def checked() -> Seen:
             if self._traffic and self._traffic.done() and self._traffic.exception():
-                raise DemoFailed(f"the simulated users broke down: {self._traffic.exception()!r}")
+                raise DemoFailed(f"the simulated users failed: {self._traffic.exception()!r}")
             return await look()
 
         return await self._progress.until(what, checked, limit_s)
@@ -220,7 +222,7 @@ class Director:
         )
 
     async def _leave(self) -> None:
-        """The crowd ends its conversations; the book is then complete."""
+        """Lets the crowd finish its conversations, so that its record is complete."""
         self._crowd.stop()
         if self._traffic:
             await asyncio.wait([self._traffic], timeout=DRAIN_S)

@@ -1,4 +1,4 @@
-"""Asks every service for its counts and listings, once all of it has come to rest."""
+"""Asks every service for its counts and listings once everything has come to rest."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from infra.demo.clients import SERVICES, Clients
 from infra.demo.counts import Check, Count, Tally, between, within
-from infra.demo.doors import SERVICES, Doors
 from infra.demo.progress import Progress, Seen
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
@@ -16,43 +16,43 @@ from shared.gen.trimtab.interaction.v1 import interaction_pb2
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What the services say they hold: their stages' counts and the sizes of their listings."""
+    """What the services report: the counts of their stages and the sizes of their listings."""
 
     tally: Tally
     conversations: int
     follow_ups: int
-    # Said outside the talk, or inherited in hindsight.
+    # Given outside the conversation, or inherited in hindsight.
     explicit: int
-    # Pairs: those that were proposed, and those kept; some are kept without a proposal.
+    # Pairs that were proposed, and pairs that were kept; some are kept without being proposed.
     proposed: int
     kept: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sendings:
-    """What was sent and acknowledged: turns both of the import and of live calls."""
+    """What was sent and acknowledged; turns include the import and live calls."""
 
     conversations: int
     turns: int
     ratings: int
 
 
-async def holdings(doors: Doors) -> Holdings:
+async def holdings(clients: Clients) -> Holdings:
     return Holdings(
-        tally=(await _responses(doors))[0],
-        conversations=await _conversations(doors),
-        follow_ups=await _size(doors, "ListFeedback", 'source = "follow_up"'),
-        explicit=await _size(doors, "ListFeedback", 'source != "follow_up"'),
+        tally=(await _responses(clients))[0],
+        conversations=await _conversations(clients),
+        follow_ups=await _size(clients, "ListFeedback", 'source = "follow_up"'),
+        explicit=await _size(clients, "ListFeedback", 'source != "follow_up"'),
         proposed=await _size(
-            doors, "ListPairs", 'source != "user_based_reward" AND state != "filtered"'
+            clients, "ListPairs", 'source != "user_based_reward" AND state != "filtered"'
         ),
-        kept=await _size(doors, "ListPairs", 'state = "kept"'),
+        kept=await _size(clients, "ListPairs", 'state = "kept"'),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was held in the end, and every check on it. `under_way`: records between two stages."""
+    """What the services held in the end, with all checks. `under_way`: records between two stages."""
 
     after: Holdings
     checks: tuple[Check, ...]
@@ -63,24 +63,24 @@ class Audit:
         return [check for check in self.checks if not check.holds]
 
 
-async def audit_now(doors: Doors, sent: Sendings, before: Holdings) -> Audit:
-    """One look; records may be between two stages, and services are asked one after the other."""
-    _, under_way = await _responses(doors)
-    after = await holdings(doors)
+async def audit_now(clients: Clients, sent: Sendings, before: Holdings) -> Audit:
+    """A single look; records may be between stages, as services are asked one after another."""
+    _, under_way = await _responses(clients)
+    after = await holdings(clients)
     return Audit(after, tuple(checks(sent, before, after)), under_way)
 
 
 async def audit(
-    doors: Doors, progress: Progress, sent: Sendings, before: Holdings, limit_s: float
+    clients: Clients, progress: Progress, sent: Sendings, before: Holdings, limit_s: float
 ) -> Audit:
-    """Looks until everything adds up with nothing under way, or the time is over: jobs that may
-    wait go on meanwhile."""
+    """Looks until everything adds up and nothing is under way, or time is up: jobs that may wait continue
+    in the meantime."""
     found: list[Audit] = []
 
     async def look() -> Seen:
-        found.append(await audit_now(doors, sent, before))
+        found.append(await audit_now(clients, sent, before))
         wrong, under_way = found[-1].wrong, found[-1].under_way
-        words = f"{under_way} records under way, {len(wrong)} of {len(found[-1].checks)} sums open"
+        words = f"{under_way} records under way, {len(wrong)} of {len(found[-1].checks)} sums do not add up"
         first = f" ({wrong[0].words}: {wrong[0].left}, {wrong[0].right})" if wrong else ""
         return Seen(not wrong and not under_way, words + first)
 
@@ -89,7 +89,7 @@ async def audit(
 
 
 def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
-    """Sent against stored, each stage in itself, and each stage against the one before."""
+    """Compares sent with stored, each stage with itself, and each stage with the one before it."""
     tally = after.tally.minus(before.tally)
     mined = (after.follow_ups - before.follow_ups) + (after.explicit - before.explicit)
     scored = sum(
@@ -116,10 +116,10 @@ def checks(sent: Sendings, before: Holdings, after: Holdings) -> list[Check]:
     return [first, noted, *within(tally), *between(tally, handed_on)]
 
 
-async def _responses(doors: Doors) -> tuple[Tally, int]:
-    """All counts, and how many records lie in an outbox or wait in Kafka."""
+async def _responses(clients: Clients) -> tuple[Tally, int]:
+    """All counts, and how many records are in an outbox or wait in Kafka."""
     request = common_pb2.GetStageCountsRequest()
-    calls = (doors.ask(doors.stages[name].GetStageCounts, request) for name in SERVICES)
+    calls = (clients.ask(clients.stages[name].GetStageCounts, request) for name in SERVICES)
     responses: list[Any] = await asyncio.gather(*calls)
     counts = [
         Count(response.service, one.stage, one.outcome, one.reason, one.count)
@@ -130,12 +130,12 @@ async def _responses(doors: Doors) -> tuple[Tally, int]:
     return Tally.of(counts), int(under_way)
 
 
-async def _conversations(doors: Doors) -> int:
+async def _conversations(clients: Clients) -> int:
     request = interaction_pb2.ListConversationsRequest(page_size=1)
-    return int((await doors.ask(doors.interaction.ListConversations, request)).total_size)
+    return int((await clients.ask(clients.interaction.ListConversations, request)).total_size)
 
 
-async def _size(doors: Doors, method: str, query: str) -> int:
+async def _size(clients: Clients, method: str, query: str) -> int:
     kind = getattr(feedback_pb2, f"{method}Request")
     request = kind(filter=query, page_size=1)
-    return int((await doors.ask(getattr(doors.feedback, method), request)).total_size)
+    return int((await clients.ask(getattr(clients.feedback, method), request)).total_size)

@@ -1,4 +1,4 @@
-"""The PyPI package chitchat-dataset as a product's log: real chats between two people.
+"""The PyPI package chitchat-dataset as the log of a product: real chats between two people.
 
 One side is taken as the assistant: whoever wrote second. What one sender wrote in a row becomes one
 turn, line by line, so roles alternate. Chats that nobody answered (3,150 of 7,168) and empty texts
@@ -34,7 +34,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class HumanChat:
-    """`user_id` and `conversation_id` are the package's own."""
+    """`user_id` and `conversation_id` are the package's."""
 
     conversation_id: str
     user_id: str
@@ -43,7 +43,7 @@ class HumanChat:
 
     @property
     def follow_ups(self) -> int:
-        """User turns right after an assistant's: what there is to mine."""
+        """How many user turns directly follow an assistant's: what can be mined."""
         pairs = zip(self.turns, self.turns[1:], strict=False)
         return sum(1 for a, b in pairs if (a.role, b.role) == ("assistant", "user"))
 
@@ -68,7 +68,7 @@ def convert(raw: Mapping[str, Any]) -> Iterator[HumanChat]:
 
 
 def _turns(messages: list[list[dict[str, str]]]) -> tuple[tuple[ChatTurn, ...], str]:
-    """Alternating turns, and who has the user's part: the first sender."""
+    """Alternating turns, and the id of the user: whoever wrote first."""
     turns: list[ChatTurn] = []
     user = ""
     for said in (one for message in messages for one in message if one["text"].strip()):

@@ -1,4 +1,4 @@
-"""The versions side by side: the same requests, which no user sent, asked of each by name.
+"""The versions side by side: each is asked, by name, the same requests, which no user sent.
 
 Asked of vLLM itself, not of the gateway: nothing of it is logged as if a user had said it.
 """
@@ -15,16 +15,16 @@ from openai import AsyncOpenAI
 from infra.demo.measures import Rate, rate
 from infra.demo.population import Population, Traffic, word_count
 
-# Fewer words than this are no answer to an everyday question.
+# Anything shorter does not answer an everyday question.
 LEAST_WORDS = 5
-# Of all versions together: serving is the quicker the more it has in one batch.
+# Requests in flight, of all versions together: vLLM is faster with larger batches.
 IN_FLIGHT = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How often a version's answers broke the taste after the shift, and how often they were too
-    short to be answers: a model that says nothing breaks no limit."""
+    """How often a version's answers broke the users' taste after the shift, and how often they were too short
+    to be answers: a model that says nothing exceeds no limit."""
 
     version: str
     role: str
@@ -37,7 +37,7 @@ class Compared:
 async def compare(
     vllm_url: str, versions: Mapping[str, tuple[str, str]], population: Population
 ) -> list[Compared]:
-    """`versions`: role -> (version, name that vLLM answers to)."""
+    """`versions`: role -> (version, the name under which vLLM serves it)."""
     client = AsyncOpenAI(base_url=f"{vllm_url}/v1", api_key="none", timeout=300.0)
     gate = asyncio.Semaphore(IN_FLIGHT)
     try:
@@ -76,7 +76,7 @@ async def _ask(
 
 
 def _compared(role: str, version: str, answers: Sequence[str], population: Population) -> Compared:
-    """Each answer is judged by one user's taste after the shift, user by user in turn."""
+    """Judges each answer by the taste of one user after the shift, one user after another."""
     users = [number % population.users for number in range(len(answers))]
     judged = [
         (f"u{user}", population.taste_of(user, shifted=True).broken_rule(answer) is not None)

@@ -1,4 +1,4 @@
-"""Where everything went: every stage's durable counts, and whether they add up from stage to stage.
+"""Where everything went: the durable counts of every stage, and whether they add up between stages.
 
 Two kinds of checks. Within a stage: taken = made + abstained + dropped + waiting. Between stages:
 all who read a topic took the same number from it, and it is the number that the side before says it
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
 
-# (service, stage) that read each topic; every one of them takes each record once.
+# The (service, stage) pairs that read each topic; each takes every record once.
 READERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "interaction.logged.v1": (
         ("interaction", "interaction"),
@@ -70,7 +70,7 @@ class Tally:
         return tally
 
     def minus(self, before: Tally) -> Tally:
-        """What came since; zeros are left out."""
+        """What was added since; zeros are left out."""
         grown = Counter(self.counts)
         grown.subtract(before.counts)
         return Tally(Counter({key: n for key, n in grown.items() if n}))
@@ -91,7 +91,7 @@ class Tally:
 
 
 def within(tally: Tally) -> list[Check]:
-    """One check for each stage that takes anything."""
+    """One check per stage."""
     checks = []
     for service, stage in tally.stages:
         total = {outcome: tally.total(service, stage, outcome) for outcome in OUTCOMES}
@@ -102,7 +102,7 @@ def within(tally: Tally) -> list[Check]:
 
 
 def between(tally: Tally, handed_on: Mapping[str, tuple[str, int]]) -> list[Check]:
-    """`handed_on`: by topic, who says how many events there were (in words, and the number)."""
+    """`handed_on`: by topic, how many events there were, as (in words, the number)."""
     return [
         Check(f"{topic}: {words} = taken by {stage}", number, tally.total(service, stage, "taken"))
         for topic, (words, number) in handed_on.items()

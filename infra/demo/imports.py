@@ -1,4 +1,4 @@
-"""A product team's import: batches over POST /v1/conversations, ratings over POST /v1/feedback."""
+"""An import as a product team would do it: batches to /v1/conversations, ratings to /v1/feedback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ATTEMPTS = 8
 
 @dataclass
 class Sent:
-    """What was handed over and acknowledged."""
+    """What was sent and acknowledged."""
 
     conversations: int = 0
     turns: int = 0
@@ -39,7 +39,7 @@ class Importer:
         self.sent = Sent()
 
     async def send(self, chats: Sequence[HumanChat]) -> None:
-        """One batch and its ratings; raises DemoFailed if any of it is refused."""
+        """Sends one batch and its ratings. Raises DemoFailed if any of it is refused."""
         body = {"conversations": [self.conversation(chat) for chat in chats]}
         await self._post("/v1/conversations", body)
         self.sent.conversations += len(chats)
@@ -74,7 +74,7 @@ class Importer:
         return f"{self._prefix}-{own}"
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
-        """As an importer should: comes back later when it is told to."""
+        """Retries later when asked to, as an importer should."""
         for _ in range(ATTEMPTS):
             response = await self._client.post(path, json=body)
             if response.status_code not in (429, 503):

@@ -1,4 +1,4 @@
-"""Who the simulated users are and how they behave: a pure function of a file and its seed.
+"""The simulated users and how they behave: a pure function of a file and its seed.
 
 What a user does depends on the seed, the number of the conversation, the step in it and the text of
 the answer, and on nothing else: neither on the clock nor on the order in which answers come.
@@ -24,7 +24,7 @@ Act = Literal["complain", "thank", "next", "silent"]
 
 
 class PopulationError(ValueError):
-    """The file can not be used; the message names it and each wrong field."""
+    """The file cannot be used; the message names it and every wrong field."""
 
 
 class Frozen(BaseModel):
@@ -32,7 +32,7 @@ class Frozen(BaseModel):
 
 
 class Taste(Frozen):
-    """What a share of the users want of an answer. Without a rule, anything will do."""
+    """What a share of the users expect from an answer. Without a rule they accept anything."""
 
     name: str = Field(min_length=1)
     share: Probability
@@ -40,7 +40,7 @@ class Taste(Frozen):
     min_words: Words | None = None
     contains: str | None = None
     lacks: str | None = None
-    # The wish in words, for complaints about `contains` and `lacks`.
+    # The expectation in words, for complaints about `contains` and `lacks`.
     wish: str = ""
 
     @field_validator("contains", "lacks")
@@ -64,7 +64,7 @@ class Taste(Frozen):
         return tuple(rule for rule in named if getattr(self, rule) is not None)
 
     def broken_rule(self, answer: str) -> Rule | None:
-        """The first rule that `answer` breaks; its text decides alone."""
+        """The first rule that `answer` breaks; only its text matters."""
         words = word_count(answer)
         if self.max_words is not None and words > self.max_words:
             return "max_words"
@@ -121,7 +121,7 @@ class Wordings(Frozen):
 
 
 class Shift(Frozen):
-    """`after`: of the planned rounds, the share after which `tastes` hold instead."""
+    """`after`: the share of the planned rounds after which `tastes` apply instead."""
 
     after: Probability
     tastes: Annotated[tuple[Taste, ...], Field(min_length=1)]
@@ -129,7 +129,7 @@ class Shift(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One conversation as it is planned."""
+    """A planned conversation."""
 
     number: int
     user: str
@@ -139,7 +139,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What a user does after an answer; `text` is empty when they say nothing or go on."""
+    """What a user does after an answer; `text` is empty if they say nothing or move on."""
 
     act: Act
     text: str = ""
@@ -159,11 +159,13 @@ class Population(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.requests) <= self.kept_back:
-            raise ValueError(f"`requests` needs more than `kept_back` = {self.kept_back} of them")
+            raise ValueError(
+                f"`requests` must hold more than `kept_back` = {self.kept_back} requests"
+            )
         for field, tastes in (("tastes", self.tastes), ("shift.tastes", self.shift.tastes)):
             total = sum(taste.share for taste in tastes)
             if abs(total - 1) > 1e-6:
-                raise ValueError(f"the shares of `{field}` add up to {total:g}, not to 1")
+                raise ValueError(f"the shares in `{field}` add up to {total:g} instead of 1")
             for rule in {rule for taste in tastes for rule in taste.rules}:
                 if not getattr(self.wordings.complaints, rule):
                     raise ValueError(f"`wordings.complaints.{rule}` is empty, but a taste has it")
@@ -173,7 +175,7 @@ class Population(Frozen):
 
     @property
     def kept_requests(self) -> tuple[str, ...]:
-        """Requests that no user sends: the first `kept_back` of a seeded shuffle."""
+        """Requests that no user sends: the first `kept_back` after a seeded shuffle."""
         return self._shuffled()[: self.kept_back]
 
     @property
@@ -182,7 +184,7 @@ class Population(Frozen):
         return round(self.shift.after * self.traffic.rounds * self.users)
 
     def taste_of(self, user: int, shifted: bool) -> Taste:
-        """Shares are laid over the users in a seeded order, so that they hold exactly."""
+        """Shares are assigned to users in a seeded order, so that they hold exactly."""
         tastes = self.shift.tastes if shifted else self.tastes
         order = list(range(self.users))
         self._random("tastes", shifted).shuffle(order)
@@ -194,7 +196,7 @@ class Population(Frozen):
         return tastes[-1]
 
     def visit(self, number: int, shifted: bool) -> Visit:
-        """Conversation `number`: each user comes once in a round, in a seeded order."""
+        """Conversation `number`. Each user comes once per round, in a seeded order."""
         round_number, place = divmod(number, self.users)
         order = list(range(self.users))
         self._random("round", round_number).shuffle(order)
@@ -206,7 +208,7 @@ class Population(Frozen):
         return Visit(number, f"u{user:03d}", self.taste_of(user, shifted), requests)
 
     def react(self, visit: Visit, step: int, answer: str, more: bool) -> Reaction:
-        """To the answer number `step` (from 0) of the visit; `more`: there are requests left."""
+        """The reaction to answer number `step` (from 0) of a visit; `more`: whether requests are left."""
         dice, behaviour = self._random("react", visit.number, step), self.behaviour
         complains, choice = dice.random(), dice.random()
         rule = visit.taste.broken_rule(answer)
@@ -254,7 +256,7 @@ def load(path: Path = DEFAULT) -> Population:
 
 
 def _requests(raw: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """Those of the file, or the lines of the file it names (taken out of `raw`)."""
+    """The requests in the file, or the lines of the file it names (removed from `raw`)."""
     name = raw.pop("requests_file", None)
     if name is None:
         return tuple(raw.get("requests", ()))

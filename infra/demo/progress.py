@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: the time, what is waited for, and how far it is."""
+"""What a person sees while the demo runs: the time, what it waits for and how far that is."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ASK_EVERY_S = 1.0
 
 
 class DemoFailed(Exception):
-    """The loop did not close; the message says where and why."""
+    """The loop did not complete; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look showed: whether the wait is over, and how far it is in words."""
+    """What a look showed: whether the wait is over, and progress in words."""
 
     done: bool
     words: str
 
 
 def make_console() -> Console:
-    """In colour and as wide as the terminal; 120 plain columns where there is none."""
+    """In colour and as wide as the terminal; 120 columns without colour if there is none."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
@@ -58,8 +58,8 @@ class Progress:
         limit_s: float,
         quiet_s: float = 0.0,
     ) -> bool:
-        """Looks until it is done (True) or the time is over (False), and says how far it is; nothing
-        of what is over within `quiet_s`.
+        """Looks until it is done (True) or time is up (False) and reports progress, unless it is over within
+        `quiet_s`.
 
         A service that is away for a moment is asked again; its words stand in the line.
         """
@@ -84,9 +84,9 @@ async def _patient(look: Callable[[], Awaitable[Seen]]) -> Seen:
     try:
         return await look()
     except (Unavailable, DeadlineExceeded) as error:
-        return Seen(False, f"asked in vain: {error.message}")
+        return Seen(False, f"no answer yet: {error.message}")
     except TrimtabError as error:
-        raise DemoFailed(f"a service refused to say how far it is: {error.message}") from error
+        raise DemoFailed(f"a service refused to report its progress: {error.message}") from error
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the demo found, as one value: the tables are drawn from it and result.json holds it."""
+"""The demo's findings as one value, which the tables show and result.json holds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from infra.demo.measures import Rate, rate
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.verdicts import dissatisfaction_of
 
-# Users on these had, when it happened, a run or its rollout going on behind their backs.
+# Phases in which a run or its rollout was going on while users chatted.
 UNDER_CHANGE = ("training", "rollout", "measure")
 
 
 @dataclass(frozen=True, slots=True)
 class Satisfaction:
-    """One version before some users. `broken`: what they saw, by the population's own rule;
-    `mined`: what the feedback service made of their follow-ups."""
+    """One version as some users met it. `broken`: what they saw, by the population's own rules; `mined`: what
+    the feedback service made of their follow-ups."""
 
     words: str
     version: str
@@ -44,16 +44,16 @@ class Report:
 
     @property
     def problems(self) -> list[str]:
-        """Why the demo failed; empty if the loop closed by itself and everything adds up."""
+        """Why the demo failed; empty if the loop completed by itself and everything adds up."""
         found = [self.two.problem] if self.two.problem else []
         failed = [one for one in self.two.book.failures if one.phase in UNDER_CHANGE]
         if failed:
-            found.append(f"{len(failed)} live requests failed during change: {failed[0].words}")
+            found.append(f"{len(failed)} live requests failed during the change: {failed[0].words}")
         strangers = self.strange_versions
         if strangers:
             found.append(f"answers came from versions that nobody rolled out: {strangers}")
         if self.audit.wrong:
-            found.append(f"{len(self.audit.wrong)} sums are open: {self.audit.wrong[0].words}")
+            found.append(f"{len(self.audit.wrong)} sums do not add up: {self.audit.wrong[0].words}")
         return found
 
     @property
@@ -93,7 +93,7 @@ class Report:
 
 
 def satisfaction(act: ActTwo, mined: Iterable[Any]) -> list[Satisfaction]:
-    """Calm, shifted before the change, and now: each on the version that served then."""
+    """Before the shift, after it, and now: each for the version that served then."""
     judged = [(one, act.book.conversations.get(one.conversation_id, "")) for one in mined]
     rows = (
         ("before the shift", act.first_champion, ("calm",)),

@@ -1,4 +1,4 @@
-"""What both acts stand on: the stack with the demo's settings, the doors, the progress."""
+"""What both acts share: the stack with the demo's settings, the clients, the progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.demo.doors import Doors
+from infra.demo.clients import Clients
 from infra.demo.progress import Progress
 from infra.local.stack import LocalStack
 
@@ -15,14 +15,14 @@ ENVIRONMENT = Path(__file__).with_name("environment.toml")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`prefix` begins every conversation and user of this demo, so that a second one is not the
-    first. `key` is of the tenant that `doors` ask for."""
+    """`prefix` starts the ids of all conversations and users of this demo, so that two demos do not mix. `key`
+    belongs to the tenant that `clients` query."""
 
     prefix: str
     gateway_url: str
     dashboard_url: str
     key: str
-    doors: Doors
+    clients: Clients
     progress: Progress
 
 
@@ -32,7 +32,7 @@ def overlay(file: Path = ENVIRONMENT) -> dict[str, str]:
 
 
 def with_overlay(stack: LocalStack, variables: dict[str, str]) -> LocalStack:
-    """The stack, its services started with `variables` over its own environment."""
+    """The stack, with `variables` added to the environment of its services."""
     stack.programs = {
         name: replace(program, environment=program.environment | variables)
         if program.is_service

@@ -1,4 +1,4 @@
-"""The demo's last page: what came in, where it went, whether it helped, who serves now."""
+"""The demo's final tables: what came in, where it went, whether it helped, who serves now."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _came_in(report: Report) -> list[Table]:
-    table = _table("What came in", "what", "#sent", "#the services say")
+    table = _table("What came in", "what", "#sent", "#reported by the services")
     one, book = report.one, report.two.book
     if one:
         sent = one.sent
         users = f"human chats of {sent.users} users (chitchat-dataset)"
         table.add_row(users, str(sent.conversations), str(one.stored_conversations))
-        table.add_row("  follow-ups in them, judged", str(sent.follow_ups), str(one.mined))
+        table.add_row("  their follow-ups, judged", str(sent.follow_ups), str(one.mined))
         table.add_row("  ratings, joined", str(sent.ratings), str(one.ratings_joined))
         table.add_row("  personas, by the end of act one", "", str(one.personas))
     live = len(book.conversations)
@@ -44,9 +44,9 @@ def _came_in(report: Report) -> list[Table]:
     for (phase, version), n in sorted(book.calls.items()):
         table.add_row(f"    {phase}: {version}", str(n), "")
     stored = str(report.audit.checks[0].right)
-    table.add_row("conversations in all", str(report.sent.conversations), stored)
+    table.add_row("conversations in total", str(report.sent.conversations), stored)
     turns = str(report.tally.total("interaction", "interaction", "made"))
-    table.add_row("turns in all", str(report.sent.turns), turns)
+    table.add_row("turns in total", str(report.sent.turns), turns)
     return [table]
 
 
@@ -90,11 +90,11 @@ def _trained_on(report: Report) -> list[Table]:
     trained = f"{snapshot.train_pairs} pairs of {snapshot.train_users} users"
     held_out = f"{snapshot.held_out_pairs} pairs of {snapshot.held_out_users} users"
     table.add_row("trained on", trained)
-    table.add_row("held out", held_out)
+    table.add_row("held out of training", held_out)
     sources = ", ".join(f"{name} {n}" for name, n in sorted(snapshot.pairs_by_source.items()))
     table.add_row("pairs by source", sources)
     control = f"; control (SFT on the same): {run.control_version}" if run.control_version else ""
-    table.add_row("made", f"{run.model_version} from {run.champion_version}{control}")
+    table.add_row("result", f"{run.model_version} from {run.champion_version}{control}")
     return [table]
 
 
@@ -131,10 +131,10 @@ def _rollout(report: Report) -> list[Table]:
     table = _table("The rollout", "what", "figure")
     table.add_row("verdict", report.two.verdict)
     table.add_row("evidence", report.two.evidence)
-    table.add_row("live requests failed in it", str(report.two.failed_in_rollout))
+    table.add_row("live requests that failed during it", str(report.two.failed_in_rollout))
     changes = report.two.canary.changes if report.two.canary else []
     hands = sorted({change.actor for change in changes})
-    table.add_row("who acted", ", ".join(hands))
+    table.add_row("who made the changes", ", ".join(hands))
     return [table]
 
 
@@ -169,10 +169,13 @@ def _compared(report: Report) -> list[Table]:
 
 def _last_words(report: Report, console: Console) -> None:
     console.print(f"Serving now: {report.two.champion}", style="bold", highlight=False)
-    console.print(f"Dashboard: {report.dashboard_url} (the stack stays up)", highlight=False)
+    console.print(
+        f"Dashboard: {report.dashboard_url} (the stack keeps running; `make down` stops it)",
+        highlight=False,
+    )
     minutes = report.elapsed_s / 60
     for problem in report.problems:
         console.print(f"FAILED: {problem}", style="bold red", markup=False, highlight=False)
     if not report.problems:
-        closed = f"The loop closed by itself in {minutes:.1f} minutes: {report.two.verdict}."
+        closed = f"The loop completed by itself in {minutes:.1f} minutes: {report.two.verdict}."
         console.print(closed, style="bold green", highlight=False)

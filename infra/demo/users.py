@@ -1,4 +1,4 @@
-"""Simulated users in front of the product: the official OpenAI client, tastes, complaints, thanks.
+"""Simulated users of the product: the official OpenAI client, tastes, complaints, thanks.
 
 A user sees the text of the answer and nothing else. Every call is in the book, failed or not.
 """
@@ -17,7 +17,7 @@ from infra.demo.population import Population, Visit, word_count
 MODEL = "assistant"
 CONVERSATION = "x-trimtab-conversation"
 VERSION = "x-trimtab-version"
-# Longer than the gateway waits for the model (infra/demo/environment.toml): who has not answered says why.
+# Longer than the gateway waits for the model (infra/demo/environment.toml), so that the gateway reports why.
 CALL_TIMEOUT_S = 330.0
 
 
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An answer that a user read, and what they did. `broken`: the rule that it broke, or empty."""
+    """An answer that a user read, and what they did next. `broken`: the rule it broke, or empty."""
 
     conversation: str
     user: str
@@ -51,7 +51,7 @@ class FailedCall:
 
 @dataclass
 class Book:
-    """Everything the users saw. `calls` counts by phase and version; `empty`: without any text."""
+    """Everything the users saw. `calls` counts by phase and version; `empty`: answers without text."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Book:
 
     @property
     def turns(self) -> int:
-        """What there is to log: each call's question, and its answer if it has any text."""
+        """How many turns there are to log: each call's question, and its answer if it has text."""
         return 2 * self.answered - self.empty
 
     def in_phase(self, *phases: str) -> list[Exchange]:
@@ -80,17 +80,17 @@ class Book:
 
 @dataclass
 class Pace:
-    """How conversations come: now in which phase, with which tastes, and how far apart."""
+    """How conversations arrive: the current phase, the tastes, and the time between them."""
 
     phase: str = "calm"
     shifted: bool = False
     interval_s: float = 0.0
-    # No conversation with this number or a later one is begun.
+    # Conversations from this number on are not started.
     end: int | None = None
 
 
 class Product:
-    """The product as an application sees it: an OpenAI base_url and a key."""
+    """The product as an application sees it: an OpenAI base URL and a key."""
 
     def __init__(self, base_url: str, key: str, population: Population, book: Book) -> None:
         self._client = AsyncOpenAI(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.demo.doors import Doors
+from infra.demo.clients import Clients
 from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
@@ -27,8 +27,8 @@ ENDED = (
 class Watch:
     """Asks; never acts. `since`: what began before is not this demo's."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._since = datetime.now(UTC)
 
     async def champion(self) -> str:
@@ -42,24 +42,24 @@ class Watch:
         request = drift_pb2.ListAlarmsRequest(
             filter=f'stream = "{STREAM}" AND model_version = "{champion.version}"', page_size=1
         )
-        return bool((await self._doors.ask(self._doors.drift.ListAlarms, request)).alarms)
+        return bool((await self._clients.ask(self._clients.drift.ListAlarms, request)).alarms)
 
     async def rollout(self) -> registry_pb2.Rollout:
-        registry = self._doors.registry
-        response = await self._doors.ask(registry.GetRollout, registry_pb2.GetRolloutRequest())
+        registry = self._clients.registry
+        response = await self._clients.ask(registry.GetRollout, registry_pb2.GetRolloutRequest())
         rollout: registry_pb2.Rollout = response.rollout
         return rollout
 
     async def version(self, name: str) -> registry_pb2.ModelVersion:
         request = registry_pb2.GetVersionRequest(name=f"modelVersions/{name}")
-        response = await self._doors.ask(self._doors.registry.GetVersion, request)
+        response = await self._clients.ask(self._clients.registry.GetVersion, request)
         version: registry_pb2.ModelVersion = response.version
         return version
 
     async def stream(self, version: str) -> drift_pb2.Stream | None:
         """The dissatisfaction stream of a version; None until it is first seen."""
         request = drift_pb2.ListStreamsRequest()
-        response = await self._doors.ask(self._doors.drift.ListStreams, request)
+        response = await self._clients.ask(self._clients.drift.ListStreams, request)
         streams: Sequence[drift_pb2.Stream] = response.streams
         mine = (one for one in streams if (one.stream, one.model_version) == (STREAM, version))
         return next(mine, None)
@@ -69,14 +69,14 @@ class Watch:
         request = drift_pb2.ListAlarmsRequest(
             filter=f'stream = "{STREAM}" AND model_version = "{version}"', page_size=50
         )
-        response = await self._doors.ask(self._doors.drift.ListAlarms, request)
+        response = await self._clients.ask(self._clients.drift.ListAlarms, request)
         alarms = [one for one in response.alarms if self._is_ours(one)]
         return min(alarms, key=lambda one: one.create_time.ToDatetime(), default=None)
 
     async def drift_run(self, alarm: events_pb2.Alarm) -> Run | None:
         """The newest run that drift triggered at or after the alarm."""
         request = retrain_pb2.ListRunsRequest(page_size=50)
-        response = await self._doors.ask(self._doors.retrain.ListRuns, request)
+        response = await self._clients.ask(self._clients.retrain.ListRuns, request)
         runs = [
             one
             for one in response.runs
@@ -87,18 +87,18 @@ class Watch:
 
     async def run(self, name: str) -> Run:
         request = retrain_pb2.GetRunRequest(name=name)
-        response = await self._doors.ask(self._doors.retrain.GetRun, request)
+        response = await self._clients.ask(self._clients.retrain.GetRun, request)
         run: Run = response.run
         return run
 
     async def pairs(self, state: str) -> int:
         request = feedback_pb2.ListPairsRequest(filter=f'state = "{state}"', page_size=1)
-        return int((await self._doors.ask(self._doors.feedback.ListPairs, request)).total_size)
+        return int((await self._clients.ask(self._clients.feedback.ListPairs, request)).total_size)
 
     async def mined(self, conversations: set[str]) -> list[Any]:
         """The judged follow-ups of these conversations, abstentions included."""
         request = feedback_pb2.ListFeedbackRequest(filter='source = "follow_up"')
-        listing = self._doors.pages(self._doors.feedback.ListFeedback, request, "feedback")
+        listing = self._clients.pages(self._clients.feedback.ListFeedback, request, "feedback")
         return [one async for one in listing if one.conversation_id in conversations]
 
     def _is_ours(self, item: Any) -> bool:

@@ -63,24 +63,24 @@ def running(*, with_vllm: bool) -> Iterator[World]:
 
 async def fed(world: World) -> None:
     """Returns once every conversation was judged and every answer that can be scored was."""
-    poster, doors = Poster(world), world.doors()
+    poster, clients = Poster(world), world.clients()
     try:
         numbers = range(feed.CONVERSATIONS)
         await poster.post(
             "/v1/conversations", {"conversations": list(map(feed.conversation, numbers))}
         )
         await poster.post("/v1/feedback", {"feedback": [rating(number) for number in numbers]})
-        await eventually("the feed's way through the loop", Fed(doors), FED_WITHIN_S, every_s=1.0)
+        await eventually("the feed's way through the loop", Fed(clients), FED_WITHIN_S, every_s=1.0)
     finally:
         await poster.close()
-        await doors.close()
+        await clients.close()
 
 
 class Fed:
     """Whether feedback has judged the feed's follow-ups, and reward has scored its answers."""
 
-    def __init__(self, doors: Any) -> None:
-        self._doors = doors
+    def __init__(self, clients: Any) -> None:
+        self._clients = clients
 
     async def __call__(self) -> tuple[bool, dict[str, int]]:
         judged = await self._count("feedback", "taken", "feedback.turns")
@@ -90,8 +90,8 @@ class Fed:
         return judged == feed.TURNS and scored > 0 and not waiting, seen
 
     async def _count(self, service: str, outcome: str, stage: str, reason: str = "") -> int:
-        answer = await self._doors.ask(
-            self._doors.stages[service].GetStageCounts, common_pb2.GetStageCountsRequest()
+        answer = await self._clients.ask(
+            self._clients.stages[service].GetStageCounts, common_pb2.GetStageCountsRequest()
         )
         found = (
             one.count

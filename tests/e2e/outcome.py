@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.demo.audit import Holdings, Sendings, audit_now, holdings
+from infra.demo.clients import Clients
 from infra.demo.counts import Tally
-from infra.demo.doors import Doors
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.feedback.v1 import feedback_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
@@ -30,13 +30,13 @@ class Outcome:
     runs: int
 
 
-async def settled(doors: Doors, sent: Sendings, limit_s: float = 180.0) -> None:
+async def settled(clients: Clients, sent: Sendings, limit_s: float = 180.0) -> None:
     """Everything adds up, and nothing waits in feedback any more."""
     before = Holdings(Tally(), 0, 0, 0, 0, 0)
 
     async def look() -> tuple[bool, Any]:
         try:
-            found = await audit_now(doors, sent, before)
+            found = await audit_now(clients, sent, before)
         except TrimtabError as error:
             return False, error
         tally = found.after.tally
@@ -51,31 +51,31 @@ async def settled(doors: Doors, sent: Sendings, limit_s: float = 180.0) -> None:
     await eventually("rest", look, limit_s)
 
 
-async def run_in(doors: Doors, states: tuple[Any, ...]) -> tuple[bool, Any]:
+async def run_in(clients: Clients, states: tuple[Any, ...]) -> tuple[bool, Any]:
     try:
-        runs = await runs_of(doors)
+        runs = await runs_of(clients)
     except TrimtabError as error:
         return False, error
     return bool(runs) and runs[0].state in states, runs
 
 
-async def runs_of(doors: Doors) -> list[Any]:
-    return list((await doors.ask(doors.retrain.ListRuns, retrain_pb2.ListRunsRequest())).runs)
+async def runs_of(clients: Clients) -> list[Any]:
+    return list((await clients.ask(clients.retrain.ListRuns, retrain_pb2.ListRunsRequest())).runs)
 
 
-async def final(doors: Doors) -> Outcome:
-    held = await holdings(doors)
+async def final(clients: Clients) -> Outcome:
+    held = await holdings(clients)
     mined, explicit = Counter[str](), Counter[str]()
     request = feedback_pb2.ListFeedbackRequest()
-    async for one in doors.pages(doors.feedback.ListFeedback, request, "feedback"):
+    async for one in clients.pages(clients.feedback.ListFeedback, request, "feedback"):
         kind = events_pb2.FollowUpKind.Name(one.kind) + (" abstained" if one.abstained else "")
         is_explicit = one.source == events_pb2.FEEDBACK_SOURCE_EXPLICIT
         (explicit if is_explicit else mined)[kind] += 1
     proposed = Counter[str]()
-    pairs = doors.pages(doors.feedback.ListPairs, feedback_pb2.ListPairsRequest(), "pairs")
+    pairs = clients.pages(clients.feedback.ListPairs, feedback_pb2.ListPairsRequest(), "pairs")
     async for one in pairs:
         proposed[events_pb2.PairSource.Name(one.pair.source)] += 1
-    listed = await doors.ask(doors.feedback.ListPersonas, feedback_pb2.ListPersonasRequest())
+    listed = await clients.ask(clients.feedback.ListPersonas, feedback_pb2.ListPersonasRequest())
     return Outcome(
         conversations=held.conversations,
         turns=held.tally.total("interaction", "interaction", "made"),
@@ -84,5 +84,5 @@ async def final(doors: Doors) -> Outcome:
         proposed=dict(proposed),
         scored=held.tally.reasons("reward", "reward.answers", "made").get("scored", 0),
         personas=listed.total_size,
-        runs=len(await runs_of(doors)),
+        runs=len(await runs_of(clients)),
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.demo.audit import Sendings
-from infra.demo.doors import Doors
+from infra.demo.clients import Clients
 from infra.demo.watch import ENDED
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
 from tests.e2e import feed
@@ -75,14 +75,14 @@ async def _played(folder: Path, policy: PolicyServer, killing: bool) -> Outcome:
     with ExitStack() as leaving:
         leaving.callback(world.stack.discard)
         await asyncio.to_thread(world.stack.up, PARTS)
-        doors = world.doors()
+        clients = world.clients()
         try:
             await _feed(world, killing)
-            await settled(doors, SENT)
-            await _retrained(world, doors, killing)
-            return await final(doors)
+            await settled(clients, SENT)
+            await _retrained(world, clients, killing)
+            return await final(clients)
         finally:
-            await doors.close()
+            await clients.close()
 
 
 async def _feed(world: World, killing: bool) -> None:
@@ -103,14 +103,14 @@ async def _feed(world: World, killing: bool) -> None:
         await poster.close()
 
 
-async def _retrained(world: World, doors: Doors, killing: bool) -> None:
+async def _retrained(world: World, clients: Clients, killing: bool) -> None:
     """One run that a person asks for, to its end."""
     request = retrain_pb2.StartRetrainRequest(request_id="only", reason="test")
-    await doors.ask(doors.retrain.StartRetrain, request)
+    await clients.ask(clients.retrain.StartRetrain, request)
     if killing:
-        await eventually("training", lambda: run_in(doors, (retrain_pb2.RUN_STATE_TRAIN,)), 90.0)
+        await eventually("training", lambda: run_in(clients, (retrain_pb2.RUN_STATE_TRAIN,)), 90.0)
         world.stack.kill("retrain")
         await asyncio.to_thread(world.stack.wait_ready, ["retrain"])
     # Asked for again, as a caller that lost the answer would: it is the same run.
-    await doors.ask(doors.retrain.StartRetrain, request)
-    await eventually("the end of the run", lambda: run_in(doors, ENDED), 240.0)
+    await clients.ask(clients.retrain.StartRetrain, request)
+    await eventually("the end of the run", lambda: run_in(clients, ENDED), 240.0)

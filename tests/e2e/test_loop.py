@@ -68,17 +68,17 @@ def played(world: World) -> Played:
 
 
 async def _play(world: World) -> Played:
-    doors = world.doors()
+    clients = world.clients()
     try:
-        before = await holdings(doors)
-        stage = world.stage(doors, "small")
+        before = await holdings(clients)
+        stage = world.stage(clients, "small")
         population = load(Path(__file__).with_name("population.toml"))
         act = await Director(stage, population, LIMITS).play()
         sent = Sendings(len(act.book.conversations), act.book.turns, 0)
-        audited = await audit(doors, stage.progress, sent, before, limit_s=60.0)
-        return act, audited, await Watch(doors).mined(set(act.book.conversations))
+        audited = await audit(clients, stage.progress, sent, before, limit_s=60.0)
+        return act, audited, await Watch(clients).mined(set(act.book.conversations))
     finally:
-        await doors.close()
+        await clients.close()
 
 
 pytestmark = pytest.mark.timeout(2400)

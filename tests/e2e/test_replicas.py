@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from infra.demo.audit import Sendings, holdings
-from infra.demo.doors import Doors
+from infra.demo.clients import Clients
 from infra.demo.watch import ENDED
 from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
@@ -101,19 +101,19 @@ def said(number: int) -> dict[str, Any]:
 
 
 async def played(world: World, parts: tuple[str, ...]) -> Loop:
-    doors = None
+    clients = None
     try:
         await asyncio.to_thread(world.stack.up, parts)
-        doors = world.doors()
+        clients = world.clients()
         await fed(world, range(CALM))
-        await eventually("a reference of calm", lambda: is_calm(doors), 180.0)
+        await eventually("a reference of calm", lambda: is_calm(clients), 180.0)
         await fed(world, range(CALM, CALM + SHIFTED))
-        await eventually("the end of the run", lambda: run_in(doors, ENDED), 300.0)
-        await settled(doors, SENT)
-        return await loop_of(doors)
+        await eventually("the end of the run", lambda: run_in(clients, ENDED), 300.0)
+        await settled(clients, SENT)
+        return await loop_of(clients)
     finally:
-        if doors:
-            await doors.close()
+        if clients:
+            await clients.close()
         world.stack.discard()
 
 
@@ -126,23 +126,23 @@ async def fed(world: World, numbers: range) -> None:
         await poster.close()
 
 
-async def is_calm(doors: Doors) -> tuple[bool, Any]:
+async def is_calm(clients: Clients) -> tuple[bool, Any]:
     """Whether drift has seen all of the calm, and watches."""
-    found = await doors.ask(doors.drift.ListStreams, drift_pb2.ListStreamsRequest())
+    found = await clients.ask(clients.drift.ListStreams, drift_pb2.ListStreamsRequest())
     calm = [one for one in found.streams if one.stream == "dissatisfaction"]
     done = [(one.observations, one.state) for one in calm] == [(CALM, "watching")]
     return done, calm
 
 
-async def loop_of(doors: Doors) -> Loop:
-    tally = (await holdings(doors)).tally
-    alarms = await doors.ask(doors.drift.ListAlarms, drift_pb2.ListAlarmsRequest())
-    streams = await doors.ask(doors.drift.ListStreams, drift_pb2.ListStreamsRequest())
-    (run,) = await runs_of(doors)
-    rollout = await doors.ask(doors.registry.GetRollout, registry_pb2.GetRolloutRequest())
+async def loop_of(clients: Clients) -> Loop:
+    tally = (await holdings(clients)).tally
+    alarms = await clients.ask(clients.drift.ListAlarms, drift_pb2.ListAlarmsRequest())
+    streams = await clients.ask(clients.drift.ListStreams, drift_pb2.ListStreamsRequest())
+    (run,) = await runs_of(clients)
+    rollout = await clients.ask(clients.registry.GetRollout, registry_pb2.GetRolloutRequest())
     stages = [one for one in tally.stages if one[1] not in TIMED]
     return Loop(
-        outcome=await final(doors),
+        outcome=await final(clients),
         taken={stage: tally.total(service, stage, "taken") for service, stage in stages},
         dropped={
             f"{stage} {reason}": count

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from infra.demo.doors import Doors
+from infra.demo.clients import Clients
 from infra.demo.progress import Progress
 from infra.demo.stage import Stage, with_overlay
 from infra.local.settings import load_on_free_ports
@@ -29,17 +29,17 @@ class World:
     def gateway_url(self) -> str:
         return self.env["TRIMTAB_GATEWAY_URL"]
 
-    def doors(self) -> Doors:
+    def clients(self) -> Clients:
         """Of the running event loop; to be closed."""
-        return Doors(self.env, self.tenant)
+        return Clients(self.env, self.tenant)
 
-    def stage(self, doors: Doors, prefix: str) -> Stage:
+    def stage(self, clients: Clients, prefix: str) -> Stage:
         return Stage(
             prefix=prefix,
             gateway_url=self.gateway_url,
             dashboard_url="",
             key=self.key,
-            doors=doors,
+            clients=clients,
             progress=Progress(),
         )
 
@@ -58,7 +58,7 @@ def make_world(
 
 
 class Poster:
-    """A client of the REST doors that comes back until its deadline when a service is away."""
+    """A client of the REST API that comes back until its deadline when a service is away."""
 
     def __init__(self, world: World, patience_s: float = 120.0) -> None:
         self._patience_s = patience_s

@@ -123,4 +123,4 @@ async def test_an_alarm_that_never_comes_is_named(
     limits = Limits(2, 0.05, 2, 2, 2, 2)
     monkeypatch.setattr("tests.unit.demo.test_act_two.LIMITS", limits)
     act = await play(tmp_path, Loop(alarms=False), monkeypatch)
-    assert (act.verdict, act.problem) == ("", "no drift alarm came")
+    assert (act.verdict, act.problem) == ("", "drift raised no alarm")

@@ -80,7 +80,7 @@ def test_a_closed_loop_has_no_problems() -> None:
 
 def test_a_mismatch_fails_the_demo() -> None:
     found = report(audit=audit(Check("a = b", 1, 1), Check("c = d", 1, 2))).problems
-    assert found == ["1 sums are open: c = d"]
+    assert found == ["1 sums do not add up: c = d"]
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,6 @@ def test_an_answer_of_an_unknown_version_fails_the_demo() -> None:
 
 
 def test_words_of_an_act_that_broke_off_come_first() -> None:
-    assert report(two=ActTwo(problem="no drift alarm came")).problems[0] == "no drift alarm came"
+    assert (
+        report(two=ActTwo(problem="drift raised no alarm")).problems[0] == "drift raised no alarm"
+    )

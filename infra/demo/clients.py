@@ -1,4 +1,4 @@
-"""The services' public doors, as any client has them: gRPC with the tenant in the metadata."""
+"""Clients of the services' public gRPC APIs, with the tenant in the metadata."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from shared.gen.trimtab.reward.v1 import reward_pb2_grpc
 SERVICES = ("interaction", "feedback", "reward", "evaluation", "drift", "retrain", "registry")
 
 
-class Doors:
-    """Owns the channels; `env` is the stack's environment. Construct it inside an event loop."""
+class Clients:
+    """Owns the channels. `env` is the stack's environment. Must be constructed inside an event loop."""
 
     def __init__(self, env: Mapping[str, str], tenant: str) -> None:
         self.tenant = tenant
@@ -40,14 +40,14 @@ class Doors:
         self.stages = {name: common_pb2_grpc.StageServiceStub(at[name]) for name in SERVICES}
 
     async def ask(self, method: Any, request: Any, timeout_s: float = 20.0) -> Any:
-        """The response; raises the TrimtabError that the service raised."""
+        """The response. Raises the TrimtabError that the service raised."""
         try:
             return await method(request, metadata=metadata(self.tenant), timeout=timeout_s)
         except grpc.RpcError as error:
             raise decode_error(error, "the service") from error
 
     async def pages(self, method: Any, request: Any, field: str) -> AsyncIterator[Any]:
-        """Every item of a listing."""
+        """All items of a listing."""
         request.page_size = 1000
         while True:
             page = await self.ask(method, request)
