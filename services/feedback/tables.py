@@ -226,8 +226,8 @@ HEAD_SOURCES = sa.Table(
     sa.Column("conversation_id", sa.String, primary_key=True),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
-    sa.Index("head_sources_by_user", "tenant", "user_id"),
-    sa.Index("head_sources_by_conversation", "tenant", "conversation_id"),
+    sa.Index("head_sources_by_user", "tenant", "user_id", "version"),
+    sa.Index("head_sources_by_conversation", "tenant", "conversation_id", "version"),
     sa.Index("head_sources_by_age", "stored"),
 )
 # Tenants with explicit feedback, and the last look at it (Unix time).

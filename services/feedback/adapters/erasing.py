@@ -44,7 +44,6 @@ from shared.privacy.erasure import (
     delete_rows,
     of_conversation,
     of_user,
-    of_user_or_conversation,
     parts,
 )
 from shared.privacy.holdings import Held
@@ -57,18 +56,27 @@ _PERSONA_JOBS = dict.fromkeys((PERSONA_OF_COMPLAINT, PERSONA_OF_TURNS), (PERSONA
 _PAIR_JOBS = dict.fromkeys((REWRITE_LIVE, REWRITE_BACKLOG), (PAIRS_STAGE, "CANDIDATES"))
 _JOBS = _PERSONA_JOBS | _PAIR_JOBS
 _JOBS |= {SAMPLE: (PAIRS_STAGE, "SAMPLES"), unsure.JOB: (unsure.STAGE, unsure.WAITS)}
+
+
+def _of_both(place: str, table: sa.Table) -> tuple[Rows, Rows]:
+    """Rows that quote a conversation, whoever they are of. By one and then by the other: for either of two a
+    database would go through all of the tenant's."""
+    return Rows(place, table, of_user(table)), Rows(place, table, of_conversation(table))
+
+
 _ROWS = (
     Rows("follow_ups", PENDING, of_conversation(PENDING)),
-    Rows("feedback", FEEDBACK, of_user_or_conversation(FEEDBACK)),
-    Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
-    Rows("pair_bands", BANDS, of_user_or_conversation(BANDS)),
+    *_of_both("feedback", FEEDBACK),
+    *_of_both("pairs", PAIRS),
+    *_of_both("pair_bands", BANDS),
     Rows("personas", USERS, of_user(USERS)),
     Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
     Rows("limits", SPENT, of_user(SPENT)),
-    Rows("judgements", JUDGEMENTS, of_user_or_conversation(JUDGEMENTS)),
-    Rows("head_sources", HEAD_SOURCES, of_user_or_conversation(HEAD_SOURCES)),
+    *_of_both("judgements", JUDGEMENTS),
+    *_of_both("head_sources", HEAD_SOURCES),
     Rows("turns", TURNS, of_user(TURNS)),
 )
+_WAITING = _of_both("waiting_feedback", EXPLICIT)
 
 
 class FeedbackRemover:
@@ -82,9 +90,8 @@ class FeedbackRemover:
         versions: set[int] = set()
         with self._database.read() as connection:
             whole = _with_own_conversations(erasure, connection)
-            for part in parts(whole):
-                theirs = of_user_or_conversation(HEAD_SOURCES)(part)
-                query = sa.select(HEAD_SOURCES.c.version).where(theirs).distinct()
+            for theirs in _theirs(HEAD_SOURCES, whole):
+                query = sa.select(HEAD_SOURCES.c.version).where(theirs)
                 versions |= set(connection.execute(query).scalars())
         return Survey(model_versions=[head_name(version) for version in sorted(versions)])
 
@@ -139,15 +146,15 @@ class SqlHoldings:
 
 def _with_own_conversations(erasure: Erasure, connection: sa.Connection) -> Erasure:
     """Also those that only this service knows of yet."""
-    query = sa.select(TURNS.c.conversation_id).where(of_user(TURNS)(erasure)).distinct()
+    query = sa.select(TURNS.c.conversation_id).where(of_user(TURNS)(erasure))
     own = set(connection.execute(query).scalars())
     return replace(erasure, conversation_ids=tuple(sorted(own | set(erasure.conversation_ids))))
 
 
 def _feedback_ids(erasure: Erasure, transaction: Transaction) -> set[str]:
     ids: set[str] = set()
-    for part in parts(erasure):
-        query = sa.select(FEEDBACK.c.feedback_id).where(of_user_or_conversation(FEEDBACK)(part))
+    for theirs in _theirs(FEEDBACK, erasure):
+        query = sa.select(FEEDBACK.c.feedback_id).where(theirs)
         ids |= set(transaction.connection.execute(query).scalars())
     return ids
 
@@ -156,10 +163,7 @@ def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
     """Explicit feedback of the user, or on the user's answers, that waits for its turn."""
     answered = sa.select(TURNS.c.completion_id).where(of_user(TURNS)(erasure))
     completions = set(transaction.connection.execute(answered).scalars()) - {""}
-    gone = 0
-    for part in parts(erasure):
-        theirs = of_user_or_conversation(EXPLICIT)(part)
-        gone += transaction.connection.execute(EXPLICIT.delete().where(theirs)).rowcount
+    gone = delete_rows(_WAITING, erasure, transaction)["waiting_feedback"]
     for some in _chunks(sorted(completions)):
         theirs = (EXPLICIT.c.tenant == erasure.tenant) & EXPLICIT.c.completion_id.in_(some)
         gone += transaction.connection.execute(EXPLICIT.delete().where(theirs)).rowcount
@@ -207,12 +211,18 @@ def _settle_pairs(erasure: Erasure, transaction: Transaction) -> None:
     """Pairs that wait for the reward model's judgement. `parts` would count the user's own again for
     each part, so places are gathered first."""
     waiting: set[int] = set()
-    for part in parts(erasure):
-        theirs = of_user_or_conversation(PAIRS)(part) & (PAIRS.c.state == PairState.PROPOSED.value)
-        waiting |= set(
-            transaction.connection.execute(sa.select(PAIRS.c.seq).where(theirs)).scalars()
-        )
+    for theirs in _theirs(PAIRS, erasure):
+        proposed = theirs & (PAIRS.c.state == PairState.PROPOSED.value)
+        query = sa.select(PAIRS.c.seq).where(proposed)
+        waiting |= set(transaction.connection.execute(query).scalars())
     _drop(transaction, PAIRS_STAGE, "REWARD", len(waiting))
+
+
+def _theirs(table: sa.Table, erasure: Erasure) -> Iterator[sa.ColumnElement[bool]]:
+    """Which rows quote the user, by the user and by conversations: a row may be among both."""
+    yield of_user(table)(erasure)
+    for part in parts(erasure):
+        yield of_conversation(table)(part)
 
 
 def _drop(transaction: Transaction, stage: str, waited_as: str, n: int) -> None:

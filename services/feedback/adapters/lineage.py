@@ -151,10 +151,12 @@ class _Conversation:
         return list(dict.fromkeys(found))
 
     def _rows(self, table: sa.Table, order: sa.Column[int]) -> Sequence[sa.Row[tuple[object]]]:
+        """Sorted here: asked for an order, SQLite would go through all the tenant's rows in it."""
         query = sa.select(table).where(
             table.c.tenant == self._tenant, table.c.conversation_id == self._conversation_id
         )
-        return self._connection.execute(query.order_by(order)).all()
+        rows = self._connection.execute(query).all()
+        return sorted(rows, key=lambda row: getattr(row, order.name))
 
 
 def _judged(mined: Mined, replaced: bool) -> LineageStep:
