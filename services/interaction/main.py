@@ -100,6 +100,7 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
             *(thread for room in rooms for thread in room.background),
             ("storing", storing.run),
         ],
+        ready=[storing.ready],
         groups={stage: topics for room in rooms for stage, topics in room.groups.items()},
         aging=[*TURNS_AGING, *KEYS_AGING, AgedAudits()],
     )

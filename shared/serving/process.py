@@ -48,8 +48,9 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Process:
-    """What one process runs. `groups`: the stages' names and the topics that each reads. `drain_s`: how long
-    the threads may take to end, all of them together."""
+    """What one process runs. `groups`: the stages' names and the topics that each reads. `ready`: what must
+    return before the servers start. `drain_s`: how long the threads may take to end, all of them
+    together."""
 
     name: str
     host: str
@@ -58,6 +59,7 @@ class Process:
     log: EventLog
     background: Sequence[Background] = ()
     tasks: Sequence[Task] = ()
+    ready: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     metrics_port: int = 0
     drain_s: float = 10.0
@@ -65,9 +67,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Service:
-    """A gRPC service as main.py wires it. `groups` as in Process. `access`: who may call, unless the service
-    follows interaction's keys; `tenant`: the only tenant that is served. `lineage`: where the turns of a
-    conversation are, or why they ended. `aging`: what expires by age in its database."""
+    """A gRPC service as main.py wires it. `groups` and `ready` as in Process. `access`: who may call, unless
+    the service follows interaction's keys; `tenant`: the only tenant that is served. `lineage`: where the
+    turns of a conversation are, or why they ended. `aging`: what expires by age in its database."""
 
     name: str
     common: CommonSettings
@@ -76,6 +78,7 @@ class Service:
     log: EventLog
     mounts: Sequence[Mount]
     background: Sequence[Background] = ()
+    ready: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     access: Access | None = None
     tenant: str = ""
@@ -103,11 +106,12 @@ async def serve(process: Process) -> None:
         start_background(process.name, name, body, stop) for name, body in process.background
     ]
     tasks = [_start_task(process.name, name, work) for name, work in process.tasks]
-    for server in process.servers:
-        _log.info("%s is serving on %s:%s", process.name, process.host, await server.start())
     _start_metrics(process)
-    await stopped.wait()
-    await asyncio.gather(*(server.drain() for server in process.servers))
+    if await _is_ready(process, stopped):
+        for server in process.servers:
+            _log.info("%s is serving on %s:%s", process.name, process.host, await server.start())
+        await stopped.wait()
+        await asyncio.gather(*(server.drain() for server in process.servers))
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,6 +120,19 @@ async def serve(process: Process) -> None:
     await asyncio.to_thread(_join, threads, process.drain_s)
     process.log.close()
     process.database.close()
+
+
+async def _is_ready(process: Process, stopped: asyncio.Event) -> bool:
+    """Waits for what must come first. False if the process is to stop."""
+    stopping = asyncio.ensure_future(stopped.wait())
+    coming = asyncio.gather(*(one() for one in process.ready))
+    await asyncio.wait((stopping, coming), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if coming.done():
+        coming.result()
+    else:
+        coming.cancel()
+    return not stopped.is_set()
 
 
 def _process_of(service: Service) -> Process:
@@ -146,6 +163,7 @@ def _process_of(service: Service) -> Process:
             forgetting(service.common, service.database, service.aging),
         ],
         tasks=tasks,
+        ready=service.ready,
         groups=service.groups,
         metrics_port=service.settings.metrics_port,
         drain_s=service.settings.drain_s,

@@ -24,8 +24,8 @@ def started(name: str, env: Mapping[str, str], folder: Path) -> subprocess.Popen
         return subprocess.Popen(command, cwd=REPO, env=dict(env), stdout=log, stderr=log)
 
 
-def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def until(holds: Callable[[], bool], timeout_s: float = 60.0, every_s: float = 0.1) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(every_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -35,6 +36,12 @@ class Running:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    def process(self) -> subprocess.Popen[bytes]:
+        """As soon as it was started."""
+        until(lambda: self.aside._process is not None, every_s=0.001)
+        assert self.aside._process is not None
+        return self.aside._process
+
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
@@ -59,6 +66,40 @@ def test_is_woken_and_ends_in_order_however_often_it_is_signalled(notes: Path) -
     assert lines(notes)[-1] == "ended"
     assert running.error is None
     assert not child.is_running()
+
+
+def test_a_signal_to_all_in_its_first_moments_ends_it_in_order(notes: Path) -> None:
+    """Before it has come to ignore them: a supervisor stops all processes of a service at once."""
+    for _ in range(5):
+        notes.unlink(missing_ok=True)
+        running = Running()
+        process = running.process()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+        running.stop.set()
+        until(running.ended)
+        assert running.error is None
+        assert "told to stop" in lines(notes)
+        assert lines(notes)[-1] == "ended"
+
+
+async def test_it_is_ready_once_it_works(notes: Path) -> None:
+    running = Running()
+    await running.aside.ready()
+    assert lines(notes)[0].startswith("began ")
+    running.stop.set()
+    until(running.ended)
+
+
+async def test_who_waits_for_one_that_is_stopped_before_it_works_waits_no_longer(
+    notes: Path,
+) -> None:
+    running = Running()
+    running.stop.set()
+    async with asyncio.timeout(30):
+        await running.aside.ready()
+    until(running.ended)
+    assert running.error is None
 
 
 def test_a_worker_that_ends_by_itself_is_an_error(notes: Path) -> None:
