@@ -71,6 +71,9 @@ from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
 
+# More than the 60 s for which load balancers keep an idle connection: their requests would meet the closing.
+_KEPT_S = 75
+
 
 @dataclass(frozen=True)
 class Peers:
@@ -228,6 +231,7 @@ def http_server(
         drain_s=settings.drain_s,
         lifespan="on",
         http="httptools",
+        timeout_keep_alive=_KEPT_S,
         proxy_headers=False,
         ssl_certfile=common.tls_cert,
         ssl_keyfile=common.tls_key,

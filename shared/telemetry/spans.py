@@ -38,8 +38,9 @@ def batch_span(stage: str, topic: str, headers: Iterable[Mapping[str, str]]) -> 
 
 
 @contextmanager
-def call_span(method: str, metadata: Mapping[str, str]) -> Iterator[None]:
+def call_span(method: str, metadata: Mapping[str, str]) -> Iterator[trace.Span]:
     """A span for serving one call, a child of the caller's."""
     context = propagate.extract(dict(metadata))
-    with _TRACER.start_as_current_span(method, context=context, kind=trace.SpanKind.SERVER):
-        yield
+    kind = trace.SpanKind.SERVER
+    with _TRACER.start_as_current_span(method, context=context, kind=kind) as span:
+        yield span

@@ -14,6 +14,8 @@ from shared.language.errors import DeadlineExceeded, Unavailable
 _log = logging.getLogger(__name__)
 _PATH = "/v1/chat/completions"
 _HEADERS = {"content-type": "application/json"}
+# Less than the 5 s after which vLLM closes an idle connection: a request would meet the closing.
+_KEPT_S = 4.0
 # What an upstream tells the client to do next.
 _ADVICE = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
@@ -22,7 +24,7 @@ def open_session(timeout_s: float, connect_timeout_s: float) -> aiohttp.ClientSe
     """`timeout_s`: how long a model server may take to begin, and between two chunks. To be made on
     the event loop that uses it."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=timeout_s)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S)
     return aiohttp.ClientSession(
         connector=connector, timeout=timeout, trust_env=False, read_bufsize=256 * 1024
     )

@@ -23,6 +23,7 @@ from shared.telemetry.spans import call_span
 # route, status, version, seconds
 Meter = Callable[[str, int, str, float], None]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def build(use_cases: UseCases) -> FastAPI:
 
 
 class Measured:
-    """Times a request to its last byte, and hands chats over without a router in between. The
-    route's pattern is the label, never the path."""
+    """Times a request to its last byte, and hands chats over without a router in between. The route's template
+    is the label and the name of the span, never the path, which callers choose."""
 
     def __init__(self, app: ASGIApp, meter: Meter, chats: chat.ChatEndpoint) -> None:
         self._app, self._meter, self._chats = app, meter, chats
@@ -95,10 +96,23 @@ class Measured:
             await send(message)
 
         carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        method, route = _method(scope["method"]), "unknown"
         try:
-            with call_span(f"{scope['method']} {scope['path']}", carried):
-                await (self._chats if is_chat else self._app)(scope, receive, watched)
+            with call_span(method, carried) as span:
+                try:
+                    await (self._chats if is_chat else self._app)(scope, receive, watched)
+                finally:
+                    route = self._chats.path if is_chat else _template(scope)
+                    span.update_name(f"{method} {route}")
+                    span.set_attribute("http.route", route)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            route = self._chats.path if is_chat else route
             self._meter(route, status, version, time.monotonic() - began)
+
+
+def _method(said: str) -> str:
+    return said if said in _METHODS else "HTTP"
+
+
+def _template(scope: Scope) -> str:
+    """As the router found it."""
+    return str(getattr(scope.get("route"), "path", "unknown"))
