@@ -1,4 +1,4 @@
-"""Domain <-> protobuf."""
+"""Drift's domain <-> protobuf."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
     _require(mined.tenant, "tenant")
     _require(mined.conversation_id, "conversation_id")
     if mined.kind not in events.FollowUpKind.values():
-        raise InvalidArgument(f"kind {mined.kind} is not known", field="kind")
+        raise InvalidArgument(f"kind {mined.kind} is unknown", field="kind")
     if mined.source not in events.FeedbackSource.values():
-        raise InvalidArgument(f"source {mined.source} is not known", field="source")
+        raise InvalidArgument(f"source {mined.source} is unknown", field="source")
     return MinedFollowUp(
         feedback_id=mined.feedback_id,
         tenant=mined.tenant,
@@ -51,7 +51,7 @@ def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
 
 
 def scored_answer(scored: events.RewardScored) -> ScoredAnswer:
-    """Raises InvalidArgument without tenant or conversation, or for a reward that is no number."""
+    """Raises InvalidArgument without tenant or conversation, or if the reward is not a finite number."""
     _require(scored.tenant, "tenant")
     _require(scored.conversation_id, "conversation_id")
     if scored.reward != scored.reward or abs(scored.reward) == float("inf"):

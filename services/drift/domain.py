@@ -1,4 +1,4 @@
-"""What is watched, what is known of it, and what an alarm says."""
+"""Streams, what is known about them, and what an alarm says."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ REWARD = "reward"
 NOVELTY = "novelty"
 STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
-# The width of buckets that were summed up.
+# The width of buckets once they are summed up.
 COURSE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """One stream of one version: what has a detector of its own."""
+    """One stream of one version: each has its own detector."""
 
     stream: str
     tenant: str
@@ -28,15 +28,15 @@ class StreamKey:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """How all streams are watched; README.md says what each means."""
+    """How all streams are watched; README.md explains each field."""
 
     reference_observations: int = 80
     mean_rows_between_false_alarms: float = 2000.0
-    # Novelty's p-values are exactly uniform while nothing changes, so that its false alarms come as
-    # often as this says; the other streams' bounds on the mean have slack.
+    # While nothing changes, novelty's p-values are exactly uniform, so false alarms come exactly this often.
+    # The other streams' bounds on the mean have slack.
     novelty_rows_between_false_alarms: float = 20_000.0
     rearm_observations: int = 500
-    # "conversation": the first value of each conversation enters the detector; "turn": every value.
+    # "conversation": only the first value of each conversation is tested; "turn": every value.
     unit: str = "conversation"
     examples: int = 10
 
@@ -52,8 +52,8 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One value of one stream. `scale` names what the value is measured with (a reward model); a `vector`
-    is to be measured against a reference, and has no value before."""
+    """One value of one stream. `scale` names what it was measured with (a reward model). A `vector` has no
+    value until it is measured against a reference."""
 
     key: StreamKey
     event_id: str
@@ -67,7 +67,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class MinedFollowUp:
-    """What drift needs of feedback.mined.v1. `source` and `kind` in lower case without prefix."""
+    """What drift uses from feedback.mined.v1. `source` and `kind` are in lower case, without prefix."""
 
     feedback_id: str
     tenant: str
@@ -83,7 +83,7 @@ class MinedFollowUp:
 
 @dataclass(frozen=True, slots=True)
 class ScoredAnswer:
-    """What drift needs of reward.scored.v1."""
+    """What drift uses from reward.scored.v1."""
 
     turn_id: str
     tenant: str
@@ -97,8 +97,8 @@ class ScoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What is kept of a stream: a few numbers. `epoch` counts its references, `position` the
-    values of this epoch, `observations` those of all epochs."""
+    """What is kept of a stream: a few numbers. `epoch` counts its references, `position` the values in this
+    epoch, `observations` the values in all epochs."""
 
     key: StreamKey
     epoch: int = 0
@@ -109,7 +109,7 @@ class StreamState:
     scale: str = ""
     former_scales: tuple[str, ...] = ()
     reference: Reference | None = None
-    # The detector's own; empty until there is a reference.
+    # Belongs to the detector; empty until there is a reference.
     memory: Memory = field(default_factory=dict)
 
 
@@ -146,7 +146,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`users`: how many there were at least; exactly that while the values are new."""
+    """`users`: at least this many; exactly this many while the values are recent."""
 
     start: datetime
     model_version: str
@@ -156,6 +156,6 @@ class Bucket:
 
 
 def bucket_width(first: datetime, last: datetime, wanted: int = 60) -> int:
-    """Seconds, a multiple of BUCKET_S, such that about `wanted` buckets cover the time."""
+    """A width in seconds, a multiple of BUCKET_S, with which about `wanted` buckets cover the time."""
     span_s = max((last - first) / timedelta(seconds=1), 0.0)
     return max(1, round(span_s / wanted / BUCKET_S)) * BUCKET_S

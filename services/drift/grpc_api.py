@@ -51,9 +51,9 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
     ) -> pb.ListBucketsResponse:
         tenant = tenant_of(context)
         if request.tenant not in ("", tenant):
-            raise PermissionDenied(f"tenant {request.tenant!r} is not the caller's")
+            raise PermissionDenied(f"tenant {request.tenant!r} is not yours: leave it empty")
         if request.stream not in STREAMS:
-            raise InvalidArgument(f"stream is one of: {', '.join(STREAMS)}", field="stream")
+            raise InvalidArgument(f"stream must be one of: {', '.join(STREAMS)}", field="stream")
         if request.bucket_s < 0 or request.bucket_s % BUCKET_S:
             raise InvalidArgument(f"bucket_s must be a multiple of {BUCKET_S}", field="bucket_s")
         return await asyncio.to_thread(self._list_buckets, request, tenant)
@@ -62,7 +62,9 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
         terms = parse_filter(request.filter, ("stream", "model_version"))
         for term in terms:
             if term.operator not in ("=", "!="):
-                raise InvalidArgument(f"{term.field} takes = or !=", field="filter")
+                raise InvalidArgument(
+                    f"{term.field} can only be compared with = or !=", field="filter"
+                )
         size = page_size(request.page_size)
         after = decode_token(request.page_token, request.filter)
         position = (float(after[0]), str(after[1])) if isinstance(after, list) else None

@@ -1,4 +1,4 @@
-"""The drift service's process: the only wiring. `python -m services.drift.main`."""
+"""Wires the drift service: `python -m services.drift.main`."""
 
 from __future__ import annotations
 

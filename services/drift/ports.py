@@ -1,4 +1,4 @@
-"""What drift needs from outside. The adapters are `SqlStreams` and `SqlReadings`; `sqlite://` is their twin."""
+"""What drift needs from outside. Adapters: `SqlStreams` and `SqlReadings`; their in-memory twin is `sqlite://`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Streams(Protocol):
     def save(self, state: StreamState) -> None: ...
 
     def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
-        """True once for each conversation and key: remembers it."""
+        """True the first time for a conversation and key, which it remembers."""
 
     def remember(self, observation: Observation, epoch: int, position: int) -> None: ...
 
     def recalled(self, key: StreamKey, epoch: int, start: int) -> list[Observation]:
-        """What is kept from `start` on, in order."""
+        """Kept observations from position `start` on, in order."""
 
     def forget(self, key: StreamKey, epoch: int, before: int) -> None: ...
 
@@ -36,22 +36,22 @@ class Streams(Protocol):
         """The reference's vectors, (n, d), in order."""
 
     def draw(self, observation: Observation) -> None:
-        """Adds the value to its bucket."""
+        """Adds the value to its bucket of the course over time."""
 
     def raise_alarm(self, alarm: Alarm) -> None:
-        """Keeps it and emits drift.detected.v1."""
+        """Stores the alarm and emits drift.detected.v1."""
 
 
 class Readings(Protocol):
-    """What is committed, of one tenant."""
+    """Committed state of one tenant."""
 
     def alarms(
         self, tenant: str, terms: Sequence[Term], after: tuple[float, str] | None, size: int
     ) -> list[Alarm]:
-        """Newest first; `after`: the (creation, id) of the last one of the page before."""
+        """Newest first. `after`: (creation time, id) of the last alarm on the previous page."""
 
     def alarm(self, tenant: str, alarm_id: str) -> Alarm:
-        """Raises NotFound, also for another tenant's."""
+        """Raises NotFound, also for another tenant's alarm."""
 
     def streams(self, tenant: str) -> list[StreamState]: ...
 
@@ -63,4 +63,4 @@ class Readings(Protocol):
         start: datetime | None,
         end: datetime | None,
     ) -> tuple[list[Bucket], int]:
-        """In order of time and version, and their width; `width_s` 0 chooses one."""
+        """Buckets ordered by time and version, and their width. A `width_s` of 0 means: choose one."""

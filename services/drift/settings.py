@@ -1,4 +1,4 @@
-"""TRIMTAB_DRIFT_<FIELD>; README.md explains each."""
+"""TRIMTAB_DRIFT_<FIELD>; README.md explains each field."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DriftSettings(ServiceSettings):
     rearm_observations: int = Field(default=500, ge=1)
     unit: Literal["conversation", "turn"] = "conversation"
     examples: int = Field(default=10, ge=0, le=100)
-    # A conversation that goes on after so many days counts as a new one.
+    # A conversation that continues after this many days counts as a new one.
     unit_days: int = Field(default=3, ge=1)
-    # How long values are drawn to ten seconds and by user; later to the minute and by nobody.
+    # How long buckets are kept per ten seconds and user; after that per minute, without users.
     detail_s: float = Field(default=4 * 3600.0, ge=60)
 
     @property

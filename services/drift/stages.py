@@ -1,5 +1,5 @@
-"""feedback.mined.v1 and reward.scored.v1 -> streams: two stages, each of one topic, so that the counts of
-each add up."""
+"""feedback.mined.v1 and reward.scored.v1 -> streams. Two stages with one topic each, so that the counts of each
+add up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUPS = {FEEDBACK: (FEEDBACK_MINED,), REWARD: (REWARD_SCORED,)}
 
 @dataclass(frozen=True, slots=True)
 class Intakes:
-    """One handler a topic. `streams`: the state of all streams within a transaction."""
+    """One handler per topic. `streams` gives access to the streams within a transaction."""
 
     watching: Watching
     streams: Callable[[Transaction], Streams]

@@ -1,8 +1,7 @@
-"""What drift forgets by age, and how new values are summed up.
+"""What drift forgets by age, and how buckets are summed up.
 
-A stream's evidence is a sum over many and stays as long as the stream is fed; what it still needs of single
-values stays, too, but no longer says whose they were.
-"""
+A stream's evidence is a sum over many users and is kept while the stream receives values. The single values
+that it still needs are kept as well, but no longer name their users. """
 
 from __future__ import annotations
 
@@ -32,8 +31,8 @@ _KEY = ("stream", "tenant", "model_version")
 
 @dataclass(frozen=True, slots=True)
 class SummedBuckets:
-    """Buckets whose minute is older than `detail_s` lose their users: what is left is how many values there
-    were, their sum, and how many people. A minute of one stream at a time."""
+    """Buckets older than `detail_s` lose their users: per minute, the number of values, their sum and the
+    number of users remain. Works on one minute of one stream at a time."""
 
     detail_s: float
     place: str = "buckets_summed_up"
@@ -80,7 +79,7 @@ def _add(transaction: Transaction, mine: sa.ColumnElement[bool], start: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class NamelessValues:
-    """Values of a stream that are older than their tenant keeps no longer say whose they were."""
+    """Values older than their tenant's `store_days` no longer name their user and conversation."""
 
     place: str = "observations_made_nameless"
 
@@ -99,7 +98,7 @@ class NamelessValues:
 
 
 def _over_their_time(policy: RetentionPolicy, now: datetime) -> Iterator[sa.ColumnElement[bool]]:
-    """Of the values: those of tenants with a rule of their own, then everybody else's."""
+    """Values past their time: first of tenants with their own rule, then of all others."""
     rules = [(VALUES.c.tenant == one, policy.of(one).store_days) for one in policy.tenants]
     others = VALUES.c.tenant.not_in(policy.tenants) if policy.tenants else sa.true()
     for of_tenant, days in (*rules, (others, policy.everybody.store_days)):
@@ -109,8 +108,8 @@ def _over_their_time(policy: RetentionPolicy, now: datetime) -> Iterator[sa.Colu
 
 @dataclass(frozen=True, slots=True)
 class IdleStreams:
-    """A stream to which nothing came for as long as its tenant keeps what was said: its version serves no more.
-    It goes with all that it kept; if the version comes back, it learns anew."""
+    """A stream that received nothing for its tenant's `store_days` is removed with everything it kept: its
+    version no longer serves. If the version comes back, the stream learns a new reference."""
 
     place: str = "streams"
 
@@ -134,7 +133,7 @@ class IdleStreams:
 
 @dataclass(frozen=True, slots=True)
 class TestedConversations:
-    """Which conversations were tested is known for so many days, whoever's they are: no id is kept of them."""
+    """Which conversations were tested is remembered for this many days, as hashes without ids."""
 
     days: int
     place: str = "tested_conversations"

@@ -1,6 +1,6 @@
-"""What the drift service holds of a user: figures and ids of what they said, no words.
+"""What drift holds about a user: figures and ids, no words.
 
-A stream's running evidence is left as it is: it is a sum over many, out of which no one can be told.
+The running evidence of a stream is not changed: it is a sum over many users, from which no one can be told.
 """
 
 from __future__ import annotations

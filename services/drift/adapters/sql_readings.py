@@ -1,4 +1,4 @@
-"""What the API reads: alarms, streams, buckets."""
+"""Alarms, streams and buckets, as the API reads them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class SqlReadings:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Which buckets."""
+    """Which buckets are wanted."""
 
     stream: str
     tenant: str
@@ -112,7 +112,7 @@ class _Asked:
 
 
 def _width(connection: sa.Connection, asked: _Asked, width_s: int) -> int:
-    """In seconds; whole COURSE_S where some of it was summed up."""
+    """In seconds; a multiple of COURSE_S if some of the buckets have been summed up."""
     ends = {
         table: connection.execute(
             sa.select(sa.func.min(table.c.start), sa.func.max(table.c.start)).where(
@@ -133,7 +133,7 @@ def _width(connection: sa.Connection, asked: _Asked, width_s: int) -> int:
 
 
 def _grouped(asked: _Asked, width_s: int) -> sa.Select[Any]:
-    """What is new counts its users; of what was summed up, the minute with the most users stands."""
+    """Recent buckets count their users; of those summed up, the minute with the most users counts."""
     parts = [
         sa.select(
             (table.c.start // width_s).label("place"),

@@ -1,4 +1,4 @@
-"""Streams, buckets and alarms in SQL. `sqlite://` is the in-memory twin."""
+"""Streams, buckets and alarms in SQL. The in-memory twin is `sqlite://`."""
 
 from __future__ import annotations
 
@@ -148,13 +148,12 @@ class SqlStreams:
 
 
 def unit_of(stream: str, conversation: str) -> int:
-    """A number for a conversation in a stream: nobody is told by it, and two get the same one in a billion
-    billion cases."""
+    """A hash of a conversation in a stream, as a number of 60 bits: it identifies nobody."""
     return int(stable_id(stream, conversation, length=15), 16)
 
 
 def body_of(state: StreamState) -> dict[str, Any]:
-    """A state as JSON, but for its key."""
+    """A state as JSON, without its key."""
     body = asdict(state)
     del body["key"]
     return body

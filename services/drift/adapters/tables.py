@@ -1,4 +1,4 @@
-"""Drift's SQL state."""
+"""Drift's tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STREAMS = sa.Table(
     METADATA,
     *_key_columns(),
     sa.Column("state", sa.JSON),
-    # When its last value came in.
+    # When its last value arrived.
     sa.Column("seen_at", sa.Float, nullable=False, server_default="0"),
     sa.Index("streams_by_tenant", "tenant", "stream", "model_version"),
 )
@@ -50,7 +50,7 @@ VECTORS = sa.Table(
     sa.Column("vectors", sa.LargeBinary, nullable=False),
     sa.Column("dimensions", sa.Integer, nullable=False),
 )
-# The newest values, by user; after a while they are summed up in COURSE.
+# The most recent values, by user. Later they are summed up in COURSE.
 BUCKETS = sa.Table(
     "stream_buckets",
     METADATA,
@@ -63,7 +63,7 @@ BUCKETS = sa.Table(
     sa.Index("stream_buckets_by_age", "start"),
     sa.Index("stream_buckets_by_user", "tenant", "user_id"),
 )
-# What went before: nobody is in it any more. `users` is how many there were.
+# Older values per minute, without users; `users` is how many there were.
 COURSE = sa.Table(
     "stream_course",
     METADATA,
@@ -78,7 +78,7 @@ COURSE = sa.Table(
     sa.Index("stream_course_by_age", "start"),
     sa.Index("stream_course_by_tenants_age", "tenant", "start"),
 )
-# Conversations whose first value was tested, and the day on which it was, counted from 1970.
+# Conversations of which a value was tested, and on which day, counted from 1970.
 TESTED = sa.Table(
     "tested_conversations",
     METADATA,

@@ -1,4 +1,4 @@
-"""What an alarm says."""
+"""Puts together what an alarm says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def alarm_of(
     newest: Observation,
     watching: Watching,
 ) -> Alarm:
-    """`since_change`: what is kept of the values since the change began; `newest` raised the alarm."""
+    """`since_change`: the kept values since the change began. `newest` raised the alarm."""
     key, start = state.key, reference.count + detector.change_start(state.memory)
     known = (one.conversation_id for one in since_change if one.conversation_id)
     names = dict.fromkeys(conversation_name(key.tenant, one) for one in known)
@@ -50,8 +50,8 @@ def _first_time(since_change: Sequence[Observation], newest: Observation) -> dat
 
 
 def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interval:
-    """The mean of the values with a 95% interval, as wide as its users allow: people differ more than what one
-    says from time to time. A value whose user is no longer known stands for itself."""
+    """The mean of the values with a 95% interval that allows for several values per user: people differ more
+    than one person does from time to time. A value whose user is no longer known counts as its own user."""
     values = [one.value for one in observations]
     users: list[Hashable] = [one.user_id or place for place, one in enumerate(observations)]
     if is_rate:
@@ -65,18 +65,18 @@ def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interv
 
 
 def guarantee(stream: str, reference: Reference, detector: Detector, watching: Watching) -> str:
-    """In plain words: what holds, and under what."""
+    """In plain words: what is promised, and under which assumption."""
     rows = f"{watching.rows_between_false_alarms(stream):.0f}"
     unit = "conversations" if watching.unit == "conversation" else "turns"
     limit = (
-        "Only the first value of each conversation is tested, so turns of one conversation can not"
+        "Only the first value of each conversation is tested, so turns of one conversation cannot"
         " count twice."
         if watching.unit == "conversation"
-        else "Every turn is tested: turns of one conversation depend on each other, and the claim"
-        " holds only as far as the stated bound holds given all earlier turns."
+        else "Every turn is tested. Turns of one conversation depend on each other, so this holds only"
+        " as far as the stated bound holds given all earlier turns."
     )
     return (
-        f"{detector.premise(reference, unit)}, a false alarm comes after {rows} {unit} or more in the"
-        f" mean, however often it is looked at. {limit} Not covered: the estimate of when the change"
-        " began, the intervals of the figures, and the choice among several streams."
+        f"{detector.premise(reference, unit)}, a false alarm takes {rows} {unit} or more on average,"
+        f" however often you look. {limit} Not covered: the estimate of when the change began, the"
+        " intervals of the figures, and the choice among several streams."
     )

@@ -1,4 +1,4 @@
-"""What arrives becomes observations of streams."""
+"""Turns what arrives into observations of streams."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.language.verdicts import dissatisfaction_of
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """For the stage's counts: "made" if a value entered a stream, else "abstained" and why."""
+    """For the stage's counts: "made" if a value entered a stream, otherwise "abstained" with a reason."""
 
     outcome: str
     reason: str = ""
 
 
 def take_follow_up(follow_up: MinedFollowUp, watcher: Watcher) -> Outcome:
-    """One judged follow-up: its verdict to `dissatisfaction`, its request to `novelty`."""
+    """Takes one judged follow-up: its verdict enters `dissatisfaction`, its request `novelty`."""
     if not follow_up.model_version:
         return Outcome("abstained", "NO_VERSION")
     if follow_up.source in ("explicit", "hindsight"):
@@ -35,7 +35,7 @@ def take_follow_up(follow_up: MinedFollowUp, watcher: Watcher) -> Outcome:
 
 
 def take_score(scored: ScoredAnswer, watcher: Watcher) -> Outcome:
-    """One scored answer to `reward`."""
+    """Takes one scored answer: its reward enters `reward`."""
     if not scored.model_version:
         return Outcome("abstained", "NO_VERSION")
     observation = Observation(

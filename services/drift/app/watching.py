@@ -1,7 +1,7 @@
-"""Values enter streams, detectors step, alarms are raised.
+"""Values enter streams, detectors take a step, alarms are raised.
 
-All state goes through the Streams port, bound to one transaction of the stage: a value, what the
-detector makes of it and the alarm it raises happen together or not at all.
+All state goes through the Streams port, which is bound to one transaction of the stage: a value, its effect on
+the detector and the alarm it raises happen together or not at all.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ DETECTORS: Mapping[str, Detector] = {
     REWARD: FallingMean(),
     NOVELTY: Novelty(),
 }
-# How many values of an epoch are kept for the estimate after a change and for examples.
+# How many values of an epoch are kept, for the estimate after a change and for examples.
 KEPT = 500
-# How many of the scales that were left behind are known: late values come of the last few.
+# How many former scales are remembered: late values are measured on one of the last few.
 FORMER = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Watches streams within one transaction. A stream learns a reference, is watched, and after an alarm
-    rests; then it learns a new one: one change gives one alarm."""
+    """Watches streams within one transaction. A stream learns a reference, is watched, and rests after an
+    alarm; then it learns a new reference. So one change gives one alarm."""
 
     streams: Streams
     watching: Watching
 
     def is_of_former_scale(self, observation: Observation) -> bool:
-        """Whether it was measured with what the stream has left behind for another."""
+        """Whether the value is on a scale that the stream no longer uses."""
         state = self.streams.load(observation.key)
         return state is not None and observation.scale in state.former_scales
 
     def observe(self, observation: Observation) -> None:
-        """One value: drawn always, tested if it is its conversation's first (unit "conversation"). A vector
-        is no value yet: its value is its distance to a reference, so the first of them are not drawn."""
+        """Takes one value: it is always drawn, and tested if it is the first of its conversation (with unit
+        "conversation"). A vector's value is its distance to the reference, so vectors that make up the
+        reference are not drawn."""
         if not observation.vector:
             self.streams.draw(observation)
         if not self._is_unit(observation):
@@ -114,7 +115,7 @@ class Watcher:
     def _tested(
         self, state: StreamState, reference: Reference, observation: Observation
     ) -> StreamState:
-        """Steps the detector; at the threshold raises the alarm and lets the stream rest."""
+        """Steps the detector. At the threshold it raises the alarm, and the stream rests."""
         key, detector = state.key, DETECTORS[state.key.stream]
         uniform = share_of(observation.event_id, f"drift-{key.stream}")
         memory = detector.step(state.memory, reference, observation.value, uniform)
@@ -130,14 +131,14 @@ class Watcher:
 
 
 def log_e(state: StreamState) -> float:
-    """The evidence of a stream, as a natural logarithm; 0 (evidence of one) until a value was tested."""
+    """The evidence of a stream as a natural logarithm; 0 (evidence 1) until a value has been tested."""
     found = DETECTORS[state.key.stream].log_e(state.memory) if state.memory else 0.0
     return found if np.isfinite(found) else 0.0
 
 
 def _at_scale(state: StreamState, scale: str) -> StreamState:
-    """A value measured with another reward model can not be held against the old reference: a
-    new one is learnt."""
+    """A value measured with another reward model cannot be compared with the old reference, so the stream
+    learns a new one."""
     if state.scale == scale:
         return state
     if not state.scale:

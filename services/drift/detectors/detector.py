@@ -1,6 +1,6 @@
-"""What watches a stream: it takes a frozen beginning as its reference, then tests each later value.
+"""A detector watches one stream: the stream's first values become its reference, and it tests each later one.
 
-A detector is one file beside this one, and one line in app/watching.py, which says what stream it watches.
+To add one, write one file next to this one, and one line in app/watching.py that says which stream it watches.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-# What a detector keeps of the values it has seen: JSON-shaped, a few numbers, read by nobody else.
+# What a detector keeps about the values it has seen: a few numbers, JSON-shaped, read by nobody else.
 Memory = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A frozen beginning of `count` values. `mean` and `std` in the stream's own unit; `bound` is what the
-    tested mean is held against, on the tested scale, where a detector has one."""
+    """The first `count` values, frozen. `mean` and `std` are in the stream's own unit. `bound` is what the
+    mean is tested against, on the tested scale, for detectors that have one."""
 
     count: int
     mean: float
@@ -25,8 +25,8 @@ class Reference:
 
 
 class Detector(Protocol):
-    """Pure: what it is given decides what it answers. `log_e` is the natural logarithm of an e-process: while
-    nothing changes, it reaches log(1/alpha) no sooner than after 1/alpha values in the mean."""
+    """Pure: results depend only on arguments. `log_e` is the natural logarithm of an e-process: while nothing
+    changes, it takes 1/alpha values or more on average to reach log(1/alpha)."""
 
     @property
     def name(self) -> str: ...
@@ -40,16 +40,17 @@ class Detector(Protocol):
         """Whether the values are 0 and 1."""
 
     def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
-        """From the values of the beginning, one or more."""
+        """Learns the reference from the first values, of which there is at least one."""
 
     def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
-        """After one more value; `uniform` in [0, 1) is drawn for it alone, for tests that break ties."""
+        """The memory after one more value. `uniform` in [0, 1) is drawn for this value, to break ties."""
 
     def log_e(self, memory: Memory) -> float:
         """The evidence for a change; minus infinity before the first step."""
 
     def change_start(self, memory: Memory) -> int:
-        """Where the change most likely began: a number of steps, from 0."""
+        """The step, counted from 0, at which the change most likely began."""
 
     def premise(self, reference: Reference, unit: str) -> str:
-        """What must hold for the promise, as a clause that begins with "If"; `unit` names values."""
+        """The assumption behind the promise, as a clause that starts with "If". `unit` is what a value stands
+        for."""

@@ -83,7 +83,7 @@ def stepped(memory: Mapping[str, Any], value: float, bound: float) -> dict[str, 
 
 
 def remembered(evidence: Evidence) -> dict[str, Any]:
-    """As JSON, which knows no infinity (PostgreSQL insists on that): the logarithm of nothing is null."""
+    """As JSON. JSON has no infinity (and PostgreSQL refuses it), so the logarithm of zero becomes null."""
     kept = asdict(evidence)
     for name in _LOGARITHMS:
         kept[name] = [None if log == -math.inf else log for log in kept[name]]
@@ -99,7 +99,7 @@ def recalled(memory: Mapping[str, Any]) -> Evidence:
 
 
 def premise(figure: str, bound: float, count: int, unit: str) -> str:
-    """What the run length rests on, as a clause."""
+    """The assumption behind the run length, as a clause."""
     return (
         f"If the mean of {figure}, given what came before, never exceeds {bound:.3f}"
         f" (an upper 95% confidence bound from the first {count} {unit})"

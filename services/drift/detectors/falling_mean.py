@@ -1,4 +1,4 @@
-"""Alarms when the mean of unbounded values goes down: an e-detector on values that are squashed to [0, 1]."""
+"""Alarms when the mean of unbounded values falls: an e-detector on values squashed to [0, 1]."""
 
 from __future__ import annotations
 

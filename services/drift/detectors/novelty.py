@@ -1,4 +1,4 @@
-"""Alarms when values stop looking like those before them: a conformal test of exchangeability."""
+"""Alarms when values no longer look like earlier ones: a conformal test of exchangeability."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Vectors = NDArray[np.float32]
 
 
 class Novelty:
-    """Values are distances to the reference's vectors: whole numbers of 1/RESOLUTION. Nothing is held against
-    a bound, so `bound` is 0."""
+    """Values are distances to the vectors of the reference, in steps of 1/RESOLUTION. There is no bound, so
+    `bound` is 0."""
 
     name = "conformal-shiryaev-roberts"
     direction = "up"
@@ -46,12 +46,12 @@ class Novelty:
 
 
 def distance(vector: NDArray[np.float32], reference: Vectors) -> float:
-    """Of a unit vector (d,) to a reference (n, d): in whole 1/RESOLUTION."""
+    """The distance of a unit vector (d,) to a reference (n, d), in steps of 1/RESOLUTION."""
     return conformal.nonconformity(vector, reference) / conformal.RESOLUTION
 
 
 def distances_within(reference: Vectors) -> list[float]:
-    """Of each of a reference's vectors to the others."""
+    """The distance of each vector of a reference to the others."""
     return [
         distance(vector, np.delete(reference, place, axis=0))
         for place, vector in enumerate(reference)

@@ -1,4 +1,4 @@
-"""Alarms when a rate goes up: an e-detector above an upper bound of the reference's rate."""
+"""Alarms when a rate rises: an e-detector against an upper bound of the reference's rate."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ async def test_answers_and_errors_come_back_as_they_were() -> None:
     addresses = {"drift": f"127.0.0.1:{port}", "registry": "127.0.0.1:1"}
     calls = GrpcCalls(addresses, {"gateway": "http://127.0.0.1:1"}, "local", timeout_s=2.0)
     assert await calls.call("drift", "ListAlarms", {}) == {"alarms": [], "next_page_token": ""}
-    with pytest.raises(InvalidArgument, match="stream is one of"):
+    with pytest.raises(InvalidArgument, match="stream must be one of"):
         await calls.call("drift", "ListBuckets", {"stream": "mood"})
     with pytest.raises(Unavailable, match="registry is not reachable"):
         await calls.call("registry", "GetRollout", {})
