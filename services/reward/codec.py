@@ -35,8 +35,8 @@ from shared.telemetry.spans import trace_headers
 
 
 def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
-    """Tenant, pair, and whether a reward model chose its order itself: learning from that would
-    only repeat its own judgement."""
+    """Tenant, pair, and whether a reward model chose the pair's order: learning from that would only repeat the
+    model's own judgement."""
     pair = pairs.decode_pair(events.PreferenceProposed.FromString(value).pair)
     decoded = Pair(
         required(pair.pair_id, "pair.pair_id"),
@@ -51,7 +51,7 @@ def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
 
 
 def decode_rating(value: bytes) -> tuple[str, Rating] | None:
-    """None if it is no explicit rating."""
+    """None unless it is an explicit rating."""
     mined = events.FeedbackMined.FromString(value)
     if mined.source != events.FEEDBACK_SOURCE_EXPLICIT or mined.abstained:
         return None
@@ -70,7 +70,7 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
 
 
 def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
-    """The message, and the turn as an answer whose request is not known yet."""
+    """The message, and the turn as an answer without its request, which is not known yet."""
     turn = turns.decode_logged(value)
     logged = LoggedAnswer(
         required(turn.tenant, "turn.tenant"),
@@ -85,7 +85,8 @@ def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
 
 
 def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
-    """Raises InvalidArgument naming the item whose messages do not end with an assistant's text."""
+    """Raises InvalidArgument if the messages of an item do not end with an assistant's answer; it names the
+    item."""
     return [(_scored(item, f"items[{i}].messages"), item.user_id) for i, item in enumerate(items)]
 
 

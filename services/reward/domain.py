@@ -1,5 +1,4 @@
-"""What the reward service knows: answers, judgements of them, and when there is enough to learn
-anew."""
+"""Answers, judgements of answers, and the rules for when to train a model on which of them."""
 
 from __future__ import annotations
 
@@ -36,21 +35,21 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What one user explicitly said of one answer; `satisfaction` in [0, 1]."""
+    """One user's explicit rating of one answer; `satisfaction` is in [0, 1]."""
 
     rating_id: str
     user_id: str
     answer: Answer
     satisfaction: float
     said_at: datetime = LONG_AGO
-    # Earlier ratings of the same answer by the same user, in whose place this stands.
+    # The user's earlier ratings of the same answer, which this one replaces.
     replaces: tuple[str, ...] = ()
     conversation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One term of the loss. `users`: everyone whose data it is, for cross-fitting."""
+    """One term of the loss. `users`: everyone whose data it uses, for cross-fitting."""
 
     better: Answer
     worse: Answer
@@ -60,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class LoggedAnswer:
-    """An answer that was given to a user and waits for its score."""
+    """An answer that a user received and that waits for its score."""
 
     tenant: str
     user_id: str
@@ -73,8 +72,8 @@ class LoggedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`reward` has mean 0 and standard deviation 1 over the training answers; `std` over the
-    members. `groups`: each group's own reward, by name; empty while people are not told apart."""
+    """`reward` has mean 0 and standard deviation 1 over the training answers; `std` is the standard deviation
+    over the members. `groups`: the reward of each group, by name; empty if no groups are told apart."""
 
     reward: float
     std: float
@@ -83,7 +82,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of `count` pairs that are ordered rightly; `low`, `high` at 0.95, made by `method`."""
+    """The share of `count` pairs that are ordered correctly, with a 95% interval by `method`."""
 
     value: float
     low: float
@@ -95,9 +94,9 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """People with a taste of their own. `prefers`: what their chosen answers have more of, with z,
-    clearest first. Their pairs, as the one reward for everybody orders them and as their own does;
-    each on requests that neither had learnt from."""
+    """People with a taste of their own. `prefers`: what their chosen answers have more of, with z-values,
+    clearest first. `by_one_model` and `by_own_model`: how well their pairs are ordered by the reward for
+    everybody and by their own, on requests that neither was trained on."""
 
     name: str
     users: int
@@ -109,7 +108,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class WellBeing:
-    """Over users, of the share of their pairs that are ordered as they did (learning/welfare.py)."""
+    """How well users are served: over users, of the share of their pairs that are ordered as they chose
+    (learning/welfare.py)."""
 
     mean: float
     worst_group: float
@@ -119,8 +119,8 @@ class WellBeing:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who is behind a model, as far as users said enough to tell. `down_weighted`: users who count
-    less, since their labels contradict their own group; `suspects`: those who count for nothing."""
+    """The people behind a model, as far as they said enough to tell. `down_weighted`: how many users count less
+    because their labels contradict their own group. `suspects`: how many of them do not count at all."""
 
     groups: tuple[Group, ...]
     by_one_model: WellBeing
@@ -131,7 +131,7 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a trained model rests on. `held_out`: pairs of users that no member saw."""
+    """What a model was trained on and how well it does. `held_out`: on users that no member has seen."""
 
     version: int
     pairs: int
@@ -155,8 +155,8 @@ def model_name(version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much there is to learn from, and how much there must be for the next model; a due of 0
-    before the first. `data`: pairs and ratings."""
+    """How much data there is, and how much there must be for the next model; `due` is 0 before the first.
+    `data` counts pairs and ratings."""
 
     data: int
     due: int
@@ -166,7 +166,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRules:
-    """When and on what a model is trained.
+    """When a model is trained, and on what.
 
     `min_data`: pairs and ratings of the first model, `min_users` the people behind them: one or two
     must not speak for all; `growth`: by which share the data must have
@@ -193,7 +193,7 @@ class TrainingRules:
     most_from_ratings: int = 1000
 
     def next_due(self, data: int) -> int:
-        """How much data there must be for the model after one trained on `data`."""
+        """How much data there must be for the model that follows one trained on `data`."""
         return max(self.min_data, data + ceil(min(data, self.most_data) * self.growth))
 
     def is_due(self, progress: Progress) -> bool:
@@ -202,7 +202,7 @@ class TrainingRules:
         )
 
     def trained(self, progress: Progress) -> Progress:
-        """The progress after a model of all that there is."""
+        """The progress after a model trained on everything there is."""
         return replace(
             progress,
             due=self.next_due(progress.data),
@@ -213,8 +213,8 @@ class TrainingRules:
 def comparisons(
     pairs: Sequence[Pair], ratings: Sequence[Rating], rules: TrainingRules
 ) -> list[Comparison]:
-    """Pairs (newest `most_per_user` of each user, so that nobody speaks for all) and what ratings
-    say. What to compare is `recent` first."""
+    """Comparisons from pairs (the newest `most_per_user` of each user, so that nobody speaks for all) and from
+    ratings. Apply `recent` first."""
     kept: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         kept[pair.user_id].append(pair)
@@ -230,7 +230,7 @@ def comparisons(
 def recent(
     pairs: Sequence[Pair], ratings: Sequence[Rating], rules: TrainingRules
 ) -> tuple[Sequence[Pair], Sequence[Rating]]:
-    """Without what was said long before the newest; all of it while too little is recent."""
+    """Leaves out what is much older than the newest, unless too little would remain."""
     if not pairs and not ratings:
         return pairs, ratings
     newest = max([pair.said_at for pair in pairs] + [rating.said_at for rating in ratings])

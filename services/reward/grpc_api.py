@@ -19,7 +19,7 @@ from shared.language.paging import decode_token, encode_token, page_size
 
 
 class RewardServicer(pb_grpc.RewardServiceServicer):
-    """`operation`: what is known of one by its name."""
+    """`operation` looks up an operation by name."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class RewardServicer(pb_grpc.RewardServiceServicer):
     async def TrainRewardModel(
         self, request: pb.TrainRewardModelRequest, context: Any
     ) -> operations_pb2.Operation:
-        """Starts a training of the tenant's data; the same request_id gives the same operation."""
+        """Starts a training on the tenant's data. The same request_id gives the same operation."""
         return await asyncio.to_thread(self._start, tenant_of(context), request.request_id)
 
     async def ListRewardModels(

@@ -1,4 +1,4 @@
-"""Trainings and their tracking as durable jobs; answers that wait are scored."""
+"""Training and tracking models as durable jobs; scoring waiting answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ Writer = Callable[[Transaction], ModelWriter]
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """The training job: slow part outside, model, operation and what follows in one transaction."""
+    """The training job: it trains outside any transaction, then stores the model, ends the operation and asks
+    for tracking in one."""
 
     train: TrainModel
     writer: Writer
@@ -47,7 +48,7 @@ class Trainings:
             model = self.train(tenant, self.clock())
         except FailedPrecondition as error:
             refused = error
-            _log.info("no reward model for %s: %s", tenant, refused)
+            _log.info("no reward model was trained for %s: %s", tenant, refused)
             return lambda transaction: _fail(transaction, operation, refused)
         return lambda transaction: self._store(transaction, tenant, operation, model)
 
@@ -76,8 +77,8 @@ def _fail(transaction: Transaction, operation: str, error: TrimtabError) -> None
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Logs each model to the tracker as a job of its own: a tracker that is away loses no model.
-    `described`: a tenant's model as a run of the tracker."""
+    """The job that logs a model to the tracker. It is separate from training, so that no model is lost while
+    the tracker is away. `described` turns a tenant's model into a run."""
 
     models: RewardModels
     writer: Writer
@@ -98,8 +99,8 @@ class Tracking:
 
 @dataclass(slots=True)
 class Scoring:
-    """Scores waiting answers a batch at a time, of each tenant that has a model in turn. A tenant whose answers
-    cannot be scored rests for `rest_s`; the others go on."""
+    """Scores waiting answers, one batch per tenant in turn, for tenants that have a model. If a tenant's
+    answers cannot be scored, it is skipped for `rest_s`; the others continue."""
 
     database: Database
     waiting: WaitingAnswers
@@ -112,20 +113,22 @@ class Scoring:
     _resting: dict[str, datetime] = field(default_factory=dict)
 
     def run_once(self) -> int:
-        """How many were scored."""
+        """Scores one batch; returns how many answers were scored."""
         for tenant in self._in_turn():
             self._last = tenant
             try:
                 if count := self._score(tenant):
                     return count
             except Exception:  # noqa: BLE001 - one tenant's trouble is not the others'
-                _log.exception("answers of %s wait another %.0f s", tenant, self.rest_s)
+                _log.exception(
+                    "cannot score the answers of %s; trying again in %.0f s", tenant, self.rest_s
+                )
                 LOOP_ERRORS.labels(SCORING).inc()
                 self._resting[tenant] = self.clock() + timedelta(seconds=self.rest_s)
         return 0
 
     def _in_turn(self) -> list[str]:
-        """The tenant after the one that was served last comes first, in the order of their names."""
+        """Tenants in the order of their names, starting after the one served last."""
         now = self.clock()
         self._resting = {tenant: until for tenant, until in self._resting.items() if until > now}
         ready = (tenant for tenant in self.waiting.tenants() if tenant not in self._resting)

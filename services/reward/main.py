@@ -1,4 +1,4 @@
-"""The reward service: `python -m services.reward.main`."""
+"""Wires the reward service: `python -m services.reward.main`."""
 
 from __future__ import annotations
 

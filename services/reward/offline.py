@@ -39,7 +39,7 @@ from shared.language.errors import FailedPrecondition, InvalidArgument
 
 CHUNK = 2048
 ACCURATE, FAST, SURFACE, TUNED = "accurate", "fast", "surface", "tuned"
-# The surface comes last: the parts of a model that name its columns rely on it.
+# The surface must come last: naming a model's columns relies on it.
 BLOCKS = {
     ACCURATE: ("encoder", "policy", "surface"),
     TUNED: ("encoder", "policy", "tuned", "surface"),
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_fit(given: argparse.Namespace) -> int:
-    """Nothing is written where there is too little to learn from."""
+    """Fits a model. Writes nothing if there is too little to learn from."""
     started = time.monotonic()
     with reading(given.input) as source:
         read = contract.read_learnt(source)
@@ -92,14 +92,14 @@ def run_fit(given: argparse.Namespace) -> int:
 
 
 def run_score(given: argparse.Namespace) -> int:
-    """One line out for each that is not blank, in order, a chunk at a time."""
+    """Writes one line for each non-blank input line, in order, a chunk at a time."""
     model, weights = model_folder.load(Path(given.model))
     extractors, here = blocks(model.extractors, Path(given.model), given.threads)
     if here != weights:
         raise FailedPrecondition(
-            "the model was fitted with other weights of"
-            f" {', '.join(name for name in weights if here.get(name) != weights[name])}: set"
-            " TRIMTAB_ENCODER and TRIMTAB_BASE_MODEL to those",
+            "the model was fitted with different weights of"
+            f" {', '.join(name for name in weights if here.get(name) != weights[name])}: point"
+            " TRIMTAB_ENCODER and TRIMTAB_BASE_MODEL at the weights it was fitted with",
             reason="OTHER_WEIGHTS",
         )
     started, number, refused = time.monotonic(), 0, 0
@@ -127,9 +127,9 @@ def run_score(given: argparse.Namespace) -> int:
 def blocks(
     names: Sequence[str], model: Path | None = None, threads: int = 0
 ) -> tuple[list[Extractor], dict[str, str]]:
-    """The blocks of features, and the digests of the networks they come from; what a block learnt is
-    read from the `model`'s folder. `threads` compute; 0: one for each core. Raises FailedPrecondition
-    where a network is missing."""
+    """The named blocks of features, and digests of the networks behind them. What a block has learnt is read
+    from the folder of `model`. `threads` compute; 0: one per core. Raises FailedPrecondition if a network is
+    missing."""
     settings = load(CommonSettings)
     places = {"encoder": settings.encoder, "policy": settings.base_model}
     places["tuned"] = settings.base_model
@@ -142,7 +142,7 @@ def blocks(
         path = places[name]
         if not (path / "config.json").is_file():
             raise FailedPrecondition(
-                f"no {name} at {path}: run `make setup`, set TRIMTAB_ENCODER and"
+                f"there is no {name} at {path}: run `make setup`, set TRIMTAB_ENCODER and"
                 " TRIMTAB_BASE_MODEL, or fit with --features surface",
                 reason="NO_NETWORK",
             )
@@ -153,7 +153,7 @@ def blocks(
 
 def _network(name: str, path: Path, model: Path | None, threads: int) -> Extractor:
     if name == "encoder":
-        # Every answer is read once.
+        # Every answer is encoded only once, so nothing is cached.
         encoder = SentenceEncoder(path, max_tokens=MOST_TOKENS, threads=threads, cached=0)
         return EncodedAnswer(encoder)
     set_threads(threads)  # of torch, which takes seconds to import
@@ -203,7 +203,7 @@ def _save(
         )
     except OSError as error:
         raise InvalidArgument(
-            f"{folder} can not be written: {error}", reason="NOT_WRITABLE", field="output"
+            f"cannot write to {folder}: {error}", reason="NOT_WRITABLE", field="output"
         ) from error
 
 
@@ -212,7 +212,7 @@ def _groups(value: str) -> int:
     if value == "auto":
         return 0
     if not value.isdecimal() or not 1 <= int(value) <= 20:
-        raise argparse.ArgumentTypeError("auto, or a number from 1 to 20")
+        raise argparse.ArgumentTypeError("must be auto or a number from 1 to 20")
     return int(value)
 
 

@@ -17,16 +17,16 @@ Vectors = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Meaning as vectors. `shared.encoding.sentences.SentenceEncoder` is one; it keeps those of texts that
-    come again."""
+    """Turns the meaning of texts into vectors. The adapter is `shared.encoding.sentences.SentenceEncoder`,
+    which also caches."""
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """(len(texts), dim) unit vectors, in order."""
+        """Unit vectors, (len(texts), dim), in the order of the texts."""
 
 
 @dataclass(frozen=True)
 class RewardModel:
-    """`tastes`: the rewards of groups of people; None while too few have said enough."""
+    """`tastes`: the rewards of groups of people; None if too few people have said enough."""
 
     card: ModelCard
     ensemble: Ensemble
@@ -34,7 +34,7 @@ class RewardModel:
 
 
 class Intake(Protocol):
-    """What one transaction may write. Repeated ids change nothing."""
+    """What the stages write, within one transaction. Repeated ids change nothing."""
 
     def add_pair(self, tenant: str, pair: Pair) -> bool: ...
 
@@ -44,13 +44,13 @@ class Intake(Protocol):
         """Forgets ratings that their users have replaced; later models do not learn from them."""
 
     def count_data(self, tenant: str, *, is_pair: bool) -> Progress:
-        """Adds one to the tenant's data for training."""
+        """Counts one more pair or rating of the tenant for training."""
 
     def schedule_training(self, tenant: str, then: Progress) -> None:
-        """A durable job, once for each `then.data`; `then` says when the next one is due."""
+        """Enqueues a durable job, once per `then.data`. `then` says when the next one is due."""
 
     def keep_request(self, said: LoggedAnswer) -> None:
-        """What a user said last in a conversation, for the answer that follows."""
+        """Remembers what a user said last in a conversation, for the answer that follows."""
 
     def last_request(self, tenant: str, conversation_id: str) -> str:
         """Empty if no user has said anything yet."""
@@ -64,7 +64,7 @@ class Intake(Protocol):
 
 
 class RewardModels(Protocol):
-    """Reads of what is committed."""
+    """Reads of committed models and data."""
 
     def newest_version(self, tenant: str) -> int:
         """0 if there is none."""
@@ -76,41 +76,43 @@ class RewardModels(Protocol):
         """Newest first, below version `before`."""
 
     def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
-        """The newest `most` of each, of one user `most_per_user` at most; in the order of arrival, held-out
-        users included."""
+        """The newest pairs and ratings: at most `most` of each, and `most_per_user` of one user. In order of
+        arrival; held-out users included."""
 
 
 class ModelWriter(Protocol):
-    """What one transaction writes of models."""
+    """Writes models within one transaction."""
 
     def add(self, tenant: str, model: RewardModel) -> ModelCard:
         """Stores the model under the tenant's next version."""
 
     def set_run(self, tenant: str, version: int, run_id: str) -> None:
-        """Where the tracker keeps it."""
+        """Records the tracker's run of a model."""
 
 
 class WaitingAnswers(Protocol):
-    """Reads of the answers that wait for their score."""
+    """Reads of answers that wait for their score."""
 
     def tenants(self) -> list[str]:
-        """Those that have waiting answers and a model to score them with."""
+        """Tenants with waiting answers and a model to score them with."""
 
     def next(self, tenant: str, most: int) -> list[tuple[int, LoggedAnswer]]:
-        """A tenant's next to score, with their numbers: all of one version. The version that answered last
-        goes first, so that an import does not hold up live answers; within a version they go in order, since
-        drift's streams are by version."""
+        """The tenant's next answers to score, with their numbers; all of one version. The version that
+        answered most recently goes first, so that an import does not delay live answers. Within a version
+        answers go in order, because drift's streams are by version."""
 
 
 class ScoredAnswers(Protocol):
-    """Answers that leave the waiting ones, within one transaction."""
+    """Removes answers from those that wait, within one transaction."""
 
     def take(self, numbers: Sequence[int]) -> set[int]:
-        """Those that were still waiting; they no longer are. Another replica may have scored the rest."""
+        """Removes the answers and returns those that were still waiting; another replica may have scored the
+        rest."""
 
 
 class TrainingRequests(Protocol):
-    """Trainings that somebody asks for."""
+    """Trainings requested by a caller."""
 
     def start(self, tenant: str, request_id: str) -> str:
-        """The name of the operation; the same request_id gives the same one. Empty: a new one."""
+        """Returns the operation's name. The same request_id gives the same operation; an empty one a new
+        operation."""

@@ -1,4 +1,4 @@
-"""TRIMTAB_REWARD_<FIELD>."""
+"""TRIMTAB_REWARD_<FIELD>; README.md explains each field."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class RewardSettings(ServiceSettings):
     port: int = Field(default=21003, ge=0, le=65535)
     metrics_port: int = Field(default=21103, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/reward/state.db"
-    # Pairs and ratings before the first model, and the growth before the next.
+    # Pairs and ratings needed for the first model, and the growth needed for the next.
     min_pairs: int = Field(default=24, ge=2)
-    # Distinct people behind what is compared.
+    # Distinct users needed behind the comparisons.
     min_users: int = Field(default=5, ge=2)
     growth: float = Field(default=0.5, gt=0)
     folds: int = Field(default=5, ge=2)
@@ -26,10 +26,10 @@ class RewardSettings(ServiceSettings):
     # Answers of one tenant that may wait for a score; later ones are dropped and counted as BACKLOG.
     backlog: int = Field(default=20_000, ge=1)
     score_batch: int = Field(default=64, ge=1)
-    # Texts whose embeddings stay in memory: 1.5 KiB each, and the text.
+    # Texts whose embeddings are cached: 1.5 KiB each, plus the text.
     cached_texts: int = Field(default=20_000, ge=0)
 
-    # Models that stay in memory, those used last: about 0.1 MB each.
+    # Models kept in memory, least recently used first out: about 0.1 MB each.
     kept_models: int = Field(default=64, ge=1)
 
     def rules(self) -> TrainingRules:

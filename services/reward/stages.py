@@ -1,4 +1,4 @@
-"""preference.proposed.v1, feedback.mined.v1 and interaction.logged.v1 -> pairs, ratings, answers that wait."""
+"""preference.proposed.v1, feedback.mined.v1 and interaction.logged.v1 -> pairs, ratings, waiting answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Intakes:
-    """One handler a topic. `intake`: what a transaction may write."""
+    """One handler per topic. `intake` writes within a transaction."""
 
     take_data: TakeData
     take_turn: TakeTurn

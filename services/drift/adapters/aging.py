@@ -1,7 +1,7 @@
 """What drift forgets by age, and how buckets are summed up.
 
 A stream's evidence is a sum over many users and is kept while the stream receives values. The single values
-that it still needs are kept as well, but no longer name their users. """
+that it still needs are kept as well, but no longer name their users."""
 
 from __future__ import annotations
 

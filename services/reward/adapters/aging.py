@@ -1,4 +1,4 @@
-"""What the reward service forgets by age: words, what models learn from, and models that nobody asks for."""
+"""What the reward service forgets by age: requests, waiting answers, training data and old models."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ EXPIRED = "EXPIRED"
 
 @dataclass(frozen=True, slots=True)
 class AgedModels:
-    """Models go after their tenant's `archive_days`, as other things do that past results rest on. The newest
-    of a tenant stays, however old."""
+    """Models are removed after their tenant's `archive_days`, as past results rest on them. A tenant's newest
+    model always stays."""
 
     place: str = "models"
 
@@ -54,7 +54,8 @@ def aging() -> list[Aging]:
 
 
 def _no_longer_learnt_from(transaction: Transaction, rows: Sequence[Any]) -> None:
-    """There is so much less to learn from; as much as before must come in until the next model."""
+    """Lowers the amount of data and the amount that is due alike: the next model needs as much new data as
+    before."""
     learnt = [row for row in rows if not is_held_out(row.tenant, row.user_id)]
     for tenant, count in Counter(row.tenant for row in learnt).items():
         pairs = sum(row.tenant == tenant and "pair_id" in row._mapping for row in learnt)

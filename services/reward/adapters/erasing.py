@@ -1,4 +1,4 @@
-"""What the reward service holds of a user, how it goes, and which reward models had learnt from it."""
+"""What the reward service holds about a user, how it is erased, and which models were trained on it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class RewardRemover:
         self._database = database
 
     def survey(self, erasure: Erasure) -> Survey:
-        """Every model that was trained since the oldest of what is removed was said: a model's card
-        does not list whose data it saw, so this names one too many rather than one too few."""
+        """Names every model trained since the oldest erased item was said. A model's card does not list whose
+        data it saw, so this names one model too many rather than one too few."""
         with self._database.read() as connection:
             learnt_from = _training_rows(connection, erasure)
             oldest = min((row.said_at for row in learnt_from), default=None)
@@ -73,10 +73,10 @@ class RewardRemover:
         return removed
 
     def remove_files(self, erasure: Erasure) -> None:
-        """There are none: the tracker is given weights and figures."""
+        """There are none: the tracker holds only weights and figures."""
 
     def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
-        """What is held of a user, for an export."""
+        """Everything held about a user, for an export."""
         user = Erasure("", tenant, user_id)
         for kind, table in (("pair", PAIRS), ("rating", RATINGS), ("unscored_answer", UNSCORED)):
             with self._database.read() as connection:
@@ -86,7 +86,7 @@ class RewardRemover:
 
 
 def _training_rows(connection: sa.Connection, erasure: Erasure) -> list[Any]:
-    """(seq, said_at, is_pair) of what models learn from: not what is held out."""
+    """(seq, said_at, is_pair) of training data; held-out data is not included."""
     found: dict[tuple[int, bool], Any] = {}
     for table in (PAIRS, RATINGS):
         for part in parts(erasure):
@@ -100,7 +100,7 @@ def _training_rows(connection: sa.Connection, erasure: Erasure) -> list[Any]:
 
 
 def _shrink(transaction: Transaction, tenant: str, gone: list[Any]) -> None:
-    """There is so much less to learn from."""
+    """Lowers the amount of training data."""
     pairs = sum(bool(row.is_pair) for row in gone)
     less = {"data": PROGRESS.c.data - len(gone), "pairs": PROGRESS.c.pairs - pairs}
     transaction.connection.execute(
@@ -109,8 +109,8 @@ def _shrink(transaction: Transaction, tenant: str, gone: list[Any]) -> None:
 
 
 def _train_again(transaction: Transaction, erasure: Erasure) -> None:
-    """A training under way read what is removed: its job is withdrawn, so that its model is not kept,
-    and asked for anew."""
+    """A training under way may have read what is erased: its job is withdrawn, so that its model is not kept,
+    and a new one is enqueued."""
     rows = transaction.connection.execute(sa.select(JOBS).where(JOBS.c.kind == TRAIN_JOB)).all()
     for row in rows:
         payload = json.loads(row.payload)

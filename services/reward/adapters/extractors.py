@@ -1,4 +1,4 @@
-"""Blocks of features that need a model: the encoder's, and the policy's own hidden states."""
+"""Feature blocks that need a network: the encoder's embedding and the policy's hidden states."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def depth(layers: int) -> int:
 
 
 def load_policy(path: Path) -> Any:
-    """Its layers without the norm after the last of them."""
+    """The policy's layers, without the norm after the last one."""
     import torch
     from transformers import AutoModel
 
@@ -81,12 +81,12 @@ def load_policy(path: Path) -> Any:
 
 
 def answer_tokens(tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
-    """The whole sequence, and where the answer starts."""
+    """The token ids of the whole sequence, and where the answer starts."""
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    # A marker shows what the template puts around a request and before an answer.
+    # A marker shows what the template puts around the request and before the answer.
     around = tokenizer.apply_chat_template(
         [{"role": "system", "content": ""}, {"role": "user", "content": "\x00"}],
         tokenize=False,
@@ -99,7 +99,7 @@ def answer_tokens(tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of sequences that are alike in length, _BATCH_TOKENS or so at a time."""
+    """Indices of sequences of similar length, about _BATCH_TOKENS at a time."""
     order = sorted(range(len(lengths)), key=lambda at: lengths[at])
     while order:
         size = max(1, _BATCH_TOKENS // lengths[order[0]])

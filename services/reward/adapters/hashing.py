@@ -1,4 +1,4 @@
-"""The Encoder's twin without a model: a text always gives the same unit vector, another another."""
+"""The Encoder's twin without a model: equal texts have equal unit vectors, different texts different ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.language.identifiers import stable_id
 
 
 class HashingEncoder:
-    """`encoded` lists what was asked for, for assertions."""
+    """`encoded` lists the requested texts, for assertions."""
 
     def __init__(self, dim: int = 8) -> None:
         self._dim = dim

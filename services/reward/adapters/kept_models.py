@@ -1,4 +1,4 @@
-"""Reward models that stay in memory once they were read."""
+"""Keeps recently used reward models in memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from services.reward.ports import RewardModel, RewardModels
 
 
 class KeptModels:
-    """RewardModels over another that keeps `most` models, those that were used last: a model never changes.
-    Safe to call from several threads; two that want the same one at once may both read it."""
+    """RewardModels that caches the `most` models used most recently; a model never changes. Thread-safe: two
+    threads that need the same model may both read it."""
 
     def __init__(self, models: RewardModels, most: int) -> None:
         self._models, self._lock = models, threading.Lock()

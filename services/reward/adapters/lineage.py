@@ -1,4 +1,4 @@
-"""Where the turns of a conversation are in reward: waiting for a score, learnt from.
+"""Where the turns of a conversation are in the reward service: waiting for a score, or used for training.
 
 What was scored is told by interaction, which keeps the scores.
 """
@@ -25,7 +25,7 @@ class RewardLineage(Lineage):
         self._database = database
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
-        """What was learnt from is told by pair and by rating, whichever turn is asked for."""
+        """Training data is reported by pair and by rating, whichever turn is asked about."""
         with self._database.read() as connection:
             return [
                 *_waiting(connection, tenant, conversation_id, turn_id),

@@ -29,8 +29,8 @@ def save(model: Model, report: dict[str, Any], weights: dict[str, str], folder: 
 
 
 def load(folder: Path) -> tuple[Model, dict[str, str]]:
-    """The model, and the digests that its features need. Raises NotFound where there is none,
-    FailedPrecondition where it cannot be read."""
+    """The model, and the digests of the networks it needs. Raises NotFound if there is no model,
+    FailedPrecondition if it cannot be read."""
     if not (folder / "model.json").is_file():
         raise NotFound(f"there is no reward model in {folder}", reason="MODEL_NOT_FOUND")
     try:
@@ -41,12 +41,12 @@ def load(folder: Path) -> tuple[Model, dict[str, str]]:
             return unpack(about, {name: file[name] for name in file.files}), about["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FailedPrecondition(
-            f"the reward model in {folder} can not be read: {error}", reason="MODEL_UNREADABLE"
+            f"cannot read the reward model in {folder}: {error}", reason="MODEL_UNREADABLE"
         ) from error
 
 
 def digest(path: Path) -> str:
-    """Of a network's weights: the same features come only from the same weights."""
+    """A digest of a network's weights: only the same weights give the same features."""
     found = hashlib.sha256()
     for file in sorted(path.glob("*.safetensors")):
         with file.open("rb") as content:
@@ -55,7 +55,7 @@ def digest(path: Path) -> str:
 
 
 def pack(model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What can be read of it as JSON, and its arrays."""
+    """The model as JSON-shaped facts and arrays."""
     about = {
         "features": list(model.extractors),
         "temperature": model.temperature,

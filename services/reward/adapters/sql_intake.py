@@ -1,4 +1,4 @@
-"""What comes in, written over SQL. SQLite in memory is the twin for unit tests."""
+"""The Intake port over SQL. Its twin for unit tests is SQLite in memory."""
 
 from __future__ import annotations
 

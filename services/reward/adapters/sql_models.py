@@ -1,4 +1,4 @@
-"""Models and what they learn from, over SQL."""
+"""Models and their training data over SQL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SqlRewardModels:
         with self._database.read() as connection:
             row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
         if row is None:
-            raise NotFound(f"there is no reward model of version {version}", field="reward_model")
+            raise NotFound(f"there is no reward model version {version}", field="reward_model")
         return RewardModel(_card(row), *_weights(row.weights))
 
     def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
@@ -69,7 +69,7 @@ class SqlRewardModels:
 def _newest_rows(
     table: sa.Table, tenant: str, most: int, most_per_user: int
 ) -> sa.Select[tuple[Any, ...]]:
-    """Newest first. Whose rows they are is read from an index alone; the texts, of the chosen ones only."""
+    """Newest first. The choice is made from an index alone; texts are read only of the chosen rows."""
     by_user = sa.func.row_number().over(partition_by=table.c.user_id, order_by=table.c.seq.desc())
     ranked = sa.select(table.c.seq, by_user.label("place")).where(table.c.tenant == tenant)
     ranks = ranked.subquery()
@@ -105,7 +105,7 @@ class SqlModelWriter:
 
 
 def weights_file(model: RewardModel) -> bytes:
-    """An .npz of plain arrays; those of the groups' rewards begin with _TASTES."""
+    """An .npz file of plain arrays; the names of the groups' arrays start with _TASTES."""
     arrays: dict[str, Any] = {
         "coefficients": model.ensemble.coefficients,
         "intercepts": model.ensemble.intercepts,

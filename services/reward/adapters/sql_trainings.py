@@ -1,4 +1,4 @@
-"""Trainings that are asked for, as durable jobs with an operation to be waited for."""
+"""Requested trainings: a durable job, and an operation that callers can wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that wait for their score, over SQL."""
+"""Waiting answers over SQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SqlWaitingAnswers:
         self._database = database
 
     def tenants(self) -> list[str]:
-        # Of each tenant that waits, not the other way round: models are many, tenants few.
+        # Asked per waiting tenant, not the other way round: there are many models and few tenants.
         newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.tenant == WAITING.c.tenant)
         is_trained = newest.scalar_subquery().is_not(None)
         query = sa.select(WAITING.c.tenant).where(WAITING.c["count"] > 0, is_trained)

@@ -1,4 +1,4 @@
-"""The reward service's SQL state. `kept_at`: when a row came in, as Unix time."""
+"""The reward service's tables. `kept_at`: when a row arrived, as Unix time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAIRS = sa.Table(
     sa.Column("better", sa.Text, nullable=False),
     sa.Column("worse", sa.Text, nullable=False),
     sa.Column("said_at", sa.Float, nullable=False),
-    # Whose conversation it quotes: an erasure may be of another than `user_id`.
+    # The conversation that it quotes, which may belong to another user than `user_id`.
     sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "pair_id"),
@@ -39,7 +39,7 @@ RATINGS = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("satisfaction", sa.Float, nullable=False),
     sa.Column("said_at", sa.Float, nullable=False),
-    # Whose conversation it quotes: an erasure may be of another than `user_id`.
+    # The conversation that it quotes, which may belong to another user than `user_id`.
     sa.Column("conversation_id", sa.String, nullable=False, server_default=""),
     sa.Column("kept_at", sa.Float, nullable=False, server_default="0"),
     sa.UniqueConstraint("tenant", "rating_id"),
@@ -49,7 +49,7 @@ RATINGS = sa.Table(
     sa.Index("reward_ratings_by_user", "tenant", "user_id", "seq"),
     sa.Index("reward_ratings_by_conversation", "tenant", "conversation_id", "seq"),
 )
-# How much there is to train on, and how much there must be for the next training.
+# How much training data there is, and how much there must be for the next training.
 PROGRESS = sa.Table(
     "reward_progress",
     METADATA,
@@ -91,7 +91,7 @@ UNSCORED = sa.Table(
     sa.Index("unscored_by_user", "tenant", "user_id"),
     sa.Index("unscored_by_conversation", "tenant", "conversation_id", "seq"),
 )
-# How many of UNSCORED are whose: asked for each answer that comes, and for each batch.
+# The number of UNSCORED rows per tenant, which every new answer and every batch needs.
 WAITING = sa.Table(
     "waiting_answers",
     METADATA,
@@ -103,7 +103,7 @@ MODELS = sa.Table(
     METADATA,
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True),
-    # The card as JSON, the weights as .npz bytes: a model and its number are stored as one.
+    # The card as JSON and the weights as an .npz file: a model and its version are stored together.
     sa.Column("card", sa.JSON, nullable=False),
     sa.Column("weights", sa.LargeBinary, nullable=False),
     sa.Column("mlflow_run_id", sa.String, nullable=False, default=""),

@@ -1,4 +1,4 @@
-"""The policy's hidden states, tuned by people's preferences: LoRA on its upper layers, a reward on top."""
+"""The policy's hidden states, tuned on people's preferences: LoRA on the upper layers, a reward on top."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TunedStates:
     weight = 1.0
 
     def __init__(self, path: Path, learnt: Path | None = None, seed: int = 0) -> None:
-        """`learnt`: the folder that `save` wrote to. Raises FailedPrecondition where it can not be read."""
+        """`learnt`: the folder that `save` wrote to. Raises FailedPrecondition if it cannot be read."""
         self._seed = seed
         self._fold_of: dict[Answer, int] = {}
         self._heads: dict[int, Head] = {}
@@ -84,12 +84,12 @@ class TunedStates:
                 self._read(load_file(learnt / FILE))
             except (OSError, SafetensorError, TypeError, RuntimeError) as error:
                 raise FailedPrecondition(
-                    f"{FILE} of the reward model in {learnt} can not be read: {error}",
+                    f"cannot read {FILE} of the reward model in {learnt}: {error}",
                     reason="MODEL_UNREADABLE",
                 ) from error
 
     def features(self, answers: Sequence[Answer]) -> Array:
-        """(n, 1). Zeros before anything was learnt."""
+        """(n, 1); zeros before `learn`."""
         found = torch.zeros(len(answers), dtype=torch.float64)
         sequences = [answer_tokens(self._tokenizer, one) for one in answers]
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Answers as rows of features."""
+"""Turns answers into rows of features."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class Featuriser:
         return assemble(vectors[: len(texts)], vectors[len(texts) :], texts)
 
     def embed(self, texts: Sequence[str]) -> Array:
-        """(len(texts), dim) in double precision, in which everything is learnt."""
+        """(len(texts), dim), in the double precision that training uses."""
         return self._encoder.embed(texts).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Answers are scored."""
+"""Scores answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ITEMS = 1024
 
 
 class ScoreAnswers:
-    """Scores with the newest or a named model."""
+    """Scores with the newest model of a tenant, or with a named one."""
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, folds: int) -> None:
         self._featuriser, self._models, self._folds = featuriser, models, folds
@@ -29,21 +29,21 @@ class ScoreAnswers:
         name: str = "",
         min_pairs: int = 0,
     ) -> tuple[list[Score], str]:
-        """One score for each (answer, user id or ""), and the model's name.
+        """One score per (answer, user id or ""), and the model's name.
 
         Raises InvalidArgument for more than MOST_ITEMS, FailedPrecondition REWARD_MODEL_UNTRAINED
         until there is a model that rests on `min_pairs` pairs, NotFound for a name that never was.
         """
         if len(items) > MOST_ITEMS:
             raise InvalidArgument(
-                f"at most {MOST_ITEMS} items a call, got {len(items)}",
+                f"{len(items)} items in one call; the limit is {MOST_ITEMS}: split them, or use ScoreStream",
                 reason="TOO_MANY_ITEMS",
                 field="items",
             )
         model = self._model(tenant, name)
         if model.card.pairs < min_pairs:
             raise FailedPrecondition(
-                f"{model.card.name} rests on {model.card.pairs} pairs, fewer than {min_pairs}",
+                f"{model.card.name} was trained on {model.card.pairs} pairs; {min_pairs} are required",
                 reason="REWARD_MODEL_UNTRAINED",
             )
         if not items:
@@ -66,7 +66,8 @@ class ScoreAnswers:
 
 
 def judging_fold(tenant: str, user_id: str, folds: int) -> int:
-    """Whose members may judge: all for nobody's answer and for a user that no member has seen."""
+    """The fold whose members may judge; all members for an answer of nobody, or of a user that none has
+    seen."""
     if not user_id or is_held_out(tenant, user_id):
         return NO_FOLD
     return fold(tenant, user_id, folds)

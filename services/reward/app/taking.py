@@ -1,4 +1,4 @@
-"""Pairs, ratings and answers come in."""
+"""Takes in pairs, ratings and answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ WAITS = "UNSCORED"
 
 @dataclass(frozen=True, slots=True)
 class TakeData:
-    """Keeps pairs and ratings; asks for a training when there is enough that is new."""
+    """Keeps pairs and ratings, and requests a training once there is enough new data."""
 
     rules: TrainingRules
 
     def pair(self, intake: Intake, tenant: str, pair: Pair) -> None:
         if not pair.better.text.strip() or not pair.worse.text.strip():
-            raise InvalidArgument("a pair needs two texts", reason="NO_TEXT", field="chosen")
+            raise InvalidArgument(
+                "both answers of a pair need text", reason="NO_TEXT", field="chosen"
+            )
         if not intake.add_pair(tenant, pair):
             intake.count(PAIRS, "abstained", "REPEATED")
             return
@@ -48,8 +50,8 @@ class TakeData:
 
 @dataclass(frozen=True, slots=True)
 class TakeTurn:
-    """Each logged answer waits for its score, beside the request before it. `most_waiting` is of one tenant:
-    one that has no model yet, or too much to score, loses its own answers and nobody else's."""
+    """Keeps each logged answer with its request until it is scored. `most_waiting` is a limit per tenant: a
+    tenant without a model, or with more than can be scored, loses only its own answers."""
 
     most_waiting: int
 
@@ -58,7 +60,7 @@ class TakeTurn:
         intake.count(ANSWERS, "made", "request_kept")
 
     def other(self, intake: Intake) -> None:
-        """A tool's or system's turn."""
+        """A turn of a tool or the system."""
         intake.count(ANSWERS, "made", "context")
 
     def assistant(self, intake: Intake, logged: LoggedAnswer) -> None:

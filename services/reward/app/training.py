@@ -1,4 +1,4 @@
-"""A model is trained."""
+"""Trains a model."""
 
 from __future__ import annotations
 
@@ -31,19 +31,17 @@ TRAIN_JOB = "reward.train"
 
 
 class TrainModel:
-    """Learns an ensemble from the newest data of a tenant, and judges it on users that no member
-    saw."""
+    """Trains an ensemble on a tenant's newest data, and evaluates it on users that no member has seen."""
 
     def __init__(self, featuriser: Featuriser, models: RewardModels, rules: TrainingRules) -> None:
         self._featuriser, self._models, self._rules = featuriser, models, rules
         self._learn_people = LearnPeople(featuriser)
 
     def __call__(self, tenant: str, now: datetime) -> RewardModel:
-        """The model with version 0: its number is given when it is stored.
+        """Returns the model with version 0; it gets its number when it is stored.
 
-        Raises FailedPrecondition REWARD_DATA_MISSING when there is nothing to compare, or all of it
-        is of too few users or of users in one fold.
-        """
+        Raises FailedPrecondition REWARD_DATA_MISSING if there is nothing to compare, or if it comes from too
+        few users, or only from users in one fold."""
         rules = self._rules
         kept = self._models.data(tenant, rules.most_data, rules.most_per_user)
         pairs, ratings = recent(*kept, rules)
@@ -74,8 +72,8 @@ class TrainModel:
             )
         if len(users_of(found)) < self._rules.min_users:
             raise FailedPrecondition(
-                f"what there is to compare is of {len(users_of(found))} users, fewer than"
-                f" {self._rules.min_users}",
+                f"the comparisons come from {len(users_of(found))} users;"
+                f" {self._rules.min_users} are required",
                 reason="REWARD_DATA_MISSING",
             )
         better = self._featuriser.features([c.better for c in found])
