@@ -1,4 +1,4 @@
-"""One look at the whole loop: every service asked at once, none able to spoil the page."""
+"""One look at the whole loop: all services are asked in parallel, and none can break the page."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ class Asked:
 
 @dataclass
 class Answers:
-    """Collects answers by section, and why one could not be had."""
+    """Collects answers by section, and why an answer is missing."""
 
     troubles: dict[str, str] = field(default_factory=dict)
 
     async def of(self, section: str, asked: Awaitable[T], nothing: T) -> T:
-        """`nothing` where there is nothing yet, which is no trouble, and where the answer could not be had."""
+        """The answer; `nothing` if there is nothing yet, which is not a problem, or if there was no answer,
+        which is."""
         try:
             return await asked
         except NotFound:
@@ -57,8 +58,7 @@ class Answers:
 
 
 async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = None) -> Loop:
-    """Never raises for a service that is away or slow: its section says so, and shows what was
-    known `before`."""
+    """Never raises because a service is away or slow: its section says so and shows what was known `before`."""
     answers = Answers()
     since = now - timedelta(seconds=asked.window_s)
     parts = asyncio.gather(*(_part(peers, name, before) for name in PLACES))
@@ -87,7 +87,7 @@ async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = 
     return _kept(seen, before)
 
 
-# Which fields of a Loop each section fills.
+# The fields of a Loop that each section fills.
 _FIELDS = {
     "serving": ("rollout",),
     "runs": ("runs",),
@@ -130,17 +130,17 @@ async def _part(peers: Peers, name: str, before: Loop | None) -> Part:
 
 
 def advice(part: str, error: TrimtabError) -> str:
-    """What whoever is on call does next."""
+    """What to do next, for the person on call."""
     if isinstance(error, DeadlineExceeded):
-        return "The machine may be busy; the figures are the last ones known."
+        return "The machine may be busy; the figures shown are the last ones known."
     if isinstance(error, Unavailable):
-        return f"'make status' and 'make logs' say why; 'make up' starts {part} again."
-    return f"{part} answers, but with an error: see 'make logs'."
+        return f"'make status' and 'make logs' show why; 'make up' starts {part} again."
+    return f"{part} answers with an error: see 'make logs'."
 
 
 @dataclass
 class Window:
-    """The last look, shared by all who ask within `fresh_s`, so that ten open pages cost one."""
+    """The last look, shared by all requests within `fresh_s`, so that ten open pages cost no more than one."""
 
     peers: Peers
     asked: Asked

@@ -31,13 +31,13 @@ class Stage:
         return self.taken == self.made + self.abstained + self.dropped + self.waiting
 
     def share(self, outcome: str) -> float:
-        """Per cent of the taken, for the bar."""
+        """Percent of what was taken, for the bar."""
         return 100 * int(getattr(self, outcome)) / self.taken if self.taken else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What went through a service, and what has not yet: `lag` counts records by topic."""
+    """What went through a service, and what still waits: `lag` counts records by topic."""
 
     stages: tuple[Stage, ...] = ()
     lag: dict[str, int] = field(default_factory=dict)
@@ -46,8 +46,8 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One service at its place in the loop. When it did not answer, `state` is "slow" or "down",
-    `trouble` says why, and the figures are the last ones known."""
+    """One service at its place in the loop. If it did not answer, `state` is "slow" or "down", `trouble` says
+    why, and the figures are the last ones known."""
 
     name: str
     does: str
@@ -55,7 +55,7 @@ class Part:
     trouble: str = ""
     advice: str = ""
     stages: tuple[Stage, ...] = ()
-    # Records not yet taken, by topic.
+    # Records that wait, by topic.
     lag: dict[str, int] = field(default_factory=dict)
     outbox_pending: int = 0
 
@@ -66,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An estimate with its interval; `count` 0: nothing is known."""
+    """An estimate with its interval; nothing is known if `count` is 0."""
 
     name: str
     value: float
@@ -79,7 +79,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A version under traffic."""
+    """A version that serves traffic."""
 
     role: str
     version: str
@@ -99,7 +99,7 @@ class Rollout:
     under_way: bool
 
     def progress(self, log_e: float) -> float:
-        """How far evidence has come towards its threshold, in [0, 1]."""
+        """How close evidence is to its threshold, in [0, 1]."""
         if self.log_threshold <= 0:
             return 0.0
         return min(max(log_e / self.log_threshold, 0.0), 1.0)
@@ -203,8 +203,8 @@ class Personas:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """All of it at one moment. `troubles` says for a section why it could not be read; what is
-    shown of it then is what was known before."""
+    """Everything at one moment. `troubles` says, by section, why it could not be read; the section then shows
+    what was known before."""
 
     time: str
     tenant: str

@@ -1,4 +1,4 @@
-"""The page over HTTP: whole, by fragment, and as JSON."""
+"""The page over HTTP: as a whole, by fragment, and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.dashboard.domain import Loop
 
 HERE = Path(__file__).parent
 FRAGMENTS = ("loop", "serving", "course", "runs", "alarms", "personas")
-# What of the npm packages is served, under our own origin.
+# The files of npm packages that are served, from our own origin.
 SCRIPTS = {"htmx.js": "htmx.org/dist/htmx.min.js", "echarts.js": "echarts/dist/echarts.min.js"}
 OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 
@@ -31,7 +31,7 @@ def create_app(
     refresh_s: int,
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """The application; it holds no state of its own."""
+    """The application; it keeps no state."""
     app = FastAPI(title="Trimtab dashboard", lifespan=lifespan, openapi_url=None)
     app.add_middleware(GZipMiddleware)
     templates = Jinja2Templates(HERE / "templates")
@@ -62,7 +62,9 @@ def _mount_page(
     async def fragment(request: Request, name: str) -> Response:
         if name not in FRAGMENTS:
             known = ", ".join(FRAGMENTS)
-            return JSONResponse({"error": f"no fragment {name!r}; there are: {known}"}, 404)
+            return JSONResponse(
+                {"error": f"there is no fragment {name!r}; choose from: {known}"}, 404
+            )
         return templates.TemplateResponse(
             request, f"fragments/{name}.html", {"now": await look(), **setup}
         )
@@ -95,7 +97,7 @@ def _mount_files(app: FastAPI, scripts: dict[str, Path]) -> None:
 
 
 def when(stamp: str) -> str:
-    """An RFC 3339 time as people read it: 14:05:09, with the day if it is given as such."""
+    """An RFC 3339 time as people read it, such as 14:05:09."""
     if not stamp:
         return "-"
     return datetime.fromisoformat(stamp).strftime("%H:%M:%S")
@@ -106,12 +108,12 @@ def percent(value: float) -> str:
 
 
 def figure(value: float, stream: str) -> str:
-    """A stream's mean in the unit of the stream."""
+    """The mean of a stream, in the stream's unit."""
     return percent(value) if stream == "dissatisfaction" else number(value)
 
 
 def number(value: float) -> str:
-    """Three significant digits; whole numbers with thousands apart."""
+    """Three significant digits; whole numbers with thousands separators."""
     if isinstance(value, int) or float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The dashboard's process: the only wiring. `python -m services.dashboard.main`."""
+"""Wires the dashboard: `python -m services.dashboard.main`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
-    """Channels are opened when the server's loop runs, and closed with it."""
+    """The application. Channels are opened when the server's event loop starts, and closed when it ends."""
     windows: list[Window] = []
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the dashboard asks of the other services. Every call ends within its deadline."""
+"""What the dashboard asks the other services. Every call ends within its deadline."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from services.dashboard.domain import (
 
 
 class Peers(Protocol):
-    """Each call raises TrimtabError: Unavailable when the service is away, DeadlineExceeded when it is slow,
-    NotFound when there is nothing yet."""
+    """Calls raise TrimtabError: Unavailable if the service is away, DeadlineExceeded if it is slow, NotFound if
+    there is nothing yet."""
 
     async def passage(self, part: str) -> Passage:
         """What went through a service."""
 
     async def answers(self, part: str) -> None:
-        """Returns if the service, which speaks HTTP alone, is healthy."""
+        """Returns if a service without gRPC is healthy; otherwise raises Unavailable."""
 
     async def rollout(self) -> Rollout | None: ...
 
@@ -37,6 +37,6 @@ class Peers(Protocol):
     async def streams(self) -> tuple[Stream, ...]: ...
 
     async def courses(self, since: datetime) -> Courses:
-        """Of dissatisfaction."""
+        """Dissatisfaction over time."""
 
     async def personas(self, most: int) -> Personas: ...

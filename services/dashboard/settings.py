@@ -1,4 +1,4 @@
-"""TRIMTAB_DASHBOARD_<FIELD>; README.md explains each."""
+"""TRIMTAB_DASHBOARD_<FIELD>; README.md explains each field."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 The lines are described in learning/lines.py, the figures in learning/report.py. `-` is standard
 input or output. Progress and problems go to standard error; a summary goes to standard output (to
-standard error where the scores go there), as JSON with --json. Bad lines are told with line and
+standard error where the scores go there), as JSON with --json. Bad lines are reported with line and
 field and left out of a fit (DIR/refused.jsonl lists them); in scores such a line keeps its place:
 nulls, and an `error`. Exit codes as of `trimtab`: 0 ok, 1 some lines were refused or too few, 2
 usage, 3 not found. `trimtab reward fit` runs this.

@@ -1,4 +1,4 @@
-"""JSON-shaped calls of the other services: over gRPC (the gateway over HTTP), each with a short deadline."""
+"""JSON-shaped calls to the other services, over gRPC (HTTP for the gateway), each with a short deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 class GrpcCalls:
-    """Owns one channel to each service; `close` ends them."""
+    """Owns one channel per service; `close` closes them."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class GrpcCalls:
         except httpx.HTTPError as error:
             raise Unavailable(f"{part} is not reachable") from error
         if response.status_code != 200:
-            raise Unavailable(f"{part} says {response.status_code} at {url}")
+            raise Unavailable(f"{part} answers {response.status_code} at {url}")
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -1,4 +1,4 @@
-"""The other services by their own API: each question a call, each answer decoded."""
+"""The Peers port over the services' own APIs: one call per question, and its answer decoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 class Calls(Protocol):
-    """JSON-shaped calls. Both raise TrimtabError."""
+    """JSON-shaped calls. Both methods raise TrimtabError."""
 
     async def call(self, part: str, method: str, request: Json) -> Json: ...
 

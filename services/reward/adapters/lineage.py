@@ -1,6 +1,6 @@
 """Where the turns of a conversation are in the reward service: waiting for a score, or used for training.
 
-What was scored is told by interaction, which keeps the scores.
+Scores are reported by interaction, which stores them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _waiting(
     for row in connection.execute(_of(UNSCORED, tenant, conversation_id)):
         if turn_id in ("", row.turn_id):
             time = datetime.fromtimestamp(row.create_time, UTC)
-            detail = "waits for its score; there may be no model yet"
+            detail = "waiting for its score; there may be no model yet"
             yield LineageStep(ANSWERS, row.turn_id, WAITING, WAITS, detail, "", time)
 
 
@@ -53,8 +53,10 @@ def _learnt(connection: sa.Connection, tenant: str, conversation_id: str) -> Ite
         for row in connection.execute(_of(table, tenant, conversation_id)):
             held_out = is_held_out(tenant, row.user_id)
             outcome, reason = (ABSTAINED, "HELD_OUT") if held_out else (MADE, "")
-            words = "judges models" if held_out else "kept for models to learn from"
-            detail = f"{words}; newest: {model_name(version)}" if version else f"{words}; none yet"
+            words = "held out to evaluate models" if held_out else "kept as training data"
+            detail = (
+                f"{words}; newest: {model_name(version)}" if version else f"{words}; no model yet"
+            )
             time = datetime.fromtimestamp(row.said_at, UTC)
             yield LineageStep(stage, "", outcome, reason, detail, getattr(row, id_.name), time)
 

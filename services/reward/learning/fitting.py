@@ -161,7 +161,7 @@ def _teach(
 
 
 def newest(pairs: Sequence[Preference], most: int) -> tuple[list[Preference], dict[str, int]]:
-    """At most so many pairs of one user, the last ones; pairs of nobody all stay."""
+    """Keeps at most this many pairs of one user, the last ones; pairs without a user all stay."""
     left: dict[str, int] = {}
     kept: list[Preference] = []
     for one in reversed(pairs):

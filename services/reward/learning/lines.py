@@ -88,7 +88,7 @@ def score_line(reward: float, std: float, groups: dict[str, float]) -> str:
 
 
 def refused_line(refused: Refused) -> str:
-    """A line that can not be scored keeps its place."""
+    """A line that cannot be scored keeps its place."""
     error = {"line": refused.line, "field": refused.field, "problem": refused.problem}
     return json.dumps({"reward": None, "std": None, "groups": {}, "error": error})
 

@@ -1,4 +1,4 @@
-"""Groups of people with tastes of their own, beside the one reward that judges for everybody.
+"""Groups of people with tastes of their own, in addition to the one reward for everybody.
 
 The same learning as the offline commands' (learning/fitting.py): groups by hard EM over users, their
 number chosen on held-out users, users who work against everyone weighed less, every figure taken on
@@ -76,7 +76,7 @@ class GroupRewards:
         self._blocks: list[Extractor] = [Answers(embedding), Surface()]
 
     def __call__(self, model: Model | None, answers: Sequence[Answer]) -> list[dict[str, float]]:
-        """One for each answer; empty where people are not told apart."""
+        """One dict per answer; empty if no groups are told apart."""
         if model is None or len(model.groups) < 2:
             return [{} for _ in answers]
         raw = np.hstack([block.features(answers) for block in self._blocks])

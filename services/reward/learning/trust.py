@@ -98,7 +98,7 @@ def weigh(agreeing: Array, labels: Array, before: Array) -> Array:
 
 
 def _acts_together(data: Comparisons, suspects: tuple[int, ...], l2: float) -> bool:
-    """Whether the labels of suspects are foretold by the other suspects' labels, better than by
+    """Whether the labels of suspects are predicted by the other suspects' labels, better than by
     chance (the lower bound of the rate, widened by suspect, over one half)."""
     right: list[float] = []
     whose: list[int] = []

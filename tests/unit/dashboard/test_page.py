@@ -41,7 +41,7 @@ async def test_the_loop_shows_every_stage_with_its_reasons_and_lag(open_page: Op
     assert "abstained not a follow up 2,800" in text
     assert "231 made · 2 dropped · 7 waiting" in text
     assert "lag 12" in text
-    assert "interaction.logged.v1: 12 not yet taken" in html
+    assert "interaction.logged.v1: 12 waiting" in html
     assert 'aria-label="drift.reward: of 2605 taken, 2605 made' in html
 
 
@@ -124,10 +124,10 @@ async def test_an_empty_loop_says_what_comes_next(open_page: Open) -> None:
         text = words((await page.get("/")).text)
     for said in (
         "No version is registered yet.",
-        "No follow-up was judged in the time shown.",
-        "No run yet.",
-        "No alarm.",
-        "No persona yet",
+        "No follow-up was judged in the time window.",
+        "No runs yet.",
+        "No alarms.",
+        "No personas yet",
     ):
         assert said in text
     assert "not reachable" not in text
