@@ -113,7 +113,7 @@ def test_a_second_head_is_held_against_the_first(turned: House) -> None:
     assert newest.reason == "NOT_BETTER"
     assert turned.tracker.serving == {MODEL: "1"}
     # The users change their minds: a head of all that they said comes, and the former stands down.
-    raters.rate(turned, honest, range(50), talks=10, batch="d")
+    raters.rate(turned, honest, range(50), talks=4, batch="d")
     raters.refit(turned)
     third, second, first = turned.parts.heads.page("local", None, 10)[0]
     assert [one.state.value for one in (third, second, first)] == ["serving", "refused", "former"]
