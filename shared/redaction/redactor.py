@@ -18,13 +18,15 @@ import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from operator import is_not
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from shared.language.turns import Turn
 from shared.redaction import finders as sensitive
 from shared.redaction.finders import Finder, Found
 
@@ -141,7 +143,6 @@ def noted(metadata: Mapping[str, str], counts: Mapping[str, int]) -> Mapping[str
 
 
 Counted = Callable[[str, str, int], None]
-T = TypeVar("T")
 
 
 class Redactor:
@@ -157,25 +158,29 @@ class Redactor:
         self._policies = policies or Policies()
         self._key, self._counted = key.encode(), counted
 
-    def message(self, tenant: str, message: Message) -> Message:
-        """The redacted message; the same object if nothing was found."""
-        return self.run(tenant, lambda redaction: redaction.message(message))[0]
-
-    def text(self, tenant: str, text: str) -> str:
-        return self.run(tenant, lambda redaction: redaction.content(text))[0]
-
-    def run(self, tenant: str, work: Callable[[Redaction], T]) -> tuple[T, Mapping[str, int]]:
-        """What `work` makes of one item, and how much was taken out of it, by kind."""
+    @contextmanager
+    def of(self, tenant: str) -> Iterator[Redaction]:
+        """For the texts of one item. What was taken out is counted at the end."""
         policy = self._policies.of(tenant)
         redaction = Redaction(policy, self._tenant_key(tenant) if policy.needs_key else b"")
-        done = work(redaction)
-        if not redaction.counts:
-            return done, {}
-        kinds: Counter[str] = Counter()
+        yield redaction
         for (kind, action), n in redaction.counts.items():
             self._counted(kind, action, n)
-            kinds[kind] += n
-        return done, kinds
+
+    def turn(self, turn: Turn) -> Turn:
+        """By its tenant's policy, with what was taken out noted in its metadata; the same object if nothing was
+        found."""
+        with self.of(turn.tenant) as redaction:
+            return redaction.turn(turn)
+
+    def message(self, tenant: str, message: Message) -> Message:
+        """The redacted message; the same object if nothing was found."""
+        with self.of(tenant) as redaction:
+            return redaction.message(message)
+
+    def text(self, tenant: str, text: str) -> str:
+        with self.of(tenant) as redaction:
+            return redaction.content(text)
 
     def _tenant_key(self, tenant: str) -> bytes:
         return hmac.digest(self._key, f"redaction:{tenant}".encode(), hashlib.sha256)
@@ -194,6 +199,20 @@ class Redaction:
         self._policy, self._key = policy, key
         self.counts: Counter[tuple[str, str]] = Counter()
         self.dropped = ""
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How much was taken out, by kind."""
+        kinds: Counter[str] = Counter()
+        for (kind, _), n in self.counts.items():
+            kinds[kind] += n
+        return kinds
+
+    def turn(self, turn: Turn) -> Turn:
+        message, metadata = self.message(turn.message), self.metadata(turn.metadata)
+        if not self.counts:
+            return turn
+        return replace(turn, message=message, metadata=noted(metadata, self.kinds))
 
     def message(self, message: Message) -> Message:
         parts = [self._part(part) for part in message.parts]

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.gateway.app.redacting import redacted
 from services.gateway.ports import Batch, Sink, Spool
 from shared.language.errors import (
     Cancelled,
@@ -114,7 +113,7 @@ class Recorder:
         """Spools the turns, all of one tenant, and gives them as they are logged: redacted, and with ids made
         of what is left; nothing if they had to be dropped, which is counted. A turn spooled twice has one
         event id and counts once."""
-        kept = [_named(redacted(turn, self._redactor)) for turn in turns]
+        kept = [_named(self._redactor.turn(turn)) for turn in turns]
         if not kept:
             return []
         try:

@@ -54,7 +54,8 @@ class Completions:
 
     def update(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> Completion:
         _check(metadata)
-        clean, _ = self._redactor.run(tenant, lambda redaction: redaction.metadata(metadata))
+        with self._redactor.of(tenant) as redaction:
+            clean = redaction.metadata(metadata)
         if not self._store.set_metadata(tenant, completion_id, clean):
             raise _missing(completion_id)
         return self.get(tenant, completion_id)

@@ -104,7 +104,8 @@ def test_metadata_only_keeps_lengths_and_keyed_digests() -> None:
     assert stored.startswith("[TEXT 12 ") and "How" not in stored
     assert redactor.text("acme", stored) == stored
     assert redactor.message("other", text_message("user", "How are you?")).text != stored
-    assert redactor.run("acme", lambda one: one.text("stop")) == ("stop", {})
+    with redactor.of("acme") as redaction:
+        assert (redaction.text("stop"), redaction.kinds) == ("stop", {})
 
 
 def test_arguments_of_tools_stay_json() -> None:
@@ -119,7 +120,8 @@ def test_arguments_of_tools_stay_json() -> None:
 def test_json_in_metadata_stays_json_in_every_policy() -> None:
     said = {"openai.request": '{"user": "a@b.de", "n": 4111111111111111}', "note": "a@b.de"}
     for policy in (MASK_ALL, Policy(MASK_ALL.actions, metadata_only=True)):
-        stored, _ = Redactor(Policies(policy), KEY).run("acme", lambda one: one.metadata(said))
+        with Redactor(Policies(policy), KEY).of("acme") as redaction:
+            stored = redaction.metadata(said)
         assert stored == {
             "openai.request": '{"user":"[EMAIL]","n":"[CARD]"}',
             "note": "[EMAIL]",
@@ -131,7 +133,9 @@ def test_what_is_taken_out_is_counted_by_kind() -> None:
     redactor = Redactor(
         Policies(MASK_ALL), counted=lambda kind, action, n: counts.update({(kind, action): n})
     )
-    _, kinds = redactor.run("acme", lambda one: one.text("a@b.de, c@d.de, 10.0.0.1"))
+    with redactor.of("acme") as redaction:
+        redaction.text("a@b.de, c@d.de, 10.0.0.1")
+    kinds = redaction.kinds
     assert kinds == {"EMAIL": 2, "IP": 1}
     assert counts == {("EMAIL", "mask"): 2, ("IP", "mask"): 1}
 
@@ -143,8 +147,9 @@ def test_an_own_kind_comes_before_the_built_in_ones() -> None:
 
 def test_a_category_stays_an_identifier() -> None:
     redactor = Redactor(Policies(MASK_ALL))
-    assert redactor.run("acme", lambda one: one.label("a@b.de")) == ("EMAIL", {"EMAIL": 1})
-    assert redactor.run("acme", lambda one: one.label("EMAIL")) == ("EMAIL", {})
+    for name, kinds in (("a@b.de", {"EMAIL": 1}), ("EMAIL", {})):
+        with redactor.of("acme") as redaction:
+            assert (redaction.label(name), redaction.kinds) == ("EMAIL", kinds)
 
 
 def test_places_that_hide_one_another_are_all_found() -> None:

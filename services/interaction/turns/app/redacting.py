@@ -1,4 +1,5 @@
-"""What is taken out of items before they are accepted; the same for every door."""
+"""What is taken out of items before they are accepted, whoever sent them. The gateway redacts turns before they
+touch its disk, but may have an older policy; others redact nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from shared.language.messages import content_of
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
-from shared.redaction.redactor import Redaction, Redactor, noted
+from shared.redaction.redactor import Redaction, Redactor
 
 Item = TypeVar("Item", Turn, ExplicitFeedback, Pair)
 
@@ -20,21 +21,13 @@ def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Ite
     What is too large to be accepted is not gone through."""
     if _chars(item) > limits.max_turn_bytes:
         return item
-    match item:
-        case Turn():
-            found, counts = redactor.run(tenant, lambda one: _turn(item, one))
-            return replace(found, metadata=noted(found.metadata, counts)) if counts else found
-        case ExplicitFeedback():
-            return redactor.run(tenant, lambda one: _feedback(item, one))[0]
-    return redactor.run(tenant, lambda one: _pair(item, one))[0]
-
-
-def _turn(turn: Turn, redaction: Redaction) -> Turn:
-    message = redaction.message(turn.message)
-    metadata = redaction.metadata(turn.metadata)
-    if message is turn.message and metadata is turn.metadata:
-        return turn
-    return replace(turn, message=message, metadata=metadata)
+    with redactor.of(tenant) as redaction:
+        match item:
+            case Turn():
+                return redaction.turn(item)
+            case ExplicitFeedback():
+                return _feedback(item, redaction)
+        return _pair(item, redaction)
 
 
 def _feedback(feedback: ExplicitFeedback, redaction: Redaction) -> ExplicitFeedback:
