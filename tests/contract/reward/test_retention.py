@@ -16,7 +16,7 @@ from shared.language.retention import Keep, RetentionPolicy
 from shared.language.splits import is_held_out
 from shared.privacy.retention import Retention
 from tests.contract.state import opened
-from tests.unit.reward.test_service import NOW, House
+from tests.unit.reward.running import NOW, RewardService
 
 POLICY = RetentionPolicy({"*": Keep(store_days=30, archive_days=60), "short": Keep(7, 7)})
 TENANTS = ("local", "short")
@@ -24,38 +24,38 @@ USERS = [f"u{n}" for n in range(99) if not any(is_held_out(one, f"u{n}") for one
 
 
 @pytest.fixture
-def house(database_url: str) -> Iterator[House]:
+def service(database_url: str) -> Iterator[RewardService]:
     with opened("reward", database_url) as database:
-        yield House(database=database, backlog=10_000)
+        yield RewardService(database=database, backlog=10_000)
 
 
-def days(house: House, first: int, last: int) -> None:
+def days(service: RewardService, first: int, last: int) -> None:
     """On each, for two tenants: two pairs, two conversations with a request and an answer that nobody can score
     yet. As if the service had been away, it takes all of them at once."""
-    with house.database.begin() as transaction:
-        intake = house.intake(transaction)
+    with service.database.begin() as transaction:
+        intake = service.intake(transaction)
         for day, tenant in product(range(first, last), TENANTS):
-            house.now = NOW + timedelta(days=day)
+            service.now = NOW + timedelta(days=day)
             for number in (2 * day, 2 * day + 1):
                 user, answer = USERS[number % 20], Answer("q", "a")
-                pair = Pair(f"p{number}", user, answer, Answer("q", "b"), house.now)
-                house.take_data.pair(intake, tenant, pair)
+                pair = Pair(f"p{number}", user, answer, Answer("q", "b"), service.now)
+                service.take_data.pair(intake, tenant, pair)
                 said = LoggedAnswer(
-                    tenant, user, f"c{number}", f"t{number}", "v", answer, house.now
+                    tenant, user, f"c{number}", f"t{number}", "v", answer, service.now
                 )
-                house.take_turn.user(intake, said)
-                house.take_turn.assistant(intake, said)
+                service.take_turn.user(intake, said)
+                service.take_turn.assistant(intake, said)
 
 
-def forget(house: House) -> None:
-    retention = Retention(house.database, aging(), POLICY, lambda: house.now, seen_days=3)
+def forget(service: RewardService) -> None:
+    retention = Retention(service.database, aging(), POLICY, lambda: service.now, seen_days=3)
     while retention.once():
         continue
 
 
-def sizes(house: House) -> dict[str, int]:
+def sizes(service: RewardService) -> dict[str, int]:
     found = {}
-    with house.database.read() as connection:
+    with service.database.read() as connection:
         for tenant in TENANTS:
             for table in (PAIRS, REQUESTS, UNSCORED):
                 count = sa.select(sa.func.count()).select_from(table)
@@ -64,12 +64,12 @@ def sizes(house: House) -> dict[str, int]:
     return found
 
 
-def test_three_years_are_as_large_as_a_month(house: House) -> None:
+def test_three_years_are_as_large_as_a_month(service: RewardService) -> None:
     seen = []
     for first in range(0, 3 * 365, 73):
-        days(house, first, first + 73)
-        forget(house)
-        seen.append(sizes(house))
+        days(service, first, first + 73)
+        forget(service)
+        seen.append(sizes(service))
     local, short = 2 * 31, 2 * 8  # days, the present one included, of two rows each
     assert seen[0] == {
         **{
@@ -80,25 +80,25 @@ def test_three_years_are_as_large_as_a_month(house: House) -> None:
         },
     }
     assert seen == [seen[0]] * 15
-    with house.database.read() as connection:
+    with service.database.read() as connection:
         progress = {
             row.tenant: (row.data, row.pairs) for row in connection.execute(sa.select(PROGRESS))
         }
         waiting = {row.tenant: row[1] for row in connection.execute(sa.select(WAITING))}
     assert progress == {"local": (local, local), "short": (short, short)}
     assert waiting == {"local": local, "short": short}
-    counts = house.counts("reward.answers")
+    counts = service.counts("reward.answers")
     assert counts["waiting", "UNSCORED"] == local + short
     assert counts["dropped", "EXPIRED"] == 2 * 2 * 3 * 365 - local - short
 
 
-def test_models_go_by_age_but_for_the_newest(house: House) -> None:
-    house.train()
-    versions = [card.version for card in house.models.page("local", None, 10)]
+def test_models_go_by_age_but_for_the_newest(service: RewardService) -> None:
+    service.train()
+    versions = [card.version for card in service.models.page("local", None, 10)]
     assert versions == [2, 1]
-    with house.database.begin() as transaction:
+    with service.database.begin() as transaction:
         old = (NOW - timedelta(days=61)).timestamp()
         transaction.connection.execute(MODELS.update().values(created=old))
-    forget(house)
-    assert [card.version for card in house.models.page("local", None, 10)] == [2]
-    assert house.counts("retention")["made", "models"] == 1
+    forget(service)
+    assert [card.version for card in service.models.page("local", None, 10)] == [2]
+    assert service.counts("retention")["made", "models"] == 1

@@ -13,16 +13,16 @@ from shared.language.messages import text_message
 from shared.language.splits import is_held_out
 from shared.language.topics import PREFERENCE_PROPOSED
 from tests.unit.reward.people import population
-from tests.unit.reward.test_service import NOW, House, serve
+from tests.unit.reward.running import NOW, RewardService, serve
 
 SHORT = "About tea: Set a clear limit first."
 LONG = "About tea: " + " ".join(["Set a clear limit first. Check the details twice."] * 5)
 SHORT_USERS, LONG_USERS, PAIRS = 24, 12, 6
 
 
-def told(pairs: int) -> House:
-    """A house that knows a population with two tastes."""
-    house = House(min_data=10_000)
+def told(pairs: int) -> RewardService:
+    """A service that knows a population with two tastes."""
+    service = RewardService(min_data=10_000)
     lines = population(SHORT_USERS, LONG_USERS, pairs, seed=3)
     for number, one in enumerate(p for p in read_learnt(lines) if isinstance(p, Preference)):
         pair = events.PreferencePair(
@@ -35,18 +35,18 @@ def told(pairs: int) -> House:
             rejected=encode_message(text_message("assistant", one.worse.text)),
         )
         value = events.PreferenceProposed(pair=pair).SerializeToString()
-        house.publish(PREFERENCE_PROPOSED, f"p{number}", value)
-    house.drain()
-    return house
+        service.publish(PREFERENCE_PROPOSED, f"p{number}", value)
+    service.drain()
+    return service
 
 
 async def test_two_tastes_are_told_apart_kept_and_served() -> None:
-    house = told(PAIRS)
+    service = told(PAIRS)
 
     async def calls(stub: pb_grpc.RewardServiceStub) -> None:
         request = pb.TrainRewardModelRequest(request_id="r")
         await stub.TrainRewardModel(request, metadata=metadata("local"))
-        assert await asyncio.to_thread(house.training.run_once)
+        assert await asyncio.to_thread(service.training.run_once)
         (listed,) = (
             await stub.ListRewardModels(pb.ListRewardModelsRequest(), metadata=metadata("local"))
         ).reward_models
@@ -77,15 +77,15 @@ async def test_two_tastes_are_told_apart_kept_and_served() -> None:
         assert of_short[short.name] > of_long[short.name]
         assert of_short[long.name] < of_long[long.name]
 
-    await serve(house, calls)
+    await serve(service, calls)
     # What is read back from the store is what was learnt.
-    first, _ = house.score("local", [(Answer("", SHORT), "")])
+    first, _ = service.score("local", [(Answer("", SHORT), "")])
     assert len(first[0].groups) == 2
 
 
 def test_users_who_said_little_are_in_no_group() -> None:
-    house = told(pairs=2)
-    model = house.learn("local", NOW)
+    service = told(pairs=2)
+    model = service.learn("local", NOW)
     assert model.card.people is None
     assert model.tastes is None
     assert model.card.pairs > 40

@@ -15,15 +15,15 @@ from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Finish, Job
 from shared.state.tables import JOBS
-from tests.unit.reward.test_service import House
+from tests.unit.reward.running import RewardService
 
 USERS = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]
 FIRST = Erasure("e1", "local", USERS[0], ("c1",))
 
 
 @pytest.fixture
-def house() -> House:
-    made = House(min_data=8)
+def service() -> RewardService:
+    made = RewardService(min_data=8)
     for number in range(8):
         made.pair(number, USERS[number])
     made.turn(0, "user", "What of rivers?")
@@ -32,48 +32,48 @@ def house() -> House:
     return made
 
 
-def removed(house: House, erasure: Erasure = FIRST) -> dict[str, int]:
-    with house.database.begin() as transaction:
-        return RewardRemover(house.database).remove_rows(erasure, transaction)
+def removed(service: RewardService, erasure: Erasure = FIRST) -> dict[str, int]:
+    with service.database.begin() as transaction:
+        return RewardRemover(service.database).remove_rows(erasure, transaction)
 
 
-def test_rows_go_and_there_is_less_to_learn_from(house: House) -> None:
-    assert removed(house) == {"pairs": 1, "ratings": 0, "requests": 1, "unscored_answers": 1}
-    with house.database.read() as connection:
+def test_rows_go_and_there_is_less_to_learn_from(service: RewardService) -> None:
+    assert removed(service) == {"pairs": 1, "ratings": 0, "requests": 1, "unscored_answers": 1}
+    with service.database.read() as connection:
         progress = connection.execute(sa.select(PROGRESS)).one()
         assert connection.execute(sa.select(REQUESTS)).all() == []
     assert (progress.data, progress.pairs) == (7, 7)
-    counts = {(o, r): n for s, o, r, n in house.database.counts() if s == ANSWERS}
+    counts = {(o, r): n for s, o, r, n in service.database.counts() if s == ANSWERS}
     assert counts["dropped", "ERASED"] == 1
     assert sum(n for (o, _), n in counts.items() if o == "waiting") == 0
-    assert set(removed(house).values()) == {0}
+    assert set(removed(service).values()) == {0}
 
 
-def test_models_that_were_trained_since_had_learnt(house: House) -> None:
-    remover = RewardRemover(house.database)
+def test_models_that_were_trained_since_had_learnt(service: RewardService) -> None:
+    remover = RewardRemover(service.database)
     assert remover.survey(FIRST).model_versions == []
-    assert house.training.run_once()
+    assert service.training.run_once()
     assert remover.survey(FIRST).model_versions == ["rewardModels/reward-v1"]
-    removed(house)
+    removed(service)
     assert remover.survey(FIRST).model_versions == ()
 
 
-def test_a_training_under_way_is_begun_anew_without_the_user(house: House) -> None:
+def test_a_training_under_way_is_begun_anew_without_the_user(service: RewardService) -> None:
     def perform(job: Job) -> Finish:
-        finish = house.training.perform(job)
-        removed(house)  # the erasure comes while it trains
+        finish = service.training.perform(job)
+        removed(service)  # the erasure comes while it trains
         return finish
 
-    assert replace(house.training, perform=perform).run_once()
-    assert house.models.newest_version("local") == 0
-    with house.database.read() as connection:
+    assert replace(service.training, perform=perform).run_once()
+    assert service.models.newest_version("local") == 0
+    with service.database.read() as connection:
         (job,) = connection.execute(sa.select(JOBS.c.id).where(JOBS.c.kind == TRAIN_JOB)).scalars()
     assert job.endswith(":e1")
-    assert house.training.run_once()
-    assert house.models.load("local", 1).card.pairs == 7
+    assert service.training.run_once()
+    assert service.models.load("local", 1).card.pairs == 7
 
 
-def test_an_export_gives_what_is_held(house: House) -> None:
-    held = list(RewardRemover(house.database).holdings("local", USERS[0]))
+def test_an_export_gives_what_is_held(service: RewardService) -> None:
+    held = list(RewardRemover(service.database).holdings("local", USERS[0]))
     assert [kind for kind, _ in held] == ["reward_pair"]
     assert "Question 0?" in str(held[0][1])
