@@ -64,11 +64,6 @@ def write_message(message: Message, into: pb.Message) -> None:
         _write_part(part, into.parts.add())
 
 
-def encode_pair_source(source: str) -> events_pb2.PairSource.ValueType:
-    """The enum value of a name in lower case, such as "arena_vote". Raises ValueError for an unknown name."""
-    return events_pb2.PairSource.Value(f"PAIR_SOURCE_{source.upper()}")
-
-
 def decode_time(time: Timestamp) -> datetime:
     """In UTC, to the microsecond. Raises OverflowError outside the years 1 to 9999."""
     return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
