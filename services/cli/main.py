@@ -1,6 +1,6 @@
-"""`trimtab`: a person's hands on the platform. The only wiring.
+"""`trimtab`, the command line of the platform. This module is the only wiring.
 
---json and --tenant may stand anywhere in the line.
+--json and --tenant may be given anywhere on the line.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ from shared.language.keys import KEY_PREFIX
 _HELP = """Trimtab: from conversations to a better assistant, and back if it got worse.
 
 \b
---json       one JSON document on standard output (names as in the protos); may stand anywhere
---tenant T   whose data; default TRIMTAB_TENANT, else "local"; may stand anywhere
+--json       one JSON document on standard output, with the names of the protos
+--tenant T   whose data; by default TRIMTAB_TENANT, or "local" if that is not set
+Both may be given anywhere on the line.
 \b
-Addresses come from TRIMTAB_* variables, else from .trimtab/local/env (written by `make up`) of this
-folder or one above it, else from the defaults.
+Addresses come from TRIMTAB_* variables, then from .trimtab/local/env (written by `make up`) in this
+folder or one above it, then from the defaults.
 \b
-Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 something needed is away.
+Exit codes: 0 success, 1 error, 2 wrong usage, 3 not found, 4 a service is unavailable.
 \b
 Examples:
   trimtab status
@@ -67,7 +68,7 @@ SessionFactory = Callable[[bool, str], Session]
 
 
 def build() -> typer.Typer:
-    """The commands, with nothing behind them yet."""
+    """The commands, not connected to anything yet."""
     app = typer.Typer(
         name="trimtab",
         help=_HELP,
@@ -112,12 +113,12 @@ def run(arguments: Sequence[str], factory: SessionFactory) -> int:
         return report(error, as_json)
     except ValidationError as error:
         named = ", ".join(str(one["loc"][0]).upper() for one in error.errors())
-        sys.stderr.write(f"error: SETTINGS: wrong value of TRIMTAB_{named}. Next: mend it.\n")
+        sys.stderr.write(f"error: SETTINGS: TRIMTAB_{named} has a wrong value. Next: correct it.\n")
         return USAGE
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], bool, str]:
-    """Takes --json and --tenant out from anywhere before a `--`."""
+    """Takes out --json and --tenant, wherever they are before a `--`."""
     rest: list[str] = []
     as_json, tenant = False, ""
     words = iter(arguments)
@@ -136,7 +137,7 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], bool, str]:
 
 
 def connect(as_json: bool, tenant: str) -> Session:
-    """The real adapters, by the variables around us. Nothing is opened before it is needed."""
+    """The real adapters, as the environment says. Nothing is opened before it is needed."""
     found = surroundings.variables(os.environ, Path.cwd())
     common = surroundings.common(found)
     addresses = {name: str(getattr(common, f"{name}_address")) for name in SERVICES}
@@ -163,7 +164,7 @@ def connect(as_json: bool, tenant: str) -> Session:
 def _import_target(
     found: Mapping[str, str], common: CommonSettings, tenant: str, through: str
 ) -> ImportTarget:
-    """Imports go to interaction itself, unless the gateway is all that was made known to us."""
+    """Imports go to interaction itself, unless only the gateway's URL is set."""
     outside = "TRIMTAB_GATEWAY_URL" in found and "TRIMTAB_INTERACTION_ADDRESS" not in found
     if (through or ("gateway" if outside else "grpc")) == "gateway":
         return HttpImport(common.gateway_url, _key(found))
@@ -175,7 +176,7 @@ def _key(found: Mapping[str, str]) -> str:
 
 
 def _calling(found: Mapping[str, str], common: CommonSettings) -> Calling:
-    """As a part of the house if we have its token, else by a key that interaction made."""
+    """As a trusted internal caller if there is a token, otherwise with a key that interaction made."""
     key = found.get("TRIMTAB_KEY", "")
     known = key.startswith(KEY_PREFIX) and not common.internal_token.get_secret_value()
     return calling_of(common, key if known else "")

@@ -14,19 +14,19 @@ class Platform(Protocol):
     """The services over gRPC. The adapter is `GrpcPlatform`."""
 
     def call(self, part: str, method: str, request: Json, timeout_s: float = 10.0) -> Json:
-        """Raises the TrimtabError that the service raised; Unavailable when it is away."""
+        """Raises the TrimtabError that the service raised; Unavailable if it cannot be reached."""
 
     def stream(self, part: str, method: str, request: Json) -> Iterator[Json]:
-        """The answers as they come; raises as `call` does, also between two."""
+        """The answers as they arrive; raises as `call` does, also between two answers."""
 
 
 class Probe(Protocol):
     def trouble(self, part: str) -> str:
-        """Empty when one of PROBED answers, else why not."""
+        """Empty if the PROBED part answers, otherwise why it does not."""
 
 
 class Sent(Protocol):
-    """A batch on its way."""
+    """A batch that was sent and not answered yet."""
 
     def refusals(self) -> list[tuple[int, str, str, str]]:
         """Waits until the rest is held by Kafka: (place in the batch, field, reason, detail) of what
@@ -34,7 +34,7 @@ class Sent(Protocol):
 
 
 class ImportTarget(Protocol):
-    """Where conversations go in. The adapters are GrpcImport and HttpImport."""
+    """Where conversations are imported to. The adapters are GrpcImport and HttpImport."""
 
     def send(self, items: Sequence[Item]) -> Sent:
         """Does not wait for the answer."""

@@ -20,7 +20,7 @@ from services.cli.domain.chitchat import chitchat
 from services.cli.domain.records import Record
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
 
-# A longer record is refused: it can be nothing that a person said.
+# A longer record is refused: no person said that much.
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 _CHUNK = 1 << 20
 _NAMES = re.compile(r".+\.(jsonl|ndjson|json)(\.gz|\.zst)?$", re.IGNORECASE)
@@ -38,14 +38,14 @@ def files_of(path: Path) -> list[Path]:
     found = sorted(one for one in path.rglob("*") if one.is_file() and _NAMES.match(one.name))
     if not found:
         raise NotFound(
-            f"{path} is no file, and no folder with .json or .jsonl files (.gz and .zst are read)",
+            f"{path} is neither a file nor a folder with .json or .jsonl files (also .gz and .zst)",
             reason="FILE_NOT_FOUND",
         )
     return found
 
 
 def records_of(path: Path, name: str) -> Iterator[Record]:
-    """In order, as records of the file `name`. What can not be cut out of the file comes as a record
+    """In order, as records of the file `name`. What cannot be cut out of the file becomes a record
     with its error; if nothing more can be read after it, it is the last."""
     line = 1
     try:
@@ -54,7 +54,7 @@ def records_of(path: Path, name: str) -> Iterator[Record]:
                 line = record.line
                 yield record
     except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-        words = f"the file can not be read past line {line}: {error}"
+        words = f"the file cannot be read past line {line}: {error}"
         yield Record(
             name, line + 1, b"", InvalidArgument(words, reason="BROKEN_FILE", field="file")
         )
@@ -66,7 +66,7 @@ def chitchat_records() -> Iterator[Record]:
         import chitchat_dataset
     except ImportError as error:
         raise FailedPrecondition(
-            "the chats come with a package that is not installed: pip install 'trimtab[demo]'",
+            "the chats are in a package that is not installed: pip install 'trimtab[demo]'",
             reason="PACKAGE_MISSING",
         ) from error
 
@@ -85,11 +85,11 @@ def parse(raw: bytes) -> object:
         raw.decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(
-            f"byte {error.start + 1} is no UTF-8",
+            f"byte {error.start + 1} is not UTF-8",
             reason="BROKEN_UTF8",
             field=f"byte {error.start + 1}",
         ) from error
-    raise InvalidArgument(f"it is no JSON: {cause}", reason="UNREADABLE") from cause
+    raise InvalidArgument(f"it is not JSON: {cause}", reason="UNREADABLE") from cause
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -103,8 +103,8 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 class _Zstd(io.RawIOBase):
-    """Frames one after the other, unpacked. EOFError if the last one is cut off, which the library's
-    own reader takes for the end."""
+    """Frames one after the other, unpacked. EOFError if the last one is cut off; the library's own reader
+    would take that for the end."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed, self._rest, self._unpacked = packed, b"", b""
@@ -152,7 +152,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _lines(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
-    """`start`: what of the stream was read already."""
+    """`start`: the part of the stream that was read already."""
     *whole, rest = start.split(b"\n")
     number = 0
     for line in whole:
@@ -175,7 +175,7 @@ def _lines(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
 
 def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
     """Elements of an array, or objects one after the other, wherever their lines break. Only brackets
-    and strings are looked at: what is wrong inside of a record spoils no other."""
+    and strings are looked at, so that an error in one record does not affect the next."""
     held, at, begin, depth, line = start, 0, -1, 0, 1
     inside_array = start.lstrip()[:1] == b"["
     top = int(inside_array)
@@ -195,7 +195,7 @@ def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
                     here = line + held.count(b"\n", 0, begin)
                     yield Record(name, here, held[begin:at])
                     begin = -1
-        # What has been told is let go of.
+        # What was returned is released.
         keep = begin if begin >= 0 else at
         line += held.count(b"\n", 0, keep)
         held, at, begin = held[keep:], at - keep, 0 if begin >= 0 else -1
@@ -205,7 +205,7 @@ def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
         more = stream.read(_CHUNK)
         if not more:
             if held.strip(_BLANK) and (begin >= 0 or held.strip(_BLANK + b"]")):
-                error = InvalidArgument("the file ends within it", reason="UNREADABLE")
+                error = InvalidArgument("the file ends in the middle of it", reason="UNREADABLE")
                 yield Record(name, line, held, error)
             return
         held += more
@@ -218,7 +218,7 @@ def _too_long() -> InvalidArgument:
 
 
 class LocalFiles:
-    """The port ImportFiles, on the disk at hand."""
+    """The port ImportFiles, on the local disk."""
 
     files_of = staticmethod(files_of)
     records_of = staticmethod(records_of)

@@ -1,4 +1,4 @@
-"""Records into the interaction service over gRPC, calls side by side."""
+"""Sends records to the interaction service over gRPC, several calls at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionSe
 from shared.language.turns import Turn
 
 CHANNEL = "import"
-# Of a call, well below what a message may have; a single turn may be larger.
+# Bytes in one call, well below the limit of a message; a single turn may be larger.
 _CALL_BYTES = 2_000_000
 # Place of the item in the batch, and the field of its record.
 _Origin = tuple[int, str]

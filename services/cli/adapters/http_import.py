@@ -1,4 +1,4 @@
-"""Records into the gateway over HTTP, with a product team's key; requests side by side."""
+"""Sends records to the gateway over HTTP with an API key, several requests at a time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _conversation(said: Conversation) -> Json:
 
 
 def _message(message: Message) -> Json:
-    """In OpenAI's form. Media goes by its reference."""
+    """In OpenAI's format. Media are sent by reference."""
     if message.role == "tool":
         result = next((one for one in message.parts if isinstance(one, ToolResult)), None)
         if result is not None:
@@ -147,7 +147,7 @@ def _preference(stated: Pair) -> Json:
 
 
 def _error(response: httpx.Response) -> TrimtabError:
-    """The gateway's error as it was raised there; 429 is waited for like 503."""
+    """The gateway's error as it was raised there; 429 is retried like 503."""
     message = f"the gateway answered {response.status_code}: {response.text[:300]}"
     if response.status_code in (429, 503):
         return Unavailable(message, retry_after_s=_delay(response))

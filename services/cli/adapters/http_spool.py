@@ -13,13 +13,13 @@ from shared.language.errors import Unavailable
 
 
 class HttpSpool:
-    """`ca`: whom an https gateway is trusted by; the system's authorities without it."""
+    """`ca`: the certificate authority of an https gateway; by default the system's authorities."""
 
     def __init__(self, url: str, key: str, ca: Path | None) -> None:
         self._url, self._key, self._ca = url, key, ca
 
     def steps(self, conversation_id: str) -> Sequence[Json]:
-        """Unavailable if the gateway does not answer, or does not let the key in."""
+        """Unavailable if the gateway does not answer or refuses the key."""
         trusted = ssl.create_default_context(cafile=str(self._ca)) if self._ca else True
         headers = {"Authorization": f"Bearer {self._key}"}
         path = f"{self._url}/v1/conversations/{conversation_id}/waiting"

@@ -1,4 +1,4 @@
-"""What an import writes beside itself: the report of what was refused, and how far it has come."""
+"""What an import writes: the report of refused records, and its progress."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from services.cli.domain.refusals import report_entry
 
 
 class ReportFile:
-    """One JSON object for each refused record, with the record itself: mend it there and import the
-    report. Written as it goes; `size` says up to where it belongs to what is done."""
+    """One JSON object for each refused record, with the record itself, to be corrected there and imported.
+    Written as the import goes on; the first `size` bytes belong to what is done."""
 
     def __init__(self, path: Path, size: int = 0) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class ReportFile:
 
 
 class ProgressFile:
-    """How far an import has come: what was acknowledged, and nothing that was not. Gone at the end."""
+    """How far an import has come: what was acknowledged, and nothing else. Removed at the end."""
 
     def __init__(self, path: Path, source: Path, options: Json) -> None:
         self._path = path
@@ -54,7 +54,7 @@ class ProgressFile:
         return Imported(**held["sum"]), held["files"], held["report_bytes"]
 
     def save(self, done: Imported, files: dict[str, int], report_bytes: int) -> None:
-        """The old state or the new one is there after a kill, never half of one."""
+        """After a kill the old state or the new one is there, never half of one."""
         held = {**self._of, "sum": asdict(done), "files": files, "report_bytes": report_bytes}
         fresh = self._path.with_suffix(".tmp")
         fresh.write_text(json.dumps(held), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whether the parts beneath the services answer."""
+"""Whether the parts below the services answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Programs of other services that need no running platform, as child processes.
 
-No service imports another; what a service offers offline, it offers as a program of its own.
+No service imports another, so a service's offline work is a program of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from services.cli.adapters import surroundings
 
 
 def run_program(module: str, arguments: Sequence[str]) -> int:
-    """`python -m module arguments`, on our own streams; its exit code. It knows our variables and
-    those of a local stack nearby. Ctrl-C reaches it by itself; we wait until it is gone."""
+    """Runs `python -m module arguments` on our own streams; its exit code. It has our variables and those of a
+    local stack nearby. Ctrl-C reaches it directly; we wait until it has ended."""
     child = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", module, *arguments],
         env=surroundings.variables(os.environ, Path.cwd()),

@@ -1,4 +1,4 @@
-"""Addresses: from TRIMTAB_* variables, else from the local stack's file, else the defaults."""
+"""Addresses: from TRIMTAB_* variables, then from the local stack's file, then the defaults."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ STACK_FILE = Path(".trimtab/local/env")
 
 
 def variables(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Of TRIMTAB_DATA's stack, else of `folder` or the nearest one above it that has a local
-    stack's file; `environ` wins."""
+    """From the stack in TRIMTAB_DATA, or from `folder` or the nearest folder above it with a local stack's
+    file; `environ` takes precedence."""
     files = [place / STACK_FILE for place in (folder, *folder.parents)]
     if environ.get("TRIMTAB_DATA"):
         files.insert(0, Path(environ["TRIMTAB_DATA"]) / "local" / "env")
@@ -24,7 +24,7 @@ def variables(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def read_exports(text: str) -> dict[str, str]:
-    """`export X=...` and `X=...` as a shell would read them; other lines are passed over."""
+    """`export X=...` and `X=...` as a shell would read them; other lines are ignored."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
@@ -37,7 +37,7 @@ def read_exports(text: str) -> dict[str, str]:
 
 
 def common(found: Mapping[str, str]) -> CommonSettings:
-    """The common settings as those variables say."""
+    """The common settings by these variables."""
     fields = {
         name: found[f"TRIMTAB_{name.upper()}"]
         for name in CommonSettings.model_fields

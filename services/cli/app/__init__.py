@@ -1,1 +1,1 @@
-"""What the commands do, over ports: ask, collect, import, follow a turn. No protocol and no terminal here."""
+"""What the commands do, over ports: query, collect, import, trace a turn. No protocol and no terminal here."""

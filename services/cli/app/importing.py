@@ -1,4 +1,4 @@
-"""Imports records from files: in batches, several at a time, from where the import before broke off."""
+"""Imports records from files: in batches, several at a time, continuing an import that was interrupted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from shared.language.errors import (
     Unavailable,
 )
 
-# How often a batch is sent when it is to be sent again.
+# How often a batch is sent in all, if it has to be sent again.
 ATTEMPTS = 8
 _SAVE_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record with what it says, or why it says nothing."""
+    """A record with what it contains, or why it cannot be read."""
 
     record: Record
     said: Item | Refused
@@ -49,8 +49,8 @@ class Importer:
         done: Imported,
         told: Callable[[Sequence[Entry], Sequence[Refused]], None],
     ) -> None:
-        """Adds to `done`. `told` hears of each batch once it is acknowledged, with what was refused
-        of it. Raises the error that waiting does not mend."""
+        """Adds to `done`. `told` is called for each batch once it is acknowledged, with what was refused of
+        it. Raises an error that waiting does not resolve."""
         waiting: deque[tuple[list[Entry], Sent | None]] = deque()
         for batch in self._batches(entries):
             if len(waiting) >= self.in_flight:
@@ -117,7 +117,7 @@ def _add(done: Imported, batch: Sequence[Entry], bad: set[int], refused: list[Re
 
 
 class Import:
-    """One import, from where the one before it broke off."""
+    """One import; continues an earlier one that was interrupted."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Import:
         progress: ImportProgress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` in seconds, from any beginning."""
+        """`clock` in seconds, from any starting point."""
         self._files, self._importer, self._reader = files, importer, reader
         self._progress, self._clock = progress, clock
         held = progress.load()
@@ -140,8 +140,8 @@ class Import:
     def all(
         self, path: Path | None, limit: int, told: Callable[[Record, Imported], None]
     ) -> Imported:
-        """Imports `path`, or the chitchat chats. `told` hears of each batch that was acknowledged: its last
-        record, and the sum so far."""
+        """Imports `path`, or the chitchat chats. `told` is called for each batch that was acknowledged, with
+        its last record and the sum so far."""
         left = limit - self.done.read if limit else None
         entries = self._entries(islice(self._records(path), left))
 
@@ -163,7 +163,7 @@ class Import:
             yield from islice(self._files.records_of(file, name), self._done_of.get(name, 0), None)
 
     def _entries(self, records: Iterable[Record]) -> Iterator[Entry]:
-        """What each record says, or why it is refused."""
+        """What each record contains, or why it is refused."""
         for record in records:
             try:
                 yield self._entry(record)
@@ -180,7 +180,7 @@ class Import:
         return Entry(record, self._reader.read(document))
 
     def _note(self, batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """The report first: a progress never claims what the report lacks."""
+        """The report is written first, so that the progress never counts a refusal that the report lacks."""
         self._report.add(refused)
         for entry in batch:
             name = entry.record.file

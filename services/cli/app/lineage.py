@@ -1,4 +1,4 @@
-"""Where the turns of a conversation are in the loop: every service asked for its part."""
+"""Where the turns of a conversation are in the loop; every service is asked for its part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = ("interaction", "feedback", "reward", "drift", "retrain")
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """`away`: services that could not be asked: what they know is missing."""
+    """`away`: services that could not be asked, whose steps are missing."""
 
     conversation_id: str
     turn_id: str
@@ -30,7 +30,7 @@ def trace(
     turn_id: str = "",
 ) -> Traced:
     """`said`: a conversation's id or name, a turn's name, or a completion's id. `spooled`: what the
-    gateway has not forwarded. NotFound if nobody who could be asked knows anything of it."""
+    gateway has not forwarded. NotFound if no service that could be asked knows anything about it."""
     conversation_id, turn = _place(platform, said)
     turn = turn_id or turn
     steps: list[Json] = []
@@ -48,14 +48,14 @@ def trace(
     steps = _of_turn(steps) if turn else steps
     if not steps and not away:
         raise NotFound(
-            f"no service knows {said!r}: was it logged a moment ago, or by another tenant?",
+            f"no service knows {said!r}: it may have been logged just now, or by another tenant",
             reason="NOT_TRACED",
         )
     return Traced(conversation_id, turn, steps, away)
 
 
 def endings(steps: list[Json]) -> dict[str, Json]:
-    """The last step of each turn: where it is now, or why it ended."""
+    """The last step of each turn: where it is now, or why it was left out."""
     return {step["turn_id"]: step for step in steps if step["turn_id"]}
 
 
@@ -73,6 +73,6 @@ def _place(platform: Platform, said: str) -> tuple[str, str]:
 
 
 def _of_turn(steps: list[Json]) -> list[Json]:
-    """What is told by pair or rating belongs to the turn if the turn's own steps name it."""
+    """Steps of a pair or a rating belong to a turn if the turn's own steps name it."""
     names = {step["name"] for step in steps if step["turn_id"] and step["name"]}
     return [step for step in steps if step["turn_id"] or step["name"] in names]

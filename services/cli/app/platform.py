@@ -1,4 +1,4 @@
-"""Asks the services: their health, their counts, their lists."""
+"""Queries the services: their health, counts and lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Health:
 
 
 def health(platform: Platform, probe: Probe) -> list[Health]:
-    """Every service and every part beneath them, asked at once."""
+    """Every service, and every part below them; all are asked at the same time."""
 
     def service(name: str) -> Health:
         try:
@@ -40,7 +40,7 @@ def health(platform: Platform, probe: Probe) -> list[Health]:
 
 
 def stage_counts(platform: Platform, up: Sequence[str]) -> tuple[list[Json], list[Json]]:
-    """(counts of every stage, lag by service and topic) of the services that are up."""
+    """(counts of every stage, lag by service and topic) of the services that are available."""
     with ThreadPoolExecutor(max(len(up), 1)) as pool:
         answers = list(pool.map(lambda name: _counts_of(platform, name), up))
     counts, lags = [], []
@@ -55,11 +55,11 @@ def _counts_of(platform: Platform, name: str) -> Json:
     try:
         return platform.call(name, "GetStageCounts", {})
     except Unavailable:
-        return {}  # it went away in between; its health line says so on the next look
+        return {}  # it became unavailable just now; the next `status` says so in its health line
 
 
 def rollout(platform: Platform) -> Json | None:
-    """None when the registry is away or has no champion."""
+    """None if the registry is unavailable or has no champion."""
     try:
         return platform.call("registry", "GetRollout", {}).get("rollout")
     except (Unavailable, NotFound):

@@ -13,7 +13,7 @@ from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import text_of
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="Conversations as they are stored.")
+app = typer.Typer(no_args_is_help=True, help="Stored conversations.")
 
 
 @app.command("list")
@@ -23,17 +23,17 @@ def list_(
         str,
         typer.Option(
             "--filter",
-            help='AND of: user_id = "u", channel, model_version, label, score < 0.2,'
+            help='Conditions joined by AND: user_id = "u", channel, model_version, label, score < 0.2,'
             ' create_time >= "..."',
         ),
     ] = "",
     query: Annotated[
         str,
         typer.Option(
-            "--query", help='Words that all occur in one turn; wor* and "two words" work, too.'
+            "--query", help='Words that all occur in one turn; wor* and "two words" also work.'
         ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List conversations.
 
@@ -58,7 +58,7 @@ def list_(
 @app.command()
 def show(
     context: typer.Context,
-    conversation: Annotated[str, typer.Argument(help="Its id, or its whole name.")],
+    conversation: Annotated[str, typer.Argument(help="The conversation's id or full name.")],
 ) -> None:
     """Show one conversation, turn by turn.
 
@@ -80,11 +80,14 @@ def show(
 def trace(
     context: typer.Context,
     said: Annotated[
-        str, typer.Argument(metavar="ID", help="A conversation, a turn's name, a completion's id.")
+        str,
+        typer.Argument(
+            metavar="ID", help="A conversation, a turn's full name, or a completion's id."
+        ),
     ],
-    turn: Annotated[str, typer.Option("--turn", help="One turn's id.")] = "",
+    turn: Annotated[str, typer.Option("--turn", help="Only this turn, by its id.")] = "",
 ) -> None:
-    """Show where each turn is in the loop, or why it ended.
+    """Show how far each turn has come in the loop, or why it was left out.
 
     \b
     Examples:
@@ -116,13 +119,13 @@ def _traced(session: Session, found: Traced) -> None:
         for step in found.steps
     ]
     columns = ("turn", "stage", "outcome", "reason", "detail", "name", "time")
-    session.table(columns, rows, "Nothing is known of it.")
+    session.table(columns, rows, "Nothing is known about it.")
     session.line("")
     for turn_id, step in sorted(endings(found.steps).items()):
         why = f" {step['reason']}" if step["reason"] else ""
         session.line(f"{turn_id}: {step['stage']} {step['outcome']}{why}")
     for part in found.away:
-        session.line(f"{part} is away: what it knows is missing.")
+        session.line(f"{part} is unavailable: its steps are missing.")
 
 
 def _table(session: Session, found: list[Json]) -> None:
@@ -138,7 +141,7 @@ def _table(session: Session, found: list[Json]) -> None:
         for one in found
     ]
     columns = ("conversation", "user", "channel", ">turns", "versions", "updated")
-    session.table(columns, rows, "No conversation is stored that fits.")
+    session.table(columns, rows, "No stored conversation matches.")
 
 
 def _turns(session: Session, found: Json) -> None:

@@ -10,10 +10,10 @@ from services.cli.app.platform import SERVICES, listed
 from services.cli.commands.session import session_of
 from shared.language.errors import InvalidArgument
 
-app = typer.Typer(no_args_is_help=True, help="What a service could not take, and why.")
+app = typer.Typer(no_args_is_help=True, help="Events that a service could not process, and why.")
 
 Service = Annotated[str, typer.Option("--service", help=", ".join(SERVICES))]
-Topic = Annotated[str, typer.Option("--topic", help="Such as interaction.logged.v1.")]
+Topic = Annotated[str, typer.Option("--topic", help="For example interaction.logged.v1.")]
 
 
 @app.command("list")
@@ -21,9 +21,9 @@ def list_(
     context: typer.Context,
     service: Service,
     topic: Topic,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """List dead letters of a service's topic, newest first.
+    """List the dead letters of a service's topic, newest first.
 
     \b
     Example:
@@ -44,13 +44,13 @@ def list_(
     ]
     columns = ("place", "event", "reason", "detail")
     session.show(
-        {"dead_letters": found}, lambda: session.table(columns, rows, "There is no dead letter.")
+        {"dead_letters": found}, lambda: session.table(columns, rows, "There are no dead letters.")
     )
 
 
 @app.command()
 def replay(context: typer.Context, service: Service, topic: Topic) -> None:
-    """Put dead letters back to be taken again; each is replayed once.
+    """Replay dead letters, so that the service processes them again; each is replayed once.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def replay(context: typer.Context, service: Service, topic: Topic) -> None:
     session = session_of(context)
     request = {"topic": topic}
     answer = session.platform.call(_known(service), "ReplayDeadLetters", request, timeout_s=60.0)
-    session.show(answer, lambda: session.line(f"{answer['replayed']} were put back."))
+    session.show(answer, lambda: session.line(f"{answer['replayed']} replayed."))
 
 
 def _known(service: str) -> str:

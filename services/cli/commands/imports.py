@@ -31,27 +31,31 @@ def import_(
         str, typer.Option("--format", help=f"auto, or one of {', '.join(FORMATS)}.")
     ] = "auto",
     through: Annotated[
-        str, typer.Option(help="grpc or gateway; by default gateway if only its URL is set.")
+        str, typer.Option(help="grpc or gateway; default: gateway if only its URL is set.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=0, help="At most so many records; 0: all.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, max=5000, help="Messages a call.")] = 500,
-    in_flight: Annotated[int, typer.Option(min=1, max=64, help="Calls at a time.")] = 4,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Import at most this many records; 0: all.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=5000, help="Messages in one call.")] = 500,
+    in_flight: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
     refused: Annotated[
-        Path, typer.Option(help="Where refused records go; mend them there and import it.")
+        Path, typer.Option(help="File for refused records; correct them in it, then import it.")
     ] = Path("refused.jsonl"),
     state: Annotated[
-        Path | None, typer.Option(help="Where is kept how far it has come; gone at the end.")
+        Path | None,
+        typer.Option(help="File for the progress, to continue after a break; removed at the end."),
     ] = None,
 ) -> None:
-    """Bring conversations, feedback and preferences in from files.
+    """Import conversations, feedback and preferences from files.
 
     \b
-    JSON lines, a JSON array, or JSON objects; plain, .gz or .zst. Formats, found by themselves record
-    by record: openai, sharegpt, wildchat, lmsys, arena, langfuse, trl-preference, trl-unpaired,
-    convai2. What each field becomes is in services/cli/README.md.
-    The same file twice counts once: ids come from the file, else from the content. After a break the
-    same command goes on where it was. What is refused is listed with file, line, field, reason and
-    the record itself, and the rest goes on (exit code 1): mend it in the list, import the list.
+    JSON lines, a JSON array, or JSON objects; plain, .gz or .zst. The format of each record is
+    recognised: openai, sharegpt, wildchat, lmsys, arena, langfuse, trl-preference, trl-unpaired,
+    convai2. services/cli/README.md says what each field becomes.
+    A file that is imported twice counts once: ids come from the file, or from the content if it has
+    none. After a break the same command continues where it stopped. Refused records are listed with
+    file, line, field, reason and the record itself, the rest is imported, and the exit code is 1:
+    correct the records in the list, then import the list.
 
     \b
     Examples:
@@ -75,7 +79,7 @@ def import_(
 
 
 def _shown(session: Session, run: Import, path: Path | None, limit: int) -> Imported:
-    """With a line that says how far it has come."""
+    """With a line that shows the progress."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=session.err, disable=session.as_json) as shown:
         task, began = shown.add_task("importing"), time.monotonic()
@@ -89,7 +93,7 @@ def _shown(session: Session, run: Import, path: Path | None, limit: int) -> Impo
 
 
 def _place(path: Path | None, state: Path | None) -> tuple[Path, Path]:
-    """Where it is kept how far the import has come, and of what."""
+    """The file for the import's progress."""
     source = path or Path("chitchat")
     digest = stable_id(str(source.absolute()), length=10)
     return state or Path(f".trimtab-import-{digest}.json"), source
@@ -113,7 +117,7 @@ def _check(
         session.files.files_of(path)
         if path.absolute() == refused.absolute():
             raise InvalidArgument(
-                "a list of refused records can not be its own list; give --refused another file",
+                "a list of refused records cannot be imported into itself; give --refused another file",
                 reason="USAGE",
             )
 
@@ -125,9 +129,11 @@ def _progress(record: Record, done: Imported, rate: int) -> str:
 
 def _people(session: Session, done: Imported, report: Path) -> None:
     session.line(
-        f"{done.records} of {done.read} records came in: {done.conversations} conversations with"
+        f"{done.records} of {done.read} records imported: {done.conversations} conversations with"
         f" {done.turns} turns, {done.feedback} of feedback, {done.preferences} preferences."
     )
     if done.refused:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
-        session.line(f"{done.refused} refused ({reasons}); they are in {report}, to be mended.")
+        session.line(
+            f"{done.refused} refused ({reasons}). Correct them in {report} and import that file."
+        )

@@ -13,22 +13,24 @@ from services.cli.domain import Json
 from shared.language.errors import InvalidArgument
 from shared.language.keys import ROLES
 
-app = typer.Typer(no_args_is_help=True, help="API keys of a tenant.")
-tenants = typer.Typer(no_args_is_help=True, help="What a tenant may ask.")
+app = typer.Typer(no_args_is_help=True, help="A tenant's API keys.")
+tenants = typer.Typer(no_args_is_help=True, help="A tenant's quotas.")
 
 _PREFIX = "KEY_ROLE_"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-Name = Annotated[str, typer.Argument(help="Its id, or its whole name.")]
+Name = Annotated[str, typer.Argument(help="The key's id or full name.")]
 
 
 @app.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What it is for; people read it.")],
+    name: Annotated[str, typer.Argument(help="What the key is for, for people to read.")],
     role: Annotated[list[str], typer.Option("--role", help=f"One or more of: {', '.join(ROLES)}.")],
-    lifetime: Annotated[str, typer.Option(help="Such as 90d or 12h; without it, for good.")] = "",
+    lifetime: Annotated[
+        str, typer.Option(help="For example 90d or 12h; without it the key does not expire.")
+    ] = "",
 ) -> None:
-    """Make a key. It is shown once; only its digest is kept.
+    """Create a key. Its text is shown once; only its digest is stored.
 
     \b
     Examples:
@@ -46,10 +48,8 @@ def create(
 @app.command("list")
 def list_(
     context: typer.Context,
-    ended: Annotated[
-        bool, typer.Option("--all", help="Also those that expired or were revoked.")
-    ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    ended: Annotated[bool, typer.Option("--all", help="Include expired and revoked keys.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 50,
 ) -> None:
     """List keys, newest first.
 
@@ -73,16 +73,16 @@ def list_(
         for one in found
     ]
     columns = ("id", "name", "key", "roles", "made", "last used", "ends")
-    session.show({"keys": found}, lambda: session.table(columns, rows, "There is no key."))
+    session.show({"keys": found}, lambda: session.table(columns, rows, "There are no keys."))
 
 
 @app.command()
 def rotate(
     context: typer.Context,
     key: Name,
-    grace: Annotated[str, typer.Option(help="How long the old one goes on.")] = "1h",
+    grace: Annotated[str, typer.Option(help="How long the old key stays valid.")] = "1h",
 ) -> None:
-    """Make a key in another's place, with its roles and lifetime.
+    """Replace a key by a new one with the same roles and lifetime.
 
     \b
     Example:
@@ -96,7 +96,7 @@ def rotate(
 
 @app.command()
 def revoke(context: typer.Context, key: Name) -> None:
-    """End a key at once. The doors hear of it within a second or two.
+    """Revoke a key immediately. Services refuse it within a second or two.
 
     \b
     Example:
@@ -104,19 +104,19 @@ def revoke(context: typer.Context, key: Name) -> None:
     """
     session = session_of(context)
     answer = session.platform.call("interaction", "RevokeKey", {"name": _name(session, key)})
-    session.show(answer, lambda: session.line(f"{answer['key']['name']} has ended."))
+    session.show(answer, lambda: session.line(f"{answer['key']['name']} is revoked."))
 
 
 @tenants.command()
 def quota(
     context: typer.Context,
-    requests: Annotated[float | None, typer.Option(min=0, help="A second; 0: no bound.")] = None,
-    turns: Annotated[float | None, typer.Option(min=0, help="A second; 0: no bound.")] = None,
+    requests: Annotated[float | None, typer.Option(min=0, help="Per second; 0: no limit.")] = None,
+    turns: Annotated[float | None, typer.Option(min=0, help="Per second; 0: no limit.")] = None,
     burst: Annotated[
-        float | None, typer.Option(min=0, help="Seconds' worth that may come at once.")
+        float | None, typer.Option(min=0, help="How many seconds' worth may arrive at once.")
     ] = None,
 ) -> None:
-    """Show or set what a tenant may ask of the doors. What is not said stays.
+    """Show or set a tenant's quotas. Options that are not given stay as they are.
 
     \b
     Examples:
@@ -136,15 +136,17 @@ def quota(
 def _quota(session: Session, held: Json) -> None:
     for name, words in (("requests_per_second", "requests"), ("turns_per_second", "turns")):
         figure = held[name]
-        session.line(f"{words} a second: {figure:g}" if figure else f"{words} a second: no bound")
-    session.line(f"at once: {held['burst_seconds']:g} seconds' worth")
+        session.line(
+            f"{words} per second: {figure:g}" if figure else f"{words} per second: no limit"
+        )
+    session.line(f"burst: {held['burst_seconds']:g} seconds' worth")
 
 
 def _shown_once(session: Session, answer: Json) -> None:
     key = answer["key"]
-    session.line(f"{answer['secret']}\n\n{key['name']}: keep it now, it is not shown again.")
+    session.line(f"{answer['secret']}\n\n{key['name']}: save the key now; it is not shown again.")
     if key["rotated_from"]:
-        session.line(f"{key['rotated_from']} goes on until its grace period is over.")
+        session.line(f"{key['rotated_from']} stays valid until its grace period ends.")
 
 
 def _name(session: Session, key: str) -> str:
@@ -158,10 +160,10 @@ def _role(said: str) -> str:
 
 
 def _seconds(said: str, option: str) -> str:
-    """As protobuf's JSON has a Duration."""
+    """As JSON of a protobuf Duration."""
     number, unit = said[:-1], said[-1:]
     if not number.isdecimal() or unit not in _UNITS:
         raise InvalidArgument(
-            f"{option} is a number with s, m, h or d, such as 90d", reason="USAGE"
+            f"{option} must be a number with s, m, h or d, for example 90d", reason="USAGE"
         )
     return f"{int(timedelta(**{_UNITS[unit]: int(number)}).total_seconds())}s"

@@ -13,7 +13,7 @@ from services.cli.domain import Json
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="What is kept of one user's wishes, line by line; `trimtab feedback personas` lists all.",
+    help="A user's persona: their wishes, line by line. `trimtab feedback personas` lists all personas.",
 )
 
 User = Annotated[str, typer.Argument(help="The user's id.")]
@@ -23,8 +23,8 @@ User = Annotated[str, typer.Argument(help="The user's id.")]
 def show(context: typer.Context, user: User) -> None:
     """Show a user's persona: each line, where it comes from, and the turns that support it.
 
-    A line that rests on too little yet is not used. `trimtab conversations trace TURN` shows what
-    became of a turn.
+    A line with too little evidence is not used. `trimtab conversations trace TURN` shows what became
+    of a turn.
 
     \b
     Examples:
@@ -40,9 +40,9 @@ def show(context: typer.Context, user: User) -> None:
 def history(
     context: typer.Context,
     user: User,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """List the versions of a user's persona, newest first, with what made each.
+    """List the versions of a user's persona, newest first, and what changed each.
 
     \b
     Example:
@@ -56,7 +56,9 @@ def history(
         for one in found
     ]
     columns = (">version", "since", "made by", "who", "persona")
-    session.show({"personas": found}, lambda: session.table(columns, rows, "No version is kept."))
+    session.show(
+        {"personas": found}, lambda: session.table(columns, rows, "There are no versions.")
+    )
 
 
 @app.command()
@@ -64,14 +66,14 @@ def correct(
     context: typer.Context,
     user: User,
     text: Annotated[
-        str, typer.Option("--text", help="What is right; empty strikes the line.")
+        str, typer.Option("--text", help="The correct text; if empty, the line is removed.")
     ] = "",
-    line: Annotated[str, typer.Option("--line", help="Id of the line that is wrong.")] = "",
+    line: Annotated[str, typer.Option("--line", help="The id of the line to correct.")] = "",
 ) -> None:
-    """Correct a user's persona. It wins over whatever is inferred later.
+    """Correct a user's persona. A correction takes precedence over whatever is inferred later.
 
-    With --text alone a line is added; with --line alone that line is struck, and what says the same
-    is not written again. The ids of lines are in `trimtab personas show`.
+    --text alone adds a line. --line alone removes that line, and nothing that says the same is
+    written again. `trimtab personas show` shows the ids of lines.
 
     \b
     Examples:
@@ -87,7 +89,7 @@ def correct(
 
 @app.command()
 def freeze(context: typer.Context, user: User) -> None:
-    """Infer nothing more of a user. Where there is no persona yet, none will be written.
+    """Stop inferring a user's wishes. If there is no persona yet, none will be written.
 
     \b
     Example:
@@ -98,7 +100,7 @@ def freeze(context: typer.Context, user: User) -> None:
 
 @app.command()
 def unfreeze(context: typer.Context, user: User) -> None:
-    """Let a frozen persona follow again what its user says.
+    """Resume inferring a user's wishes.
 
     \b
     Example:
@@ -111,12 +113,12 @@ def unfreeze(context: typer.Context, user: User) -> None:
 def delete(
     context: typer.Context,
     user: User,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete a user's persona with its history. It can not be undone.
+    """Delete a user's persona and its history. This cannot be undone.
 
-    What was said up to now is not used for a persona again; freeze it, too, for none at all. All else
-    that is held of the user stays: see `trimtab users erase`.
+    What the user said until now is not used for a persona again. To have no persona at all, freeze it
+    as well. The user's other data stays: see `trimtab users erase`.
 
     \b
     Examples:
@@ -132,7 +134,7 @@ def delete(
         )
     request = {**_whose(session, user), **_actor()}
     gone = session.platform.call("feedback", "DeletePersona", request)
-    session.show(gone, lambda: session.line(f"{gone['versions']} versions are gone."))
+    session.show(gone, lambda: session.line(f"{gone['versions']} versions deleted."))
 
 
 def _change_state(context: typer.Context, method: str, user: str) -> None:
@@ -153,7 +155,7 @@ def _actor() -> Json:
 def _persona(session: Session, found: Json) -> None:
     state = "  frozen" if found["frozen"] else ""
     session.line(f"{found['user_id']}  version {found['version']} by {_change(found)}{state}")
-    session.line(found["text"] or "(nothing that is used)")
+    session.line(found["text"] or "(no line is used)")
     rows = [
         (
             line["line_id"],
@@ -166,9 +168,9 @@ def _persona(session: Session, found: Json) -> None:
     ]
     session.line("")
     columns = ("line", "basis", "used", "text", "rests on")
-    session.table(columns, rows, "It has no lines.")
+    session.table(columns, rows, "The persona has no lines.")
     if found["struck"]:
-        session.line("corrected away: " + "; ".join(found["struck"]))
+        session.line("removed by correction: " + "; ".join(found["struck"]))
 
 
 def _change(persona: Json) -> str:

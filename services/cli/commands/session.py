@@ -1,4 +1,4 @@
-"""What every command has at hand, and how it speaks: tables for people, JSON for scripts."""
+"""What every command needs, and how it prints: tables for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.language.errors import (
     Unavailable,
 )
 
-# Times to the second, in UTC; --json has them whole.
+# Times to the second, in UTC; --json shows them in full.
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z$")
 
 OK, ERROR, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
@@ -34,7 +34,7 @@ OK, ERROR, USAGE, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 3, 4
 
 @dataclass
 class Session:
-    """Made by main, or by a test with twins of the ports."""
+    """Made by main, or by a test with in-memory ports."""
 
     platform: Platform
     # Where an import goes: "grpc", "gateway", or "" for the one that is configured.
@@ -96,20 +96,26 @@ def exit_code(error: TrimtabError) -> int:
 
 
 def next_step(error: TrimtabError) -> str:
-    """What a person does now."""
+    """What to do next."""
     steps: list[tuple[type[TrimtabError], str]] = [
-        (Unavailable, "`trimtab status` shows what is away; `make up` starts the local stack"),
-        (DeadlineExceeded, "try again; `trimtab status` shows what lags"),
-        (NotFound, "the matching `list` command shows the names there are"),
-        (Unauthenticated, "set TRIMTAB_KEY to a key of the gateway"),
-        (PermissionDenied, "give the tenant with --tenant"),
-        (InvalidArgument, "`--help` of the command shows examples"),
-        (FailedPrecondition, "`trimtab status` shows the state things are in"),
+        (
+            Unavailable,
+            "`trimtab status` shows what is unavailable; `make up` starts the local stack",
+        ),
+        (DeadlineExceeded, "try again; `trimtab status` shows what is slow"),
+        (NotFound, "the matching `list` command shows the names that exist"),
+        (Unauthenticated, "set TRIMTAB_KEY to a valid API key; `trimtab keys create` makes one"),
+        (
+            PermissionDenied,
+            "use a key with the role that is needed, and name the tenant with --tenant",
+        ),
+        (InvalidArgument, "the command's `--help` shows examples"),
+        (FailedPrecondition, "`trimtab status` shows the current state"),
     ]
     for kind, words in steps:
         if isinstance(error, kind):
             return words
-    return "the service's log says more (`make logs`)"
+    return "look into the service's log (`make logs`)"
 
 
 def report(error: TrimtabError, as_json: bool) -> int:

@@ -13,9 +13,9 @@ _OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
 
 
 def status(context: typer.Context) -> None:
-    """Health of every part, counts of every stage, lag, and who serves.
+    """Show the health of every part, the counts and lag of every stage, and which versions serve.
 
-    Exits with 4 when something is away.
+    Exits with 4 if a part is unavailable.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def _people(
     session.table(("part", "state", "detail"), rows, "")
     session.line("")
     columns = ("service", "stage", *(f">{outcome}" for outcome in _OUTCOMES), "adds up")
-    session.table(columns, _stage_rows(counts), "No stage has counted anything yet.")
+    session.table(columns, _stage_rows(counts), "No stage has taken anything yet.")
     reasons = [
         (one["stage"], one["outcome"], one["reason"], one["count"])
         for one in counts
@@ -78,9 +78,9 @@ def _adds_up(of: dict[str, int]) -> str:
 
 
 def show_rollout(session: Session, served: Json | None) -> None:
-    """Who serves, as people read it."""
+    """Which versions serve, for people to read."""
     if not served or not served.get("champion"):
-        session.line("No version serves: the registry has none, or is away.")
+        session.line("No version serves: the registry has none, or is unavailable.")
         return
     rows = []
     canary = served.get("canary")

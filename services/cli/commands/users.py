@@ -17,7 +17,7 @@ from services.cli.app.platform import listed
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="What a person may ask for about their own data.")
+app = typer.Typer(no_args_is_help=True, help="Erase or export a user's data.")
 
 COMPLETE = "ERASURE_STATE_COMPLETE"
 User = Annotated[str, typer.Argument(help="The user's id.")]
@@ -27,13 +27,15 @@ User = Annotated[str, typer.Argument(help="The user's id.")]
 def erase(
     context: typer.Context,
     user: User,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
-    wait: Annotated[bool, typer.Option(help="Follow it to its end.")] = True,
-    request_id: Annotated[str, typer.Option(help="The same id gives the same erasure.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
+    request_id: Annotated[
+        str, typer.Option(help="Repeating a request with the same id starts no second erasure.")
+    ] = "",
 ) -> None:
-    """Remove what is held of a user from every store, file and topic.
+    """Remove all data of a user from every store, file and topic.
 
-    It can not be undone. It survives restarts of every service; asking again is harmless.
+    This cannot be undone. It continues over restarts of any service; asking again is harmless.
 
     \b
     Examples:
@@ -43,7 +45,7 @@ def erase(
     session = session_of(context)
     if not yes:
         typer.confirm(
-            f"Erase all that is held of user {user!r} of tenant {session.tenant!r}?",
+            f"Erase all data of user {user!r} of tenant {session.tenant!r}?",
             abort=True,
             err=True,
         )
@@ -62,10 +64,10 @@ def erase(
 @app.command()
 def erasures(
     context: typer.Context,
-    user: Annotated[str, typer.Option(help="Only of this user.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    user: Annotated[str, typer.Option(help="Only erasures of this user.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
-    """List the audit of erasures, newest first; with --user, whether that user was erased.
+    """List the audit records of erasures, newest first; --user shows whether a user was erased.
 
     \b
     Examples:
@@ -89,15 +91,19 @@ def erasures(
         for one in found
     ]
     columns = ("erasure", "state", "asked by", "asked", "complete", "waits for", "had learnt")
-    session.show({"erasures": found}, lambda: session.table(columns, rows, "None was asked for."))
+    session.show(
+        {"erasures": found}, lambda: session.table(columns, rows, "There are no erasures.")
+    )
 
 
 @app.command()
 def show(
     context: typer.Context,
-    erasure: Annotated[str, typer.Argument(help="Such as erasures/4f2a or 4f2a.")],
+    erasure: Annotated[
+        str, typer.Argument(help="The erasure's name or id, for example erasures/4f2a or 4f2a.")
+    ],
 ) -> None:
-    """Show one erasure: what was removed where, and who had learnt from it.
+    """Show one erasure: what was removed where, and which models had learnt from it.
 
     \b
     Example:
@@ -113,12 +119,15 @@ def export(
     context: typer.Context,
     user: User,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A file; .zip has one file for each kind.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="The file to write; a .zip holds one file for each kind."
+        ),
     ],
 ) -> None:
-    """Write all that is held of a user to a file: JSON lines, or a zip of them.
+    """Write all data of a user to a file: JSON lines, or a zip of them.
 
-    A file is only left behind when the export is whole.
+    The file is kept only if the export is complete.
 
     \b
     Examples:
@@ -130,7 +139,10 @@ def export(
     counts = write_export(output, (answer["record"] for answer in answers))
     document = {"file": str(output), "records": dict(counts)}
     rows = sorted(counts.items())
-    session.show(document, lambda: session.table(("what", ">records"), rows, "Nothing is held."))
+    session.show(
+        document,
+        lambda: session.table(("what", ">records"), rows, "There is no data of this user."),
+    )
 
 
 def write_export(path: Path, records: Iterable[Json]) -> Counter[str]:
@@ -177,7 +189,7 @@ def _follow(session: Session, name: str) -> Json:
     while True:
         found = _get(session, name)
         waiting = ", ".join(found["waiting_for"])
-        words = f"{name} waits for: {waiting}" if waiting else ""
+        words = f"{name} is waiting for: {waiting}" if waiting else ""
         if words and words != said and not session.as_json:
             session.line(words)
         said = words
@@ -192,19 +204,23 @@ def _get(session: Session, name: str) -> Json:
 
 
 def _erasure(session: Session, found: Json) -> None:
-    session.line(f"{found['name']}  {_state(found)}  asked by {found['actor'] or '-'}")
+    session.line(f"{found['name']}  {_state(found)}  requested by {found['actor'] or '-'}")
     if found["waiting_for"]:
-        session.line(f"waits for: {', '.join(found['waiting_for'])}")
+        session.line(f"waiting for: {', '.join(found['waiting_for'])}")
     rows = [
         (report["service"], removal["place"], removal["count"])
         for report in found["reports"]
         for removal in report["removals"]
     ]
-    session.table(("service", "where", ">removed"), rows, "Nothing was there to be removed.")
+    session.table(("service", "where", ">removed"), rows, "There was nothing to remove.")
     if found["model_versions"]:
-        session.line(f"had learnt from the user: {', '.join(found['model_versions'])}")
+        session.line(
+            f"model versions that had learnt from the user: {', '.join(found['model_versions'])}"
+        )
     if found["state"] == COMPLETE:
-        session.line(f"{found['keys_destroyed']} keys destroyed: the topics hold only ciphertext.")
+        session.line(
+            f"{found['keys_destroyed']} keys destroyed: the topics hold only ciphertext of the user."
+        )
 
 
 def _state(erasure: Json) -> str:

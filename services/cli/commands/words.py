@@ -8,7 +8,7 @@ from services.cli.domain import Json
 
 
 def estimate_words(found: Json | None) -> str:
-    """0.88 [0.81, 0.93] of 120 from 40 users; "-" when nothing is known."""
+    """0.88 [0.81, 0.93] of 120 from 40 users; "-" if nothing is known."""
     if not found or not int(found.get("count", 0)):
         return "-"
     figure = f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}]"

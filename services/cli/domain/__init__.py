@@ -1,4 +1,4 @@
-"""What people bring in from files, as values."""
+"""What people import from files, as values."""
 
 from typing import Any
 

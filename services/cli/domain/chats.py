@@ -1,4 +1,4 @@
-"""Conversations as OpenAI's JSON lines, ShareGPT, WildChat and LMSYS-Chat have them."""
+"""Conversations in the formats of OpenAI's JSON lines, ShareGPT, WildChat and LMSYS-Chat."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SHAREGPT_ROLES = {
 
 
 def openai(record: Json) -> Item:
-    """`{messages: [{role, content}], id, user, created, model, metadata: {model}}`. A message may say
-    its own created, model_version and completion_id."""
+    """`{messages: [{role, content}], id, user, created, model, metadata: {model}}`. A message may have its own
+    created, model_version and completion_id."""
     metadata = record.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     version = loose_id(record.get("model") or known.get("model"))
@@ -52,7 +52,7 @@ def sharegpt(record: Json) -> Item:
         value = one.get("value")
         if not isinstance(value, str):
             raise InvalidArgument(
-                f"{field}.value is no text", reason="INVALID_RECORD", field=f"{field}.value"
+                f"{field}.value is not a text", reason="INVALID_RECORD", field=f"{field}.value"
             )
         if role != "system":
             model = version if role == "assistant" else ""
@@ -80,7 +80,7 @@ def lmsys(record: Json) -> Item:
 
 
 def read_lines(said: list[Json], name: str, version: str, created: datetime | None) -> list[Line]:
-    """OpenAI messages without the system's; `version` wrote what the assistant said."""
+    """OpenAI messages without system messages; `version` wrote the assistant's messages."""
     lines = []
     for place, one in enumerate(said):
         field = f"{name}[{place}]"

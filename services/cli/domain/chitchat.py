@@ -8,9 +8,8 @@ from services.cli.domain import Json
 
 
 def chitchat(raw: Json) -> Iterator[tuple[str, Json]]:
-    """The chats of the package chitchat-dataset in the OpenAI form. Whoever wrote second is taken
-    as the assistant; what one person wrote in a row is one message; unanswered chats are left out.
-    """
+    """The chats of the package chitchat-dataset in OpenAI's format. Whoever wrote second is taken as the
+    assistant. What one person wrote in a row becomes one message. Unanswered chats are left out."""
     for name, chat in raw.items():
         said = [one for group in chat["messages"] for one in group if one["text"].strip()]
         user = said[0]["sender"] if said else ""

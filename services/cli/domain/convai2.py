@@ -28,7 +28,7 @@ _THUMBS = {0: False, 1: True}
 
 
 def convai2(record: Json) -> Item:
-    """Its id is made of who spoke, when and what."""
+    """Its id is made of who spoke, when, and what was said."""
     people = {role: _participant(record, role) for role in ("user", "assistant")}
     start, end = (moment(record.get(name), name) for name in ("start_time", "end_time"))
     said = objects(record, "dialog")
@@ -68,7 +68,7 @@ def convai2(record: Json) -> Item:
 def _rating(conversation_id: str, user: str, score: object, record: Json) -> ExplicitFeedback:
     if not isinstance(score, int) or not 1 <= score <= 5:
         raise InvalidArgument(
-            f"eval_score is {str(score)[:20]!r}; it must be 1 to 5",
+            f"eval_score is {str(score)[:20]!r}; it must be from 1 to 5",
             reason="RATING_OUT_OF_RANGE",
             field="eval_score",
         )

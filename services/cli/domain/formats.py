@@ -1,4 +1,4 @@
-"""Which format a record has, and what it says."""
+"""Which format a record has, and what it contains."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FORMATS = (
     "convai2",
 )
 _LANGFUSE = ("traceId", "trace_id", "observationId", "observation_id", "dataType", "data_type")
-# How many conversations back the same id with other content is noticed.
+# Over how many earlier conversations the same id with other content is noticed.
 REMEMBERED = 100_000
 
 
 class Reader:
-    """Reads the records of one import, in order: some formats refer back."""
+    """Reads the records of one import, in order, as some formats refer to earlier records."""
 
     def __init__(self, format_name: str = "auto") -> None:
         self._format = format_name
@@ -50,12 +50,12 @@ class Reader:
         }
 
     def read(self, record: Any) -> Item:
-        """InvalidArgument says what of the record can not be taken, and names the field."""
+        """InvalidArgument says what is wrong with the record, and names the field."""
         if not isinstance(record, dict):
-            raise InvalidArgument("the record is no JSON object", reason="INVALID_RECORD")
+            raise InvalidArgument("the record is not a JSON object", reason="INVALID_RECORD")
         found = detect(record) if self._format == "auto" else self._format
         item = self._read[found](record)
-        if found != "langfuse":  # there a conversation comes in pieces
+        if found != "langfuse":  # in that format a conversation comes in several records
             for one in item.conversations:
                 self._check_once(one)
         return item
@@ -66,7 +66,7 @@ class Reader:
         had = self._known.setdefault(conversation.id, digest)
         if had != digest:
             raise InvalidArgument(
-                f"conversation {conversation.id} came before with other content",
+                f"conversation {conversation.id} was already imported with other content",
                 reason="DUPLICATE_ID_OTHER_CONTENT",
                 field="id",
             )
@@ -78,7 +78,7 @@ class Reader:
 
 
 def detect(record: Json) -> str:
-    """The format of a record by its fields; InvalidArgument if it is none of FORMATS."""
+    """The format of a record, recognised by its fields. InvalidArgument if it is none of FORMATS."""
     if "messages" in record:
         return "openai"
     if "conversations" in record:
@@ -96,12 +96,12 @@ def detect(record: Json) -> str:
     if any(name in record for name in _LANGFUSE):
         return "langfuse"
     raise InvalidArgument(
-        f"its fields ({', '.join(sorted(record))[:80]}) are those of no format:"
+        f"its fields ({', '.join(sorted(record))[:80]}) fit none of the formats:"
         f" {', '.join(FORMATS)}",
         reason="UNKNOWN_FORMAT",
     )
 
 
 def _is_score(record: Json) -> bool:
-    """Observations have neither a value nor a type of data."""
+    """Observations have neither a value nor a data type."""
     return any(name in record for name in ("value", "dataType", "data_type", "stringValue"))

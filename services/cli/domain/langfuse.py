@@ -1,9 +1,9 @@
 """Langfuse's export: `observations_v2/` (generations become turns) and `scores/` (feedback).
 
-A generation's input is the history, its output the answer. Conversation: the session, else the trace.
-The answer's completion id is the observation's id, so that scores find it; a score of a trace is of
-its last generation among the newest MOST traces read before it (a folder's observations come before
-its scores), else of the conversation.
+A generation's input is the history, its output the answer. The conversation is the session, or the trace if
+there is none. The answer's completion id is the observation's id, so that scores find it. A score of a trace
+is about the trace's last generation among the newest MOST traces read before it (a folder's observations
+are read before its scores), otherwise about the conversation.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
 class Langfuse:
-    """Names come in camel case or with underscores, by the way of the export."""
+    """Names are in camel case or with underscores, depending on how the data was exported."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[str, str] = OrderedDict()
 
     def observation(self, record: Json) -> Item:
-        """A generation; other kinds of observations say nothing here and leave an empty item."""
+        """A generation; other kinds of observations become an empty item."""
         if str(_of(record, "type") or "GENERATION").upper() != "GENERATION":
             return Item()
         name = checked_id(_of(record, "id"), "id")
@@ -97,15 +97,17 @@ class Langfuse:
 
 
 def _value(record: Json) -> Value | None:
-    """Boolean: a thumb. Categorical: a category. Numeric: on 0 to 1, or whole numbers on 1 to 5; a
-    number beyond is refused, as its scale is not known."""
+    """Boolean: a thumb. Categorical: a category. Numeric: from 0 to 1, or a whole number from 1 to 5; another
+    number is refused, as its scale is unknown."""
     kind, value = str(_of(record, "dataType") or "").upper(), _of(record, "value")
     said = _of(record, "stringValue")
     if kind == "BOOLEAN" or isinstance(value, bool):
         text = str(value if value is not None else said).lower().removesuffix(".0")
         if text not in _TRUE + _FALSE:
             raise InvalidArgument(
-                f"value is {text[:20]!r}, no boolean", reason="INVALID_RECORD", field="value"
+                f"value is {text[:20]!r}; it must be true or false",
+                reason="INVALID_RECORD",
+                field="value",
             )
         return text in _TRUE
     if kind == "CATEGORICAL" or isinstance(value, str):
@@ -120,7 +122,7 @@ def _value(record: Json) -> Value | None:
     if value in (2, 3, 4, 5):
         return Rating(value, 1, 5)
     raise InvalidArgument(
-        f"value {value} has no scale that is known: 0 to 1, or 1 to 5",
+        f"value {value} fits no known scale: 0 to 1, or whole numbers from 1 to 5",
         reason="MISSING_SCALE",
         field="value",
     )

@@ -1,4 +1,4 @@
-"""What the records of a file say, whatever their format."""
+"""What the records of a file contain, whatever their format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.language.messages import Message, content_of
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 
-# One message, at most: larger than any service takes by default, smaller than a call may be.
+# The largest message: more than any service accepts by default, less than a call may hold.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Its lines hold no system messages; a line's index is its place."""
+    """Its lines are without system messages; a line's index is its place."""
 
     id: str
     user: str
@@ -41,7 +41,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one record says."""
+    """What one record contains."""
 
     conversations: tuple[Conversation, ...] = ()
     feedback: tuple[ExplicitFeedback, ...] = ()
@@ -54,18 +54,18 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it stands in a file. `line` from 1; of an element of an array, where it begins."""
+    """A record as it is in a file. `line` is where it begins, from 1."""
 
     file: str
     line: int
     raw: bytes
-    # Set if it could not even be cut out of its file.
+    # Set if the record could not be cut out of its file.
     error: InvalidArgument | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What did not come in, and why."""
+    """What was not imported, and why."""
 
     record: Record
     reason: str
@@ -75,7 +75,7 @@ class Refused:
 
 @dataclass
 class Imported:
-    """The sum of an import. `records` came in whole; `refused` did not, or not whole."""
+    """The sum of an import. `records` were imported completely; `refused` were not, or only in part."""
 
     read: int = 0
     records: int = 0
@@ -89,7 +89,7 @@ class Imported:
 
 
 def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:
-    """With the file's own id, else one made of what was said. InvalidArgument for a bad one, and for a
+    """With the file's own id, or one made of the content. InvalidArgument for an invalid id, and for a
     conversation without messages."""
     if not lines:
         raise InvalidArgument(
@@ -113,14 +113,14 @@ def check_message(message: Message, name: str) -> None:
     size = len(content) if content.isascii() else len(content.encode(errors="surrogatepass"))
     if size > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
-            f"{name} has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken",
+            f"{name} has {size} bytes; the limit is {MAX_MESSAGE_BYTES}",
             reason="MESSAGE_TOO_LARGE",
             field=name,
         )
 
 
 def checked_id(value: object, name: str) -> str:
-    """Empty if there is none. InvalidArgument for one that can not stand in a name: a path, SQL."""
+    """Empty if there is none. InvalidArgument for one that cannot be part of a name, such as a path or SQL."""
     if value is None or value == "":
         return ""
     text = str(value)
@@ -134,7 +134,7 @@ def checked_id(value: object, name: str) -> str:
 
 
 def loose_id(value: object) -> str:
-    """Names of models and people are taken as they are, with what an id may not hold as a hyphen."""
+    """Names of models and people, with a hyphen in place of what an id may not contain."""
     text = str(value) if isinstance(value, str | int) else ""
     if not text or is_segment(text):
         return text
@@ -142,7 +142,7 @@ def loose_id(value: object) -> str:
 
 
 def moment(value: object, name: str) -> datetime | None:
-    """ISO 8601 or Unix seconds; UTC where it does not say. InvalidArgument for what is no time."""
+    """ISO 8601 or Unix seconds; UTC if no zone is given. InvalidArgument if it is not a time."""
     if value is None or value == "":
         return None
     try:
@@ -159,15 +159,15 @@ def moment(value: object, name: str) -> datetime | None:
 def objects(record: Mapping[str, Any], name: str) -> list[Json]:
     found = record.get(name)
     if not isinstance(found, list):
-        raise InvalidArgument(f"{name} is no list", reason="INVALID_RECORD", field=name)
+        raise InvalidArgument(f"{name} is not a list", reason="INVALID_RECORD", field=name)
     for place, one in enumerate(found):
         if not isinstance(one, dict):
             field = f"{name}[{place}]"
-            raise InvalidArgument(f"{field} is no object", reason="INVALID_RECORD", field=field)
+            raise InvalidArgument(f"{field} is not an object", reason="INVALID_RECORD", field=field)
     return found
 
 
 def _no_time(value: object, name: str) -> InvalidArgument:
     return InvalidArgument(
-        f"{name} is no time: {str(value)[:40]!r}", reason="ABSURD_TIME", field=name
+        f"{name} is not a time: {str(value)[:40]!r}", reason="ABSURD_TIME", field=name
     )

@@ -1,4 +1,4 @@
-"""A refused record in a report: mended there, the report is imported like any file."""
+"""Refused records in a report. Once they are corrected there, the report is imported like any file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REASON, _RECORD = "reason", "record"
 
 
 def unwrapped(record: Record, document: object) -> tuple[object, bytes]:
-    """A line of a report as the record it holds; anything else as it is."""
+    """The record that a line of a report holds; anything else as it is."""
     if isinstance(document, dict) and _REASON in document and _RECORD in document:
         held = document[_RECORD]
         raw = held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)
@@ -20,7 +20,7 @@ def unwrapped(record: Record, document: object) -> tuple[object, bytes]:
 
 
 def report_entry(refused: Refused) -> Json:
-    """The record as JSON if it is some, else as text: bytes that are no UTF-8 as \\xNN."""
+    """The record as JSON if it is JSON, otherwise as text, with bytes that are not UTF-8 as \\xNN."""
     raw: object
     try:
         raw = json.loads(refused.record.raw)

@@ -31,9 +31,9 @@ _WINNERS = ("model_a", "model_b", "tie", "tie (bothbad)")
 
 def arena(record: Json) -> Item:
     """`{question_id, model_a, model_b, winner, judge, conversation_a, conversation_b, tstamp}`. Both
-    conversations come in, each with its model. The vote of a single exchange is a preference; of a
-    longer one, whose answers rest on different histories, a thumb up for the one conversation and
-    down for the other. "Both bad" is a thumb down for both."""
+    conversations are imported, each with its model. The vote on a single exchange is a preference. The vote
+    on longer conversations, whose answers follow different histories, is a thumb up for one and a thumb down
+    for the other. "Both bad" is a thumb down for both."""
     winner = record.get("winner")
     if winner not in _WINNERS:
         raise InvalidArgument(
@@ -56,7 +56,7 @@ def arena(record: Json) -> Item:
 
 
 def trl_preference(record: Json) -> Item:
-    """`{prompt, chosen, rejected}`, each a text or messages; without a prompt it is what the two
+    """`{prompt, chosen, rejected}`, each a text or messages. Without a prompt, it is what the two
     conversations have in common."""
     chosen = _messages(record.get("chosen"), "chosen", "assistant")
     rejected = _messages(record.get("rejected"), "rejected", "assistant")
@@ -89,7 +89,7 @@ def trl_preference(record: Json) -> Item:
 
 
 def trl_unpaired(record: Json) -> Item:
-    """`{prompt, completion, label}`: a conversation, and a thumb for its answer."""
+    """`{prompt, completion, label}`: a conversation, and a thumb up or down for its answer."""
     label = record.get("label")
     if not isinstance(label, bool):
         raise InvalidArgument("label must be true or false", reason="INVALID_RECORD", field="label")
@@ -135,7 +135,7 @@ def _thumb(of: Conversation, up: bool, created: datetime | None) -> ExplicitFeed
 def _vote(
     won: Conversation, lost: Conversation, version: str, created: datetime | None
 ) -> Pair | None:
-    """None if the two answers do not answer the same prompt, or are the same."""
+    """None if the two answers are to different prompts, or are the same."""
     prompt = tuple(line.message for line in won.lines[:-1])
     same = prompt == tuple(line.message for line in lost.lines[:-1])
     better, worse = won.lines[-1].message, lost.lines[-1].message

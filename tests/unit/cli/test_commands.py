@@ -128,7 +128,11 @@ def test_a_conversation_is_shown_turn_by_turn(trimtab: Any) -> None:
             4,
             "error: SERVICE_AWAY: retrain is not reachable. Next: `trimtab status`",
         ),
-        (InvalidArgument("bad name"), 2, "error: INVALID_ARGUMENT: bad name. Next: `--help`"),
+        (
+            InvalidArgument("bad name"),
+            2,
+            "error: INVALID_ARGUMENT: bad name. Next: the command's `--help`",
+        ),
         (Unauthenticated("no key"), 1, "error: UNAUTHENTICATED: no key. Next: set TRIMTAB_KEY"),
         (FailedPrecondition("it ended"), 1, "error: FAILED_PRECONDITION: it ended. Next:"),
     ],

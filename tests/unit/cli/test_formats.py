@@ -230,5 +230,5 @@ def test_a_named_format_is_not_guessed() -> None:
     with pytest.raises(InvalidArgument) as refused:
         read({"messages": [A, B]}, "sharegpt")
     assert refused.value.field == "conversations"
-    with pytest.raises(InvalidArgument, match="no format"):
+    with pytest.raises(InvalidArgument, match="none of the formats"):
         detect({"text": "x"})

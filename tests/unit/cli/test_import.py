@@ -116,7 +116,7 @@ def test_a_folder_is_read_in_the_order_of_names(trimtab: Any, tmp_path: Path) ->
     target = TwinTarget()
     assert trimtab("import", str(folder), "--json", target=target).json["records"] == 3
     assert sent_ids(target) == ["n-1", "n-2", "n-3"]
-    with pytest.raises(Exception, match="no folder with"):
+    with pytest.raises(Exception, match="nor a folder with"):
         files_of(tmp_path / "all" / "deep" / "none")
 
 

@@ -59,7 +59,7 @@ def test_keys_are_rotated_and_revoked_by_id_or_name(trimtab: Any) -> None:
     assert "tt_new" in ran.out
     ran = trimtab("keys", "revoke", KEY["name"], answers={"RevokeKey": {"key": KEY}}, down=())
     assert ran.platform.asked[-1][2] == {"name": KEY["name"]}
-    assert ran.out == f"{KEY['name']} has ended.\n"
+    assert ran.out == f"{KEY['name']} is revoked.\n"
 
 
 def test_a_quota_is_shown_and_changed_in_parts(trimtab: Any) -> None:
@@ -70,7 +70,7 @@ def test_a_quota_is_shown_and_changed_in_parts(trimtab: Any) -> None:
     }
     shown = trimtab("tenants", "quota", answers=answers)
     assert shown.out == (
-        "requests a second: 5\nturns a second: no bound\nat once: 2 seconds' worth\n"
+        "requests per second: 5\nturns per second: no limit\nburst: 2 seconds' worth\n"
     )
     assert [asked[1] for asked in shown.platform.asked] == ["GetQuota"]
     changed = trimtab("tenants", "quota", "--turns", "500", "--json", answers=answers)

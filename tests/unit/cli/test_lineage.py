@@ -88,7 +88,7 @@ def test_what_nobody_knows_is_not_found_and_who_is_away_is_said(trimtab: Any) ->
     some = {**ANSWERS, "retrain.TraceConversation": away("retrain")}
     ran = trimtab("conversations", "trace", "c1", answers=some)
     assert ran.code == 0
-    assert "retrain is away: what it knows is missing." in ran.out
+    assert "retrain is unavailable: its steps are missing." in ran.out
 
 
 def test_what_the_gateway_still_holds_comes_first() -> None:

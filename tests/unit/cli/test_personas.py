@@ -41,7 +41,7 @@ def test_each_line_is_shown_with_what_it_rests_on(trimtab: Any) -> None:
     inferred = next(line for line in ran.out.splitlines() if line.startswith("bb22"))
     assert "too little evidence" in inferred
     assert "tenants/local/conversations/c1/turns/t0" in inferred
-    assert "corrected away: This user likes lists." in ran.out
+    assert "removed by correction: This user likes lists." in ran.out
     as_json = trimtab(
         "personas", "show", "ada", "--json", answers={"GetPersona": {"persona": PERSONA}}
     )
@@ -89,4 +89,4 @@ def test_deleting_asks_first(trimtab: Any, monkeypatch: pytest.MonkeyPatch) -> N
     ran = trimtab("personas", "delete", "ada", answers=answers)
     assert (ran.code != 0, ran.platform.asked) == (True, [])
     ran = trimtab("personas", "delete", "ada", "--yes", answers=answers)
-    assert "3 versions are gone" in ran.out
+    assert "3 versions deleted" in ran.out

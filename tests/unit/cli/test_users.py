@@ -49,7 +49,7 @@ def test_erasing_follows_it_and_shows_what_went(trimtab: Any) -> None:
     part, method, request = ran.platform.asked[0]
     assert (part, method) == ("interaction", "EraseUser")
     assert (request["user_id"], request["request_id"]) == ("ada", "r1")
-    assert ran.out.count("waits for: reward") == 1
+    assert ran.out.count("is waiting for: reward") == 1
     assert "feedback  turns  " in ran.out and "7" in ran.out
     assert "had learnt from the user: assistant-v3" in ran.out
     assert len(ran.waited) == 2
