@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from shared.language.errors import FailedPrecondition, Internal, TrimtabError
 from shared.state import operations
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker, enqueue
+from shared.state.loop import repeat
 from shared.telemetry.metrics import LOOP_ERRORS
 from shared.tracking.port import ExperimentTracker, TrackedRun
 
@@ -111,6 +113,9 @@ class Scoring:
     rest_s: float = 30.0
     _last: str = ""
     _resting: dict[str, datetime] = field(default_factory=dict)
+
+    def run(self, stop: threading.Event) -> None:
+        repeat(SCORING, self.run_once, wake=self.waiting.waker())(stop)
 
     def run_once(self) -> int:
         """Scores one batch; returns how many answers were scored."""

@@ -14,7 +14,6 @@ from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
 from services.reward.adapters.sql_trainings import SqlTrainingRequests
 from services.reward.adapters.sql_waiting import SqlScoredAnswers, SqlWaitingAnswers
-from services.reward.adapters.tables import MODELS, UNSCORED
 from services.reward.adapters.tracked_runs import tracked_run
 from services.reward.app.featurising import Featuriser
 from services.reward.app.scoring import ScoreAnswers
@@ -36,7 +35,6 @@ from shared.serving.opening import open_event_log
 from shared.serving.process import Background, Service, run
 from shared.state import operations
 from shared.state.database import Database
-from shared.state.loop import repeat
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
 from shared.tracking.mlflow_tracker import MlflowTracker
@@ -71,7 +69,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         background=[
             *((stage.name, stage.run) for stage in intakes.stages(database, log)),
             *_jobs(common, database, train, models),
-            (SCORING, repeat(SCORING, scoring.run_once, wake=database.waker(UNSCORED, MODELS))),
+            (SCORING, scoring.run),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,6 +93,9 @@ class ModelWriter(Protocol):
 
 class WaitingAnswers(Protocol):
     """Reads of answers that wait for their score."""
+
+    def waker(self) -> threading.Event:
+        """Set whenever an answer or a model was added."""
 
     def tenants(self) -> list[str]:
         """Tenants with waiting answers and a model to score them with."""

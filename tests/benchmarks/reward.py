@@ -1,7 +1,7 @@
 """`make bench-reward`: offline reward models, one JSON line a figure. No stack, no network.
 
 reward.length, .encoder, .fast, .accurate,  accuracy on held-out prompts of real preferences (5 folds,
-  .tuned (half an hour; --skip-tuned)       Wilson interval), calibration, scored pairs/s
+  .tuned (half an hour; --skip-tuned)       95% interval), calibration, scored pairs/s
 groups.two, .one                            users put into the right one of two known groups, what the
                                             minority gains over one model; how many groups one taste is
 trust.attack                                how far 2% of the users, coordinated and at their caps, move
@@ -34,7 +34,7 @@ from services.reward.learning.lines import Preference, read_learnt
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Surface, extract
 from services.reward.offline import BLOCKS, TUNED, blocks
-from shared.statistics.intervals import wilson
+from shared.statistics.intervals import rate
 from tests.unit.reward.people import population
 
 PAIRS = "hh_harmless/pairs.jsonl.gz"
@@ -148,15 +148,15 @@ def attack(seed: int) -> None:
     attacked = population(short=196, long=0, pairs=5, seed=seed, attackers=4)
     fresh = preferences_of(population(60, 0, 10, seed + 100))
     quiet, loud = fitted(calm), fitted(attacked)
-    before, after = win_rate(quiet, fresh), win_rate(loud, fresh)
-    low, high = wilson(before * len(fresh), len(fresh))
+    users = [pair.user for pair in fresh]
+    before, after = (rate(wins(found, fresh), users) for found in (quiet, loud))
     say(
         "trust.attack",
         seed=seed,
-        win_rate=round(before, 4),
-        attacked=round(after, 4),
-        moved=round(abs(before - after), 4),
-        half_width=round((high - low) / 2, 4),
+        win_rate=round(before.value, 4),
+        attacked=round(after.value, 4),
+        moved=round(abs(before.value - after.value), 4),
+        half_width=round((before.high - before.low) / 2, 4),
         suspects=[loud.table.names[user] for user in (loud.trust.suspects if loud.trust else ())],
     )
 
@@ -165,10 +165,10 @@ def fitted(lines: Sequence[str]) -> Fitted:
     return fit(preferences_of(lines), [Surface()], Options(), lambda _: None)
 
 
-def win_rate(found: Fitted, pairs: Sequence[Preference]) -> float:
+def wins(found: Fitted, pairs: Sequence[Preference]) -> list[float]:
     better, *_ = found.model.score(Surface().features([one.better for one in pairs]))
     worse, *_ = found.model.score(Surface().features([one.worse for one in pairs]))
-    return float((better > worse).mean())
+    return [float(one) for one in better > worse]
 
 
 def preferences(path: Path) -> list[Preference]:

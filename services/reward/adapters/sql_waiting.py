@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from shared.state.database import Database, Transaction
 class SqlWaitingAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def waker(self) -> threading.Event:
+        return self._database.waker(UNSCORED, MODELS)
 
     def tenants(self) -> list[str]:
         # Asked per waiting tenant, not the other way round: there are many models and few tenants.

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from threading import Event, Semaphore, Thread
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from services.reward.adapters.aging import aging
 from services.reward.adapters.kept_models import KeptModels
+from services.reward.adapters.sql_waiting import SqlWaitingAnswers
 from services.reward.adapters.tables import MODELS
 from services.reward.domain import Answer, Pair
 from shared.calls.client import metadata
@@ -279,6 +281,32 @@ def test_the_cards_interval_is_as_wide_as_its_users_allow() -> None:
     assert low == pytest.approx(0.720, abs=1e-3)
     assert found.low == pytest.approx(0.5)
     assert found.method == "wilson widened to bootstrap-by-user"
+
+
+def test_scoring_looks_when_an_answer_or_a_model_comes_and_at_no_other_commit() -> None:
+    service, looks = RewardService(), Semaphore(0)
+
+    def tenants() -> list[str]:
+        looks.release()
+        return []
+
+    waiting = SqlWaitingAnswers(service.database)
+    waiting.tenants = tenants  # type: ignore[method-assign]
+    stop = Event()
+    thread = Thread(target=replace(service.scoring, waiting=waiting).run, args=(stop,))
+    thread.start()
+    try:
+        assert looks.acquire(timeout=5)
+        with service.database.begin() as transaction:
+            transaction.count("another.stage", "made")
+        assert not looks.acquire(timeout=0.3)
+        service.turn(0, "assistant", SHORT)
+        service.drain()
+        assert looks.acquire(timeout=2)
+    finally:
+        stop.set()
+        service.database.wake()
+        thread.join()
 
 
 def test_the_version_that_answered_last_is_scored_first_and_in_order() -> None:

@@ -204,6 +204,7 @@ class Bucket(_message.Message):
     count: _builtins.int
     sum: _builtins.float
     users: _builtins.int
+    """Distinct users: exact while the values are recent, later the number in the busiest minute."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
