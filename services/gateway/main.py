@@ -71,13 +71,14 @@ from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
 
-# More than the 60 s for which load balancers keep an idle connection: their requests would meet the closing.
+# How long an idle connection is kept, in seconds: more than the 60 s of load balancers, so that they close
+# first and no request of theirs arrives on a connection that is being closed.
 _KEPT_S = 75
 
 
 @dataclass(frozen=True)
 class Peers:
-    """Whom the gateway calls."""
+    """The services that the gateway calls."""
 
     interaction: grpc.aio.Channel
     registry: grpc.aio.Channel
@@ -105,7 +106,7 @@ async def open_peers(
 async def wire(
     common: CommonSettings, settings: GatewaySettings, stack: contextlib.AsyncExitStack
 ) -> Process:
-    """What is opened here is closed with `stack`, after the process was drained."""
+    """What is opened here is closed by `stack` after the process was drained."""
     folder = common.data / "gateway"
     peers = await open_peers(common, settings, stack)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
@@ -202,7 +203,7 @@ def wire_access(
 
 
 def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
-    """Nobody asks it anything unless the settings say so."""
+    """It is only used if the settings say so."""
     source = FeedbackPersonas(peers.feedback)
     return PersonaCache(source, time.monotonic, settings.persona_fresh_s, settings.max_personas)
 
@@ -210,7 +211,7 @@ def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
 def wire_erasing(
     database: Database, log: EventLog, spool: FileSpool, links: SqlLinks, personas: PersonaCache
 ) -> Erasing:
-    """What is kept in memory is forgotten on the event loop, which owns it."""
+    """What is in memory is removed on the event loop, which owns it."""
     loop = asyncio.get_running_loop()
     remover = GatewayRemover(
         spool,
@@ -246,7 +247,7 @@ def otlp_servers(
     common: CommonSettings,
     settings: GatewaySettings,
 ) -> list[Server]:
-    """OTLP over gRPC, if it is wanted. Its callers have keys; they are no trusted internal callers."""
+    """OTLP over gRPC, if it is switched on. Its callers have API keys and are not trusted internal callers."""
     tls = with_client_ca(load_tls(common), "TRIMTAB_GATEWAY_TLS_CLIENT_CA", settings.tls_client_ca)
     if not settings.otlp_port:
         return []
@@ -264,7 +265,7 @@ def otlp_servers(
 
 
 def _spool_days(common: CommonSettings, settings: GatewaySettings) -> Callable[[str], float]:
-    """What waits is kept no longer than what is stored."""
+    """By tenant: waiting turns are kept no longer than stored ones."""
     policy = RetentionPolicy(common.retention)
 
     def days(tenant: str) -> float:
@@ -275,7 +276,7 @@ def _spool_days(common: CommonSettings, settings: GatewaySettings) -> Callable[[
 
 
 def _flushing(recorder: Recorder, drain_s: float) -> Lifespan:
-    """Once open answers have ended, what waits to be logged is sent, or stays in the spool."""
+    """Once open answers have ended, waiting turns are forwarded, or stay in the spool."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -293,11 +294,11 @@ async def run(common: CommonSettings, settings: GatewaySettings) -> None:
 def main() -> None:
     common, settings = load(CommonSettings), load(GatewaySettings)
     start_telemetry("gateway", level=common.log_level, otlp_endpoint=common.otlp_endpoint)
-    # What is there now lives for as long as the process: nothing to look through again and again.
+    # Objects made so far live as long as the process: the garbage collector need not look at them again.
     gc.freeze()
     gc.set_threshold(10_000, 50, 100)
-    # The chats' thread gives the interpreter away with each write to a socket; the default of 5 ms
-    # is how long it would wait to have it back from the thread that writes links.
+    # The chats' thread releases the interpreter with each write to a socket. With the default of 5 ms it would
+    # wait that long to get it back from the thread that writes links.
     sys.setswitchinterval(0.0001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(common, settings))

@@ -16,7 +16,7 @@ from shared.language.turns import Turn
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, known by an API key."""
+    """Who calls, identified by an API key."""
 
     tenant: str
     key_digest: str
@@ -24,32 +24,32 @@ class Caller:
 
 class Authenticator(Protocol):
     def identify(self, authorization: str, *roles: str) -> Caller:
-        """The caller by an `authorization` header of whichever protocol. Unauthenticated if the key is
-        missing or wrong; PermissionDenied if it has none of `roles` (by default: writer);
-        ResourceExhausted past the tenant's quota of requests."""
+        """The caller by the `authorization` header of any protocol. Unauthenticated if the key is missing or
+        wrong; PermissionDenied if it has none of `roles` (by default: writer); ResourceExhausted beyond the
+        tenant's quota of requests."""
 
 
 class TurnQuota(Protocol):
     def turns(self, tenant: str, count: int) -> None:
-        """ResourceExhausted if the tenant may not log that many now; `retry_after_s` says when."""
+        """ResourceExhausted if the tenant may not log that many now; `retry_after_s` says when it may."""
 
 
 class PersonaSource(Protocol):
-    """The feedback service. What it raises is logged and counted."""
+    """The feedback service. Its errors are logged and counted."""
 
     async def persona(self, tenant: str, user_id: str) -> str:
         """Empty if there is none."""
 
 
 class Sink(Protocol):
-    """The interaction service. Returns once Kafka holds what was accepted; raises Unavailable (or
-    another error that says when to come back) when it does not: the caller repeats the whole."""
+    """The interaction service. Returns once Kafka holds what was accepted; otherwise raises Unavailable (or
+    another error that says when to try again), and the caller repeats the whole."""
 
     async def log_turns(self, tenant: str, turns: Sequence[Turn]) -> list[Refused]: ...
 
     async def forward(self, tenant: str, turns: Sequence[bytes]) -> list[Refused]:
-        """The same, for turns of one tenant that come out of the spool, in order. InvalidArgument if they
-        cannot be taken as a whole."""
+        """The same, for turns of one tenant that come out of the spool, in order. InvalidArgument if the call
+        as a whole is invalid."""
 
     async def log_feedback(
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
@@ -64,8 +64,8 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A tenant's oldest waiting turns, serialised as the sink will have them. `records` counts those, and the
-    `unreadable` ones among them."""
+    """A tenant's oldest waiting turns, serialised as the sink expects them. `records` counts them and the
+    `unreadable` ones."""
 
     tenant: str
     turns: list[bytes]
@@ -74,36 +74,36 @@ class Batch:
 
 
 class Spool(Protocol):
-    """Turns on their way, on disk, in order within a tenant: what was appended outlives the process.
-    Unavailable (SPOOL_DISK) if the disk fails."""
+    """Turns that wait to be forwarded, on disk, in order within a tenant. What was appended survives the
+    process. Unavailable (SPOOL_DISK) if the disk fails."""
 
     def append(self, turns: Sequence[Turn]) -> None:
-        """Of one tenant: all or none. ResourceExhausted (SPOOL_FULL) if the tenant has its share waiting;
-        InvalidArgument (TURN_TOO_LARGE) for one that could never be forwarded."""
+        """Of one tenant: all or none. ResourceExhausted (SPOOL_FULL) if the tenant has used up its share;
+        InvalidArgument (TURN_TOO_LARGE) for a turn that could never be forwarded."""
 
     def head(self, tenant: str) -> Batch: ...
 
     def advance(self, tenant: str) -> None:
-        """Forgets what `head` gave last. If the disk fails, it is forgotten all the same until the process
-        ends; afterwards it is given once more, and counts once by its event ids."""
+        """Removes what `head` returned last. If the disk fails, it is still not returned again until the
+        process ends. After a restart it is, and counts once by its event ids."""
 
     def drop_older(self, tenant: str, than: float) -> int:
-        """Forgets what has waited since before `than` (Unix time), to the nearest file; how many turns."""
+        """Removes what has waited since before `than` (Unix time), to the nearest file; how many turns."""
 
     def tenants(self) -> list[str]:
-        """Those that have turns waiting."""
+        """Those with waiting turns."""
 
     def pending_of(self, tenant: str) -> int: ...
 
     def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
-        """The turns of a conversation that were not forwarded yet. May be asked in another thread."""
+        """The turns of a conversation that were not forwarded yet. May be called in another thread."""
 
     @property
     def pending(self) -> int: ...
 
 
 class Reply(Protocol):
-    """An upstream's answer whose body has not been read."""
+    """An upstream's response whose body was not read yet."""
 
     @property
     def status(self) -> int: ...
@@ -113,36 +113,36 @@ class Reply(Protocol):
 
     @property
     def advice(self) -> Mapping[str, str]:
-        """Headers that tell a client what to do next: when to come back, above all."""
+        """Headers that tell a client what to do next, above all when to try again."""
 
     async def read(self) -> bytes:
         """Unavailable if the connection breaks."""
 
     def lines(self) -> AsyncIterator[list[bytes]]:
-        """Those that came together, without their ends. Unavailable if the connection breaks."""
+        """Lines that arrived together, without their ends. Unavailable if the connection breaks."""
 
     async def close(self) -> None: ...
 
 
 class Upstream(Protocol):
     async def send(self, body: bytes, tenant: str, user_id: str) -> Reply:
-        """`body` is JSON. Asks the user's replica, or the next one if it breaks before the first
-        byte. Unavailable if none answers, DeadlineExceeded if it takes too long."""
+        """`body` is JSON. Asks the user's replica, or the next one if the connection breaks before the first
+        byte. Unavailable if none answers; DeadlineExceeded if it takes too long."""
 
 
 class StoredCompletions(Protocol):
-    """Completions asked for with `store: true`, a moment after they were answered. NotFound for what is
-    not stored, or another tenant's; Unavailable while interaction is away."""
+    """Completions requested with `store: true`; they appear a moment after they were answered. NotFound if it
+    is not stored or belongs to another tenant; Unavailable if interaction is."""
 
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion: ...
 
     async def page(
         self, tenant: str, sought: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
-        """By time; and whether more follow."""
+        """In order of time; and whether more follow."""
 
     async def messages(self, tenant: str, completion_id: str) -> list[Turn]:
-        """What led to it, oldest first."""
+        """The messages that led to it, oldest first."""
 
     async def update(
         self, tenant: str, completion_id: str, said: Mapping[str, str]
@@ -151,12 +151,12 @@ class StoredCompletions(Protocol):
 
 
 class Links(Protocol):
-    """Answered calls by their digests. Old ones are forgotten: what is not found begins anew."""
+    """Answered calls by their digests. Old ones are removed; a call that finds none begins a conversation."""
 
     async def find(self, question: Question) -> list[Link]:
-        """Oldest first, each once: links of the question's history, links that answered one of its
-        prefixes, links with its parent, and those that went on from the first of these. Never
-        raises, and is empty rather than late."""
+        """Oldest first, each once: links with the question's history, links that answered one of its prefixes,
+        links with its parent, and those that continue from the first of these. Never raises; empty rather
+        than late."""
 
     def remember(self, link: Link) -> None:
-        """Found from now on in this process; durable, and found in others, a moment later."""
+        """Found in this process immediately; durable, and found in others, a moment later."""

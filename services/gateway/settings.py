@@ -19,39 +19,39 @@ class GatewaySettings(ServiceSettings):
     metrics_port: int = Field(default=21100, ge=0, le=65535)
     # OTLP over gRPC; 0 turns it off. OTLP over HTTP is on `port`.
     otlp_port: int = Field(default=4317, ge=0, le=65535)
-    # A JSON object: API key -> tenant. Fixed keys with all roles, beside those that interaction keeps.
+    # A JSON object: API key -> tenant. Fixed keys with all roles, in addition to those that interaction stores.
     keys: dict[str, Tenant] = Field(default_factory=dict)
     max_body_mb: int = Field(default=16, ge=1)
-    # How long a model server may take to begin, and between two chunks.
+    # How long a model server may take until it begins to answer, and between two chunks, in seconds.
     upstream_timeout_s: float = Field(default=120.0, gt=0)
     connect_timeout_s: float = Field(default=2.0, gt=0)
-    # What may wait on disk while interaction is away; past it turns are dropped, and counted.
+    # How much may wait on disk while interaction is unavailable; beyond that turns are dropped and counted.
     max_spool_mb: int = Field(default=256, ge=1)
-    # How long it may wait there.
+    # How long turns may wait there.
     spool_days: float = Field(default=30.0, gt=0)
-    # Off: vLLM's CPU build can be killed by a request with a seed.
+    # Off by default: a request with a seed can kill vLLM's CPU build.
     seeds_allowed: bool = False
     champion: str = "assistant-v0"
-    # Links between the calls of a conversation: where they are kept, how many and how long.
+    # Links between the calls of a conversation: where they are stored, how many, and for how long.
     database_url: str = "sqlite:///.trimtab/gateway/state.db"
     max_links: int = Field(default=1_000_000, ge=1)
     link_days: float = Field(default=30.0, gt=0)
-    # Keys the links' digests. Gateways that share a database share it; by default each makes its own.
+    # The secret of the links' digests. Gateways with one database share it; by default each makes its own.
     link_secret: str = ""
-    # Whether exchanges that say `store: false` are logged all the same.
+    # Whether exchanges with `store: false` are logged anyway.
     log_unstored: bool = False
-    # Whether what is known of a user stands in the prompts of their chats; how old it may be before it
-    # is asked for anew (it is used for ten times as long), and of how many users it is kept.
+    # Whether a user's persona is put into the prompts of their chats; how old it may be before it is fetched
+    # again, in seconds (it is used for ten times as long); and for how many users it is kept.
     personas: bool = False
     persona_fresh_s: float = Field(default=30.0, gt=0)
     max_personas: int = Field(default=10_000, ge=1)
-    # A PEM file: callers over HTTPS and OTLP's gRPC must show a certificate that it signed.
+    # A PEM file: callers over HTTPS and of OTLP over gRPC must show a certificate signed by it.
     tls_client_ca: OptionalFile = None
 
     @model_validator(mode="after")
     def _shared_links_need_a_shared_secret(self) -> GatewaySettings:
         if not self.database_url.startswith("sqlite") and not self.link_secret:
             raise ValueError(
-                "LINK_SECRET must be set, the same for all gateways of one DATABASE_URL"
+                "set LINK_SECRET, to the same value for all gateways with this DATABASE_URL"
             )
         return self

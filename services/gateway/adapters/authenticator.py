@@ -1,4 +1,4 @@
-"""Callers by their API keys, within their tenants' quotas."""
+"""Identifies callers by their API keys, within their tenants' quotas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.language.keys import WRITER
 
 
 class KeyAuthenticator:
-    """The ports Authenticator and TurnQuota, by the keys and quotas as they were last heard."""
+    """The ports Authenticator and TurnQuota, by the keys and quotas that were received last."""
 
     def __init__(self, book: KeyBook, quotas: Quotas) -> None:
         self._book, self._quotas = book, quotas

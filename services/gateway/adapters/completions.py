@@ -72,7 +72,7 @@ def _completion(completion: pb.Completion) -> StoredCompletion:
 
 
 def _fields(document: str) -> dict[str, Any]:
-    """Empty if it is no JSON object: redaction may have gone through it."""
+    """Empty if it is not a JSON object, as redaction may have changed it."""
     try:
         read = decode(document.encode() or b"{}")
     except ValueError:

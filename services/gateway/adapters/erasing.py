@@ -1,4 +1,4 @@
-"""What the gateway holds of a user: links between calls, and turns in the spool until they are forwarded."""
+"""A user's data in the gateway: links between calls, and turns in the spool until they are forwarded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AGAIN_S = 0.3
 
 
 class GatewayRemover:
-    """shared.privacy.erasure.Remover. A spooled turn is not taken out of its file, which another thread writes:
-    it is forwarded in order, where its user's closed key makes it unreadable, and leaves the disk
-    with what was forwarded before it. `forget` drops links of a tenant's conversations from
-    memory, `forget_user` what is known of a user (tenant, user id)."""
+    """shared.privacy.erasure.Remover. A spooled turn is not removed from its file, which another thread writes.
+    It is forwarded in order, becomes unreadable there as its user's key is closed, and leaves the disk with
+    the file. `forget` drops links of a tenant's conversations from memory, `forget_user` what is known of a
+    user (tenant, user id)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Links between calls in SQL: found by their digests, bounded by age, in all, and by tenant."""
+"""Links between calls in SQL: found by their digests, limited by age, in total, and by tenant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINKS = sa.Table(
     "links",
     TABLES,
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    # Empty: of an older version, which did not note it.
+    # Empty if an older version wrote it.
     sa.Column("tenant", sa.String, nullable=False, server_default=""),
     sa.Column("history", sa.String, nullable=False),
     sa.Column("answered", sa.String, nullable=False),
@@ -38,16 +38,16 @@ LINKS = sa.Table(
     sa.Index("links_by_tenants_age", "tenant", "made_us"),
     sqlite_autoincrement=True,
 )
-# How many there are of each tenant: counting them would read them all.
+# How many links each tenant has; counting them would read them all.
 LINK_COUNTS = sa.Table(
     "link_counts",
     TABLES,
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("links", sa.BigInteger, nullable=False),
 )
-# So many SELECTs are joined into one statement: SQLite takes 500.
+# How many SELECTs are joined into one statement; SQLite's limit is 500.
 _TOGETHER = 100
-# How many links go in one transaction.
+# How many links are removed in one transaction.
 _A_BATCH = 2_000
 
 
@@ -75,7 +75,7 @@ def add(transaction: Transaction, links: Sequence[Link]) -> None:
 
 
 def find(connection: sa.Connection, column: sa.Column[str], digests: Iterable[str]) -> list[Link]:
-    """The newest links of each digest, up to ALIKE: none is crowded out by another that is asked for."""
+    """The newest links of each digest, up to ALIKE each, so that a frequent digest does not hide another."""
     wanted, found = sorted(set(digests)), list[Link]()
     for first in range(0, len(wanted), _TOGETHER):
         newest = [
@@ -92,27 +92,27 @@ def find(connection: sa.Connection, column: sa.Column[str], digests: Iterable[st
 
 
 def forget_conversations(transaction: Transaction, tenant: str, ids: Sequence[str]) -> int:
-    """How many links went with them."""
+    """How many links were removed."""
     condition = LINKS.c.tenant.in_((tenant, "")) & LINKS.c.conversation_id.in_(ids)
     return _delete(transaction, condition)
 
 
 def forget_older(transaction: Transaction, than: datetime) -> int:
-    """How many of the oldest went: a batch at most."""
+    """Removes a batch of the oldest links; how many."""
     oldest = sa.select(LINKS.c.seq).where(LINKS.c.made_us < microseconds(than))
     oldest = oldest.order_by(LINKS.c.made_us).limit(_A_BATCH)
     return _delete(transaction, LINKS.c.seq.in_(oldest))
 
 
 def forget_beyond(transaction: Transaction, most: int) -> int:
-    """While there are more than `most`, the oldest of the tenant that has the most; how many went: a batch at
+    """If there are more than `most` links, removes the oldest of the tenant with the most; how many, a batch at
     most."""
     by_tenant = sa.select(LINK_COUNTS).order_by(LINK_COUNTS.c.links.desc())
     counts: Sequence[Any] = transaction.connection.execute(by_tenant).all()
     over = sum(row.links for row in counts) - most
     if over <= 0:
         return 0
-    # Until it is level with the next, then they share.
+    # Until it has as many as the tenant with the second most; from then on both lose some.
     lead = counts[0].links - (counts[1].links if len(counts) > 1 else 0)
     many = min(over, max(lead, -(-over // len(counts))), _A_BATCH)
     theirs = LINKS.c.tenant == counts[0].tenant
@@ -136,7 +136,7 @@ def _uncount(transaction: Transaction, rows: Sequence[Any]) -> None:
         transaction.connection.execute(none)
 
 
-# By the tenants' rules.
+# By the tenants' retention.
 AGING = (AgedRows("links", LINKS, LINKS.c.made_us, in_microseconds=True, after=_uncount),)
 
 

@@ -1,4 +1,4 @@
-"""Links between calls: the newest in memory, all of them in SQL, written behind the chats' backs."""
+"""Links between calls: the newest in memory, all of them in SQL, written in the background."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.state.database import Database
 from shared.state.loop import repeat
 
 _log = logging.getLogger(__name__)
-# Links are written together this often; a question is answered at once.
+# How often links are written together, in seconds; a question is answered immediately.
 _GATHERED_S = 0.25
 _PRUNED_EVERY_S = 60.0
 _MOST_UNWRITTEN = 20_000
@@ -34,12 +34,13 @@ class _Asked:
 
 @dataclass(slots=True)
 class SqlLinks:
-    """`run` is the thread that writes and finds, `pruning` one that forgets; the rest is called on the event
-    loop. `max_links`: of all tenants together; past it the tenant with the most loses its oldest.
+    """`run` is the thread that writes and finds links, `pruning` the one that removes them; the rest is called
+    on the event loop. `max_links`: of all tenants together; beyond it the tenant with the most loses its
+    oldest.
 
-    A link is durable 0.25 s after it was remembered: that much a kill -9 can take. While the
-    database is away, links are kept in memory and written later; beyond a bound the oldest are lost,
-    and conversations that go on from them begin anew.
+    A link is durable 0.25 s after it was remembered: a kill -9 can lose as much. While the database is
+    unavailable, links stay in memory and are written later. Beyond a limit the oldest are lost, and calls
+    that continue from them begin new conversations.
     """
 
     database: Database
@@ -48,11 +49,11 @@ class SqlLinks:
     wait_s: float = 0.5
     memory: LinkMemory = field(default_factory=LinkMemory)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    # Handed to the thread. A link does not wake it: each wake would take the interpreter from a chat.
+    # For the thread. A link does not wake it, as each wake would take the interpreter from a chat.
     _links: deque[Link] = field(default_factory=deque)
     _asked: deque[_Asked] = field(default_factory=deque)
     _wake: threading.Event = field(default_factory=threading.Event)
-    # Of the thread.
+    # Used by the thread only.
     _unwritten: list[Link] = field(default_factory=list)
 
     async def find(self, question: Question) -> list[Link]:
@@ -66,7 +67,7 @@ class SqlLinks:
         try:
             stored = await asyncio.wait_for(asked.answer, self.wait_s)
         except TimeoutError:
-            _log.warning("links are not found in time; the conversation may begin anew")
+            _log.warning("links were not found in time; the call may begin a new conversation")
             return found
         for link in stored:
             self.memory.remember(link)
@@ -77,7 +78,7 @@ class SqlLinks:
         self._links.append(link)
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set and all is written, unless the database is away."""
+        """Until `stop` is set and everything is written, unless the database is unavailable."""
         repeat("links", self.once, idle_s=_GATHERED_S, wake=self._wake)(stop)
         try:
             self.once()
@@ -85,22 +86,22 @@ class SqlLinks:
             _log.error("%s links are lost: %s", len(self._unwritten), error)
 
     def once(self) -> None:
-        """Unavailable while the database is away: links stay, and those who asked go on without."""
+        """Unavailable if the database is: links stay, and questions are answered without it."""
         asked = _taken(self._asked)
         self._unwritten += _taken(self._links)
         try:
             self._write()
             self._answer(asked)
         finally:
-            for one in asked:  # Without effect on those that were answered.
+            for one in asked:  # no effect on those that were answered
                 one.loop.call_soon_threadsafe(_settle, one.answer, [])
 
     def pruning(self) -> Callable[[threading.Event], None]:
-        """The body of a thread that forgets what is too old or too much."""
+        """The body of a thread that removes links that are too old or too many."""
         return repeat("links.pruning", self.prune, idle_s=_PRUNED_EVERY_S)
 
     def prune(self) -> int:
-        """A batch of each; how many links went. More may be left."""
+        """Removes a batch of each; how many links. More may be left."""
         gone = 0
         with self.database.begin() as transaction:
             gone += forget_older(transaction, self.clock() - self.max_age)
@@ -109,7 +110,7 @@ class SqlLinks:
         return gone
 
     def _write(self) -> None:
-        """Unavailable: they stay. After any other error they are lost, as they would fail again."""
+        """On Unavailable the links stay. On any other error they are lost, as they would fail again."""
         links, self._unwritten = self._unwritten, []
         if not links:
             return
@@ -121,7 +122,7 @@ class SqlLinks:
             raise
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
-        """All questions together: each may be given what another asked for, too."""
+        """Answers all questions together; each may also get links for another."""
         if not asked:
             return
         questions = [one.question for one in asked]
@@ -145,7 +146,7 @@ def _taken(waiting: deque[Any]) -> list[Any]:
 
 
 def _suffices(question: Question, found: Sequence[Link]) -> bool:
-    """Whether memory knows what the call goes on from; another gateway may know what went on."""
+    """Whether memory has what the call continues from; otherwise another gateway may have it."""
     nearest = question.prefixes[:1]
     return any(link.history == question.history or link.answered in nearest for link in found)
 

@@ -1,4 +1,4 @@
-"""The ports in memory: twins of the adapters, one of them also the cache of SqlLinks."""
+"""Ports in memory, for tests; LinkMemory is also the cache of SqlLinks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Set
 
 from services.gateway.domain.linking import Link, Question
 
-# Calls that begin and go on alike are many only where nobody is named: the newest will do.
+# Many calls begin and continue with the same words only if their callers are unnamed; the newest are enough.
 ALIKE = 64
 
 
 class LinkMemory:
-    """The port in memory: the newest links, up to `most`. Of one event loop."""
+    """The newest links, up to `most`. Used on one event loop."""
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
@@ -44,7 +44,7 @@ class LinkMemory:
             self._forget(self._links.popitem(last=False)[0])
 
     def forget(self, tenant: str, conversation_ids: Set[str]) -> None:
-        """Calls that go on from a tenant's conversations begin new ones."""
+        """Calls that continue from these conversations of a tenant begin new ones."""
         theirs = [one for one in self._links if one.conversation_id in conversation_ids]
         for link in [one for one in theirs if one.tenant in (tenant, "")]:
             del self._links[link]

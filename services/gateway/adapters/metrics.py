@@ -1,4 +1,4 @@
-"""The gateway's figures for Prometheus."""
+"""The gateway's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RequestMeter:
 
 
 class RecorderCollector(Collector):
-    """Depth of the spool, and what became of the turns."""
+    """Depth of the spool, and outcomes of turns."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -48,7 +48,7 @@ class RecorderCollector(Collector):
         depth = GaugeMetricFamily("trimtab_gateway_spool_turns", "Turns waiting in the spool.")
         depth.add_metric([], self._recorder.pending)
         turns = CounterMetricFamily(
-            "trimtab_gateway_turns", "Turns by what became of them.", labels=["outcome", "reason"]
+            "trimtab_gateway_turns", "Turns by outcome.", labels=["outcome", "reason"]
         )
         turns.add_metric(["recorded", ""], counts.recorded)
         turns.add_metric(["spooled", ""], counts.spooled)
@@ -80,7 +80,7 @@ class RecorderCollector(Collector):
 
 
 class WatchCollector(Collector):
-    """Whether the gateway hears of changes of the rollout and of keys, and which rollout it serves by."""
+    """Whether changes of the rollout and of keys arrive, and which rollout is used."""
 
     def __init__(self, rollouts: RolloutCache, keys_connected: Callable[[], bool]) -> None:
         self._rollouts, self._keys_connected = rollouts, keys_connected
@@ -88,25 +88,25 @@ class WatchCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         connected = GaugeMetricFamily(
             "trimtab_gateway_watch_connected",
-            "1 while changes are heard of, 0 while what was known goes on.",
+            "1 while changes arrive, 0 while the last known state is used.",
             labels=["what"],
         )
         connected.add_metric(["rollout"], self._rollouts.connected)
         connected.add_metric(["keys"], self._keys_connected())
         revision = GaugeMetricFamily(
-            "trimtab_gateway_rollout_revision", "The rollout that is served by."
+            "trimtab_gateway_rollout_revision", "The revision of the rollout in use."
         )
         revision.add_metric([], self._rollouts.current.revision)
         refused = GaugeMetricFamily(
             "trimtab_gateway_rollout_refused",
-            "1 while the registry says an older rollout than is known, which is not taken.",
+            "1 while the registry sends a rollout older than the one in use, which is refused.",
         )
         refused.add_metric([], self._rollouts.refused_revision is not None)
         return [connected, revision, refused]
 
 
 class PersonaCollector(Collector):
-    """Chats by whether a persona stood in their prompt."""
+    """Chats by whether a persona was put into their prompt."""
 
     def __init__(self, personas: PersonaCache) -> None:
         self._personas = personas
@@ -114,7 +114,7 @@ class PersonaCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         chats = CounterMetricFamily(
             "trimtab_gateway_personas",
-            "Chats by what was known of their user, and questions for it that failed.",
+            "Chats by whether the user's persona was known, and lookups that failed.",
             labels=["outcome"],
         )
         for outcome, count in sorted(self._personas.counts.items()):
@@ -123,7 +123,7 @@ class PersonaCollector(Collector):
 
 
 class TelemetryCollector(Collector):
-    """OTLP spans and log records by what became of them."""
+    """OTLP spans and log records by outcome."""
 
     def __init__(self, telemetry: CustomerTelemetry) -> None:
         self._telemetry = telemetry
@@ -131,7 +131,7 @@ class TelemetryCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         items = CounterMetricFamily(
             "trimtab_gateway_otlp_items",
-            "OTLP spans and log records by what became of them.",
+            "OTLP spans and log records by outcome.",
             labels=["signal", "outcome"],
         )
         for (signal, outcome), count in sorted(self._telemetry.counts.items()):

@@ -1,4 +1,4 @@
-"""Follows the registry's rollout, and keeps the last one known in a file."""
+"""Follows the registry's rollout, and keeps the last known one in a file."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _ASKABLE = (
 
 
 class RolloutFile:
-    """The last rollout known: what is served by after a start while the registry is away."""
+    """The last known rollout, used after a start while the registry is unavailable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def load(self) -> Rollout | None:
-        """None if there is none, or none that can be read (that is logged)."""
+        """None if there is none, or it cannot be read (which is logged)."""
         if not self.path.exists():
             return None
         try:
@@ -70,20 +70,23 @@ class RolloutFollower:
                     wait_s = 0.25
                     await self._heard(response.rollout)
             except grpc.RpcError as error:
-                _log.info("the registry is away: %s", error.code())
+                _log.info(
+                    "the registry is unavailable; the last known rollout stays in use: %s",
+                    error.code(),
+                )
             self._rollouts.lost()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
     async def _heard(self, rollout: pb.Rollout) -> None:
         if not rollout.champion.version:
-            _log.warning("the registry names no champion; the last one known goes on")
+            _log.warning("the registry has no champion; the last known rollout stays in use")
             return
         known = decode_rollout(rollout, await self._others())
         if not self._rollouts.heard(known):
             _log.error(
-                "the registry says rollout %s, and %s is known: it is not taken. If the registry was set"
-                " back on purpose, remove %s and start the gateway anew",
+                "the registry sends rollout %s, older than %s in use; it is refused. If the registry was set"
+                " back on purpose, remove %s and restart the gateway",
                 known.revision,
                 self._rollouts.current.revision,
                 self._file.path,
@@ -92,12 +95,12 @@ class RolloutFollower:
         try:
             self._file.save(known)
         except OSError as error:
-            _log.error("the rollout cannot be kept for a restart: %s", error)
+            _log.error("the rollout cannot be saved for a restart: %s", error)
         canary = known.canary.name if known.canary else "none"
         _log.info("rollout %s: %s, canary %s", known.revision, known.champion.name, canary)
 
     async def _others(self) -> tuple[Version, ...]:
-        """Versions that can be asked for by name."""
+        """Versions that can be requested by name."""
         request = pb.ListVersionsRequest(page_size=1000)
         listed = await self._stub.ListVersions(request, metadata=metadata(), timeout=5.0)
         return tuple(decode_version(one) for one in listed.versions if one.state in _ASKABLE)

@@ -1,4 +1,4 @@
-"""The secret that keys the digests of links: given, or made once and kept in a file."""
+"""The secret of the links' digests: given, or made once and kept in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def link_secret(given: str, path: Path) -> bytes:
-    """`given`, or what `path` holds; it is made on the first start, readable to its owner only."""
+    """`given`, or the content of `path`, which is made on the first start, readable by its owner only."""
     if given:
         return given.encode()
     if not path.exists():

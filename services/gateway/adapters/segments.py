@@ -1,9 +1,9 @@
-"""One tenant's turns on their way: frames in segment files, in order, kept over restarts.
+"""One tenant's waiting turns: frames in segment files, in order, kept over restarts.
 
-Segments `00000001.turns`, `00000002.turns`, ... are written one after the other. A segment is removed when
-all of it was forwarded, and so is the last one when nothing waits; `position` says how far the first one was
-forwarded. Numbers are never used again, so that a position which could not be noted on a full disk passes
-nothing over: at the worst turns are sent once more, which counts once by their event ids.
+Segments `00000001.turns`, `00000002.turns`, ... are written one after the other. A segment is removed once all
+of it was forwarded, also the last one; `position` says how far the first one was forwarded. Numbers are never
+reused, so that nothing is skipped if the position could not be written on a full disk: at worst turns are
+sent again, and count once by their event ids.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _ALL = 1 << 62
 
 
 class Disk:
-    """What is done to files. Raises OSError as they do."""
+    """Operations on files. Raises OSError as they do."""
 
     def open(self, path: Path) -> IO[bytes]:
-        """To be added to, not buffered."""
+        """For appending, not buffered."""
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab", buffering=0)
 
     def write(self, file: IO[bytes], content: bytes) -> None:
-        """All of it, or an OSError."""
+        """Writes everything or raises OSError."""
         if file.write(content) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def replace(self, path: Path, text: str) -> None:
-        """The old content or the new one is there after a kill, never half of one."""
+        """After a kill the old content or the new one is there, never half of one."""
         draft = path.with_suffix(".new")
         draft.write_text(text)
         draft.replace(path)
@@ -48,7 +48,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The oldest that waits. `end`: the segment and the offset behind it."""
+    """The oldest waiting turns. `end`: the segment and the offset behind them."""
 
     frames: Frames
     end: tuple[int, int]
@@ -59,7 +59,7 @@ class Head:
 
 
 class Segments:
-    """Of one process. `pending`: turns that wait, and stretches that cannot be read; `bytes`: theirs."""
+    """Used by one process. `pending`: waiting turns and damaged parts; `bytes`: their size."""
 
     def __init__(self, folder: Path, disk: Disk, segment_bytes: int) -> None:
         self._folder, self._disk, self._segment_bytes = folder, disk, segment_bytes
@@ -77,7 +77,7 @@ class Segments:
         """All or none. OSError if the disk fails."""
         content = b"".join(frames)
         if self._written >= self._segment_bytes:
-            with suppress(OSError):  # the full one goes on
+            with suppress(OSError):  # otherwise the full one is written on
                 self._begin_segment()
         if self._out is None:
             self._out = self._disk.open(self._path(self._last))
@@ -99,8 +99,8 @@ class Segments:
             self._next_segment()
 
     def advance(self, head: Head) -> None:
-        """Forgets what `head` gave last. OSError if the disk fails: it is forgotten all the same, until the
-        process ends."""
+        """Removes what `head` returned last. On OSError (the disk fails) it is still not returned again until
+        the process ends."""
         self.bytes -= head.end[1] - self._offset
         self.pending -= head.records
         self._segment, self._offset = head.end
@@ -126,7 +126,7 @@ class Segments:
         return dropped
 
     def turns(self, *, waiting: bool) -> Iterator[bytes]:
-        """All that the files hold, or what waits. May be asked in another thread."""
+        """All turns in the files, or only waiting ones. May be called in another thread."""
         first, offset = self._segment, self._offset
         for number in self._numbers():
             if waiting and number < first:
@@ -134,7 +134,7 @@ class Segments:
             try:
                 piece = self._path(number).read_bytes()
             except FileNotFoundError:
-                continue  # forwarded in the meantime
+                continue  # forwarded meanwhile
             start = offset if waiting and number == first else 0
             yield from split(piece[start:], _ALL, is_end=True).turns
 
@@ -160,7 +160,7 @@ class Segments:
         self._segment, self._offset = following[0] if following else self._last, 0
 
     def _empty(self) -> None:
-        """Nothing waits: what was forwarded does not stay on the disk."""
+        """Once nothing waits: what was forwarded does not stay on the disk."""
         done = self._path(self._last)
         self.close()
         self._last += 1
@@ -169,14 +169,14 @@ class Segments:
         self._remove(done)
 
     def _remove(self, done: Path) -> None:
-        """With those that could not be removed before."""
+        """Also those that could not be removed before."""
         self._done.append(done)
         while self._done:
             self._disk.remove(self._done[0])
             del self._done[0]
 
     def _read(self, number: int, offset: int, most: int, most_bytes: int) -> Frames:
-        """From there on, within one segment."""
+        """From `offset` on, within one segment."""
         path = self._path(number)
         if not path.exists():
             return Frames([], 0, 0, 0)
@@ -191,7 +191,7 @@ class Segments:
                 size *= 2  # one frame alone is larger
 
     def _found_position(self) -> tuple[int, int]:
-        """Where the first record lies that was not forwarded."""
+        """Where the first record is that was not forwarded."""
         numbers = self._numbers()
         segment, offset = self._noted_position()
         for number in numbers:
@@ -219,7 +219,7 @@ class Segments:
         return records, waiting
 
     def _cut_torn_end(self, path: Path) -> None:
-        """A process killed while it wrote leaves half a frame: that turn was not answered for yet."""
+        """A process killed while it writes leaves half a frame; nobody was told that this turn was kept."""
         piece = path.read_bytes()
         whole = split(piece, _ALL, is_end=True).whole
         if whole < len(piece):

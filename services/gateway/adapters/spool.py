@@ -1,7 +1,7 @@
-"""The spool: turns on their way to interaction, on disk, by tenant (segments.py), bounded, kept over restarts.
+"""The spool: turns that wait for interaction, on disk, by tenant (segments.py), limited, kept over restarts.
 
-No tenant can fill it: each may have so many times as much waiting as there is room left (the dynamic
-threshold of A. K. Choudhury and E. L. Hahne, 1998), so that there is always some for who comes next.
+No tenant can fill it: each may have a fixed multiple of the free space waiting (the dynamic threshold of
+A. K. Choudhury and E. L. Hahne, 1998), so that some space is always left for the next one.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from shared.language.errors import (
 from shared.language.turns import Turn
 
 _log = logging.getLogger(__name__)
-# A tenant may have this many times as much waiting as there is room left: alone it takes four fifths of the
-# room, two that flood four ninths each.
+# How many times the free space a tenant may have waiting: one alone can use four fifths of the space, two that
+# flood four ninths each.
 _SHARE = 4
-# Files that are kept open to be added to.
+# How many files are kept open for appending.
 _MOST_OPEN = 64
-# A larger turn goes into no call.
+# A larger turn fits into no call.
 _MOST_TURN_BYTES = 8 * 1024 * 1024
 _FOLDER = "tenant="
 
 
 class FileSpool:
-    """Owned by one process: a second one over the same folder is refused (FailedPrecondition). Of one thread,
-    but for `waiting` and `count_of`."""
+    """Owned by one process; a second one over the same folder is refused (FailedPrecondition). Used by one
+    thread, except for `waiting` and `count_of`."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class FileSpool:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder / "lock")
         self._tenants: dict[str, Segments] = {}
-        # Those whose file is open, the least recently used first.
+        # Tenants whose file is open, the least recently used first.
         self._open: OrderedDict[str, None] = OrderedDict()
         self._heads: dict[str, Head] = {}
         self._bytes = 0
@@ -112,7 +112,7 @@ class FileSpool:
         return [turn for turn in found if turn.conversation_id == conversation_id]
 
     def count_of(self, tenant: str, user_id: str) -> int:
-        """Turns of a user in the files, forwarded or not. May be asked in another thread."""
+        """Turns of a user in the files, forwarded or not. May be called in another thread."""
         return sum(turn.user_id == user_id for turn in self._turns(tenant, waiting=False))
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class FileSpool:
         room = self._max_bytes - self._bytes
         if size > room or mine + size > _SHARE * (room - size):
             raise ResourceExhausted(
-                f"{mine} bytes of tenant {tenant!r} wait in the spool, which has room for {room} more",
+                f"{mine} bytes of tenant {tenant!r} wait in the spool, which has {room} bytes left",
                 reason="SPOOL_FULL",
             )
 
@@ -165,14 +165,14 @@ class FileSpool:
         for line in lines:
             turn = decode_line(line)
             if turn is None:
-                _log.error("a line that an older version spooled cannot be read and is dropped")
+                _log.error("a line that an older version spooled cannot be read and is skipped")
                 continue
             segments = self._of(turn.tenant)
             with self._changing(segments):
                 segments.append([encode_frame(turn)])
 
     def _take_over(self) -> None:
-        """The one queue of 0.1.0, read once. What cannot be taken over now stays for the next start."""
+        """Reads an older version's single queue once. What cannot be read now stays for the next start."""
         try:
             segment, offset = _old_position(self._folder)
             for path in sorted(self._folder.glob("[0-9]*.jsonl")):

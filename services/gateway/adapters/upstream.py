@@ -14,15 +14,16 @@ from shared.language.errors import DeadlineExceeded, Unavailable
 _log = logging.getLogger(__name__)
 _PATH = "/v1/chat/completions"
 _HEADERS = {"content-type": "application/json"}
-# Less than the 5 s after which vLLM closes an idle connection: a request would meet the closing.
+# How long an idle connection is kept, in seconds: less than vLLM's 5 s, so that no request is sent on a
+# connection that vLLM is closing.
 _KEPT_S = 4.0
-# What an upstream tells the client to do next.
+# Headers by which an upstream tells the client what to do next.
 _ADVICE = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
 
 def open_session(timeout_s: float, connect_timeout_s: float) -> aiohttp.ClientSession:
-    """`timeout_s`: how long a model server may take to begin, and between two chunks. To be made on
-    the event loop that uses it."""
+    """`timeout_s`: how long a model server may take until it begins to answer, and between two chunks. Call it
+    on the event loop that uses the session."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=timeout_s)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S)
     return aiohttp.ClientSession(
@@ -40,8 +41,7 @@ class HttpUpstream:
     async def send(self, body: bytes, tenant: str, user_id: str) -> HttpReply:
         failures: list[str] = []
         order = choose_replica(self._replicas, tenant, user_id)
-        # The first one once more at the end: a connection that it had just closed for being idle
-        # says nothing of the replica.
+        # The first one again at the end: a failure may only mean that it had just closed an idle connection.
         for replica in (*order, *order[:1]):
             try:
                 response = await self._session.post(
@@ -49,15 +49,15 @@ class HttpUpstream:
                 )
             except aiohttp.ConnectionTimeoutError as error:
                 failures.append(type(error).__name__)
-                _log.warning("replica %s is away: %r", replica, error)
+                _log.warning("replica %s does not answer: %r", replica, error)
             except TimeoutError as error:
                 raise DeadlineExceeded(
                     "the model server did not begin to answer in time", reason="UPSTREAM_SLOW"
                 ) from error
             except aiohttp.ClientError as error:
-                # No byte of an answer came, so another replica may be asked.
+                # No byte of an answer arrived, so another replica may be asked.
                 failures.append(type(error).__name__)
-                _log.warning("replica %s is away: %r", replica, error)
+                _log.warning("replica %s does not answer: %r", replica, error)
             else:
                 return HttpReply(response)
         raise Unavailable(
@@ -102,8 +102,8 @@ class HttpReply:
             yield [rest]
 
     async def close(self) -> None:
-        """Gives the connection back if all of it was read, else cuts it: the model server is to
-        stop."""
+        """Returns the connection to the pool if everything was read, otherwise closes it, so that the model
+        server stops."""
         if self._response.content.at_eof():
             self._response.release()
         else:

@@ -1,1 +1,1 @@
-"""Use cases of the gateway: answer a chat, record it, take batches in."""
+"""Use cases of the gateway: answer a chat, record it, accept batches."""

@@ -1,4 +1,4 @@
-"""Answers a chat by the version that the rollout gives its user, and records the exchange."""
+"""Answers a chat with the version that the rollout assigns to its user, and records the exchange."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shared.language.json_text import decode, encode
 _OK = 200
 _END = b"data: [DONE]"
 _NOBODY = NoPersonas()
-_SEED_NOTE = "seed left out: the CPU build of the server cannot take it"
+_SEED_NOTE = "seed left out: the server's CPU build does not support it"
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A reply to be passed on as it is."""
+    """A reply that is passed on as it is."""
 
     status: int
     content_type: str
@@ -36,8 +36,8 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """Server-sent events. `events` must be closed, also when the client goes: only then is the
-    exchange recorded and the upstream let go."""
+    """Server-sent events. `events` must be closed, also if the client disconnects: only then is the exchange
+    recorded and the upstream released."""
 
     events: AsyncIterator[bytes]
     headers: Mapping[str, str]
@@ -62,18 +62,18 @@ class Answering:
     async def answer(
         self, body: Mapping[str, Any], headers: Mapping[str, str], tenant: str, key: str
     ) -> Whole | Streamed:
-        """`body` goes on as it came, fields unknown here included; only the model's name changes, and
-        what is known of the user is added where that is wanted. It is logged as it came.
+        """`body` is sent on as it came, including unknown fields. Only the model's name is changed, and the
+        user's persona is added if that is switched on. It is logged as it came.
 
-        Raises InvalidArgument (naming the field), NotFound (MODEL_NOT_FOUND), Unavailable. Errors
-        of the upstream come back as they were.
+        Raises InvalidArgument (naming the field), NotFound (MODEL_NOT_FOUND), Unavailable. Errors of the
+        upstream are returned as they are.
         """
         chat = read_chat(body, headers, tenant, key)
         linked = await self._linker.link(chat)
         user_id = chat.user_id(linked.conversation_id)
         version = self._version(body, chat, user_id)
         exchange = Exchange(chat, linked, body, version, self._clock())
-        # Not of anonymous users: they are others in each conversation.
+        # Not for anonymous users: they are different ones in each conversation.
         persona = self._personas.of(tenant, user_id) if chat.speaker else ""
         payload = {**with_persona(body, persona), "model": version.served_name}
         said = _headers(exchange)
@@ -100,7 +100,7 @@ class Answering:
         if version is None:
             known = ", ".join(one.name for one in self._rollouts.current.versions())
             raise NotFound(
-                f"The model {model[:80]!r} does not exist; there are: assistant, {known}",
+                f"The model {model[:80]!r} does not exist; use one of: assistant, {known}",
                 reason="MODEL_NOT_FOUND",
                 field="model",
             )
@@ -113,7 +113,7 @@ class Answering:
             answer.add(completion)
         except (ValueError, AttributeError, TypeError) as error:
             raise Unavailable(
-                "the model server's answer is no completion",
+                "the model server's answer is not a completion",
                 reason="UPSTREAM_BROKEN",
                 retry_after_s=1.0,
             ) from error
@@ -122,8 +122,8 @@ class Answering:
         return encode(completion)
 
     async def _events(self, exchange: Exchange, reply: Reply) -> AsyncIterator[bytes]:
-        """Passes the chunks on under the version's name; recorded before the end is said, or as far
-        as it went when either side breaks off."""
+        """Passes the chunks on under the version's name. The exchange is recorded before the end is sent, or as
+        far as it came if either side breaks off."""
         answer, ended = Answer(), "client"
         try:
             async for lines in reply.lines():
@@ -151,8 +151,8 @@ def _headers(exchange: Exchange) -> dict[str, str]:
 
 
 def _passed_on(line: bytes, version: str, answer: Answer) -> bytes:
-    """A chunk with the version's name; other data, and comments that keep the connection open, as
-    they came. The end is said later, the rest is what separates events."""
+    """A chunk with the version's name; other data, and comments that keep the connection open, as they came.
+    Nothing for the end, which is sent later, and for what separates events."""
     if not line.startswith((b"data:", b":")) or line == _END:
         return b""
     try:

@@ -1,7 +1,6 @@
-"""GenAI telemetry in: spans and log records become turns and feedback, durable before the answer.
+"""Customers' GenAI telemetry: spans and log records become turns and feedback, durable before the answer.
 
-What is no GenAI telemetry is ignored, and counted; what can not be read is refused with its reason,
-and the rest goes in.
+Other telemetry is ignored and counted. What cannot be read is refused with its reason; the rest is accepted.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _NO_CONTENT = (
 
 @dataclass(frozen=True, slots=True)
 class RefusedItem:
-    """A span or log record that did not go in. `name` is its span's id, `place` its number."""
+    """A span or log record that was refused. `name` is its span's id, `place` its number."""
 
     place: int
     name: str
@@ -55,11 +54,11 @@ class RefusedItem:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     refused: tuple[RefusedItem, ...] = ()
-    # Something that the sender should know though nothing was refused.
+    # Something that the sender should know even if nothing was refused.
     warning: str = ""
 
     def message(self, most: int = 10) -> str:
-        """The reasons in words, `most` of them."""
+        """At most `most` reasons, in words."""
         said = [str(one) for one in self.refused[:most]]
         if len(self.refused) > most:
             said.append(f"and {len(self.refused) - most} more")
@@ -68,17 +67,16 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of a span between its log records and itself: they come by two roads."""
+    """What is remembered of a span, as the span and its log records are sent separately."""
 
     facts: SpanFacts | None = None
-    # Messages that its log records have brought so far; system messages are not counted.
+    # Messages in its log records so far, without system messages.
     messages: int = 0
     started: bool = False
 
 
 class _Memory:
-    """The newest spans, by tenant, trace and span. Only what came lately can be told apart from what
-    never came."""
+    """The newest spans, by tenant, trace and span. Older ones are forgotten, as if they had never come."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -94,13 +92,13 @@ class _Memory:
 
 
 class CustomerTelemetry:
-    """`spans` and `logs` return once Kafka holds what was accepted. Unavailable if any of it could
-    not be written: the same export sent again counts once."""
+    """`spans` and `logs` return once Kafka holds what was accepted. Unavailable if any of it could not be
+    written; the same export sent again counts once."""
 
     def __init__(self, ingesting: Ingesting, remembered_spans: int = 20_000) -> None:
         self._ingesting = ingesting
         self._memory = _Memory(remembered_spans)
-        # By signal ("spans", "logs") and what became of them, since the process started.
+        # By signal ("spans", "logs") and outcome, since the process started.
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def spans(self, tenant: str, spans: Sequence[Span]) -> Outcome:
@@ -138,8 +136,8 @@ class CustomerTelemetry:
         return self._message(tenant, event)
 
     def _message(self, tenant: str, event: Event) -> Extracted:
-        """One message of a call. Its place is how many of its span came before it: records of a span
-        come in order, in one export or in several to the same gateway."""
+        """One message of a call. Its place is the number of its span's messages before it: records of a span
+        arrive in order, in one export or in several to the same gateway."""
         known = self._memory.of(tenant, event.trace_id, event.span_id)
         body = event.body if event.body is not None else event.attributes
         if event.name == _CHOICE:
@@ -184,7 +182,7 @@ class CustomerTelemetry:
 
 
 class _Batch:
-    """What one export holds, each item with its place in it."""
+    """What one export contains, each item with its place in it."""
 
     def __init__(self, signal: str) -> None:
         self.signal = signal

@@ -1,4 +1,4 @@
-"""What an exchange leaves: turns for the log, links for the calls that go on from it."""
+"""What is kept of an exchange: turns for the log, and links for the calls that continue from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHANNEL = "openai"
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A chat on its way: as it came, where it stands, who answers it."""
+    """A chat while it is answered: as it came, its position in a conversation, and who answers it."""
 
     chat: Chat
     linked: Linked
@@ -31,7 +31,7 @@ class Exchange:
 
 
 class ExchangeLog:
-    """`log_unstored`: whether exchanges that say `store: false` are logged all the same."""
+    """`log_unstored`: whether exchanges with `store: false` are logged anyway."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ExchangeLog:
         self._log_unstored = log_unstored
 
     def record(self, exchange: Exchange, answer: Answer, aborted: str) -> None:
-        """`aborted`: who broke off, "client" or "upstream"; empty if nobody did. Never raises."""
+        """`aborted`: which side broke off, "client" or "upstream"; empty if neither did. Never raises."""
         if exchange.chat.store is False and not self._log_unstored:
             self._recorder.leave_out("STORE_FALSE")
             return
@@ -63,7 +63,7 @@ class ExchangeLog:
             self._linker.remember(linked, kept, [said for said, _ in answers])
 
     def _first(self, exchange: Exchange) -> Turn:
-        """What all answers of the exchange have in common."""
+        """What all answers of the exchange share."""
         chat, conversation_id = exchange.chat, exchange.linked.conversation_id
         return Turn(
             tenant=chat.tenant,

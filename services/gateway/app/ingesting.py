@@ -1,4 +1,4 @@
-"""Batches of conversations and feedback: durable before they are answered."""
+"""Batches of conversations, feedback and preferences: durable before the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CALL_CHARS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlacedTurn:
-    """A turn of a batch of conversations: the conversation's place, and the message's in it."""
+    """A turn in a batch of conversations: the conversation's place, and the message's place in it."""
 
     conversation: int
     message: int
@@ -35,7 +35,7 @@ class RefusedMessage:
 
 
 class Ingesting:
-    """What a tenant sends is charged to its quota before it is passed on."""
+    """What a tenant sends counts against its quota before it is passed on."""
 
     def __init__(self, sink: Sink, quota: TurnQuota) -> None:
         self._sink, self._quota = sink, quota
@@ -43,8 +43,8 @@ class Ingesting:
     async def log_conversations(
         self, tenant: str, turns: Sequence[PlacedTurn]
     ) -> list[RefusedMessage]:
-        """What interaction refused; the rest is held by Kafka. Unavailable if any could not be
-        written: the same batch sent again counts once."""
+        """What interaction refused; Kafka holds the rest. Unavailable if any could not be written; the same
+        batch sent again counts once."""
         refusals: list[RefusedMessage] = []
         self._quota.turns(tenant, len(turns))
         for call in _calls(turns):

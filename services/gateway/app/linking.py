@@ -1,4 +1,4 @@
-"""Links stateless calls into conversations (the rules are domain.linking's)."""
+"""Links stateless calls into conversations (the rules are in domain.linking)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.language.turns import Turn
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A call at its position in a conversation."""
+    """A call and its position in a conversation."""
 
     question: Question
     position: CallPosition
@@ -35,14 +35,14 @@ class Linked:
 
 
 class Linker:
-    """`secret` keys the digests: gateways that share links share it."""
+    """`secret` keys the digests; gateways that share links share it."""
 
     def __init__(self, links: Links, secret: bytes, clock: Callable[[], datetime]) -> None:
         self._links, self._secret, self._clock = links, secret, clock
 
     async def link(self, chat: Chat) -> Linked:
-        """The conversation that `chat` goes on with, or a new one. A named one wins. A client
-        library's own repeat of a call is no signal."""
+        """The conversation that `chat` continues, or a new one. A named one takes precedence. A call that the
+        client library repeats by itself is no signal."""
         question = question_of(
             self._secret, chat.tenant, chat.speaker, chat.named_conversation, chat.messages
         )
@@ -56,14 +56,14 @@ class Linker:
         return Linked(question, position)
 
     def sibling_id(self, linked: Linked, index: int, answer: Message, completion_id: str) -> str:
-        """The turn id of an answer made instead of another. It says nothing of the content without
-        the secret, and differs for each completion: also one that says the same can be spoken of."""
+        """The turn id of an answer made instead of another. Without the secret it tells nothing about the
+        content. It differs for each completion, so that feedback can refer to one with the same content."""
         said = chain_on(self._secret, linked.question.history, answer)
         return f"{index:06d}-{stable_id(said, completion_id)[:10]}"
 
     def remember(self, linked: Linked, kept: Sequence[Turn], answers: Sequence[Message]) -> None:
-        """`kept`: the turns of the exchange as they were logged, the answers last; `answers`: those
-        as they were said, which is what will be sent again."""
+        """`kept`: the turns of the exchange as they were logged, the answers last; `answers`: the answers as
+        the client got them, which is what it will send again."""
         question, replied = linked.question, kept[len(kept) - len(answers) :]
         asked = kept[: len(kept) - len(answers)]
         asked_turn_id = asked[-1].turn_id if asked else linked.position.asked_turn_id

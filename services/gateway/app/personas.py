@@ -1,8 +1,8 @@
-"""What is known of users, in the prompts of their chats: a setting, off by default.
+"""Users' personas in the prompts of their chats: a setting, off by default.
 
-No chat waits for it and none fails of it. A persona that is not known here yet is asked for behind the
-chat's back, so the first chat of a user goes without; while the feedback service is away, so do all
-whose persona has become too old.
+No chat waits for a persona or fails because of one. A persona that is not in memory is fetched in the
+background, so that a user's first chat is answered without it. While the feedback service is unavailable,
+chats whose persona has become too old are, too.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from services.gateway.ports import PersonaSource
 from shared.language.messages import persona_words
 
 _log = logging.getLogger(__name__)
-# A persona is asked for anew after `fresh_s`, and not used any more after this many times as long.
+# A persona is fetched again after `fresh_s`, and no longer used after this many times as long.
 _USED_FOR = 10
 _MOST_ASKED, _PAUSE_S = 1000, 1.0
 
 
 class Personas(Protocol):
     def of(self, tenant: str, user_id: str) -> str:
-        """What may stand in the prompt; empty if nothing is known. Never waits, never raises."""
+        """The text for the prompt; empty if none is known. Never waits, never raises."""
 
 
 class NoPersonas:
-    """Prompts go on as they came."""
+    """Prompts are sent on as they came."""
 
     def of(self, tenant: str, user_id: str) -> str:
         return ""
@@ -42,16 +42,16 @@ class _Known:
 
 
 class PersonaCache:
-    """The `most` personas used last. `counts`: chats by whether a persona was "used", there was "none",
-    or it was "unknown"; and questions that "failed"."""
+    """The `most` personas used last. `counts`: chats for which a persona was "used", there was "none", or it
+    was "unknown"; and lookups that "failed"."""
 
     def __init__(
         self, source: PersonaSource, clock: Callable[[], float], fresh_s: float, most: int
     ) -> None:
-        """`clock` in seconds, from any beginning."""
+        """`clock` in seconds, from any starting point."""
         self._source, self._clock, self._fresh_s, self._most = source, clock, fresh_s, most
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
-        # In the order in which they were asked for.
+        # In the order of the requests.
         self._asked: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
@@ -69,12 +69,12 @@ class PersonaCache:
         return known.text
 
     def forget(self, tenant: str, user_id: str) -> None:
-        """Of a user who was erased."""
+        """For a user who was erased."""
         self._asked.pop((tenant, user_id), None)
         self._known.pop((tenant, user_id), None)
 
     async def run(self) -> None:
-        """Looks up what was asked for, one after the other, until it is cancelled."""
+        """Fetches what was requested, one after the other, until it is cancelled."""
         while True:
             await self._wake.wait()
             while self._asked:
@@ -82,7 +82,7 @@ class PersonaCache:
             self._wake.clear()
 
     def _ask(self, who: tuple[str, str]) -> None:
-        if len(self._asked) < _MOST_ASKED:  # else a later chat of the user asks
+        if len(self._asked) < _MOST_ASKED:  # otherwise a later chat of the user requests it
             self._asked[who] = None
             self._wake.set()
 
@@ -90,7 +90,7 @@ class PersonaCache:
         try:
             text = await self._source.persona(*who)
         except Exception as error:  # noqa: BLE001 - no chat and no gateway fails of it
-            _log.info("a persona can not be asked for: %s", error)
+            _log.info("a persona cannot be fetched: %s", error)
             self.counts["failed"] += 1
             self._asked.pop(who, None)
             await asyncio.sleep(_PAUSE_S)
@@ -105,8 +105,8 @@ class PersonaCache:
 
 
 def with_persona(body: Mapping[str, Any], persona: str) -> dict[str, Any]:
-    """The body with the persona at the end of its first message if that is the system's (or the
-    developer's), else in one of its own: where training has it."""
+    """The body with the persona at the end of its first message if that is a system (or developer) message,
+    otherwise in a system message of its own, as in training."""
     if not persona:
         return dict(body)
     words = persona_words(persona)

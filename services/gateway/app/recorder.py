@@ -1,4 +1,4 @@
-"""Logs exchanges without making anybody wait: to the spool, and from there in order, tenant by tenant."""
+"""Logs exchanges without delaying anybody: to the spool, and from there in order, tenant by tenant."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
 _log = logging.getLogger(__name__)
-# What passes without anybody's help; every other error waits for somebody, and says so as an error.
+# Errors that pass by themselves. Every other error needs somebody's help and is logged as an error.
 _PASSING = (Unavailable, DeadlineExceeded, ResourceExhausted, Cancelled)
 _MANY = 200
-# Calls to interaction at a time, over all tenants.
+# Calls to interaction at the same time, over all tenants.
 _CALLS = 4
 _SAID_EVERY_S = 60.0
 _AGED_EVERY_S = 60.0
@@ -48,25 +48,25 @@ class Pace:
 
 @dataclass(slots=True)
 class RecorderCounts:
-    """Turns, since the process started. `spooled` had to wait because interaction did not take them."""
+    """Turns, since the process started. `spooled` had to wait because interaction did not accept them."""
 
     recorded: int = 0
     spooled: int = 0
     forwarded: int = 0
-    # By reason: what interaction refused, and what never got there.
+    # By reason: what interaction refused, and what never reached it.
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    # Exchanges, by the reason they were not to be logged for.
+    # Exchanges that were not to be logged, by reason.
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 class Recorder:
     """`record` is called on the event loop and never raises; `run` forwards until cancelled.
 
-    Only what interaction calls invalid is given up: an item by itself, or a call's worth halved until the item
-    stands alone. Whatever else is the matter (interaction or Kafka away, a tenant's share of the intake
-    used up, credentials refused, a method unknown, a disk that fails), turns wait in the spool and are
-    sent again until it has passed. A tenant whose turns wait holds up no other.
+    Only turns that interaction calls invalid are given up. If it calls a whole call invalid, the call is halved
+    until the invalid turn is found. On any other error (interaction or Kafka unavailable, a tenant's share of
+    the intake used up, credentials refused, a method unknown, a failing disk) turns wait in the spool and are
+    sent again until it works. A tenant whose turns wait does not delay others.
     """
 
     def __init__(
@@ -79,8 +79,7 @@ class Recorder:
         clock: Callable[[], float] = time.time,
         pace: Pace | None = None,
     ) -> None:
-        """`keep_days`: how long a tenant's turns may wait before they are forgotten. `clock` gives Unix
-        times."""
+        """`keep_days`: how long a tenant's turns may wait before they are removed. `clock` gives Unix times."""
         self._spool, self._sink, self._redactor = spool, sink, redactor or Redactor()
         self._keep_days, self._clock, self._pace = keep_days, clock, pace or Pace()
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
@@ -88,9 +87,9 @@ class Recorder:
         self._forwarders: dict[str, asyncio.Task[None]] = {}
         self._said_at: dict[str, float] = {}
         self.counts = RecorderCounts()
-        # Why each tenant's turns wait, while they do.
+        # For each tenant whose turns wait: why.
         self.waits: dict[str, TrimtabError] = {}
-        # Why turns are being dropped right now; empty if they are not.
+        # Why turns are being dropped now; empty if they are not.
         self.dropping = ""
 
     @property
@@ -99,20 +98,20 @@ class Recorder:
 
     @property
     def away(self) -> str:
-        """Why turns wait, in words; empty if none do. The worst reason, if there are several."""
+        """Why turns wait, in words; empty if none do. If there are several reasons, the worst."""
         errors = sorted(self.waits.values(), key=lambda one: isinstance(one, _PASSING))
         return (errors[0].message or errors[0].reason) if errors else ""
 
     @property
     def blocked(self) -> Counter[str]:
-        """Tenants whose turns wait for somebody to help, by reason."""
+        """Tenants whose turns wait until somebody helps, by reason."""
         errors = self.waits.values()
         return Counter(one.reason for one in errors if not isinstance(one, _PASSING))
 
     def record(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Spools the turns, all of one tenant, and gives them as they are logged: redacted, and with ids made
-        of what is left; nothing if they had to be dropped, which is counted. A turn spooled twice has one
-        event id and counts once."""
+        """Spools the turns, all of one tenant, and returns them as they are logged: redacted, with ids made of
+        what is left. Returns nothing if they had to be dropped, which is counted. A turn that is spooled
+        twice has one event id and counts once."""
         kept = [_named(self._redactor.turn(turn)) for turn in turns]
         if not kept:
             return []
@@ -130,15 +129,15 @@ class Recorder:
         return kept
 
     async def waiting(self, tenant: str, conversation_id: str) -> list[Turn]:
-        """The turns of a conversation that are still on their way to interaction."""
+        """The turns of a conversation that were not forwarded to interaction yet."""
         return await asyncio.to_thread(self._spool.waiting, tenant, conversation_id)
 
     def leave_out(self, reason: str) -> None:
-        """An exchange that was not to be logged: counted, so that it is not missed."""
+        """Counts an exchange that was not to be logged."""
         self.counts.left_out[reason] += 1
 
     async def run(self) -> None:
-        """One forwarder for each tenant that has turns waiting."""
+        """Runs one forwarder for each tenant with waiting turns."""
         try:
             while True:
                 self._wake.clear()
@@ -154,7 +153,7 @@ class Recorder:
                 task.cancel()
 
     async def flush(self, timeout_s: float) -> None:
-        """Waits until nothing is pending but what waits for something, or the time is over."""
+        """Waits until all that can be forwarded now was forwarded, or the time is over."""
         if self.pending and not self._all_wait():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), timeout_s)
@@ -176,9 +175,9 @@ class Recorder:
         }
 
     def words(self) -> str:
-        """How the logging is, for whoever looks at the gateway's health."""
+        """The state of logging, in words, for the gateway's health."""
         if self.dropping:
-            return f"turns are dropped ({self.dropping})"
+            return f"turns are being dropped ({self.dropping})"
         if self.waits:
             return f"{self.pending} turns wait in the spool: {self.away}"
         return "ok"
@@ -186,14 +185,14 @@ class Recorder:
     def _start(self, tenant: str) -> None:
         def ended(_: asyncio.Task[None]) -> None:
             del self._forwarders[tenant]
-            self._wake.set()  # something may have come in since it looked
+            self._wake.set()  # something may have arrived since it looked
 
         task = asyncio.create_task(self._forward_all(tenant), name=f"forward {tenant}")
         self._forwarders[tenant] = task
         task.add_done_callback(ended)
 
     async def _forward_all(self, tenant: str) -> None:
-        """Until nothing of the tenant waits any more."""
+        """Until no turns of the tenant wait."""
         pause_s = self._pace.first_pause
         await asyncio.sleep(self._pace.gathered)
         while self._spool.pending_of(tenant):
@@ -204,7 +203,7 @@ class Recorder:
                 self._wait(tenant, error)
             except Exception as error:  # noqa: BLE001 - logged; the turns are still there
                 _log.exception("turns of tenant %s cannot be forwarded", tenant)
-                self._wait(tenant, Internal(f"a defect of ours: {type(error).__name__}"))
+                self._wait(tenant, Internal(f"a defect in the gateway: {type(error).__name__}"))
             if tenant in self.waits:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, self._pace.longest_pause)
@@ -219,7 +218,9 @@ class Recorder:
         self.counts.forwarded += len(batch.turns) - len(refused)
         self.counts.refused.update(refused)
         if batch.unreadable:
-            _log.error("%s stretches of the spool cannot be read", batch.unreadable)
+            _log.error(
+                "%s damaged parts of the spool cannot be read and are skipped", batch.unreadable
+            )
             self.counts.dropped["UNREADABLE"] += batch.unreadable
         if self.waits.pop(tenant, None) is not None:
             _log.warning("turns of tenant %s are forwarded again", tenant)
@@ -227,18 +228,18 @@ class Recorder:
         try:
             self._spool.advance(tenant)
         except Unavailable as error:
-            # Forwarded all the same; noted as soon as the disk can.
-            self._say(error.reason, "how far the spool was forwarded cannot be noted: %s", error)
+            # The turns were forwarded; the position is written as soon as the disk works.
+            self._say(error.reason, "the position in the spool cannot be written: %s", error)
 
     async def _send(self, tenant: str, turns: Sequence[bytes]) -> list[str]:
-        """The reasons of what was refused for good."""
+        """The reasons of what was refused finally."""
         if not turns:
             return []
         try:
             return [one.reason for one in await self._sink.forward(tenant, turns)]
         except InvalidArgument as error:
             if len(turns) == 1:
-                _log.error("interaction refuses a turn of tenant %s: %s", tenant, error)
+                _log.error("interaction refuses a turn of tenant %s as invalid: %s", tenant, error)
                 return [error.reason]
         middle = len(turns) // 2
         return [
@@ -282,7 +283,7 @@ class Recorder:
         self._say("dropped", "turns are dropped, %s since the start: %s", total, error)
 
     def _say(self, about: str, words: str, *details: object) -> None:
-        """An alarm that goes on for as long as its cause, but does not fill the disk with its own lines."""
+        """Logs an alarm again and again while its cause lasts, but not so often that the log fills the disk."""
         now = self._clock()
         if now - self._said_at.get(about, -_SAID_EVERY_S) >= _SAID_EVERY_S:
             self._said_at[about] = now

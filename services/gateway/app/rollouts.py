@@ -1,4 +1,4 @@
-"""The rollout in force, and where it is known from."""
+"""The current rollout, and where it was learnt from."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from services.gateway.domain.rollout import Rollout
 
 
 class RolloutCache:
-    """`source` is "default", "file" (the last one known, after a start without the registry) or
-    "registry"; `connected` says whether changes would be heard of now.
+    """`source` is "default", "file" (the last one known, after a start without the registry) or "registry";
+    `connected` says whether changes arrive now.
 
-    Revisions rise with every change. One that is lower than what is known comes from a registry that knows
-    less (a replica that lags, a backup that was restored): it is not taken, as it could bring back a version
-    that was rolled back since.
+    Revisions rise with every change. A lower revision than the one known comes from a registry that is behind
+    (a lagging replica, a restored backup). It is refused, as it could bring back a version that was rolled
+    back since.
     """
 
     def __init__(self, rollout: Rollout, source: str) -> None:
         self.current, self.source = rollout, source
         self.connected = False
-        # The lower revision that the registry said last; None if it said none since.
+        # The lower revision that the registry sent last; None if it has sent a valid one since.
         self.refused_revision: int | None = None
 
     def heard(self, rollout: Rollout) -> bool:
-        """Whether it is taken."""
+        """Whether it was accepted."""
         self.connected = True
         if rollout.revision < self.current.revision:
             self.refused_revision = rollout.revision

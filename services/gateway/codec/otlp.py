@@ -31,7 +31,7 @@ def parse(kind: type[M], body: bytes) -> M:
         return kind.FromString(body)
     except DecodeError as error:
         raise InvalidArgument(
-            f"the body is no {kind.DESCRIPTOR.full_name}: {error}",
+            f"the body is not a {kind.DESCRIPTOR.full_name}: {error}",
             reason="UNDECODABLE",
             field="body",
         ) from error
@@ -42,7 +42,7 @@ def parse_json(kind: type[M], body: bytes) -> M:
         return ParseDict(_with_base64(json.loads(body)), kind(), ignore_unknown_fields=True)
     except (ParseError, ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f"the body is no {kind.DESCRIPTOR.full_name} in JSON: {error}",
+            f"the body is not a {kind.DESCRIPTOR.full_name} in JSON: {error}",
             reason="UNDECODABLE",
             field="body",
         ) from error
@@ -53,7 +53,7 @@ def encode_json(message: Message) -> bytes:
 
 
 def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span]:
-    """In the order in which they are held."""
+    """In the order in which they were sent."""
     return [
         _span(span, resource)
         for held in request.resource_spans
@@ -75,7 +75,7 @@ def read_logs(request: logs.ExportLogsServiceRequest) -> list[Event]:
 
 def encode_spans_outcome(outcome: Outcome) -> traces.ExportTraceServiceResponse:
     response = traces.ExportTraceServiceResponse()
-    if said := outcome.message():  # where all went well it must be unset
+    if said := outcome.message():  # must be unset if nothing was refused
         response.partial_success.rejected_spans = len(outcome.refused)
         response.partial_success.error_message = said
     return response
@@ -105,7 +105,7 @@ def _span(span: Any, resource: Mapping[str, Any]) -> Span:
 
 
 def _record(record: Any, resource: Mapping[str, Any]) -> Event:
-    """The event's name is a field of its own; it was an attribute before."""
+    """The event's name is a field of its own; in older versions it was an attribute."""
     attributes = _attributes(record.attributes)
     return Event(
         name=record.event_name or str(attributes.get(_EVENT_NAME) or ""),

@@ -1,8 +1,8 @@
-"""Turns as they lie in the spool's files: frames of a serialised trimtab.common.v1.Turn.
+"""Turns in the spool's files: frames of a serialised trimtab.common.v1.Turn.
 
     magic (2 bytes) | length (4, little-endian) | CRC-32 of the turn (4) | turn
 
-The sum tells a damaged turn from a whole one, and the magic where the next one begins.
+The checksum tells a damaged turn from a whole one; the magic bytes show where the next one begins.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _HEADER = struct.Struct("<2sII")
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What was cut out of a piece of a file. `turns` are serialised; `unreadable` counts stretches of damage.
-    `consumed`: how much of the piece that was, in bytes; `whole`: up to the end of the last turn."""
+    """What a piece of a file contains. `turns` are serialised; `unreadable` counts damaged parts. `consumed`:
+    how many bytes of the piece that was; `whole`: how many up to the end of the last turn."""
 
     turns: list[bytes]
     unreadable: int
@@ -41,7 +41,7 @@ def encode_frame(turn: Turn) -> bytes:
 
 
 def decode_body(body: bytes) -> Turn | None:
-    """The turn of a frame; None if it cannot be read, by another version of this program."""
+    """The turn in a frame; None if it cannot be read, for example if a newer version wrote it."""
     try:
         return decode_turn(pb.Turn.FromString(body))
     except (DecodeError, InvalidArgument):
@@ -49,8 +49,8 @@ def decode_body(body: bytes) -> Turn | None:
 
 
 def split(piece: bytes, most: int, *, is_end: bool) -> Frames:
-    """At most `most` turns, from the beginning of `piece`, which begins a frame. What is not whole is damage
-    if `is_end` says that nothing follows the piece in its file; otherwise it is left."""
+    """At most `most` turns. `piece` begins with a frame. An incomplete frame at its end counts as damage if
+    `is_end` says that nothing follows the piece in its file; otherwise it is left for later."""
     turns: list[bytes] = []
     at = whole = unreadable = 0
     while at < len(piece) and len(turns) + unreadable < most:
@@ -68,7 +68,7 @@ def split(piece: bytes, most: int, *, is_end: bool) -> Frames:
 
 
 def decode_line(line: bytes) -> Turn | None:
-    """A line of the spool as 0.1.0 wrote it (JSON with the turn in base64); None if it cannot be read."""
+    """A line of an older version's spool (JSON with the turn in base64); None if it cannot be read."""
     try:
         return decode_body(b64decode(decode(line)["turn"]))
     except (ValueError, KeyError, TypeError):
@@ -86,7 +86,7 @@ def _body(piece: bytes, at: int) -> bytes | None:
 
 
 def _may_go_on(piece: bytes, at: int) -> bool:
-    """Whether the frame at `at` ends behind the piece, as far as its header says."""
+    """Whether the frame at `at` ends behind the piece, according to its header."""
     if len(piece) - at < _HEADER.size:
         return _MAGIC.startswith(piece[at : at + 2])
     magic, length, _ = _HEADER.unpack_from(piece, at)

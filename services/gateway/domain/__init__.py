@@ -1,1 +1,1 @@
-"""Who is answered by which version, and what an exchange leaves to be logged: pure rules."""
+"""Pure rules: which version answers whom, and what is logged of an exchange."""

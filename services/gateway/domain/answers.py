@@ -1,4 +1,4 @@
-"""What a model server answers, whole or in chunks, and the turns it leaves."""
+"""A model server's answers, whole or in chunks, and the turns made of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Answer:
-    """A completion, gathered from its chunks or its whole. A choice for each of `n`."""
+    """A completion, collected from its chunks or given whole, with one choice for each of `n`."""
 
     completion_id: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        """Whether every choice has said why it ended."""
+        """Whether every choice has a reason why it ended."""
         return bool(self.choices) and all(one.finish_reason for one in self.choices.values())
 
     def add(self, completion: Mapping[str, Any]) -> None:
@@ -64,9 +64,9 @@ class Answer:
 
 
 def answer_turns(answer: Answer, first: Turn, aborted: str) -> list[tuple[Message, Turn]]:
-    """Each choice that says something, with its turn: like `first`, the place, time and version of
-    the answer. Choice 0 is the answer; the others stand beside it as siblings that name it, without
-    the completion's id, so that what is said of a completion is said of its first choice."""
+    """Each choice with content, and its turn. `first` has the answer's place, time and version. Choice 0 is the
+    answer. The others are its siblings and name it; they are without the completion's id, so that feedback
+    on a completion is about its first choice."""
     found = []
     for number, choice in sorted(answer.choices.items()):
         message = choice.message()

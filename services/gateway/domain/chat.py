@@ -1,4 +1,4 @@
-"""OpenAI chat bodies: who speaks, in which conversation, and which turns a request leaves."""
+"""OpenAI chat bodies: who speaks, in which conversation, and which turns are made of a request."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One request, as far as the gateway needs to understand it."""
+    """The part of a request that the gateway needs to understand."""
 
     tenant: str
     key_digest: str
-    # Who speaks, and in which conversation; empty where the request does not say.
+    # Who speaks, and in which conversation; empty if the request does not say.
     speaker: str
     named_conversation: str
-    # Without system messages: a message's index is its place here.
+    # Without system messages. A message's index is its place here.
     messages: tuple[Message, ...]
     metadata: Mapping[str, str]
-    # OpenAI's `store`: None if it was not said.
+    # OpenAI's `store`; None if it was not given.
     store: bool | None = None
-    # The client library sends a call again that it had no answer to.
+    # The client library repeats a call that was not answered.
     repeated: bool = False
 
     def user_id(self, conversation_id: str) -> str:
@@ -75,8 +75,8 @@ def read_chat(
 def asked_turns(
     chat: Chat, conversation_id: str, position: CallPosition, channel: str, time: datetime
 ) -> list[Turn]:
-    """The messages that the conversation has not been told yet, as turns. Versions of earlier
-    answers are not known here; if they were logged when they were made, that record stays."""
+    """The messages that the conversation does not have yet, as turns. Versions of earlier answers are unknown
+    here; if they were logged when they were made, that record stays."""
     last = len(chat.messages) - 1
     user_id = chat.user_id(conversation_id)
     return [
@@ -98,7 +98,7 @@ def asked_turns(
 
 
 def _user(said: str) -> str:
-    """As it was said if it can be an id, else a hash: applications call users what they like."""
+    """As given if it can be an id, otherwise a hash: applications name users as they like."""
     return said if _SEGMENT.fullmatch(said) else f"user-{stable_id(said)}"
 
 

@@ -1,8 +1,7 @@
-"""Messages as OpenTelemetry's GenAI conventions carry them, in every shape that is in use.
+"""Messages in OpenTelemetry's GenAI conventions, in every format that is in use.
 
-Current: `{role, parts: [{type, ...}]}`. Older: OpenAI's own form, one event a message, and indexed
-attributes (`gen_ai.prompt.0.content`). System messages are left out: they have no place in a
-conversation.
+Current: `{role, parts: [{type, ...}]}`. Older: OpenAI's own format, one event for each message, and indexed
+attributes (`gen_ai.prompt.0.content`). System messages are left out, as they are not part of a conversation.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ _ROLES = {"assistant": "assistant", "model": "assistant", "user": "user", "tool"
 _SYSTEM = ("system", "developer")
 _INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d+)\.(\w+)")
 _EVENT = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
-# What a model thought is not what it said; what was left out of a history was said before.
+# Reasoning is not part of the answer; what was left out of a history was logged before.
 _SILENT = ("reasoning", "compaction")
 
 
 def read_messages(value: object, field: str) -> list[Message]:
-    """The messages of `gen_ai.input.messages` or `gen_ai.output.messages`: JSON text, or what it
-    says. InvalidArgument names the place that can not be read."""
+    """The messages of `gen_ai.input.messages` or `gen_ai.output.messages`, as JSON text or already parsed.
+    InvalidArgument names the place that cannot be read."""
     found = _json(value, field)
     if not isinstance(found, list):
         raise _wrong(f"{field} must be a list of messages", field)
@@ -37,7 +36,7 @@ def read_messages(value: object, field: str) -> list[Message]:
 
 
 def read_openai(value: object, field: str) -> list[Message]:
-    """Messages in OpenAI's form: JSON text, a list, or one of them."""
+    """Messages in OpenAI's format: JSON text, a list, or one message."""
     found = _json(value, field)
     if isinstance(found, str):
         found = [{"role": "user", "content": found}]
@@ -61,8 +60,8 @@ def read_indexed(attributes: Mapping[str, Any], which: str) -> list[Message]:
 
 
 def read_event(name: str, body: object, field: str) -> Message | None:
-    """`gen_ai.user.message` and its like; None for a system message and for other events. `body` is
-    the log record's, or a span event's attributes."""
+    """`gen_ai.user.message` and similar events; None for a system message and for other events. `body` is the
+    log record's, or a span event's attributes."""
     role = _EVENT.fullmatch(name)
     if role is None or role[1] == "system":
         return None
@@ -72,7 +71,7 @@ def read_event(name: str, body: object, field: str) -> Message | None:
 
 
 def read_choice(body: object, field: str) -> Message | None:
-    """The answer of a `gen_ai.choice` event; None for the second choice and those after it."""
+    """The answer of a `gen_ai.choice` event; None for the second and later choices."""
     said = _object(body, field)
     if said.get("index", 0) not in (0, "0"):
         return None
@@ -104,11 +103,11 @@ def _message(said: object, field: str) -> Message | None:
 
 
 def _part(part: object, field: str) -> Part | None:
-    """Media and kinds not known here are kept by reference."""
+    """Media and unknown kinds are kept by reference."""
     said = _object(part, field)
     kind = said.get("type")
     if not isinstance(kind, str):
-        raise _wrong(f"{field}.type must say what it is", f"{field}.type")
+        raise _wrong(f"{field}.type must be a text", f"{field}.type")
     if kind in _SILENT:
         return None
     if kind == "text":
@@ -174,7 +173,7 @@ def _wrong(message: str, field: str) -> InvalidArgument:
 
 
 def first_of(attributes: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """The first of `names` that is said, looked for in each of `attributes` in turn."""
+    """The first of `names` that has a value, looked up in each of `attributes` in turn."""
     for held in attributes:
         for name in names:
             if held.get(name) not in (None, ""):

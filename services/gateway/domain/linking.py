@@ -1,12 +1,12 @@
 """Conversations from stateless calls: a chain of keyed digests over the history that each call carries.
 
 h_0 = H(tenant, who), h_i = H(h_{i-1}, role_i, content_i). After an answer the chain over history and
-answer is remembered; a later call whose history begins with a remembered chain goes on there.
-System messages are left out, as they have no place in a conversation, and often tell the time.
+answer is remembered; a later call whose history begins with a remembered chain continues that conversation.
+System messages are left out: they are not part of a conversation, and often contain the time.
 
-Departures from the plain chain: h_0 also holds the user, or the conversation if it is named, so that
-two of them never meet; and callers who say neither are told apart as far as their words differ:
-a first message from nobody begins a conversation, whoever else began with the same.
+Differences from a plain chain: h_0 also contains the user, or the conversation if it is named, so that two of
+them are never mixed up. Callers that name neither are told apart as far as their words differ: a first
+message of an unnamed caller always begins a conversation, even if others began with the same words.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from datetime import datetime, timedelta
 from shared.language.messages import Message, content_of
 
 REGENERATION, EDIT = "regeneration", "edit"
-# Further back than this no answer is looked for.
+# How many of the latest answers are looked up.
 _ANSWERS_ASKED_FOR = 16
-# The first message of a known user, sent again: within this time it asks for another answer, later
-# it is a new conversation that begins alike ("hi").
+# If a named user sends their first message again within this time, it asks for another answer. Later it begins
+# a new conversation with the same words ("hi").
 _AGAIN_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One answered call. `parent` is the chain up to the answer that the last message followed on;
-    empty if more than that message came after it, or none was known."""
+    """One answered call. `parent` is the chain up to the answer that the last message followed; empty if more
+    than that message came after it, or none was known."""
 
     tenant: str
     history: str
@@ -43,14 +43,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a call needs to be linked by. `chain[i]` is the digest over its first i messages."""
+    """What a call is linked by. `chain[i]` is the digest over its first i messages."""
 
     chain: tuple[str, ...]
     # Lengths of the prefixes that end with an answer, the longest first.
     answers: tuple[int, ...]
     # Whether a user or a conversation is named.
     known: bool
-    # Whether the last message stands right after the last answer, and is the user's.
+    # Whether the last message is the user's and directly follows the last answer.
     follows: bool
 
     @property
@@ -68,26 +68,26 @@ class Question:
 
     @property
     def may_be_linked(self) -> bool:
-        """Nobody's first message never is."""
+        """The first message of an unnamed caller never is."""
         return self.known or bool(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
 class CallPosition:
-    """Where a call stands: its first `told` messages are part of the conversation already."""
+    """A call's position: its first `told` messages are part of the conversation already."""
 
     conversation_id: str = ""
     told: int = 0
     signal: str = ""
     replaces_turn_id: str = ""
-    # Of a history that was answered before: its last message's turn.
+    # The turn of the last message, if this history was answered before.
     asked_turn_id: str = ""
 
 
 def question_of(
     secret: bytes, tenant: str, user_id: str, conversation_id: str, messages: Sequence[Message]
 ) -> Question:
-    """`user_id` and `conversation_id` are empty if the call names none; a conversation wins."""
+    """`user_id` and `conversation_id` are empty if the call names none. A conversation takes precedence."""
     named = ("conversation", conversation_id) if conversation_id else ("user", user_id)
     chain = [_digest(secret, "", tenant, *named)]
     for message in messages:
@@ -109,13 +109,13 @@ def chain_on(secret: bytes, history: str, answer: Message) -> str:
 
 
 def position_of(question: Question, links: Sequence[Link], now: datetime) -> CallPosition:
-    """`links`: what `Links.find` gave, oldest first."""
+    """`links`: what `Links.find` returned, oldest first."""
     again = [link for link in links if link.history == question.history]
     told, before = _continued(question, links)
     followed = {link.conversation_id: link for link in links if _follows(question, link)}
     waiting = [link for link in before if link.conversation_id not in followed]
     if again and _regenerates(question, again[-1], links, now):
-        # Another nobody, whose words have been the same so far, may be going on from here.
+        # Another unnamed caller, whose words have been the same so far, may be continuing here.
         if question.known or not waiting:
             return _regeneration(question, again[-1])
         again = []
@@ -159,7 +159,7 @@ def _regeneration(question: Question, last: Link) -> CallPosition:
 
 
 def _digest(secret: bytes, *parts: str) -> str:
-    """Keyed, so that nobody who reads the digests can test a guess of what was said."""
+    """Keyed, so that nobody who reads the digests can test guesses of what was said."""
     digest = hashlib.blake2b(digest_size=16, key=secret[:64])
     for part in parts:
         coded = part.encode()

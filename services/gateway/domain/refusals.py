@@ -1,4 +1,4 @@
-"""What the interaction service says of what is sent to it."""
+"""What the interaction service refuses of what is sent to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An item that was not taken: its place in the batch and why."""
+    """An item that was refused: its place in the batch, and why."""
 
     position: int
     reason: str

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from shared.language.identifiers import share_of
 
-# The model name that applications use: whatever the rollout says.
+# The model name that applications use; the rollout says which version answers.
 ALIAS = "assistant"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`served_name` is what the upstream answers to."""
+    """`served_name` is the name that the model server knows it by."""
 
     name: str
     served_name: str
@@ -23,15 +23,15 @@ class Rollout:
     revision: int
     champion: Version
     canary: Version | None = None
-    # Of the users, in [0, 1].
+    # The canary's share of the users, in [0, 1].
     canary_share: float = 0.0
-    # What else can be asked for by name.
+    # Other versions that can be requested by name.
     others: tuple[Version, ...] = ()
 
     def for_user(self, tenant: str, user_id: str) -> Version:
-        """Champion or canary: for one user always the same while a canary is out, on every replica.
+        """Champion or canary; the same for one user for as long as a canary is out, on every replica.
 
-        The canary's name salts the hash, so that its first users are other ones in each rollout.
+        The canary's name salts the hash, so that its first users are different ones in each rollout.
         """
         if self.canary is None:
             return self.champion
@@ -51,7 +51,7 @@ class Rollout:
 
 
 def choose_replica(replicas: tuple[str, ...], tenant: str, user_id: str) -> tuple[str, ...]:
-    """The replicas in this user's order: the first one has the user's prefix in its cache, the next
-    ones are for when it is away. Rendezvous hashing: adding a replica moves few users."""
+    """The replicas in this user's order: the first one has the user's prefix in its cache, the next ones are
+    used if it is unavailable. Rendezvous hashing: adding a replica moves few users."""
     key = f"{tenant}/{user_id}"
     return tuple(sorted(replicas, key=lambda replica: share_of(key, f"replica:{replica}")))

@@ -1,9 +1,9 @@
-"""GenAI spans and events of OpenTelemetry: what each of them leaves to be logged.
+"""GenAI spans and events of OpenTelemetry: what is logged of each.
 
-Conversation: `gen_ai.conversation.id`, else the trace. User: the first of USER_KEYS on the span, then
-on the resource, else an anonymous one for each conversation. The model's version is the response's
-model, the completion's id the response's. A span repeats its history: a turn's id follows from its
-place and content, so what was logged before counts once.
+The conversation is `gen_ai.conversation.id`, or the trace. The user is the first of USER_KEYS on the span, then
+on the resource, otherwise an anonymous one for each conversation. The version is the response's model, the
+completion's id the response's. A span repeats its history. A turn's id follows from its place and content,
+so that what was logged before counts once.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ CONVERSATION_KEYS = ("gen_ai.conversation.id",)
 VERSION_KEYS = ("gen_ai.response.model", "gen_ai.request.model")
 EVALUATION = "gen_ai.evaluation.result"
 DETAILS = "gen_ai.client.inference.operation.details"
-# Spans of other operations (agents, tools, embeddings) repeat or prepare what these say.
+# Spans of other operations (agents, tools, embeddings) repeat or prepare these.
 _INFERENCE = ("chat", "text_completion", "generate_content", "completion", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of a span, or a log record. `body` of a span's event is its attributes."""
+    """An event of a span, or a log record. The `body` of a span's event is its attributes."""
 
     name: str
     time_ns: int
@@ -77,7 +77,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SpanFacts:
-    """What a span says beside its messages."""
+    """What a span has besides its messages."""
 
     conversation_id: str
     user_id: str
@@ -87,7 +87,7 @@ class SpanFacts:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What is to be logged of a span or of some events."""
+    """What is logged of a span or of some events."""
 
     turns: tuple[Turn, ...] = ()
     feedback: tuple[ExplicitFeedback, ...] = ()
@@ -106,11 +106,11 @@ def is_inference(attributes: Mapping[str, Any]) -> bool:
 def facts_of(
     attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
 ) -> SpanFacts:
-    """InvalidArgument if there is nothing to know the conversation by."""
+    """InvalidArgument if nothing identifies the conversation."""
     conversation = first_of((attributes,), CONVERSATION_KEYS) or trace_id
     if not conversation:
         raise InvalidArgument(
-            "neither gen_ai.conversation.id nor a trace id says which conversation it is",
+            "the conversation is unknown: set gen_ai.conversation.id, or send a trace id",
             reason="MISSING_ATTRIBUTE",
             field="gen_ai.conversation.id",
         )
@@ -123,7 +123,7 @@ def facts_of(
 
 
 def read_span(span: Span, tenant: str) -> Extracted:
-    """InvalidArgument names the attribute that is missing or can not be read."""
+    """InvalidArgument names the attribute that is missing or cannot be read."""
     facts = facts_of(span.attributes, span.resource, span.trace_id)
     feedback = tuple(_evaluation(event, facts) for event in span.events if event.name == EVALUATION)
     if not is_inference(span.attributes):
@@ -131,7 +131,7 @@ def read_span(span: Span, tenant: str) -> Extracted:
     asked, answered = _said(span)
     if answered and not asked:
         raise InvalidArgument(
-            "the span has an answer and no messages that led to it, so its place is not known",
+            "the span has an answer but not the messages that led to it, so the answer's place is unknown",
             reason="MISSING_ATTRIBUTE",
             field=INPUT,
         )
@@ -151,8 +151,8 @@ def turns_of(
     metadata: Mapping[str, str],
     first: int = 0,
 ) -> tuple[Turn, ...]:
-    """Messages from place `first` on; the one at `answer` is what the model said in this span, at the
-    second of `times`. Versions of earlier answers are not known here."""
+    """Messages from place `first` on; the one at `answer` is the model's in this span, at the second of
+    `times`. Versions of earlier answers are unknown here."""
     turns = [
         Turn(
             tenant=tenant,
@@ -177,7 +177,7 @@ def turns_of(
 
 
 def read_details(event: Event, tenant: str) -> Extracted:
-    """A log record that carries a whole call, as a span does."""
+    """A log record that contains a whole call, as a span does."""
     span = Span(
         event.trace_id,
         event.span_id,
@@ -190,12 +190,12 @@ def read_details(event: Event, tenant: str) -> Extracted:
 
 
 def read_evaluation(event: Event) -> ExplicitFeedback:
-    """A `gen_ai.evaluation.result` that came as a log record."""
+    """A `gen_ai.evaluation.result` that was sent as a log record."""
     return _evaluation(event, facts_of(event.attributes, event.resource, event.trace_id))
 
 
 def _said(span: Span) -> tuple[list[Message], list[Message]]:
-    """What was asked and what was answered, from the first shape that says anything."""
+    """The messages and the answer, from the first format that has any."""
     held = span.attributes
     if INPUT in held or OUTPUT in held:
         return (
@@ -228,7 +228,7 @@ def _said_in_events(events: Sequence[Event]) -> tuple[list[Message], list[Messag
 
 
 def _evaluation(event: Event, facts: SpanFacts) -> ExplicitFeedback:
-    """The score on its scale (0 to 1 if none is given), else its label, else its explanation."""
+    """The score on its scale (0 to 1 if none is given), otherwise the label, otherwise the explanation."""
     held = event.attributes
     completion = first_of((held,), ("gen_ai.response.id",)) or facts.completion_id
     given = ExplicitFeedback(
@@ -253,7 +253,7 @@ def _evaluation(event: Event, facts: SpanFacts) -> ExplicitFeedback:
     if given.comment.strip():
         return given
     raise InvalidArgument(
-        "the evaluation has neither a score nor a label nor an explanation",
+        "the evaluation has no score, no label and no explanation",
         reason="MISSING_ATTRIBUTE",
         field="gen_ai.evaluation.score.value",
     )
@@ -266,24 +266,24 @@ def _number(value: object, name: str) -> float:
 
 
 def _user(said: str, conversation: str) -> str:
-    """As it was said if it can be an id, else a hash, as for chats."""
+    """As given if it can be an id, otherwise a hash, as in chats."""
     if not said:
         return f"anonymous-{stable_id(CHANNEL, conversation, length=16)}"
     return said if is_segment(said) else f"user-{stable_id(said)}"
 
 
 def _id(said: str) -> str:
-    """Model names and ids may hold slashes (`org/model`); an id here may not."""
+    """Model names and ids may contain slashes (`org/model`); an id here may not."""
     return said if is_segment(said) else said and said.replace("/", ":")[:128]
 
 
 def time_of(nanoseconds: int) -> datetime | None:
-    """None if it is not said; what lies outside of the calendar is refused like any absurd time."""
+    """None if it is not given. InvalidArgument if it is outside the calendar, as for any absurd time."""
     if not nanoseconds:
         return None
     try:
         return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidArgument(
-            f"the time {nanoseconds} ns is not one", reason="ABSURD_TIME", field="time"
+            f"{nanoseconds} ns is not a time", reason="ABSURD_TIME", field="time"
         ) from error

@@ -1,5 +1,5 @@
-"""Stored completions: what an answer carries so that it can be found by its completion's id later, and
-what is found."""
+"""Stored completions: what is kept with an answer so that it can be found by its completion's id, and what is
+found."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from shared.language.json_text import encode
 from shared.language.turns import Turn
 
-# Said elsewhere in the completion, or of the connection only.
+# In other fields of the completion, or only about the connection.
 _NOT_KEPT = ("messages", "metadata", "model", "store", "stream", "stream_options")
-# A request's other fields, tools among them; past this they are left out.
+# The size of a request's other fields, such as tools, in characters; beyond this they are left out.
 _MOST_BYTES = 32_000
 
 

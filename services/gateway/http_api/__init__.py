@@ -1,1 +1,1 @@
-"""The HTTP edge: keys, bodies, routes and errors in the form OpenAI's clients know."""
+"""The HTTP edge: keys, bodies, routes and errors as OpenAI's clients expect them."""

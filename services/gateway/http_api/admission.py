@@ -13,7 +13,7 @@ from shared.language.json_text import decode
 
 
 class Admission:
-    """Lets requests in: by their key, and up to a size."""
+    """Admits requests by their key, and up to a size."""
 
     def __init__(self, authenticator: Authenticator, max_body_bytes: int) -> None:
         self._authenticator, self._max_body_bytes = authenticator, max_body_bytes
@@ -27,7 +27,7 @@ class Admission:
         return self._authenticator.identify(request.headers.get("authorization", ""), *roles)
 
     async def read_object(self, request: Request) -> dict[str, Any]:
-        """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where it breaks."""
+        """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where the error is."""
         body = await self.read(request)
         try:
             document = decode(body)
@@ -42,7 +42,7 @@ class Admission:
         return document
 
     async def read(self, request: Request) -> bytes:
-        """The body as it came. BodyTooLarge past the limit."""
+        """The body as it came. BodyTooLarge beyond the limit."""
         said = request.headers.get("content-length", "")
         if said.isdigit() and int(said) > self._max_body_bytes:
             raise self._too_large()

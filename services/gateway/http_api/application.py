@@ -63,7 +63,7 @@ def build(use_cases: UseCases) -> FastAPI:
 
     @application.get("/v1/status")
     async def status() -> dict[str, object]:
-        """What the gateway serves by and what waits to be logged; no tenant's data, so no key."""
+        """The rollout in use and what waits to be logged. No tenant's data, so no key is needed."""
         return {
             "rollout": use_cases.rollouts.status(),
             "keys": {"connected": use_cases.keys_connected()},
@@ -74,8 +74,8 @@ def build(use_cases: UseCases) -> FastAPI:
 
 
 class Measured:
-    """Times a request to its last byte, and hands chats over without a router in between. The route's template
-    is the label and the name of the span, never the path, which callers choose."""
+    """Measures a request up to its last byte, and passes chats on without a router in between. The label and
+    the span's name are the route's template, never the path, which callers choose."""
 
     def __init__(self, app: ASGIApp, meter: Meter, chats: chat.ChatEndpoint) -> None:
         self._app, self._meter, self._chats = app, meter, chats

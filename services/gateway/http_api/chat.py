@@ -21,7 +21,7 @@ from shared.language.keys import READER, WRITER
 
 
 class ClosedStream(StreamingResponse):
-    """Closes its events when the client goes, too: that is when an aborted exchange is recorded."""
+    """Closes its events also if the client disconnects: an aborted exchange is recorded then."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -31,13 +31,13 @@ class ClosedStream(StreamingResponse):
                 await cast(AsyncGenerator[bytes, None], self.body_iterator).aclose()
 
 
-# What a chat adds to a conversation, as quotas count: what was asked and what was answered.
+# How many turns a chat counts against the quota: the question and the answer.
 _TURNS = 2
 
 
 class ChatEndpoint:
-    """POST /v1/chat/completions as a bare ASGI application: what a framework would add to each call
-    here is what each user would wait for."""
+    """POST /v1/chat/completions as a plain ASGI application: every user would wait for what a framework adds to
+    a call."""
 
     path = "/v1/chat/completions"
 

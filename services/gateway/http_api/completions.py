@@ -1,4 +1,4 @@
-"""/v1/chat/completions, read: stored completions as OpenAI's API has them."""
+"""Reading /v1/chat/completions: stored completions as in OpenAI's API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def routes(admission: Admission, shelf: StoredCompletions) -> APIRouter:
 
     @router.post("/v1/chat/completions/{completion_id}")
     async def update(request: Request, completion_id: str) -> dict[str, Any]:
-        """Of a stored completion only the metadata can be changed."""
+        """Only the metadata of a stored completion can be changed."""
         caller = admission.caller(request)
         body = await admission.read_object(request)
         said = body.get("metadata")
@@ -129,7 +129,7 @@ def _document(completion: StoredCompletion) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """Media is by reference: what was sent inline is not kept."""
+    """Media are given by reference; inline content is not kept."""
     if results := [part for part in message.parts if isinstance(part, ToolResult)]:
         result = results[0]
         return {"role": "tool", "tool_call_id": result.call_id, "content": result.result}

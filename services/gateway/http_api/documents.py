@@ -1,4 +1,4 @@
-"""The bodies of the REST routes, and what they say in the gateway's own words."""
+"""The bodies of the REST routes, and their meaning as domain values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class MessageDocument(BaseModel):
-    """An OpenAI message (all its fields are taken), when it was said and by which version."""
+    """An OpenAI message with all its fields, when it was said, and by which version."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -137,8 +137,8 @@ def read_conversation(document: object, place: int, tenant: str) -> list[PlacedT
 
 
 def read_feedback(document: object) -> list[ExplicitFeedback]:
-    """One for each thing that was said: a value, a category, a demonstration. InvalidArgument if
-    there is none, or a number without its scale."""
+    """One for each of value, category and demonstration. InvalidArgument if there is none, or a number without
+    its scale."""
     read = parse(FeedbackDocument, document)
     target = ExplicitFeedback(
         tenant="",
@@ -161,7 +161,7 @@ def read_feedback(document: object) -> list[ExplicitFeedback]:
             field="value",
         )
     if read.id:
-        # What was said together has one id from the caller, and one each from here on.
+        # The caller gives one id to what was said together; from here on each has its own.
         numbered = [read.id, *(f"{read.id}.{number}" for number in range(1, len(said)))]
         said = [replace(one, feedback_id=name) for one, name in zip(said, numbered, strict=True)]
     return said
@@ -216,7 +216,7 @@ def _value(read: FeedbackDocument, value: bool | float | str) -> Value:
         return Category(value)
     if read.min is None or read.max is None:
         raise InvalidArgument(
-            "a number needs its scale: min and max",
+            "a number needs its scale; give min and max",
             reason="MISSING_SCALE",
             field="min" if read.min is None else "max",
         )
@@ -224,7 +224,7 @@ def _value(read: FeedbackDocument, value: bool | float | str) -> Value:
 
 
 def _derived(read: ConversationDocument, tenant: str) -> str:
-    """The same document makes the same id, so that a repeated import counts once."""
+    """The same document gets the same id, so that a repeated import counts once."""
     said = [str(one.model_dump().get("content", "")) for one in read.messages]
     created = read.created.isoformat() if read.created else ""
     return f"rest-{stable_id(tenant, read.user, created, *said)}"

@@ -99,7 +99,7 @@ def _answer(
 
 
 def _single(refusal: dict[str, Any]) -> JSONResponse:
-    """Of one item the refusal is the answer."""
+    """For a single item the refusal is the answer."""
     error = InvalidArgument(refusal["detail"], reason=refusal["reason"], field=refusal["field"])
     return problem(error)
 

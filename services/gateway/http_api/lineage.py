@@ -1,4 +1,4 @@
-"""/v1/conversations/{id}/waiting: turns on their way to interaction, for `trimtab conversations trace`."""
+"""/v1/conversations/{id}/waiting: turns that wait for interaction, for `trimtab conversations trace`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def routes(admission: Admission, recorder: Recorder) -> APIRouter:
 
     @router.get("/v1/conversations/{conversation_id}/waiting")
     async def waiting(request: Request, conversation_id: str) -> dict[str, Any]:
-        """Steps as TraceService has them. Of this gateway: another has a spool of its own."""
+        """Steps as in TraceService. Only of this gateway; others have their own spools."""
         caller = admission.caller(request, READER, WRITER)
         check_segment(conversation_id, "conversation_id")
         turns = await recorder.waiting(caller.tenant, conversation_id)

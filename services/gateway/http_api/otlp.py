@@ -1,6 +1,6 @@
 """OTLP over HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, plain or gzip.
 
-Errors have OTLP's body, a google.rpc.Status in the request's own encoding: exporters read no other.
+Errors have OTLP's body, a google.rpc.Status in the encoding of the request; exporters read no other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNSUPPORTED = 415
 
 
 class UnsupportedMedia(InvalidArgument):
-    """415: neither protobuf nor JSON, or squeezed in a way that is not known here."""
+    """415: neither protobuf nor JSON, or an unknown content-encoding."""
 
     default_reason = "UNSUPPORTED_MEDIA_TYPE"
 
@@ -78,20 +78,21 @@ async def _export(
 
 
 def unsqueezed(body: bytes, encoding: str, most: int) -> bytes:
-    """The body as it was before its content-encoding. InvalidArgument if it is cut off or is none;
-    BodyTooLarge before more than `most` bytes come out of it."""
+    """The body without its content-encoding. InvalidArgument if it is cut off or not in that encoding;
+    BodyTooLarge before more than `most` bytes are unpacked."""
     if encoding in ("", "identity"):
         return body
     if encoding != "gzip":
         raise UnsupportedMedia(
-            f"content-encoding {encoding[:40]!r} is not known: gzip is", field="content-encoding"
+            f"content-encoding {encoding[:40]!r} is unknown; use gzip or none",
+            field="content-encoding",
         )
     inflate = zlib.decompressobj(wbits=31)
     try:
         whole = inflate.decompress(body, most)
     except zlib.error as error:
         raise InvalidArgument(
-            f"the body is no gzip: {error}", reason="BROKEN_GZIP", field="body"
+            f"the body is not gzip: {error}", reason="BROKEN_GZIP", field="body"
         ) from error
     if inflate.unconsumed_tail:
         raise BodyTooLarge(f"the body has more than {most} bytes when unpacked", field="body")

@@ -16,7 +16,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 
 class BodyTooLarge(InvalidArgument):
-    """413, the one status that the table of errors has no row for."""
+    """413, the one status that is not in the table of errors."""
 
     default_reason = "BODY_TOO_LARGE"
 
@@ -48,7 +48,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_defect(request: Request, error: Exception) -> JSONResponse:
     _log.error("%s failed", request.url.path, exc_info=error)
-    return problem(Internal(f"a defect of ours: {type(error).__name__}"))
+    return problem(Internal(f"a defect in the gateway: {type(error).__name__}"))
 
 
 def _response(
