@@ -120,7 +120,7 @@ def wire_turns(
 
 
 def wire_keys(common: CommonSettings, database: Database) -> tuple[Access, Room]:
-    """Who may call, and the keys that say so."""
+    """Access control, and the keys behind it."""
     book, store = KeyBook(now), SqlKeyStore(database)
     live = LiveKeys(store, book, now)
     live.refresh()
@@ -143,7 +143,7 @@ def wire_erasure(
     log: EventLog,
     keyring: CachedKeyring,
 ) -> Room:
-    """Erasing and exporting users, and the operations of erasures."""
+    """Erasing and exporting users' data, and the operations of erasures."""
     addresses = {
         "feedback": common.feedback_address,
         "reward": common.reward_address,

@@ -18,34 +18,37 @@ class InteractionSettings(ServiceSettings):
     port: int = Field(default=21001, ge=0, le=65535)
     metrics_port: int = Field(default=21101, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/interaction/state.db"
-    # The longest a stream may take, too.
+    # Also for streams.
     call_timeout_s: float = Field(default=300.0, gt=0)
-    # A turn's content and metadata, at most.
+    # The largest turn: content and metadata.
     max_turn_kb: int = Field(default=256, ge=1)
-    # How long Kafka may take to hold a batch before the caller is told UNAVAILABLE.
+    # How long Kafka may take to acknowledge a batch until the caller gets UNAVAILABLE.
     publish_timeout_s: float = Field(default=8.0, gt=0)
-    # Where turns are archived as Parquet (any fsspec URL); TRIMTAB_DATA/archive when empty.
+    # Where turns are archived as Parquet (any fsspec URL); TRIMTAB_DATA/archive if empty.
     archive_url: str = ""
     archive_every_s: float = Field(default=60.0, gt=0)
-    # Who must report before an erasure is complete, comma-separated: every service that holds data
-    # of users.
+    # The services that must report before an erasure is complete, comma-separated: all that hold users' data.
     erasure_services: str = "interaction,gateway,feedback,reward,evaluation,drift,retrain"
 
-    # It was a rule for interaction alone. Whoever still sets it would wait in vain for data to go.
+    # Removed: it was a rule for interaction alone. It is refused so that nobody relies on it any more.
     retention: str = Field(default="", exclude=True)
 
     @field_validator("retention")
     @classmethod
     def _has_moved(cls, rules: str) -> str:
         if rules:
-            raise ValueError("it holds for all services now: set TRIMTAB_RETENTION instead")
+            raise ValueError(
+                "retention is one setting for all services: set TRIMTAB_RETENTION instead"
+            )
         return rules
 
     @field_validator("database_url")
     @classmethod
     def _is_shared(cls, url: str) -> str:
         if is_in_memory(url):
-            raise ValueError("two processes use it: name a file (sqlite:///PATH) or PostgreSQL")
+            raise ValueError(
+                "two processes use the database: give a file (sqlite:///PATH) or PostgreSQL"
+            )
         return url
 
     @property

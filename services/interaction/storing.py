@@ -1,7 +1,7 @@
-"""What interaction does behind the acknowledgement: storing turns, their labels and scores, search, archive,
+"""What interaction does after the acknowledgement: storing turns, their labels and scores, search, archive,
 retention, and its own part of erasures. `python -m services.interaction.storing`, started by main.
 
-A process of its own: in one interpreter with taking in, either waited for the other.
+It is a process of its own: in one interpreter, accepting and storing waited for each other.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ def _housekeeping(
 
 def calm_interpreter() -> None:
     """For a process of interaction that goes through thousands of objects at a time."""
-    # What is there now stays. A batch makes thousands of objects and drops them all: looking for cycles
-    # among them costs a tenth.
+    # Objects made so far live as long as the process. A batch makes thousands of objects and drops them all;
+    # looking for cycles among them costs a tenth of the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    # Whoever calls the database or a socket gives the interpreter away, and gets it back from a thread
-    # that computes only after this long: with the default of 5 ms, one stood still beside the other.
+    # A thread that calls the database or a socket releases the interpreter, and gets it back from a computing
+    # thread only after this long. With the default of 5 ms threads held each other up.
     sys.setswitchinterval(0.0005)
 
 

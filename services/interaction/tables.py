@@ -16,10 +16,10 @@ CONVERSATIONS = sa.Table(
     sa.Column("turn_count", sa.Integer, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("updated_us", sa.BigInteger, nullable=False),
-    # created_us as it was at first: lists go by it, as an older turn that comes late must not move a
+    # created_us as it was at first. Lists are ordered by it, as an older turn that arrives late must not move a
     # conversation from one page to another.
     sa.Column("listed_us", sa.BigInteger, nullable=False, server_default="0"),
-    # When it was last added to: retention goes by it, as what is imported may be years old.
+    # When a turn was last added. Retention uses it, as imported turns may be years old.
     sa.Column("added_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("conversations_by_time", "tenant", "listed_us", "conversation_id"),
     sa.Index("conversations_by_user", "tenant", "user_id", "listed_us", "conversation_id"),
@@ -28,12 +28,12 @@ CONVERSATIONS = sa.Table(
 TURNS = sa.Table(
     "turns",
     TABLES,
-    # In the order of storing; search and archive go by it.
+    # In the order of storing; search and archive read by it.
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("conversation_id", sa.String, nullable=False),
     sa.Column("turn_id", sa.String, nullable=False),
-    # Who may ask for it to be erased or exported: several people can talk in one conversation.
+    # The user who may have it erased or exported; several people can take part in one conversation.
     sa.Column("user_id", sa.String, nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
@@ -76,7 +76,7 @@ SCORES = sa.Table(
     sa.Index("scores_by_age", "scored_us"),
     sa.Index("scores_by_tenants_age", "tenant", "scored_us"),
 )
-# Answers asked for with `store: true`, by their completion; the content lies in the turns.
+# Answers requested with `store: true`, by their completion's id; the content is in the turns.
 COMPLETIONS = sa.Table(
     "completions",
     TABLES,
@@ -105,7 +105,7 @@ SEARCHED = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
 )
 
-# The parts of the archive, and how far it has come: (seq, until] is being written while they differ.
+# The parts of the archive, and its position: while they differ, (seq, until] is being written.
 ARCHIVED_PARTS = sa.Table(
     "archived_parts",
     TABLES,
@@ -115,13 +115,13 @@ ARCHIVED_PARTS = sa.Table(
     sa.Column("turns", sa.BigInteger, nullable=False),
     sa.Column("first_seq", sa.BigInteger, nullable=False),
     sa.Column("last_seq", sa.BigInteger, nullable=False),
-    # When the newest of it was archived: retention goes by it.
+    # When its newest turn was archived; retention uses it.
     sa.Column("archived_us", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("archived_parts_by_day", "tenant", "day"),
     sa.Index("archived_parts_by_age", "tenant", "archived_us"),
 )
-# Of each part, whose turns it may hold (user_filter.py): an erasure reads no other. A part of an older version
-# has none until it was read.
+# For each part, which users' turns it may hold (user_filter.py); an erasure reads no other parts. A part of an
+# older version has no row until it was read.
 ARCHIVED_USERS = sa.Table(
     "archived_users",
     TABLES,
@@ -169,8 +169,8 @@ TENANT_QUOTAS = sa.Table(
     sa.Column("turns_per_s", sa.Float, nullable=False),
     sa.Column("burst_s", sa.Float, nullable=False),
 )
-# The audit of erasures. A row knows the user's id and conversations only while its erasure is under way;
-# what stays is a keyed hash, by which whoever has the keyring can tell whether a user was erased.
+# The audit of erasures. A row has the user's id only while its erasure is under way. What stays is a keyed
+# hash, by which somebody with the keyring can tell whether a user was erased.
 ERASURES = sa.Table(
     "erasures",
     TABLES,
@@ -182,10 +182,10 @@ ERASURES = sa.Table(
     # 0 while it is under way.
     sa.Column("ended", sa.Float, nullable=False, server_default="0"),
     sa.Column("round", sa.Integer, nullable=False),
-    # Who is to report.
+    # The services that must report.
     sa.Column("services", sa.JSON, nullable=False),
     sa.Column("keys_destroyed", sa.Integer, nullable=False, server_default="0"),
-    # While it is under way.
+    # Only while it is under way.
     sa.Column("user_id", sa.String, nullable=False),
     sa.Index("erasures_by_subject", "tenant", "subject", "created"),
     sa.Index("erasures_by_time", "tenant", "created", "erasure"),

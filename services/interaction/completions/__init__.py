@@ -1,1 +1,1 @@
-"""Stored completions: chats that were asked for with `store: true`, by their completion's id."""
+"""Stored completions: chats requested with `store: true`, by their completion's id."""

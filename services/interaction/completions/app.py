@@ -1,4 +1,4 @@
-"""Stored completions: found, listed, given other metadata."""
+"""Stored completions: read, listed, given other metadata."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shared.language.errors import InvalidArgument, NotFound
 from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
-# As OpenAI's API bounds them.
+# The limits of OpenAI's API.
 _PAIRS, _KEY_CHARS, _VALUE_CHARS = 16, 64, 512
 
 
 class Completions:
-    """A tenant sees its own only. What is written anew is redacted as turns are."""
+    """A tenant sees only its own. New metadata are redacted as turns are."""
 
     def __init__(self, store: CompletionStore, redactor: Redactor | None = None) -> None:
         self._store, self._redactor = store, redactor or Redactor()
@@ -36,7 +36,7 @@ class Completions:
         size = query.size or PAGE_SIZE
         if not 1 <= size <= MOST_IN_A_PAGE:
             raise InvalidArgument(
-                f"a page has 1 to {MOST_IN_A_PAGE} completions",
+                f"limit must be from 1 to {MOST_IN_A_PAGE}",
                 reason="INVALIDPAGE_SIZE_SIZE",
                 field="limit",
             )
@@ -64,14 +64,14 @@ class Completions:
 def _check(metadata: Mapping[str, str]) -> None:
     if len(metadata) > _PAIRS:
         raise InvalidArgument(
-            f"metadata has {len(metadata)} pairs; at most {_PAIRS} are kept",
+            f"metadata has {len(metadata)} pairs; the limit is {_PAIRS}",
             reason="METADATA_TOO_LARGE",
             field="metadata",
         )
     for key, value in metadata.items():
         if len(key) > _KEY_CHARS or len(value) > _VALUE_CHARS:
             raise InvalidArgument(
-                f"a key has at most {_KEY_CHARS} characters, a value {_VALUE_CHARS}",
+                f"a key may have {_KEY_CHARS} characters, a value {_VALUE_CHARS}",
                 reason="METADATA_TOO_LARGE",
                 field=f"metadata.{key[:_KEY_CHARS]}",
             )
@@ -79,7 +79,7 @@ def _check(metadata: Mapping[str, str]) -> None:
 
 def _missing(completion_id: str) -> NotFound:
     return NotFound(
-        f"no completion {completion_id[:80]!r} is stored; was it asked for with store: true?",
+        f"no completion {completion_id[:80]!r} is stored; only those requested with store: true are",
         reason="COMPLETION_NOT_FOUND",
         field="completion_id",
     )

@@ -1,4 +1,4 @@
-"""What a stored completion is, and how it is asked for."""
+"""Stored completions, and how they are queried."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 
 from shared.language.turns import Turn
 
-# In an answer's metadata, from the gateway: JSON objects, and that it is to be stored at all.
+# Keys of an answer's metadata, set by the gateway: whether to store it, and JSON objects.
 STORED, METADATA, REQUEST, USAGE = (
     "openai.stored",
     "openai.metadata",
     "openai.request",
     "openai.usage",
 )
-# Another answer of the same call names it by this.
+# The key by which other answers of the same call name it.
 CHOICE_OF = "choice_of"
 PAGE_SIZE, MOST_IN_A_PAGE = 20, 100
 
@@ -37,7 +37,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
-    """`after`: the completion to go on after."""
+    """`after`: the last completion of the page before."""
 
     size: int = PAGE_SIZE
     after: str = ""

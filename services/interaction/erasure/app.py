@@ -1,4 +1,4 @@
-"""Conducts an erasure from the request to the complete audit record (the steps are domain.Step's)."""
+"""Conducts an erasure from the request to the complete audit record (for the steps see domain.Step)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Finish = Callable[[ErasureWriter], None]
 
 @dataclass(frozen=True, slots=True)
 class Conductor:
-    """`services`: who is to report before an erasure is complete. `clock` gives Unix times."""
+    """`services`: those that must report before an erasure is complete. `clock` gives Unix times."""
 
     state: ErasureState
     keys: UserKeys
@@ -26,8 +26,8 @@ class Conductor:
     clock: Callable[[], float]
 
     def start(self, tenant: str, user_id: str, actor: str, request_id: str) -> str:
-        """The operation's name: of the erasure that is under way for the user, of the one that was
-        asked for with this request id, or of a new one."""
+        """The name of the operation: of the erasure that is under way for the user, of the one with this
+        request id, or of a new one."""
         subject = self.keys.subject(tenant, user_id)
         erasure = stable_id("erasure", tenant, request_id or uuid.uuid4().hex)
         with self.state.begin() as writer:
@@ -44,7 +44,7 @@ class Conductor:
             return operation_name(under_way or erasure)
 
     def perform(self, erasure: str, step: Step) -> Finish:
-        """Does what of a step must be done outside of a transaction; the rest is for its end."""
+        """Does the part of a step that must happen outside of a transaction; returns the rest, for its end."""
         audit = self.state.find(erasure)
         if audit is None:
             raise RuntimeError(f"step {step} belongs to no erasure: {erasure}")
@@ -59,7 +59,7 @@ class Conductor:
                 return lambda writer: self._complete(audit, writer)
 
     def reported(self, writer: ErasureWriter, erasure: str, report: Report) -> bool:
-        """Takes a service's report; False if nobody waited for it. InvalidArgument if it belongs to no
+        """Accepts a service's report; False if it was not waited for. InvalidArgument if it belongs to no
         erasure."""
         audit = writer.find(erasure)
         if audit is None:
@@ -94,7 +94,7 @@ class Conductor:
         return finish
 
     def _go_on(self, writer: ErasureWriter, erasure: str) -> None:
-        """All have reported: the next round, or the end."""
+        """Once all services have reported: the next round, or the end."""
         audit = writer.find(erasure)
         if audit is None:
             return
@@ -121,7 +121,7 @@ class Conductor:
 
 @dataclass(frozen=True, slots=True)
 class Erasures:
-    """Reads the audit; a tenant sees its own only."""
+    """Reads the audit; a tenant sees only its own."""
 
     state: ErasureState
     keys: UserKeys

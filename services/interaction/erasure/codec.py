@@ -11,7 +11,7 @@ from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
 
 
 def encode_audit(audit: Audit) -> pb.Erasure:
-    """The reports of all rounds as one for each service."""
+    """The reports of all rounds, combined for each service."""
     encoded = pb.Erasure(
         name=f"erasures/{audit.erasure}",
         state=pb.ERASURE_STATE_COMPLETE if audit.ended else pb.ERASURE_STATE_RUNNING,
@@ -29,7 +29,7 @@ def encode_audit(audit: Audit) -> pb.Erasure:
 
 
 def decode_report(value: bytes) -> tuple[str, Report]:
-    """The erasure, and what one service says of it. DecodeError if it is none."""
+    """The erasure's id, and one service's report. DecodeError if it is not a report."""
     message = events_pb2.UserErasureReported.FromString(value)
     report = Report(
         message.service,

@@ -1,4 +1,4 @@
-"""An erasure as the audit knows it, and the steps it goes through."""
+"""An erasure in the audit, and its steps."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-# The second round takes what was on its way from one service to another during the first.
+# The second round removes what was in transit between services during the first.
 ROUNDS = 2
 
 
 class Step(StrEnum):
-    """Each begins the next in its own transaction, so that a kill -9 repeats a step and skips none."""
+    """Each step begins the next in its own transaction, so that after a kill -9 a step may be repeated but none
+    is skipped."""
 
-    # The user's keys are closed: from now on nobody opens what they sealed.
+    # The user's keys are closed: from now on nobody can open what they sealed.
     CLOSE = "close"
-    # After twice the time that caches may be old: every service is told to remove.
+    # After twice the time that caches may be old: every service is asked to remove its data.
     ASK = "ask"
-    # All have reported all rounds: the keys are destroyed.
+    # All services have reported all rounds: the keys are destroyed.
     DESTROY = "destroy"
-    # After the caches' time once more: the audit forgets the user.
+    # After the time that caches may be old, again: the user's id is removed from the audit.
     COMPLETE = "complete"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Of one service in one round. `removals`: how much, by place."""
+    """One service's report of one round. `removals`: how much was removed, by place."""
 
     service: str
     round: int
@@ -53,7 +54,7 @@ class Audit:
 
     @property
     def waiting_for(self) -> list[str]:
-        """Who has not reported the round under way."""
+        """The services that have not reported the current round."""
         reported = {report.service for report in self.reports if report.round == self.round}
         return [] if self.ended else [name for name in self.services if name not in reported]
 

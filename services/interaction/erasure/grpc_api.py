@@ -23,7 +23,7 @@ _MOST = 200
 
 
 class UserDataServicer(pb_grpc.UserDataServiceServicer):
-    """`operation` gives a long-running operation by its name."""
+    """`operation` returns a long-running operation by its name."""
 
     def __init__(
         self,

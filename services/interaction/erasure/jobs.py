@@ -16,7 +16,7 @@ JOB = "erasure.conduct"
 def steps(
     conductor: Conductor, database: Database, writer: Callable[[Transaction], ErasureWriter]
 ) -> Worker:
-    """Does them, for as long as it takes: an erasure must not end with something left."""
+    """Performs the steps for as long as it takes: an erasure must not end with something left."""
 
     def perform(job: Job) -> Finish:
         finish = conductor.perform(str(job.payload["erasure"]), Step(job.payload["step"]))

@@ -22,7 +22,7 @@ def reports(
     log: EventLog,
     writer: Callable[[Transaction], ErasureWriter],
 ) -> SqlStage:
-    """The stage that takes the reports."""
+    """The stage for services' reports."""
 
     def take(record: Record, transaction: Transaction) -> None:
         erasure, report = decode_report(record.event.value)

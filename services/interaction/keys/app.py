@@ -1,4 +1,4 @@
-"""Keys and quotas of tenants: made, listed, rotated, revoked."""
+"""Tenants' API keys and quotas: created, listed, rotated, revoked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_CHARS = 7
 
 
 class Keys:
-    """`changed` is called after each change, with the new state stored."""
+    """`changed` is called after each change, once the new state is stored."""
 
     def __init__(
         self, store: KeyStore, clock: Callable[[], datetime], changed: Callable[[], None]
@@ -30,11 +30,11 @@ class Keys:
     def create(
         self, tenant: str, display_name: str, roles: Sequence[str], lifetime: timedelta | None
     ) -> tuple[Key, str]:
-        """The key and its text, which is nowhere else."""
+        """The key and its text, which is stored nowhere."""
         check_segment(tenant, "tenant")
         if not roles or not set(roles) <= set(ROLES):
             raise InvalidArgument(
-                f"a key needs one or more of the roles {', '.join(ROLES)}",
+                f"give one or more of the roles {', '.join(ROLES)}",
                 reason="INVALID_ROLES",
                 field="roles",
             )
@@ -49,7 +49,7 @@ class Keys:
         return key, secret
 
     def rotate(self, tenant: str, name: str, grace: timedelta | None) -> tuple[Key, str]:
-        """A key in `name`'s place, which goes on for `grace`."""
+        """A new key in place of `name`, which stays valid for `grace`."""
         grace = DEFAULT_GRACE if grace is None else grace
         if grace < timedelta():
             raise InvalidArgument("grace must not be negative", field="grace")
@@ -95,7 +95,7 @@ class Keys:
         }
         for name, figure in figures.items():
             if not 0 <= figure <= 1e9:
-                raise InvalidArgument(f"{name} must be 0 to 1e9", field=f"quota.{name}")
+                raise InvalidArgument(f"{name} must be from 0 to 1e9", field=f"quota.{name}")
         self._store.put_quota(tenant, quota)
         self._changed()
         return quota
@@ -124,14 +124,18 @@ def _decoded(position: object) -> tuple[int, str] | None:
             return None
         case [int(created_us), str(key_id)]:
             return created_us, key_id
-    raise InvalidArgument("page_token is not one of ours", field="page_token")
+    raise InvalidArgument(
+        "page_token is invalid; use the next_page_token of the previous page", field="page_token"
+    )
 
 
 def _found(keys: KeyWriter, tenant: str, name: str) -> Key:
     owner, key_id = parse_name(name, "tenants/*/keys/*")
     if owner != tenant:
         raise PermissionDenied(
-            f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+            f"{name[:80]} does not belong to tenant {tenant!r}",
+            reason="TENANT_MISMATCH",
+            field="name",
         )
     found = keys.get(tenant, key_id)
     if found is None:
@@ -142,11 +146,13 @@ def _found(keys: KeyWriter, tenant: str, name: str) -> Key:
 def _check_rotates(key: Key, now: datetime) -> None:
     if not key.is_live(now):
         raise FailedPrecondition(
-            f"{key.name} has ended; make a new key instead", reason="KEY_ENDED", field="name"
+            f"{key.name} has expired or was revoked; create a new key instead",
+            reason="KEY_ENDED",
+            field="name",
         )
     if key.rotated_to:
         raise FailedPrecondition(
-            f"{key.name} was rotated to {key.rotated_to}; rotate that one",
+            f"{key.name} was already rotated to {key.rotated_to}; rotate that key instead",
             reason="KEY_ROTATED",
             field="name",
         )

@@ -1,4 +1,4 @@
-"""API keys as they are kept: a digest, roles, a lifetime."""
+"""API keys as they are stored: a digest, roles, a lifetime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Key:
     roles: frozenset[str]
     create_time: datetime
     expire_time: datetime | None = None
-    # How long it was made for: its successor is made for as long.
+    # The lifetime it was created with; its successor gets the same.
     lifetime: timedelta | None = None
     revoke_time: datetime | None = None
     last_use_time: datetime | None = None

@@ -1,4 +1,4 @@
-"""The live keys and quotas, kept fresh for this process's own server and for those who watch."""
+"""The live keys and quotas, kept current for this process's own server and for those who watch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from services.interaction.keys.ports import KeyStore
 from shared.access.key_book import KeyBook
 from shared.language.keys import LiveKey, Quota
 
-# Another replica may have changed keys, and time ends them: how soon it is looked, in seconds.
+# How often to look for changes by another replica and for keys that have expired, in seconds.
 LOOK_EVERY_S = 1.0
 
 
 class LiveKeys:
-    """What is refreshed here is seen by watchers at their next look."""
+    """Watchers see what is refreshed here when they look next."""
 
     def __init__(self, store: KeyStore, book: KeyBook, clock: Callable[[], datetime]) -> None:
         self._store, self._book, self._clock = store, book, clock
         self._lock = threading.Lock()
-        # Not noted in the store yet.
+        # Not stored yet.
         self._uses: dict[str, datetime] = {}
         self.keys: tuple[LiveKey, ...] = ()
         self.quotas: dict[str, Quota] = {}
@@ -37,7 +37,7 @@ class LiveKeys:
             self.revision += 1
 
     def once(self) -> None:
-        """Unavailable while the store is away: what was known goes on."""
+        """Unavailable while the store is; what was known stays in use."""
         self.refresh()
         self._uses |= self._book.take_uses()
         if self._uses:

@@ -19,7 +19,7 @@ class KeyWriter(Protocol):
     def get(self, tenant: str, key_id: str) -> Key | None: ...
 
     def put(self, key: Key) -> None:
-        """All but when it was used, which is noted meanwhile (`note_uses`)."""
+        """Everything but the last use, which `note_uses` may store meanwhile."""
 
 
 class KeyStore(Protocol):
@@ -32,7 +32,7 @@ class KeyStore(Protocol):
         """Newest first; only those live at `live_at`, if it is given."""
 
     def live(self, now: datetime) -> list[Key]:
-        """Of all tenants."""
+        """The live keys of all tenants."""
 
     def note_uses(self, uses: Sequence[tuple[str, datetime]]) -> None:
         """By key id; an earlier time than the one known changes nothing."""

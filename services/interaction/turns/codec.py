@@ -33,12 +33,12 @@ M = TypeVar("M")
 T = TypeVar("T")
 _SOURCE = "interaction"
 _KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"
-# The share of dissatisfaction from which a user counts as dissatisfied.
+# The probability of dissatisfaction from which a user counts as dissatisfied.
 _DISSATISFIED = 0.5
 
 
 def decode_each(messages: Iterable[M], decode: Callable[[M], T]) -> list[T | TrimtabError]:
-    """Each of a batch, or why it could not be read."""
+    """Each item of a batch, or why it could not be read."""
 
     def attempt(message: M) -> T | TrimtabError:
         try:
@@ -75,7 +75,7 @@ def encode_conversation(conversation: Conversation) -> interaction_pb2.Conversat
 
 
 def events_of(items: Sequence[Item]) -> list[Event]:
-    """The events of accepted items, all of the current trace; the same item makes the same id."""
+    """The events of accepted items, all of the current trace. The same item gets the same id."""
     headers = trace_headers()
     return [event_of(item, headers) for item in items]
 
@@ -97,16 +97,15 @@ def event_of(item: Item, headers: Mapping[str, str] = MappingProxyType({})) -> E
 
 
 def _owner(item: Item) -> str:
-    """Feedback of nobody in particular belongs to what it is about: an erasure of the user there
-    takes it along."""
+    """Feedback without a user belongs to what it is about, and is erased with that user."""
     if item.user_id:
         return user_name(item.tenant, item.user_id)
     return item.target if isinstance(item, ExplicitFeedback) else ""
 
 
 def decode_label(value: bytes) -> Label:
-    """What a `feedback.mined.v1` record says: the follow-up's kind unless it abstained, and whether
-    the user was satisfied. Of what is neither praise nor explicit, contentment is not claimed."""
+    """The label in a `feedback.mined.v1` record: the follow-up's kind unless it abstained, and whether the user
+    was satisfied, which only praise and explicit feedback can say."""
     mined = events_pb2.FeedbackMined.FromString(value)
     source = events_pb2.FeedbackSource.Name(mined.source).removeprefix(_SAID_BY).lower()
     praise = source == "explicit" or mined.kind == events_pb2.FOLLOW_UP_KIND_POSITIVE
@@ -130,7 +129,7 @@ def decode_label(value: bytes) -> Label:
 
 
 def decode_score(value: bytes) -> Score:
-    """What a `reward.scored.v1` record says. InvalidArgument if it is no number."""
+    """The score in a `reward.scored.v1` record. InvalidArgument if it is not a number."""
     scored = events_pb2.RewardScored.FromString(value)
     if not math.isfinite(scored.reward):
         raise InvalidArgument("reward is not a number", reason="INVALID_SCORE", field="reward")

@@ -20,13 +20,12 @@ from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 from shared.language.turns import Turn
 
-# Chunks of a stream that may wait for Kafka before more are read.
+# How many chunks of a stream may wait for Kafka before more are read.
 _IN_FLIGHT = 32
 
 
 class InteractionServicer(pb_grpc.InteractionServiceServicer):
-    """A repeated `request_id` needs no memory: the same items make the same ids and answer,
-    and count once."""
+    """A repeated `request_id` needs no memory: the same items get the same ids and answer, and count once."""
 
     def __init__(self, intake: Intake, conversations: Conversations) -> None:
         self._intake, self._conversations = intake, conversations
@@ -43,7 +42,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
     async def StreamTurns(
         self, requests: AsyncIterator[pb.StreamTurnsRequest], context: Any
     ) -> pb.StreamTurnsResponse:
-        """Chunks are written while later ones are read; the answer comes when all are held."""
+        """Chunks are written while later ones are read; the answer is sent when Kafka holds all of them."""
         tenant, position = tenant_of(context), 0
         pending: list[asyncio.Task[tuple[list[Turn], list[Refusal]]]] = []
         response = pb.StreamTurnsResponse()

@@ -1,4 +1,4 @@
-"""What is done behind the stages: words are indexed, turns archived, old ones removed."""
+"""Background work: words are indexed, turns archived, old ones removed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from services.interaction.turns.ports import AgedTurns, SearchIndex, TurnArchive
 from shared.language.retention import RetentionPolicy
 from shared.state.loop import repeat
 
-# Seconds of rest for each second of work: when turns can be stored as they come, and when they wait.
+# Seconds of rest for each second of work, while turns are stored as they arrive, and while they wait.
 _REST, _REST_BEHIND = 4, 19
-# How long turns that another replica stored may wait for this one; its own commits wake it.
+# How often this looks for turns that another replica stored, in seconds; its own commits wake it.
 _IDLE_S = 2.0
 
 
 class SearchIndexing:
-    """Indexes words a moment after their turns are stored, so that a burst of turns does not wait for it: it
-    takes a fifth of its thread's time at most, and a twentieth while turns wait (`behind`). `run` is the
-    thread; `wake` is set when turns were stored."""
+    """Indexes words a moment after their turns are stored, so that a burst of turns does not wait for it. It
+    uses at most a fifth of the time, and a twentieth while turns wait (`behind`). `run` is the thread;
+    `wake` is set when turns were stored."""
 
     def __init__(
         self, index: SearchIndex, wake: threading.Event, behind: Callable[[], bool] = lambda: False
@@ -40,7 +40,7 @@ class SearchIndexing:
 
 
 class Housekeeping:
-    """Archives what is stored, and removes what is older than its tenant keeps it."""
+    """Archives what is stored, and removes what is older than the tenant's retention."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Housekeeping:
         self._is_swept = False
 
     def once(self) -> None:
-        """All that is there to be done now. Unavailable while the archive fails."""
+        """Does everything that can be done now. Unavailable while the archive fails."""
         if not self._is_swept:
             self._archive.sweep()
             self._is_swept = True
-        # What comes in meanwhile waits for the next time: otherwise it would go into ever smaller files.
+        # Turns that arrive meanwhile wait for the next time; otherwise they would go into ever smaller files.
         while self._archive.archive_once() == self._archive.batch:
             continue
         while self._archive.compact_once():
@@ -68,7 +68,7 @@ class Housekeeping:
         self._shorten_archive()
 
     def _shorten_store(self) -> int:
-        """How many conversations left the store."""
+        """How many conversations were removed."""
         gone = 0
         for tenant in self._aged.tenants():
             days = self._policy.of(tenant).store_days

@@ -25,19 +25,19 @@ class Journal(Protocol):
     """Where accepted items become durable."""
 
     async def write(self, items: Sequence[Item]) -> None:
-        """Returns once all of them are held with acks=all. Unavailable or ResourceExhausted if not:
-        some may be held, and the caller repeats the whole."""
+        """Returns once Kafka holds all of them (acks=all). Otherwise Unavailable or ResourceExhausted: Kafka
+        may hold some, and the caller repeats the whole."""
 
 
 class TurnWriter(Protocol):
     """The stored turns, within one transaction."""
 
     def add(self, turns: Sequence[Turn]) -> bool:
-        """Stores turns and counts them into their conversations; False, and nothing is stored, if the
-        name of one is taken or stands twice among them."""
+        """Stores turns and counts them into their conversations. Stores nothing and returns False if a name is
+        taken already, or occurs twice among them."""
 
     def digests_of(self, turns: Sequence[Turn]) -> dict[str, str]:
-        """The digests of those that are stored already, by the turn's name."""
+        """The digests of those that are stored already, by turn name."""
 
 
 class ConversationReads(Protocol):
@@ -47,15 +47,15 @@ class ConversationReads(Protocol):
     def page(
         self, tenant: str, query: ConversationQuery, after: PagePosition | None, size: int
     ) -> list[tuple[Conversation, PagePosition]]:
-        """Newest first, those after `after`, each with its position. InvalidArgument for a term that
-        cannot be asked."""
+        """Newest first, those after `after`, each with its position. InvalidArgument for an unsupported
+        term."""
 
     def count(self, tenant: str, query: ConversationQuery, most: int) -> int:
         """Counts no further than `most`."""
 
 
 class AnnotationWriter(Protocol):
-    """Labels and scores, within one transaction. False for one that is known, or that came too late."""
+    """Labels and scores, within one transaction. False for one that is known already or came too late."""
 
     def add_label(self, label: Label) -> bool:
         """The first record of a feedback id wins."""
@@ -66,36 +66,36 @@ class AnnotationWriter(Protocol):
 
 class SearchIndex(Protocol):
     def index_once(self) -> int:
-        """Indexes the words of turns stored since; how many turns were gone through."""
+        """Indexes the words of a batch of new turns; how many turns."""
 
 
 class TurnArchive(Protocol):
     """Turns in files by tenant and day. Unavailable while the disk or the object store fails."""
 
-    # How many turns `archive_once` takes at the most.
+    # How many turns `archive_once` archives at most.
     batch: int
 
     def sweep(self, tenant: str = "") -> int:
-        """Removes files that no record knows, left by a kill; how many."""
+        """Removes files without a record, left by a kill; how many."""
 
     def archive_once(self) -> int:
-        """How many turns of the store's next batch were archived."""
+        """Archives the store's next batch; how many turns."""
 
     def compact_once(self) -> int:
-        """How many files were made into one."""
+        """Merges the small files of a day; how many files."""
 
     def release(self) -> None:
-        """Gives back memory that is held for the next file."""
+        """Returns memory that is held for the next file."""
 
     def tenants(self) -> list[str]: ...
 
     def drop_before(self, tenant: str, archived_before: datetime) -> int:
-        """Removes files to which nothing was added since; how many turns."""
+        """Removes files to which nothing was added since then; how many turns."""
 
 
 class AgedTurns(Protocol):
     def tenants(self) -> list[str]: ...
 
     def shorten(self, tenant: str, added_before: datetime) -> int:
-        """Removes some of the tenant's conversations that were not added to since, all of whose turns are
-        archived; how many conversations. 0: none is left."""
+        """Removes a batch of the tenant's conversations to which nothing was added since then and all of whose
+        turns are archived; how many conversations. 0: none is left."""

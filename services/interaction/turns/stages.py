@@ -19,14 +19,14 @@ from shared.state.database import Transaction
 
 STAGE, ANNOTATIONS = "interaction", "annotations"
 ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
-# Places taken out of the stored turns, by kind: taken = made.
+# How much redaction took out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
-# A batch of so many is a backlog; it is one until so long after the last of them.
+# How many records in a batch are a backlog, and how long after such a batch there still is one.
 _MANY, _LATELY = 500, timedelta(seconds=0.5)
 
 
 class TurnKeeper:
-    """Handles records, one or many. The rules are checked again: others can write to the topic, too."""
+    """Handles records, one or many. The rules are checked again, as others can write to the topic."""
 
     def __init__(
         self,
@@ -35,19 +35,19 @@ class TurnKeeper:
         clock: Callable[[], datetime],
         also: Callable[[Sequence[Turn], Transaction], None] = lambda *_: None,
     ) -> None:
-        """`also` is told of the turns just stored, within the transaction."""
+        """`also` is called with the turns just stored, within the transaction."""
         self._writer, self._limits, self._clock, self._also = writer, limits, clock, also
         self._behind_at: datetime | None = None
 
     def behind(self) -> bool:
-        """Whether turns wait to be stored, so that what can be done later had better be."""
+        """Whether turns wait to be stored, so that other work should be postponed."""
         return self._behind_at is not None and self._clock() - self._behind_at < _LATELY
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
         self.take_all((record,), transaction)
 
     def take_all(self, records: Sequence[Record], transaction: Transaction) -> None:
-        """All of them, or the reason why one can not be taken is raised."""
+        """Takes all of them, or raises the reason why one cannot be taken."""
         now = self._clock()
         if len(records) >= _MANY:
             self._behind_at = now
@@ -69,7 +69,7 @@ class TurnKeeper:
 
 
 class Annotator:
-    """Handles records of what other services say of conversations, one or many."""
+    """Handles records of labels and scores, one or many."""
 
     def __init__(self, writer: Callable[[Transaction], AnnotationWriter]) -> None:
         self._writer = writer
@@ -84,7 +84,7 @@ class Annotator:
             transaction.count(ANNOTATIONS, "abstained" if reason else "made", reason)
 
     def _take(self, record: Record, writer: AnnotationWriter) -> str:
-        """Why nothing was noted, or nothing."""
+        """Why nothing was stored; empty if something was."""
         if record.partition.topic == REWARD_SCORED:
             return "" if writer.set_score(decode_score(record.event.value)) else "OUTDATED"
         label = decode_label(record.event.value)

@@ -1,4 +1,4 @@
-"""Stored completions in SQL: where each one's turns are, and what only it has."""
+"""Stored completions in SQL: where their turns are, and their own fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.state.database import Database, Transaction
 
 
 def keep_completions(turns: Sequence[Turn], transaction: Transaction) -> None:
-    """Of turns just stored, the answers that are to be found by their completion."""
+    """Keeps those of the turns just stored that are to be found by their completion's id."""
     rows = [_row(turn) for turn in turns if is_stored(turn)]
     if rows:
         insert = transaction.insert(COMPLETIONS).on_conflict_do_nothing()
@@ -63,7 +63,7 @@ class SqlCompletions:
             return [_completion(connection, row) for row in rows]
 
     def messages(self, tenant: str, completion_id: str) -> list[Turn] | None:
-        """Of siblings the one that was said last before the answer: the others had another."""
+        """Of siblings, the last one before the answer; the others have answers of their own."""
         with self._database.read() as connection:
             row = connection.execute(_one(tenant, completion_id)).first()
             if row is None:
@@ -127,7 +127,7 @@ def _row(turn: Turn) -> dict[str, Any]:
 
 
 def _texts(document: str) -> dict[str, str]:
-    """Empty if it is no JSON object: redaction may have gone through it."""
+    """Empty if it is not a JSON object, as redaction may have changed it."""
     try:
         read = json.loads(document or "{}")
     except ValueError:

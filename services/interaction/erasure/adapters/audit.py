@@ -1,4 +1,4 @@
-"""The audit of erasures in SQL: who asked, when, what was removed where, who is still waited for."""
+"""The audit of erasures in SQL: who requested it and when, what was removed where, who has not reported yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.state import operations
 from shared.state.database import Database, Transaction
 from shared.state.jobs import enqueue
 
-# Conversations that one event names.
+# How many conversations one event names.
 _A_PART = 5_000
 
 
@@ -118,7 +118,7 @@ class SqlErasureWriter:
             self._transaction.connection.execute(insert, rows)
 
     def ask(self, audit: Audit) -> None:
-        """In parts: a user may have taken part in more conversations than one event should name."""
+        """In parts, as a user may have taken part in more conversations than one event should name."""
         self._note_conversations(audit)
         mine = ERASURE_CONVERSATIONS.c.erasure == audit.erasure
         total = sa.select(sa.func.count()).select_from(ERASURE_CONVERSATIONS).where(mine)
@@ -144,7 +144,7 @@ class SqlErasureWriter:
             operations.succeed(self._transaction, name, pb.EraseUserResponse(erasure=encoded))
 
     def _note_conversations(self, audit: Audit) -> None:
-        """Beside those of the round before, whose turns are gone by now."""
+        """Adds to those of the round before, whose turns are gone by now."""
         found = conversations_of(audit).subquery()
         rows = sa.select(sa.literal(audit.erasure), found.c.conversation_id).where(sa.true())
         columns = ["erasure", "conversation_id"]
@@ -159,7 +159,7 @@ class SqlErasureWriter:
 
 
 def conversations_of(audit: Audit) -> sa.Select[Any]:
-    """In which the user took part."""
+    """The conversations in which the user took part."""
     of_user = [
         sa.select(table.c.conversation_id).where(
             table.c.tenant == audit.tenant, table.c.user_id == audit.user_id

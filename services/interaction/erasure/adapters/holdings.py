@@ -1,4 +1,4 @@
-"""What interaction itself holds of a user, given out."""
+"""Interaction's own data of a user, for an export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 500
 
 
 class SqlHoldings:
-    """For an export: turns as they were logged, and what was said of them."""
+    """Turns as they were logged, with their labels, scores and completions."""
 
     def __init__(self, database: Database, archive: UserArchive | None = None) -> None:
         self._database, self._archive = database, archive or NoArchive()

@@ -1,4 +1,4 @@
-"""The archive's twin."""
+"""The archive's in-memory twin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class NoArchive:
-    """Where turns are not archived."""
+    """For tests and services without an archive."""
 
     def sweep(self, tenant: str) -> int:
         return 0

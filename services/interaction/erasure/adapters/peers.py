@@ -1,4 +1,4 @@
-"""The other services that hold data of users, over gRPC: trimtab.common.v1.PersonalDataService."""
+"""The other services that hold users' data, over gRPC: trimtab.common.v1.PersonalDataService."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.gen.trimtab.common.v1.personal_data_pb2_grpc import PersonalDataServ
 
 
 class GrpcPeerHoldings:
-    """`peers`: how a channel to each is opened, by its name."""
+    """`peers`: functions that open a channel to each service, by its name."""
 
     def __init__(self, peers: Mapping[str, Callable[[], grpc.aio.Channel]]) -> None:
         self._peers = peers

@@ -1,4 +1,4 @@
-"""How what interaction itself holds of a user goes."""
+"""Removes interaction's own data of a user."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _ANNOTATIONS = (
 
 
 class InteractionRemover:
-    """shared.privacy.erasure.Remover. Turns go with their words in the search index and in the archive; a
-    conversation in which others spoke, too, stays with what they said."""
+    """shared.privacy.erasure.Remover. Turns are removed from the store, the search index and the archive. A
+    conversation in which others took part stays, with their turns."""
 
     def __init__(self, archive: UserArchive | None = None) -> None:
         self._archive = archive or NoArchive()
@@ -72,8 +72,8 @@ def _with_own(erasure: Erasure, transaction: Transaction) -> Erasure:
 
 
 def _shrink(erasure: Erasure, transaction: Transaction) -> int:
-    """Conversations without turns go; the rest count the turns that are left, and are of the user who
-    spoke first among them. Returns how many went."""
+    """Removes conversations without turns. The others count the turns that are left, and belong to the user of
+    the first of these. Returns how many were removed."""
     theirs = (CONVERSATIONS.c.tenant == erasure.tenant) & CONVERSATIONS.c.conversation_id.in_(
         erasure.conversation_ids
     )

@@ -1,4 +1,4 @@
-"""Audit records go when nothing that they are about can be left."""
+"""Removes audit records once nothing that they are about can be left."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shared.state.queries import distinct_of
 
 
 class AgedAudits:
-    """shared.privacy.retention.Aging: of erasures that ended longer ago than the tenant keeps its archive and
-    its snapshots. Until then the record proves that the user was taken out of them."""
+    """shared.privacy.retention.Aging for erasures that ended longer ago than the tenant keeps its archive and
+    its snapshots. Until then the record proves that the user was removed from them."""
 
     place = "erasures"
 

@@ -1,4 +1,4 @@
-"""The keys of users, in the keyring."""
+"""Users' keys, in the keyring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.language.identifiers import conversation_name, user_name
 from shared.state.database import Database
 from shared.vault.keyring import CachedKeyring
 
-# Owners or keys that are gone through together.
+# How many owners or keys are handled together.
 _AT_A_TIME = 5_000
 
 
@@ -33,7 +33,7 @@ class KeyringUserKeys:
         return self._keyring.keyring.pseudonym(f"audit/{user_name(tenant, user_id)}")
 
     def close(self, audit: Audit) -> set[str]:
-        """The user's own key is made if there is none: what is still on its way is sealed with it."""
+        """Makes the user's own key if there is none, so that data in transit is sealed with it."""
         user = user_name(audit.tenant, audit.user_id)
         self._keyring.keyring.of_owners([user], self._clock())
         closed = self._keyring.keyring.close([user])
@@ -55,7 +55,7 @@ class KeyringUserKeys:
         return destroyed
 
     def _targets(self, audit: Audit) -> Iterator[str]:
-        """What feedback that names no user may be about: it was sealed with a key of these."""
+        """The possible targets of feedback without a user, which was sealed with their keys."""
         theirs = (TURNS.c.tenant == audit.tenant) & (TURNS.c.user_id == audit.user_id)
         with self._database.read() as connection:
             for conversation_id in connection.execute(conversations_of(audit)).scalars():

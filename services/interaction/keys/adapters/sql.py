@@ -16,7 +16,7 @@ from shared.language.times import from_microseconds, microseconds
 from shared.privacy.retention import AgedRows
 from shared.state.database import Database, Transaction
 
-# Keys that have ended, one way or the other.
+# Keys that were revoked or have expired.
 AGING = (
     AgedRows("api_keys", API_KEYS, API_KEYS.c.revoked_us, in_microseconds=True),
     AgedRows("api_keys", API_KEYS, API_KEYS.c.expires_us, in_microseconds=True),

@@ -1,4 +1,4 @@
-"""What other services say of conversations: labels of follow-ups, scores of answers."""
+"""Labels of follow-ups and scores of answers, from other services."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class SqlAnnotationWriter:
         return bool(self._transaction.connection.execute(insert.values(rows)).rowcount)
 
     def set_score(self, score: Score) -> bool:
-        """False if a later score of this turn is known: the latest wins, of two at one time the one
-        whose model has the greater name."""
+        """False if a later score of this turn is known. The latest wins; of two with the same time, the one
+        whose model's name is greater."""
         insert = self._transaction.insert(SCORES).values(
             tenant=score.tenant,
             conversation_id=score.conversation_id,

@@ -2,11 +2,11 @@
 
     tenant=T/day=YYYY-MM-DD/part-FIRST-LAST.parquet      FIRST and LAST: sequence numbers of the store
 
-Each turn is in exactly one of the parts that the store knows (`archived_parts`). A part is written under
-a temporary name, moved, and only then recorded, together with how far the archive has come; what range
-is being written was recorded before. So whoever is killed in between writes the same names again, and
-`sweep` removes what nobody recorded. While parts of a day are made into one, a reader who goes by the
-folder alone can see both for a moment.
+Each turn is in exactly one of the recorded parts (`archived_parts`). The range that is about to be written is
+recorded first. A part is then written under a temporary name, moved, and recorded together with the archive's
+new position. So a process that was killed in between writes the same names again, and `sweep` removes what was
+not recorded. While parts of a day are merged, a reader who looks at the folder alone can see both the old and
+the new ones for a moment.
 """
 
 from __future__ import annotations
@@ -43,28 +43,27 @@ from shared.state.queries import distinct_of
 
 STAGE = "archive"
 _TURNS_A_BATCH = 20_000
-# So many parts of a day are made into one, unless they are large by now.
+# How many parts of a day are merged into one, unless they have this many turns already.
 _MANY, _LARGE = 8, 200_000
-# PostgreSQL's lock of whoever touches the archive.
+# PostgreSQL's lock for touching the archive.
 _ARCHIVING = 7_236_010
 
 
 class Archive:
-    """What touches files is done one after the other, over all replicas of a store. Unavailable while the disk
-    or the object store fails."""
+    """Files are touched by one replica at a time. Unavailable while the disk or the object store fails."""
 
-    # How many turns go into parts at a time.
+    # How many turns are archived at a time.
     batch = _TURNS_A_BATCH
 
     def __init__(self, database: Database, url: str, clock: Callable[[], datetime] = now) -> None:
         self._database, self._files, self._clock = database, Files(url), clock
         self._lock = Lock()
-        # Days that grew since they were last looked at; None: any may have, before this process began.
+        # Days that got new parts since they were last looked at; None: unknown, as the process has just begun.
         self._grown: set[tuple[str, str]] | None = None
 
     def sweep(self, tenant: str = "") -> int:
-        """Removes files that no record knows, left by a kill; how many. All, to be called at the start, or one
-        tenant's."""
+        """Removes files that are not recorded, left by a kill; how many. Of all tenants, for the start, or of
+        one tenant."""
         with self._alone():
             query = sa.select(ARCHIVED_PARTS.c.name)
             if tenant:
@@ -77,7 +76,7 @@ class Archive:
             return len(strays)
 
     def archive_once(self) -> int:
-        """How many turns of the store's next batch went into parts."""
+        """Archives the store's next batch; how many turns."""
         with self._alone():
             position, until = self._claim()
             if position == until:
@@ -93,7 +92,7 @@ class Archive:
             return sum(part["turns"] for part, _ in parts)
 
     def compact_once(self) -> int:
-        """How many parts were made into one: those of a day that has many."""
+        """Merges the parts of a day that has many; how many parts."""
         with self._alone():
             parts = self._next_day()
             if not parts:
@@ -116,10 +115,10 @@ class Archive:
             return len(parts)
 
     def rewrite_without(self, tenant: str, user_id: str) -> int:
-        """Takes a user's turns out of every part; how many there were. Again is harmless. To be called
-        after the turns have left the store, as what is still there may yet be archived."""
+        """Removes a user's turns from every part; how many. May be repeated. Call it after the turns have left
+        the store, as turns that are still there may yet be archived."""
         removed, seen = 0, set[str]()
-        # Parts may be made into one meanwhile: until none is new.
+        # Parts may be merged meanwhile, so this goes on until none is new.
         while fresh := [p for p in self._parts_of(tenant, user_id) if p.name not in seen]:
             for part in fresh:
                 seen.add(part.name)
@@ -136,8 +135,8 @@ class Archive:
             )
 
     def rows_of(self, tenant: str, user_id: str) -> Iterator[dict[str, Any]]:
-        """A user's turns as they are archived, part by part. Unavailable if parts are made into one with others
-        meanwhile: what was given may be given again."""
+        """A user's turns as they are archived, part by part. Unavailable if parts are merged meanwhile; begin
+        again then."""
         for part in self._parts_of(tenant, user_id):
             with self._alone():
                 held = self._files.batches(part.name)
@@ -145,7 +144,7 @@ class Archive:
                     batches = [of_user(batch, user_id) for batch in held]
                 except FileNotFoundError as error:
                     raise Unavailable(
-                        "the archive was tidied up while it was read; ask again",
+                        "archive files were merged while they were read; try again",
                         reason="ARCHIVE_CHANGED",
                         retry_after_s=1.0,
                     ) from error
@@ -153,7 +152,7 @@ class Archive:
                 yield from batch.to_pylist()
 
     def drop_before(self, tenant: str, archived_before: datetime) -> int:
-        """Removes a tenant's parts of which nothing was archived since; how many turns were in them."""
+        """Removes a tenant's parts to which nothing was added since then; how many turns were in them."""
         with self._alone():
             age = ARCHIVED_PARTS.c.archived_us
             mine = (ARCHIVED_PARTS.c.tenant == tenant) & (age < microseconds(archived_before))
@@ -183,7 +182,7 @@ class Archive:
             yield
 
     def _claim(self) -> tuple[int, int]:
-        """The range (after, up to) to be archived next: one that was begun, or a new one."""
+        """The range (after, up to) to archive next: one that was begun, or a new one."""
         with self._database.begin() as transaction:
             row = transaction.connection.execute(sa.select(ARCHIVE_POSITION)).first()
             position, until = (row.seq, row.until) if row else (0, 0)
@@ -225,7 +224,7 @@ class Archive:
         return ()
 
     def _days(self) -> set[tuple[str, str]]:
-        """Those with more than one part, asked once."""
+        """The days with many parts; queried once."""
         days = (ARCHIVED_PARTS.c.tenant, ARCHIVED_PARTS.c.day)
         query = sa.select(*days).group_by(*days).having(sa.func.count() >= _MANY)
         with self._database.read() as connection:
@@ -237,7 +236,7 @@ class Archive:
             return connection.execute(query).all()
 
     def _parts_of(self, tenant: str, user_id: str) -> Iterator[Any]:
-        """Those that may hold turns of the user."""
+        """The parts that may hold turns of the user."""
         filters = sa.select(ARCHIVED_USERS.c.users)
         for part in self._parts(ARCHIVED_PARTS.c.tenant == tenant):
             with self._database.read() as connection:
@@ -247,7 +246,7 @@ class Archive:
                 yield part
 
     def _rewrite(self, part: Any, user_id: str) -> int:
-        """Without the user; how many turns went. None if it was made into one with others meanwhile."""
+        """Rewrites a part without the user; how many turns were removed: none if it was merged meanwhile."""
         with self._alone(), suppress(FileNotFoundError):
             users = Counter[str]()
             for batch in self._files.batches(part.name, ["user_id"]):
@@ -261,7 +260,7 @@ class Archive:
             if theirs:
                 kept = (without_user(batch, user_id) for batch in self._files.batches(part.name))
                 self._write(part.name, (batch for batch in kept if batch.num_rows))
-            # Else it was killed between the file and the record of it, or the filter is missing or wrong.
+            # Otherwise a kill came between file and record, or the filter is missing or matched by chance.
             with self._database.begin() as transaction:
                 this = ARCHIVED_PARTS.c.name == part.name
                 changes = sa.update(ARCHIVED_PARTS).where(this).values(turns=users.total())
@@ -271,7 +270,7 @@ class Archive:
         return 0
 
     def _write(self, name: str, batches: Iterable[pa.RecordBatch]) -> bytes:
-        """The filter of the users in it."""
+        """Returns the filter of the users in it."""
         users: set[str] = set()
 
         def noted() -> Iterator[pa.RecordBatch]:

@@ -100,7 +100,7 @@ def _condition(term: Term) -> sa.ColumnElement[bool]:
         return _compare(_mean_score(), term.operator, _number(term.value))
     if term.operator not in ("=", "!="):
         raise InvalidArgument(
-            f"{term.field} can be compared by = and != only",
+            f"{term.field} supports only = and !=",
             reason="INVALID_FILTER",
             field="filter",
         )
@@ -122,7 +122,7 @@ def _condition(term: Term) -> sa.ColumnElement[bool]:
 
 
 def _mean_score() -> sa.ScalarSelect[Any]:
-    """Over the conversation's scored answers; a conversation without any is in no comparison."""
+    """Over the conversation's scored answers; a conversation without any matches no comparison."""
     mine = (SCORES.c.tenant == CONVERSATIONS.c.tenant) & (
         SCORES.c.conversation_id == CONVERSATIONS.c.conversation_id
     )

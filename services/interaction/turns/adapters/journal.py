@@ -1,8 +1,8 @@
-"""The journal on the event log: concurrent calls are gathered and published at once.
+"""The journal on the event log: concurrent calls are published together.
 
-`EventLog.publish` blocks until every replica has its events. One thread takes whatever has queued
-up while the publish before it ran: a hundred calls cost one round trip, and order is kept within a
-tenant. Each tenant has a lane of its own (lanes.py).
+`EventLog.publish` blocks until every replica has its events. One thread publishes whatever was queued during
+the publish before it: a hundred calls cost one round trip, and order is kept within a tenant. Each tenant has
+a lane of its own (lanes.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Call:
 
     def _set(self, error: BaseException | None) -> None:
         if self.done.done():
-            return  # the caller has gone
+            return  # the caller is gone
         if error is None:
             self.done.set_result(None)
         else:
@@ -81,7 +81,7 @@ class EventLogJournal:
     def _publish(self, calls: list[_Call]) -> None:
         error = self._attempt([event for call in calls for event in call.events])
         if isinstance(error, InvalidArgument) and len(calls) > 1:
-            # One call's event can not be written at all; the others must not suffer for it.
+            # An event of one call cannot be written at all; the others must not be affected.
             for call in calls:
                 self._finish(call, self._attempt(call.events))
             return
@@ -101,8 +101,8 @@ class EventLogJournal:
         except TrimtabError as error:
             return error
         except Exception as error:  # noqa: BLE001
-            # The thread must outlive whatever the client library raises; the caller hears of it.
-            away = Unavailable(f"could not publish: {error!r}", retry_after_s=1.0)
+            # The thread must survive whatever the client library raises; the caller gets the error.
+            away = Unavailable(f"the events could not be published: {error!r}", retry_after_s=1.0)
             away.__cause__ = error
             return away
         return None

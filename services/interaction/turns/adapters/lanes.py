@@ -1,8 +1,8 @@
-"""Calls on their way to the log, in a lane for each tenant: none can fill the room or hold up the rest.
+"""Calls that wait to be published, in a lane for each tenant: no tenant can fill the room or delay the others.
 
 A tenant may have as much waiting as there is room left (the dynamic threshold of A. K. Choudhury and
-E. L. Hahne, 1998): one that floods takes half of the room, two a third each, and there is always some
-for who comes next. What is taken out goes round the lanes; within a lane order is kept.
+E. L. Hahne, 1998): one that floods uses half of the room, two a third each, and some room is always left for
+the next one. Lanes are served in turn; within a lane order is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Call = TypeVar("Call", bound=Sized)
 
 
 class Lanes(Generic[Call]):
-    """Thread-safe. `room` in events, those taken out and not yet released included."""
+    """Thread-safe. `room` in events, including those taken out and not yet released."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -37,13 +37,13 @@ class Lanes(Generic[Call]):
         self._total = 0
 
     def reserve(self, tenant: str, size: int) -> None:
-        """Room for a call: before any work is done for it, so that refusing costs next to nothing.
-        ResourceExhausted if the tenant has its share waiting."""
+        """Reserves room for a call before any work is done for it, so that refusing it costs next to nothing.
+        ResourceExhausted if the tenant has used up its share."""
         with self._changed:
             waiting = self._waiting[tenant]
             if waiting + size > self._room - self._total:
                 raise ResourceExhausted(
-                    f"{waiting} events of tenant {tenant!r} wait for Kafka; come back in a moment",
+                    f"{waiting} events of tenant {tenant!r} wait for Kafka; try again in a moment",
                     reason="INTAKE_FULL",
                     retry_after_s=1.0,
                 )
@@ -57,7 +57,7 @@ class Lanes(Generic[Call]):
             self._changed.notify()
 
     def take(self, most: int, timeout_s: float) -> list[Call]:
-        """About `most` events' worth, a call of each lane in turn; empty after `timeout_s`."""
+        """Calls with about `most` events, one of each lane in turn; empty after `timeout_s`."""
         with self._changed:
             if not self._lanes:
                 self._changed.wait(timeout_s)
@@ -72,7 +72,7 @@ class Lanes(Generic[Call]):
             return calls
 
     def release(self, tenant: str, size: int) -> None:
-        """What was taken out waits no more."""
+        """Frees the room of what was taken out."""
         with self._changed:
             self._total -= size
             self._waiting[tenant] -= size
@@ -80,6 +80,6 @@ class Lanes(Generic[Call]):
                 del self._waiting[tenant]
 
     def __len__(self) -> int:
-        """Calls not yet taken out."""
+        """How many calls were not taken out yet."""
         with self._changed:
             return sum(map(len, self._lanes.values()))

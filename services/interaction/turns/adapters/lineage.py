@@ -1,4 +1,4 @@
-"""Where the turns of a conversation are in interaction: stored, scored."""
+"""The steps of a conversation's turns in interaction: stored, scored."""
 
 from __future__ import annotations
 

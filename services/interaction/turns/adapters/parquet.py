@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToJson
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import Unavailable
 
-# What is in memory as rows at a time, and a row group of Parquet.
+# How many turns are in memory as rows at a time, and in a row group of Parquet.
 TURNS_A_GROUP = 5_000
 COLUMNS = pa.schema(
     [
@@ -24,8 +24,8 @@ COLUMNS = pa.schema(
         ("turn_id", pa.string()),
         ("position", pa.int32()),
         ("role", pa.string()),
-        ("text", pa.string()),  # the text parts, one below the other
-        ("message", pa.string()),  # all of the message, as protobuf's JSON
+        ("text", pa.string()),  # the text parts, separated by newlines
+        ("message", pa.string()),  # the whole message, as protobuf's JSON
         ("user_id", pa.string()),
         ("model_version", pa.string()),
         ("completion_id", pa.string()),
@@ -42,20 +42,20 @@ pa.set_memory_pool(pa.system_memory_pool())
 
 
 def release() -> None:
-    """Gives the memory back that Arrow holds ready for the next file, tens of megabytes."""
+    """Returns the memory that Arrow holds ready for the next file, tens of megabytes."""
     pa.default_memory_pool().release_unused()
 
 
 class Files:
-    """Below a folder or a prefix of an object store, by relative names. Unavailable (ARCHIVE_AWAY) while it
-    fails."""
+    """Files below a folder or a prefix of an object store, by relative names. Unavailable (ARCHIVE_AWAY) while
+    it fails."""
 
     def __init__(self, url: str) -> None:
         self._files, root = fsspec.core.url_to_fs(url)
         self._root = root.rstrip("/")
 
     def write(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
-        """One row group for each batch; under a temporary name first."""
+        """Writes one row group for each batch; under a temporary name first."""
         path = f"{self._root}/{name}"
         with _translated():
             self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -68,20 +68,20 @@ class Files:
             self._files.mv(f"{path}.tmp", path)
 
     def batches(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """What a file holds, a row group at a time: all of it is more than should be in memory.
-        FileNotFoundError if it is not there."""
+        """A file's content, a row group at a time, as all of it would need too much memory. FileNotFoundError
+        if it is missing."""
         with _translated(), self._files.open(f"{self._root}/{name}", "rb") as file:
             parquet = pq.ParquetFile(file)
             yield from parquet.iter_batches(TURNS_A_GROUP, columns=columns, use_threads=False)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Those that are there."""
+        """Ignores those that are missing."""
         for name in names:
             with _translated(), suppress(FileNotFoundError):
                 self._files.rm_file(f"{self._root}/{name}")
 
     def names(self, below: str = "") -> list[str]:
-        """Of everything below a folder, temporary files included."""
+        """The names of everything below a folder, including temporary files."""
         with _translated():
             found = self._files.find(f"{self._root}/{below}".rstrip("/"))
         return [path.split(f"{self._root}/", 1)[-1] for path in found]
@@ -95,7 +95,7 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise Unavailable(
-            f"the archive fails: {error}", reason="ARCHIVE_AWAY", retry_after_s=5.0
+            f"the archive is unavailable: {error}", reason="ARCHIVE_AWAY", retry_after_s=5.0
         ) from error
 
 
@@ -108,7 +108,7 @@ def without_user(batch: pa.RecordBatch, user_id: str) -> pa.RecordBatch:
 
 
 def batches_of(bodies: Sequence[bytes]) -> Iterator[pa.RecordBatch]:
-    """Of serialised turns."""
+    """Rows of serialised turns."""
     for start in range(0, len(bodies), TURNS_A_GROUP):
         group = bodies[start : start + TURNS_A_GROUP]
         yield pa.RecordBatch.from_pylist([_row(pb.Turn.FromString(one)) for one in group], COLUMNS)

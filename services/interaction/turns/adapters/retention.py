@@ -1,4 +1,4 @@
-"""What of conversations goes by age."""
+"""Removing conversations by age."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _CONVERSATIONS_A_BATCH = 200
 
 
 def _is_alone(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Its conversation is not in the store: it left, or was never there."""
+    """Rows whose conversation is not in the store: it was removed, or never arrived."""
     theirs = (CONVERSATIONS.c.tenant == table.c.tenant) & (
         CONVERSATIONS.c.conversation_id == table.c.conversation_id
     )
     return ~sa.exists().where(theirs)
 
 
-# What is said of a conversation goes with it. This came later, or is of one that never came.
+# Labels, scores and completions are removed with their conversation. These came later, or their conversation
+# never arrived.
 AGING = (
     AgedRows("labels", LABELS, LABELS.c.labelled_us, True, _is_alone(LABELS)),
     AgedRows("scores", SCORES, SCORES.c.scored_us, True, _is_alone(SCORES)),
@@ -42,7 +43,7 @@ AGING = (
 
 
 class SqlAgedTurns:
-    """Whole conversations, with all that was said of them."""
+    """Whole conversations, with their labels, scores and completions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -58,7 +59,7 @@ class SqlAgedTurns:
         if not names:
             return 0
         with self._database.begin() as transaction:
-            # Some may have been added to since.
+            # Something may have been added to some of them meanwhile.
             names = _aged(transaction.connection, tenant, before_us, names)
             turns = _remove(transaction, tenant, names)
             transaction.count("retention", "taken", n=turns)
@@ -86,7 +87,7 @@ def _aged(
 
 
 def _remove(transaction: Transaction, tenant: str, names: Sequence[str]) -> int:
-    """How many turns were removed with the conversations, and with what was kept about them."""
+    """Removes conversations and everything about them; how many turns."""
     connection = transaction.connection
     mine = (TURNS.c.tenant == tenant) & TURNS.c.conversation_id.in_(names)
     rows: Any = connection.execute(sa.select(TURNS.c.seq, TURNS.c.body).where(mine)).all()

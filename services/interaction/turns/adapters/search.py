@@ -1,8 +1,8 @@
 """The search index: FTS5 in SQLite, tsvector with GIN in PostgreSQL.
 
-Both hold the words as `domain.words.words_of` cuts them, so that they answer alike. The table
-`turn_words` is made by a migration, as no metadata can describe it; SQLite's keeps no text of its own, so
-a row goes out by the words that went in.
+Both hold the words as `domain.words.words_of` cuts them, so that they give the same answers. The table
+`turn_words` is made by a migration, as no metadata can describe it. SQLite's keeps no text of its own, so a row
+is deleted by giving its words again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _FURTHEST = 16_383  # tsvector's last position
 
 
 class SqlSearchIndex:
-    """Owns the index; of one thread."""
+    """Owns the index; used by one thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def index_once(self) -> int:
-        """How many turns were gone through."""
+        """Indexes a batch; how many turns."""
         with self._database.read() as connection:
             position = _position(connection)
             if not connection.execute(sa.select(TURNS.c.seq).where(TURNS.c.seq > position)).first():
@@ -57,7 +57,7 @@ class SqlSearchIndex:
 
 
 def forget_words(transaction: Transaction, turns: Sequence[tuple[int, bytes]]) -> None:
-    """Takes turns (seq, body) out of the index; to be called in the transaction that deletes them."""
+    """Removes turns (seq, body) from the index; call it in the transaction that deletes them."""
     connection = transaction.connection
     if connection.dialect.name == "postgresql":
         gone = sa.text("DELETE FROM turn_words WHERE seq = ANY(:seqs)")
@@ -73,8 +73,8 @@ def forget_words(transaction: Transaction, turns: Sequence[tuple[int, bytes]]) -
 
 
 def purge_words(transaction: Transaction) -> None:
-    """Rewrites SQLite's index without what was taken out of it: until then the words lie in its older
-    segments. PostgreSQL vacuums in its own time."""
+    """Rewrites SQLite's index without what was removed; until then the words are still in older segments.
+    PostgreSQL vacuums by itself."""
     if transaction.connection.dialect.name == "sqlite":
         transaction.connection.execute(
             sa.text("INSERT INTO turn_words (turn_words) VALUES ('optimize')")
@@ -105,7 +105,7 @@ DDL = {
 }
 
 
-# Beside the other tables where they are made without migrations.
+# For databases whose tables are made without migrations.
 for _dialect, _statements in DDL.items():
     for _statement in _statements:
         _ddl: Any = sa.DDL(_statement)  # type: ignore[no-untyped-call]
@@ -154,6 +154,6 @@ def _tsquery(phrase: Phrase) -> str:
 
 
 def _fts5(phrase: Phrase) -> str:
-    """Quoted, so that nothing in it is syntax."""
+    """Quoted, so that no character in it is syntax."""
     said = '"' + " ".join(phrase.words) + '"'
     return f"{said} *" if phrase.prefix else said

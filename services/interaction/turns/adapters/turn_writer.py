@@ -1,4 +1,4 @@
-"""Turns into SQL, many in a few statements."""
+"""Writes turns to SQL, many in a few statements."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class SqlTurnWriter:
         rows = [_row(turn) for turn in turns]
         try:
             with self._transaction.savepoint():
-                # With RETURNING all rows go in one statement. SQLite's driver gives the interpreter away
-                # with each statement, and a busy thread keeps it for a while: of the rows one by one
-                # that was most of the time they took.
+                # With RETURNING, SQLAlchemy sends all rows in one statement. SQLite's driver releases the
+                # interpreter with each statement, and a busy thread keeps it for a while; row by row, that was
+                # most of the time.
                 self._transaction.connection.execute(TURNS.insert().returning(TURNS.c.seq), rows)
         except sa.exc.IntegrityError:
             return False
@@ -43,7 +43,7 @@ class SqlTurnWriter:
         return True
 
     def _widen(self, turns: Sequence[Turn], rows: Sequence[dict[str, Any]]) -> None:
-        """Makes the conversations, or counts the turns in and widens their times."""
+        """Adds the conversations, or adds the turns to their counts and extends their times."""
         wider: dict[tuple[str, str], dict[str, Any]] = {}
         added_us = microseconds(self._clock())
         for turn, row in zip(turns, rows, strict=True):

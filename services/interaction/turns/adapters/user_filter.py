@@ -1,7 +1,7 @@
-"""Whose turns a part of the archive may hold: a Bloom filter (B. H. Bloom, 1970) over the users' ids.
+"""Which users' turns a part of the archive may hold: a Bloom filter (B. H. Bloom, 1970) over their ids.
 
-With ten bits a user and seven hashes it says "may hold" of about one user in a hundred that it does not hold,
-and never "no" of one that it does.
+With ten bits for each user and seven hashes it is wrong about one in a hundred users whose turns are not there,
+and never about a user whose turns are.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Use cases: take turns and feedback in, keep what the log brings, find conversations."""
+"""Use cases: accept turns and feedback, store what arrives from the log, find conversations."""

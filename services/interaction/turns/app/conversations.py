@@ -1,4 +1,4 @@
-"""Finds conversations; a tenant sees its own only."""
+"""Finds conversations; a tenant sees only its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.language.identifiers import parse_name
 from shared.language.paging import decode_token, encode_token, page_size, parse_filter
 from shared.language.turns import Turn
 
-# Further than this a list does not say how long it is: counting would go through all of it for each page.
+# Up to how many a list is counted, as counting reads all of it for each page.
 _COUNTED = 10_000
 FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
 
@@ -29,7 +29,7 @@ class Page:
 
 
 class Conversations:
-    """Reads; a tenant sees its own only."""
+    """Reads; a tenant sees only its own."""
 
     def __init__(self, reads: ConversationReads) -> None:
         self._reads = reads
@@ -42,7 +42,10 @@ class Conversations:
             )
         found = self._reads.find(tenant, conversation_id)
         if found is None:
-            raise NotFound(f"{name} is not stored; was it logged a moment ago?", field="name")
+            raise NotFound(
+                f"{name} is not stored; if it was logged just now, try again in a moment",
+                field="name",
+            )
         return found
 
     def list(self, tenant: str, filter_text: str, size: int, token: str, query: str = "") -> Page:
@@ -67,4 +70,6 @@ def _decoded(position: object) -> PagePosition | None:
             return None
         case [int(listed_us), str(conversation_id)]:
             return PagePosition(listed_us, conversation_id)
-    raise InvalidArgument("page_token is not one of ours", field="page_token")
+    raise InvalidArgument(
+        "page_token is invalid; use the next_page_token of the previous page", field="page_token"
+    )

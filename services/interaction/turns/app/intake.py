@@ -1,4 +1,4 @@
-"""Takes batches in: what breaks a rule is refused, the rest becomes durable."""
+"""Accepts batches: items that break a rule are refused, the rest becomes durable."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ AnyItem = TypeVar("AnyItem", Turn, ExplicitFeedback, Pair)
 
 
 class Intake:
-    """Takes batches: what breaks a rule is refused with its reason; the rest is journalled, without
-    what the tenant's policy of redaction takes out. Ids are made of what is left."""
+    """Accepts batches: items that break a rule are refused with the reason; the rest is redacted by the
+    tenant's policy and journalled. Ids are made of what is left."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Intake:
     async def log_turns(
         self, tenant: str, items: Sequence[Turn | TrimtabError], first: int = 0
     ) -> tuple[list[Turn], list[Refusal]]:
-        """Items that could not even be read come as their error. Positions count from `first`."""
+        """Items that could not be read are given as their error. Positions count from `first`."""
         turns, refusals = self._sort(tenant, items, accept_turn, first)
         if turns:
             await self._journal.write(turns)

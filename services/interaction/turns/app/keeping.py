@@ -1,4 +1,4 @@
-"""Keeps what the log brings: the first record of a turn wins."""
+"""Stores what arrives from the log: the first record of a turn wins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from shared.language.turns import Turn
 
 
 def keep(turns: Sequence[Turn], writer: TurnWriter) -> list[Turn]:
-    """Stores turns and says which were new: the first of a name wins, so a repeat that knows less
-    (no version, no completion id) takes nothing away. InvalidArgument if an id is taken by other
-    content; then nothing is stored."""
+    """Stores turns and returns those that were new. The first record of a name wins, so that a repeat with less
+    (no version, no completion id) removes nothing. If an id is taken by other content, stores nothing and
+    raises InvalidArgument."""
     if writer.add(turns):
         return list(turns)
     stored, fresh = writer.digests_of(turns), list[Turn]()

@@ -1,5 +1,5 @@
-"""What is taken out of items before they are accepted, whoever sent them. The gateway redacts turns before they
-touch its disk, but may have an older policy; others redact nothing."""
+"""Redacts items before they are accepted, whoever sent them. The gateway redacts turns before they touch its
+disk, but may have an older policy; other callers redact nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Item = TypeVar("Item", Turn, ExplicitFeedback, Pair)
 
 
 def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Item:
-    """The item without what the tenant's policy wants out; the same object if there is nothing.
-    What is too large to be accepted is not gone through."""
+    """The item, redacted by the tenant's policy; the same object if there is nothing to redact. An item that is
+    too large to be accepted is returned as it is."""
     if _chars(item) > limits.max_turn_bytes:
         return item
     with redactor.of(tenant) as redaction:
@@ -51,7 +51,7 @@ def _pair(pair: Pair, redaction: Redaction) -> Pair:
 
 
 def _chars(item: Turn | ExplicitFeedback | Pair) -> int:
-    """No more than the bytes that a limit is set to."""
+    """At most the item's size in bytes."""
     match item:
         case Turn():
             return len(content_of(item.message))

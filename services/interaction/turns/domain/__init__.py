@@ -1,1 +1,1 @@
-"""What is accepted, how conversations are asked for, what a word is."""
+"""What is accepted, how conversations are queried, what a word is."""

@@ -15,13 +15,13 @@ from shared.language.turns import Turn
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
-# Of pairs that people state outside a conversation.
+# The sources of pairs that people state outside a conversation.
 STATED_SOURCES = (PairSource.ARENA_VOTE, PairSource.IMPORT)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the item at `position` of a batch was not taken."""
+    """Why the item at `position` of a batch was refused."""
 
     position: int
     error: TrimtabError
@@ -128,7 +128,7 @@ def _check_index(feedback: ExplicitFeedback) -> None:
 def _check_tenant(said: str, tenant: str) -> None:
     if said and said != tenant:
         raise PermissionDenied(
-            f"the item is of tenant {said[:40]!r}, the caller of {tenant!r}",
+            f"the item belongs to tenant {said[:40]!r}, the caller to {tenant!r}",
             reason="TENANT_MISMATCH",
             field="tenant",
         )
@@ -137,7 +137,7 @@ def _check_tenant(said: str, tenant: str) -> None:
 def _check_user(user_id: str) -> None:
     if not user_id:
         raise InvalidArgument(
-            "user_id is required: without it nothing can be learnt of what people want",
+            "user_id is required: without it nothing can be learnt about what people want",
             reason="MISSING_USER",
             field="user_id",
         )
@@ -160,7 +160,7 @@ def _check_content(turn: Turn, limits: Limits) -> None:
 def _check_size(size_bytes: int, limits: Limits, name: str) -> None:
     if size_bytes > limits.max_turn_bytes:
         raise InvalidArgument(
-            f"{name} has {size_bytes} bytes; at most {limits.max_turn_bytes} are taken",
+            f"{name} has {size_bytes} bytes; the limit is {limits.max_turn_bytes}",
             reason="MESSAGE_TOO_LARGE",
             field=name,
         )

@@ -1,4 +1,4 @@
-"""Conversations as they are found again: what others said of them, and how they are asked for."""
+"""Stored conversations, their labels and scores, and how they are queried."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.language.paging import Term
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a follow-up, or explicit feedback, says of an answer (of the conversation without turn_id)."""
+    """A follow-up's or explicit feedback's label of an answer, or of the conversation if turn_id is empty."""
 
     tenant: str
     feedback_id: str
@@ -56,7 +56,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class PagePosition:
-    """Where a page ends: the time it is listed by in microseconds, then the id. Neither changes."""
+    """Where a page ends: the time that lists are ordered by, in microseconds, then the id. Neither changes."""
 
     listed_us: int
     conversation_id: str
@@ -64,7 +64,7 @@ class PagePosition:
 
 @dataclass(frozen=True, slots=True)
 class ConversationQuery:
-    """Which conversations: every term holds, and one of the turns has every phrase."""
+    """Conversations for which every term holds and one turn contains every phrase."""
 
     terms: tuple[Term, ...]
     phrases: tuple[Phrase, ...] = ()
