@@ -31,6 +31,7 @@ from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
 from shared.serving import operations_api
+from shared.serving.heap import returning_memory
 from shared.serving.opening import open_event_log
 from shared.serving.process import Background, Service, run
 from shared.state import operations
@@ -70,6 +71,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
             *((stage.name, stage.run) for stage in intakes.stages(database, log)),
             *_jobs(common, database, train, models),
             (SCORING, scoring.run),
+            returning_memory(),
             ("outbox", OutboxRelay(database, log).run),
             *erasing.background(),
         ],

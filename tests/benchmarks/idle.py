@@ -4,9 +4,10 @@ idle.cpu.PART, idle.cpu   per cent of one core over --seconds, all of a part's p
 idle.pss.PART, idle.pss   MB of memory at the end of them; what processes share counts once (PSS)
 idle.rest.cpu, .pss       the sums without vLLM and MLflow
 
-The stack is one of its own on free ports, with every part but vLLM (--with-vllm: that, too). Before it
+The stack is a separate one on free ports, with every part but vLLM (--with-vllm: that, too). Before it
 rests it has taken in a small feed, so that what loads on first use is loaded: follow-ups are judged, a
-reward model is trained and answers are scored (--unused leaves that out).
+reward model is trained and answers are scored (--unused leaves that out). In place of vLLM a stand-in in
+this process answers, so that no job is left waiting for it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import psutil
 from infra.local.stack import LocalStack
 from shared.gen.trimtab.common.v1 import common_pb2
 from tests.e2e import feed
+from tests.e2e.policy_server import PolicyServer
 from tests.e2e.world import Poster, World, eventually, make_world
 
 SUPERVISOR = "supervisor"
@@ -50,15 +53,16 @@ def main() -> None:
 
 @contextmanager
 def running(*, with_vllm: bool) -> Iterator[World]:
-    with tempfile.TemporaryDirectory() as folder:
-        world = make_world(Path(folder), {})
-        stack = LocalStack(world.stack.settings, say=lambda _: None)
-        parts = [name for name in stack.programs if with_vllm or name != "vllm"]
+    with tempfile.TemporaryDirectory() as folder, PolicyServer() as stand_in:
+        overlay = {} if with_vllm else {"TRIMTAB_VLLM_URLS": stand_in.url}
+        world = make_world(Path(folder), overlay)
+        parts = [name for name in world.stack.programs if with_vllm or name != "vllm"]
         try:
-            stack.up(only=parts)
+            with redirect_stdout(sys.stderr):
+                world.stack.up(only=parts)
             yield world
         finally:
-            stack.down()
+            world.stack.down()
 
 
 async def fed(world: World) -> None:
@@ -85,18 +89,19 @@ class Fed:
     async def __call__(self) -> tuple[bool, dict[str, int]]:
         judged = await self._count("feedback", "taken", "feedback.turns")
         scored = await self._count("reward", "made", "reward.answers", "scored")
-        waiting = await self._count("reward", "waiting", "reward.answers")
-        seen = {"taken": judged, "scored": scored, "waiting": waiting}
-        return judged == feed.TURNS and scored > 0 and not waiting, seen
+        unscored = await self._count("reward", "waiting", "reward.answers")
+        pending = await self._count("feedback", "waiting")
+        seen = {"taken": judged, "scored": scored, "unscored": unscored, "pending": pending}
+        return judged == feed.TURNS and scored > 0 and not unscored and not pending, seen
 
-    async def _count(self, service: str, outcome: str, stage: str, reason: str = "") -> int:
+    async def _count(self, service: str, outcome: str, stage: str = "", reason: str = "") -> int:
         answer = await self._clients.ask(
             self._clients.stages[service].GetStageCounts, common_pb2.GetStageCountsRequest()
         )
         found = (
             one.count
             for one in answer.counts
-            if (one.stage, one.outcome) == (stage, outcome) and reason in ("", one.reason)
+            if one.outcome == outcome and stage in ("", one.stage) and reason in ("", one.reason)
         )
         return sum(found)
 
