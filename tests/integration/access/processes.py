@@ -18,6 +18,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def started(name: str, env: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{name}.log").open("wb") as log:
         command = [sys.executable, "-m", f"services.{name}.main"]

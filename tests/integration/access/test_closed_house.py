@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from infra.local.paths import REPO
-from tests.integration.access.processes import free_port, started, until
+from tests.integration.access.processes import free_port, is_listening, started, until
 from tests.unit.shared.certificates import Authority
 
 TOKEN = "the-token-of-this-house"
@@ -83,7 +83,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     url = f"https://localhost:{ports['gateway']}"
     with httpx.Client(base_url=url, verify=trusted, trust_env=False) as http:
         try:
-            until(lambda: _is_up(http))
+            until(lambda: _is_up(http) and is_listening(ports["interaction"]))
             yield House(env, http)
         finally:
             # Asked to end they would wait for a Kafka that never comes.
