@@ -59,11 +59,13 @@ class Extracted:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--skip-tuned", action="store_true", help="leave out what takes long")
+    parser.add_argument("--skip-tuned", action="store_true", help="leave out what takes longest")
+    parser.add_argument("--skip-policy", action="store_true", help="leave out the policy, too")
     given = parser.parse_args()
     real = Path(os.environ.get("TRIMTAB_REAL_DATA") or "../shared/data") / PAIRS
     if real.is_file():
-        accuracy_on(preferences(real), given.skip_tuned)
+        skipped = given.skip_tuned or given.skip_policy
+        accuracy_on(preferences(real), skipped, given.skip_policy)
     else:
         say("reward", skipped=f"no real preferences at {real}: set TRIMTAB_REAL_DATA")
     for seed in range(3):
@@ -72,11 +74,13 @@ def main() -> None:
         attack(seed)
 
 
-def accuracy_on(pairs: list[Preference], skip_tuned: bool) -> None:
+def accuracy_on(pairs: list[Preference], skip_tuned: bool, skip_policy: bool) -> None:
     answers = [one.better for one in pairs] + [one.worse for one in pairs]
-    found, _ = blocks(BLOCKS["accurate"])
+    found, _ = blocks(BLOCKS["fast" if skip_policy else "accurate"])
     known = {block.name: Extracted(block, answers) for block in found}
     for name, parts in MODELS.items():
+        if not known.keys() >= set(parts):
+            continue
         of_parts = [known[part] for part in parts]
         says = report(fit(pairs, of_parts, Options(), lambda _: None))
         if name == "encoder":
