@@ -137,7 +137,7 @@ class StoredCompletions(Protocol):
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion: ...
 
     async def page(
-        self, tenant: str, sought: CompletionQuery
+        self, tenant: str, query: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
         """In order of time; and whether more follow."""
 

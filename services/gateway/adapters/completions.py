@@ -28,14 +28,14 @@ class InteractionCompletions:
         return _completion(answer.completion)
 
     async def page(
-        self, tenant: str, sought: CompletionQuery
+        self, tenant: str, query: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
         request = pb.ListCompletionsRequest(
-            page_size=sought.size,
-            after=sought.after,
-            newest_first=sought.newest_first,
-            model_version=sought.model_version,
-            metadata=dict(sought.metadata),
+            page_size=query.size,
+            after=query.after,
+            newest_first=query.newest_first,
+            model_version=query.model_version,
+            metadata=dict(query.metadata),
         )
         with translated("interaction"):
             answer = await self._stub.ListCompletions(request, **self._call(tenant))

@@ -17,24 +17,24 @@ from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 _MOST = 100
 
 
-def routes(admission: Admission, shelf: StoredCompletions) -> APIRouter:
+def routes(admission: Admission, stored: StoredCompletions) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/chat/completions")
     async def completions(request: Request) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
-        found, more = await shelf.page(caller.tenant, _sought(request.query_params))
+        found, more = await stored.page(caller.tenant, _query(request.query_params))
         return _list([_document(one) for one in found], more=more)
 
     @router.get("/v1/chat/completions/{completion_id}")
     async def completion(request: Request, completion_id: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
-        return _document(await shelf.get(caller.tenant, completion_id))
+        return _document(await stored.get(caller.tenant, completion_id))
 
     @router.get("/v1/chat/completions/{completion_id}/messages")
     async def messages(request: Request, completion_id: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
-        turns = await shelf.messages(caller.tenant, completion_id)
+        turns = await stored.messages(caller.tenant, completion_id)
         said = [{"id": f"{completion_id}-{turn.index}", **_message(turn.message)} for turn in turns]
         return _paged(said, request.query_params)
 
@@ -52,12 +52,12 @@ def routes(admission: Admission, shelf: StoredCompletions) -> APIRouter:
             raise InvalidArgument(
                 "only metadata can be changed", reason="INVALID_BODY", field=other[0]
             )
-        return _document(await shelf.update(caller.tenant, completion_id, said))
+        return _document(await stored.update(caller.tenant, completion_id, said))
 
     return router
 
 
-def _sought(asked: Mapping[str, str]) -> CompletionQuery:
+def _query(asked: Mapping[str, str]) -> CompletionQuery:
     metadata = {
         name[len("metadata[") : -1]: value
         for name, value in asked.items()

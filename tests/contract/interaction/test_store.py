@@ -122,13 +122,13 @@ def test_one_conflict_among_many_is_buried_alone(store: Store) -> None:
     assert counts == {"taken": 52, "made": 51, "dropped": 1}
 
 
-def test_the_shelf_adds_all_or_nothing(store: Store) -> None:
+def test_turns_are_added_all_or_not_at_all(store: Store) -> None:
     turns = [accept_turn(said("c", n, f"turn {n}"), "local", NOW, Limits()) for n in range(4)]
     with store.database.begin() as transaction:
-        shelf = SqlTurnWriter(transaction)
-        assert shelf.add(turns[:2])
-        assert not shelf.add([turns[2], turns[1]])
-        assert not shelf.add([turns[3], turns[3]])
+        writer = SqlTurnWriter(transaction)
+        assert writer.add(turns[:2])
+        assert not writer.add([turns[2], turns[1]])
+        assert not writer.add([turns[3], turns[3]])
     conversation, stored = store.conversations.get("local", "tenants/local/conversations/c")
     assert [turn.index for turn in stored] == [0, 1]
     assert conversation.turn_count == 2

@@ -103,7 +103,7 @@ class MemoryCompletions:
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], StoredCompletion] = {}
         self.turns: list[Turn] = []
-        self.sought: list[CompletionQuery] = []
+        self.queries: list[CompletionQuery] = []
 
     async def get(self, tenant: str, completion_id: str) -> StoredCompletion:
         if (tenant, completion_id) not in self.stored:
@@ -111,11 +111,11 @@ class MemoryCompletions:
         return self.stored[tenant, completion_id]
 
     async def page(
-        self, tenant: str, sought: CompletionQuery
+        self, tenant: str, query: CompletionQuery
     ) -> tuple[list[StoredCompletion], bool]:
-        self.sought.append(sought)
+        self.queries.append(query)
         mine = [one for (owner, _), one in self.stored.items() if owner == tenant]
-        return mine[: sought.size], len(mine) > sought.size
+        return mine[: query.size], len(mine) > query.size
 
     async def messages(self, tenant: str, completion_id: str) -> list[Turn]:
         await self.get(tenant, completion_id)

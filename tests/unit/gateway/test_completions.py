@@ -92,7 +92,7 @@ async def test_lists_pass_on_what_was_asked(gateway: Any) -> None:
     )
     assert [one.id for one in listed.data] == ["a", "b"]
     assert listed.has_next_page()
-    assert gateway.completions.sought == [
+    assert gateway.completions.queries == [
         CompletionQuery(2, "z", True, "assistant-v1", {"page": "a"})
     ]
 
