@@ -40,8 +40,10 @@ class RolloutFeed:
 
     async def next(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
         """Returns when something may have changed."""
+        # Not by wait_for, which in Python 3.11 loses a cancellation that comes at the same moment as the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(watcher[1].wait(), self._looks_s)
+            async with asyncio.timeout(self._looks_s):
+                await watcher[1].wait()
 
     def _changed(self) -> None:
         for loop, event in tuple(self._watchers):

@@ -65,7 +65,8 @@ class SqlLinks:
         self._asked.append(asked)
         self._wake.set()
         try:
-            stored = await asyncio.wait_for(asked.answer, self.wait_s)
+            async with asyncio.timeout(self.wait_s):
+                stored = await asked.answer
         except TimeoutError:
             _log.warning("links were not found in time; the call may begin a new conversation")
             return found

@@ -146,8 +146,7 @@ class Recorder:
                     if tenant not in self._forwarders:
                         self._start(tenant)
                 self._settle()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _AGED_EVERY_S)
+                await self._come(self._wake, _AGED_EVERY_S)
         finally:
             for task in self._forwarders.values():
                 task.cancel()
@@ -155,8 +154,7 @@ class Recorder:
     async def flush(self, timeout_s: float) -> None:
         """Waits until all that can be forwarded now was forwarded, or the time is over."""
         if self.pending and not self._all_wait():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settled.wait(), timeout_s)
+            await self._come(self._settled, timeout_s)
 
     def status(self) -> dict[str, object]:
         counts = self.counts
@@ -181,6 +179,14 @@ class Recorder:
         if self.waits:
             return f"{self.pending} turns wait in the spool: {self.away}"
         return "ok"
+
+    @staticmethod
+    async def _come(event: asyncio.Event, within_s: float) -> None:
+        """Waits for the event, at most so long. Not by wait_for, which in Python 3.11 loses a cancellation that
+        comes at the same moment as the event."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await event.wait()
 
     def _start(self, tenant: str) -> None:
         def ended(_: asyncio.Task[None]) -> None:

@@ -264,3 +264,18 @@ def test_turns_wait_no_longer_than_their_tenant_keeps_them(tmp_path: Path) -> No
     assert spool.pending_of("local") <= 7 + 4 and spool.pending_of("other") <= 2 + 4
     assert dropped[-1] + spool.pending == 120
     spool.close()
+
+
+async def test_a_stop_is_heard_at_whatever_moment_turns_come(tmp_path: Path) -> None:
+    spool = FileSpool(tmp_path)
+    recorder = Recorder(spool, MemorySink())
+    for steps in range(6):
+        task = asyncio.create_task(recorder.run())
+        await asyncio.sleep(0.01)
+        recorder._wake.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=2)
+        assert done == {task}, f"it goes on after {steps} steps"
+    spool.close()
