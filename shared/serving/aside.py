@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from shared.serving.process import Background, start_background
+from shared.serving.process import Background, join_all, start_background
 from shared.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -106,8 +106,7 @@ def work_aside(
     _listen(sys.stdin.buffer, database)
     stop.set()
     database.wake()
-    for thread in threads:
-        thread.join(drain_s)
+    join_all(threads, drain_s)
 
 
 def _listen(said: Iterable[bytes], database: Database) -> None:

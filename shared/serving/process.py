@@ -117,7 +117,7 @@ async def serve(process: Process) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     stop.set()
     process.database.wake()
-    await asyncio.to_thread(_join, threads, process.drain_s)
+    await asyncio.to_thread(join_all, threads, process.drain_s)
     process.log.close()
     process.database.close()
 
@@ -205,7 +205,7 @@ def _start_task(
     return task
 
 
-def _join(threads: Sequence[threading.Thread], within_s: float) -> None:
+def join_all(threads: Sequence[threading.Thread], within_s: float) -> None:
     """Waits for all threads, no longer than `within_s` in all."""
     deadline = time.monotonic() + within_s
     for thread in threads:
