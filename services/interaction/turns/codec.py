@@ -26,6 +26,7 @@ from shared.language.pairs import Pair
 from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
 from shared.language.turns import Turn
+from shared.language.verdicts import FollowUpKind, dissatisfaction_of
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
 
@@ -33,8 +34,6 @@ M = TypeVar("M")
 T = TypeVar("T")
 _SOURCE = "interaction"
 _KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"
-# The probability of dissatisfaction from which a user counts as dissatisfied.
-_DISSATISFIED = 0.5
 
 
 def decode_each(messages: Iterable[M], decode: Callable[[M], T]) -> list[T | TrimtabError]:
@@ -104,18 +103,14 @@ def _owner(item: Item) -> str:
 
 
 def decode_label(value: bytes) -> Label:
-    """The label in a `feedback.mined.v1` record: the follow-up's kind unless it abstained, and whether the user
-    was satisfied, which only praise and explicit feedback can say."""
+    """The label in a `feedback.mined.v1` record: where it comes from, and, unless it abstained, its kind and
+    what that kind says of the user."""
     mined = events_pb2.FeedbackMined.FromString(value)
     source = events_pb2.FeedbackSource.Name(mined.source).removeprefix(_SAID_BY).lower()
-    praise = source == "explicit" or mined.kind == events_pb2.FOLLOW_UP_KIND_POSITIVE
     names = [source] if source in ("explicit", "hindsight") else []
     if mined.kind and not mined.abstained:
-        names.append(events_pb2.FollowUpKind.Name(mined.kind).removeprefix(_KIND).lower())
-    if not mined.abstained and mined.dissatisfaction >= _DISSATISFIED:
-        names.append("dissatisfied")
-    elif not mined.abstained and praise:
-        names.append("satisfied")
+        kind = events_pb2.FollowUpKind.Name(mined.kind).removeprefix(_KIND).lower()
+        names += [kind, *_satisfaction(kind)]
     return Label(
         tenant=check_segment(mined.tenant, "tenant"),
         feedback_id=check_segment(mined.feedback_id, "feedback_id"),
@@ -126,6 +121,14 @@ def decode_label(value: bytes) -> Label:
         labelled_us=mined.create_time.ToMicroseconds(),
         replaces=tuple(mined.replaces),
     )
+
+
+def _satisfaction(kind: str) -> list[str]:
+    """Dissatisfied by the one definition; satisfied only by praise or a good rating, as a new request says
+    little."""
+    if dissatisfaction_of(kind) == 1.0:
+        return ["dissatisfied"]
+    return ["satisfied"] if kind == FollowUpKind.POSITIVE else []
 
 
 def decode_score(value: bytes) -> Score:

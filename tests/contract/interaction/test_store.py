@@ -244,8 +244,8 @@ def test_labels(store: Store) -> None:
             mined("f1", "a", 0.9),
             mined("f2", "b", 0.1, kind=praise),
             mined("f3", "c", 1.0, abstained=True),
-            mined("f4", "d", 1.0, source=explicit, kind=0),
-            mined("f5", "d", 0.0, source=explicit, kind=0, replaces=["f4"]),
+            mined("f4", "d", 1.0, source=explicit),
+            mined("f5", "d", 0.0, source=explicit, kind=praise, replaces=["f4"]),
             mined("f6", "a", 0.9, source=events_pb2.FEEDBACK_SOURCE_HINDSIGHT),
         ]
     )
