@@ -102,7 +102,7 @@ PARTS = (
     Part(
         "minilm",
         "models/all-minilm-l6-v2",
-        (MODELS / "minilm.py", MODELS / "onnx_encoder.py"),
+        (MODELS / "minilm.py", MODELS / "onnx_encoder.py", MODELS / "onnx_products.py"),
         minilm.copy,
     ),
     Part(

@@ -56,7 +56,10 @@ def _ports(common: CommonSettings, settings: FeedbackSettings) -> Ports:
     reward = channel(common.reward_address, calling_of(common))
     return Ports(
         SentenceEncoder(
-            common.encoder, threads=settings.encoder_threads, max_tokens=settings.encoder_tokens
+            common.encoder,
+            threads=settings.encoder_threads,
+            max_tokens=settings.encoder_tokens,
+            int8=True,
         ),
         VllmChat(common.vllm_replicas, common.base_model_name),
         GrpcRewardScorer(reward, settings.reward_min_pairs),

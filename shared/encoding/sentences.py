@@ -1,14 +1,14 @@
 """Sentence vectors by a BERT encoder (Sentence-BERT, arXiv 1908.10084) on ONNX Runtime: no torch.
 
-`encoder.onnx`, which `make setup` writes beside the weights (infra/models/onnx_encoder.py), includes pooling
-and normalisation: ids and mask go in, unit vectors come out.
+`make setup` writes `encoder.onnx` and `encoder-int8.onnx` beside the weights (infra/models/onnx_encoder.py).
+Pooling and normalisation are in them: ids and mask go in, unit vectors come out.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 
 from shared.language.errors import FailedPrecondition
 
-FILE, TOKENIZER = "encoder.onnx", "tokenizer.json"
-_BATCH = 32
+FILE, INT8_FILE, TOKENIZER = "encoder.onnx", "encoder-int8.onnx", "tokenizer.json"
+# Tokens of one batch, padding included: what a layer needs of more does not fit a core's cache.
+_BATCH = 256
+# Processors that multiply bytes into 32-bit sums. Others are slower at it than in float32, or overflow.
+_INT8 = {"avx_vnni", "avx512_vnni", "asimddp"}
+_PROCESSOR = Path("/proc/cpuinfo")
 
 Vectors = NDArray[np.float32]
 
@@ -27,39 +31,50 @@ Vectors = NDArray[np.float32]
 class SentenceEncoder:
     """`path` is the encoder's folder. Only the first `max_tokens` tokens of a text count: they say what it is
     about, and time grows with their number. `threads` threads compute one batch; the vectors of the `cached`
-    texts used last are kept.
+    texts used last are kept. `int8`: twice as fast, with vectors that differ by 0.001 in cosine on average and
+    by 0.005 at most; processors that are not made for it compute in float32 all the same.
 
     Loads on first use (half a second). Thread-safe: calls take turns batch by batch, so that a long call
     does not hold up a short one.
     """
 
     def __init__(
-        self, path: Path, *, max_tokens: int, threads: int = 1, cached: int = 4096
+        self,
+        path: Path,
+        *,
+        max_tokens: int,
+        threads: int = 1,
+        cached: int = 4096,
+        int8: bool = False,
     ) -> None:
-        self._path, self._max_tokens, self._threads = path, max_tokens, threads
+        self._path, self._max_tokens, self._threads, self._int8 = path, max_tokens, threads, int8
         self._turn, self._kept = threading.Lock(), _LastUsed(cached)
         self._model: _Model | None = None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[len(texts), dimensions], rows of unit length; a text has the same row whatever else is in the call
         (cosine above 0.9999). Raises FailedPrecondition if the folder holds no encoder."""
+        model = self._loaded()
         found = self._kept.get(set(texts))
-        missing = sorted(set(texts) - found.keys(), key=len)  # similar lengths: little padding
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
+        missing = list(set(texts) - found.keys())
+        for batch in _batches(model.tokens(missing)):
             with self._turn:
-                self._model = self._model or _load(self._path, self._max_tokens, self._threads)
-                found.update(zip(batch, self._model.vectors(batch), strict=True))
+                vectors = model.vectors(batch.values())
+            found.update(zip((missing[at] for at in batch), vectors, strict=True))
         self._kept.put({text: found[text] for text in missing})
         if not texts:
-            return np.zeros((0, self.dimensions()), dtype=np.float32)
+            return np.zeros((0, model.dimensions), dtype=np.float32)
         return np.stack([found[text] for text in texts])
 
     def dimensions(self) -> int:
         """Raises FailedPrecondition if the folder holds no encoder."""
+        return self._loaded().dimensions
+
+    def _loaded(self) -> _Model:
         with self._turn:
-            self._model = self._model or _load(self._path, self._max_tokens, self._threads)
-            return self._model.dimensions
+            if self._model is None:
+                self._model = _load(self._path, self._max_tokens, self._threads, self._int8)
+            return self._model
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +83,11 @@ class _Model:
     session: Any
     dimensions: int
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
-        tokens = [one.ids for one in self.tokenizer.encode_batch_fast(texts)]
-        ids, mask = np.zeros((2, len(texts), max(map(len, tokens))), dtype=np.int64)
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        return [one.ids for one in self.tokenizer.encode_batch_fast(texts)]
+
+    def vectors(self, tokens: Collection[list[int]]) -> Vectors:
+        ids, mask = np.zeros((2, len(tokens), max(map(len, tokens))), dtype=np.int64)
         for row, own in enumerate(tokens):
             ids[row, : len(own)], mask[row, : len(own)] = own, 1
         (found,) = self.session.run(["vectors"], {"ids": ids, "mask": mask})
@@ -98,7 +115,19 @@ class _LastUsed:
                 self._rows.popitem(last=False)
 
 
-def _load(path: Path, max_tokens: int, threads: int) -> _Model:
+def _batches(tokens: Sequence[list[int]]) -> Iterator[dict[int, list[int]]]:
+    """Tokens by place, similar lengths together: little padding."""
+    batch: dict[int, list[int]] = {}
+    for at in sorted(range(len(tokens)), key=lambda at: len(tokens[at])):
+        if batch and (len(batch) + 1) * len(tokens[at]) > _BATCH:
+            yield batch
+            batch = {}
+        batch[at] = tokens[at]
+    if batch:
+        yield batch
+
+
+def _load(path: Path, max_tokens: int, threads: int, int8: bool) -> _Model:
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -117,7 +146,12 @@ def _load(path: Path, max_tokens: int, threads: int) -> _Model:
     # kernel that takes five times as long; its arena never returns the memory that the longest batch needed.
     level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.graph_optimization_level, options.enable_cpu_mem_arena = level, False
+    file = INT8_FILE if int8 and _multiplies_bytes() and (path / INT8_FILE).is_file() else FILE
     session = onnxruntime.InferenceSession(
-        str(path / FILE), options, providers=["CPUExecutionProvider"]
+        str(path / file), options, providers=["CPUExecutionProvider"]
     )
     return _Model(tokenizer, session, session.get_outputs()[0].shape[1])
+
+
+def _multiplies_bytes() -> bool:
+    return _PROCESSOR.is_file() and not _INT8.isdisjoint(_PROCESSOR.read_text().split())

@@ -84,13 +84,11 @@ def main() -> None:
     if not (folder / "uss").is_dir():
         print(f"bench-mining: skipped, no labelled data in {folder} (set TRIMTAB_REAL_DATA)")
         return
-    embedder = SentenceEncoder(
-        load(CommonSettings).encoder, max_tokens=64, threads=cores(), cached=0
-    )
+    embedder = encoder()
     corpora = {name: turns[: given.turns] for name, turns in mining_data.corpora(folder).items()}
     both = [*corpora["multiwoz"], *corpora["redial"]]
     parts: dict[str, Callable[[], None]] = {
-        "shipped": lambda: judge_with_what_ships(corpora, embedder),
+        "shipped": lambda: judge_with_what_ships(corpora),
         "together": lambda: leave_out("both", both, corpora, given.models, embedder),
         "multiwoz": lambda: leave_out(
             "multiwoz", corpora["multiwoz"], corpora, given.models, embedder
@@ -100,7 +98,7 @@ def main() -> None:
             mining_data.intents(folder)[: given.turns], given.models, embedder
         ),
         "offence": lambda: moderate(folder),
-        "speed": lambda: speed(corpora, given.models, embedder),
+        "speed": lambda: speed(corpora, given.models),
     }
     for part, measure in parts.items():
         if given.only in (None, part):
@@ -144,8 +142,13 @@ def compare(name: str, judge: Judge, baseline: Baseline, turns: list[Turn]) -> N
     )
 
 
-def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: SentenceEncoder) -> None:
-    classifier = what_ships(embedder)
+def encoder(int8: bool = False) -> SentenceEncoder:
+    path = load(CommonSettings).encoder
+    return SentenceEncoder(path, max_tokens=64, threads=cores(), cached=0, int8=int8)
+
+
+def judge_with_what_ships(corpora: dict[str, list[Turn]]) -> None:
+    classifier = what_ships()
     for name, turns in corpora.items():
         if name == "convai2":  # it is fitted on that
             continue
@@ -157,9 +160,11 @@ def judge_with_what_ships(corpora: dict[str, list[Turn]], embedder: SentenceEnco
     judge_steps([turn for turn in corpora["ukp"] if turn.step], classifier)
 
 
-def what_ships(embedder: SentenceEncoder) -> Classifier:
+def what_ships() -> Classifier:
     head = load_head(HEAD)
-    return Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
+    return Classifier(
+        encoder(int8=True), head, head.threshold, load_dissatisfaction(DISSATISFACTION)
+    )
 
 
 def judged_in_batches(classifier: Classifier, exchanges: Sequence[Exchange]) -> list[Label]:
@@ -226,7 +231,7 @@ def judge_intents(turns: list[Turn], models: str, embedder: SentenceEncoder) -> 
     )
 
 
-def speed(corpora: dict[str, list[Turn]], models: str, embedder: SentenceEncoder) -> None:
+def speed(corpora: dict[str, list[Turn]], models: str) -> None:
     fitted_on = [turn for one in ("multiwoz", "redial") for turn in corpora[one][:SPEED_FITTED]]
     turns = [turn for one in ("multiwoz", "redial") for turn in corpora[one][-SPEED_TURNS // 2 :]]
     plain = PlainEmbedder(load(CommonSettings).encoder)
@@ -240,7 +245,7 @@ def speed(corpora: dict[str, list[Turn]], models: str, embedder: SentenceEncoder
         said = command("score", folder, "--model", "judge", "--input", "turns", "--output", "out")
     ours = int(said["lines_per_second"])
     say("mining.speed", value=ours, unit="turns/s", baseline=theirs, ratio=round(ours / theirs, 1))
-    classifier = what_ships(embedder)
+    classifier = what_ships()
     exchanges = [exchange_of(one) for one in conversations_of(turns)]
     online = per_second(lambda some: judged_in_batches(classifier, some), exchanges)
     say("mining.speed.shipped", value=online, unit="turns/s", baseline=theirs,

@@ -123,28 +123,35 @@ class TorchEmbedder:
         return np.stack(rows)
 
 
-def test_the_served_encoder_labels_every_seed_as_float32_does() -> None:
-    """The table of words is in int8, half of the numbers: no label may differ by it."""
+@pytest.mark.parametrize(
+    ("int8", "closest", "most_changed"), [(False, 0.9998, 0), (True, 0.995, 3)]
+)
+def test_the_encoder_labels_every_seed_as_float32_does(
+    int8: bool, closest: float, most_changed: int
+) -> None:
+    """In int8 three labels in a thousand may appear, go, or be none for another reason; none becomes
+    another."""
     if not ENCODER.exists():
         pytest.skip("the encoder is not built")
     exchanges, _ = read_seeds(SEEDS)
-    served, exact = SentenceEncoder(ENCODER, max_tokens=48), TorchEmbedder()
+    served, exact = SentenceEncoder(ENCODER, max_tokens=48, int8=int8), TorchEmbedder()
     texts = sorted({text for one in exchanges for text in (one.request, one.answer, one.follow_up)})
     vectors, theirs = served.embed(texts), exact.embed(texts)
-    assert float((vectors * theirs).sum(1).min()) > 0.9998
+    assert float((vectors * theirs).sum(1).min()) > closest
     kept = dict(zip(texts, theirs, strict=True))
     exact.embed = lambda asked: np.stack([kept[text] for text in asked])  # type: ignore[method-assign]
+    found, wanted = (labels(one, exchanges) for one in (served, exact))
+    changed = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
+    assert len(found) == 1045
+    assert len(changed) <= most_changed
+    assert all(one[1] or other[1] for one, other in changed)
+
+
+def labels(embedder: Embedder, exchanges: Sequence[Exchange]) -> list[tuple[str, str]]:
+    """Each one's kind and why there is none."""
     head = load_head(HEAD)
-    found, wanted = (
-        Classifier(one, head, head.threshold, load_dissatisfaction(DISSATISFACTION)).judge(
-            exchanges
-        )
-        for one in (served, exact)
-    )
-    assert len(exchanges) == 1045
-    assert [(one.kind, one.abstain_reason) for one in found.labels] == [
-        (one.kind, one.abstain_reason) for one in wanted.labels
-    ]
+    judge = Classifier(embedder, head, head.threshold, load_dissatisfaction(DISSATISFACTION))
+    return [(one.kind, one.abstain_reason) for one in judge.judge(exchanges).labels]
 
 
 @pytest.fixture(params=["twin", "vllm"])

@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from infra.models import onnx_encoder
+from shared.encoding import sentences
 from shared.encoding.sentences import SentenceEncoder
 from shared.language.errors import FailedPrecondition
 
@@ -70,6 +71,29 @@ def test_vectors_are_the_librarys_whatever_stands_beside(
         assert float(vector @ expected(bert, text)) > 0.9998, text
         (alone,) = SentenceEncoder(folder, max_tokens=32, cached=0).embed([text])
         assert float(vector @ alone) > 0.999999, text
+
+
+@pytest.mark.parametrize(
+    ("flags", "exactly"), [("sse2 avx2", True), ("avx2 avx512_vnni", False), (None, True)]
+)
+def test_products_are_in_int8_where_the_processor_is_made_for_it(
+    flags: str | None,
+    exactly: bool,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processor = tmp_path / "cpuinfo"
+    if flags is not None:
+        processor.write_text(f"processor : 0\nflags : fpu {flags} rdseed\n")
+    monkeypatch.setattr(sentences, "_PROCESSOR", processor)
+    exact = SentenceEncoder(folder, max_tokens=32).embed(TEXTS)
+    found = SentenceEncoder(folder, max_tokens=32, int8=True).embed(TEXTS)
+    nearest = (exact * found).sum(1).min()
+    assert nearest > 0.99
+    assert np.array_equal(exact, found) == exactly
+    (alone,) = SentenceEncoder(folder, max_tokens=32, int8=True, cached=0).embed(TEXTS[:1])
+    assert float(alone @ found[0]) > 0.999999
 
 
 def test_only_the_first_tokens_count(bert: transformers.BertModel, folder: Path) -> None:
