@@ -7,6 +7,7 @@ stage     events/s through a stage with SQL state: dedupe, one row, two counts, 
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import threading
@@ -33,6 +34,7 @@ ROWS = sa.Table("rows", STATE, sa.Column("id", sa.String, primary_key=True))
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stack = LocalStack(load_on_free_ports(Path(folder)), say=lambda _: None)
         try:

@@ -9,6 +9,7 @@ model server directly, at p50 and p99, and the ratio.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -47,6 +48,7 @@ Figures = dict[tuple[bool, int], tuple[float, float]]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         peer = peers.installed(PEER)
         stack = LocalStack(load_on_free_ports(Path(folder)), say=lambda _: None)

@@ -6,6 +6,7 @@ figure is the best of five rounds.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def best(work: Callable[[int], object]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         keyring = CachedKeyring(SqlKeyring(f"sqlite:///{Path(folder) / 'keys.db'}"))
         events = [event(number, f"u{number % 1000}") for number in range(EVENTS)]

@@ -7,8 +7,8 @@ the figures tell of wordings not seen. Temperature, regularisation and threshold
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,7 +133,11 @@ def held_out(
     return softmax(trials[strength] / temperature), strength, temperature
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.feedback.training.fit")
+    parser.add_argument("--errors", action="store_true", help="print what was judged wrongly")
+    parser.add_argument("--output", type=Path, default=HEAD)
+    given = parser.parse_args(arguments)
     embedder = SentenceEncoder(load(CommonSettings).encoder, max_tokens=64)
     exchanges, numbers = read_seeds(SEEDS)
     kinds = np.array(numbers)
@@ -144,8 +148,8 @@ def main() -> None:
     report(rows, kinds, threshold)
     whole = fit_head(inputs, kinds, strength)
     head = Head(whole.weights, whole.bias, whole.mean, whole.scale, temperature, threshold)
-    save_head(head, HEAD)
-    if "--errors" in sys.argv:
+    save_head(head, given.output)
+    if given.errors:
         for number in np.flatnonzero(rows.argmax(1) != kinds):
             best = int(rows[number].argmax())
             print(
