@@ -8,7 +8,7 @@ import gc
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.linking import Linker
-from services.gateway.app.personas import NoPersonas, PersonaCache
+from services.gateway.app.personas import NoPersonas, PersonaCache, Personas
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import Rollout, Version
@@ -107,37 +107,26 @@ async def wire(
     common: CommonSettings, settings: GatewaySettings, stack: contextlib.AsyncExitStack
 ) -> Process:
     """What is opened here is closed by `stack` after the process was drained."""
-    folder = common.data / "gateway"
     peers = await open_peers(common, settings, stack)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     sink = InteractionSink(peers.interaction)
-    spool = FileSpool(folder / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
+    spool = FileSpool(_folder(common) / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
-    recorder = Recorder(
-        spool, sink, redactor_of(common, "gateway"), keep_days=_spool_days(common, settings)
-    )
+    recorder = wire_recorder(common, settings, spool, sink)
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
     authenticator, keys = wire_access(common, settings)
-    links = SqlLinks(
-        database, max_links=settings.max_links, max_age=timedelta(days=settings.link_days)
-    )
-    personas = wire_personas(settings, peers)
-    linker = Linker(links, link_secret(settings.link_secret, folder / "link.secret"), now)
+    links, personas = wire_links(settings, database), wire_personas(settings, peers)
     ingesting = Ingesting(sink, authenticator)
     telemetry = CustomerTelemetry(ingesting)
+    answering = wire_answering(
+        common, settings, peers.models, rollouts=rollouts, recorder=recorder, links=links,
+        personas=personas if settings.personas else NoPersonas(),
+    )  # fmt: skip
     use_cases = UseCases(
         admission=Admission(authenticator, settings.max_body_mb * 1024 * 1024),
         quota=authenticator,
-        answering=Answering(
-            rollouts,
-            HttpUpstream(peers.models, common.vllm_replicas),
-            linker,
-            ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored),
-            now,
-            seeds_allowed=settings.seeds_allowed,
-            personas=personas if settings.personas else NoPersonas(),
-        ),
+        answering=answering,
         completions=InteractionCompletions(peers.interaction),
         ingesting=ingesting,
         telemetry=telemetry,
@@ -147,13 +136,7 @@ async def wire(
         meter=RequestMeter(REGISTRY),
         lifespan=_flushing(recorder, settings.drain_s),
     )
-    for collector in (
-        RecorderCollector(recorder),
-        TelemetryCollector(telemetry),
-        PersonaCollector(personas),
-        WatchCollector(rollouts, use_cases.keys_connected),
-    ):
-        REGISTRY.register(collector)
+    measure(use_cases, personas)
     erasing = wire_erasing(database, log, spool, links, personas)
     return Process(
         name="gateway",
@@ -183,10 +166,27 @@ async def wire(
     )
 
 
+def _folder(common: CommonSettings) -> Path:
+    return common.data / "gateway"
+
+
+def wire_recorder(
+    common: CommonSettings, settings: GatewaySettings, spool: FileSpool, sink: InteractionSink
+) -> Recorder:
+    """Waiting turns are kept no longer than their tenant's stored ones."""
+    policy = RetentionPolicy(common.retention)
+
+    def days(tenant: str) -> float:
+        stored = policy.of(tenant).store_days
+        return min(settings.spool_days, stored) if stored else settings.spool_days
+
+    return Recorder(spool, sink, redactor_of(common, "gateway"), keep_days=days)
+
+
 def wire_rollouts(
     common: CommonSettings, settings: GatewaySettings, registry: grpc.aio.Channel
 ) -> tuple[RolloutCache, Task]:
-    file = RolloutFile(common.data / "gateway" / "rollout.json")
+    file = RolloutFile(_folder(common) / "rollout.json")
     known = file.load()
     first = Rollout(0, Version(settings.champion, common.base_model_name))
     cache = RolloutCache(known or first, "file" if known else "default")
@@ -197,9 +197,44 @@ def wire_access(
     common: CommonSettings, settings: GatewaySettings
 ) -> tuple[KeyAuthenticator, KeyFollower]:
     book = KeyBook(now, fixed_keys(settings.keys))
-    file = KeyFile(common.data / "gateway" / "keys.json")
+    file = KeyFile(_folder(common) / "keys.json")
     follower = KeyFollower(common.interaction_address, calling_of(common), book, file)
     return KeyAuthenticator(book, Quotas(lambda: book.quotas)), follower
+
+
+def wire_links(settings: GatewaySettings, database: Database) -> SqlLinks:
+    max_age = timedelta(days=settings.link_days)
+    return SqlLinks(database, max_links=settings.max_links, max_age=max_age)
+
+
+def wire_answering(
+    common: CommonSettings,
+    settings: GatewaySettings,
+    models: aiohttp.ClientSession,
+    *,
+    rollouts: RolloutCache,
+    recorder: Recorder,
+    links: SqlLinks,
+    personas: Personas,
+) -> Answering:
+    secret = link_secret(settings.link_secret, _folder(common) / "link.secret")
+    linker = Linker(links, secret, now)
+    exchanges = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
+    upstream = HttpUpstream(models, common.vllm_replicas)
+    return Answering(
+        rollouts, upstream, linker, exchanges, now,
+        seeds_allowed=settings.seeds_allowed, personas=personas,
+    )  # fmt: skip
+
+
+def measure(use_cases: UseCases, personas: PersonaCache) -> None:
+    for collector in (
+        RecorderCollector(use_cases.recorder),
+        TelemetryCollector(use_cases.telemetry),
+        PersonaCollector(personas),
+        WatchCollector(use_cases.rollouts, use_cases.keys_connected),
+    ):
+        REGISTRY.register(collector)
 
 
 def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
@@ -262,17 +297,6 @@ def otlp_servers(
         credentials=tls.server(),
     )
     return [server]
-
-
-def _spool_days(common: CommonSettings, settings: GatewaySettings) -> Callable[[str], float]:
-    """By tenant: waiting turns are kept no longer than stored ones."""
-    policy = RetentionPolicy(common.retention)
-
-    def days(tenant: str) -> float:
-        stored = policy.of(tenant).store_days
-        return min(settings.spool_days, stored) if stored else settings.spool_days
-
-    return days
 
 
 def _flushing(recorder: Recorder, drain_s: float) -> Lifespan:
