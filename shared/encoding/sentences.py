@@ -7,13 +7,13 @@ Pooling and normalisation are in them: ids and mask go in, unit vectors come out
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from shared.language.errors import FailedPrecondition
@@ -48,20 +48,24 @@ class SentenceEncoder:
         int8: bool = False,
     ) -> None:
         self._path, self._max_tokens, self._threads, self._int8 = path, max_tokens, threads, int8
-        self._turn, self._kept = threading.Lock(), _LastUsed(cached)
+        self._turn, self._keeping, self._cached = threading.Lock(), threading.Lock(), cached
+        self._kept: LRUCache[str, Vectors] = LRUCache(cached)
         self._model: _Model | None = None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[len(texts), dimensions], rows of unit length; a text has the same row whatever else is in the call
         (cosine above 0.9999). Raises FailedPrecondition if the folder holds no encoder."""
         model = self._loaded()
-        found = self._kept.get(set(texts))
-        missing = list(set(texts) - found.keys())
+        with self._keeping:
+            found = {text: self._kept[text] for text in set(texts) if text in self._kept}
+        missing = sorted(set(texts) - found.keys())
         for batch in _batches(model.tokens(missing)):
             with self._turn:
                 vectors = model.vectors(batch.values())
             found.update(zip((missing[at] for at in batch), vectors, strict=True))
-        self._kept.put({text: found[text] for text in missing})
+        kept = missing[max(0, len(missing) - self._cached) :]
+        with self._keeping:
+            self._kept.update({text: found[text] for text in kept})
         if not texts:
             return np.zeros((0, model.dimensions), dtype=np.float32)
         return np.stack([found[text] for text in texts])
@@ -92,27 +96,6 @@ class _Model:
             ids[row, : len(own)], mask[row, : len(own)] = own, 1
         (found,) = self.session.run(["vectors"], {"ids": ids, "mask": mask})
         return np.asarray(found, dtype=np.float32)
-
-
-class _LastUsed:
-    """A thread-safe cache; what was used longest ago is removed first."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._rows: OrderedDict[str, Vectors] = OrderedDict()
-
-    def get(self, texts: set[str]) -> dict[str, Vectors]:
-        with self._lock:
-            found = {text: self._rows[text] for text in texts if text in self._rows}
-            for text in found:
-                self._rows.move_to_end(text)
-        return found
-
-    def put(self, rows: dict[str, Vectors]) -> None:
-        with self._lock:
-            self._rows.update(rows)
-            while len(self._rows) > self._most:
-                self._rows.popitem(last=False)
 
 
 def _batches(tokens: Sequence[list[int]]) -> Iterator[dict[int, list[int]]]:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from shared.gen.trimtab.events.v1 import events_pb2 as pb
+from shared.language.batches import IN_A_STATEMENT, batches
 from shared.language.errors import Unavailable
 from shared.language.identifiers import check_segment, stable_id, user_name
 from shared.language.times import now
@@ -140,11 +141,10 @@ def delete_rows(rows: Sequence[Rows], erasure: Erasure, transaction: Transaction
     return deleted
 
 
-def parts(erasure: Erasure, size: int = 500) -> list[Erasure]:
-    """The erasure in parts of `size` conversations: a statement takes only so many values."""
-    ids = erasure.conversation_ids
-    chunks = [ids[first : first + size] for first in range(0, len(ids), size)] or [()]
-    return [replace(erasure, conversation_ids=chunk) for chunk in chunks]
+def parts(erasure: Erasure, size: int = IN_A_STATEMENT) -> list[Erasure]:
+    """The erasure in parts of `size` conversations."""
+    chunks = [*batches(erasure.conversation_ids, size)] or [[]]
+    return [replace(erasure, conversation_ids=tuple(chunk)) for chunk in chunks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from shared.language.batches import batches
 from shared.language.errors import Unavailable
 from shared.state import migrations
 from shared.state.engine import open_engine
@@ -24,7 +25,6 @@ _REVISIONS = Path(__file__).parent / "migrations"
 # Any number, the same everywhere: the holder of this advisory lock may change a keyring on PostgreSQL.
 _LOCK = 7_236_003
 # Variables per statement, well below SQLite's limit.
-_CHUNK = 500
 
 
 class SqlKeyring:
@@ -59,7 +59,7 @@ class SqlKeyring:
         """The keys with these ids, destroyed ones included; unknown ids are left out."""
         found: dict[str, Key] = {}
         with self._reading() as connection:
-            for chunk in _chunks(ids):
+            for chunk in batches(ids):
                 rows = connection.execute(sa.select(KEYS).where(KEYS.c.id.in_(chunk)))
                 found |= {row.id: _key(row) for row in rows}
         return found
@@ -69,7 +69,7 @@ class SqlKeyring:
         error repeat it."""
         closing: set[str] = set()
         with self._writing() as connection:
-            for chunk in _chunks(self.pseudonym(owner) for owner in owners):
+            for chunk in batches(self.pseudonym(owner) for owner in owners):
                 theirs = KEYS.c.owner.in_(chunk)
                 query = sa.select(KEYS.c.id).where(theirs, KEYS.c.state == KeyState.LIVE)
                 live = connection.execute(query).scalars().all()
@@ -84,7 +84,7 @@ class SqlKeyring:
         values = {"state": KeyState.DESTROYED, "secret": b"", "destroyed": now}
         destroyed = 0
         with self._writing() as connection:
-            for chunk in _chunks(ids):
+            for chunk in batches(ids):
                 mine = KEYS.c.id.in_(chunk) & (KEYS.c.state != KeyState.DESTROYED)
                 found = connection.execute(sa.select(KEYS.c.id).where(mine)).scalars().all()
                 self._change(connection, found, values)
@@ -133,7 +133,7 @@ class SqlKeyring:
     def _newest(self, connection: sa.Connection, owners: Collection[str]) -> dict[str, Key]:
         named = {self.pseudonym(owner): owner for owner in owners}
         found: dict[str, Key] = {}
-        for chunk in _chunks(named):
+        for chunk in batches(named):
             query = sa.select(KEYS).where(KEYS.c.owner.in_(chunk))
             for row in connection.execute(query.order_by(KEYS.c.generation)):
                 found[named[row.owner]] = _key(row)
@@ -179,12 +179,6 @@ class SqlKeyring:
             with self._turn, _translated(), self._engine.connect() as connection:
                 driver: Any = connection.connection.driver_connection
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _chunks(items: Iterable[str]) -> Iterator[list[str]]:
-    every = list(items)
-    for first in range(0, len(every), _CHUNK):
-        yield every[first : first + _CHUNK]
 
 
 def _durable(connection: Any, _: Any) -> None:

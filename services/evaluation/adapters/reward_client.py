@@ -12,6 +12,7 @@ from shared.calls.client import metadata, translated
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
+from shared.language.batches import batches
 from shared.language.messages import text_message
 
 _BATCH = 128
@@ -25,14 +26,17 @@ class GrpcRewardScorer:
         self._stub = pb_grpc.RewardServiceStub(channel)
 
     def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
-        batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+        requests = [
+            pb.ScoreStreamRequest(items=[_encode(*one) for one in batch])
+            for batch in batches(items, _BATCH)
+        ]
         rewards: list[float] = []
         judges: set[str] = set()
         with translated("reward"):
             responses = self._stub.ScoreStream(
-                iter([pb.ScoreStreamRequest(items=[_encode(*one) for one in b]) for b in batches]),
+                iter(requests),
                 metadata=tuple(metadata(tenant)),
-                timeout=_TIMEOUT_S * len(batches),
+                timeout=_TIMEOUT_S * len(requests),
             )
             for response in responses:
                 rewards += [score.reward for score in response.scores]

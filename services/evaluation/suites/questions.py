@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
+from shared.language.batches import batches
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
 
@@ -44,8 +45,7 @@ def answers(
     keys = [_key(messages, sampling) for messages in asked]
     found = bench.answers.known(request.evaluation, version.name, keys)
     missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]
-    for start in range(0, len(missing), _CHUNK):
-        chunk = missing[start : start + _CHUNK]
+    for chunk in batches(missing, _CHUNK):
         texts = bench.policy.answer(version.served_name, [m for _, m in chunk], sampling)
         fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
         bench.answers.keep(request.evaluation, version.name, fresh)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,6 +35,7 @@ from services.feedback.tables import (
     USERS,
 )
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.language.batches import batches
 from shared.log.events import ERASED
 from shared.privacy.erasure import (
     Erasure,
@@ -109,7 +109,7 @@ class FeedbackRemover:
             _fit_again(whole, transaction)
         _settle_follow_ups(whole, transaction)
         _settle_pairs(whole, transaction)
-        for some in _chunks(sorted(feedback_ids)):
+        for some in batches(sorted(feedback_ids)):
             transaction.connection.execute(SAID.delete().where(SAID.c.feedback_id.in_(some)))
         return removed | delete_rows(_ROWS, whole, transaction)
 
@@ -164,7 +164,7 @@ def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
     answered = sa.select(TURNS.c.completion_id).where(of_user(TURNS)(erasure))
     completions = set(transaction.connection.execute(answered).scalars()) - {""}
     gone = delete_rows(_WAITING, erasure, transaction)["waiting_feedback"]
-    for some in _chunks(sorted(completions)):
+    for some in batches(sorted(completions)):
         theirs = (EXPLICIT.c.tenant == erasure.tenant) & EXPLICIT.c.completion_id.in_(some)
         gone += transaction.connection.execute(EXPLICIT.delete().where(theirs)).rowcount
     _drop(transaction, explicit_app.STAGE, "TURN_NOT_LOGGED", gone)
@@ -229,7 +229,3 @@ def _drop(transaction: Transaction, stage: str, waited_as: str, n: int) -> None:
     if n:
         transaction.count(stage, "waiting", waited_as, -n)
         transaction.count(stage, "dropped", ERASED, n)
-
-
-def _chunks(items: list[Any], size: int = 500) -> list[list[Any]]:
-    return [items[first : first + size] for first in range(0, len(items), size)]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from services.gateway.adapters.memory import ALIKE
 from services.gateway.domain.linking import Link
+from shared.language.batches import batches
 from shared.language.times import from_microseconds, microseconds
 from shared.privacy.retention import AgedRows
 from shared.state.database import Transaction
@@ -76,15 +77,15 @@ def add(transaction: Transaction, links: Sequence[Link]) -> None:
 
 def find(connection: sa.Connection, column: sa.Column[str], digests: Iterable[str]) -> list[Link]:
     """The newest links of each digest, up to ALIKE each, so that a frequent digest does not hide another."""
-    wanted, found = sorted(set(digests)), list[Link]()
-    for first in range(0, len(wanted), _TOGETHER):
+    found = list[Link]()
+    for wanted in batches(sorted(set(digests)), _TOGETHER):
         newest = [
             sa.select(LINKS)
             .where(column == digest)
             .order_by(LINKS.c.seq.desc())
             .limit(ALIKE)
             .subquery()
-            for digest in wanted[first : first + _TOGETHER]
+            for digest in wanted
         ]
         rows = connection.execute(sa.union_all(*[sa.select(one) for one in newest])).all()
         found += [_link(row) for row in sorted(rows, key=lambda row: row.seq)]

@@ -15,6 +15,7 @@ from services.retrain.adapters.tables import PAIRS, PERSONAS
 from services.retrain.app.retrain import Retrain
 from services.retrain.domain.snapshots import row_of
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.language.batches import batches
 from shared.privacy.erasure import Erasure, Survey, of_user_or_conversation, parts
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
@@ -47,8 +48,7 @@ class RetrainRemover:
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
         connection = transaction.connection
         places = sorted({place for place, _ in _pairs(connection, erasure)})
-        for first in range(0, len(places), 500):
-            some = places[first : first + 500]
+        for some in batches(places):
             connection.execute(PAIRS.delete().where(PAIRS.c.place.in_(some)))
         user = f"{erasure.tenant}/{erasure.user_id}"
         personas = connection.execute(PERSONAS.delete().where(PERSONAS.c.user == user))

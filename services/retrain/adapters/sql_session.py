@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -14,13 +14,13 @@ from services.retrain.domain.snapshots import Persona
 from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
+from shared.language.batches import batches
 from shared.language.errors import Cancelled, Internal
 from shared.language.pairs import Pair
 from shared.state import operations
 from shared.state.database import Transaction
 
 _RUN = TypeAdapter(Run)
-_AT_ONCE = 500
 
 
 class SqlSession:
@@ -78,7 +78,7 @@ class SqlSession:
 
     def runs_of(self, digests: Collection[str]) -> list[Run]:
         found: list[Run] = []
-        for some in _chunks(digests):
+        for some in batches(sorted(digests)):
             query = sa.select(RUNS.c.body).where(RUNS.c.snapshot_digest.in_(some))
             found += [_RUN.validate_json(row.body) for row in self._connection.execute(query)]
         return sorted(found, key=lambda run: run.number)
@@ -138,7 +138,7 @@ class SqlSession:
 
     def personas(self, users: Collection[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for some in _chunks(users):
+        for some in batches(sorted(users)):
             query = sa.select(PERSONAS.c.user, PERSONAS.c.text).where(PERSONAS.c.user.in_(some))
             found |= {row.user: row.text for row in self._connection.execute(query)}
         return found
@@ -161,13 +161,6 @@ class SqlSession:
                 operations.fail(self._transaction, name, Internal(run.error, reason="RUN_FAILED"))
             case State.CANCELLED:
                 operations.fail(self._transaction, name, Cancelled(f"{run.run} was cancelled"))
-
-
-def _chunks(values: Collection[str]) -> Iterator[list[str]]:
-    """As many values at a time as fit into a statement."""
-    names = sorted(values)
-    for first in range(0, len(names), _AT_ONCE):
-        yield names[first : first + _AT_ONCE]
 
 
 def _pair(body: bytes) -> Pair:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from cachetools import LRUCache
 
 from services.feedback.heads.app.refit import FIT_JOB, STAGE, TRACK_JOB, WAITS
 from services.feedback.heads.codec import encode_fit
@@ -54,8 +54,8 @@ class SqlHeadReads:
         self, database: Database, name: str, shipped: DissatisfactionHead, most_kept: int = 64
     ) -> None:
         self._database, self._name, self._shipped = database, name, shipped
-        self._most_kept, self._lock = most_kept, threading.Lock()
-        self._kept: OrderedDict[tuple[str, int], DissatisfactionHead] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept: LRUCache[tuple[str, int], DissatisfactionHead] = LRUCache(most_kept)
 
     def serving(self, tenants: Collection[str]) -> Mapping[str, NamedHead]:
         mine = _SERVES & (HEADS.c.shipped == self._name) & HEADS.c.tenant.in_(tenants)
@@ -148,9 +148,6 @@ class SqlHeadReads:
             kept = unpacked(content).of(self._shipped)
         with self._lock:
             self._kept[tenant, version] = kept
-            self._kept.move_to_end((tenant, version))
-            while len(self._kept) > self._most_kept:
-                self._kept.popitem(last=False)
         return kept
 
 

@@ -23,6 +23,7 @@ from services.feedback.heads.domain import Correction, Figures, HeadLabel, Stand
 from services.feedback.mining.app.classifier import Classifier, Exchange, Read
 from services.feedback.mining.app.dissatisfaction import DissatisfactionHead, inputs_of
 from services.feedback.mining.app.features import Floats
+from shared.language.batches import batches
 from shared.language.splits import fold, is_held_out
 
 STAGE, WAITS, PROMOTED = "feedback.heads", "TO_FIT", "promoted"
@@ -156,8 +157,7 @@ class RefitHead:
         return rows, np.asarray(rows @ shipped.weights + shipped.bias), bad
 
     def _read(self, exchanges: Sequence[Exchange]) -> Read:
-        starts = range(0, len(exchanges), _AT_ONCE)
-        parts = [self.classifier.read(exchanges[start : start + _AT_ONCE]) for start in starts]
+        parts = [self.classifier.read(some) for some in batches(exchanges, _AT_ONCE)]
         return Read(
             [one for part in parts for one in part.conversations],
             np.concatenate([part.requests for part in parts]),

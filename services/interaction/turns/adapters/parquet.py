@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from google.protobuf.json_format import MessageToJson
 
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.language.batches import batches
 from shared.language.errors import Unavailable
 
 # How many turns are in memory as rows at a time, and in a row group of Parquet.
@@ -109,8 +110,7 @@ def without_user(batch: pa.RecordBatch, user_id: str) -> pa.RecordBatch:
 
 def batches_of(bodies: Sequence[bytes]) -> Iterator[pa.RecordBatch]:
     """Rows of serialised turns."""
-    for start in range(0, len(bodies), TURNS_A_GROUP):
-        group = bodies[start : start + TURNS_A_GROUP]
+    for group in batches(bodies, TURNS_A_GROUP):
         yield pa.RecordBatch.from_pylist([_row(pb.Turn.FromString(one)) for one in group], COLUMNS)
 
 
