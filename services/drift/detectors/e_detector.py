@@ -23,10 +23,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import exp, log, log1p, sqrt
+from math import exp, lgamma, log, log1p, sqrt
 from typing import Any
-
-from scipy.special import betaincinv
 
 from shared.statistics.betting import log_mean_exp
 
@@ -131,12 +129,33 @@ def hoeffding_upper(mean: float, count: int, confidence: float = 0.95) -> float:
 
 def clopper_pearson_upper(successes: int, count: int, confidence: float = 0.95) -> float:
     """Upper confidence bound of a rate (Clopper and Pearson 1934): the p at which so few successes
-    would be seen with probability 1 - confidence."""
+    would be seen with probability 1 - confidence. To 1e-9, by bisection."""
     if successes >= count:
         return 1.0
-    return float(betaincinv(successes + 1, count - successes, confidence))
+    low, high = successes / count, 1.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        if _binomial_tail(successes, count, middle) > 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _plus_one(log_m: float) -> float:
     """log(M + 1)."""
     return log_m + log1p(exp(-log_m)) if log_m > 0 else log1p(exp(log_m))
+
+
+def _binomial_tail(successes: int, count: int, rate: float) -> float:
+    """P(X <= successes) for X of Binomial(count, rate), 0 < rate < 1."""
+    return sum(
+        exp(
+            lgamma(count + 1)
+            - lgamma(k + 1)
+            - lgamma(count - k + 1)
+            + k * log(rate)
+            + (count - k) * log1p(-rate)
+        )
+        for k in range(successes + 1)
+    )
