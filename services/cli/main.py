@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -95,6 +96,12 @@ def build() -> typer.Typer:
     return app
 
 
+@cache
+def _command() -> Any:
+    """Keeps nothing of a run: what a run needs, it gets from its session."""
+    return typer.main.get_command(build())
+
+
 def main() -> None:
     sys.exit(run(sys.argv[1:], connect))
 
@@ -104,8 +111,7 @@ def run(arguments: Sequence[str], factory: SessionFactory) -> int:
     rest, as_json, tenant = hoist(arguments)
     try:
         session = factory(as_json, tenant or os.environ.get("TRIMTAB_TENANT", "local"))
-        command = typer.main.get_command(build())
-        command.main(rest, prog_name="trimtab", obj=session)
+        _command().main(rest, prog_name="trimtab", obj=session)
         return OK
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else ERROR

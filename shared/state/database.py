@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.log.events import Event, Partition, Positions
 from shared.state import migrations
-from shared.state.engine import is_in_memory, open_engine
+from shared.state.engine import create_in_memory, is_in_memory, open_engine
 from shared.state.tables import COUNTS, METADATA, OUTBOX, POSITIONS, SEEN
 
 _WROTE = "trimtab_wrote"
@@ -59,6 +59,9 @@ class Database:
         sa.event.listen(self.engine, "after_cursor_execute", _note_write)
         if revisions is not None:
             migrations.upgrade(self.engine, revisions)
+            return
+        if is_in_memory(self.engine.url):
+            create_in_memory(self.engine, METADATA, *tables)
             return
         for metadata in (METADATA, *tables):
             metadata.create_all(self.engine)

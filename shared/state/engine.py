@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,26 @@ def open_engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "begin", _begin_sqlite)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def create_in_memory(engine: sa.Engine, *tables: sa.MetaData) -> None:
+    """Creates them in a database in memory that is still empty: in a script, without looking for each first."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.executescript(_script_of(*tables))
+
+
+@cache
+def _script_of(*tables: sa.MetaData) -> str:
+    statements: list[str] = []
+
+    def note(statement: sa.sql.ddl.ExecutableDDLElement, *_: Any) -> None:
+        statements.append(str(statement.compile(dialect=mock.dialect)))
+
+    mock = sa.create_mock_engine("sqlite://", note)
+    for metadata in tables:
+        metadata.create_all(mock, checkfirst=False)
+    return ";".join(statements)
 
 
 def _open_postgres(url: sa.URL) -> sa.Engine:

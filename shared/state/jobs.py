@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,15 +102,20 @@ def is_full(transaction: Transaction, kind: str, tenant: str, most: int) -> bool
 def due_times(connection: sa.Connection, kind: str) -> dict[str, float]:
     """When each tenant's first job of a kind is due (Unix time), by tenant. Costs a few steps in an index per
     tenant, however many jobs there are."""
-    of_kind = JOBS.c.kind == kind
+    return {row[0]: row[1] for row in connection.execute(_due_times(), {"of_kind": kind})}
+
+
+@cache
+def _due_times() -> sa.Select[Any]:
+    """Every worker asks it before every job: it is built once."""
+    of_kind = JOBS.c.kind == sa.bindparam("of_kind")
     lanes = sa.select(sa.func.min(JOBS.c.tenant).label("tenant")).where(of_kind)
     lane = lanes.cte("lanes", recursive=True)
     after = sa.select(sa.func.min(JOBS.c.tenant)).where(of_kind, JOBS.c.tenant > lane.c.tenant)
     lane = lane.union_all(sa.select(after.scalar_subquery()).where(lane.c.tenant.is_not(None)))
     mine = of_kind & (JOBS.c.tenant == lane.c.tenant)
     first = sa.select(sa.func.min(JOBS.c.run_after)).where(mine).correlate(lane).scalar_subquery()
-    query = sa.select(lane.c.tenant, first).where(lane.c.tenant.is_not(None))
-    return {row[0]: row[1] for row in connection.execute(query)}
+    return sa.select(lane.c.tenant, first).where(lane.c.tenant.is_not(None))
 
 
 @dataclass(slots=True)

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from services.cli.adapters.files import MAX_RECORD_BYTES, files_of, parse, records_of
 from services.cli.adapters.surroundings import common, read_exports, variables
 from services.cli.domain.chitchat import chitchat
-from shared.language.errors import InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable
+from shared.language.errors import ResourceExhausted, Unauthenticated, Unavailable
 from tests.unit.cli.twins import TwinTarget
 
 OPENAI = {
@@ -298,42 +296,6 @@ def test_wrong_usage_has_its_code(trimtab: Any, arguments: tuple[str, ...], code
 def test_a_limit_is_of_records(trimtab: Any, tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", *[numbered(number) for number in range(5)])
     assert trimtab("import", file, "--limit", "3", "--json").json["records"] == 3
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One file that every generated example is written to."""
-    return tmp_path_factory.mktemp("examples") / "x.json"
-
-
-@settings(deadline=None)  # what is read counts, not how busy the machine is
-@given(content=st.binary(max_size=300))
-def test_no_bytes_break_the_reading(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    for record in records_of(path, "x"):
-        try:
-            parse(record.raw)
-        except InvalidArgument as error:
-            assert error.reason in ("BROKEN_UTF8", "UNREADABLE")
-
-
-_JSON = st.recursive(
-    st.none() | st.integers() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
-    max_leaves=8,
-)
-
-
-@settings(deadline=None)  # what is read counts, not how busy the machine is
-@given(
-    elements=st.lists(st.dictionaries(st.text(max_size=6), _JSON), max_size=6),
-    indent=st.integers(0, 3),
-)
-def test_an_array_is_cut_where_its_elements_end(
-    path: Path, elements: list[dict[str, Any]], indent: int
-) -> None:
-    path.write_text(json.dumps(elements, indent=indent or None, ensure_ascii=bool(indent % 2)))
-    assert [parse(record.raw) for record in records_of(path, "x")] == elements
 
 
 def test_whoever_wrote_second_is_the_assistant() -> None:

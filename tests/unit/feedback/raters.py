@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -51,23 +53,25 @@ def noisy(number: int, complained: bool) -> bool:
 
 
 def turned_house(database: Database | None = None, **settings: object) -> House:
-    """A tenant whose users' thumbs say the reverse of the shipped head. In memory it is made once, and then
+    """A tenant whose users' thumbs say the reverse of the shipped head. It is made once, and then
     again from what was there: a hundred and twenty turns and thumbs take most of a second."""
-    if database is not None:
-        house = house_of(database, **settings)
-        rate(house, reversed_, range(40))
-        return house
     stored, records, committed = _turned()
-    house = house_of(**settings)
+    house = house_of(database, **settings)
     with house.database.engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        driver.deserialize(stored)
+        _copy(stored, connection.connection.driver_connection)
     with house.database.begin() as transaction:  # looked at now, not when it was made
         looked = HEAD_LOOKS.update().values(looked=now().timestamp())
         transaction.connection.execute(looked)
     house.log._records.update({place: list(own) for place, own in records.items()})
     house.log._committed.update(committed)
     return house
+
+
+def _copy(stored: bytes, driver: Any) -> None:
+    """Into a database in memory or in a file, over what is there."""
+    with closing(sqlite3.connect(":memory:")) as source:
+        source.deserialize(stored)
+        source.backup(driver)
 
 
 @cache

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import log
 from typing import Any
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -135,53 +134,6 @@ def test_evidence_by_hand() -> None:
     # Before anybody the commoner thing is praise, which is wrong of ada; then complaint, wrong of ben.
     assert surer == pytest.approx(log(sum((1 + share) ** 2 for share in GRID) / len(GRID)))
     assert evidence([ada, ben, ada, ada], 0.75) == (above, surer)  # one value a user
-
-
-def judged(
-    random: np.random.Generator, users: int, agrees: float, spread: float = 0.1
-) -> list[Compared]:
-    """Users with one to four follow-ups, of whom half are easy and half are hard to judge."""
-    found = []
-    for user in range(users):
-        own = agrees + (spread if random.random() < 0.5 else -spread)
-        for _ in range(random.integers(1, 5)):
-            said = bool(random.random() < 0.5)
-            right = bool(random.random() < own)
-            found.append(Compared(f"u{user}", said is right, said))
-    return found
-
-
-def test_a_judge_that_is_not_good_enough_is_hardly_ever_trusted_however_often_one_looks() -> None:
-    """At every follow-up of the stream. Asked in the same way, an interval for one look lets many pass."""
-    random = np.random.default_rng(0)
-    streams = [judged(random, 120, agrees=0.7, spread=0.25) for _ in range(100)]
-    assert sum(_ever(stream) for stream in streams) <= 5
-    assert sum(_ever_by_interval(stream) for stream in streams) > 10
-
-
-def _ever(stream: list[Compared]) -> bool:
-    looks = range(20, len(stream) + 1, 10)
-    return any(evidence(stream[:size], 0.7)[0] >= log(1 / 0.05) for size in looks)
-
-
-def _ever_by_interval(stream: list[Compared]) -> bool:
-    right = np.cumsum([one.judged_bad == one.said_bad for one in stream])
-    looks = range(20, len(stream) + 1, 10)
-    return any(wilson(int(right[size - 1]), size)[0] >= 0.7 for size in looks)
-
-
-def test_a_good_judge_is_trusted_and_one_that_got_worse_no_more() -> None:
-    random = np.random.default_rng(1)
-    good = [judged(random, 150, agrees=0.9) for _ in range(50)]
-    assert sum(RULES_OF_100.agreement(stream).trusted for stream in good) >= 40
-    (stream,) = [judged(random, 300, agrees=0.95)]
-    assert RULES_OF_100.agreement(stream).trusted
-    worse = [replace_user(one, "later") for one in judged(random, 300, agrees=0.3)]
-    assert not RULES_OF_100.agreement([*stream, *worse]).trusted
-
-
-def replace_user(one: Compared, prefix: str) -> Compared:
-    return Compared(f"{prefix}-{one.user_id}", one.judged_bad, one.said_bad)
 
 
 def test_few_of_one_user_are_shown_and_the_interval_is_by_user() -> None:

@@ -4,14 +4,12 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
 from threading import Event, Semaphore, Thread
 
 import grpc
 import pytest
 import sqlalchemy as sa
 
-from services.reward.adapters.aging import aging
 from services.reward.adapters.kept_models import KeptModels
 from services.reward.adapters.sql_waiting import SqlWaitingAnswers
 from services.reward.adapters.tables import MODELS
@@ -24,13 +22,11 @@ from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
 from shared.language.messages import text_message
-from shared.language.retention import Keep, RetentionPolicy
 from shared.language.splits import is_held_out
 from shared.language.topics import (
     FEEDBACK_MINED,
     dead_letters,
 )
-from shared.privacy.retention import Retention
 from shared.state.tables import JOBS
 from shared.statistics.intervals import wilson
 from tests.unit.reward.running import LONG, NOW, SHORT, RewardService, serve
@@ -224,28 +220,6 @@ def test_a_tenant_whose_model_cannot_be_read_rests_and_the_others_go_on() -> Non
     at = NOW + timedelta(seconds=31)
     assert service.scoring.run_once() == 1
     assert sorted(one.tenant for one in service.scored()) == ["broken", "well"]
-
-
-def test_a_model_stays_due_however_much_is_forgotten() -> None:
-    """Two pairs a day of which thirty days are kept: a new model after every half of what is kept."""
-    service, due = RewardService(), []
-    policy = RetentionPolicy({"*": Keep(store_days=30)})
-    retention = Retention(service.database, aging(), policy, lambda: service.now, seen_days=3)
-    users = [f"u{n}" for n in range(99) if not is_held_out("local", f"u{n}")]
-    for day in range(365):
-        service.now = NOW + timedelta(days=day)
-        with service.database.begin() as transaction:
-            intake = service.intake(transaction)
-            for number in (2 * day, 2 * day + 1):
-                answers = Answer("q", "a"), Answer("q", "b")
-                pair = Pair(f"p{number}", users[number % 20], *answers, service.now)
-                service.take_data.pair(intake, "local", pair)
-            if transaction.connection.execute(JOBS.delete()).rowcount:
-                due.append(day)
-        retention.once()
-    # 24 pairs, then a half more each time, until 62 are kept: 31 more every 16 days.
-    assert due[:4] == [11, 17, 26, 40]
-    assert {later - earlier for earlier, later in pairwise(due[4:])} == {16}
 
 
 def test_models_in_memory_are_those_used_last() -> None:
