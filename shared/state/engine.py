@@ -60,16 +60,42 @@ def open_engine(url: str) -> sa.Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _open_postgres(parsed)
-    in_memory = is_in_memory(parsed)
-    if not in_memory:
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": 16}
-    options |= {"connect_args": {"check_same_thread": False}, "execution_options": _ROWS_OF_INSERTS}
-    engine = sa.create_engine(parsed, **options)
+    engine = _open_memory(parsed) if is_in_memory(parsed) else _open_file(parsed)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _open_file(url: sa.URL) -> sa.Engine:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url,
+        pool_size=16,
+        connect_args={"check_same_thread": False},
+        execution_options=_ROWS_OF_INSERTS,
+    )
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _open_memory(url: sa.URL) -> sa.Engine:
+    """Databases in memory come by the hundred: a statement is compiled once for all of them."""
+    dialect, compiled = _shared_by_memory()
+    pool = StaticPool(_connect_memory, dialect=dialect)
+    options = {**_ROWS_OF_INSERTS, "compiled_cache": compiled}
+    return sa.Engine(pool, dialect, url, execution_options=options)
+
+
+def _connect_memory() -> Any:
+    return sqlite3.connect(":memory:", check_same_thread=False)
+
+
+@cache
+def _shared_by_memory() -> tuple[sa.Dialect, dict[Any, Any]]:
+    engine = sa.create_engine("sqlite://")
+    engine.connect().close()  # SQLAlchemy asks the first connection what SQLite can do
+    sa.event.listen(engine, "handle_error", _translate)  # a listener of the dialect's
+    return engine.dialect, {}
 
 
 def create_in_memory(engine: sa.Engine, *tables: sa.MetaData) -> None:

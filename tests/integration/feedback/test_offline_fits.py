@@ -15,7 +15,7 @@ from services.feedback.training.adapters.lexical import LexicalLearner, LexicalM
 from services.feedback.training.app.blend import Blend, Cascade
 from services.feedback.training.app.fitting import fit
 from services.feedback.training.app.lines import Example, read
-from shared.commandline.offline import REFUSED
+from shared.commandline.offline import NOT_FOUND, REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 
 
@@ -84,3 +84,13 @@ def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row.get("reason", "") for row in rows] == ["", "BAD_LINE", "", "NOTHING_SAID"]
     assert [row["abstained"] for row in rows] == [False, True, False, True]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for row in rows)
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none.jsonl")
+    given = ["--input", missing, "--output", str(tmp_path / "y")]
+    assert offline.main(["fit", *given, "--threads", "1"]) == NOT_FOUND
+    assert f"FILE_NOT_FOUND: there is no file {missing}" in capsys.readouterr().err
+    given = ["score", "--model", str(tmp_path), *given, "--json", "--threads", "1"]
+    assert offline.main(given) == NOT_FOUND
+    assert json.loads(capsys.readouterr().err)["error"]["reason"] == "MODEL_NOT_FOUND"

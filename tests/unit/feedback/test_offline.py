@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +14,11 @@ from services.feedback.mining.app.grams import (
     letter_columns_of,
     masked,
 )
-from services.feedback.training import offline
 from services.feedback.training.adapters.lexical import LexicalLearner
 from services.feedback.training.app import blend as blending
 from services.feedback.training.app import fitting
 from services.feedback.training.app.fitting import fit, folds_of
 from services.feedback.training.app.lines import Example, Refused, groups_of, read
-from shared.commandline.offline import NOT_FOUND
 from shared.language.errors import FailedPrecondition
 from shared.statistics import classification
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
@@ -154,13 +150,3 @@ def test_too_little_is_refused() -> None:
         fit(examples[:6], kinds, 0, lambda _: None)
     with pytest.raises(FailedPrecondition, match="at least two labels"):
         fit(examples[:3] * 5, kinds, 0, lambda _: None)
-
-
-def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = str(tmp_path / "none.jsonl")
-    given = ["--input", missing, "--output", str(tmp_path / "y")]
-    assert offline.main(["fit", *given, "--threads", "1"]) == NOT_FOUND
-    assert f"FILE_NOT_FOUND: there is no file {missing}" in capsys.readouterr().err
-    given = ["score", "--model", str(tmp_path), *given, "--json", "--threads", "1"]
-    assert offline.main(given) == NOT_FOUND
-    assert json.loads(capsys.readouterr().err)["error"]["reason"] == "MODEL_NOT_FOUND"

@@ -97,7 +97,7 @@ class SteppedLog(MemoryEventLog):
         await asyncio.sleep(0)  # who waited for it is told
 
     def flow(self) -> None:
-        self._steps.release(1_000_000)
+        self._steps.release(1_000)
 
 
 @contextmanager
