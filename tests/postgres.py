@@ -27,10 +27,20 @@ def _serve(bin_folder: Path, data: Path) -> Iterator[str]:
     (port,) = free_ports(1)
     if account():
         shutil.chown(data, account())
-    initdb = [bin_folder / "initdb", "-D", data, "-U", "trimtab", "-A", "trust", "-E", "UTF8"]
+    initdb: list[str | Path] = [
+        bin_folder / "initdb",
+        "-D",
+        data,
+        "-U",
+        "trimtab",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
     _run([*initdb, "--locale=C.UTF-8", "--no-sync"])
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {data} {_QUICK}"
-    control = [bin_folder / "pg_ctl", "-D", data, "-w", "-l", data / "server.log"]
+    control: list[str | Path] = [bin_folder / "pg_ctl", "-D", data, "-w", "-l", data / "server.log"]
     _run([*control, "-o", options, "start"])
     try:
         yield f"postgresql+psycopg://trimtab@127.0.0.1:{port}/postgres"

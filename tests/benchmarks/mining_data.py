@@ -102,8 +102,8 @@ def reactions(folder: Path) -> list[Turn]:
             bad.append(Turn(tuple(after), {"dissatisfied": 1.0}, "dissatisfied", name, step))
         if before and before[-1]["role"] == "user" and _has_answer(before):
             fine[str(before)] = Turn(tuple(before), {"fine": 1.0}, "fine", name)
-    step = max(len(fine) // (8 * max(len(bad), 1)), 1)
-    return bad + list(fine.values())[::step]
+    every = max(len(fine) // (8 * max(len(bad), 1)), 1)
+    return bad + list(fine.values())[::every]
 
 
 def intents(folder: Path) -> list[Turn]:

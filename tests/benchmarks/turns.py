@@ -17,6 +17,7 @@ import random
 import time
 from array import array
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -49,7 +50,7 @@ def number_of(conversation: str, turn: str) -> int:
 class Load:
     def __init__(self, address: str, turns: int, batch: int, first: int = 0) -> None:
         self._channel = grpc.aio.insecure_channel(address)
-        self._call = self._channel.unary_unary(METHOD)
+        self._call: Any = self._channel.unary_unary(METHOD)
         words = _words(random.Random(7))
         spans = [range(start, min(start + batch, turns)) for start in range(0, turns, batch)]
         self._requests = [(span, _request(span, first, words)) for span in spans]

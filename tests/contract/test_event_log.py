@@ -207,7 +207,7 @@ def test_of_a_key_only_its_partition_is_read_back(log: EventLog, topic: str) -> 
 def test_poll_gives_no_more_than_asked_for(log: EventLog, topic: str) -> None:
     log.publish([event(topic, n) for n in range(10)])
     consumer = log.consume(f"group-{topic}", [topic])
-    sizes, seen = [], []
+    sizes, seen = list[int](), list[int]()
     deadline = time.monotonic() + 20
     while len(seen) < 10 and time.monotonic() < deadline:
         records = consumer.poll(0.2, 4)

@@ -139,7 +139,7 @@ def test_the_encoder_labels_every_seed_as_float32_does(
     vectors, theirs = served.embed(texts), exact.embed(texts)
     assert float((vectors * theirs).sum(1).min()) > closest
     kept = dict(zip(texts, theirs, strict=True))
-    exact.embed = lambda asked: np.stack([kept[text] for text in asked])  # type: ignore[method-assign]
+    exact.embed = lambda texts: np.stack([kept[text] for text in texts])  # type: ignore[method-assign]
     found, wanted = (labels(one, exchanges) for one in (served, exact))
     changed = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
     assert len(found) == 1045

@@ -40,7 +40,7 @@ class Store:
         request = pb.GetConversationRequest(name=name)
         try:
             with translated("interaction"):
-                answer = self._stub.GetConversation(request, metadata=metadata(self._tenant))
+                answer = self._stub.GetConversation(request, metadata=tuple(metadata(self._tenant)))
         except NotFound:
             return []
         return answer.turns

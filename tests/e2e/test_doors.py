@@ -173,7 +173,7 @@ def test_grpc_by_reflection_alone(house: House) -> None:
         response_deserializer=response.FromString,
     )
     sent = json_format.ParseDict({"turns": [turn, bad]}, request())
-    answer = json_format.MessageToDict(call(sent, metadata=metadata(house.tenant)))
+    answer = json_format.MessageToDict(call(sent, metadata=tuple(metadata(house.tenant))))
     assert [name.rsplit("/", 1)[-1][:6] for name in answer["names"]] == ["000000"]
     (refusal,) = answer["refusals"]
     assert (refusal["position"], refusal["reason"]) == (1, "UNKNOWN_ROLE")
@@ -211,7 +211,9 @@ def test_otlp_without_a_key_is_refused(house: House) -> None:
     answer = httpx.post(f"{house.url}/v1/traces", json={"resourceSpans": []}, trust_env=False)
     assert answer.status_code == 401
     with grpc.insecure_channel(house.otlp.removeprefix("http://")) as opened:
-        export = opened.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        export: Any = opened.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+        )
         with pytest.raises(grpc.RpcError) as refused:
             export(b"")
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED

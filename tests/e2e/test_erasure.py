@@ -179,7 +179,7 @@ def test_an_erased_user_is_found_nowhere(
         vote(user, f"vote-{stand_in(user)}", words, house.world.tenant, tmp_path)
     eventually(lambda: _missing(house), {})
     for user in WORDS:
-        eventually(lambda user=user: traced(f"vote-{stand_in(user)}-b"), VOTE_TRACED)
+        eventually(partial(traced, f"vote-{stand_in(user)}-b"), VOTE_TRACED)
     eventually(lambda: traced(answers[GONE][0]), ANSWER_TRACED)
     # Whoever has the topics and not the keys reads nothing of anybody, ever.
     seen = house.seen(*WORDS[GONE], *WORDS[STAYS])

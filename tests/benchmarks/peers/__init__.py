@@ -88,7 +88,14 @@ def installed(peer: Peer) -> Path | None:
     print(f"{peer.name}: installing {wanted}", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, *peer.packages], check=True, timeout=INSTALL_S)
     except (subprocess.SubprocessError, OSError):
         return None
@@ -105,7 +112,7 @@ def measure(peer: Peer, python: Path, folder: Path, operations: int) -> tuple[in
         server = subprocess.Popen([python, *peer.serve], env=variables, stdout=log, stderr=log)
         try:
             until_ready(url + peer.health, server)
-            command = [python, SEND, peer.name, url, folder, str(operations)]
+            command: list[str | Path] = [python, SEND, peer.name, url, folder, str(operations)]
             said = subprocess.run(
                 command,
                 env=variables,

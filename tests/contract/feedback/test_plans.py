@@ -109,7 +109,8 @@ def test_what_runs_by_itself(database: Database) -> None:
     def lives() -> None:
         house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please", LONG, "thanks")
         house.chat_with("ada", "c2", "what is a river?", LONG, "maybe it could be better")
-        for number, target in enumerate(({"completion_id": "c1-1"}, {"conversation_id": "c9"})):
+        targets: tuple[dict[str, Any], ...] = ({"completion_id": "c1-1"}, {"conversation_id": "c9"})
+        for number, target in enumerate(targets):
             for mode in (common.FEEDBACK_MODE_ADD, common.FEEDBACK_MODE_REPLACE):
                 house.give(
                     common.ExplicitFeedback(

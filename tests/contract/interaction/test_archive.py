@@ -129,7 +129,7 @@ def test_a_kill_anywhere_leaves_each_turn_once(
         calls = 0
         whole = getattr(owner, step)
 
-        def killed(*given: object, whole=whole) -> object:  # type: ignore[no-untyped-def]
+        def killed(*given: object, whole=whole) -> object:
             nonlocal calls
             calls += 1
             if calls == 2 or step == "remove":

@@ -24,7 +24,7 @@ from services.interaction.turns.adapters.retention import AGING as TURNS_AGING
 from services.interaction.turns.adapters.retention import SqlAgedTurns
 from services.interaction.turns.jobs import Housekeeping
 from shared.language.retention import Keep, RetentionPolicy
-from shared.privacy.retention import Retention
+from shared.privacy.retention import Aging, Retention
 from shared.state.database import Database
 from tests.contract.interaction import test_completions as completions
 from tests.contract.interaction.test_store import Store, mined, said, scored
@@ -90,7 +90,7 @@ def test_stored_completions(database_url: str) -> None:
         stored.update("local", "c-1", {"page": "b"})
         for newest_first in (True, False):
             for more in ({}, {"after": "c-1"}, {"model_version": "va"}, {"metadata": {"a": "b"}}):
-                stored.list("local", CompletionQuery(newest_first=newest_first, **more))  # type: ignore[arg-type]
+                stored.list("local", CompletionQuery(newest_first=newest_first, **more))
     check(house.database, asked)
     house.database.close()
 
@@ -135,7 +135,7 @@ def test_archiving_and_forgetting(database: Database, tmp_path: Path) -> None:
 
     archive = Archive(database, str(tmp_path / "archive"), clock)
     housekeeping = Housekeeping(archive, SqlAgedTurns(database), POLICY, clock)
-    aging = [*TURNS_AGING, *KEYS_AGING, AgedAudits()]
+    aging: list[Aging] = [*TURNS_AGING, *KEYS_AGING, AgedAudits()]
     retention = Retention(database, aging, POLICY, clock, seen_days=3)
     housekeeping.once()  # looks through all that is there, at the start
     with recorded(database) as asked:

@@ -70,7 +70,10 @@ def at_once(*works: Callable[[], object]) -> list[object]:
 def stages(database: Database, log: EventLog) -> Sequence[SqlStage]:
     keeper = TurnKeeper(SqlTurnWriter, Limits(), lambda: NOW, keep_completions)
     annotator = Annotator(SqlAnnotationWriter)
-    named = [(STAGE, INTERACTION_LOGGED, keeper), (ANNOTATIONS, FEEDBACK_MINED, annotator)]
+    named: list[tuple[str, str, TurnKeeper | Annotator]] = [
+        (STAGE, INTERACTION_LOGGED, keeper),
+        (ANNOTATIONS, FEEDBACK_MINED, annotator),
+    ]
     return [
         SqlStage(name, database, log, (topic,), taker, batch_records=5, handle_all=taker.take_all)
         for name, topic, taker in named

@@ -76,7 +76,7 @@ def test_rows_of_before_have_ages_and_running_erasures_go_on(database_url: str) 
             ("archived_parts", [PART]),
             ("labels", [LABEL]),
         ):
-            columns = [sa.column(name) for name in rows[0]]
+            columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in rows[0]]
             connection.execute(sa.table(table, *columns).insert(), rows)
     engine.dispose()
     before_us = int(time.time() * 1e6)

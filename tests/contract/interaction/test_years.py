@@ -37,7 +37,7 @@ from shared.language.messages import text_message
 from shared.language.retention import Keep, RetentionPolicy
 from shared.language.times import microseconds
 from shared.language.turns import Turn
-from shared.privacy.retention import Retention
+from shared.privacy.retention import Aging, Retention
 from shared.state.database import Database
 from tests.contract.state import opened
 from tests.unit.interaction.house import NOW
@@ -53,7 +53,7 @@ class Years:
         self.keys = Keys(SqlKeyStore(database), self.clock, lambda: None)
         aged = SqlAgedTurns(database)
         self.housekeeping = Housekeeping(self.archive, aged, POLICY, self.clock)
-        aging = [*TURNS_AGING, *KEYS_AGING, AgedAudits()]
+        aging: list[Aging] = [*TURNS_AGING, *KEYS_AGING, AgedAudits()]
         self.retention = Retention(database, aging, POLICY, self.clock, seen_days=3)
 
     def clock(self) -> datetime:

@@ -96,6 +96,7 @@ def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflo
     found = client.get_model_version_by_alias(name, "champion")
     assert (found.version, found.tags["version"]) == (number, "assistant-v1")
     assert found.tags["snapshot_digest"] == "s"
+    assert found.run_id is not None
     files = {file.path for file in client.list_artifacts(found.run_id, "adapter")}
     assert files == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
 

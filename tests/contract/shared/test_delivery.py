@@ -63,20 +63,20 @@ class NotesDown:
 class KilledBeforeKafkaKnows(MemoryEventLog):
     """Its consumers are killed when they commit their positions to Kafka: SQL has committed."""
 
-    def consume(self, group, topics, kept):  # type: ignore[no-untyped-def]
-        consumer = super().consume(group, topics, kept)
+    def consume(self, group, topics, positions=None):
+        consumer = super().consume(group, topics, positions)
 
         def commit(positions: Positions) -> None:
             raise Killed
 
-        consumer.commit = commit
+        consumer.commit = commit  # type: ignore[method-assign]
         return consumer
 
 
 class KilledAfterPublishing(MemoryEventLog):
     armed = False
 
-    def publish(self, events):  # type: ignore[no-untyped-def]
+    def publish(self, events):
         super().publish(events)
         if self.armed:
             raise Killed

@@ -30,9 +30,13 @@ def seeds_by_words() -> Source:
 def test_sources_weigh_the_same_whatever_their_size() -> None:
     source = seeds_by_words()
     half = source.part(np.arange(0, len(source.bad), 2))
-    twice = Source(*(list(part) * 2 if isinstance(part, list) else np.concatenate([part, part])
-                     for part in (half.conversations, half.bad, half.dialogues, half.vectors,
-                                  half.kinds)))  # fmt: skip
+    twice = Source(
+        half.conversations * 2,
+        np.concatenate([half.bad] * 2),
+        half.dialogues * 2,
+        np.concatenate([half.vectors] * 2),
+        np.concatenate([half.kinds] * 2),
+    )
     one, two = fit_head([source, half], 0.1), fit_head([source, twice], 0.1)
     mean = feature_rows(source.conversations + half.conversations).mean(0)
     assert np.allclose(one.mean, mean)

@@ -38,7 +38,7 @@ def test_heads_and_verdicts_reach_mlflow_once_it_is_there(mlflow_url: str) -> No
     assert found.tags["verdict"] == "promoted"
     other = client.get_model_version(model, refused.mlflow_version)
     assert other.tags["verdict"] == "NOT_BETTER"
-    metrics = client.get_run(found.run_id).data.metrics
+    metrics = client.get_run(serving.mlflow_run_id).data.metrics
     assert metrics["log_loss_gain_low"] == serving.figures.log_loss_gain.low > 0
     assert metrics["auroc_after"] == serving.figures.auroc_after.value
     kept = download_artifacts(

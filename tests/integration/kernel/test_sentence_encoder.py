@@ -53,7 +53,7 @@ def folder(bert: transformers.BertModel, tmp_path_factory: pytest.TempPathFactor
     return made
 
 
-def expected(bert: transformers.BertModel, text: str, most: int = 32) -> np.ndarray:  # type: ignore[type-arg]
+def expected(bert: transformers.BertModel, text: str, most: int = 32) -> np.ndarray:
     """By the definition: the mean of the last states of the text's own tokens, of unit length."""
     words = [WORDS.index(word) for word in text.split()][: most - 2]
     with torch.inference_mode():

@@ -22,7 +22,7 @@ def loud_adapter(settings: StackSettings, name: str) -> None:
     targets = ["q_proj", "v_proj", "o_proj", "down_proj"]
     lora = LoraConfig(r=16, lora_alpha=128, target_modules=targets, init_lora_weights=False)
     fresh = settings.data / f"{name}.fresh"
-    get_peft_model(model, lora).save_pretrained(fresh)
+    get_peft_model(model, lora).save_pretrained(str(fresh))
     fresh.rename(settings.adapters / name)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -98,13 +99,13 @@ def test_kept_hidden_states_give_the_whole_pass_loss_and_gradient():
             )
     pair = pairs(1)[0]
     prepared = [trained.prepare(encoded) for encoded in (pair.chosen, pair.rejected)]
-    references = [torch.tensor(kept.reference) for kept in prepared]
-    assert references[0].item() == pytest.approx(naive(tiny(), pair.chosen).item(), abs=1e-4)
-    quick, _ = dpo(*(trained.log_probability(kept) for kept in prepared), *references, beta=0.1)
+    of_chosen, of_rejected = (torch.tensor(kept.reference) for kept in prepared)
+    assert of_chosen.item() == pytest.approx(naive(tiny(), pair.chosen).item(), abs=1e-4)
+    chosen, rejected = (trained.log_probability(kept) for kept in prepared)
+    quick, _ = dpo(chosen, rejected, of_chosen, of_rejected, beta=0.1)
     quick_gradients = torch.autograd.grad(quick, trained.parameters)
-    whole, _ = dpo(
-        naive(trained.peft, pair.chosen), naive(trained.peft, pair.rejected), *references, beta=0.1
-    )
+    chosen, rejected = naive(trained.peft, pair.chosen), naive(trained.peft, pair.rejected)
+    whole, _ = dpo(chosen, rejected, of_chosen, of_rejected, beta=0.1)
     whole_gradients = torch.autograd.grad(whole, trained.parameters)
     assert quick.item() == pytest.approx(whole.item(), abs=1e-4)
     assert quick.item() != pytest.approx(math.log(2), abs=1e-3)
@@ -195,7 +196,7 @@ def test_the_saved_adapter_is_what_was_trained_and_what_the_registry_takes(tmp_p
     assert naive(loaded.eval(), pair.chosen).item() == pytest.approx(expected, abs=1e-4)
 
 
-def _plan() -> dict[str, object]:
+def _plan() -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(PLAN)

@@ -61,7 +61,7 @@ def test_short_is_better_is_learnt_on_users_that_no_judge_saw() -> None:
 class Transformers:
     """The encoder as its makers ran it: in torch, all in float32."""
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
         import torch
         from transformers import AutoModel, AutoTokenizer
 

@@ -1,5 +1,7 @@
 """Groups of people in the running service: learnt with a model, kept with it, served by it."""
 
+from __future__ import annotations
+
 import asyncio
 
 from services.reward.domain import Answer
@@ -43,7 +45,7 @@ def told(pairs: int) -> RewardService:
 async def test_two_tastes_are_told_apart_kept_and_served() -> None:
     service = told(PAIRS)
 
-    async def calls(stub: pb_grpc.RewardServiceStub) -> None:
+    async def calls(stub: pb_grpc.RewardServiceAsyncStub) -> None:
         request = pb.TrainRewardModelRequest(request_id="r")
         await stub.TrainRewardModel(request, metadata=metadata("local"))
         assert await asyncio.to_thread(service.training.run_once)

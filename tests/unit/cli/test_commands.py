@@ -240,7 +240,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "reward": ("models", "fit", "score"),
         "deadletters": ("list", "replay"),
     }
-    lines = [("status",), ("import",)]
+    lines: list[tuple[str, ...]] = [("status",), ("import",)]
     lines += [(group, command) for group, commands in groups.items() for command in commands]
     for line in lines:
         ran = trimtab(*line, "--help")

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.cli.app.lineage import trace
 from shared.language.errors import NotFound
-from tests.unit.cli.twins import TwinPlatform, away
+from tests.unit.cli.twins import Answer, TwinPlatform, away
 
 
 def step(stage: str, turn: str, outcome: str, reason: str = "", name: str = "") -> dict[str, str]:
@@ -20,7 +20,7 @@ def step(stage: str, turn: str, outcome: str, reason: str = "", name: str = "") 
     }
 
 
-ANSWERS = {
+ANSWERS: dict[str, Answer] = {
     "interaction.TraceConversation": {
         "steps": [step("interaction", "t0", "made"), step("interaction", "t1", "made")]
     },

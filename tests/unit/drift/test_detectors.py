@@ -140,6 +140,8 @@ def alarm_of(detector: Detector, values: list[float]) -> tuple[int | None, int]:
 
 def quiet_and_changed(stream: str) -> tuple[list[float], list[float]]:
     """1,000 values that do not change; and 200 of them, then 60 that have."""
+    quiet: np.ndarray
+    changed: np.ndarray
     random = np.random.default_rng(12)
     if stream == "dissatisfaction":
         quiet, changed = random.random(1080) < 0.1, random.random(60) < 0.9

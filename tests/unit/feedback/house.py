@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 from services.feedback.adapters.unit_of_work import UnitOfWork
 from services.feedback.grpc_api import mount
@@ -63,7 +64,7 @@ class KeywordModerator:
         return 0.5 if "blockhead" in text else 0.4
 
 
-def script(messages: list[Message]) -> str:
+def script(messages: Sequence[Message]) -> str:
     last = messages[-1].text
     if "how this user likes answers" in last:
         return "This user wants shorter answers."
@@ -81,7 +82,7 @@ class Clock:
 
 
 class House:
-    def __init__(self, database: Database | None = None, **settings: object) -> None:
+    def __init__(self, database: Database | None = None, **settings: Any) -> None:
         self.log, self.clock = MemoryEventLog(), Clock()
         self.database = database or Database("sqlite://", METADATA)
         self.chat = ScriptedChat(script)
@@ -149,7 +150,7 @@ class House:
         while self.parts.relay.relay_once():
             continue
 
-    def published(self, topic: str, kind: type) -> list:  # type: ignore[type-arg]
+    def published(self, topic: str, kind: Any) -> list[Any]:
         return [kind.FromString(record.event.value) for record in self.log.records(topic)]
 
     def counts(self, stage: str) -> dict[tuple[str, str], int]:

@@ -29,7 +29,7 @@ from tests.unit.feedback.house import House
 TALKS = 2
 V1, MODEL = "heads/dissatisfaction-v1", "dissatisfaction-local"
 BAD, GOOD = "No, too long, shorter please.", "Perfect, thanks a lot!"
-SETTINGS: dict[str, object] = {
+SETTINGS: dict[str, Any] = {
     "heads_schedule": "* * * * *",
     "heads_min_labels": 40,
     "heads_min_users": 10,
@@ -52,7 +52,7 @@ def noisy(number: int, complained: bool) -> bool:
     return number * 7919 % 13 < 6
 
 
-def turned_house(database: Database | None = None, **settings: object) -> House:
+def turned_house(database: Database | None = None, **settings: Any) -> House:
     """A tenant whose users' thumbs say the reverse of the shipped head. It is made once, and then
     again from what was there: a hundred and twenty turns and thumbs take most of a second."""
     stored, records, committed = _turned()
@@ -84,7 +84,7 @@ def _turned() -> tuple[bytes, Any, Any]:
         return driver.serialize(), house.log._records, house.log._committed
 
 
-def house_of(database: Database | None = None, **settings: object) -> House:
+def house_of(database: Database | None = None, **settings: Any) -> House:
     """With the real classifier on hashed words."""
     made = House(database, **{**SETTINGS, **settings})
     judge_for_real(made)

@@ -1,5 +1,7 @@
 """FeedbackService over gRPC, on twins."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
 
 import grpc
@@ -18,7 +20,7 @@ TENANT = metadata("local")
 
 
 @pytest.fixture
-async def stub() -> AsyncIterator[pb_grpc.FeedbackServiceStub]:
+async def stub() -> AsyncIterator[pb_grpc.FeedbackServiceAsyncStub]:
     house = House()
     house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please", SHORT, "thanks")
     house.chat_with("bob", "c2", "what is a lake?", SHORT, "maybe")
@@ -37,7 +39,9 @@ async def refused(call: object) -> TrimtabError:
     return decode_error(caught.value, "feedback")
 
 
-async def test_feedback_is_listed_by_filter_and_page(stub: pb_grpc.FeedbackServiceStub) -> None:
+async def test_feedback_is_listed_by_filter_and_page(
+    stub: pb_grpc.FeedbackServiceAsyncStub,
+) -> None:
     seen, token = [], ""
     while True:
         request = pb.ListFeedbackRequest(page_size=1, page_token=token)
@@ -61,7 +65,7 @@ async def test_feedback_is_listed_by_filter_and_page(stub: pb_grpc.FeedbackServi
     assert other.total_size == 0
 
 
-async def test_personas_and_pairs(stub: pb_grpc.FeedbackServiceStub) -> None:
+async def test_personas_and_pairs(stub: pb_grpc.FeedbackServiceAsyncStub) -> None:
     request = pb.GetPersonaRequest(name="tenants/local/users/ada/persona")
     got = await stub.GetPersona(request, metadata=TENANT)
     assert got.persona.text == "This user wants shorter answers."
@@ -75,7 +79,7 @@ async def test_personas_and_pairs(stub: pb_grpc.FeedbackServiceStub) -> None:
     assert none.total_size == 0
 
 
-async def test_classify_stores_nothing(stub: pb_grpc.FeedbackServiceStub) -> None:
+async def test_classify_stores_nothing(stub: pb_grpc.FeedbackServiceAsyncStub) -> None:
     asked = pb.ClassifyRequest(follow_ups=[pb.FollowUp(request="a", answer="b", follow_up="c")] * 2)
     labels = (await stub.Classify(asked, metadata=TENANT)).labels
     assert len(labels) == 2
@@ -84,7 +88,7 @@ async def test_classify_stores_nothing(stub: pb_grpc.FeedbackServiceStub) -> Non
     assert after.total_size == 3
 
 
-async def test_errors_are_typed(stub: pb_grpc.FeedbackServiceStub) -> None:
+async def test_errors_are_typed(stub: pb_grpc.FeedbackServiceAsyncStub) -> None:
     bad_filter = stub.ListFeedback(pb.ListFeedbackRequest(filter="color = 1"), metadata=TENANT)
     assert isinstance(await refused(bad_filter), InvalidArgument)
     compared = stub.ListPairs(pb.ListPairsRequest(filter="state > kept"), metadata=TENANT)

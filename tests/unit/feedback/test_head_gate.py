@@ -22,8 +22,10 @@ RULES = GateRules()
 
 def figures(gain: float, roc: float, roc_gain: float) -> Figures:
     """By the lower ends of what is looked at."""
-    ends = [Interval(low + 0.1, low, low + 0.2) for low in (gain, 0.6, roc, roc_gain)]
-    return Figures(100, 20, 0.95, 0.7, 0.5, *ends, 0.1, 0.1)
+    gains, before, after, risen = (
+        Interval(low + 0.1, low, low + 0.2) for low in (gain, 0.6, roc, roc_gain)
+    )
+    return Figures(100, 20, 0.95, 0.7, 0.5, gains, before, after, risen, 0.1, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_a_second_head_is_held_against_the_first(turned: House) -> None:
         ({"heads_most_per_user": 1}, "TOO_FEW_LABELS"),
     ],
 )
-def test_too_little_is_fitted_on_by_nobody(settings: dict[str, object], reason: str) -> None:
+def test_too_little_is_fitted_on_by_nobody(settings: dict[str, Any], reason: str) -> None:
     house = raters.turned_house(**settings)
     assert raters.refit(house) == reason
     assert house.parts.heads.page("local", None, 10) == ([], 0)

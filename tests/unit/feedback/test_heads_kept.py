@@ -91,7 +91,7 @@ def test_another_shipped_head_takes_over_until_the_next_fit(turned: House) -> No
     parts = turned.parts
     upgraded = SqlHeadReads(
         turned.database, "shipped-of-tomorrow", parts.classifier.dissatisfaction
-    )  # type: ignore[arg-type]
+    )
     assert upgraded.serving(["local"]) == {}
     assert replace(parts.head_schedule, heads=upgraded).once() == 0
     (card,), _ = upgraded.page("local", None, 10)

@@ -28,7 +28,7 @@ def killed_before_commit(house: House, step: object, *, after: int = 0) -> None:
     """Runs `step` and dies when it begins a transaction, after `after` of them."""
     begin, left = house.database.begin, [after]
 
-    def dying():  # type: ignore[no-untyped-def]
+    def dying():
         if left[0] == 0:
             raise Killed
         left[0] -= 1

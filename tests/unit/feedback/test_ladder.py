@@ -4,6 +4,7 @@ import pytest
 
 from services.feedback.mining.app.ladder import part_of, step_of
 from services.feedback.mining.domain import Label, Mined, Source, Step
+from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED
 from shared.language.verdicts import FollowUpKind
@@ -94,10 +95,14 @@ def test_an_answer_made_anew_and_a_request_said_anew_are_told() -> None:
     house = House()
     house.chat_with("ada", "c1", "what is a river?", "A lake.")
     again = turn("ada", "c1", 1, "A stream.")
-    again.turn_id, again.signal, again.replaces_turn_id = "t1b", 1, "t1"
+    again.turn_id, again.signal, again.replaces_turn_id = (
+        "t1b",
+        common.TURN_SIGNAL_REGENERATION,
+        "t1",
+    )
     house.log_turns(again, turn("ada", "c1", 2, "thanks"))
     edited = turn("ada", "c2", 0, "what is a lake?")
-    edited.turn_id, edited.signal, edited.replaces_turn_id = "t0b", 2, "t0"
+    edited.turn_id, edited.signal, edited.replaces_turn_id = "t0b", common.TURN_SIGNAL_EDIT, "t0"
     house.chat_with("ada", "c2", "what is a leak?")
     house.log_turns(edited, turn("ada", "c2", 1, "Still water."), turn("ada", "c2", 2, "thanks"))
     house.settle()

@@ -1,6 +1,8 @@
 """Personas over the API: versions, corrections, freezing, deletion; and what mining does after each."""
 
-from collections.abc import AsyncIterator
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import pytest
@@ -14,6 +16,7 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.errors import TrimtabError
+from shared.language.messages import Message
 from shared.language.times import now
 from shared.language.topics import PERSONA_UPDATED
 from shared.state.stage import drain
@@ -32,7 +35,7 @@ def house() -> House:
 
 
 @pytest.fixture
-async def stub(house: House) -> AsyncIterator[pb_grpc.FeedbackServiceStub]:
+async def stub(house: House) -> AsyncIterator[pb_grpc.FeedbackServiceAsyncStub]:
     server = RpcServer("feedback", [house.parts.mount()])
     port = await server.start()
     channel = aio_channel(f"127.0.0.1:{port}")
@@ -54,14 +57,14 @@ def published(house: House) -> list[events.Persona]:
     return [e.persona for e in house.published(PERSONA_UPDATED, events.PersonaUpdated)]
 
 
-async def get(stub: pb_grpc.FeedbackServiceStub) -> events.Persona:
+async def get(stub: pb_grpc.FeedbackServiceAsyncStub) -> events.Persona:
     answer = await stub.GetPersona(pb.GetPersonaRequest(name=NAME), metadata=TENANT)
-    return answer.persona  # type: ignore[no-any-return]
+    return answer.persona
 
 
-async def correct(stub: pb_grpc.FeedbackServiceStub, **fields: str) -> events.Persona:
+async def correct(stub: pb_grpc.FeedbackServiceAsyncStub, **fields: str) -> events.Persona:
     request = pb.CorrectPersonaRequest(name=NAME, actor="ada", **fields)
-    return (await stub.CorrectPersona(request, metadata=TENANT)).persona  # type: ignore[no-any-return]
+    return (await stub.CorrectPersona(request, metadata=TENANT)).persona
 
 
 async def refused(call: object) -> TrimtabError:
@@ -71,7 +74,7 @@ async def refused(call: object) -> TrimtabError:
 
 
 async def test_each_line_names_the_turns_that_support_it(
-    stub: pb_grpc.FeedbackServiceStub,
+    stub: pb_grpc.FeedbackServiceAsyncStub,
 ) -> None:
     persona = await get(stub)
     (line,) = persona.lines
@@ -82,7 +85,7 @@ async def test_each_line_names_the_turns_that_support_it(
 
 
 async def test_a_correction_wins_over_later_inference(
-    stub: pb_grpc.FeedbackServiceStub, house: House
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
 ) -> None:
     wrong = (await get(stub)).lines[0]
     mended = await correct(stub, line_id=wrong.line_id, text="I like long answers.")
@@ -97,7 +100,9 @@ async def test_a_correction_wins_over_later_inference(
     assert house.adds_up()
 
 
-async def test_a_line_is_struck_or_added(stub: pb_grpc.FeedbackServiceStub, house: House) -> None:
+async def test_a_line_is_struck_or_added(
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
+) -> None:
     line = (await get(stub)).lines[0]
     struck = await correct(stub, line_id=line.line_id)
     assert (struck.text, struck.struck, list(struck.lines)) == ("", [line.text], [])
@@ -119,7 +124,7 @@ async def test_a_line_is_struck_or_added(stub: pb_grpc.FeedbackServiceStub, hous
 
 
 async def test_what_is_corrected_is_redacted_as_at_every_door(
-    stub: pb_grpc.FeedbackServiceStub,
+    stub: pb_grpc.FeedbackServiceAsyncStub,
 ) -> None:
     secret = "sk-proj-" + "a1B2" * 12
     mended = await correct(stub, text=f"My key is {secret}, be brief.")
@@ -127,7 +132,7 @@ async def test_what_is_corrected_is_redacted_as_at_every_door(
 
 
 async def test_a_frozen_persona_stays_as_it_is(
-    stub: pb_grpc.FeedbackServiceStub, house: House
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
 ) -> None:
     request = pb.FreezePersonaRequest(name=NAME, actor="ops")
     frozen = (await stub.FreezePersona(request, metadata=TENANT)).persona
@@ -146,7 +151,7 @@ async def test_a_frozen_persona_stays_as_it_is(
 
 
 async def test_who_has_no_persona_can_refuse_one(
-    stub: pb_grpc.FeedbackServiceStub, house: House
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
 ) -> None:
     name = "tenants/local/users/bob/persona"
     await stub.FreezePersona(pb.FreezePersonaRequest(name=name), metadata=TENANT)
@@ -161,7 +166,7 @@ async def test_who_has_no_persona_can_refuse_one(
 
 
 async def test_deletion_takes_the_history_and_what_was_said_before_is_not_used_again(
-    stub: pb_grpc.FeedbackServiceStub, house: House
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
 ) -> None:
     await correct(stub, text="I like tables.")
     request = pb.DeletePersonaRequest(name=NAME, actor="ada")
@@ -183,17 +188,17 @@ async def test_deletion_takes_the_history_and_what_was_said_before_is_not_used_a
 
 
 async def test_a_persona_that_is_being_written_when_it_is_deleted_is_not_kept(
-    stub: pb_grpc.FeedbackServiceStub, house: House
+    stub: pb_grpc.FeedbackServiceAsyncStub, house: House
 ) -> None:
     house.chat_with("ada", "c2", "what is a river?", LONG, "shorter please")
     drain(house.parts.turns)
     house.parts.judge.once()
     script = house.chat._script
 
-    def deletes(messages: object) -> str:
+    def deletes(messages: Sequence[Message]) -> str:
         with house.database.begin() as transaction:
             persona_care.delete("local", "ada", "", now(), work_of(transaction))
-        return script(messages)  # type: ignore[arg-type]
+        return script(messages)
 
     house.chat._script = deletes
     assert house.parts.workers[PERSONA_OF_COMPLAINT].run_once()
@@ -204,7 +209,7 @@ async def test_a_persona_that_is_being_written_when_it_is_deleted_is_not_kept(
 
 
 async def test_versions_are_listed_newest_first_by_page(
-    stub: pb_grpc.FeedbackServiceStub,
+    stub: pb_grpc.FeedbackServiceAsyncStub,
 ) -> None:
     for text in ("I like tables.", "Be kind.", "Say you."):
         await correct(stub, text=text)
@@ -226,7 +231,7 @@ async def test_versions_are_listed_newest_first_by_page(
     ]
 
 
-async def test_nobody_elses_tenant(stub: pb_grpc.FeedbackServiceStub) -> None:
+async def test_nobody_elses_tenant(stub: pb_grpc.FeedbackServiceAsyncStub) -> None:
     foreign = stub.DeletePersona(pb.DeletePersonaRequest(name=NAME), metadata=metadata("other"))
     assert (await refused(foreign)).reason == "FOREIGN_TENANT"
 
@@ -236,7 +241,7 @@ def test_sentences_that_nothing_supports_are_dropped_and_counted() -> None:
     script = house.chat._script
     written = "This user has cancer. This user likes gardening. This user wants it short."
     house.chat._script = lambda messages: (
-        written if "how this user" in messages[-1].text else script(messages)  # type: ignore[arg-type]
+        written if "how this user" in messages[-1].text else script(messages)
     )
     house.chat_with("ada", "c1", "what is cancer?", SHORT, "please shorter")
     house.settle()

@@ -1,6 +1,7 @@
 """Pure rules: candidates, personas, contexts, features and labels, explicit values."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_it_abstains_where_kind_and_dissatisfaction_disagree() -> None:
     assert (found.abstain_reason, found.dissatisfaction) == ("SIGNALS_DISAGREE", 0.49)
 
 
-def test_a_head_survives_its_file_and_refuses_other_features(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_head_survives_its_file_and_refuses_other_features(tmp_path: Path) -> None:
     save_head(head(8), tmp_path / "head.npz")
     again = load_head(tmp_path / "head.npz")
     assert np.array_equal(again.weights, head(8).weights)

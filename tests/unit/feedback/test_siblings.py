@@ -1,6 +1,7 @@
 """Regenerated answers and edited messages: the conversation goes on from them, nothing is counted twice."""
 
 from datetime import timedelta
+from typing import Any
 
 from services.feedback.mining.app import follow_ups as mining
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -82,7 +83,7 @@ def test_feedback_on_an_answer_that_was_replaced_finds_it() -> None:
     house.chat_with("ada", "c", "Tell me of rivers", "They are long.")
     house.log_turns(instead(turn("ada", "c", 1, "They are wet."), REGENERATION))
     house.settle()
-    thumb = {"tenant": "local", "user_id": "ada", "thumbs_up": False}
+    thumb: dict[str, Any] = {"tenant": "local", "user_id": "ada", "thumbs_up": False}
     for number, completion in enumerate(("c-1", "c-1-again")):
         name = f"f{number}"
         given = common.ExplicitFeedback(feedback_id=name, completion_id=completion, **thumb)

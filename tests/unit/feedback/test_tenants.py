@@ -11,7 +11,7 @@ from services.feedback.tables import TURNS
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.language.errors import FailedPrecondition
 from shared.language.topics import FEEDBACK_GIVEN, dead_letters
-from shared.state.jobs import Job
+from shared.state.jobs import Finish, Job
 from shared.state.stage import drain
 from tests.unit.feedback.house import LONG, House
 
@@ -160,11 +160,14 @@ def test_slow_work_is_bounded_by_tenant_and_taken_in_turn() -> None:
     pairs = house.counts("feedback.pairs")
     assert (pairs["waiting", "CANDIDATES"], pairs["abstained", "BACKLOG"]) == (4, 4)
     assert house.counts("feedback.personas")["abstained", "BACKLOG"] == 4
-    worker, served = house.parts.workers["rewrite.live"], []
+    worker, served = house.parts.workers["rewrite.live"], list[str]()
     perform = worker.perform
-    object.__setattr__(
-        worker, "perform", lambda job: (served.append(_tenant(house, job)), perform(job))[1]
-    )
+
+    def noting(job: Job) -> Finish:
+        served.append(_tenant(house, job))
+        return perform(job)
+
+    object.__setattr__(worker, "perform", noting)
     while worker.run_once():
         continue
     assert served == ["flood", "small", "flood", "small"]

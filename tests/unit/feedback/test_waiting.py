@@ -115,8 +115,12 @@ def test_only_what_may_be_joined_is_looked_at() -> None:
 @pytest.mark.parametrize("by", ["turn_id", "index", "conversation"])
 def test_it_is_woken_by_whichever_name_it_calls_its_target(by: str) -> None:
     house = House()
-    target = {"turn_id": {"turn_id": "t1"}, "index": {"index": 1}, "conversation": {}}[by]
-    waiting(house, 3, conversation_id="c3", **target)
+    targets: dict[str, dict[str, Any]] = {
+        "turn_id": {"turn_id": "t1"},
+        "index": {"index": 1},
+        "conversation": {},
+    }
+    waiting(house, 3, conversation_id="c3", **targets[by])
     assert house.parts.sweep.once() == 0
     logged(house, 3)
     assert house.parts.sweep.once() == 1

@@ -178,7 +178,10 @@ class ModelServer:
             }
             for number in range(body.get("n") or 1)
         ]
-        completion = {"id": f"chatcmpl-{len(self.bodies)}", "object": "chat.completion"}
+        completion: dict[str, Any] = {
+            "id": f"chatcmpl-{len(self.bodies)}",
+            "object": "chat.completion",
+        }
         completion |= {"created": 1, "model": body["model"], "choices": choices}
         return web.json_response({**completion, "usage": self.usage})
 
@@ -284,7 +287,10 @@ class Gateway:
         self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
         self.http.headers["authorization"] = f"Bearer {KEY}"
         self.openai = AsyncOpenAI(
-            api_key=KEY, base_url="http://gateway/v1", http_client=self.http, max_retries=0
+            api_key=KEY,
+            base_url="http://gateway/v1",
+            http_client=self.http,  # type: ignore[arg-type]  # it also takes what httpx makes
+            max_retries=0,
         )
         self.task = asyncio.create_task(self.recorder.run())
         return self

@@ -14,7 +14,7 @@ import uvicorn
 
 from services.gateway.domain.rollout import Rollout, Version
 
-HELLO = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hello"}]
+HELLO: Any = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hello"}]
 
 
 async def test_a_chat_is_answered_and_logged(gateway: Any) -> None:

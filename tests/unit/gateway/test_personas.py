@@ -12,6 +12,7 @@ import pytest
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.link_table import TABLES
 from services.gateway.adapters.personas import FeedbackPersonas
+from services.gateway.adapters.spool import FileSpool
 from services.gateway.app.personas import PersonaCache, with_persona
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
@@ -127,7 +128,7 @@ async def test_the_erased_are_forgotten_also_while_they_are_asked_for(
     book.of("local", "ada")
     await settled(book)
     database = Database("sqlite://", TABLES)
-    remover = GatewayRemover(tmp_path, lambda *_: None, book.forget)
+    remover = GatewayRemover(FileSpool(tmp_path), lambda *_: None, book.forget)
     with database.begin() as transaction:
         remover.remove_rows(Erasure("e1", "local", "ada"), transaction)
     assert not book._known

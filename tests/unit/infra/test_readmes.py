@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic_core import PydanticUndefined
@@ -79,5 +80,5 @@ def test_every_shared_setting_and_no_other() -> None:
 
 
 def default_of(field: object) -> object:
-    default = getattr(field, "default", None)
+    default: Any = getattr(field, "default", None)
     return default.get_secret_value() if hasattr(default, "get_secret_value") else default

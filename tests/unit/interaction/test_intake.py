@@ -121,7 +121,12 @@ async def test_the_rest_of_a_batch_goes_on() -> None:
     with publishing(log) as journal:
         intake = Intake(journal, LIMITS, lambda: NOW)
         unread = InvalidArgument("no", reason="UNKNOWN_ROLE", field="message.role")
-        items = [GOOD, replace(GOOD, user_id=""), unread, replace(GOOD, index=4)]
+        items: list[Turn | TrimtabError] = [
+            GOOD,
+            replace(GOOD, user_id=""),
+            unread,
+            replace(GOOD, index=4),
+        ]
         turns, refusals = await intake.log_turns("local", items, first=10)
     assert [turn.index for turn in turns] == [2, 4]
     assert [(r.position, r.error.reason) for r in refusals] == [

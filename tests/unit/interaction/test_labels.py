@@ -1,5 +1,7 @@
 """A label says of the user what shared/language/verdicts.py says of its kind, whatever the probability is."""
 
+from typing import Any
+
 import pytest
 
 from services.interaction.turns.codec import decode_label
@@ -7,12 +9,12 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.verdicts import FollowUpKind, dissatisfaction_of
 
 
-def names(kind: FollowUpKind, source: str, dissatisfaction: float, **more: bool) -> list[str]:
+def names(kind: FollowUpKind, source: str, dissatisfaction: float, **more: Any) -> list[str]:
     mined = events_pb2.FeedbackMined(
         feedback_id="f",
         tenant="local",
-        source=f"FEEDBACK_SOURCE_{source}",
-        kind=f"FOLLOW_UP_KIND_{kind.name}",
+        source=events_pb2.FeedbackSource.Value(f"FEEDBACK_SOURCE_{source}"),
+        kind=events_pb2.FollowUpKind.Value(f"FOLLOW_UP_KIND_{kind.name}"),
         dissatisfaction=dissatisfaction,
         **more,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -44,8 +45,8 @@ class Kept:
     def __init__(self) -> None:
         self.items: list[Turn | ExplicitFeedback | Pair] = []
 
-    async def write(self, items: object) -> None:
-        self.items += items  # type: ignore[operator]
+    async def write(self, items: Sequence[Turn | ExplicitFeedback | Pair]) -> None:
+        self.items += items
 
 
 async def test_turns_are_stored_without_it_under_ids_of_what_is_left() -> None:

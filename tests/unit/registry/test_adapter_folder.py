@@ -5,6 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,13 +76,12 @@ def test_a_version_is_never_replaced(served: AdapterFolder, tmp_path: Path):
     "changes", [{"lora_alpha": 64}, {"target_modules": ["v_proj"]}, {"rank": 4}]
 )
 def test_an_adapter_is_its_configuration_too(
-    served: AdapterFolder, tmp_path: Path, changes: dict[str, object]
+    served: AdapterFolder, tmp_path: Path, changes: dict[str, Any]
 ):
     """The same weights at twice the scale are another model."""
     one = adapter(served, tmp_path / "one", lora_alpha=32, target_modules=["q_proj"])
-    two = adapter(
-        served, tmp_path / "two", **({"lora_alpha": 32, "target_modules": ["q_proj"]} | changes)
-    )
+    settings: dict[str, Any] = {"lora_alpha": 32, "target_modules": ["q_proj"]} | changes
+    two = adapter(served, tmp_path / "two", **settings)
     place(served, one)
     assert served.inspect(one) != served.inspect(two)
     with pytest.raises(InvalidArgument, match="never replaced"):
@@ -143,9 +143,9 @@ def test_many_who_place_one_version_at_once_place_it_once_and_whole(
     ],
 )
 def test_a_bad_adapter_is_refused_with_its_reason(
-    served: AdapterFolder, tmp_path: Path, changes: dict[str, object], reason: str
+    served: AdapterFolder, tmp_path: Path, changes: dict[str, Any], reason: str
 ):
-    source = adapter(served, tmp_path / "bad", **changes)  # type: ignore[arg-type]
+    source = adapter(served, tmp_path / "bad", **changes)
     with pytest.raises(InvalidArgument) as refused:
         served.inspect(source)
     assert refused.value.reason == reason

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -331,7 +332,7 @@ async def test_watchers_hear_of_a_change_at_once(house: House):
     import asyncio
 
     servicer = RegistryServicer(house.app, RolloutFeed(house.database.after_commit))
-    stream = servicer.WatchRollout(pb.WatchRolloutRequest(), None)
+    stream: Any = servicer.WatchRollout(pb.WatchRolloutRequest(), None)
     first = await anext(stream)
     assert first.rollout.champion.version == "assistant-v0"
     await asyncio.to_thread(house.register, "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_kill_at_any_step_changes_nothing_in_the_end(port: str, method: str, i
     house.runner = killed = house.new_runner()
     snapshots = house.runner.snapshots
     target = getattr(killed, port)
-    real, is_dead = getattr(target, method), []
+    real, is_dead = getattr(target, method), list[bool]()
 
     def dies(*arguments: object, **options: object) -> object:
         if is_dead:
@@ -110,7 +111,7 @@ def test_another_error_is_tried_three_times(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("least", [{}, {"least_pairs": 5, "least_users": 6}])
-def test_too_few_pairs_or_users_end_a_run_at_the_first_attempt(least: dict[str, int]):
+def test_too_few_pairs_or_users_end_a_run_at_the_first_attempt(least: dict[str, Any]):
     house = House(**least)
     house.mine(5, 0)
     house.app.start("r1", "ann")

@@ -1,5 +1,7 @@
 """The whole reward service on an in-memory database, log, encoder and tracker, for tests."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -80,7 +82,7 @@ class RewardService:
         self,
         number: int,
         user: str,
-        source: events.PairSource = events.PAIR_SOURCE_USER_GUIDED_REWRITE,
+        source: events.PairSource.ValueType = events.PAIR_SOURCE_USER_GUIDED_REWRITE,
         tenant: str = "local",
     ) -> None:
         pair = events.PreferencePair(
@@ -137,7 +139,7 @@ class RewardService:
 
 
 async def serve(
-    service: RewardService, calls: Callable[[pb_grpc.RewardServiceStub], Awaitable[None]]
+    service: RewardService, calls: Callable[[pb_grpc.RewardServiceAsyncStub], Awaitable[None]]
 ) -> None:
     trainings = SqlTrainingRequests(service.database)
     operation = partial(operations.get, service.database)

@@ -1,5 +1,7 @@
 """The whole reward service on an in-memory database, log, encoder and tracker."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter
 from dataclasses import replace
@@ -326,7 +328,7 @@ def test_scores_need_a_model_and_a_call_of_bounded_size() -> None:
 async def test_the_api() -> None:
     service = RewardService()
 
-    async def calls(stub: pb_grpc.RewardServiceStub) -> None:
+    async def calls(stub: pb_grpc.RewardServiceAsyncStub) -> None:
         answer = [encode_message(text_message("assistant", SHORT))]
         request = pb.ScoreRequest(items=[pb.ScoreItem(messages=answer, user_id="u")])
         with pytest.raises(grpc.RpcError) as raised:

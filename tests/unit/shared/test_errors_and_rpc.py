@@ -61,7 +61,7 @@ class Servicer(pb_grpc.InteractionServiceServicer):
 
 @pytest.fixture
 async def stub() -> Any:
-    mount = partial(pb_grpc.add_InteractionServiceServicer_to_server, Servicer())
+    mount = partial(pb_grpc.add_InteractionServiceServicer_to_server, Servicer())  # type: ignore[abstract]  # one method is enough
     server = RpcServer("test", [("trimtab.interaction.v1.InteractionService", mount)], drain_s=0)
     port = await server.start()
     async with aio_channel(f"127.0.0.1:{port}") as channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -49,7 +50,8 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     more = sa.MetaData()
     sa.Table("more", more, sa.Column("id", sa.String, primary_key=True))
     tables = (*import_module("services.reward.migrations").TABLES, more)
-    assert [change[0] for change in migrations.differences(engine, tables)] == ["add_table"]
+    changes: list[Any] = migrations.differences(engine, tables)
+    assert [change[0] for change in changes] == ["add_table"]
 
 
 def test_processes_that_start_at_once_take_turns(tmp_path: Path) -> None:

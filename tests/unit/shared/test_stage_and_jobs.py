@@ -176,7 +176,7 @@ class Joining(MemoryEventLog):
 
     joined = 0
 
-    def consume(self, group, topics, positions=None):  # type: ignore[no-untyped-def]
+    def consume(self, group, topics, positions=None):
         self.joined += 1
         return super().consume(group, topics, positions)
 
@@ -202,7 +202,7 @@ class Showing(MemoryEventLog):
         self.shown: list[Positions] = []
         self._away_times = away
 
-    def consume(self, group, topics, positions=None):  # type: ignore[no-untyped-def]
+    def consume(self, group, topics, positions=None):
         consumer = super().consume(group, topics, positions)
         commit = consumer.commit
 
@@ -213,7 +213,7 @@ class Showing(MemoryEventLog):
             self.shown.append(dict(positions))
             commit(positions)
 
-        consumer.commit = noted
+        consumer.commit = noted  # type: ignore[method-assign]
         return consumer
 
 
