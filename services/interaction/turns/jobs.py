@@ -63,7 +63,6 @@ class Housekeeping:
             continue
         while self._archive.compact_once():
             continue
-        self._archive.release()
         self._shorten_store()
         self._shorten_archive()
 

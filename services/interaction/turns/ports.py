@@ -84,9 +84,6 @@ class TurnArchive(Protocol):
     def compact_once(self) -> int:
         """Merges the small files of a day; how many files."""
 
-    def release(self) -> None:
-        """Returns memory that is held for the next file."""
-
     def tenants(self) -> list[str]: ...
 
     def drop_before(self, tenant: str, archived_before: datetime) -> int:

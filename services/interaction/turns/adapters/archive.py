@@ -31,7 +31,6 @@ from services.interaction.turns.adapters.parquet import (
     Files,
     batches_of,
     of_user,
-    release,
     without_user,
 )
 from services.interaction.turns.adapters.sequence import newest_settled
@@ -167,10 +166,6 @@ class Archive:
                 transaction.count("retention", "made", "ARCHIVE_AGE", turns)
             self._files.remove(names)
             return turns
-
-    @staticmethod
-    def release() -> None:
-        release()
 
     def tenants(self) -> list[str]:
         with self._database.read() as connection:
