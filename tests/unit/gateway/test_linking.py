@@ -141,6 +141,7 @@ def running(database: Database, **options: Any) -> Iterator[SqlLinks]:
         yield links
     finally:
         stop.set()
+        links._wake.set()
         thread.join()
 
 
@@ -160,7 +161,7 @@ async def test_another_process_finds_them_and_a_stop_loses_none(tmp_path: Path) 
     second = answered(joke, text_message("assistant", "ha"), "2", "c", 1)
     with running(Database(url, TABLES)) as one, running(Database(url, TABLES)) as other:
         one.remember(first)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             while await other.find(question) != [first]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         one.remember(second)
@@ -171,7 +172,7 @@ async def test_another_process_finds_them_and_a_stop_loses_none(tmp_path: Path) 
 class Flaky(Database):
     """Away while it says so."""
 
-    is_away = False
+    is_away, refused = False, 0
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
@@ -187,13 +188,14 @@ class Flaky(Database):
 
     def _check(self) -> None:
         if self.is_away:
+            self.refused += 1
             raise Unavailable(
                 "the database is unavailable", reason="DATABASE_AWAY", retry_after_s=0.1
             )
 
 
 async def test_a_database_that_is_away_costs_time_and_neither_chats_nor_links(
-    tmp_path: Path,
+    tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     database = Flaky(f"sqlite:///{tmp_path}/links.db", TABLES)
     question = asked(HI, user="ada")
@@ -203,7 +205,8 @@ async def test_a_database_that_is_away_costs_time_and_neither_chats_nor_links(
         assert await sql.find(question) == []
         sql.remember(link)
         assert await sql.find(question) == [link]
-        await asyncio.sleep(0.5)
+        refused = database.refused
+        await eventually(lambda: database.refused > refused + 1)  # it tries again
         database.is_away = False
     with running(database) as later:
         assert await later.find(question) == [link]

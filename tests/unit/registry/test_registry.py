@@ -28,6 +28,7 @@ from shared.language.errors import (
 from shared.language.topics import FEEDBACK_MINED, MODEL_PROMOTED
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
+from shared.state import loop
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.state.sessions import SqlStore
@@ -265,7 +266,10 @@ def test_a_decision_about_what_is_served_no_more_is_told_so(house: House):
     assert house.app.rollout()[1].version == "assistant-v0"
 
 
-def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(house: House):
+def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "_FIRST_PAUSE_S", 0.01)
     house.register("a")
     house.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
     stop, asked = threading.Event(), []
@@ -331,14 +335,14 @@ def test_looking_wakes_nobody(house: House):
 async def test_watchers_hear_of_a_change_at_once(house: House):
     import asyncio
 
-    servicer = RegistryServicer(house.app, RolloutFeed(house.database.after_commit))
+    servicer = RegistryServicer(house.app, RolloutFeed(house.database.after_commit, looks_s=60.0))
     stream: Any = servicer.WatchRollout(pb.WatchRolloutRequest(), None)
     first = await anext(stream)
     assert first.rollout.champion.version == "assistant-v0"
     await asyncio.to_thread(house.register, "a")
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.to_thread(house.app.start_rollout, "r", "assistant-v1", 0.25, "a", "b")
-    changed = await asyncio.wait_for(waiting, 0.2)
+    changed = await asyncio.wait_for(waiting, 10)  # not after the 60 s
     assert changed.rollout.canary.version == "assistant-v1"
     assert changed.rollout.canary_share == 0.25
     assert changed.rollout.revision == 2

@@ -278,7 +278,7 @@ def test_scoring_looks_when_an_answer_or_a_model_comes_and_at_no_other_commit() 
         assert not looks.acquire(timeout=0.3)
         service.turn(0, "assistant", SHORT)
         service.drain()
-        assert looks.acquire(timeout=2)
+        assert looks.acquire(timeout=5)
     finally:
         stop.set()
         service.database.wake()

@@ -51,9 +51,9 @@ class Script:
 
 def test_it_is_called_again_immediately_while_it_does_something() -> None:
     script = Script(3, True, "some")
-    with running(repeat("test", script, idle_s=0.01)):
+    with running(repeat("test", script, idle_s=60.0)):
         assert script.ended.wait(5)
-    assert script.calls[3] - script.calls[0] < 1.0
+    assert len(script.calls) == 4
 
 
 def test_no_error_ends_it_and_each_pause_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Doubler:
     """Emits one event per record taken; refuses `bad`, fails on `poison`, waits on `away`."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.away, self.refused = False, 0
 
     def __call__(self, record: Record, transaction: Transaction) -> None:
         if record.event.value == b"bad":
@@ -42,7 +42,8 @@ class Doubler:
         if record.event.value == b"poison":
             raise ZeroDivisionError
         if self.away:
-            raise Unavailable("later")
+            self.refused += 1
+            raise Unavailable("later", retry_after_s=0.05)
         transaction.count("double", "made")
         transaction.emit(Event("out.v1", f"{record.event.id}.out", "k", b"x", "double", TIME))
 
@@ -187,7 +188,7 @@ def test_a_stage_stays_in_its_group_whatever_its_batches_fail_by(database: Datab
     double.away = True
     log.publish([event(0, value=b"poison"), event(3), event(6)])
     with running(SqlStage("double", database, log, ["in.v1"], double)):
-        time.sleep(0.05)
+        eventually(lambda: double.refused > 0, True)
         double.away = False
         eventually(lambda: counts(database).get(("made", "")), 2)
     assert counts(database) == {("taken", ""): 3, ("made", ""): 2, ("dropped", "HANDLER_FAILED"): 1}
