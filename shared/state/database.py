@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,22 +207,17 @@ class Transaction:
         """Writes what was collected; `Database.begin` calls it before the commit."""
         if self._events:
             self.connection.execute(OUTBOX.insert(), self._events)
-        for (stage, outcome, reason), n in sorted(self._counts.items()):
-            insert = self.insert(COUNTS).values(
-                stage=stage, outcome=outcome, reason=reason, count=n
-            )
-            self.connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=["stage", "outcome", "reason"],
-                    set_={"count": COUNTS.c.count + n},
-                )
-            )
+        if self._counts:
+            rows = [
+                {"stage": stage, "outcome": outcome, "reason": reason, "count": n}
+                for (stage, outcome, reason), n in sorted(self._counts.items())
+            ]
+            self.connection.execute(_adding(self.connection.dialect.name), rows)
         self._events, self._counts = [], Counter()
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that supports ON CONFLICT, in this database's dialect."""
-        dialect = self.connection.dialect.name
-        return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        return _insert(table, self.connection.dialect.name)
 
     def first_time(self, stage: str, event_ids: Sequence[str]) -> set[str]:
         """Those of the ids that the stage has not seen before, each once. Remembers them."""
@@ -251,6 +247,18 @@ def positions_of(connection: sa.Connection, stage: str) -> dict[Partition, int]:
     """The next offsets that a stage will take."""
     rows = connection.execute(sa.select(POSITIONS).where(POSITIONS.c.stage == stage)).all()
     return {Partition(row.topic, row.number): row.next_offset for row in rows}
+
+
+def _insert(table: sa.Table, dialect: str) -> Any:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    """Adds to counts. Every transaction executes it: it is built once."""
+    insert = _insert(COUNTS, dialect)
+    added = {"count": COUNTS.c.count + insert.excluded.count}
+    return insert.on_conflict_do_update(index_elements=["stage", "outcome", "reason"], set_=added)
 
 
 def _note_write(connection: sa.Connection, *call: Any) -> None:
