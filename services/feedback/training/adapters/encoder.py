@@ -31,7 +31,7 @@ _OTHER, _ANSWER, _FOLLOW_UP, _PADDING = 0, 1, 2, 3
 _POOLED = (_ANSWER, _FOLLOW_UP)
 # Of a longer text the first and the last tokens count.
 _MAX_TOKENS, _LAST_TOKENS = 40, 10
-_TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 8
+_TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 2
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
 # The rate by the steps: how far all of them together may lead away from the published weights. Farther,
@@ -141,7 +141,8 @@ class EncoderModel:
 
     def logits(self, conversations: Sequence[Conversation]) -> Floats:
         inputs = encode(self._tokenizer, conversations)
-        order = sorted(range(len(inputs)), key=lambda one: len(inputs[one][0]))
+        # The longest first, so that no worker ends long after the others.
+        order = sorted(range(len(inputs)), key=lambda one: -len(inputs[one][0]))
         batches = [
             order[start : start + _SCORE_BATCH] for start in range(0, len(order), _SCORE_BATCH)
         ]
