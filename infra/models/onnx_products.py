@@ -62,7 +62,9 @@ class Products(Protocol):
         same, and all values lie above."""
         ...
 
-    def of(self, name: str, factor: str, weights: Array) -> str: ...
+    def of(self, name: str, factor: str, weights: Array) -> str:
+        """The product's node, without a bias."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,6 @@ class _Factor:
 class Int8:
     graph: Graph
     outliers: Array
-    width: int
     factors: dict[str, _Factor] = field(default_factory=dict)
 
     @classmethod
@@ -113,7 +114,7 @@ class Int8:
             graph.number(name, value)
         graph.number("middle", 128, np.uint8)
         graph.number("bottom", 0, np.uint8)
-        return cls(graph, outliers, len(gain))
+        return cls(graph, outliers)
 
     def factor(self, states: str, *, whole: bool = False, least: float | None = None) -> str:
         name = f"{states}.factor"
@@ -145,30 +146,32 @@ class Int8:
         return replace(factor, most=most)
 
     def of(self, name: str, factor: str, weights: Array) -> str:
-        graph, own = self.graph, self.factors[factor]
-        columns = weights.T.copy()
-        few = columns[self.outliers] if own.few else None
+        graph, own, columns = self.graph, self.factors[factor], weights.T.copy()
+        exact = None
         if own.few:
+            few = graph.constant(f"{name}.few_w", columns[self.outliers])
+            exact = graph.node(f"{name}.few", "MatMul", own.few, few)
             columns[self.outliers] = 0.0
         scales = np.abs(columns).max(0) / 127.0
         scales[scales == 0.0] = 1.0
         rounded = np.rint(columns / scales).astype(np.int8)
-        whole = graph.node(
-            f"{name}.whole",
-            "MatMulIntegerToFloat",
-            own.most,
-            graph.constant(f"{name}.w", rounded),
-            own.step,
-            graph.constant(f"{name}.scales", scales),
-            own.middle,
-            graph.constant(f"{name}.zeros", np.zeros(len(scales), dtype=np.int8)),
-            domain=RUNTIME,
-        )
-        found = graph.node(f"{name}.scaled", "Mul", whole, own.top)
+        found = self._whole(name, own, rounded, scales)
         if own.shift:
             over = own.shift * (rounded * scales).sum(0, dtype=np.float32)
             found = graph.node(f"{name}.down", "Sub", found, graph.constant(f"{name}.over", over))
-        if own.few and few is not None:
-            exact = graph.node(f"{name}.few", "MatMul", own.few, graph.constant(f"{name}.fw", few))
-            found = graph.node(f"{name}.total", "Add", found, exact)
-        return found
+        return graph.node(f"{name}.total", "Add", found, exact) if exact else found
+
+    def _whole(self, name: str, factor: _Factor, rounded: Array, scales: Array) -> str:
+        graph = self.graph
+        product = graph.node(
+            f"{name}.whole",
+            "MatMulIntegerToFloat",
+            factor.most,
+            graph.constant(f"{name}.w", rounded),
+            factor.step,
+            graph.constant(f"{name}.scales", scales),
+            factor.middle,
+            graph.constant(f"{name}.zeros", np.zeros(len(scales), dtype=np.int8)),
+            domain=RUNTIME,
+        )
+        return graph.node(f"{name}.scaled", "Mul", product, factor.top)

@@ -136,7 +136,7 @@ async def wire(
         meter=RequestMeter(REGISTRY),
         lifespan=_flushing(recorder, settings.drain_s),
     )
-    measure(use_cases, personas)
+    register_collectors(use_cases, personas)
     erasing = wire_erasing(database, log, spool, links, personas)
     return Process(
         name="gateway",
@@ -227,7 +227,7 @@ def wire_answering(
     )  # fmt: skip
 
 
-def measure(use_cases: UseCases, personas: PersonaCache) -> None:
+def register_collectors(use_cases: UseCases, personas: PersonaCache) -> None:
     for collector in (
         RecorderCollector(use_cases.recorder),
         TelemetryCollector(use_cases.telemetry),
