@@ -282,11 +282,10 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
             len(asked) - 1
         ]
 
-    house.fleet.check = check  # type: ignore[method-assign]
-    (_, clock), (_, fleet) = clocks(house.judge, 0.01)
+    monkeypatch.setattr(house.fleet, "check", check)
+    _, (_, fleet) = clocks(house.judge, 0.01)
     fleet(stop)
     assert len(asked) == 3
-    clock(stop)
     assert house.app.rollout()[2] is not None
 
 
