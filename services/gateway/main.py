@@ -224,6 +224,7 @@ def wire_answering(
     return Answering(
         rollouts, upstream, linker, exchanges, now,
         seeds_allowed=settings.seeds_allowed, personas=personas,
+        user_headers=settings.headers_of_users,
     )  # fmt: skip
 
 

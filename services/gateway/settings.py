@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.configuration.settings import OptionalFile, ServiceSettings
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
+
+_HEADER = re.compile(r"[a-z0-9_-]+")
+
+
+def _listed(said: str) -> list[str]:
+    return [one.strip().lower() for one in said.split(",") if one.strip()]
+
+
+def _headers(said: str) -> str:
+    names = _listed(said)
+    for one in names:
+        if not _HEADER.fullmatch(one):
+            raise ValueError(f"{one!r} is not a header's name; separate names by commas")
+    return ",".join(names)
 
 
 class GatewaySettings(ServiceSettings):
@@ -45,8 +60,16 @@ class GatewaySettings(ServiceSettings):
     personas: bool = False
     persona_fresh_s: float = Field(default=30.0, gt=0)
     max_personas: int = Field(default=10_000, ge=1)
+    # Headers that name the user if neither the body nor x-trimtab-user does, comma-separated; the first counts.
+    user_headers: Annotated[str, AfterValidator(_headers)] = (
+        "x-openwebui-user-id,x-litellm-end-user-id"
+    )
     # A PEM file: callers over HTTPS and of OTLP over gRPC must show a certificate signed by it.
     tls_client_ca: OptionalFile = None
+
+    @property
+    def headers_of_users(self) -> tuple[str, ...]:
+        return tuple(_listed(self.user_headers))
 
     @model_validator(mode="after")
     def _shared_links_need_a_shared_secret(self) -> GatewaySettings:

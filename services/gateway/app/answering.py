@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas, with_persona
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.answers import Answer
-from services.gateway.domain.chat import Chat, read_chat
+from services.gateway.domain.chat import Chat, read_chat, with_text_user
 from services.gateway.domain.rollout import Version
 from services.gateway.ports import Reply, Upstream
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
@@ -54,21 +54,23 @@ class Answering:
         *,
         seeds_allowed: bool = False,
         personas: Personas = _NOBODY,
+        user_headers: Sequence[str] = (),
     ) -> None:
         self._rollouts, self._upstream, self._linker, self._log = rollouts, upstream, linker, log
         self._clock, self._seeds_allowed = clock, seeds_allowed
-        self._personas = personas
+        self._personas, self._user_headers = personas, user_headers
 
     async def answer(
         self, body: Mapping[str, Any], headers: Mapping[str, str], tenant: str, key: str
     ) -> Whole | Streamed:
-        """`body` is sent on as it came, including unknown fields. Only the model's name is changed, and the
-        user's persona is added if that is switched on. It is logged as it came.
+        """`body` is sent on as it came, including unknown fields. Only the model's name is changed, a `user` is
+        made a string, and the user's persona is added if that is switched on, which is not logged.
 
         Raises InvalidArgument (naming the field), NotFound (MODEL_NOT_FOUND), Unavailable. Errors of the
         upstream are returned as they are.
         """
-        chat = read_chat(body, headers, tenant, key)
+        body = with_text_user(body)
+        chat = read_chat(body, headers, tenant, key, self._user_headers)
         linked = await self._linker.link(chat)
         user_id = chat.user_id(linked.conversation_id)
         version = self._version(body, chat, user_id)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from services.gateway.domain.linking import CallPosition
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import check_segment, stable_id
+from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content, read_message
 from shared.language.turns import Turn
 
-_SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+# OpenAI's names for who speaks; the second takes the place of the first. `prompt_cache_key` names nobody.
+_USER_FIELDS = ("user", "safety_identifier")
+_USER_HEADER = "x-trimtab-user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,14 @@ class Chat:
 
 
 def read_chat(
-    body: Mapping[str, Any], headers: Mapping[str, str], tenant: str, key_digest: str
+    body: Mapping[str, Any],
+    headers: Mapping[str, str],
+    tenant: str,
+    key_digest: str,
+    user_headers: Sequence[str] = (),
 ) -> Chat:
-    """InvalidArgument names the field that is wrong."""
+    """InvalidArgument names the field that is wrong. `user_headers`: those of other applications that name the
+    user, in the order in which they are believed. Names of users and conversations are never wrong."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _wrong("messages must be a list with at least one message", "messages")
@@ -53,18 +59,15 @@ def read_chat(
     turns = tuple(message for message in spoken if message.role != "system")
     metadata = body.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    said = body.get("user") or headers.get("x-trimtab-user") or ""
-    if not isinstance(said, str):
-        raise _wrong("user must be a string", "user")
-    given = headers.get("x-trimtab-conversation") or metadata.get("conversation_id") or ""
+    given = headers.get("x-trimtab-conversation") or _text(metadata.get("conversation_id"))
     store = body.get("store")
     if store is not None and not isinstance(store, bool):
         raise _wrong("store must be true or false", "store")
     return Chat(
         tenant=tenant,
         key_digest=key_digest,
-        speaker=_user(said) if said else "",
-        named_conversation=check_segment(str(given), "conversation_id") if given else "",
+        speaker=_id(_speaker(body, headers, user_headers), "user"),
+        named_conversation=_id(given, "conversation"),
         messages=turns,
         metadata=_texts(metadata),
         store=store,
@@ -97,9 +100,38 @@ def asked_turns(
     ]
 
 
-def _user(said: str) -> str:
-    """As given if it can be an id, otherwise a hash: applications name users as they like."""
-    return said if _SEGMENT.fullmatch(said) else f"user-{stable_id(said)}"
+def with_text_user(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body with a user that model servers accept: they refuse one that is no string."""
+    said = body.get("user")
+    if said is None or isinstance(said, str):
+        return body
+    rest = {name: value for name, value in body.items() if name != "user"}
+    return {**rest, "user": text} if (text := _text(said)) else rest
+
+
+def _speaker(
+    body: Mapping[str, Any], headers: Mapping[str, str], user_headers: Sequence[str]
+) -> str:
+    """The first that names somebody; empty if none does."""
+    for field in _USER_FIELDS:
+        if said := _text(body.get(field)):
+            return said
+    for header in (_USER_HEADER, *user_headers):
+        if said := headers.get(header, ""):
+            return said
+    return ""
+
+
+def _text(said: object) -> str:
+    """A string as it is and a number by its digits. Anything else names nothing."""
+    if isinstance(said, bool) or not isinstance(said, str | int | float):
+        return ""
+    return str(said)
+
+
+def _id(said: str, kind: str) -> str:
+    """As given if it can be an id, otherwise a hash: applications name users and conversations as they like."""
+    return said if not said or is_segment(said) else f"{kind}-{stable_id(said)}"
 
 
 def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -239,7 +239,9 @@ class Gateway:
         replicas: int = 1,
         links: Links | None = None,
         personas: Personas | None = None,
+        user_headers: Sequence[str] = (),
     ) -> None:
+        self.user_headers = user_headers
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.disk = FullDisk()
         self.spool = FileSpool(folder, disk=self.disk)
@@ -260,7 +262,13 @@ class Gateway:
                 admission=Admission(authenticator, 100_000),
                 quota=authenticator,
                 answering=Answering(
-                    self.rollouts, upstream, self.linker, log, lambda: NOW, personas=self.personas
+                    self.rollouts,
+                    upstream,
+                    self.linker,
+                    log,
+                    lambda: NOW,
+                    personas=self.personas,
+                    user_headers=self.user_headers,
                 ),
                 completions=self.completions,
                 ingesting=Ingesting(self.sink, authenticator),
