@@ -142,7 +142,7 @@ async def wire(
         name="gateway",
         host=common.host,
         servers=[
-            http_server(build(use_cases), common, settings),
+            http_server(build(use_cases, settings.origins), common, settings),
             *otlp_servers(authenticator, telemetry, common, settings),
         ],
         database=database,

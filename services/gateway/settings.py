@@ -12,11 +12,29 @@ from shared.configuration.settings import OptionalFile, ServiceSettings
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")]
 
+# As browsers send it: scheme://host[:port] in ASCII, the host a name or an IPv6 address in brackets.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _HEADER = re.compile(r"[a-z0-9_-]+")
 
 
 def _listed(said: str) -> list[str]:
     return [one.strip().lower() for one in said.split(",") if one.strip()]
+
+
+def _origins(said: str) -> str:
+    """As browsers write them: in lower case, without a default port."""
+    origins = _listed(said)
+    if "*" in origins and origins != ["*"]:
+        raise ValueError('"*" allows every origin; leave out the others, or name only them')
+    for one in origins:
+        if one != "*" and not _ORIGIN.fullmatch(one):
+            raise ValueError(
+                f"{one!r} is not an origin: write scheme://host or scheme://host:port, without a path or a "
+                "slash at the end, separated by commas"
+            )
+    ports = [_DEFAULT_PORTS.get(one.partition(":")[0], "") for one in origins]
+    return ",".join(map(str.removesuffix, origins, ports))
 
 
 def _headers(said: str) -> str:
@@ -60,12 +78,18 @@ class GatewaySettings(ServiceSettings):
     personas: bool = False
     persona_fresh_s: float = Field(default=30.0, gt=0)
     max_personas: int = Field(default=10_000, ge=1)
+    # Origins whose pages may call the gateway from a browser, comma-separated; "*" for all, empty for none.
+    cors_origins: Annotated[str, AfterValidator(_origins)] = ""
     # Headers that name the user if neither the body nor x-trimtab-user does, comma-separated; the first counts.
     user_headers: Annotated[str, AfterValidator(_headers)] = (
         "x-openwebui-user-id,x-litellm-end-user-id"
     )
     # A PEM file: callers over HTTPS and of OTLP over gRPC must show a certificate signed by it.
     tls_client_ca: OptionalFile = None
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return tuple(_listed(self.cors_origins))
 
     @property
     def headers_of_users(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.http_api import chat, completions, ingest, lineage, otlp, problems
 from services.gateway.http_api.admission import Admission
+from services.gateway.http_api.cors import opened_to
 from services.gateway.ports import StoredCompletions, TurnQuota
 from shared.telemetry.spans import call_span
 
@@ -43,7 +44,8 @@ class UseCases:
     lifespan: Lifespan
 
 
-def build(use_cases: UseCases) -> FastAPI:
+def build(use_cases: UseCases, cors_origins: Sequence[str] = ()) -> ASGIApp:
+    """`cors_origins`: whose pages may call it from a browser."""
     application = FastAPI(
         title="Trimtab gateway", lifespan=use_cases.lifespan, redirect_slashes=False
     )
@@ -70,7 +72,7 @@ def build(use_cases: UseCases) -> FastAPI:
             "log": use_cases.recorder.status(),
         }
 
-    return application
+    return opened_to(application, cors_origins)
 
 
 class Measured:

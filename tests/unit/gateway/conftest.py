@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
 from openai import AsyncOpenAI
+from starlette.types import ASGIApp
 
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.memory import LinkMemory
@@ -239,9 +240,10 @@ class Gateway:
         replicas: int = 1,
         links: Links | None = None,
         personas: Personas | None = None,
+        cors_origins: Sequence[str] = (),
         user_headers: Sequence[str] = (),
     ) -> None:
-        self.user_headers = user_headers
+        self.cors_origins, self.user_headers = cors_origins, user_headers
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.disk = FullDisk()
         self.spool = FileSpool(folder, disk=self.disk)
@@ -254,7 +256,7 @@ class Gateway:
         self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
         self.quotas = Quotas(lambda: self.keys.quotas)
 
-    def _build(self, upstream: HttpUpstream) -> FastAPI:
+    def _build(self, upstream: HttpUpstream) -> ASGIApp:
         authenticator = KeyAuthenticator(self.keys, self.quotas)
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
         return build(
@@ -280,7 +282,8 @@ class Gateway:
                     (route, status, version)
                 ),
                 lifespan=self._lifespan,
-            )
+            ),
+            self.cors_origins,
         )
 
     @contextlib.asynccontextmanager
