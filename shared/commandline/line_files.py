@@ -3,7 +3,6 @@ complete or absent."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.visible import visible, visible_json
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def reading(name: str) -> Iterator[Iterator[str]]:
     """Lines of a file or of standard input. Raises NotFound if it does not exist, InvalidArgument for a
     folder. Bytes that are not UTF-8 become U+FFFD."""
     if name == "-":
-        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
         yield iter(sys.stdin)
         return
     try:
@@ -56,14 +56,14 @@ def writing(name: str) -> Iterator[TextIO]:
 def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Replaces the file. Without rows there is no file afterwards, not even an earlier run's."""
     path.unlink(missing_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(visible_json(row) + "\n" for row in rows)
     if text:
         path.write_text(text, encoding="utf-8")
 
 
 def tell(text: str) -> None:
-    """Writes to standard error, for the person at the terminal."""
-    sys.stderr.write(text + "\n")
+    """Writes to standard error, for the person at the terminal; control characters are shown as escapes."""
+    sys.stderr.write(visible(text) + "\n")
 
 
 def tell_refused(refused: list[str], most: int = 20) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from shared.commandline.line_files import tell
+from shared.commandline.streams import forgive, reader_left, write_json
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError
+from shared.language.visible import visible
 
 # The exit codes of `trimtab`. REFUSED: some or all lines were refused.
 OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
@@ -18,16 +19,19 @@ OK, REFUSED, USAGE, NOT_FOUND = 0, 1, 2, 3
 
 def exit_code(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
     """Runs a command that takes the options below; returns its exit code. Prints a TrimtabError to standard
-    error; other errors are raised."""
+    error; other errors are raised. Ends the process with OK if the reader of our output has seen enough."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    forgive()
     try:
-        return run(given)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        code = run(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        reader_left()
     except TrimtabError as error:
         if given.json:
-            tell(json.dumps({"error": {"reason": error.reason, "message": error.message}}))
+            document = {"reason": error.reason, "message": error.message}
+            write_json({"error": document}, sys.stderr)
         else:
             tell(f"error: {error.reason}: {error.message}")
         return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
@@ -41,10 +45,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:
     if as_json:
-        target.write(json.dumps(document, ensure_ascii=False) + "\n")
+        write_json(document, target)
         return
     for name, value in document.items():
-        target.write(f"{name.replace('_', ' '):22s} {_words(value)}\n")
+        target.write(visible(f"{name.replace('_', ' '):22s} {_words(value)}\n"))
 
 
 def _words(value: Any) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from services.feedback.training.adapters.lexical import LexicalLearner, LexicalM
 from services.feedback.training.app.blend import Blend, Cascade
 from services.feedback.training.app.fitting import fit
 from services.feedback.training.app.lines import Example, read
-from shared.commandline.offline import NOT_FOUND, REFUSED
+from shared.commandline.offline import NOT_FOUND, OK, REFUSED
 from tests.unit.feedback.follow_ups import labelled, synthetic, write
 
 
@@ -84,6 +88,47 @@ def test_fit_and_score_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row.get("reason", "") for row in rows] == ["", "BAD_LINE", "", "NOTHING_SAID"]
     assert [row["abstained"] for row in rows] == [False, True, False, True]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-5) for row in rows)
+
+
+def test_a_stream_of_another_encoding(tmp_path: Path) -> None:
+    """Labels that it lacks are escaped; scores on standard output are JSON all the same."""
+    lines = [line.replace("dissatisfied", "不満🦆\x9b") for line in synthetic()]
+    labels, judge = write(tmp_path / "labels.jsonl", lines), str(tmp_path / "judge")
+    asked = write(tmp_path / "x.jsonl", [labelled("ducks", "Thanks for {}!", None)])
+    fitting = ["fit", "--output", judge, "--models", "lexical"]
+    ran = _latin(*fitting, "--input", labels)
+    assert ran.returncode == OK
+    assert b"labels                 fine; \\u4e0d\\u6e80\\U0001f986\\x9b\n" in ran.stdout
+    ran = _latin(*fitting, "--input", "-", "--json", said=Path(labels).read_bytes())
+    assert json.loads(ran.stdout.decode("latin-1"))["labels"] == ["fine", "不満🦆\x9b"]
+    ran = _latin("score", "--model", judge, "--input", asked, "--output", "-")
+    assert set(json.loads(ran.stdout)["probabilities"]) == {"fine", "不満🦆\x9b"}
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+    labels, judge = write(tmp_path / "labels.jsonl", synthetic()), str(tmp_path / "judge")
+    fitting = ["fit", "--input", labels, "--output", judge, "--models", "lexical"]
+    nobody, ours = os.pipe()
+    os.close(nobody)
+    with os.fdopen(ours, "wb") as closed:
+        ran = _latin(*fitting, out=closed)
+    assert ran.returncode == OK
+    assert b"Traceback" not in ran.stderr
+    assert b"BrokenPipe" not in ran.stderr
+
+
+def _latin(
+    *arguments: str, said: bytes = b"", out: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.feedback.training.offline", *arguments, "--threads", "1"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUNBUFFERED": ""},
+        input=said,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=100,
+    )
 
 
 def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,9 +137,9 @@ def groups_of(conversations: Sequence[Conversation]) -> list[str]:
 
 
 def answer_line(labels: Sequence[str], row: Floats, reason: str) -> str:
-    """`reason` is empty where it does not abstain."""
+    """`reason` is empty where it does not abstain. In ASCII: it may go to a stream of any encoding."""
     probabilities = {label: round(float(p), 6) for label, p in zip(labels, row, strict=True)}
     answer: dict[str, Any] = {"probabilities": probabilities, "abstained": bool(reason)}
     if reason:
         answer["reason"] = reason
-    return json.dumps(answer, ensure_ascii=False)
+    return json.dumps(answer)
