@@ -26,7 +26,9 @@ from infra.local.parts import PartsError, build_parts
 from infra.local.ports import PortTaken
 from infra.local.settings import load as load_stack
 from infra.local.stack import LocalStack, PartFailed
+from shared.commandline.streams import forgive
 from shared.language.errors import TrimtabError
+from shared.language.visible import visible
 
 SETTLE_S = 60.0
 # vLLM may take long to start on a busy machine.
@@ -74,12 +76,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
+    forgive()
     progress = Progress()
     try:
         population = load(options.population)
         report, folder = run(options, population, progress)
     except (PopulationError, PartsError, PortTaken, PartFailed, DemoFailed, TrimtabError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(visible(f"error: {error}"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     table.show(report, progress.console)

@@ -7,8 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
+from shared.commandline.terminal import Terminal
 from shared.language.errors import DeadlineExceeded, TrimtabError, Unavailable
 
 SAY_EVERY_S = 5.0
@@ -27,17 +26,17 @@ class Seen:
     words: str
 
 
-def make_console() -> Console:
+def make_console() -> Terminal:
     """In colour and as wide as the terminal; 120 columns without colour if there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=120)
 
 
 @dataclass
 class Progress:
     """Prints lines with the time since the start. `began` is on the monotonic clock."""
 
-    console: Console = field(default_factory=make_console)
+    console: Terminal = field(default_factory=make_console)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,7 +45,7 @@ class Progress:
 
     def say(self, words: str) -> None:
         line = f"[{_clock(self.elapsed_s)}] {words}"
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def headline(self, words: str) -> None:
         self.console.rule(f"{words} · {_clock(self.elapsed_s)}", align="left")

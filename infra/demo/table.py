@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from infra.demo.counts import OUTCOMES
 from infra.demo.report import Report
+from shared.commandline.terminal import Terminal
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: Report, console: Terminal) -> None:
     for draw in (_came_in, _went, _adds_up, _trained_on, _gate, _rollout, _helped, _compared):
         for table in draw(report):
             console.print(table)
@@ -167,15 +167,14 @@ def _compared(report: Report) -> list[Table]:
     return [table]
 
 
-def _last_words(report: Report, console: Console) -> None:
-    console.print(f"Serving now: {report.two.champion}", style="bold", highlight=False)
+def _last_words(report: Report, console: Terminal) -> None:
+    console.print(f"Serving now: {report.two.champion}", style="bold")
     console.print(
-        f"Dashboard: {report.dashboard_url} (the stack keeps running; `make down` stops it)",
-        highlight=False,
+        f"Dashboard: {report.dashboard_url} (the stack keeps running; `make down` stops it)"
     )
     minutes = report.elapsed_s / 60
     for problem in report.problems:
-        console.print(f"FAILED: {problem}", style="bold red", markup=False, highlight=False)
+        console.print(f"FAILED: {problem}", style="bold red")
     if not report.problems:
         closed = f"The loop completed by itself in {minutes:.1f} minutes: {report.two.verdict}."
-        console.print(closed, style="bold green", highlight=False)
+        console.print(closed, style="bold green")

@@ -42,6 +42,7 @@ from services.cli.commands import (
 from services.cli.commands.session import ERROR, OK, USAGE, Session, report
 from services.cli.ports import ImportTarget
 from shared.calls.client import Calling, calling_of
+from shared.commandline.streams import forgive
 from shared.configuration.settings import CommonSettings
 from shared.language.errors import TrimtabError
 from shared.language.keys import KEY_PREFIX
@@ -103,6 +104,7 @@ def _command() -> Any:
 
 
 def main() -> None:
+    forgive()
     sys.exit(run(sys.argv[1:], connect))
 
 

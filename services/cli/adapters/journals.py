@@ -10,6 +10,7 @@ from pathlib import Path
 from services.cli.domain import Json
 from services.cli.domain.records import Imported, Refused
 from services.cli.domain.refusals import report_entry
+from shared.language.visible import visible_json
 
 
 class ReportFile:
@@ -30,9 +31,7 @@ class ReportFile:
         if not refused:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(
-                f"{json.dumps(report_entry(one), ensure_ascii=False)}\n" for one in refused
-            )
+            file.writelines(f"{visible_json(report_entry(one))}\n" for one in refused)
 
 
 class ProgressFile:

@@ -17,6 +17,7 @@ from services.cli.domain.formats import FORMATS, Reader
 from services.cli.domain.records import Imported, Record
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
+from shared.language.visible import visible
 
 _THROUGH = ("grpc", "gateway")
 
@@ -80,14 +81,14 @@ def import_(
 
 def _shown(session: Session, run: Import, path: Path | None, limit: int) -> Imported:
     """With a line that shows the progress."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=session.err, disable=session.as_json) as shown:
         task, began = shown.add_task("importing"), time.monotonic()
 
         def told(last: Record, done: Imported) -> None:
             seconds = max(time.monotonic() - began, 1e-9)
             rate = round((done.read - run.resumed) / seconds)
-            shown.update(task, description=_progress(last, done, rate))
+            shown.update(task, description=visible(_progress(last, done, rate)))
 
         return run.all(path, limit, told)
 

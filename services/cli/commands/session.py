@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.domain import Json
 from services.cli.ports import ImportFiles, ImportTarget, Platform, Probe, RunProgram, Spooled
+from shared.commandline.streams import reader_left, write_json
+from shared.commandline.terminal import Terminal
 from shared.language.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -25,6 +25,7 @@ from shared.language.errors import (
     Unauthenticated,
     Unavailable,
 )
+from shared.language.visible import visible
 
 # Times to the second, in UTC; --json shows them in full.
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z$")
@@ -46,13 +47,13 @@ class Session:
     spooled: Spooled = lambda conversation_id: ()
     as_json: bool = False
     tenant: str = "local"
-    out: Console = field(default_factory=lambda: console_for(sys.stdout.isatty()))
-    err: Console = field(default_factory=lambda: Console(stderr=True))
+    out: Terminal = field(default_factory=lambda: terminal_for(sys.stdout.isatty()))
+    err: Terminal = field(default_factory=lambda: Terminal(stderr=True))
 
     def show(self, document: Any, people: Callable[[], None]) -> None:
         """The one answer of a command."""
         if self.as_json:
-            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            _write(document)
         else:
             people()
 
@@ -60,7 +61,7 @@ class Session:
         """Columns that start with `>` are numbers."""
         found = [[_cell(value) for value in row] for row in rows]
         if not found:
-            self.out.print(none)
+            self.line(none)
             return
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in columns:
@@ -72,12 +73,20 @@ class Session:
         self.out.print(table)
 
     def line(self, text: str) -> None:
-        self.out.print(text, markup=False, highlight=False)
+        self.out.print(text)
 
 
-def console_for(terminal: bool) -> Console:
+def _write(document: Any) -> None:
+    try:
+        write_json(document, sys.stdout, indent=2)
+        sys.stdout.flush()
+    except BrokenPipeError:  # typer would end with 1
+        reader_left()
+
+
+def terminal_for(is_one: bool) -> Terminal:
     """Tables into a pipe are not cut to a terminal's width."""
-    return Console() if terminal else Console(width=200)
+    return Terminal() if is_one else Terminal(width=200)
 
 
 def session_of(context: typer.Context) -> Session:
@@ -123,13 +132,12 @@ def report(error: TrimtabError, as_json: bool) -> int:
     step = next_step(error)
     if as_json:
         document: Json = {"reason": error.reason, "message": error.message, "next": step}
-        sys.stderr.write(json.dumps({"error": document}) + "\n")
+        write_json({"error": document}, sys.stderr)
     else:
-        message = " ".join(error.message.split())
-        sys.stderr.write(f"error: {error.reason}: {message}. Next: {step}.\n")
+        message = " ".join(visible(error.message).split())
+        sys.stderr.write(f"error: {visible(error.reason)}: {message}. Next: {step}.\n")
     return exit_code(error)
 
 
 def _cell(value: object) -> str:
-    text = "-" if value in (None, "") else _TIME.sub(r"\1 \2", str(value))
-    return text.replace("[", "\\[")
+    return "-" if value in (None, "") else _TIME.sub(r"\1 \2", str(value))

@@ -16,6 +16,7 @@ import typer
 from services.cli.app.platform import listed
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
+from shared.language.visible import visible_json
 
 app = typer.Typer(no_args_is_help=True, help="Erase or export a user's data.")
 
@@ -153,7 +154,7 @@ def write_export(path: Path, records: Iterable[Json]) -> Counter[str]:
         with staging.open("w", encoding="utf-8") as out:
             for record in records:
                 counts[f"{record['service']} {record['kind']}"] += 1
-                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+                out.write(visible_json(record) + "\n")
         if path.suffix == ".zip":
             _zipped(staging, path)
         else:
@@ -173,7 +174,7 @@ def _zipped(lines: Path, path: Path) -> None:
                 name = f"{record['service']}/{record['kind']}.jsonl"
                 part = lines.with_name(f"{lines.name}.{name.replace('/', '.')}")
                 with kinds.setdefault(name, part).open("a", encoding="utf-8") as out:
-                    out.write(json.dumps(record["content"], ensure_ascii=False) + "\n")
+                    out.write(visible_json(record["content"]) + "\n")
         whole = lines.with_name(f"{lines.name}.zip")
         with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, part in sorted(kinds.items()):
