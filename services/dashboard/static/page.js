@@ -35,6 +35,9 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 const DARK = ["#56b4e9", "#f08a4b", "#4ecda4", "#e2a3c7", "#f0b429"];
 const SYMBOLS = ["circle", "rect", "triangle", "diamond", "pin"];
 
+// A tooltip is HTML, and a version's name may come from a client.
+const escaped = (text) => echarts.format.encodeHTML(text);
+
 function options(loop) {
   const colours = dark.matches ? DARK : COLOURS;
   const style = getComputedStyle(document.documentElement);
@@ -66,7 +69,7 @@ function options(loop) {
     yAxis: { type: "value", min: 0, max: 1, axisLabel: { color: ink, formatter: (rate) => `${Math.round(100 * rate)}%` }, splitLine: { lineStyle: { color: line } } },
     tooltip: {
       trigger: "item",
-      formatter: (point) => point.value ? `${point.seriesName}<br>${Math.round(100 * point.value[1])}% of ${point.value[2]} follow-ups, ${point.value[3]} users` : point.name,
+      formatter: (point) => point.value ? `<bdi>${escaped(point.seriesName)}</bdi><br>${Math.round(100 * point.value[1])}% of ${point.value[2]} follow-ups, ${point.value[3]} users` : escaped(point.name),
     },
     series,
   };

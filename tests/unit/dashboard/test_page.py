@@ -74,6 +74,14 @@ async def test_alarms_and_personas(open_page: Open) -> None:
     assert "user-0 version 2, 12:19:00 Wants answers of at most two sentences" in text
 
 
+async def test_text_of_users_is_escaped_and_isolated(open_page: Open) -> None:
+    said = {"personas": [{"user_id": "u\u202e", "text": "<b>\u202etxt.exe"}]}
+    calls = twin_calls.TwinCalls({**twin_calls.FULL, "ListPersonas": said}, twin_calls.STAGES)
+    html = await fragment(open_page, calls, "personas")
+    assert "<h3><bdi>u\u202e</bdi> <small>" in html
+    assert "<p><bdi>&lt;b&gt;\u202etxt.exe</bdi></p>" in html
+
+
 async def test_the_course_is_there_as_a_table_too(open_page: Open) -> None:
     text = words(await fragment(open_page, twin_calls.full(), "course"))
     assert "12:39:00 assistant-v0 95% 12 9" in text
