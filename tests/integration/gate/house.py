@@ -74,7 +74,9 @@ class Evaluator:
             ScriptedScorer(lambda text: -float(len(text.split()))),
             SqlAnswers(database),
             SqlResults(database),
-            Limits(),
+            # The gate's verdict on a good adapter is a matter of chance as long as answers are few: asked this
+            # many, the interval is so narrow that chance hardly matters.
+            Limits(prompts=72),
         )
         self._app = Evaluations(store, now)
         evaluate = EvaluateVersion(bench)

@@ -54,12 +54,16 @@ def verdicts(run: Run) -> dict[str, str]:
     return {line.estimate.name.partition(" ")[0]: line.verdict for line in run.gate}
 
 
+def lines_of(run: Run) -> list[tuple[str, str, str]]:
+    return [(line.estimate.name, line.verdict, line.words) for line in run.gate]
+
+
 def test_a_collapsed_adapter_fails_although_the_judge_likes_it_best(
     house: House, vllm_stack: LocalStack, tmp_path: Path
 ) -> None:
     adapter = train(tmp_path / "collapsed", vllm_stack.settings.base_model, collapsed=True)
     run = house.run_with(adapter)
-    assert (run.state, run.verdict, run.attempt) == (State.REJECTED, "failed", 1), run.gate
+    assert (run.state, run.verdict, run.attempt) == (State.REJECTED, "failed", 1), lines_of(run)
     lines = verdicts(run)
     assert (lines["win_rate"], lines["sane_share"]) == ("pass", "fail")
     assert figure(run, "sane_share") < 0.1 < figure(run, "sane_share@assistant-v0")
@@ -72,7 +76,7 @@ def test_a_good_adapter_passes_and_becomes_a_canary(
 ) -> None:
     adapter = train(tmp_path / "good", vllm_stack.settings.base_model, collapsed=False)
     run = house.run_with(adapter)
-    assert (run.state, run.verdict) == (State.SUCCEEDED, "passed"), run.gate
+    assert (run.state, run.verdict) == (State.SUCCEEDED, "passed"), lines_of(run)
     assert set(verdicts(run).values()) == {"pass"}
     assert figure(run, "win_rate") > 0.8
     assert figure(run, "length_words") < figure(run, "length_words@assistant-v0") / 2
