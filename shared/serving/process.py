@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from shared.access.admission import Access, OpenAccess
 from shared.calls.server import Mount, RpcServer
@@ -27,7 +27,7 @@ from shared.serving.key_follower import guarded
 from shared.serving.lineage import Lineage
 from shared.state.database import Database
 from shared.state.loop import repeat
-from shared.telemetry.metrics import THREAD_DEATHS, StageCollector
+from shared.telemetry.metrics import THREAD_DEATHS, DefectCollector, StageCollector
 
 _log = logging.getLogger(__name__)
 
@@ -237,4 +237,5 @@ def _start_metrics(process: Process) -> None:
         return
     meter = stage_api.LagMeter(process.log, process.groups)
     StageCollector(process.name, process.database.counts, meter).register()
+    REGISTRY.register(DefectCollector())
     start_http_server(process.metrics_port, addr=process.host)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+
+from shared.language.attempts import defects
 
 RPC_SECONDS = Histogram(
     "trimtab_rpc_duration_seconds",
@@ -55,3 +58,17 @@ class StageCollector(Collector):
 
     def register(self, registry: CollectorRegistry = REGISTRY) -> None:
         registry.register(self)
+
+
+class DefectCollector(Collector):
+    """Items of batches that were refused for an unexpected error; the log has its stack (attempts.py)."""
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "trimtab_item_defects",
+            "Items refused for an unexpected error.",
+            labels=["error", "file", "line"],
+        )
+        for (error, file, line), count in sorted(defects.items()):
+            family.add_metric([error, PurePath(file).name, str(line)], count)
+        return [family]
