@@ -6,9 +6,8 @@ Turns, feedback and pairs have their codecs in shared.contracts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar
 
 from services.interaction.turns.domain.acceptance import Refusal
 from services.interaction.turns.domain.conversations import Conversation, Label, Score
@@ -19,7 +18,7 @@ from shared.contracts.pairs import encode_pair
 from shared.contracts.turns import write_turn
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
-from shared.language.errors import InvalidArgument, TrimtabError, status_of
+from shared.language.errors import InvalidArgument, status_of
 from shared.language.identifiers import check_segment, conversation_name, user_name
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
@@ -30,22 +29,8 @@ from shared.language.verdicts import FollowUpKind, dissatisfaction_of
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
 
-M = TypeVar("M")
-T = TypeVar("T")
 _SOURCE = "interaction"
 _KIND, _SAID_BY = "FOLLOW_UP_KIND_", "FEEDBACK_SOURCE_"
-
-
-def decode_each(messages: Iterable[M], decode: Callable[[M], T]) -> list[T | TrimtabError]:
-    """Each item of a batch, or why it could not be read."""
-
-    def attempt(message: M) -> T | TrimtabError:
-        try:
-            return decode(message)
-        except TrimtabError as error:
-            return error
-
-    return [attempt(message) for message in messages]
 
 
 def encode_refusal(refusal: Refusal) -> interaction_pb2.Refusal:

@@ -18,6 +18,7 @@ from shared.contracts.pairs import decode_pair
 from shared.contracts.turns import decode_turn, encode_turn
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
+from shared.language.attempts import attempted_each
 from shared.language.turns import Turn
 
 # How many chunks of a stream may wait for Kafka before more are read.
@@ -31,7 +32,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         self._intake, self._conversations = intake, conversations
 
     async def LogTurns(self, request: pb.LogTurnsRequest, context: Any) -> pb.LogTurnsResponse:
-        items = codec.decode_each(request.turns, decode_turn)
+        items = attempted_each(decode_turn, request.turns)
         charge_turns(len(items))
         turns, refusals = await self._intake.log_turns(tenant_of(context), items)
         return pb.LogTurnsResponse(
@@ -48,7 +49,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         response = pb.StreamTurnsResponse()
         try:
             async for request in requests:
-                items = codec.decode_each(request.turns, decode_turn)
+                items = attempted_each(decode_turn, request.turns)
                 charge_turns(len(items))
                 pending.append(asyncio.create_task(self._intake.log_turns(tenant, items, position)))
                 position += len(items)
@@ -64,7 +65,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
     async def LogFeedback(
         self, request: pb.LogFeedbackRequest, context: Any
     ) -> pb.LogFeedbackResponse:
-        items = codec.decode_each(request.feedback, decode_feedback)
+        items = attempted_each(decode_feedback, request.feedback)
         charge_turns(len(items))
         feedback, refusals = await self._intake.log_feedback(tenant_of(context), items)
         return pb.LogFeedbackResponse(
@@ -75,7 +76,7 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
     async def LogPreferences(
         self, request: pb.LogPreferencesRequest, context: Any
     ) -> pb.LogPreferencesResponse:
-        items = codec.decode_each(request.pairs, decode_pair)
+        items = attempted_each(decode_pair, request.pairs)
         charge_turns(len(items))
         pairs, refusals = await self._intake.log_pairs(tenant_of(context), items)
         return pb.LogPreferencesResponse(

@@ -125,6 +125,7 @@ async def test_the_rest_of_a_batch_goes_on() -> None:
             GOOD,
             replace(GOOD, user_id=""),
             unread,
+            replace(GOOD, message=None),  # type: ignore[arg-type]  # a defect of ours
             replace(GOOD, index=4),
         ]
         turns, refusals = await intake.log_turns("local", items, first=10)
@@ -132,6 +133,7 @@ async def test_the_rest_of_a_batch_goes_on() -> None:
     assert [(r.position, r.error.reason) for r in refusals] == [
         (11, "MISSING_USER"),
         (12, "UNKNOWN_ROLE"),
+        (13, "INVALID_RECORD"),
     ]
     logged = [decode_logged(r.event.value) for r in log.records(INTERACTION_LOGGED)]
     assert logged == turns

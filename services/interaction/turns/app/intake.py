@@ -15,6 +15,7 @@ from services.interaction.turns.domain.acceptance import (
     accept_turn,
 )
 from services.interaction.turns.ports import Journal
+from shared.language.attempts import attempted
 from shared.language.errors import TrimtabError
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
@@ -71,13 +72,18 @@ class Intake:
         first: int,
     ) -> tuple[list[AnyItem], list[Refusal]]:
         now, accepted, refusals = self._clock(), [], []
+
+        def accepting(item: AnyItem) -> AnyItem:
+            clean = redacted(item, tenant, self._redactor, self._limits)
+            return accept(clean, tenant, now, self._limits)
+
         for position, item in enumerate(items, start=first):
             if isinstance(item, TrimtabError):
                 refusals.append(Refusal(position, item))
                 continue
-            try:
-                clean = redacted(item, tenant, self._redactor, self._limits)
-                accepted.append(accept(clean, tenant, now, self._limits))
-            except TrimtabError as error:
-                refusals.append(Refusal(position, error))
+            found = attempted(accepting, item)
+            if isinstance(found, TrimtabError):
+                refusals.append(Refusal(position, found))
+            else:
+                accepted.append(found)
         return accepted, refusals
