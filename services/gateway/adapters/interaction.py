@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import grpc
 
@@ -15,9 +17,14 @@ from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+from shared.language.attempts import attempted_each
+from shared.language.errors import TrimtabError
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
+
+K = TypeVar("K")
+M = TypeVar("M")
 
 
 class InteractionSink:
@@ -25,9 +32,9 @@ class InteractionSink:
         self._stub, self._timeout_s = InteractionServiceStub(channel), timeout_s
 
     async def log_turns(self, tenant: str, turns: Sequence[Turn]) -> list[Refused]:
-        return await self._log_turns(
-            tenant, pb.LogTurnsRequest(turns=[encode_turn(turn) for turn in turns])
-        )
+        sound, refused = _encoded(encode_turn, turns)
+        request = pb.LogTurnsRequest(turns=[turn for _, turn in sound])
+        return [*refused, *_placed(await self._log_turns(tenant, request), sound)]
 
     async def forward(self, tenant: str, turns: Sequence[bytes]) -> list[Refused]:
         return await self._log_turns(
@@ -37,22 +44,26 @@ class InteractionSink:
     async def log_feedback(
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
     ) -> tuple[list[str], list[Refused]]:
-        request = pb.LogFeedbackRequest(feedback=[encode_feedback(one) for one in feedback])
+        sound, refused = _encoded(encode_feedback, feedback)
+        request = pb.LogFeedbackRequest(feedback=[one for _, one in sound])
         with translated("interaction"):
             response = await self._stub.LogFeedback(
                 request, metadata=metadata(tenant), timeout=self._timeout_s
             )
-        return list(response.feedback_ids), [decode_refusal(one) for one in response.refusals]
+        declined = [decode_refusal(one) for one in response.refusals]
+        return list(response.feedback_ids), [*refused, *_placed(declined, sound)]
 
     async def log_preferences(
         self, tenant: str, preferences: Sequence[Pair]
     ) -> tuple[list[str], list[Refused]]:
-        request = pb.LogPreferencesRequest(pairs=[encode_pair(one) for one in preferences])
+        sound, refused = _encoded(encode_pair, preferences)
+        request = pb.LogPreferencesRequest(pairs=[one for _, one in sound])
         with translated("interaction"):
             response = await self._stub.LogPreferences(
                 request, metadata=metadata(tenant), timeout=self._timeout_s
             )
-        return list(response.pair_ids), [decode_refusal(one) for one in response.refusals]
+        declined = [decode_refusal(one) for one in response.refusals]
+        return list(response.pair_ids), [*refused, *_placed(declined, sound)]
 
     async def _log_turns(self, tenant: str, request: pb.LogTurnsRequest) -> list[Refused]:
         with translated("interaction"):
@@ -60,3 +71,22 @@ class InteractionSink:
                 request, metadata=metadata(tenant), timeout=self._timeout_s
             )
         return [decode_refusal(refusal) for refusal in response.refusals]
+
+
+def _encoded(
+    encode: Callable[[K], M], items: Sequence[K]
+) -> tuple[list[tuple[int, M]], list[Refused]]:
+    """What fits into the API's messages, each with its place, and the refusals of the rest: an index may be
+    too large, for example."""
+    sound: list[tuple[int, M]] = []
+    refused: list[Refused] = []
+    for place, one in enumerate(attempted_each(encode, items)):
+        if isinstance(one, TrimtabError):
+            refused.append(Refused(place, one.reason, one.message, one.field))
+        else:
+            sound.append((place, one))
+    return sound, refused
+
+
+def _placed(declined: Sequence[Refused], sent: Sequence[tuple[int, object]]) -> list[Refused]:
+    return [replace(one, position=sent[one.position][0]) for one in declined]

@@ -16,7 +16,7 @@ from services.gateway.domain.chat import Chat, read_chat, with_text_user
 from services.gateway.domain.rollout import Version
 from services.gateway.ports import Reply, Upstream
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
-from shared.language.json_text import decode, encode
+from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
 _END = b"data: [DONE]"
@@ -158,7 +158,7 @@ def _passed_on(line: bytes, version: str, answer: Answer) -> bytes:
     if not line.startswith((b"data:", b":")) or line == _END:
         return b""
     try:
-        chunk = decode(line[5:]) if line.startswith(b"data:") else None
+        chunk = decode_piece(line[5:]) if line.startswith(b"data:") else None
     except ValueError:
         chunk = None
     if not isinstance(chunk, dict) or "choices" not in chunk:

@@ -6,8 +6,10 @@ Other telemetry is ignored and counted. What cannot be read is refused with its 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
 from services.gateway.domain.genai import read_choice, read_event
@@ -18,6 +20,7 @@ from services.gateway.domain.spans import (
     Extracted,
     Span,
     SpanFacts,
+    Unread,
     facts_of,
     is_genai,
     is_inference,
@@ -27,9 +30,11 @@ from services.gateway.domain.spans import (
     time_of,
     turns_of,
 )
-from shared.language.errors import InvalidArgument
+from shared.language.attempts import attempted
+from shared.language.errors import InvalidArgument, TrimtabError
 from shared.language.opinions import ExplicitFeedback
 
+Sent = TypeVar("Sent", Span, Event)
 _CHOICE = "gen_ai.choice"
 _NO_CONTENT = (
     "{} GenAI spans carry no messages; capture of message content is an option of the instrumentation"
@@ -101,34 +106,48 @@ class CustomerTelemetry:
         # By signal ("spans", "logs") and outcome, since the process started.
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    async def spans(self, tenant: str, spans: Sequence[Span]) -> Outcome:
-        batch, without_content = _Batch("spans"), 0
-        for place, span in enumerate(spans):
-            if not is_genai(span):
-                self.counts["spans", "ignored"] += 1
-                continue
-            with batch.attempt(place, span.span_id):
-                taken = read_span(span, tenant)
-                batch.add(place, taken)
-                known = self._memory.of(tenant, span.trace_id, span.span_id)
-                known.facts = facts_of(span.attributes, span.resource, span.trace_id)
-                silent = is_inference(span.attributes) and not taken.turns and not known.started
-                without_content += silent
+    async def spans(self, tenant: str, spans: Sequence[Span | Unread]) -> Outcome:
+        """What could not be read is given as its error."""
+        batch = self._batch("spans", partial(self._span, tenant), spans)
+        without_content = batch.without_content
         self.counts["spans", "without_content"] += without_content
         warning = _NO_CONTENT.format(without_content) if without_content else ""
         return await self._send(tenant, batch, [span.span_id for span in spans], warning)
 
-    async def logs(self, tenant: str, events: Sequence[Event]) -> Outcome:
-        batch = _Batch("logs")
-        for place, event in enumerate(events):
-            if not event.name.startswith("gen_ai."):
-                self.counts["logs", "ignored"] += 1
-                continue
-            with batch.attempt(place, event.span_id):
-                batch.add(place, self._event(tenant, event))
+    async def logs(self, tenant: str, events: Sequence[Event | Unread]) -> Outcome:
+        batch = self._batch("logs", partial(self._event, tenant), events)
         return await self._send(tenant, batch, [event.span_id for event in events], "")
 
-    def _event(self, tenant: str, event: Event) -> Extracted:
+    def _batch(
+        self,
+        signal: str,
+        read: Callable[[Sent], Extracted | None],
+        items: Sequence[Sent | Unread],
+    ) -> _Batch:
+        """`read` returns None for other telemetry."""
+        batch = _Batch(signal)
+        for place, item in enumerate(items):
+            found = item.error if isinstance(item, Unread) else attempted(read, item)
+            if found is None:
+                self.counts[signal, "ignored"] += 1
+            elif isinstance(found, TrimtabError):
+                batch.refuse(place, item.span_id, found)
+            else:
+                batch.add(place, found)
+        return batch
+
+    def _span(self, tenant: str, span: Span) -> Extracted | None:
+        if not is_genai(span):
+            return None
+        taken = read_span(span, tenant)
+        known = self._memory.of(tenant, span.trace_id, span.span_id)
+        known.facts = facts_of(span.attributes, span.resource, span.trace_id)
+        silent = is_inference(span.attributes) and not taken.turns and not known.started
+        return replace(taken, without_content=silent)
+
+    def _event(self, tenant: str, event: Event) -> Extracted | None:
+        if not event.name.startswith("gen_ai."):
+            return None
         if event.name == EVALUATION:
             return Extracted(feedback=(read_evaluation(event),))
         if event.name == DETAILS:
@@ -190,30 +209,15 @@ class _Batch:
         self.feedback: list[tuple[int, ExplicitFeedback]] = []
         self.refused: list[RefusedItem] = []
         self.places: set[int] = set()
+        # How many inference spans had no messages.
+        self.without_content = 0
 
     def add(self, place: int, taken: Extracted) -> None:
         self.places.add(place)
+        self.without_content += taken.without_content
         self.turns += [PlacedTurn(place, turn.index, turn) for turn in taken.turns]
         self.feedback += [(place, one) for one in taken.feedback]
 
-    def attempt(self, place: int, name: str) -> _Attempt:
-        return _Attempt(self, place, name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """Turns InvalidArgument into a refusal."""
-
-    batch: _Batch
-    place: int
-    name: str
-
-    def __enter__(self) -> None:
-        """Nothing to do."""
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
-        if not isinstance(error, InvalidArgument):
-            return False
-        refused = RefusedItem(self.place, self.name, error.reason, error.message, error.field)
-        self.batch.refused.append(refused)
-        return True
+    def refuse(self, place: int, name: str, error: TrimtabError) -> None:
+        refused = RefusedItem(place, name, error.reason, error.message, error.field)
+        self.refused.append(refused)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
@@ -13,12 +14,31 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.gateway.app.customer_telemetry import Outcome
-from services.gateway.domain.spans import Event, Span
-from shared.language.errors import InvalidArgument
+from services.gateway.domain.spans import Event, Span, Unread
+from shared.language.attempts import attempted, too_deep
+from shared.language.errors import InvalidArgument, TrimtabError
+from shared.language.json_text import TOO_DEEP, decode_batch
 
 M = TypeVar("M", bound=Message)
+K = TypeVar("K")
+T = TypeVar("T")
+# From the list of resources to the list of items.
+_Names = tuple[str, str, str]
+_SNAKE = {
+    "resourceSpans": "resource_spans",
+    "scopeSpans": "scope_spans",
+    "spans": "spans",
+    "resourceLogs": "resource_logs",
+    "scopeLogs": "scope_logs",
+    "logRecords": "log_records",
+}
+# The bracket that opens an item: three lists, each in an object.
+_ITEM_LEVEL = 7
 
 _EVENT_NAME = "event.name"
 # OTLP's JSON has these in hex; protobuf's own mapping would have base64.
@@ -37,25 +57,14 @@ def parse(kind: type[M], body: bytes) -> M:
         ) from error
 
 
-def parse_json(kind: type[M], body: bytes) -> M:
-    try:
-        return ParseDict(_with_base64(json.loads(body)), kind(), ignore_unknown_fields=True)
-    except (ParseError, ValueError, RecursionError) as error:
-        raise InvalidArgument(
-            f"the body is not a {kind.DESCRIPTOR.full_name} in JSON: {error}",
-            reason="UNDECODABLE",
-            field="body",
-        ) from error
-
-
 def encode_json(message: Message) -> bytes:
     return MessageToJson(message, indent=None).encode()
 
 
-def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span]:
+def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span | Unread]:
     """In the order in which they were sent."""
     return [
-        _span(span, resource)
+        _read(partial(_span, resource=resource), span, span.span_id.hex())
         for held in request.resource_spans
         for resource in (_attributes(held.resource.attributes),)
         for scope in held.scope_spans
@@ -63,14 +72,32 @@ def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span]:
     ]
 
 
-def read_logs(request: logs.ExportLogsServiceRequest) -> list[Event]:
+def read_logs(request: logs.ExportLogsServiceRequest) -> list[Event | Unread]:
     return [
-        _record(record, resource)
+        _read(partial(_record, resource=resource), record, record.span_id.hex())
         for held in request.resource_logs
         for resource in (_attributes(held.resource.attributes),)
         for scope in held.scope_logs
         for record in scope.log_records
     ]
+
+
+def read_spans_json(body: bytes) -> list[Span | Unread]:
+    """As `read_spans`. InvalidArgument if the body as a whole is not JSON of that form."""
+
+    def read(placed: Placed) -> Span:
+        span = _message(trace_pb2.Span, placed.item, "span")
+        return _span(span, placed.resource_attributes())
+
+    return _read_json(body, ("resourceSpans", "scopeSpans", "spans"), read)
+
+
+def read_logs_json(body: bytes) -> list[Event | Unread]:
+    def read(placed: Placed) -> Event:
+        record = _message(logs_pb2.LogRecord, placed.item, "log record")
+        return _record(record, placed.resource_attributes())
+
+    return _read_json(body, ("resourceLogs", "scopeLogs", "logRecords"), read)
 
 
 def encode_spans_outcome(outcome: Outcome) -> traces.ExportTraceServiceResponse:
@@ -87,6 +114,87 @@ def encode_logs_outcome(outcome: Outcome) -> logs.ExportLogsServiceResponse:
         response.partial_success.rejected_log_records = len(outcome.refused)
         response.partial_success.error_message = said
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item of an export in JSON, with the resource above it. `item` is an error if what should hold items
+    does not."""
+
+    resource: object
+    item: object
+
+    def resource_attributes(self) -> dict[str, Any]:
+        said = {} if self.resource is None else self.resource
+        resource = _message(resource_pb2.Resource, said, "resource")
+        return _attributes(resource.attributes)
+
+
+def _read(read: Callable[[K], T], item: K, span_id: str) -> T | Unread:
+    found = attempted(read, item)
+    return Unread(span_id, found) if isinstance(found, TrimtabError) else found
+
+
+def _read_json(body: bytes, names: _Names, read: Callable[[Placed], T]) -> list[T | Unread]:
+    try:
+        document = decode_batch(body, _ITEM_LEVEL)
+    except (ValueError, RecursionError) as error:
+        raise _undecodable(f"the body is not JSON: {error}", "body") from error
+    if not isinstance(document, dict):
+        raise _undecodable("the body is not a JSON object", "body")
+    return [_read(read, placed, _span_id(placed.item)) for placed in _placed(document, names)]
+
+
+def _placed(document: Mapping[str, Any], names: _Names) -> Iterator[Placed]:
+    """InvalidArgument if the outermost list is none. What is wrong further inside counts as one item."""
+    outer, middle, inner = names
+    for held in _list(document, outer):
+        resource = held.get("resource") if isinstance(held, dict) else None
+        for scope in _list_or_error(held, middle):
+            for item in _list_or_error(scope, inner):
+                yield Placed(resource, item)
+
+
+def _list_or_error(holder: object, name: str) -> list[Any]:
+    found = attempted(partial(_list, name=name), holder)
+    return [found] if isinstance(found, TrimtabError) else found
+
+
+def _list(holder: Any, name: str) -> list[Any]:
+    """Absent and null are empty, as in protobuf's JSON, which takes both spellings of a name."""
+    if isinstance(holder, TrimtabError):
+        raise holder
+    if holder == TOO_DEEP:
+        raise too_deep()
+    if not isinstance(holder, dict):
+        raise _undecodable(f"what should hold {name} is not an object", name)
+    found = holder.get(name, holder.get(_SNAKE[name]))
+    if found is not None and not isinstance(found, list):
+        raise _undecodable(f"{name} is not a list", name)
+    return found or []
+
+
+def _message(kind: type[M], document: object, name: str) -> M:
+    if isinstance(document, TrimtabError):
+        raise document
+    if document == TOO_DEEP:
+        raise too_deep()
+    if not isinstance(document, dict):
+        raise _undecodable(f"the {name} is not an object", name)
+    try:
+        return ParseDict(_with_base64(document), kind(), ignore_unknown_fields=True)
+    except (ParseError, ValueError) as error:
+        words = f"it is not a {kind.DESCRIPTOR.full_name} in JSON: {error}"
+        raise _undecodable(words, name) from error
+
+
+def _undecodable(message: str, field: str) -> InvalidArgument:
+    return InvalidArgument(message[:300], reason="UNDECODABLE", field=field)
+
+
+def _span_id(item: object) -> str:
+    found = item.get("spanId", item.get("span_id")) if isinstance(item, dict) else ""
+    return found[:32] if isinstance(found, str) else ""
 
 
 def _span(span: Any, resource: Mapping[str, Any]) -> Span:

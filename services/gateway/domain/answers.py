@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shared.language.json_text import tidied
 from shared.language.messages import Message, Text, ToolCall
 from shared.language.openai_messages import has_content
 from shared.language.turns import Turn
@@ -34,8 +35,8 @@ class Choice:
             had[2] += function.get("arguments") or ""
 
     def message(self) -> Message:
-        text = "".join(self._text)
-        calls = [ToolCall(*call) for _, call in sorted(self._calls.items())]
+        text = tidied("".join(self._text))
+        calls = [ToolCall(*map(tidied, call)) for _, call in sorted(self._calls.items())]
         return Message("assistant", (*((Text(text),) if text else ()), *calls))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
+from shared.language.json_text import decode
 from shared.language.messages import Media, Message, Part, Text, ToolCall, ToolResult
 from shared.language.openai_messages import read_message
 
@@ -135,7 +136,7 @@ def _parts(content: object) -> object:
     """Content with several parts was written as JSON text."""
     if isinstance(content, str) and content.startswith('[{"type"'):
         try:
-            return json.loads(content)
+            return decode(content.encode())
         except ValueError:
             return content
     return content
@@ -149,7 +150,7 @@ def _json(value: object, field: str) -> Any:
             raise _wrong(f"{field} is neither a list nor JSON text of one", field)
         return value
     try:
-        return json.loads(value)
+        return decode(value.encode())
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(
             f"{field} is not JSON: {error}", reason="MALFORMED_JSON", field=field

@@ -24,7 +24,7 @@ from services.gateway.domain.genai import (
     read_messages,
     read_openai,
 )
-from shared.language.errors import InvalidArgument
+from shared.language.errors import InvalidArgument, TrimtabError
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content
@@ -76,6 +76,14 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A span or log record that could not be read. `span_id` as it came, for people."""
+
+    span_id: str
+    error: TrimtabError
+
+
+@dataclass(frozen=True, slots=True)
 class SpanFacts:
     """What a span has besides its messages."""
 
@@ -91,6 +99,8 @@ class Extracted:
 
     turns: tuple[Turn, ...] = ()
     feedback: tuple[ExplicitFeedback, ...] = ()
+    # Whether it is a call to a model that carries no messages.
+    without_content: bool = False
 
 
 def is_genai(span: Span) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -9,7 +10,10 @@ from fastapi import Request
 from services.gateway.http_api.problems import BodyTooLarge
 from services.gateway.ports import Authenticator, Caller
 from shared.language.errors import InvalidArgument
-from shared.language.json_text import decode
+from shared.language.json_text import decode, decode_batch
+
+# The bracket that opens an item: the body is an object with a list of them.
+_ITEMS = 3
 
 
 class Admission:
@@ -28,18 +32,11 @@ class Admission:
 
     async def read_object(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where the error is."""
-        body = await self.read(request)
-        try:
-            document = decode(body)
-        except (ValueError, RecursionError) as error:
-            raise InvalidArgument(
-                f"the body is not JSON: {error}", reason="MALFORMED_JSON", field="body"
-            ) from error
-        if not isinstance(document, dict):
-            raise InvalidArgument(
-                "the body must be a JSON object", reason="INVALID_BODY", field="body"
-            )
-        return document
+        return _object(await self.read(request), decode)
+
+    async def read_batch(self, request: Request) -> dict[str, Any]:
+        """As `read_object`, for a body with a list of items: what is wrong with one is left to its reader."""
+        return _object(await self.read(request), lambda body: decode_batch(body, _ITEMS))
 
     async def read(self, request: Request) -> bytes:
         """The body as it came. BodyTooLarge beyond the limit."""
@@ -55,3 +52,15 @@ class Admission:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"the body has more than {self._max_body_bytes} bytes", field="body")
+
+
+def _object(body: bytes, read: Callable[[bytes], Any]) -> dict[str, Any]:
+    try:
+        document = read(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(
+            f"the body is not JSON: {error}", reason="MALFORMED_JSON", field="body"
+        ) from error
+    if not isinstance(document, dict):
+        raise InvalidArgument("the body must be a JSON object", reason="INVALID_BODY", field="body")
+    return document

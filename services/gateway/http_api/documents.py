@@ -9,8 +9,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
+from shared.language.attempts import too_deep
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment, stable_id
+from shared.language.json_text import TOO_DEEP
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import has_content, read_message
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
@@ -18,6 +20,8 @@ from shared.language.pairs import Pair, PairSource
 from shared.language.turns import Turn
 
 M = TypeVar("M", bound=BaseModel)
+# What the API of interaction can count.
+_MOST_MESSAGES = 2**31 - 1
 
 
 class MessageDocument(BaseModel):
@@ -49,7 +53,7 @@ class FeedbackDocument(BaseModel):
     completion_id: str = ""
     conversation_id: str = ""
     turn_id: str = ""
-    message: int | None = Field(default=None, ge=0)
+    message: int | None = Field(default=None, ge=0, le=_MOST_MESSAGES)
     mode: Literal["add", "replace"] = "add"
     user: str = ""
     value: StrictBool | float | str | None = None
@@ -80,6 +84,8 @@ class PreferenceDocument(BaseModel):
 
 def parse(kind: type[M], document: object) -> M:
     """InvalidArgument that names the first wrong field."""
+    if document == TOO_DEEP:
+        raise too_deep()
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -101,9 +107,10 @@ def items_of(body: dict[str, Any], name: str) -> list[object]:
     return items
 
 
-def read_conversation(document: object, place: int, tenant: str) -> list[PlacedTurn]:
-    """The turns of one conversation. InvalidArgument refuses it as a whole: a conversation with a
-    hole would teach something false."""
+def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]:
+    """The turns of one conversation; `item` is its place and its document. InvalidArgument refuses it as a
+    whole: a conversation with a hole would teach something false."""
+    place, document = item
     read = parse(ConversationDocument, document)
     check_segment(read.user, "user")
     messages = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from services.gateway.app.ingesting import Ingesting, PlacedTurn
+from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.refusals import Refused
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
@@ -18,9 +19,11 @@ from services.gateway.http_api.documents import (
     read_preference,
 )
 from services.gateway.http_api.problems import problem
-from shared.language.errors import InvalidArgument
-from shared.language.opinions import ExplicitFeedback
-from shared.language.pairs import Pair
+from shared.language.attempts import attempted_each
+from shared.language.errors import InvalidArgument, TrimtabError
+
+M = TypeVar("M")
+T = TypeVar("T")
 
 _SOME_REFUSED = 207
 
@@ -31,14 +34,11 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
     @router.post("/v1/conversations")
     async def conversations(request: Request) -> JSONResponse:
         caller = admission.caller(request)
-        items = items_of(await admission.read_object(request), "conversations")
-        turns: list[PlacedTurn] = []
-        refused: list[dict[str, Any]] = []
-        for place, item in enumerate(items):
-            try:
-                turns += read_conversation(item, place, caller.tenant)
-            except InvalidArgument as error:
-                refused.append(_refusal(place, error.reason, error.message, error.field))
+        items = items_of(await admission.read_batch(request), "conversations")
+        found, refused = _sorted_out(
+            partial(read_conversation, tenant=caller.tenant), enumerate(items)
+        )
+        turns = [turn for _, placed in found for turn in placed]
         messages = await ingesting.log_conversations(caller.tenant, turns)
         for one in messages:
             refusal = _refusal(one.conversation, one.reason, one.text, one.field)
@@ -51,35 +51,38 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
     @router.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
         caller = admission.caller(request)
-        body = await admission.read_object(request)
+        body = await admission.read_batch(request)
         batched = "feedback" in body
         items = items_of(body, "feedback") if batched else [body]
-        said: list[tuple[int, ExplicitFeedback]] = []
-        refused: list[dict[str, Any]] = []
-        for place, item in enumerate(items):
-            try:
-                said += [(place, one) for one in read_feedback(item)]
-            except InvalidArgument as error:
-                refused.append(_refusal(place, error.reason, error.message, error.field))
+        found, refused = _sorted_out(read_feedback, items)
+        said = [(place, one) for place, given in found for one in given]
         ids, declined = await ingesting.log_feedback(caller.tenant, said) if said else ([], [])
         return _answer(items, batched, {"feedback_ids": ids}, refused, declined)
 
     @router.post("/v1/preferences")
     async def preferences(request: Request) -> JSONResponse:
         caller = admission.caller(request)
-        items = items_of(await admission.read_object(request), "preferences")
-        stated: list[tuple[int, Pair]] = []
-        refused: list[dict[str, Any]] = []
-        for place, item in enumerate(items):
-            try:
-                stated.append((place, read_preference(item)))
-            except InvalidArgument as error:
-                refused.append(_refusal(place, error.reason, error.message, error.field))
+        items = items_of(await admission.read_batch(request), "preferences")
+        stated, refused = _sorted_out(read_preference, items)
         logged = ingesting.log_preferences(caller.tenant, stated) if stated else None
         ids, declined = await logged if logged else ([], [])
         return _answer(items, True, {"pair_ids": ids}, refused, declined)
 
     return router
+
+
+def _sorted_out(
+    read: Callable[[M], T], items: Iterable[M]
+) -> tuple[list[tuple[int, T]], list[dict[str, Any]]]:
+    """What could be read, each with its place, and the refusals of the rest."""
+    found: list[tuple[int, T]] = []
+    refused: list[dict[str, Any]] = []
+    for place, one in enumerate(attempted_each(read, items)):
+        if isinstance(one, TrimtabError):
+            refused.append(_refusal(place, one.reason, one.message, one.field))
+        else:
+            found.append((place, one))
+    return found, refused
 
 
 def _answer(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from google.protobuf.message import Message
@@ -17,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.codec import otlp as codec
+from services.gateway.domain.spans import Event, Span, Unread
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.problems import BodyTooLarge
 from shared.contracts.status import encode_error
@@ -35,30 +35,37 @@ class UnsupportedMedia(InvalidArgument):
 def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
     router = APIRouter()
 
-    async def take_spans(tenant: str, request: Any) -> Message:
-        outcome = await telemetry.spans(tenant, codec.read_spans(request))
-        return codec.encode_spans_outcome(outcome)
+    async def take_spans(tenant: str, body: bytes, media: str) -> Message:
+        spans = codec.read_spans_json(body) if media == JSON else _spans(body)
+        return codec.encode_spans_outcome(await telemetry.spans(tenant, spans))
 
-    async def take_logs(tenant: str, request: Any) -> Message:
-        outcome = await telemetry.logs(tenant, codec.read_logs(request))
-        return codec.encode_logs_outcome(outcome)
+    async def take_logs(tenant: str, body: bytes, media: str) -> Message:
+        events = codec.read_logs_json(body) if media == JSON else _events(body)
+        return codec.encode_logs_outcome(await telemetry.logs(tenant, events))
 
     @router.post("/v1/traces")
     async def traces(request: Request) -> Response:
-        return await _export(admission, request, ExportTraceServiceRequest, take_spans)
+        return await _export(admission, request, take_spans)
 
     @router.post("/v1/logs")
     async def logs(request: Request) -> Response:
-        return await _export(admission, request, ExportLogsServiceRequest, take_logs)
+        return await _export(admission, request, take_logs)
 
     return router
+
+
+def _spans(body: bytes) -> list[Span | Unread]:
+    return codec.read_spans(codec.parse(ExportTraceServiceRequest, body))
+
+
+def _events(body: bytes) -> list[Event | Unread]:
+    return codec.read_logs(codec.parse(ExportLogsServiceRequest, body))
 
 
 async def _export(
     admission: Admission,
     request: Request,
-    kind: type[Message],
-    take: Callable[[str, Any], Awaitable[Message]],
+    take: Callable[[str, bytes, str], Awaitable[Message]],
 ) -> Response:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
@@ -71,8 +78,7 @@ async def _export(
         body = unsqueezed(
             await admission.read(request), _encoding(request), admission.max_body_bytes
         )
-        parsed = (codec.parse if media == PROTOBUF else codec.parse_json)(kind, body)
-        return _answer(200, await take(caller.tenant, parsed), media)
+        return _answer(200, await take(caller.tenant, body, media), media)
     except TrimtabError as error:
         return _refusal(error, media)
 
