@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import msgspec
 import zstandard
 
 from services.cli.adapters.journals import ProgressFile, ReportFile
 from services.cli.domain.chitchat import chitchat
 from services.cli.domain.records import Record
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
+from shared.language.json_text import decode
 
 # A longer record is refused: no person said that much.
 MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -78,8 +78,8 @@ def chitchat_records() -> Iterator[Record]:
 def parse(raw: bytes) -> object:
     """A record's JSON. InvalidArgument says what is wrong with it, and where."""
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode(raw)
+    except (ValueError, RecursionError) as error:
         cause: Exception = error
     try:
         raw.decode()
@@ -145,8 +145,8 @@ def _records(stream: IO[bytes], path: Path, name: str) -> Iterator[Record]:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        decode(line)
+    except (ValueError, RecursionError):
         return False
     return True
 

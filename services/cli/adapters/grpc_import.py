@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 
-from services.cli.domain.records import Conversation, Item, Line
+from services.cli.domain.records import Conversation, Item, Line, sorted_out
 from shared.calls.client import Calling, channel, metadata, translated
 from shared.contracts.opinions import encode_feedback
 from shared.contracts.pairs import encode_pair
 from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
 from shared.language.turns import Turn
@@ -32,11 +33,22 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
+class _Encoded:
+    """An item. Each turn has the field of its record."""
+
+    turns: Sequence[tuple[common.Turn, str]]
+    feedback: Sequence[common.ExplicitFeedback]
+    preferences: Sequence[events_pb2.PreferencePair]
+
+
+@dataclass(frozen=True, slots=True)
 class GrpcSent:
     calls: Sequence[_Call]
+    # What could not be sent.
+    refused: Sequence[tuple[int, str, str, str]]
 
     def refusals(self) -> list[tuple[int, str, str, str]]:
-        found = []
+        found = list(self.refused)
         for call in self.calls:
             with translated("interaction"):
                 response = call.answer.result()
@@ -62,41 +74,54 @@ class GrpcImport:
             "timeout": self._timeout_s,
             "metadata": tuple(metadata(self._tenant)),
         }
+        encoded, refused = sorted_out(_encode, items)
         calls = [
             _Call(stub.LogTurns.future(pb.LogTurnsRequest(turns=turns), **carried), origins)
-            for turns, origins in _turn_calls(items)
+            for turns, origins in _turn_calls(encoded)
         ]
-        said = [(place, one) for place, item in enumerate(items) for one in item.feedback]
+        said = [(place, one) for place, item in encoded for one in item.feedback]
         if said:
-            feedback = pb.LogFeedbackRequest(feedback=[encode_feedback(one) for _, one in said])
+            feedback = pb.LogFeedbackRequest(feedback=[one for _, one in said])
             told = stub.LogFeedback.future(feedback, **carried)
             calls.append(_Call(told, [(place, "") for place, _ in said]))
-        stated = [(place, one) for place, item in enumerate(items) for one in item.preferences]
+        stated = [(place, one) for place, item in encoded for one in item.preferences]
         if stated:
-            pairs = pb.LogPreferencesRequest(pairs=[encode_pair(one) for _, one in stated])
+            pairs = pb.LogPreferencesRequest(pairs=[one for _, one in stated])
             answer = stub.LogPreferences.future(pairs, **carried)
             calls.append(_Call(answer, [(place, "") for place, _ in stated]))
-        return GrpcSent(calls)
+        return GrpcSent(calls, refused)
 
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
 
 
-def _turn_calls(items: Sequence[Item]) -> Iterator[tuple[list[common.Turn], list[_Origin]]]:
+def _encode(item: Item) -> _Encoded:
+    return _Encoded(
+        [
+            (_turn(said, index, line), line.field)
+            for said in item.conversations
+            for index, line in enumerate(said.lines)
+        ],
+        [encode_feedback(one) for one in item.feedback],
+        [encode_pair(one) for one in item.preferences],
+    )
+
+
+def _turn_calls(
+    items: Sequence[tuple[int, _Encoded]],
+) -> Iterator[tuple[list[common.Turn], list[_Origin]]]:
     turns: list[common.Turn] = []
     origins: list[_Origin] = []
     size = 0
-    for place, item in enumerate(items):
-        for said in item.conversations:
-            for index, line in enumerate(said.lines):
-                turn = _turn(said, index, line)
-                size += turn.ByteSize()
-                if turns and size > _CALL_BYTES:
-                    yield turns, origins
-                    turns, origins, size = [], [], turn.ByteSize()
-                turns.append(turn)
-                origins.append((place, line.field))
+    for place, item in items:
+        for turn, field in item.turns:
+            size += turn.ByteSize()
+            if turns and size > _CALL_BYTES:
+                yield turns, origins
+                turns, origins, size = [], [], turn.ByteSize()
+            turns.append(turn)
+            origins.append((place, field))
     if turns:
         yield turns, origins
 

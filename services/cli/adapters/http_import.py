@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 
 from services.cli.domain import Json
-from services.cli.domain.records import Conversation, Item
+from services.cli.domain.records import Conversation, Item, sorted_out
 from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
+from shared.language.json_text import encode
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
 from shared.language.pairs import Pair
@@ -23,9 +24,11 @@ _Refusals = list[tuple[int, str, str, str]]
 @dataclass(frozen=True, slots=True)
 class HttpSent:
     answers: Sequence[Future[_Refusals]]
+    # What could not be sent.
+    refused: _Refusals
 
     def refusals(self) -> _Refusals:
-        return [refusal for answer in self.answers for refusal in answer.result()]
+        return [*self.refused, *(one for answer in self.answers for one in answer.result())]
 
 
 class HttpImport:
@@ -35,22 +38,19 @@ class HttpImport:
         self._client: httpx.Client | None = None
 
     def send(self, items: Sequence[Item]) -> HttpSent:
-        asks: list[tuple[str, str, list[tuple[int, Json]]]] = [
-            ("/v1/conversations", "conversations", _all(items, "conversations", _conversation)),
-            ("/v1/feedback", "feedback", _all(items, "feedback", _feedback)),
-            ("/v1/preferences", "preferences", _all(items, "preferences", _preference)),
-        ]
-        return HttpSent([self._pool.submit(self._post, *ask) for ask in asks if ask[2]])
+        encoded, refused = sorted_out(_encode, items)
+        asks = [(name, [(p, one) for p, item in encoded for one in item[name]]) for name in _ENCODE]
+        return HttpSent([self._pool.submit(self._post, *ask) for ask in asks if ask[1]], refused)
 
     def close(self) -> None:
         self._pool.shutdown()
         if self._client is not None:
             self._client.close()
 
-    def _post(self, path: str, name: str, documents: list[tuple[int, Json]]) -> _Refusals:
-        body = {name: [document for _, document in documents]}
+    def _post(self, name: str, documents: list[tuple[int, bytes]]) -> _Refusals:
+        body = b'{"%b":[%b]}' % (name.encode(), b",".join([one for _, one in documents]))
         try:
-            response = self._opened().post(path, json=body)
+            response = self._opened().post(f"/v1/{name}", content=body)
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"the gateway at {self._url} does not answer", reason="GATEWAY_AWAY"
@@ -62,23 +62,25 @@ class HttpImport:
             for one in response.json()["refused"]
         ]
 
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+
     def _opened(self) -> httpx.Client:
         if self._client is None:
             self._client = httpx.Client(
                 base_url=self._url,
-                headers={"Authorization": f"Bearer {self._key}"},
+                headers=self._headers(),
                 timeout=60.0,
                 trust_env=False,
             )
         return self._client
 
 
-def _all(
-    items: Sequence[Item], field: str, encode: Callable[[Any], Json]
-) -> list[tuple[int, Json]]:
-    return [
-        (place, encode(one)) for place, item in enumerate(items) for one in getattr(item, field)
-    ]
+def _encode(item: Item) -> dict[str, list[bytes]]:
+    """Its documents, by route."""
+    return {
+        name: [encode(write(one)) for one in getattr(item, name)] for name, write in _ENCODE.items()
+    }
 
 
 def _conversation(said: Conversation) -> Json:
@@ -144,6 +146,13 @@ def _preference(stated: Pair) -> Json:
         "model_version": stated.model_version,
         "created": stated.create_time.isoformat() if stated.create_time else None,
     }
+
+
+_ENCODE: dict[str, Callable[[Any], Json]] = {
+    "conversations": _conversation,
+    "feedback": _feedback,
+    "preferences": _preference,
+}
 
 
 def _error(response: httpx.Response) -> TrimtabError:

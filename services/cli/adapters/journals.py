@@ -9,8 +9,7 @@ from pathlib import Path
 
 from services.cli.domain import Json
 from services.cli.domain.records import Imported, Refused
-from services.cli.domain.refusals import report_entry
-from shared.language.visible import visible_json
+from services.cli.domain.refusals import report_line
 
 
 class ReportFile:
@@ -31,7 +30,7 @@ class ReportFile:
         if not refused:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{visible_json(report_entry(one))}\n" for one in refused)
+            file.writelines(report_line(one) for one in refused)
 
 
 class ProgressFile:

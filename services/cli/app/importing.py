@@ -13,10 +13,11 @@ from services.cli.domain.formats import Reader
 from services.cli.domain.records import Imported, Item, Record, Refused
 from services.cli.domain.refusals import unwrapped
 from services.cli.ports import ImportFiles, ImportProgress, ImportTarget, RefusalReport, Sent
+from shared.language.attempts import attempted
 from shared.language.errors import (
     DeadlineExceeded,
-    InvalidArgument,
     ResourceExhausted,
+    TrimtabError,
     Unavailable,
 )
 
@@ -165,10 +166,10 @@ class Import:
     def _entries(self, records: Iterable[Record]) -> Iterator[Entry]:
         """What each record contains, or why it is refused."""
         for record in records:
-            try:
-                yield self._entry(record)
-            except InvalidArgument as error:
-                yield Entry(record, Refused(record, error.reason, error.message, error.field))
+            found = attempted(self._entry, record)
+            if isinstance(found, TrimtabError):
+                found = Entry(record, Refused(record, found.reason, found.message, found.field))
+            yield found
 
     def _entry(self, record: Record) -> Entry:
         if record.error is not None:

@@ -24,7 +24,6 @@ from shared.language.messages import text_message
 from shared.language.opinions import ExplicitFeedback, Rating
 
 _ROLES = {"Human": "user", "User": "user", "Bot": "assistant"}
-_THUMBS = {0: False, 1: True}
 
 
 def convai2(record: Json) -> Item:
@@ -54,11 +53,11 @@ def convai2(record: Json) -> Item:
             conversation_id=made.id,
             index=place,
             user_id=made.user,
-            value=_THUMBS[one["evaluation_score"]],
+            value=one["evaluation_score"] == 1,
             create_time=end,
         )
         for place, one in enumerate(said)
-        if one.get("evaluation_score") in _THUMBS
+        if one.get("evaluation_score") in (0, 1)
     ]
     if (score := record.get("eval_score")) is not None:
         feedback.append(_rating(made.id, made.user, score, record))

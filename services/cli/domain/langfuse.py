@@ -23,6 +23,7 @@ from services.cli.domain.records import (
 )
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import is_segment, stable_id
+from shared.language.json_text import decode
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import read_message
 from shared.language.opinions import Category, ExplicitFeedback, Rating, Value
@@ -132,7 +133,7 @@ def _messages(said: Any, field: str, role: str) -> list[Message]:
     """A text, a message, messages, `{messages: ...}`, `{choices: [{message}]}`, or JSON of these."""
     if isinstance(said, str) and said.lstrip().startswith(("{", "[")):
         try:
-            said = json.loads(said)
+            said = decode(said.encode())
         except ValueError:
             return [text_message(role, said)]
     if isinstance(said, dict) and isinstance(said.get("messages"), list):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from services.cli.domain import Json
-from shared.language.errors import InvalidArgument
+from shared.language.attempts import attempted_each
+from shared.language.errors import InvalidArgument, TrimtabError
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message, content_of
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
+
+T = TypeVar("T")
 
 # The largest message: more than any service accepts by default, less than a call may hold.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -86,6 +89,20 @@ class Imported:
     refused: int = 0
     # By reason.
     reasons: dict[str, int] = field(default_factory=dict)
+
+
+def sorted_out(
+    encode: Callable[[Item], T], items: Sequence[Item]
+) -> tuple[list[tuple[int, T]], list[tuple[int, str, str, str]]]:
+    """What can be sent, each with its place, and the refusals of the rest, as a port's `Sent` names them."""
+    found: list[tuple[int, T]] = []
+    refused: list[tuple[int, str, str, str]] = []
+    for place, one in enumerate(attempted_each(encode, items)):
+        if isinstance(one, TrimtabError):
+            refused.append((place, one.field, one.reason, one.message))
+        else:
+            found.append((place, one))
+    return found, refused
 
 
 def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:

@@ -6,6 +6,8 @@ import json
 
 from services.cli.domain import Json
 from services.cli.domain.records import Record, Refused
+from shared.language.json_text import decode
+from shared.language.visible import visible_json
 
 _REASON, _RECORD = "reason", "record"
 
@@ -19,13 +21,17 @@ def unwrapped(record: Record, document: object) -> tuple[object, bytes]:
     return document, record.raw
 
 
-def report_entry(refused: Refused) -> Json:
-    """The record as JSON if it is JSON, otherwise as text, with bytes that are not UTF-8 as \\xNN."""
-    raw: object
+def report_line(refused: Refused) -> str:
+    """A line of the report. The record as JSON if it is JSON, otherwise as text, with bytes that are not UTF-8
+    as \\xNN."""
     try:
-        raw = json.loads(refused.record.raw)
-    except ValueError:
-        raw = refused.record.raw.decode(errors="backslashreplace")
+        return f"{visible_json(_entry(refused, decode(refused.record.raw)))}\n"
+    except (ValueError, RecursionError):
+        text = refused.record.raw.decode(errors="backslashreplace")
+        return f"{visible_json(_entry(refused, text))}\n"
+
+
+def _entry(refused: Refused, raw: object) -> Json:
     return {
         "file": refused.record.file,
         "line": refused.record.line,
