@@ -1,61 +1,47 @@
-"""OTLP over gRPC: decode, call, encode. The caller's key comes as `authorization` metadata."""
+"""OTLP over gRPC: decode, call, encode. The caller's key comes as `authorization` metadata.
+
+Requests come in as bytes: gRPC would refuse a whole export for one span that cannot be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
+import grpc
+from google.protobuf.message import Message
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.codec import otlp as codec
 from services.gateway.ports import Authenticator
 from shared.calls.server import Mount
 
-
-class TracesServicer(traces_grpc.TraceServiceServicer):
-    def __init__(self, authenticator: Authenticator, telemetry: CustomerTelemetry) -> None:
-        self._authenticator, self._telemetry = authenticator, telemetry
-
-    async def Export(
-        self, request: traces.ExportTraceServiceRequest, context: Any
-    ) -> traces.ExportTraceServiceResponse:
-        caller = self._authenticator.identify(_authorization(context))
-        outcome = await self._telemetry.spans(caller.tenant, codec.read_spans(request))
-        return codec.encode_spans_outcome(outcome)
-
-
-class LogsServicer(logs_grpc.LogsServiceServicer):
-    def __init__(self, authenticator: Authenticator, telemetry: CustomerTelemetry) -> None:
-        self._authenticator, self._telemetry = authenticator, telemetry
-
-    async def Export(
-        self, request: logs.ExportLogsServiceRequest, context: Any
-    ) -> logs.ExportLogsServiceResponse:
-        caller = self._authenticator.identify(_authorization(context))
-        outcome = await self._telemetry.logs(caller.tenant, codec.read_logs(request))
-        return codec.encode_logs_outcome(outcome)
+_TRACES = "opentelemetry.proto.collector.trace.v1.TraceService"
+_LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
+_Export = Callable[[bytes, Any], Awaitable[Message]]
 
 
 def mounts(authenticator: Authenticator, telemetry: CustomerTelemetry) -> list[Mount]:
-    return [
-        (
-            "opentelemetry.proto.collector.trace.v1.TraceService",
-            partial(
-                traces_grpc.add_TraceServiceServicer_to_server,
-                TracesServicer(authenticator, telemetry),
-            ),
-        ),
-        (
-            "opentelemetry.proto.collector.logs.v1.LogsService",
-            partial(
-                logs_grpc.add_LogsServiceServicer_to_server, LogsServicer(authenticator, telemetry)
-            ),
-        ),
-    ]
+    async def traces(request: bytes, context: Any) -> Message:
+        caller = authenticator.identify(_authorization(context))
+        outcome = await telemetry.spans(caller.tenant, codec.read_spans(request))
+        return codec.encode_spans_outcome(outcome)
+
+    async def logs(request: bytes, context: Any) -> Message:
+        caller = authenticator.identify(_authorization(context))
+        outcome = await telemetry.logs(caller.tenant, codec.read_logs(request))
+        return codec.encode_logs_outcome(outcome)
+
+    return [(_TRACES, partial(_add, _TRACES, traces)), (_LOGS, partial(_add, _LOGS, logs))]
+
+
+def _add(service: str, export: _Export, server: grpc.aio.Server) -> None:
+    method: grpc.RpcMethodHandler[bytes, Message] = grpc.unary_unary_rpc_method_handler(
+        export, response_serializer=lambda message: message.SerializeToString()
+    )
+    handlers = grpc.method_handlers_generic_handler(service, {"Export": method})
+    server.add_generic_rpc_handlers((handlers,))
 
 
 def _authorization(context: Any) -> str:

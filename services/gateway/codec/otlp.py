@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.gateway.app.customer_telemetry import Outcome
+from services.gateway.codec.wire import inside
 from services.gateway.domain.spans import Event, Span, Unread
 from shared.language.attempts import attempted, too_deep
 from shared.language.errors import InvalidArgument, TrimtabError
@@ -37,6 +38,9 @@ _SNAKE = {
     "scopeLogs": "scope_logs",
     "logRecords": "log_records",
 }
+# Fields of the requests, which traces and logs number alike, and of a span and a log record.
+_RESOURCES, _RESOURCE, _SCOPES, _ITEMS = 1, 1, 2, 2
+_SPAN_ID_OF_SPAN, _SPAN_ID_OF_RECORD = 2, 10
 # The bracket that opens an item: three lists, each in an object.
 _ITEM_LEVEL = 7
 
@@ -45,24 +49,17 @@ _EVENT_NAME = "event.name"
 _HEX = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 
 
-def parse(kind: type[M], body: bytes) -> M:
-    """InvalidArgument if the body is not that message: cut off, not UTF-8, or something else."""
-    try:
-        return kind.FromString(body)
-    except DecodeError as error:
-        raise InvalidArgument(
-            f"the body is not a {kind.DESCRIPTOR.full_name}: {error}",
-            reason="UNDECODABLE",
-            field="body",
-        ) from error
-
-
 def encode_json(message: Message) -> bytes:
     return MessageToJson(message, indent=None).encode()
 
 
-def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span | Unread]:
-    """In the order in which they were sent."""
+def read_spans(body: bytes) -> list[Span | Unread]:
+    """Of an ExportTraceServiceRequest, in the order in which they were sent. InvalidArgument if the body as a
+    whole cannot be read; if it is only a span, that is Unread."""
+    try:
+        request = traces.ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        return _one_by_one(body, trace_pb2.Span, _span, _SPAN_ID_OF_SPAN, error)
     return [
         _read(partial(_span, resource=resource), span, span.span_id.hex())
         for held in request.resource_spans
@@ -72,7 +69,11 @@ def read_spans(request: traces.ExportTraceServiceRequest) -> list[Span | Unread]
     ]
 
 
-def read_logs(request: logs.ExportLogsServiceRequest) -> list[Event | Unread]:
+def read_logs(body: bytes) -> list[Event | Unread]:
+    try:
+        request = logs.ExportLogsServiceRequest.FromString(body)
+    except DecodeError as error:
+        return _one_by_one(body, logs_pb2.LogRecord, _record, _SPAN_ID_OF_RECORD, error)
     return [
         _read(partial(_record, resource=resource), record, record.span_id.hex())
         for held in request.resource_logs
@@ -133,6 +134,46 @@ class Placed:
 def _read(read: Callable[[K], T], item: K, span_id: str) -> T | Unread:
     found = attempted(read, item)
     return Unread(span_id, found) if isinstance(found, TrimtabError) else found
+
+
+def _one_by_one(
+    body: bytes,
+    kind: type[M],
+    read: Callable[[M, Mapping[str, Any]], T],
+    span_id_field: int,
+    cause: DecodeError,
+) -> list[T | Unread]:
+    """What protobuf refuses as a whole for one text that is not UTF-8, or one value nested too deeply. The body
+    is refused if no item is to blame."""
+    found: list[T | Unread] = []
+    for held in inside(body, _RESOURCES):
+        resources = list(inside(held, _RESOURCE))
+        for scope in inside(held, _SCOPES):
+            for item in inside(scope, _ITEMS):
+                work = partial(_decoded, kind=kind, resources=resources, read=read)
+                found.append(_read(work, item, _span_id_in(item, span_id_field)))
+    if not any(isinstance(one, Unread) for one in found):
+        raise _undecodable(f"the body is not that message: {cause}", "body") from cause
+    return found
+
+
+def _decoded(
+    item: bytes,
+    kind: type[M],
+    resources: Sequence[bytes],
+    read: Callable[[M, Mapping[str, Any]], T],
+) -> T:
+    try:
+        resource = resource_pb2.Resource.FromString(b"".join(resources))
+        message = kind.FromString(item)
+    except DecodeError as error:
+        raise _undecodable(f"it is not a {kind.DESCRIPTOR.full_name}: {error}", "item") from error
+    return read(message, _attributes(resource.attributes))
+
+
+def _span_id_in(item: bytes, field: int) -> str:
+    found = attempted(lambda item: next(inside(item, field), b""), item)
+    return found[:8].hex() if isinstance(found, bytes) else ""
 
 
 def _read_json(body: bytes, names: _Names, read: Callable[[Placed], T]) -> list[T | Unread]:

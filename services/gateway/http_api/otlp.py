@@ -11,12 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.codec import otlp as codec
-from services.gateway.domain.spans import Event, Span, Unread
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.problems import BodyTooLarge
 from shared.contracts.status import encode_error
@@ -36,12 +33,12 @@ def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
     router = APIRouter()
 
     async def take_spans(tenant: str, body: bytes, media: str) -> Message:
-        spans = codec.read_spans_json(body) if media == JSON else _spans(body)
-        return codec.encode_spans_outcome(await telemetry.spans(tenant, spans))
+        read = codec.read_spans_json if media == JSON else codec.read_spans
+        return codec.encode_spans_outcome(await telemetry.spans(tenant, read(body)))
 
     async def take_logs(tenant: str, body: bytes, media: str) -> Message:
-        events = codec.read_logs_json(body) if media == JSON else _events(body)
-        return codec.encode_logs_outcome(await telemetry.logs(tenant, events))
+        read = codec.read_logs_json if media == JSON else codec.read_logs
+        return codec.encode_logs_outcome(await telemetry.logs(tenant, read(body)))
 
     @router.post("/v1/traces")
     async def traces(request: Request) -> Response:
@@ -52,14 +49,6 @@ def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
         return await _export(admission, request, take_logs)
 
     return router
-
-
-def _spans(body: bytes) -> list[Span | Unread]:
-    return codec.read_spans(codec.parse(ExportTraceServiceRequest, body))
-
-
-def _events(body: bytes) -> list[Event | Unread]:
-    return codec.read_logs(codec.parse(ExportLogsServiceRequest, body))
 
 
 async def _export(

@@ -8,11 +8,12 @@ import re
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 from opentelemetry.proto.common.v1 import common_pb2 as otlp
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.cli.domain.formats import FORMATS
 from tests.integration.properties.doors import KEY, MANY, REASON, UTF8, Doors
@@ -221,21 +222,63 @@ def test_otlp_in_protobuf(doors: Doors, over: str, attributes: Any, times: Any, 
             made.trace_id, made.span_id = ids
             made.start_time_unix_nano, made.end_time_unix_nano = times
         made.attributes.extend(otlp.KeyValue(key=key, value=value) for key, value in held)
-    if over == "http":
-        answer = doors.post("/v1/traces", request.SerializeToString(), "application/x-protobuf")
-        assert answer.status_code == 200, answer.text
-        partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
-    else:
-
-        async def export() -> Any:
-            stub = traces_grpc.TraceServiceStub(doors.otlp)
-            return await stub.Export(request, metadata=[("authorization", f"Bearer {KEY}")])
-
-        partial = doors.run(export()).partial_success
+    partial = _exported(doors, over, request.SerializeToString())
     assert partial.rejected_spans in (0, 1)
     assert re.match(r"(\[1\] .*: [A-Z_]+ at |1 GenAI spans carry|$)", partial.error_message)
     assert doors.took(1)
     assert doors.took(3)
+
+
+def _exported(doors: Doors, over: str, body: bytes) -> Any:
+    if over == "http":
+        answer = doors.post("/v1/traces", body, "application/x-protobuf")
+        assert answer.status_code == 200, answer.text
+        return traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
+
+    async def export() -> Any:
+        call: Any = doors.otlp.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            response_deserializer=traces.ExportTraceServiceResponse.FromString,
+        )
+        return await call(body, metadata=[("authorization", f"Bearer {KEY}")])
+
+    return doors.run(export()).partial_success
+
+
+def _field(number: int, content: bytes) -> bytes:
+    length, size = bytearray(), len(content)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2]) + bytes([*length, size]) + content
+
+
+_DEEP_VALUE = b""
+for _ in range(1000):
+    _DEEP_VALUE = _field(5, _field(1, _DEEP_VALUE))
+
+
+@pytest.mark.parametrize("over", ["http", "grpc"])
+@MANY
+@given(content=st.binary(max_size=60) | st.just(_field(9, _field(2, _DEEP_VALUE))))
+def test_any_bytes_in_place_of_a_span(doors: Doors, over: str, content: bytes) -> None:
+    doors.journal.items.clear()
+    spans = []
+    for n in (1, 3):
+        made = json_format.ParseDict(span(n), trace_pb2.Span())
+        spans.append(made.SerializeToString())
+    items = [spans[0], content, spans[1]]
+    scope = b"".join(_field(2, one) for one in items)
+    partial = _exported(doors, over, _field(1, _field(2, scope)))
+    assert partial.rejected_spans in (0, 1)
+    assert re.match(r"(\[1\] .*: [A-Z_]+ at |1 GenAI spans carry|$)", partial.error_message)
+    assert doors.took(1)
+    assert doors.took(3)
+
+
+@pytest.mark.parametrize("over", ["http", "grpc"])
+def test_an_empty_export_is_no_error(doors: Doors, over: str) -> None:
+    assert not _exported(doors, over, b"").error_message
 
 
 def _imported(form: str, n: int) -> Any:

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -112,6 +113,42 @@ async def test_partial_success_says_how_many_and_why(http: httpx.AsyncClient) ->
     partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
     assert partial.rejected_spans == 1
     assert "MISSING_ATTRIBUTE at gen_ai.input.messages" in partial.error_message
+
+
+async def test_a_text_that_is_not_utf8_refuses_only_its_span(
+    http: httpx.AsyncClient, sink: MemorySink
+) -> None:
+    bad = replace(chat(), attributes={**chat().attributes, "user.name": "cut @"})
+    request = export(chat(), bad, chat())
+    request.resource_spans[0].resource.attributes.append(
+        otlp.KeyValue(key="user.id", value=otlp.AnyValue(string_value="ada"))
+    )
+    body = request.SerializeToString().replace(b"cut @", b"cut \xf0")
+    answer = await http.post("/v1/traces", content=body, headers=PROTOBUF)
+    assert answer.status_code == 200
+    partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert partial.rejected_spans == 1
+    assert partial.error_message.startswith(f"[1] {SPAN}: UNDECODABLE at item: it is not a ")
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")] * 2
+    assert {turn.user_id for turn in sink.turns} == {"ada"}
+
+
+async def test_a_text_that_is_not_utf8_refuses_only_its_log_record(
+    http: httpx.AsyncClient, sink: MemorySink
+) -> None:
+    request = logs.ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for text in ("one", "cut @", "three"):
+        said = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
+        said.event_name, said.observed_time_unix_nano = "gen_ai.user.message", START
+        held = otlp.KeyValue(key="content", value=otlp.AnyValue(string_value=text))
+        said.body.kvlist_value.values.append(held)
+    body = request.SerializeToString().replace(b"cut @", b"cut \xf0")
+    answer = await http.post("/v1/logs", content=body, headers=PROTOBUF)
+    partial = logs.ExportLogsServiceResponse.FromString(answer.content).partial_success
+    assert partial.rejected_log_records == 1
+    assert partial.error_message.startswith(f"[1] {SPAN}: UNDECODABLE at item: ")
+    assert words(sink) == [(0, "user", "one"), (1, "user", "three")]
 
 
 async def test_logs_over_http(http: httpx.AsyncClient, sink: MemorySink) -> None:
