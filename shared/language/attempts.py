@@ -52,6 +52,20 @@ def attempted_each(work: Callable[[M], T], items: Iterable[M]) -> list[T | Trimt
     return [attempted(work, item) for item in items]
 
 
+def sorted_out(
+    work: Callable[[M], T], items: Iterable[M]
+) -> tuple[list[tuple[int, T]], list[tuple[int, TrimtabError]]]:
+    """What could be made of the items, and why the others are refused, each with its place."""
+    found: list[tuple[int, T]] = []
+    refused: list[tuple[int, TrimtabError]] = []
+    for place, one in enumerate(attempted_each(work, items)):
+        if isinstance(one, TrimtabError):
+            refused.append((place, one))
+        else:
+            found.append((place, one))
+    return found, refused
+
+
 def too_deep() -> InvalidArgument:
     return InvalidArgument("the item is nested too deeply", reason="INVALID_RECORD")
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.cli.domain import Json
-from shared.language.attempts import attempted_each
-from shared.language.errors import InvalidArgument, TrimtabError
+from shared.language import attempts
+from shared.language.errors import InvalidArgument
 from shared.language.identifiers import is_segment, stable_id
 from shared.language.messages import Message, content_of
 from shared.language.opinions import ExplicitFeedback
@@ -95,14 +95,8 @@ def sorted_out(
     encode: Callable[[Item], T], items: Sequence[Item]
 ) -> tuple[list[tuple[int, T]], list[tuple[int, str, str, str]]]:
     """What can be sent, each with its place, and the refusals of the rest, as a port's `Sent` names them."""
-    found: list[tuple[int, T]] = []
-    refused: list[tuple[int, str, str, str]] = []
-    for place, one in enumerate(attempted_each(encode, items)):
-        if isinstance(one, TrimtabError):
-            refused.append((place, one.field, one.reason, one.message))
-        else:
-            found.append((place, one))
-    return found, refused
+    found, refused = attempts.sorted_out(encode, items)
+    return found, [(at, one.field, one.reason, one.message) for at, one in refused]
 
 
 def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:

@@ -17,8 +17,7 @@ from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
-from shared.language.attempts import attempted_each
-from shared.language.errors import TrimtabError
+from shared.language.attempts import sorted_out
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
@@ -78,14 +77,8 @@ def _encoded(
 ) -> tuple[list[tuple[int, M]], list[Refused]]:
     """What fits into the API's messages, each with its place, and the refusals of the rest: an index may be
     too large, for example."""
-    sound: list[tuple[int, M]] = []
-    refused: list[Refused] = []
-    for place, one in enumerate(attempted_each(encode, items)):
-        if isinstance(one, TrimtabError):
-            refused.append(Refused(place, one.reason, one.message, one.field))
-        else:
-            sound.append((place, one))
-    return sound, refused
+    sound, refused = sorted_out(encode, items)
+    return sound, [Refused(place, one.reason, one.message, one.field) for place, one in refused]
 
 
 def _placed(declined: Sequence[Refused], sent: Sequence[tuple[int, object]]) -> list[Refused]:

@@ -19,8 +19,8 @@ from services.gateway.http_api.documents import (
     read_preference,
 )
 from services.gateway.http_api.problems import problem
-from shared.language.attempts import attempted_each
-from shared.language.errors import InvalidArgument, TrimtabError
+from shared.language.attempts import sorted_out
+from shared.language.errors import InvalidArgument
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -75,14 +75,8 @@ def _sorted_out(
     read: Callable[[M], T], items: Iterable[M]
 ) -> tuple[list[tuple[int, T]], list[dict[str, Any]]]:
     """What could be read, each with its place, and the refusals of the rest."""
-    found: list[tuple[int, T]] = []
-    refused: list[dict[str, Any]] = []
-    for place, one in enumerate(attempted_each(read, items)):
-        if isinstance(one, TrimtabError):
-            refused.append(_refusal(place, one.reason, one.message, one.field))
-        else:
-            found.append((place, one))
-    return found, refused
+    found, refused = sorted_out(read, items)
+    return found, [_refusal(at, one.reason, one.message, one.field) for at, one in refused]
 
 
 def _answer(
