@@ -71,6 +71,8 @@ from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
 
+# Its calls may be repeated: everything has an id, and counts once.
+_INTERACTION = "trimtab.interaction.v1.InteractionService"
 # How long an idle connection is kept, in seconds: more than the 60 s of load balancers, so that they close
 # first and no request of theirs arrives on a connection that is being closed.
 _KEPT_S = 75
@@ -91,12 +93,12 @@ async def open_peers(
 ) -> Peers:
     calling = calling_of(common)
 
-    async def opened(address: str) -> grpc.aio.Channel:
-        return await stack.enter_async_context(aio_channel(address, calling))
+    async def opened(address: str, repeated: str = "") -> grpc.aio.Channel:
+        return await stack.enter_async_context(aio_channel(address, calling, repeated))
 
     session = open_session(settings.upstream_timeout_s, settings.connect_timeout_s)
     return Peers(
-        interaction=await opened(common.interaction_address),
+        interaction=await opened(common.interaction_address, _INTERACTION),
         registry=await opened(common.registry_address),
         feedback=await opened(common.feedback_address),
         models=await stack.enter_async_context(session),

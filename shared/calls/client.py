@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,15 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     *KEEPALIVE,
 ]
+# A service that starts, or starts again, is not there for a moment: calls that may be repeated wait for it, in
+# all about 3 s.
+_RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +71,23 @@ def channel(address: str, calling: Calling = _PLAIN) -> grpc.Channel:
     return cast(grpc.Channel, _Carrying(opened, calling.headers)) if calling.headers else opened
 
 
-def aio_channel(address: str, calling: Calling = _PLAIN) -> grpc.aio.Channel:
-    """As `channel`, for asyncio."""
+def aio_channel(address: str, calling: Calling = _PLAIN, repeated: str = "") -> grpc.aio.Channel:
+    """As `channel`, for asyncio. Calls to the service `repeated` (its full name) are repeated while it is
+    UNAVAILABLE, for about 3 s: each must count once, however often it arrives."""
     credentials = calling.tls.channel()
+    options = [*_OPTIONS, *_retrying(repeated)]
     if credentials is None:
-        opened = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        opened = grpc.aio.insecure_channel(address, options=options)
     else:
-        opened = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+        opened = grpc.aio.secure_channel(address, credentials, options=options)
     return cast(grpc.aio.Channel, _Carrying(opened, calling.headers)) if calling.headers else opened
+
+
+def _retrying(service: str) -> list[tuple[str, str]]:
+    if not service:
+        return []
+    config = {"methodConfig": [{"name": [{"service": service}], "retryPolicy": _RETRY}]}
+    return [("grpc.service_config", json.dumps(config))]
 
 
 class _Carrying:

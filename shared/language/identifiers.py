@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 
 from shared.language.errors import InvalidArgument
 
@@ -23,6 +24,41 @@ def stable_id(*parts: str, length: int = 24) -> str:
 def share_of(key: str, salt: str) -> float:
     """A number in [0, 1) that depends on `key` and `salt` alone: the sticky hash of rollouts and splits."""
     return int(stable_id(salt, key, length=13), 16) / 16**13
+
+
+def user_id_of(said: object) -> str:
+    """The id of the user whom an application calls `said`: the same at every door and in every command, so that
+    the application's own name finds all that is kept of them. Empty if `said` names nobody."""
+    return _id_of(said, "user")
+
+
+def conversation_id_of(said: object) -> str:
+    """As `user_id_of`, for a conversation."""
+    return _id_of(said, "conversation")
+
+
+def model_id_of(said: object) -> str:
+    """A model's name as it can be an id, and still be read: `org/model` becomes `org:model`, and anything else
+    that an id may not contain a hyphen."""
+    text = _named(said).replace("/", ":")
+    return "".join(one if _SEGMENT.fullmatch(one) else "-" for one in text)[:128]
+
+
+def _id_of(said: object, kind: str) -> str:
+    """As given if it can be an id, otherwise a hash."""
+    text = _named(said)
+    if not text or is_segment(text):
+        return text
+    encoded = text.encode("utf-8", "replace").decode()
+    return f"{kind}-{stable_id(encoded)}"
+
+
+def _named(said: object) -> str:
+    """A text in Unicode's composed form without spaces around it, and a number by its digits. Anything else
+    names nothing."""
+    if isinstance(said, bool) or not isinstance(said, str | int | float):
+        return ""
+    return unicodedata.normalize("NFC", str(said)).strip()
 
 
 def is_segment(value: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.gateway.domain.linking import CallPosition
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import is_segment, stable_id
+from shared.language.identifiers import conversation_id_of, stable_id, user_id_of
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content, read_message
 from shared.language.turns import Turn
@@ -59,15 +59,15 @@ def read_chat(
     turns = tuple(message for message in spoken if message.role != "system")
     metadata = body.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    given = headers.get("x-trimtab-conversation") or _text(metadata.get("conversation_id"))
+    given = headers.get("x-trimtab-conversation") or metadata.get("conversation_id")
     store = body.get("store")
     if store is not None and not isinstance(store, bool):
         raise _wrong("store must be true or false", "store")
     return Chat(
         tenant=tenant,
         key_digest=key_digest,
-        speaker=_id(_speaker(body, headers, user_headers), "user"),
-        named_conversation=_id(given, "conversation"),
+        speaker=user_id_of(_speaker(body, headers, user_headers)),
+        named_conversation=conversation_id_of(given),
         messages=turns,
         metadata=_texts(metadata),
         store=store,
@@ -127,11 +127,6 @@ def _text(said: object) -> str:
     if isinstance(said, bool) or not isinstance(said, str | int | float):
         return ""
     return str(said)
-
-
-def _id(said: str, kind: str) -> str:
-    """As given if it can be an id, otherwise a hash: applications name users and conversations as they like."""
-    return said if not said or is_segment(said) else f"{kind}-{stable_id(said)}"
 
 
 def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
