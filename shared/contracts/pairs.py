@@ -35,6 +35,7 @@ def decode_pair(pair: pb.PreferencePair) -> Pair:
         model_version=pair.model_version,
         evidence=tuple(pair.evidence),
         feedback_text=pair.feedback_text,
+        policy=pair.policy,
     )
 
 
@@ -52,6 +53,7 @@ def encode_pair(pair: Pair) -> pb.PreferencePair:
         model_version=pair.model_version,
         evidence=pair.evidence,
         feedback_text=pair.feedback_text,
+        policy=pair.policy,
     )
     for message in pair.prompt:
         write_message(message, encoded.prompt.add())

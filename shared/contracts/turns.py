@@ -35,6 +35,7 @@ def decode_turn(turn: pb.Turn) -> Turn:
         metadata=dict(turn.metadata) if turn.metadata else {},
         signal=decode_signal(turn.signal),
         replaces_turn_id=turn.replaces_turn_id,
+        policy=turn.policy,
     )
 
 
@@ -66,5 +67,6 @@ def write_turn(turn: Turn, into: pb.Turn) -> None:
         into.metadata.update(turn.metadata)
     into.signal = encode_signal(turn.signal)
     into.replaces_turn_id = turn.replaces_turn_id
+    into.policy = turn.policy
     if turn.create_time:
         write_time(turn.create_time, into.create_time)

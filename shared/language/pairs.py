@@ -46,6 +46,8 @@ class Pair:
     model_version: str = ""
     evidence: tuple[str, ...] = ()
     feedback_text: str = ""
+    # The policy whose answers are compared: no other is trained on the pair. Empty: assistant.
+    policy: str = ""
 
     @property
     def time(self) -> datetime:

@@ -30,6 +30,8 @@ class Turn:
     # One of shared.language.messages.SIGNALS, and the turn that this one replaces.
     signal: str = ""
     replaces_turn_id: str = ""
+    # The policy that answers in this conversation; empty: assistant.
+    policy: str = ""
 
     @property
     def name(self) -> str:

@@ -283,6 +283,7 @@ class Turn(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     REPLACES_TURN_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/conversations/{conversation}/turns/{turn}; set by the service."""
     tenant: _builtins.str
@@ -304,6 +305,8 @@ class Turn(_message.Message):
     """Set if it replaces another turn with the same index, its sibling. Both are kept."""
     replaces_turn_id: _builtins.str
     """The turn_id of the turn that it replaces."""
+    policy: _builtins.str
+    """The policy that answers in this conversation, within the tenant; empty: assistant."""
     @_builtins.property
     def message(self) -> Global___Message: ...
     @_builtins.property
@@ -327,10 +330,11 @@ class Turn(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         signal: Global___TurnSignal.ValueType = ...,
         replaces_turn_id: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "index", b"index", "message", b"message", "metadata", b"metadata", "model_version", b"model_version", "name", b"name", "replaces_turn_id", b"replaces_turn_id", "signal", b"signal", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "index", b"index", "message", b"message", "metadata", b"metadata", "model_version", b"model_version", "name", b"name", "policy", b"policy", "replaces_turn_id", b"replaces_turn_id", "signal", b"signal", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -313,6 +313,7 @@ class FeedbackMined(_message.Message):
     SIGNALS_FIELD_NUMBER: _builtins.int
     INHERITS_FROM_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: derived from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -344,6 +345,8 @@ class FeedbackMined(_message.Message):
     """Of follow-ups: the head that computed `dissatisfaction`: heads/dissatisfaction-v{version} if it is the
     tenant's own, otherwise shipped-{digest}.
     """
+    policy: _builtins.str
+    """The policy whose answer is judged; empty: assistant."""
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By FollowUpKind name without its prefix, in lower case; they add up to one."""
@@ -398,10 +401,11 @@ class FeedbackMined(_message.Message):
         signals: Global___FollowUpSignals | None = ...,
         inherits_from: _builtins.str = ...,
         head: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,6 +467,7 @@ class PreferencePair(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     FEEDBACK_TEXT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     pair_id: _builtins.str
     tenant: _builtins.str
     user_id: _builtins.str
@@ -479,6 +484,8 @@ class PreferencePair(_message.Message):
     """The version that wrote the rejected answer."""
     feedback_text: _builtins.str
     """What the user asked to be changed, for rewrites."""
+    policy: _builtins.str
+    """The policy whose answers are compared, and the only one that may be trained on the pair; empty: assistant."""
     @_builtins.property
     def prompt(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Message]: ...
     @_builtins.property
@@ -510,10 +517,11 @@ class PreferencePair(_message.Message):
         evidence: _abc.Iterable[_builtins.str] | None = ...,
         feedback_text: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "create_time", b"create_time", "rejected", b"rejected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "policy", b"policy", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -903,12 +911,16 @@ class RetrainCompleted(_message.Message):
     TRIGGER_FIELD_NUMBER: _builtins.int
     SNAPSHOT_DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     verdict: _builtins.str
     """"passed", "failed", "not_enough_evidence", "error", "cancelled"."""
     model_version: _builtins.str
     trigger: _builtins.str
     snapshot_digest: _builtins.str
+    tenant: _builtins.str
+    policy: _builtins.str
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -920,10 +932,12 @@ class RetrainCompleted(_message.Message):
         trigger: _builtins.str = ...,
         snapshot_digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model_version", b"model_version", "run", b"run", "snapshot_digest", b"snapshot_digest", "trigger", b"trigger", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "model_version", b"model_version", "policy", b"policy", "run", b"run", "snapshot_digest", b"snapshot_digest", "tenant", b"tenant", "trigger", b"trigger", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -942,12 +956,16 @@ class ModelPromoted(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     ESTIMATES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     former_version: _builtins.str
     state: _builtins.str
     """"canary", "champion", "rolled_back", "rejected"."""
     reason: _builtins.str
     actor: _builtins.str
+    tenant: _builtins.str
+    policy: _builtins.str
     @_builtins.property
     def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Estimate]: ...
     @_builtins.property
@@ -962,10 +980,12 @@ class ModelPromoted(_message.Message):
         actor: _builtins.str = ...,
         estimates: _abc.Iterable[_common_pb2.Estimate] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "estimates", b"estimates", "former_version", b"former_version", "model_version", b"model_version", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "estimates", b"estimates", "former_version", b"former_version", "model_version", b"model_version", "policy", b"policy", "reason", b"reason", "state", b"state", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -49,6 +50,644 @@ VERSION_STATE_ROLLED_BACK: VersionState.ValueType  # 7
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 @_typing.final
+class Policy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    SUITES_FIELD_NUMBER: _builtins.int
+    CHAMPION_VERSION_FIELD_NUMBER: _builtins.int
+    CANARY_VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/policies/{policy}. The id has 1 to 40 lower-case letters, digits and hyphens, begins with a
+    letter, and does not end like a version (-v1).
+    """
+    description: _builtins.str
+    base_model: _builtins.str
+    """The name under which every vLLM replica serves the base model. Empty on creation: the deployment's. It cannot
+    change once the policy has versions.
+    """
+    champion_version: _builtins.str
+    """What serves now; set by the service."""
+    canary_version: _builtins.str
+    revision: _builtins.int
+    """Rises with every change of the policy itself."""
+    @_builtins.property
+    def recipe(self) -> Global___Recipe: ...
+    @_builtins.property
+    def triggers(self) -> Global___Triggers: ...
+    @_builtins.property
+    def gate(self) -> Global___GateThresholds: ...
+    @_builtins.property
+    def rollout(self) -> Global___RolloutRules: ...
+    @_builtins.property
+    def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The suites that judge its candidates, in addition to those that the gate needs. Empty: all."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        base_model: _builtins.str = ...,
+        recipe: Global___Recipe | None = ...,
+        triggers: Global___Triggers | None = ...,
+        gate: Global___GateThresholds | None = ...,
+        rollout: Global___RolloutRules | None = ...,
+        suites: _abc.Iterable[_builtins.str] | None = ...,
+        champion_version: _builtins.str = ...,
+        canary_version: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "gate", b"gate", "recipe", b"recipe", "rollout", b"rollout", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "canary_version", b"canary_version", "champion_version", b"champion_version", "create_time", b"create_time", "description", b"description", "gate", b"gate", "name", b"name", "recipe", b"recipe", "revision", b"revision", "rollout", b"rollout", "suites", b"suites", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class Recipe(_message.Message):
+    """How it is trained. A field that is not set is as the deployment's settings say; likewise below."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    NLL_WEIGHT_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
+    BATCH_PAIRS_FIELD_NUMBER: _builtins.int
+    PERSONA_SHARE_FIELD_NUMBER: _builtins.int
+    LORA_RANK_FIELD_NUMBER: _builtins.int
+    TRAIN_CONTROL_FIELD_NUMBER: _builtins.int
+    learning_rate: _builtins.float
+    beta: _builtins.float
+    nll_weight: _builtins.float
+    max_steps: _builtins.int
+    batch_pairs: _builtins.int
+    persona_share: _builtins.float
+    lora_rank: _builtins.int
+    train_control: _builtins.bool
+    def __init__(
+        self,
+        *,
+        learning_rate: _builtins.float | None = ...,
+        beta: _builtins.float | None = ...,
+        nll_weight: _builtins.float | None = ...,
+        max_steps: _builtins.int | None = ...,
+        batch_pairs: _builtins.int | None = ...,
+        persona_share: _builtins.float | None = ...,
+        lora_rank: _builtins.int | None = ...,
+        train_control: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "train_control", b"train_control"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "train_control", b"train_control"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_pairs: _TypeAlias = _typing.Literal["batch_pairs"]  # noqa: Y015
+    _WhichOneofArgType__batch_pairs: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs"]  # noqa: Y015
+    _WhichOneofReturnType__beta: _TypeAlias = _typing.Literal["beta"]  # noqa: Y015
+    _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
+    _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
+    _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__lora_rank: _TypeAlias = _typing.Literal["lora_rank"]  # noqa: Y015
+    _WhichOneofArgType__lora_rank: _TypeAlias = _typing.Literal["_lora_rank", b"_lora_rank"]  # noqa: Y015
+    _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
+    _WhichOneofArgType__max_steps: _TypeAlias = _typing.Literal["_max_steps", b"_max_steps"]  # noqa: Y015
+    _WhichOneofReturnType__nll_weight: _TypeAlias = _typing.Literal["nll_weight"]  # noqa: Y015
+    _WhichOneofArgType__nll_weight: _TypeAlias = _typing.Literal["_nll_weight", b"_nll_weight"]  # noqa: Y015
+    _WhichOneofReturnType__persona_share: _TypeAlias = _typing.Literal["persona_share"]  # noqa: Y015
+    _WhichOneofArgType__persona_share: _TypeAlias = _typing.Literal["_persona_share", b"_persona_share"]  # noqa: Y015
+    _WhichOneofReturnType__train_control: _TypeAlias = _typing.Literal["train_control"]  # noqa: Y015
+    _WhichOneofArgType__train_control: _TypeAlias = _typing.Literal["_train_control", b"_train_control"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_pairs) -> _WhichOneofReturnType__batch_pairs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beta) -> _WhichOneofReturnType__beta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lora_rank) -> _WhichOneofReturnType__lora_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nll_weight) -> _WhichOneofReturnType__nll_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__persona_share) -> _WhichOneofReturnType__persona_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__train_control) -> _WhichOneofReturnType__train_control | None: ...
+
+Global___Recipe: _TypeAlias = Recipe  # noqa: Y015
+
+@_typing.final
+class Triggers(_message.Message):
+    """What starts a run of it, besides people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    VOLUME_PAIRS_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    COOLDOWN_S_FIELD_NUMBER: _builtins.int
+    schedule: _builtins.str
+    """A cron expression in UTC; "" never."""
+    volume_pairs: _builtins.int
+    """New pairs since the last snapshot; 0: never."""
+    drift: _builtins.bool
+    """Whether an alarm about its champion starts a run."""
+    cooldown_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        schedule: _builtins.str | None = ...,
+        volume_pairs: _builtins.int | None = ...,
+        drift: _builtins.bool | None = ...,
+        cooldown_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cooldown_s", b"_cooldown_s", "_drift", b"_drift", "_schedule", b"_schedule", "_volume_pairs", b"_volume_pairs", "cooldown_s", b"cooldown_s", "drift", b"drift", "schedule", b"schedule", "volume_pairs", b"volume_pairs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cooldown_s", b"_cooldown_s", "_drift", b"_drift", "_schedule", b"_schedule", "_volume_pairs", b"_volume_pairs", "cooldown_s", b"cooldown_s", "drift", b"drift", "schedule", b"schedule", "volume_pairs", b"volume_pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cooldown_s: _TypeAlias = _typing.Literal["cooldown_s"]  # noqa: Y015
+    _WhichOneofArgType__cooldown_s: _TypeAlias = _typing.Literal["_cooldown_s", b"_cooldown_s"]  # noqa: Y015
+    _WhichOneofReturnType__drift: _TypeAlias = _typing.Literal["drift"]  # noqa: Y015
+    _WhichOneofArgType__drift: _TypeAlias = _typing.Literal["_drift", b"_drift"]  # noqa: Y015
+    _WhichOneofReturnType__schedule: _TypeAlias = _typing.Literal["schedule"]  # noqa: Y015
+    _WhichOneofArgType__schedule: _TypeAlias = _typing.Literal["_schedule", b"_schedule"]  # noqa: Y015
+    _WhichOneofReturnType__volume_pairs: _TypeAlias = _typing.Literal["volume_pairs"]  # noqa: Y015
+    _WhichOneofArgType__volume_pairs: _TypeAlias = _typing.Literal["_volume_pairs", b"_volume_pairs"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cooldown_s) -> _WhichOneofReturnType__cooldown_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drift) -> _WhichOneofReturnType__drift | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule) -> _WhichOneofReturnType__schedule | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__volume_pairs) -> _WhichOneofReturnType__volume_pairs | None: ...
+
+Global___Triggers: _TypeAlias = Triggers  # noqa: Y015
+
+@_typing.final
+class GateThresholds(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIN_RATE_FIELD_NUMBER: _builtins.int
+    SANE_MARGIN_FIELD_NUMBER: _builtins.int
+    PAIR_ACCURACY_FIELD_NUMBER: _builtins.int
+    PAIR_COUNT_FIELD_NUMBER: _builtins.int
+    CHOSEN_LOGP_CHANGE_FIELD_NUMBER: _builtins.int
+    LENGTH_WORDS_FIELD_NUMBER: _builtins.int
+    PROBE_MARGIN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    win_rate: _builtins.float
+    sane_margin: _builtins.float
+    pair_accuracy: _builtins.float
+    pair_count: _builtins.int
+    chosen_logp_change: _builtins.float
+    length_words: _builtins.float
+    probe_margin: _builtins.float
+    error: _builtins.float
+    def __init__(
+        self,
+        *,
+        win_rate: _builtins.float | None = ...,
+        sane_margin: _builtins.float | None = ...,
+        pair_accuracy: _builtins.float | None = ...,
+        pair_count: _builtins.int | None = ...,
+        chosen_logp_change: _builtins.float | None = ...,
+        length_words: _builtins.float | None = ...,
+        probe_margin: _builtins.float | None = ...,
+        error: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chosen_logp_change", b"_chosen_logp_change", "_error", b"_error", "_length_words", b"_length_words", "_pair_accuracy", b"_pair_accuracy", "_pair_count", b"_pair_count", "_probe_margin", b"_probe_margin", "_sane_margin", b"_sane_margin", "_win_rate", b"_win_rate", "chosen_logp_change", b"chosen_logp_change", "error", b"error", "length_words", b"length_words", "pair_accuracy", b"pair_accuracy", "pair_count", b"pair_count", "probe_margin", b"probe_margin", "sane_margin", b"sane_margin", "win_rate", b"win_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chosen_logp_change", b"_chosen_logp_change", "_error", b"_error", "_length_words", b"_length_words", "_pair_accuracy", b"_pair_accuracy", "_pair_count", b"_pair_count", "_probe_margin", b"_probe_margin", "_sane_margin", b"_sane_margin", "_win_rate", b"_win_rate", "chosen_logp_change", b"chosen_logp_change", "error", b"error", "length_words", b"length_words", "pair_accuracy", b"pair_accuracy", "pair_count", b"pair_count", "probe_margin", b"probe_margin", "sane_margin", b"sane_margin", "win_rate", b"win_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chosen_logp_change: _TypeAlias = _typing.Literal["chosen_logp_change"]  # noqa: Y015
+    _WhichOneofArgType__chosen_logp_change: _TypeAlias = _typing.Literal["_chosen_logp_change", b"_chosen_logp_change"]  # noqa: Y015
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    _WhichOneofReturnType__length_words: _TypeAlias = _typing.Literal["length_words"]  # noqa: Y015
+    _WhichOneofArgType__length_words: _TypeAlias = _typing.Literal["_length_words", b"_length_words"]  # noqa: Y015
+    _WhichOneofReturnType__pair_accuracy: _TypeAlias = _typing.Literal["pair_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__pair_accuracy: _TypeAlias = _typing.Literal["_pair_accuracy", b"_pair_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__pair_count: _TypeAlias = _typing.Literal["pair_count"]  # noqa: Y015
+    _WhichOneofArgType__pair_count: _TypeAlias = _typing.Literal["_pair_count", b"_pair_count"]  # noqa: Y015
+    _WhichOneofReturnType__probe_margin: _TypeAlias = _typing.Literal["probe_margin"]  # noqa: Y015
+    _WhichOneofArgType__probe_margin: _TypeAlias = _typing.Literal["_probe_margin", b"_probe_margin"]  # noqa: Y015
+    _WhichOneofReturnType__sane_margin: _TypeAlias = _typing.Literal["sane_margin"]  # noqa: Y015
+    _WhichOneofArgType__sane_margin: _TypeAlias = _typing.Literal["_sane_margin", b"_sane_margin"]  # noqa: Y015
+    _WhichOneofReturnType__win_rate: _TypeAlias = _typing.Literal["win_rate"]  # noqa: Y015
+    _WhichOneofArgType__win_rate: _TypeAlias = _typing.Literal["_win_rate", b"_win_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chosen_logp_change) -> _WhichOneofReturnType__chosen_logp_change | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_words) -> _WhichOneofReturnType__length_words | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pair_accuracy) -> _WhichOneofReturnType__pair_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pair_count) -> _WhichOneofReturnType__pair_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probe_margin) -> _WhichOneofReturnType__probe_margin | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sane_margin) -> _WhichOneofReturnType__sane_margin | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__win_rate) -> _WhichOneofReturnType__win_rate | None: ...
+
+Global___GateThresholds: _TypeAlias = GateThresholds  # noqa: Y015
+
+@_typing.final
+class RolloutRules(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARY_SHARE_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    WORSE_BY_FIELD_NUMBER: _builtins.int
+    MIN_USERS_FIELD_NUMBER: _builtins.int
+    MAX_S_FIELD_NUMBER: _builtins.int
+    canary_share: _builtins.float
+    """In (0, 1]."""
+    alpha: _builtins.float
+    """Upper bound on the chance that a canary that is no better is ever promoted, in (0, 1)."""
+    worse_by: _builtins.float
+    """Tolerated harm, in dissatisfaction rate, in [0, 1)."""
+    min_users: _builtins.int
+    """Users on each side that a promotion needs."""
+    max_s: _builtins.float
+    """Seconds after which a canary that is not measurably better is rolled back."""
+    def __init__(
+        self,
+        *,
+        canary_share: _builtins.float | None = ...,
+        alpha: _builtins.float | None = ...,
+        worse_by: _builtins.float | None = ...,
+        min_users: _builtins.int | None = ...,
+        max_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_worse_by", b"_worse_by", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "worse_by", b"worse_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_worse_by", b"_worse_by", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "worse_by", b"worse_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    _WhichOneofReturnType__canary_share: _TypeAlias = _typing.Literal["canary_share"]  # noqa: Y015
+    _WhichOneofArgType__canary_share: _TypeAlias = _typing.Literal["_canary_share", b"_canary_share"]  # noqa: Y015
+    _WhichOneofReturnType__max_s: _TypeAlias = _typing.Literal["max_s"]  # noqa: Y015
+    _WhichOneofArgType__max_s: _TypeAlias = _typing.Literal["_max_s", b"_max_s"]  # noqa: Y015
+    _WhichOneofReturnType__min_users: _TypeAlias = _typing.Literal["min_users"]  # noqa: Y015
+    _WhichOneofArgType__min_users: _TypeAlias = _typing.Literal["_min_users", b"_min_users"]  # noqa: Y015
+    _WhichOneofReturnType__worse_by: _TypeAlias = _typing.Literal["worse_by"]  # noqa: Y015
+    _WhichOneofArgType__worse_by: _TypeAlias = _typing.Literal["_worse_by", b"_worse_by"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__canary_share) -> _WhichOneofReturnType__canary_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_s) -> _WhichOneofReturnType__max_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_users) -> _WhichOneofReturnType__min_users | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__worse_by) -> _WhichOneofReturnType__worse_by | None: ...
+
+Global___RolloutRules: _TypeAlias = RolloutRules  # noqa: Y015
+
+@_typing.final
+class CreatePolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy_id: _builtins.str
+    """The policy's id; the tenant is the caller's."""
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy_id: _builtins.str = ...,
+        policy: Global___Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "policy_id", b"policy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePolicyRequest: _TypeAlias = CreatePolicyRequest  # noqa: Y015
+
+@_typing.final
+class CreatePolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePolicyResponse: _TypeAlias = CreatePolicyResponse  # noqa: Y015
+
+@_typing.final
+class GetPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetPolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyResponse: _TypeAlias = GetPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListPoliciesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ALL_TENANTS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    all_tenants: _builtins.bool
+    """Of every tenant; only for trusted internal callers."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        all_tenants: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_tenants", b"all_tenants", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoliciesRequest: _TypeAlias = ListPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListPoliciesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy]:
+        """By name; `assistant` is always among a tenant's."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___Policy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoliciesResponse: _TypeAlias = ListPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The policy's revision on which the caller based the change: FAILED_PRECONDITION with reason POLICY_CHANGED if it
+    has changed since. 0: whatever it is.
+    """
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """`name` says which; the other fields are the new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields change, such as "description", "recipe", "gate.win_rate"."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePolicyRequest: _TypeAlias = UpdatePolicyRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePolicyResponse: _TypeAlias = UpdatePolicyResponse  # noqa: Y015
+
+@_typing.final
+class DeletePolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    actor: _builtins.str
+    reason: _builtins.str
+    """Required: recorded."""
+    validate_only: _builtins.bool
+    """Only says what would go."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "reason", b"reason", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePolicyRequest: _TypeAlias = DeletePolicyRequest  # noqa: Y015
+
+@_typing.final
+class DeletePolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What goes and what stays, in words."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions whose adapters are removed from the replicas."""
+
+    def __init__(
+        self,
+        *,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        versions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePolicyResponse: _TypeAlias = DeletePolicyResponse  # noqa: Y015
+
+@_typing.final
+class WatchServedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchServedRequest: _TypeAlias = WatchServedRequest  # noqa: Y015
+
+@_typing.final
+class WatchServedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def served(self) -> _containers.RepeatedCompositeFieldContainer[Global___Served]:
+        """All of them in the first message, later those that changed."""
+
+    def __init__(
+        self,
+        *,
+        served: _abc.Iterable[Global___Served] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["served", b"served"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchServedResponse: _TypeAlias = WatchServedResponse  # noqa: Y015
+
+@_typing.final
+class Served(_message.Message):
+    """What is served for one policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    ASKABLE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    policy: _builtins.str
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """Unset once the policy was deleted."""
+
+    @_builtins.property
+    def askable(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
+        """Versions that can be requested by name."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        rollout: Global___Rollout | None = ...,
+        askable: _abc.Iterable[Global___ModelVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["askable", b"askable", "policy", b"policy", "rollout", b"rollout", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Served: _TypeAlias = Served  # noqa: Y015
+
+@_typing.final
 class ModelVersion(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,12 +703,16 @@ class ModelVersion(_message.Message):
     MLFLOW_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """modelVersions/{model_version}, such as modelVersions/assistant-v3"""
+    """modelVersions/{model_version}, such as modelVersions/assistant-v3; it is unique within the tenant."""
     version: _builtins.str
-    """"assistant-v3" """
+    """"assistant-v3": the policy, and a number that rises within it."""
     served_name: _builtins.str
-    """The name that vLLM serves it under: the version, or the base model's name for the first champion."""
+    """The name that vLLM serves it under, unique in the deployment: the version, after the tenant if that is not the
+    deployment's own; or the base model's name for the first champion.
+    """
     state: Global___VersionState.ValueType
     adapter_path: _builtins.str
     """The folder of the served adapter; empty for the base model."""
@@ -79,6 +722,8 @@ class ModelVersion(_message.Message):
     run: _builtins.str
     parent: _builtins.str
     mlflow_version: _builtins.str
+    tenant: _builtins.str
+    policy: _builtins.str
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -98,10 +743,12 @@ class ModelVersion(_message.Message):
         mlflow_version: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         changes: _abc.Iterable[Global___StateChange] | None = ...,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "policy", b"policy", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,6 +800,8 @@ class Rollout(_message.Message):
     LOG_E_WORSE_FIELD_NUMBER: _builtins.int
     LOG_THRESHOLD_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
@@ -162,6 +811,8 @@ class Rollout(_message.Message):
     log_threshold: _builtins.float
     words: _builtins.str
     """What the rollout is waiting for, or why it ended, in words."""
+    tenant: _builtins.str
+    policy: _builtins.str
     @_builtins.property
     def champion(self) -> Global___ModelVersion: ...
     @_builtins.property
@@ -192,10 +843,12 @@ class Rollout(_message.Message):
         log_e_worse: _builtins.float = ...,
         log_threshold: _builtins.float = ...,
         words: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "revision", b"revision", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,6 +885,7 @@ class RegisterVersionRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     CONTROL_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     adapter_path: _builtins.str
     """A folder with adapter_config.json and adapter_model.safetensors."""
@@ -240,6 +894,7 @@ class RegisterVersionRequest(_message.Message):
     parent: _builtins.str
     control: _builtins.bool
     """A control: served by name for evaluation, never rolled out."""
+    policy: _builtins.str
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -252,10 +907,11 @@ class RegisterVersionRequest(_message.Message):
         parent: _builtins.str = ...,
         control: _builtins.bool = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "control", b"control", "parent", b"parent", "request_id", b"request_id", "run", b"run", "snapshot_digest", b"snapshot_digest", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "control", b"control", "parent", b"parent", "policy", b"policy", "request_id", b"request_id", "run", b"run", "snapshot_digest", b"snapshot_digest", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,17 +982,21 @@ class ListVersionsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
+    policy: _builtins.str
+    """Only versions of this policy; empty: of all the tenant's policies."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,12 +1083,16 @@ Global___StartRolloutResponse: _TypeAlias = StartRolloutResponse  # noqa: Y015
 class GetRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
     def __init__(
         self,
+        *,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,12 +1122,16 @@ Global___GetRolloutResponse: _TypeAlias = GetRolloutResponse  # noqa: Y015
 class WatchRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
     def __init__(
         self,
+        *,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,11 +1220,13 @@ class RollbackVersionRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     actor: _builtins.str
     reason: _builtins.str
     revision: _builtins.int
     """As in PromoteVersionRequest."""
+    policy: _builtins.str
     def __init__(
         self,
         *,
@@ -564,10 +1234,11 @@ class RollbackVersionRequest(_message.Message):
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
         revision: _builtins.int = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy", b"policy", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

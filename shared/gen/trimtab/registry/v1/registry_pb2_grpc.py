@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """Versions, rollout, promotion and rollback.
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
     """
 
     def __init__(self, channel):
@@ -35,6 +37,36 @@ class RegistryServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.CreatePolicy = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/CreatePolicy',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/GetPolicy',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/ListPolicies',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/UpdatePolicy',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.DeletePolicy = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/DeletePolicy',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyResponse.FromString,
+                _registered_method=True)
+        self.WatchServed = channel.unary_stream(
+                '/trimtab.registry.v1.RegistryService/WatchServed',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.FromString,
+                _registered_method=True)
         self.RegisterVersion = channel.unary_unary(
                 '/trimtab.registry.v1.RegistryService/RegisterVersion',
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RegisterVersionRequest.SerializeToString,
@@ -83,8 +115,49 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """Versions, rollout, promotion and rollback.
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
     """
+
+    def CreatePolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePolicy(self, request, context):
+        """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchServed(self, request, context):
+        """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
+        as long as only the base model serves for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def RegisterVersion(self, request, context):
         """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
@@ -147,6 +220,36 @@ class RegistryServiceServicer:
 
 def add_RegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePolicy,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'DeletePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePolicy,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'WatchServed': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchServed,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.SerializeToString,
+            ),
             'RegisterVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterVersion,
                     request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RegisterVersionRequest.FromString,
@@ -201,8 +304,172 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """Versions, rollout, promotion and rollback.
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
     """
+
+    @staticmethod
+    def CreatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/CreatePolicy',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.CreatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/GetPolicy',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/ListPolicies',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/UpdatePolicy',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/DeletePolicy',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchServed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/WatchServed',
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def RegisterVersion(request,

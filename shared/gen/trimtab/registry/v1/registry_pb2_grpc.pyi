@@ -27,12 +27,25 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryServiceStub:
-    """Versions, rollout, promotion and rollback."""
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
+    CreatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.CreatePolicyResponse]
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetPolicyRequest, _registry_pb2.GetPolicyResponse]
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]
+    UpdatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdatePolicyRequest, _registry_pb2.UpdatePolicyResponse]
+    DeletePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeletePolicyRequest, _registry_pb2.DeletePolicyResponse]
+    """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way."""
+    WatchServed: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]
+    """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
+    as long as only the base model serves for it.
+    """
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
     request_id returns the same version.
@@ -50,9 +63,22 @@ class RegistryServiceStub:
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
-    """Versions, rollout, promotion and rollback."""
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    CreatePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.CreatePolicyResponse]  # type: ignore[assignment]
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetPolicyRequest, _registry_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]  # type: ignore[assignment]
+    UpdatePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdatePolicyRequest, _registry_pb2.UpdatePolicyResponse]  # type: ignore[assignment]
+    DeletePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeletePolicyRequest, _registry_pb2.DeletePolicyResponse]  # type: ignore[assignment]
+    """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way."""
+    WatchServed: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]  # type: ignore[assignment]
+    """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
+    as long as only the base model serves for it.
+    """
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
     request_id returns the same version.
@@ -69,7 +95,56 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     RejectVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]  # type: ignore[assignment]
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Versions, rollout, promotion and rollback."""
+    """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
+    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
+    it is that one.
+    """
+
+    @_abc_1.abstractmethod
+    def CreatePolicy(
+        self,
+        request: _registry_pb2.CreatePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.CreatePolicyResponse, _abc.Awaitable[_registry_pb2.CreatePolicyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _registry_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetPolicyResponse, _abc.Awaitable[_registry_pb2.GetPolicyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _registry_pb2.ListPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListPoliciesResponse, _abc.Awaitable[_registry_pb2.ListPoliciesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: _registry_pb2.UpdatePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.UpdatePolicyResponse, _abc.Awaitable[_registry_pb2.UpdatePolicyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeletePolicy(
+        self,
+        request: _registry_pb2.DeletePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.DeletePolicyResponse, _abc.Awaitable[_registry_pb2.DeletePolicyResponse]]:
+        """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way."""
+
+    @_abc_1.abstractmethod
+    def WatchServed(
+        self,
+        request: _registry_pb2.WatchServedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchServedResponse], _abc.AsyncIterator[_registry_pb2.WatchServedResponse]]:
+        """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
+        as long as only the base model serves for it.
+        """
 
     @_abc_1.abstractmethod
     def RegisterVersion(

@@ -248,6 +248,8 @@ class Run(_message.Message):
     PROGRESS_WORDS_FIELD_NUMBER: _builtins.int
     GATE_ATTEMPT_FIELD_NUMBER: _builtins.int
     GATE_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -267,6 +269,9 @@ class Run(_message.Message):
     the more attempts, the more certain each must be. 0 before the evaluation.
     """
     gate_confidence: _builtins.float
+    tenant: _builtins.str
+    policy: _builtins.str
+    """The policy that is trained."""
     @_builtins.property
     def trigger(self) -> Global___Trigger: ...
     @_builtins.property
@@ -303,10 +308,12 @@ class Run(_message.Message):
         progress_words: _builtins.str = ...,
         gate_attempt: _builtins.int = ...,
         gate_confidence: _builtins.float = ...,
+        tenant: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,18 +355,22 @@ class StartRetrainRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     reason: _builtins.str
     """Who requests it and why; recorded."""
+    policy: _builtins.str
+    """Empty: assistant."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,17 +461,25 @@ class ListRunsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    UNDER_WAY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
+    policy: _builtins.str
+    """Only runs of this policy; empty: of all the tenant's policies."""
+    under_way: _builtins.bool
+    """Only runs that have not ended."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        under_way: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "under_way", b"under_way"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -534,12 +553,17 @@ Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 class PreviewSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Empty: assistant."""
     def __init__(
         self,
+        *,
+        policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
