@@ -35,15 +35,14 @@ def version_name(policy: str, number: int) -> str:
 
 
 def policy_of_version(version: str) -> str:
-    """The policy whose version has this name; empty for a name that is no version's, such as `gpt-4o`. A model of
-    another system may be called like a version, so this says nothing about who wrote an answer."""
+    """The policy whose version has this name; empty for a name that is no version's, such as `gpt-4o`. Another
+    system's model may be called like a version: this says nothing about who wrote an answer."""
     found = _VERSION.fullmatch(version)
     return found[1] if found else ""
 
 
 def check_policy_id(said: str, field: str = "policy") -> str:
-    """`said`, or `assistant` if it is empty. Raises InvalidArgument naming `field` for what cannot be a policy's
-    id."""
+    """`said`, or `assistant` if it is empty. InvalidArgument names `field` if it cannot be a policy's id."""
     if not said:
         return ASSISTANT
     if not _ID.fullmatch(said) or _VERSION.fullmatch(said):
