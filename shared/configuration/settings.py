@@ -7,12 +7,21 @@ the variable.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.language.retention import Keep
 
@@ -21,6 +30,9 @@ def _none_if_empty(value: object) -> object:
     return value or None
 
 
+# What vLLM may serve a model under; adapters are served as P-vN or T.P-vN.
+_SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,119}")
+_VERSION = re.compile(r"(.+\.)?[a-z][a-z0-9-]{0,39}-v\d+")
 OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 
 
@@ -38,6 +50,9 @@ class CommonSettings(BaseSettings):
     vllm_urls: str = "http://127.0.0.1:18000"
     base_model: Path = Path(".trimtab/parts/models/smollm2-135m-instruct")
     base_model_name: str = "smollm2-135m-instruct"
+    # Other base models that policies may have: where the weights are, by the name that vLLM serves each under:
+    # {"qwen2.5-0.5b": "/models/qwen2.5-0.5b"}
+    base_models: dict[str, Path] = Field(default_factory=dict)
     encoder: Path = Path(".trimtab/parts/models/all-minilm-l6-v2")
     # Where vLLM resolves adapters by name.
     adapter_dir: Path = Path(".trimtab/adapters")
@@ -94,6 +109,28 @@ class CommonSettings(BaseSettings):
                 )
         return rules
 
+    @field_validator("base_models")
+    @classmethod
+    def _served_names(cls, models: dict[str, Path], told: ValidationInfo) -> dict[str, Path]:
+        """A base model that is called like a version would be taken for an adapter."""
+        for name, folder in models.items():
+            if not _SERVED_NAME.fullmatch(name) or _VERSION.fullmatch(name):
+                raise ValueError(
+                    f"{name[:60]!r} cannot name a base model: it has 1 to 120 of A-Z, a-z, 0-9 and ._:/-,"
+                    " begins with a letter or digit, and does not end like a version (-v1)"
+                )
+            own = told.data.get("base_model")
+            if name == told.data.get("base_model_name") and folder != own:
+                raise ValueError(
+                    f"{name!r} is in {folder} here, and in {own} by TRIMTAB_BASE_MODEL"
+                )
+        return models
+
+    @property
+    def bases(self) -> dict[str, Path]:
+        """Where the weights of every base model are, by served name; the deployment's own is always there."""
+        return {self.base_model_name: self.base_model, **self.base_models}
+
     @property
     def vllm_replicas(self) -> tuple[str, ...]:
         return tuple(url.strip().rstrip("/") for url in self.vllm_urls.split(",") if url.strip())
@@ -124,6 +161,9 @@ def load(kind: type[T]) -> T:
         for problem in error.errors():
             name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"settings: {name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+    except SettingsError as error:  # a value that is no JSON
+        print(f"settings: {error}: {error.__cause__}", file=sys.stderr)
         sys.exit(2)
 
 
