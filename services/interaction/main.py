@@ -48,7 +48,12 @@ from shared.calls.client import aio_channel, calling_of
 from shared.calls.server import Mount
 from shared.configuration.settings import CommonSettings, load
 from shared.language.times import now
-from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.language.topics import (
+    ASSESSMENT_GIVEN,
+    FEEDBACK_GIVEN,
+    INTERACTION_LOGGED,
+    PREFERENCE_GIVEN,
+)
 from shared.log.events import EventLog
 from shared.privacy.erasure import Scrubbed
 from shared.redaction.policy import redactor_of
@@ -109,7 +114,8 @@ def build(common: CommonSettings, settings: InteractionSettings) -> Service:
 def wire_turns(
     common: CommonSettings, settings: InteractionSettings, database: Database, log: EventLog
 ) -> Room:
-    journal = EventLogJournal(log, (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN))
+    topics = (INTERACTION_LOGGED, FEEDBACK_GIVEN, PREFERENCE_GIVEN, ASSESSMENT_GIVEN)
+    journal = EventLogJournal(log, topics)
     intake = Intake(journal, settings.limits, now, redactor_of(common, "interaction"))
     conversations = Conversations(SqlConversationReads(database))
     return Room(

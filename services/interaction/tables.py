@@ -76,6 +76,26 @@ SCORES = sa.Table(
     sa.Index("scores_by_age", "scored_us"),
     sa.Index("scores_by_tenants_age", "tenant", "scored_us"),
 )
+# What evaluators said of answers and conversations.
+ASSESSMENTS = sa.Table(
+    "assessments",
+    TABLES,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("assessment_id", sa.String, primary_key=True),
+    # Either may be empty: it is about a completion, or about a conversation or a turn of it.
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("completion_id", sa.String, nullable=False),
+    # Empty if it is not known.
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("assessed_us", sa.BigInteger, nullable=False),
+    # A serialised trimtab.common.v1.Assessment.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("assessments_by_conversation", "tenant", "conversation_id"),
+    sa.Index("assessments_by_completion", "tenant", "completion_id"),
+    sa.Index("assessments_by_user", "tenant", "user_id"),
+    sa.Index("assessments_by_age", "assessed_us"),
+    sa.Index("assessments_by_tenants_age", "tenant", "assessed_us"),
+)
 # Answers requested with `store: true`, by their completion's id; the content is in the turns.
 COMPLETIONS = sa.Table(
     "completions",

@@ -70,7 +70,7 @@ def decode_time(time: Timestamp) -> datetime:
 
 
 def decode_create_time(
-    owner: pb.Turn | pb.ExplicitFeedback | events_pb2.PreferencePair,
+    owner: pb.Turn | pb.ExplicitFeedback | pb.Assessment | events_pb2.PreferencePair,
 ) -> datetime | None:
     """None if there is none. Raises InvalidArgument if it cannot be read."""
     if not owner.HasField("create_time"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 INTERACTION_LOGGED = "interaction.logged.v1"
 FEEDBACK_GIVEN = "feedback.given.v1"
+ASSESSMENT_GIVEN = "assessment.given.v1"
 PREFERENCE_GIVEN = "preference.given.v1"
 FEEDBACK_MINED = "feedback.mined.v1"
 PREFERENCE_PROPOSED = "preference.proposed.v1"
@@ -20,6 +21,7 @@ USER_ERASURE_REPORTED = "user.erasure_reported.v1"
 ALL = (
     INTERACTION_LOGGED,
     FEEDBACK_GIVEN,
+    ASSESSMENT_GIVEN,
     PREFERENCE_GIVEN,
     FEEDBACK_MINED,
     PREFERENCE_PROPOSED,

@@ -151,3 +151,13 @@ def _turns(session: Session, found: Json) -> None:
         role = turn["message"]["role"].removeprefix("ROLE_").lower()
         version = f" ({turn['model_version']})" if turn["model_version"] else ""
         session.line(f"\n{turn['index']} {role}{version}\n{text_of(turn['message'])}")
+    for one in found.get("assessments", ()):
+        session.line(f"\n{_assessed(one)}")
+
+
+def _assessed(one: Json) -> str:
+    """What an evaluator said, and of what."""
+    target = one["turn_id"] or one["completion_id"] or "the conversation"
+    said = [f"{one['value']:g}" if "value" in one else "", one["label"], one["explanation"]]
+    who = f" by {one['evaluator']}" if one["evaluator"] else ""
+    return f"evaluator{who}: {one['name']} of {target}: {' '.join(filter(None, said))}"

@@ -12,18 +12,25 @@ from types import MappingProxyType
 from services.interaction.turns.domain.acceptance import Refusal
 from services.interaction.turns.domain.conversations import Conversation, Label, Score
 from services.interaction.turns.ports import Item
+from shared.contracts.assessments import decode_assessment, encode_assessment
 from shared.contracts.messages import write_time
 from shared.contracts.opinions import encode_feedback
 from shared.contracts.pairs import encode_pair
 from shared.contracts.turns import write_turn
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, status_of
 from shared.language.identifiers import check_segment, conversation_name, user_name
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.times import now
-from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, PREFERENCE_GIVEN
+from shared.language.topics import (
+    ASSESSMENT_GIVEN,
+    FEEDBACK_GIVEN,
+    INTERACTION_LOGGED,
+    PREFERENCE_GIVEN,
+)
 from shared.language.turns import Turn
 from shared.language.verdicts import FollowUpKind, dissatisfaction_of
 from shared.log.events import Event
@@ -73,6 +80,10 @@ def event_of(item: Item, headers: Mapping[str, str] = MappingProxyType({})) -> E
     elif isinstance(item, Pair):
         topic, key = PREFERENCE_GIVEN, item.key
         value = events_pb2.PreferenceGiven(pair=encode_pair(item)).SerializeToString()
+    elif isinstance(item, Assessment):
+        topic, key = ASSESSMENT_GIVEN, item.target
+        given = events_pb2.AssessmentGiven(assessment=encode_assessment(item))
+        value = given.SerializeToString()
     else:
         topic, key = FEEDBACK_GIVEN, item.target
         value = events_pb2.FeedbackGiven(feedback=encode_feedback(item)).SerializeToString()
@@ -81,10 +92,10 @@ def event_of(item: Item, headers: Mapping[str, str] = MappingProxyType({})) -> E
 
 
 def _owner(item: Item) -> str:
-    """Feedback without a user belongs to what it is about, and is erased with that user."""
+    """Feedback or an assessment without a user belongs to what it is about, and is erased with that user."""
     if item.user_id:
         return user_name(item.tenant, item.user_id)
-    return item.target if isinstance(item, ExplicitFeedback) else ""
+    return item.target if isinstance(item, ExplicitFeedback | Assessment) else ""
 
 
 def decode_label(value: bytes) -> Label:
@@ -114,6 +125,14 @@ def _satisfaction(kind: str) -> list[str]:
     if dissatisfaction_of(kind) == 1.0:
         return ["dissatisfied"]
     return ["satisfied"] if kind == FollowUpKind.POSITIVE else []
+
+
+def decode_given_assessment(value: bytes) -> Assessment:
+    """The assessment in an `assessment.given.v1` record. Others can write to the topic, too."""
+    given = decode_assessment(events_pb2.AssessmentGiven.FromString(value).assessment)
+    check_segment(given.tenant, "tenant")
+    check_segment(given.assessment_id, "assessment_id")
+    return given
 
 
 def decode_score(value: bytes) -> Score:

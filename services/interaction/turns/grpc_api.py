@@ -13,6 +13,7 @@ from services.interaction.turns.app.intake import Intake
 from services.interaction.turns.domain.acceptance import Refusal
 from shared.access.admission import charge_turns
 from shared.calls.server import Mount, tenant_of
+from shared.contracts.assessments import decode_assessment, encode_assessment
 from shared.contracts.opinions import decode_feedback
 from shared.contracts.pairs import decode_pair
 from shared.contracts.turns import decode_turn, encode_turn
@@ -73,6 +74,17 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
             refusals=[codec.encode_refusal(refusal) for refusal in refusals],
         )
 
+    async def LogAssessments(
+        self, request: pb.LogAssessmentsRequest, context: Any
+    ) -> pb.LogAssessmentsResponse:
+        items = attempted_each(decode_assessment, request.assessments)
+        charge_turns(len(items))
+        accepted, refusals = await self._intake.log_assessments(tenant_of(context), items)
+        return pb.LogAssessmentsResponse(
+            assessment_ids=[one.assessment_id for one in accepted],
+            refusals=[codec.encode_refusal(refusal) for refusal in refusals],
+        )
+
     async def LogPreferences(
         self, request: pb.LogPreferencesRequest, context: Any
     ) -> pb.LogPreferencesResponse:
@@ -90,9 +102,11 @@ class InteractionServicer(pb_grpc.InteractionServiceServicer):
         conversation, turns = await asyncio.to_thread(
             self._conversations.get, tenant_of(context), request.name
         )
+        assessments = await asyncio.to_thread(self._conversations.assessments, conversation, turns)
         return pb.GetConversationResponse(
             conversation=codec.encode_conversation(conversation),
             turns=[encode_turn(turn) for turn in turns],
+            assessments=[encode_assessment(one) for one in assessments],
         )
 
     async def ListConversations(

@@ -13,12 +13,13 @@ from services.interaction.turns.domain.conversations import (
     PagePosition,
     Score,
 )
+from shared.language.assessments import Assessment
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
 
 # What callers log.
-Item = Turn | ExplicitFeedback | Pair
+Item = Turn | ExplicitFeedback | Pair | Assessment
 
 
 class Journal(Protocol):
@@ -44,6 +45,11 @@ class ConversationReads(Protocol):
     def find(self, tenant: str, conversation_id: str) -> tuple[Conversation, list[Turn]] | None:
         """The conversation and its turns by index."""
 
+    def assessments(
+        self, tenant: str, conversation_id: str, completion_ids: Sequence[str]
+    ) -> list[Assessment]:
+        """Those of the conversation and of these completions, oldest first."""
+
     def page(
         self, tenant: str, query: ConversationQuery, after: PagePosition | None, size: int
     ) -> list[tuple[Conversation, PagePosition]]:
@@ -55,13 +61,17 @@ class ConversationReads(Protocol):
 
 
 class AnnotationWriter(Protocol):
-    """Labels and scores, within one transaction. False for one that is known already or came too late."""
+    """Labels, scores and assessments, within one transaction. False for one that is known already or came too
+    late."""
 
     def add_label(self, label: Label) -> bool:
         """The first record of a feedback id wins."""
 
     def set_score(self, score: Score) -> bool:
         """The latest score of a turn wins."""
+
+    def add_assessment(self, assessment: Assessment) -> bool:
+        """The first record of an assessment's id wins."""
 
 
 class SearchIndex(Protocol):

@@ -1,4 +1,5 @@
-"""interaction.logged.v1 -> the store; feedback.mined.v1 and reward.scored.v1 -> labels and scores."""
+"""interaction.logged.v1 -> the store; feedback.mined.v1, reward.scored.v1 and assessment.given.v1 -> labels,
+scores and assessments."""
 
 from __future__ import annotations
 
@@ -6,19 +7,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from services.interaction.turns.app.keeping import keep
-from services.interaction.turns.codec import decode_label, decode_score
+from services.interaction.turns.codec import decode_given_assessment, decode_label, decode_score
 from services.interaction.turns.domain.acceptance import Limits, accept_turn
 from services.interaction.turns.ports import AnnotationWriter, TurnWriter
 from shared.contracts.turns import decode_logged
 from shared.language.identifiers import check_segment
-from shared.language.topics import FEEDBACK_MINED, REWARD_SCORED
+from shared.language.topics import ASSESSMENT_GIVEN, FEEDBACK_MINED, REWARD_SCORED
 from shared.language.turns import Turn
 from shared.log.events import Record
 from shared.redaction.redactor import noted_counts
 from shared.state.database import Transaction
 
 STAGE, ANNOTATIONS = "interaction", "annotations"
-ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED)
+ANNOTATED = (FEEDBACK_MINED, REWARD_SCORED, ASSESSMENT_GIVEN)
 # How much redaction took out of the stored turns, by kind: taken = made.
 REDACTION = "redaction"
 # How many records in a batch are a backlog, and how long after such a batch there still is one.
@@ -69,7 +70,7 @@ class TurnKeeper:
 
 
 class Annotator:
-    """Handles records of labels and scores, one or many."""
+    """Handles records of labels, scores and assessments, one or many."""
 
     def __init__(self, writer: Callable[[Transaction], AnnotationWriter]) -> None:
         self._writer = writer
@@ -87,6 +88,9 @@ class Annotator:
         """Why nothing was stored; empty if something was."""
         if record.partition.topic == REWARD_SCORED:
             return "" if writer.set_score(decode_score(record.event.value)) else "OUTDATED"
+        if record.partition.topic == ASSESSMENT_GIVEN:
+            given = decode_given_assessment(record.event.value)
+            return "" if writer.add_assessment(given) else "STORED_ALREADY"
         label = decode_label(record.event.value)
         if not label.names:
             return "ABSTAINED"

@@ -18,9 +18,10 @@ from services.interaction.turns.adapters.search import SqlSearchIndex, forget_wo
 from services.interaction.turns.adapters.turn_writer import SqlTurnWriter
 from services.interaction.turns.app.conversations import Conversations
 from services.interaction.turns.codec import events_of
-from services.interaction.turns.domain.acceptance import Limits, accept_turn
-from services.interaction.turns.stages import ANNOTATIONS, STAGE, Annotator, TurnKeeper
+from services.interaction.turns.domain.acceptance import Limits, accept_assessment, accept_turn
+from services.interaction.turns.stages import ANNOTATED, ANNOTATIONS, STAGE, Annotator, TurnKeeper
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.messages import text_message
 from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, REWARD_SCORED, dead_letters
@@ -56,7 +57,7 @@ class Store:
                 ANNOTATIONS,
                 self.database,
                 self.log,
-                (FEEDBACK_MINED, REWARD_SCORED),
+                ANNOTATED,
                 annotator,
                 handle_all=annotator.take_all,
             ),
@@ -233,6 +234,24 @@ def scored(conversation: str, turn: str, reward: float, model: str, at: int) -> 
     key = f"tenants/local/conversations/{conversation}"
     event_id = f"{conversation}-{turn}-{model}-{at}"
     return Event(REWARD_SCORED, event_id, key, value.SerializeToString(), "test", NOW)
+
+
+def test_assessments_of_a_conversation_and_of_its_answers_oldest_first(store: Store) -> None:
+    store.take([replace(said("a", 1, "yes"), completion_id="x"), said("b", 1, "yes")])
+    given = [
+        Assessment("", "late", 1.0, completion_id="x", create_time=NOW),
+        Assessment("", "early", 2.0, conversation_id="a", create_time=NOW - timedelta(hours=1)),
+        Assessment("", "other", 3.0, conversation_id="b"),
+        Assessment("", "unknown", 4.0, completion_id="y"),
+    ]
+    accepted = [accept_assessment(one, "local", NOW, Limits()) for one in given]
+    for _ in range(2):
+        store.log.publish(events_of(accepted))
+        store.settle()
+    found = store.conversations.get("local", "tenants/local/conversations/a")
+    assert list(store.conversations.assessments(*found)) == [accepted[1], accepted[0]]
+    alone = store.conversations.get("local", "tenants/local/conversations/b")
+    assert list(store.conversations.assessments(*alone)) == [accepted[2]]
 
 
 def test_labels(store: Store) -> None:

@@ -111,12 +111,17 @@ def test_a_conversation_is_shown_turn_by_turn(trimtab: Any) -> None:
         "model_version": "assistant-v0",
         "message": {"role": "ROLE_ASSISTANT", "parts": [{"text": {"text": "[hi] there"}}]},
     }
-    answer = {"conversation": {"name": "tenants/acme/conversations/c1"}, "turns": [turn]}
+    answer = {
+        "conversation": {"name": "tenants/acme/conversations/c1"},
+        "turns": [turn],
+        "assessments": [{"name": "toxicity", "value": 0.97, "evaluator": "EVAL", "turn_id": "t1"}],
+    }
     ran = trimtab(
         "conversations", "show", "c1", "--tenant", "acme", answers={"GetConversation": answer}
     )
     assert ran.platform.asked[0][2] == {"name": "tenants/acme/conversations/c1"}
     assert "1 assistant (assistant-v0)\n[hi] there" in ran.out
+    assert "evaluator by EVAL: toxicity of t1: 0.97" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from services.interaction.turns.app.intake import Intake
 from services.interaction.turns.app.redacting import redacted
 from services.interaction.turns.codec import event_of
 from services.interaction.turns.domain.acceptance import Limits
+from services.interaction.turns.ports import Item
 from services.interaction.turns.stages import STAGE, TurnKeeper
 from shared.language.messages import (
     Message,
@@ -43,9 +44,9 @@ class Kept:
     """A journal that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.items: list[Turn | ExplicitFeedback | Pair] = []
+        self.items: list[Item] = []
 
-    async def write(self, items: Sequence[Turn | ExplicitFeedback | Pair]) -> None:
+    async def write(self, items: Sequence[Item]) -> None:
         self.items += items
 
 

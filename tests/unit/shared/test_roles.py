@@ -13,7 +13,7 @@ ROLES = {
     "writer": """
         Completion: UpdateCompletion
         Feedback: CorrectPersona DeletePersona FreezePersona UnfreezePersona
-        Interaction: LogFeedback LogPreferences LogTurns StreamTurns""",
+        Interaction: LogAssessments LogFeedback LogPreferences LogTurns StreamTurns""",
     "reader": """
         Completion: GetCompletion ListCompletionMessages ListCompletions
         DeadLetter: ListDeadLetters

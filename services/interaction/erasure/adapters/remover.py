@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
+from services.interaction.erasure.adapters.assessments import completions_in, of_completions
 from services.interaction.erasure.adapters.memory import NoArchive
 from services.interaction.erasure.ports import UserArchive
-from services.interaction.tables import COMPLETIONS, CONVERSATIONS, LABELS, SCORES, TURNS
+from services.interaction.tables import (
+    ASSESSMENTS,
+    COMPLETIONS,
+    CONVERSATIONS,
+    LABELS,
+    SCORES,
+    TURNS,
+)
 from services.interaction.turns.adapters.search import forget_words, purge_words
 from shared.privacy.erasure import (
     Erasure,
@@ -23,6 +33,7 @@ _BATCH = 500
 _ANNOTATIONS = (
     Rows("labels", LABELS, of_user_or_conversation(LABELS)),
     Rows("scores", SCORES, of_user_or_conversation(SCORES)),
+    Rows("assessments", ASSESSMENTS, of_user_or_conversation(ASSESSMENTS)),
     Rows("completions", COMPLETIONS, of_user_or_conversation(COMPLETIONS)),
 )
 
@@ -38,8 +49,9 @@ class InteractionRemover:
         return Survey({"archive": self._archive.count_of(erasure.tenant, erasure.user_id)})
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
-        removed = {"turns": _remove_turns(erasure, transaction)}
-        removed |= delete_rows(_ANNOTATIONS, erasure, transaction)
+        turns, assessments = _remove_turns(erasure, transaction)
+        removed = {"turns": turns} | delete_rows(_ANNOTATIONS, erasure, transaction)
+        removed["assessments"] = removed.get("assessments", 0) + assessments
         removed["conversations"] = sum(
             _shrink(part, transaction) for part in parts(_with_own(erasure, transaction))
         )
@@ -52,17 +64,24 @@ class InteractionRemover:
         self._archive.rewrite_without(erasure.tenant, erasure.user_id)
 
 
-def _remove_turns(erasure: Erasure, transaction: Transaction) -> int:
-    removed = 0
+def _remove_turns(erasure: Erasure, transaction: Transaction) -> tuple[int, int]:
+    """How many turns, and how many assessments that name only the completions of these."""
+    removed = assessments = 0
     while True:
         query = sa.select(TURNS.c.seq, TURNS.c.body).where(of_user(TURNS)(erasure)).limit(_BATCH)
         rows = [(row.seq, row.body) for row in transaction.connection.execute(query)]
         if not rows:
-            return removed
+            return removed, assessments
         forget_words(transaction, rows)
+        assessments += _remove_assessments(erasure.tenant, [body for _, body in rows], transaction)
         gone = TURNS.c.seq.in_([seq for seq, _ in rows])
         transaction.connection.execute(TURNS.delete().where(gone))
         removed += len(rows)
+
+
+def _remove_assessments(tenant: str, turns: Sequence[bytes], transaction: Transaction) -> int:
+    theirs = of_completions(tenant, completions_in(turns))
+    return int(transaction.connection.execute(ASSESSMENTS.delete().where(theirs)).rowcount)
 
 
 def _with_own(erasure: Erasure, transaction: Transaction) -> Erasure:

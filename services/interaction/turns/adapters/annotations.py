@@ -1,4 +1,4 @@
-"""Labels of follow-ups and scores of answers, from other services."""
+"""Labels of follow-ups and scores of answers from other services, and what evaluators said."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from services.interaction.tables import LABELS, SCORES
+from services.interaction.tables import ASSESSMENTS, LABELS, SCORES
 from services.interaction.turns.domain.conversations import Label, Score
+from shared.contracts.assessments import encode_assessment
+from shared.language.assessments import Assessment
+from shared.language.times import microseconds, now
 from shared.state.database import Transaction
 
 
 class SqlAnnotationWriter:
-    """Labels and scores within a transaction."""
+    """Labels, scores and assessments within a transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -57,6 +60,20 @@ class SqlAnnotationWriter:
             where=later,
         )
         return bool(self._transaction.connection.execute(upsert).rowcount)
+
+    def add_assessment(self, assessment: Assessment) -> bool:
+        """False if it is known: the first record of an id wins."""
+        insert = self._transaction.insert(ASSESSMENTS).on_conflict_do_nothing()
+        row = {
+            "tenant": assessment.tenant,
+            "assessment_id": assessment.assessment_id,
+            "conversation_id": assessment.conversation_id,
+            "completion_id": assessment.completion_id,
+            "user_id": assessment.user_id,
+            "assessed_us": microseconds(assessment.create_time or now()),
+            "body": encode_assessment(assessment).SerializeToString(),
+        }
+        return bool(self._transaction.connection.execute(insert.values(row)).rowcount)
 
     def _forget(self, tenant: str, feedback_ids: Sequence[str]) -> None:
         if feedback_ids:

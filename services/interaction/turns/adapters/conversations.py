@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.interaction.tables import CONVERSATIONS, LABELS, SCORES, TURNS
+from services.interaction.tables import ASSESSMENTS, CONVERSATIONS, LABELS, SCORES, TURNS
 from services.interaction.turns.adapters.search import matching
 from services.interaction.turns.domain.conversations import (
     Conversation,
     ConversationQuery,
     PagePosition,
 )
+from shared.contracts.assessments import decode_assessment
 from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.paging import Term
 from shared.language.times import from_microseconds, microseconds
@@ -45,6 +48,19 @@ class SqlConversationReads:
         versions = {body.model_version for body in bodies if body.model_version}
         read = [decode_turn(pb.Turn.FromString(body.body)) for body in bodies]
         return _conversation(row, versions), read
+
+    def assessments(
+        self, tenant: str, conversation_id: str, completion_ids: Sequence[str]
+    ) -> list[Assessment]:
+        of_it = ASSESSMENTS.c.conversation_id == conversation_id
+        of_its_answers = ASSESSMENTS.c.completion_id.in_(completion_ids)
+        query = sa.select(ASSESSMENTS.c.body).where(
+            ASSESSMENTS.c.tenant == tenant, of_it | of_its_answers
+        )
+        ordered = query.order_by(ASSESSMENTS.c.assessed_us, ASSESSMENTS.c.assessment_id)
+        with self._database.read() as connection:
+            bodies = connection.execute(ordered).scalars().all()
+        return [decode_assessment(pb.Assessment.FromString(body)) for body in bodies]
 
     def page(
         self, tenant: str, wanted: ConversationQuery, after: PagePosition | None, size: int

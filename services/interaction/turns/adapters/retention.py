@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from services.interaction.tables import (
     ARCHIVE_POSITION,
+    ASSESSMENTS,
     COMPLETIONS,
     CONVERSATIONS,
     LABELS,
@@ -33,17 +34,18 @@ def _is_alone(table: sa.Table) -> sa.ColumnElement[bool]:
     return ~sa.exists().where(theirs)
 
 
-# Labels, scores and completions are removed with their conversation. These came later, or their conversation
-# never arrived.
+# Labels, scores, assessments and completions are removed with their conversation. These came later, name no
+# conversation, or theirs never arrived.
 AGING = (
     AgedRows("labels", LABELS, LABELS.c.labelled_us, True, _is_alone(LABELS)),
     AgedRows("scores", SCORES, SCORES.c.scored_us, True, _is_alone(SCORES)),
+    AgedRows("assessments", ASSESSMENTS, ASSESSMENTS.c.assessed_us, True, _is_alone(ASSESSMENTS)),
     AgedRows("completions", COMPLETIONS, COMPLETIONS.c.created_us, True, _is_alone(COMPLETIONS)),
 )
 
 
 class SqlAgedTurns:
-    """Whole conversations, with their labels, scores and completions."""
+    """Whole conversations, with their labels, scores, assessments and completions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -92,7 +94,7 @@ def _remove(transaction: Transaction, tenant: str, names: Sequence[str]) -> int:
     mine = (TURNS.c.tenant == tenant) & TURNS.c.conversation_id.in_(names)
     rows: Any = connection.execute(sa.select(TURNS.c.seq, TURNS.c.body).where(mine)).all()
     forget_words(transaction, [(row.seq, row.body) for row in rows])
-    for table in (TURNS, LABELS, SCORES, COMPLETIONS, CONVERSATIONS):
+    for table in (TURNS, LABELS, SCORES, ASSESSMENTS, COMPLETIONS, CONVERSATIONS):
         these = (table.c.tenant == tenant) & table.c.conversation_id.in_(names)
         connection.execute(sa.delete(table).where(these))
     return len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.interaction.turns.domain.conversations import (
@@ -11,6 +12,7 @@ from services.interaction.turns.domain.conversations import (
 )
 from services.interaction.turns.domain.words import parse_query
 from services.interaction.turns.ports import ConversationReads
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
 from shared.language.identifiers import parse_name
 from shared.language.paging import decode_token, encode_token, page_size, parse_filter
@@ -47,6 +49,15 @@ class Conversations:
                 field="name",
             )
         return found
+
+    def assessments(
+        self, conversation: Conversation, turns: Sequence[Turn]
+    ) -> Sequence[Assessment]:
+        """What evaluators said of it and of its answers, oldest first."""
+        completions = sorted({turn.completion_id for turn in turns} - {""})
+        return self._reads.assessments(
+            conversation.tenant, conversation.conversation_id, completions
+        )
 
     def list(self, tenant: str, filter_text: str, size: int, token: str, query: str = "") -> Page:
         """Newest first. The token belongs to tenant, filter and query."""

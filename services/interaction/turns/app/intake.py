@@ -10,11 +10,13 @@ from services.interaction.turns.app.redacting import redacted
 from services.interaction.turns.domain.acceptance import (
     Limits,
     Refusal,
+    accept_assessment,
     accept_feedback,
     accept_pair,
     accept_turn,
 )
 from services.interaction.turns.ports import Journal
+from shared.language.assessments import Assessment
 from shared.language.attempts import attempted
 from shared.language.errors import TrimtabError
 from shared.language.opinions import ExplicitFeedback
@@ -22,7 +24,7 @@ from shared.language.pairs import Pair
 from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
-AnyItem = TypeVar("AnyItem", Turn, ExplicitFeedback, Pair)
+AnyItem = TypeVar("AnyItem", Turn, ExplicitFeedback, Pair, Assessment)
 
 
 class Intake:
@@ -55,6 +57,14 @@ class Intake:
         if feedback:
             await self._journal.write(feedback)
         return feedback, refusals
+
+    async def log_assessments(
+        self, tenant: str, items: Sequence[Assessment | TrimtabError]
+    ) -> tuple[list[Assessment], list[Refusal]]:
+        assessments, refusals = self._sort(tenant, items, accept_assessment, 0)
+        if assessments:
+            await self._journal.write(assessments)
+        return assessments, refusals
 
     async def log_pairs(
         self, tenant: str, items: Sequence[Pair | TrimtabError]

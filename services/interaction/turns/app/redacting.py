@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from services.interaction.turns.domain.acceptance import Limits
+from shared.language.assessments import Assessment
 from shared.language.messages import content_of
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
 from shared.redaction.redactor import Redaction, Redactor
 
-Item = TypeVar("Item", Turn, ExplicitFeedback, Pair)
+Item = TypeVar("Item", Turn, ExplicitFeedback, Pair, Assessment)
 
 
 def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Item:
@@ -27,6 +28,8 @@ def redacted(item: Item, tenant: str, redactor: Redactor, limits: Limits) -> Ite
                 return redaction.turn(item)
             case ExplicitFeedback():
                 return _feedback(item, redaction)
+            case Assessment():
+                return _assessment(item, redaction)
         return _pair(item, redaction)
 
 
@@ -40,6 +43,14 @@ def _feedback(feedback: ExplicitFeedback, redaction: Redaction) -> ExplicitFeedb
     return replace(feedback, value=value, comment=redaction.content(feedback.comment))
 
 
+def _assessment(assessment: Assessment, redaction: Redaction) -> Assessment:
+    return replace(
+        assessment,
+        label=redaction.label(assessment.label),
+        explanation=redaction.content(assessment.explanation),
+    )
+
+
 def _pair(pair: Pair, redaction: Redaction) -> Pair:
     return replace(
         pair,
@@ -50,7 +61,7 @@ def _pair(pair: Pair, redaction: Redaction) -> Pair:
     )
 
 
-def _chars(item: Turn | ExplicitFeedback | Pair) -> int:
+def _chars(item: Turn | ExplicitFeedback | Pair | Assessment) -> int:
     """At most the item's size in bytes."""
     match item:
         case Turn():
@@ -58,5 +69,7 @@ def _chars(item: Turn | ExplicitFeedback | Pair) -> int:
         case ExplicitFeedback():
             said = item.value.text if isinstance(item.value, Demonstration) else ""
             return max(len(said), len(item.comment))
+        case Assessment():
+            return len(item.label) + len(item.explanation)
     whole = (*item.prompt, item.chosen, item.rejected)
     return sum(len(content_of(message)) for message in whole) + len(item.feedback_text)

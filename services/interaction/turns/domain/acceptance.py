@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, PermissionDenied, TrimtabError
 from shared.language.identifiers import check_segment
 from shared.language.messages import content_of, default_turn_id
@@ -17,6 +18,9 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
 # The sources of pairs that people state outside a conversation.
 STATED_SOURCES = (PairSource.ARENA_VOTE, PairSource.IMPORT)
+
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,7 @@ def accept_feedback(
 ) -> ExplicitFeedback:
     """The feedback with tenant, id and time filled in. Raises as `accept_turn` does."""
     _check_tenant(feedback.tenant, tenant)
-    if not (feedback.completion_id or feedback.conversation_id):
-        raise InvalidArgument(
-            "feedback needs a completion_id, or a conversation_id with or without a turn_id",
-            reason="MISSING_TARGET",
-            field="completion_id",
-        )
+    _check_target(feedback)
     for name in ("feedback_id", "completion_id", "conversation_id", "turn_id", "user_id"):
         _check_optional_id(getattr(feedback, name), name)
     _check_index(feedback)
@@ -75,6 +74,25 @@ def accept_feedback(
         feedback, tenant=tenant, create_time=_checked_time(feedback.create_time, now)
     )
     return accepted if feedback.feedback_id else replace(accepted, feedback_id=accepted.digest)
+
+
+def accept_assessment(
+    assessment: Assessment, tenant: str, now: datetime, limits: Limits
+) -> Assessment:
+    """The assessment with tenant, id and time filled in. Raises as `accept_turn` does."""
+    _check_tenant(assessment.tenant, tenant)
+    _check_target(assessment)
+    for name in ("assessment_id", "completion_id", "conversation_id", "turn_id", "user_id"):
+        _check_optional_id(getattr(assessment, name), name)
+    _check_assessed(assessment)
+    for name in ("label", "explanation", "evaluator"):
+        _check_size(len(getattr(assessment, name).encode()), limits, name)
+    accepted = replace(
+        assessment, tenant=tenant, create_time=_checked_time(assessment.create_time, now)
+    )
+    return (
+        accepted if assessment.assessment_id else replace(accepted, assessment_id=accepted.digest)
+    )
 
 
 def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
@@ -112,6 +130,32 @@ def _check_sides(pair: Pair, limits: Limits) -> None:
     whole = (*pair.prompt, *sides.values())
     size = sum(len(content_of(message).encode()) for message in whole)
     _check_size(size + len(pair.feedback_text.encode()), limits, "prompt")
+
+
+def _check_target(said: ExplicitFeedback | Assessment) -> None:
+    if not (said.completion_id or said.conversation_id):
+        raise InvalidArgument(
+            "it needs a completion_id, or a conversation_id with or without a turn_id",
+            reason="MISSING_TARGET",
+            field="completion_id",
+        )
+
+
+def _check_assessed(assessment: Assessment) -> None:
+    if not 0 < len(assessment.name.strip()) <= _LONGEST_NAME:
+        raise InvalidArgument(
+            f"an assessment needs a name of 1 to {_LONGEST_NAME} characters: what was measured",
+            reason="MISSING_NAME",
+            field="name",
+        )
+    if assessment.value is not None and not math.isfinite(assessment.value):
+        raise InvalidArgument("value must be finite", reason="INVALID_VALUE", field="value")
+    if assessment.value is None and not (assessment.label or assessment.explanation):
+        raise InvalidArgument(
+            "an assessment needs a value, a label or an explanation",
+            reason="MISSING_VALUE",
+            field="value",
+        )
 
 
 def _check_index(feedback: ExplicitFeedback) -> None:

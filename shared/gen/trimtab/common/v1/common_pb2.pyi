@@ -444,6 +444,71 @@ class Rating(_message.Message):
 Global___Rating: _TypeAlias = Rating  # noqa: Y015
 
 @_typing.final
+class Assessment(_message.Message):
+    """What an evaluator (a model that judges, a rule) said of an answer or of a conversation. It is kept beside them;
+    nothing is learnt from it, as only people's opinions are feedback.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSESSMENT_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    EVALUATOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    assessment_id: _builtins.str
+    """Stable within the tenant; by default derived from target, name and what it says."""
+    tenant: _builtins.str
+    completion_id: _builtins.str
+    """The target, as for ExplicitFeedback."""
+    conversation_id: _builtins.str
+    turn_id: _builtins.str
+    user_id: _builtins.str
+    """The person whose conversation it is, if that is known."""
+    name: _builtins.str
+    """What was measured, such as "toxicity"; required, in the evaluator's own words."""
+    value: _builtins.float
+    """On the evaluator's own scale. At least one of value, label and explanation is needed."""
+    label: _builtins.str
+    explanation: _builtins.str
+    evaluator: _builtins.str
+    """Who judged, as the sender calls it, such as "EVAL" or "llm_judge"."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        assessment_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        completion_id: _builtins.str = ...,
+        conversation_id: _builtins.str = ...,
+        turn_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        label: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        evaluator: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "create_time", b"create_time", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "assessment_id", b"assessment_id", "completion_id", b"completion_id", "conversation_id", b"conversation_id", "create_time", b"create_time", "evaluator", b"evaluator", "explanation", b"explanation", "label", b"label", "name", b"name", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___Assessment: _TypeAlias = Assessment  # noqa: Y015
+
+@_typing.final
 class Estimate(_message.Message):
     """A figure with its interval and the observations that it rests on."""
 

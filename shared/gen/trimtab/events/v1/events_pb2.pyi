@@ -263,6 +263,28 @@ class FeedbackGiven(_message.Message):
 Global___FeedbackGiven: _TypeAlias = FeedbackGiven  # noqa: Y015
 
 @_typing.final
+class AssessmentGiven(_message.Message):
+    """assessment.given.v1"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSESSMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assessment(self) -> _common_pb2.Assessment: ...
+    def __init__(
+        self,
+        *,
+        assessment: _common_pb2.Assessment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment", b"assessment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssessmentGiven: _TypeAlias = AssessmentGiven  # noqa: Y015
+
+@_typing.final
 class FeedbackMined(_message.Message):
     """feedback.mined.v1: one per judged follow-up (abstentions included) and per joined explicit feedback."""
 

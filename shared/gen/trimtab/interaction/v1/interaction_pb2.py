@@ -28,7 +28,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/interaction.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"Y\n\x07Refusal\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"M\n\x0fLogTurnsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"T\n\x10LogTurnsResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"<\n\x12StreamTurnsRequest\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"Z\n\x13StreamTurnsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"_\n\x12LogFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\"^\n\x13LogFeedbackResponse\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"]\n\x15LogPreferencesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\"]\n\x16LogPreferencesResponse\x12\x10\n\x08pair_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"\xe5\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x12\n\nturn_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emodel_versions\x18\x08 \x03(\t\"&\n\x16GetConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"}\n\x17GetConversationResponse\x12:\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32$.trimtab.interaction.v1.Conversation\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"`\n\x18ListConversationsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05query\x18\x04 \x01(\t\"\x85\x01\n\x19ListConversationsResponse\x12;\n\rconversations\x18\x01 \x03(\x0b\x32$.trimtab.interaction.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xc8\x05\n\x12InteractionService\x12\x63\n\x08LogTurns\x12\'.trimtab.interaction.v1.LogTurnsRequest\x1a(.trimtab.interaction.v1.LogTurnsResponse\"\x04\xc8\xf3\x18\x01\x12n\n\x0bStreamTurns\x12*.trimtab.interaction.v1.StreamTurnsRequest\x1a+.trimtab.interaction.v1.StreamTurnsResponse\"\x04\xc8\xf3\x18\x01(\x01\x12l\n\x0bLogFeedback\x12*.trimtab.interaction.v1.LogFeedbackRequest\x1a+.trimtab.interaction.v1.LogFeedbackResponse\"\x04\xc8\xf3\x18\x01\x12u\n\x0eLogPreferences\x12-.trimtab.interaction.v1.LogPreferencesRequest\x1a..trimtab.interaction.v1.LogPreferencesResponse\"\x04\xc8\xf3\x18\x01\x12x\n\x0fGetConversation\x12..trimtab.interaction.v1.GetConversationRequest\x1a/.trimtab.interaction.v1.GetConversationResponse\"\x04\xc8\xf3\x18\x02\x12~\n\x11ListConversations\x12\x30.trimtab.interaction.v1.ListConversationsRequest\x1a\x31.trimtab.interaction.v1.ListConversationsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(trimtab/interaction/v1/interaction.proto\x12\x16trimtab.interaction.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/events/v1/events.proto\"Y\n\x07Refusal\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"M\n\x0fLogTurnsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"T\n\x10LogTurnsResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"<\n\x12StreamTurnsRequest\x12&\n\x05turns\x18\x01 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\"Z\n\x13StreamTurnsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"_\n\x12LogFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32#.trimtab.common.v1.ExplicitFeedback\"^\n\x13LogFeedbackResponse\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"_\n\x15LogAssessmentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\x0b\x61ssessments\x18\x02 \x03(\x0b\x32\x1d.trimtab.common.v1.Assessment\"c\n\x16LogAssessmentsResponse\x12\x16\n\x0e\x61ssessment_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"]\n\x15LogPreferencesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\"]\n\x16LogPreferencesResponse\x12\x10\n\x08pair_ids\x18\x01 \x03(\t\x12\x31\n\x08refusals\x18\x02 \x03(\x0b\x32\x1f.trimtab.interaction.v1.Refusal\"\xe5\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x12\n\nturn_count\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emodel_versions\x18\x08 \x03(\t\"&\n\x16GetConversationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb1\x01\n\x17GetConversationResponse\x12:\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32$.trimtab.interaction.v1.Conversation\x12&\n\x05turns\x18\x02 \x03(\x0b\x32\x17.trimtab.common.v1.Turn\x12\x32\n\x0b\x61ssessments\x18\x03 \x03(\x0b\x32\x1d.trimtab.common.v1.Assessment\"`\n\x18ListConversationsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05query\x18\x04 \x01(\t\"\x85\x01\n\x19ListConversationsResponse\x12;\n\rconversations\x18\x01 \x03(\x0b\x32$.trimtab.interaction.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xbf\x06\n\x12InteractionService\x12\x63\n\x08LogTurns\x12\'.trimtab.interaction.v1.LogTurnsRequest\x1a(.trimtab.interaction.v1.LogTurnsResponse\"\x04\xc8\xf3\x18\x01\x12n\n\x0bStreamTurns\x12*.trimtab.interaction.v1.StreamTurnsRequest\x1a+.trimtab.interaction.v1.StreamTurnsResponse\"\x04\xc8\xf3\x18\x01(\x01\x12l\n\x0bLogFeedback\x12*.trimtab.interaction.v1.LogFeedbackRequest\x1a+.trimtab.interaction.v1.LogFeedbackResponse\"\x04\xc8\xf3\x18\x01\x12u\n\x0eLogAssessments\x12-.trimtab.interaction.v1.LogAssessmentsRequest\x1a..trimtab.interaction.v1.LogAssessmentsResponse\"\x04\xc8\xf3\x18\x01\x12u\n\x0eLogPreferences\x12-.trimtab.interaction.v1.LogPreferencesRequest\x1a..trimtab.interaction.v1.LogPreferencesResponse\"\x04\xc8\xf3\x18\x01\x12x\n\x0fGetConversation\x12..trimtab.interaction.v1.GetConversationRequest\x1a/.trimtab.interaction.v1.GetConversationResponse\"\x04\xc8\xf3\x18\x02\x12~\n\x11ListConversations\x12\x30.trimtab.interaction.v1.ListConversationsRequest\x1a\x31.trimtab.interaction.v1.ListConversationsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTERACTIONSERVICE'].methods_by_name['StreamTurns']._serialized_options = b'\310\363\030\001'
   _globals['_INTERACTIONSERVICE'].methods_by_name['LogFeedback']._loaded_options = None
   _globals['_INTERACTIONSERVICE'].methods_by_name['LogFeedback']._serialized_options = b'\310\363\030\001'
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogAssessments']._loaded_options = None
+  _globals['_INTERACTIONSERVICE'].methods_by_name['LogAssessments']._serialized_options = b'\310\363\030\001'
   _globals['_INTERACTIONSERVICE'].methods_by_name['LogPreferences']._loaded_options = None
   _globals['_INTERACTIONSERVICE'].methods_by_name['LogPreferences']._serialized_options = b'\310\363\030\001'
   _globals['_INTERACTIONSERVICE'].methods_by_name['GetConversation']._loaded_options = None
@@ -61,20 +63,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGFEEDBACKREQUEST']._serialized_end=702
   _globals['_LOGFEEDBACKRESPONSE']._serialized_start=704
   _globals['_LOGFEEDBACKRESPONSE']._serialized_end=798
-  _globals['_LOGPREFERENCESREQUEST']._serialized_start=800
-  _globals['_LOGPREFERENCESREQUEST']._serialized_end=893
-  _globals['_LOGPREFERENCESRESPONSE']._serialized_start=895
-  _globals['_LOGPREFERENCESRESPONSE']._serialized_end=988
-  _globals['_CONVERSATION']._serialized_start=991
-  _globals['_CONVERSATION']._serialized_end=1220
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1222
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1260
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1262
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1387
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1389
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1485
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1488
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1621
-  _globals['_INTERACTIONSERVICE']._serialized_start=1624
-  _globals['_INTERACTIONSERVICE']._serialized_end=2336
+  _globals['_LOGASSESSMENTSREQUEST']._serialized_start=800
+  _globals['_LOGASSESSMENTSREQUEST']._serialized_end=895
+  _globals['_LOGASSESSMENTSRESPONSE']._serialized_start=897
+  _globals['_LOGASSESSMENTSRESPONSE']._serialized_end=996
+  _globals['_LOGPREFERENCESREQUEST']._serialized_start=998
+  _globals['_LOGPREFERENCESREQUEST']._serialized_end=1091
+  _globals['_LOGPREFERENCESRESPONSE']._serialized_start=1093
+  _globals['_LOGPREFERENCESRESPONSE']._serialized_end=1186
+  _globals['_CONVERSATION']._serialized_start=1189
+  _globals['_CONVERSATION']._serialized_end=1418
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1420
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1458
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1461
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1638
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1640
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1736
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1739
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1872
+  _globals['_INTERACTIONSERVICE']._serialized_start=1875
+  _globals['_INTERACTIONSERVICE']._serialized_end=2706
 # @@protoc_insertion_point(module_scope)

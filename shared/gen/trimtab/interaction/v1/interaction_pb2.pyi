@@ -199,6 +199,55 @@ class LogFeedbackResponse(_message.Message):
 Global___LogFeedbackResponse: _TypeAlias = LogFeedbackResponse  # noqa: Y015
 
 @_typing.final
+class LogAssessmentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSESSMENTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    @_builtins.property
+    def assessments(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Assessment]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        assessments: _abc.Iterable[_common_pb2.Assessment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogAssessmentsRequest: _TypeAlias = LogAssessmentsRequest  # noqa: Y015
+
+@_typing.final
+class LogAssessmentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSESSMENT_IDS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assessment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """assessment_ids of the accepted assessments, in order."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]: ...
+    def __init__(
+        self,
+        *,
+        assessment_ids: _abc.Iterable[_builtins.str] | None = ...,
+        refusals: _abc.Iterable[Global___Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessment_ids", b"assessment_ids", "refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogAssessmentsResponse: _TypeAlias = LogAssessmentsResponse  # noqa: Y015
+
+@_typing.final
 class LogPreferencesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -318,19 +367,25 @@ class GetConversationResponse(_message.Message):
 
     CONVERSATION_FIELD_NUMBER: _builtins.int
     TURNS_FIELD_NUMBER: _builtins.int
+    ASSESSMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conversation(self) -> Global___Conversation: ...
     @_builtins.property
     def turns(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Turn]: ...
+    @_builtins.property
+    def assessments(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Assessment]:
+        """What evaluators said of it or of its answers, oldest first."""
+
     def __init__(
         self,
         *,
         conversation: Global___Conversation | None = ...,
         turns: _abc.Iterable[_common_pb2.Turn] | None = ...,
+        assessments: _abc.Iterable[_common_pb2.Assessment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "turns", b"turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "conversation", b"conversation", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,11 @@ class InteractionServiceStub:
                 request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.SerializeToString,
                 response_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.FromString,
                 _registered_method=True)
+        self.LogAssessments = channel.unary_unary(
+                '/trimtab.interaction.v1.InteractionService/LogAssessments',
+                request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsRequest.SerializeToString,
+                response_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsResponse.FromString,
+                _registered_method=True)
         self.LogPreferences = channel.unary_unary(
                 '/trimtab.interaction.v1.InteractionService/LogPreferences',
                 request_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogPreferencesRequest.SerializeToString,
@@ -94,6 +99,13 @@ class InteractionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogAssessments(self, request, context):
+        """The same guarantee for what evaluators said. It is stored and shown; nothing is learnt from it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LogPreferences(self, request, context):
         """The same guarantee for preferences that people stated between two answers. Set: user_id, source
         (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
@@ -132,6 +144,11 @@ def add_InteractionServiceServicer_to_server(servicer, server):
                     servicer.LogFeedback,
                     request_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.FromString,
                     response_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.SerializeToString,
+            ),
+            'LogAssessments': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogAssessments,
+                    request_deserializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsRequest.FromString,
+                    response_serializer=trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsResponse.SerializeToString,
             ),
             'LogPreferences': grpc.unary_unary_rpc_method_handler(
                     servicer.LogPreferences,
@@ -232,6 +249,33 @@ class InteractionService:
             '/trimtab.interaction.v1.InteractionService/LogFeedback',
             trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackRequest.SerializeToString,
             trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogAssessments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.interaction.v1.InteractionService/LogAssessments',
+            trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsRequest.SerializeToString,
+            trimtab_dot_interaction_dot_v1_dot_interaction__pb2.LogAssessmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

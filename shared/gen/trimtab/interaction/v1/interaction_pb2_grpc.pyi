@@ -42,6 +42,8 @@ class InteractionServiceStub:
     StreamTurns: _grpc.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]
     LogFeedback: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]
     """The same guarantee for explicit feedback."""
+    LogAssessments: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogAssessmentsRequest, _interaction_pb2.LogAssessmentsResponse]
+    """The same guarantee for what evaluators said. It is stored and shown; nothing is learnt from it."""
     LogPreferences: _grpc.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]
     """The same guarantee for preferences that people stated between two answers. Set: user_id, source
     (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
@@ -64,6 +66,8 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
     StreamTurns: _aio.StreamUnaryMultiCallable[_interaction_pb2.StreamTurnsRequest, _interaction_pb2.StreamTurnsResponse]  # type: ignore[assignment]
     LogFeedback: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogFeedbackRequest, _interaction_pb2.LogFeedbackResponse]  # type: ignore[assignment]
     """The same guarantee for explicit feedback."""
+    LogAssessments: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogAssessmentsRequest, _interaction_pb2.LogAssessmentsResponse]  # type: ignore[assignment]
+    """The same guarantee for what evaluators said. It is stored and shown; nothing is learnt from it."""
     LogPreferences: _aio.UnaryUnaryMultiCallable[_interaction_pb2.LogPreferencesRequest, _interaction_pb2.LogPreferencesResponse]  # type: ignore[assignment]
     """The same guarantee for preferences that people stated between two answers. Set: user_id, source
     (ARENA_VOTE or IMPORT), prompt, chosen, rejected; pair_id, conversation_id, model_version,
@@ -101,6 +105,14 @@ class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_interaction_pb2.LogFeedbackResponse, _abc.Awaitable[_interaction_pb2.LogFeedbackResponse]]:
         """The same guarantee for explicit feedback."""
+
+    @_abc_1.abstractmethod
+    def LogAssessments(
+        self,
+        request: _interaction_pb2.LogAssessmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interaction_pb2.LogAssessmentsResponse, _abc.Awaitable[_interaction_pb2.LogAssessmentsResponse]]:
+        """The same guarantee for what evaluators said. It is stored and shown; nothing is learnt from it."""
 
     @_abc_1.abstractmethod
     def LogPreferences(
