@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from services.cli.domain import Json
-from services.cli.domain.records import Item, Line, conversation, loose_id, moment, objects
+from services.cli.domain.records import Item, Line, conversation, moment, objects
 from shared.language.errors import InvalidArgument
+from shared.language.identifiers import completion_id_of, model_id_of
 from shared.language.messages import text_message
 from shared.language.openai_messages import read_message
 
@@ -28,7 +29,7 @@ def openai(record: Json) -> Item:
     created, model_version and completion_id."""
     metadata = record.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
-    version = loose_id(record.get("model") or known.get("model"))
+    version = model_id_of(record.get("model") or known.get("model"))
     created = moment(record.get("created"), "created")
     lines = read_lines(objects(record, "messages"), "messages", version, created)
     own = record.get("conversation_id") or record.get("id")
@@ -37,7 +38,7 @@ def openai(record: Json) -> Item:
 
 def sharegpt(record: Json) -> Item:
     """`{conversations: [{from, value}], id, model}`."""
-    version = loose_id(record.get("model"))
+    version = model_id_of(record.get("model"))
     lines = []
     for place, one in enumerate(objects(record, "conversations")):
         field = f"conversations[{place}]"
@@ -65,7 +66,7 @@ def wildchat(record: Json) -> Item:
     The user is the hashed address."""
     said = objects(record, "conversation")
     created = moment(record.get("timestamp"), "timestamp")
-    lines = read_lines(said, "conversation", loose_id(record.get("model")), created)
+    lines = read_lines(said, "conversation", model_id_of(record.get("model")), created)
     addresses = [one["hashed_ip"] for one in said if one.get("hashed_ip")]
     user = addresses[0] if addresses else record.get("hashed_ip")
     return Item((conversation(record.get("conversation_hash"), user, lines),))
@@ -73,7 +74,7 @@ def wildchat(record: Json) -> Item:
 
 def lmsys(record: Json) -> Item:
     """`{conversation_id, model, conversation: [{role, content}]}`."""
-    version = loose_id(record.get("model"))
+    version = model_id_of(record.get("model"))
     created = moment(record.get("tstamp"), "tstamp")
     lines = read_lines(objects(record, "conversation"), "conversation", version, created)
     return Item((conversation(record.get("conversation_id"), record.get("user"), lines),))
@@ -89,9 +90,9 @@ def read_lines(said: list[Json], name: str, version: str, created: datetime | No
             continue
         own = one.get("created") or one.get("timestamp")
         when = moment(own, f"{field}.created") if own else created
-        model = loose_id(one.get("model_version")) or version
+        model = model_id_of(one.get("model_version")) or version
         answered = message.role == "assistant"
-        completion = loose_id(one.get("completion_id"))
+        completion = completion_id_of(one.get("completion_id"))
         lines.append(
             Line(
                 message,

@@ -14,12 +14,11 @@ from services.cli.domain.records import (
     Item,
     Line,
     conversation,
-    loose_id,
     moment,
     objects,
 )
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import stable_id
+from shared.language.identifiers import model_id_of, stable_id, user_id_of
 from shared.language.messages import text_message
 from shared.language.opinions import ExplicitFeedback, Rating
 
@@ -82,8 +81,9 @@ def _rating(conversation_id: str, user: str, score: object, record: Json) -> Exp
 
 
 def _participant(record: Json, role: str) -> str:
+    rules = {"user": user_id_of, "assistant": model_id_of}
     for number in (1, 2):
         found = record.get(f"participant{number}_id")
         if isinstance(found, dict) and _ROLES.get(str(found.get("class"))) == role:
-            return loose_id(found.get("user_id"))
+            return rules[role](found.get("user_id"))
     return ""

@@ -16,13 +16,19 @@ from services.cli.domain import Json
 from services.cli.domain.records import (
     Item,
     Line,
-    checked_id,
     conversation,
-    loose_id,
     moment,
+    own_name,
 )
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import is_segment, stable_id
+from shared.language.identifiers import (
+    completion_id_of,
+    conversation_id_of,
+    id_of,
+    model_id_of,
+    stable_id,
+    user_id_of,
+)
 from shared.language.json_text import decode
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import read_message
@@ -42,9 +48,9 @@ class Langfuse:
         """A generation; other kinds of observations become an empty item."""
         if str(_of(record, "type") or "GENERATION").upper() != "GENERATION":
             return Item()
-        name = checked_id(_of(record, "id"), "id")
-        trace = checked_id(_of(record, "traceId"), "traceId")
-        version = loose_id(
+        name = completion_id_of(_own(record, "id"))
+        trace = conversation_id_of(_own(record, "traceId"))
+        version = model_id_of(
             _of(record, "model")
             or _of(record, "providedModelName")
             or _of(record, "internalModelId")
@@ -55,15 +61,15 @@ class Langfuse:
         lines = [Line(one, f"input[{place}]", start) for place, one in enumerate(asked)]
         for one in _messages(_of(record, "output"), "output", "assistant")[-1:]:
             lines.append(Line(one, "output", end, version, name))
-        session = checked_id(_of(record, "sessionId"), "sessionId")
+        session = conversation_id_of(_own(record, "sessionId"))
         made = conversation(session or trace, _of(record, "userId"), lines)
         self._remember(trace, name)
         return Item((made,))
 
     def score(self, record: Json) -> Item:
-        completion = checked_id(_of(record, "observationId"), "observationId")
-        trace = checked_id(_of(record, "traceId"), "traceId")
-        session = checked_id(_of(record, "sessionId"), "sessionId")
+        completion = completion_id_of(_own(record, "observationId"))
+        trace = conversation_id_of(_own(record, "traceId"))
+        session = conversation_id_of(_own(record, "sessionId"))
         completion = completion or self._last.get(trace, "")
         target = "" if completion else session or trace
         if not completion and not target:
@@ -72,7 +78,7 @@ class Langfuse:
                 reason="MISSING_TARGET",
                 field="traceId",
             )
-        name = checked_id(_of(record, "id"), "id")
+        name = id_of(_own(record, "id"), "feedback")
         return Item(
             feedback=(
                 ExplicitFeedback(
@@ -81,7 +87,7 @@ class Langfuse:
                     or stable_id("score", completion, target, json.dumps(record, default=str)),
                     conversation_id=target,
                     completion_id=completion,
-                    user_id=loose_id(_of(record, "userId")),
+                    user_id=user_id_of(_own(record, "userId")),
                     value=_value(record),
                     comment=str(_of(record, "comment") or ""),
                     create_time=moment(_of(record, "timestamp"), "timestamp"),
@@ -112,8 +118,7 @@ def _value(record: Json) -> Value | None:
             )
         return text in _TRUE
     if kind == "CATEGORICAL" or isinstance(value, str):
-        name = str(said or value)
-        return Category(name if is_segment(name) else loose_id(name))
+        return Category(str(said or value))
     if not isinstance(value, int | float):
         if _of(record, "comment"):
             return None
@@ -151,6 +156,10 @@ def _messages(said: Any, field: str, role: str) -> list[Message]:
         for place, one in enumerate(said)
     ]
     return [message for message in found if message.role != "system"]
+
+
+def _own(record: Json, name: str) -> str | float:
+    return own_name(_of(record, name), name)
 
 
 def _of(record: Json, name: str) -> Any:

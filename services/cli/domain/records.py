@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from services.cli.domain import Json
 from shared.language import attempts
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import is_segment, stable_id
+from shared.language.identifiers import conversation_id_of, stable_id, user_id_of
 from shared.language.messages import Message, content_of
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
@@ -100,16 +100,21 @@ def sorted_out(
 
 
 def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:
-    """With the file's own id, or one made of the content. InvalidArgument for an invalid id, and for a
-    conversation without messages."""
+    """With the file's own id, or one made of the content. InvalidArgument for an id that is an object or a
+    list, and for a conversation without messages."""
     if not lines:
         raise InvalidArgument(
             "the conversation has no messages", reason="EMPTY_CONVERSATION", field="messages"
         )
     for line in lines:
         check_message(line.message, line.field)
-    name = checked_id(own_id, "id") or content_id(lines)
-    return Conversation(name, checked_id(user, "user") or f"import-{name}"[:128], tuple(lines))
+    name = conversation_id_of(own_name(own_id, "id")) or content_id(lines)
+    return Conversation(name, user_of(user, name), tuple(lines))
+
+
+def user_of(said: object, name: str) -> str:
+    """The user's id, or one for the item `name` alone if the file names nobody."""
+    return user_id_of(own_name(said, "user")) or f"import-{name}"[:128]
 
 
 def content_id(lines: list[Line]) -> str:
@@ -130,26 +135,19 @@ def check_message(message: Message, name: str) -> None:
         )
 
 
-def checked_id(value: object, name: str) -> str:
-    """Empty if there is none. InvalidArgument for one that cannot be part of a name, such as a path or SQL."""
-    if value is None or value == "":
+def own_name(value: object, name: str) -> str | float:
+    """What the file calls a user, a conversation and so on: a text or a number, from which the functions of
+    shared.language.identifiers make the id; empty if there is none. InvalidArgument for anything else, as it
+    names nothing."""
+    if value is None:
         return ""
-    text = str(value)
-    if not isinstance(value, str | int) or not is_segment(text):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InvalidArgument(
-            f"{name} must be 1 to 128 letters, digits or ._:@- (got {text[:40]!r})",
+            f"{name} must be a text or a number (got {str(value)[:40]!r})",
             reason="INVALID_ID",
             field=name,
         )
-    return text
-
-
-def loose_id(value: object) -> str:
-    """Names of models and people, with a hyphen in place of what an id may not contain."""
-    text = str(value) if isinstance(value, str | int) else ""
-    if not text or is_segment(text):
-        return text
-    return "".join(one if is_segment(one) else "-" for one in text)[:128]
+    return value
 
 
 def moment(value: object, name: str) -> datetime | None:

@@ -12,15 +12,15 @@ from services.cli.domain.records import (
     Item,
     Line,
     check_message,
-    checked_id,
     content_id,
     conversation,
-    loose_id,
     moment,
     objects,
+    own_name,
+    user_of,
 )
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import stable_id
+from shared.language.identifiers import id_of, model_id_of, stable_id, user_id_of
 from shared.language.messages import Message, content_of, text_message
 from shared.language.openai_messages import read_message
 from shared.language.opinions import ExplicitFeedback
@@ -40,15 +40,15 @@ def arena(record: Json) -> Item:
             f"winner must be one of {', '.join(_WINNERS)}", reason="INVALID_RECORD", field="winner"
         )
     created = moment(record.get("tstamp"), "tstamp")
-    user = loose_id(record.get("judge"))
-    question = checked_id(record.get("question_id"), "question_id")
+    user = user_id_of(own_name(record.get("judge"), "judge"))
+    question = str(own_name(record.get("question_id"), "question_id"))
     sides = {name: _side(record, name, question, user, created) for name in ("a", "b")}
     if winner.startswith("tie"):
         bad = tuple(sides.values()) if "bothbad" in winner else ()
         return Item(tuple(sides.values()), tuple(_thumb(one, False, created) for one in bad))
     best, worst = ("a", "b") if winner == "model_a" else ("b", "a")
     won, lost = sides[best], sides[worst]
-    pair = _vote(won, lost, loose_id(record.get(f"model_{worst}")), created)
+    pair = _vote(won, lost, model_id_of(record.get(f"model_{worst}")), created)
     if pair is not None:
         return Item(tuple(sides.values()), (), (pair,))
     thumbs = (_thumb(won, True, created), _thumb(lost, False, created))
@@ -73,9 +73,9 @@ def trl_preference(record: Json) -> Item:
             "chosen and rejected are the same", reason="SAME_ANSWER", field="rejected"
         )
     said = [text for one in (*prompt, better, worse) for text in (one.role, content_of(one))]
-    name = checked_id(record.get("id"), "id") or stable_id(*said)
-    user = checked_id(record.get("user"), "user") or f"import-{name}"[:128]
-    version = loose_id(record.get("rejected_model"))
+    name = id_of(own_name(record.get("id"), "id"), "pair") or stable_id(*said)
+    user = user_of(record.get("user"), name)
+    version = model_id_of(record.get("rejected_model"))
     pair = Pair(
         user,
         PairSource.IMPORT,
@@ -95,7 +95,7 @@ def trl_unpaired(record: Json) -> Item:
         raise InvalidArgument("label must be true or false", reason="INVALID_RECORD", field="label")
     prompt = _messages(record.get("prompt"), "prompt", "user")
     answer = _one(_messages(record.get("completion"), "completion", "assistant"), "completion")
-    version = loose_id(record.get("model"))
+    version = model_id_of(record.get("model"))
     lines = [Line(one, f"prompt[{place}]") for place, one in enumerate(prompt)]
     lines.append(Line(answer, "completion", None, version))
     own = record.get("id") or f"{content_id(lines)}"
@@ -115,7 +115,7 @@ def _side(
     record: Json, name: str, question: str, user: str, created: datetime | None
 ) -> Conversation:
     field = f"conversation_{name}"
-    version = loose_id(record.get(f"model_{name}"))
+    version = model_id_of(record.get(f"model_{name}"))
     lines = read_lines(objects(record, field), field, version, created)
     own = f"{question}-{name}" if question else ""
     return conversation(own, user, lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from shared.language.errors import InvalidArgument
@@ -171,12 +171,3 @@ def _text(value: object) -> str:
 
 def _wrong(message: str, field: str) -> InvalidArgument:
     return InvalidArgument(message, reason="INVALID_ATTRIBUTE", field=field)
-
-
-def first_of(attributes: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """The first of `names` that has a value, looked up in each of `attributes` in turn."""
-    for held in attributes:
-        for name in names:
-            if held.get(name) not in (None, ""):
-                return str(held[name])
-    return ""

@@ -9,7 +9,7 @@ so that what was logged before counts once.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from services.gateway.domain.genai import (
     INPUT,
     OUTPUT,
-    first_of,
     read_choice,
     read_event,
     read_indexed,
@@ -25,7 +24,13 @@ from services.gateway.domain.genai import (
     read_openai,
 )
 from shared.language.errors import InvalidArgument, TrimtabError
-from shared.language.identifiers import is_segment, stable_id
+from shared.language.identifiers import (
+    completion_id_of,
+    conversation_id_of,
+    model_id_of,
+    stable_id,
+    user_id_of,
+)
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content
 from shared.language.opinions import Category, ExplicitFeedback, Rating
@@ -42,6 +47,7 @@ USER_KEYS = (
     "langfuse.user.id",
 )
 CONVERSATION_KEYS = ("gen_ai.conversation.id",)
+COMPLETION_KEYS = ("gen_ai.response.id",)
 VERSION_KEYS = ("gen_ai.response.model", "gen_ai.request.model")
 EVALUATION = "gen_ai.evaluation.result"
 DETAILS = "gen_ai.client.inference.operation.details"
@@ -117,7 +123,7 @@ def facts_of(
     attributes: Mapping[str, Any], resource: Mapping[str, Any], trace_id: str
 ) -> SpanFacts:
     """InvalidArgument if nothing identifies the conversation."""
-    conversation = first_of((attributes,), CONVERSATION_KEYS) or trace_id
+    conversation = _named((attributes,), CONVERSATION_KEYS, conversation_id_of) or trace_id
     if not conversation:
         raise InvalidArgument(
             "the conversation is unknown: set gen_ai.conversation.id, or send a trace id",
@@ -126,9 +132,9 @@ def facts_of(
         )
     return SpanFacts(
         conversation_id=conversation,
-        user_id=_user(first_of((attributes, resource), USER_KEYS), conversation),
-        model_version=_id(first_of((attributes,), VERSION_KEYS)),
-        completion_id=_id(first_of((attributes,), ("gen_ai.response.id",))),
+        user_id=_named((attributes, resource), USER_KEYS, user_id_of) or _nobody(conversation),
+        model_version=_named((attributes,), VERSION_KEYS, model_id_of),
+        completion_id=_named((attributes,), COMPLETION_KEYS, completion_id_of),
     )
 
 
@@ -240,10 +246,10 @@ def _said_in_events(events: Sequence[Event]) -> tuple[list[Message], list[Messag
 def _evaluation(event: Event, facts: SpanFacts) -> ExplicitFeedback:
     """The score on its scale (0 to 1 if none is given), otherwise the label, otherwise the explanation."""
     held = event.attributes
-    completion = first_of((held,), ("gen_ai.response.id",)) or facts.completion_id
+    completion = _named((held,), COMPLETION_KEYS, completion_id_of) or facts.completion_id
     given = ExplicitFeedback(
         tenant="",
-        completion_id=_id(completion),
+        completion_id=completion,
         conversation_id="" if completion else facts.conversation_id,
         user_id="" if facts.user_id.startswith("anonymous-") else facts.user_id,
         comment=str(held.get("gen_ai.evaluation.explanation") or ""),
@@ -258,8 +264,7 @@ def _evaluation(event: Event, facts: SpanFacts) -> ExplicitFeedback:
         )
         return replace(given, value=Rating(value, low, high))
     if label:
-        category = label if is_segment(label) else f"label-{stable_id(label)}"
-        return replace(given, value=Category(category))
+        return replace(given, value=Category(label))
     if given.comment.strip():
         return given
     raise InvalidArgument(
@@ -275,16 +280,17 @@ def _number(value: object, name: str) -> float:
     return float(value)
 
 
-def _user(said: str, conversation: str) -> str:
-    """As given if it can be an id, otherwise a hash, as in chats."""
-    if not said:
-        return f"anonymous-{stable_id(CHANNEL, conversation, length=16)}"
-    return said if is_segment(said) else f"user-{stable_id(said)}"
+def _named(
+    attributes: Sequence[Mapping[str, Any]], keys: Sequence[str], id_of: Callable[[object], str]
+) -> str:
+    """The id by the first of the keys that names something, looked up in each of `attributes` in turn."""
+    found = (id_of(held.get(key)) for held in attributes for key in keys)
+    return next((one for one in found if one), "")
 
 
-def _id(said: str) -> str:
-    """Model names and ids may contain slashes (`org/model`); an id here may not."""
-    return said if is_segment(said) else said and said.replace("/", ":")[:128]
+def _nobody(conversation: str) -> str:
+    """An anonymous user for each conversation."""
+    return f"anonymous-{stable_id(CHANNEL, conversation, length=16)}"
 
 
 def time_of(nanoseconds: int) -> datetime | None:

@@ -10,6 +10,7 @@ import pytest
 from services.cli.domain.formats import Reader, detect
 from services.cli.domain.records import Item
 from shared.language.errors import InvalidArgument
+from shared.language.identifiers import user_id_of
 from shared.language.opinions import Category, Rating
 
 A, B = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -52,7 +53,7 @@ def test_wildchat() -> None:
 def test_lmsys() -> None:
     record = {"conversation_id": "l1", "model": "org/vicuna 13b", "conversation": [A, B]}
     assert detect(record) == "lmsys"
-    assert said(read(record))[1] == ("assistant", "Hello", "org-vicuna-13b")
+    assert said(read(record))[1] == ("assistant", "Hello", "org:vicuna-13b")
 
 
 def arena(winner: str, a: list[Any], b: list[Any]) -> Item:
@@ -73,7 +74,7 @@ def arena(winner: str, a: list[Any], b: list[Any]) -> Item:
 def test_a_vote_on_one_exchange_is_a_preference() -> None:
     item = arena("model_b", [A, B], [A, D])
     assert [one.id for one in item.conversations] == ["q1-a", "q1-b"]
-    assert {one.user for one in item.conversations} == {"judge-7"}
+    assert {one.user for one in item.conversations} == {user_id_of("judge 7")}
     assert (said(item, 0)[1][2], said(item, 1)[1][2]) == ("ma", "mb")
     (pair,) = item.preferences
     assert (pair.source, pair.chosen.text, pair.rejected.text) == ("arena_vote", "Well", "Hello")
@@ -181,7 +182,7 @@ def test_langfuse_values() -> None:
     assert value(value=0.5) == Rating(0.5, 0, 1)
     assert value(value=1, dataType="BOOLEAN") is True
     assert value(stringValue="False", dataType="BOOLEAN") is False
-    assert value(stringValue="off topic", dataType="CATEGORICAL") == Category("off-topic")
+    assert value(stringValue="off topic", dataType="CATEGORICAL") == Category("off topic")
     assert value(comment="why?") is None
     with pytest.raises(InvalidArgument) as refused:
         value(value=87)
@@ -214,7 +215,7 @@ CONVAI2 = {
 def test_convai2() -> None:
     item = read(CONVAI2)
     (conversation,) = item.conversations
-    assert conversation.user == "User-00172"
+    assert conversation.user == user_id_of("User 00172")
     assert said(item)[1:] == [("assistant", "Hello", "Bot-004"), ("assistant", "Well", "Bot-004")]
     assert conversation.lines[0].created == datetime(2018, 10, 29, 3, 32, 8, 296000, tzinfo=UTC)
     up, down, rating = item.feedback

@@ -50,7 +50,6 @@ def publishing(log: MemoryEventLog) -> Iterator[EventLogJournal]:
     ("preference", "reason", "field"),
     [
         (replace(GOOD, user_id=""), "MISSING_USER", "user_id"),
-        (replace(GOOD, conversation_id="../../etc"), "INVALID_ID", "conversation_id"),
         (replace(GOOD, source=PairSource.EDIT), "INVALID_SOURCE", "source"),
         (replace(GOOD, prompt=()), "EMPTY_MESSAGE", "prompt"),
         (replace(GOOD, chosen=text_message("user", "x")), "EMPTY_MESSAGE", "chosen"),

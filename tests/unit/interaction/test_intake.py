@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from services.interaction.turns.app.intake import Intake
 from services.interaction.turns.domain.acceptance import Limits, accept_feedback, accept_turn
 from shared.contracts.turns import decode_logged
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
-from shared.language.identifiers import stable_id
+from shared.language.identifiers import id_of, stable_id
 from shared.language.messages import Message, text_message
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
 from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
@@ -38,9 +39,8 @@ def publishing(log: MemoryEventLog) -> Iterator[EventLogJournal]:
     ("turn", "reason", "field"),
     [
         (replace(GOOD, user_id=""), "MISSING_USER", "user_id"),
-        (replace(GOOD, user_id="a b"), "INVALID_ID", "user_id"),
+        (replace(GOOD, user_id="  "), "MISSING_USER", "user_id"),
         (replace(GOOD, conversation_id=""), "INVALID_ID", "conversation_id"),
-        (replace(GOOD, turn_id="a/b"), "INVALID_ID", "turn_id"),
         (replace(GOOD, index=-1), "NEGATIVE_INDEX", "index"),
         (replace(GOOD, message=text_message("user", "  ")), "EMPTY_MESSAGE", "message.parts"),
         (replace(GOOD, message=Message("user", ())), "EMPTY_MESSAGE", "message.parts"),
@@ -87,6 +87,35 @@ def test_the_same_answer_has_one_id_whoever_logs_it() -> None:
 
 
 RATED = ExplicitFeedback("", Rating(4, 1, 5), conversation_id="c-1")
+
+
+def test_what_an_application_calls_things_becomes_ids() -> None:
+    said: dict[str, Any] = {
+        "user_id": "auth0|5f7c",
+        "conversation_id": "thread/42",
+        "completion_id": "cmpl 1",
+    }
+    said |= {"turn_id": "a/b", "replaces_turn_id": "a/c"}
+    turn = accept_turn(
+        replace(GOOD, **said, model_version="org/model", channel="web app"), "local", NOW, LIMITS
+    )
+    found = {name: getattr(turn, name) for name in said}
+    kinds = ("user", "conversation", "completion", "turn", "turn")
+    wanted = [id_of(one, kind) for one, kind in zip(said.values(), kinds, strict=True)]
+    assert list(found.values()) == wanted
+    assert (turn.model_version, turn.channel) == ("org:model", "web-app")
+    feedback = accept_feedback(
+        replace(RATED, user_id="auth0|5f7c", conversation_id="thread/42", turn_id="a/b"),
+        "local",
+        NOW,
+        LIMITS,
+    )
+    assert (feedback.user_id, feedback.conversation_id, feedback.turn_id) == (
+        turn.user_id,
+        turn.conversation_id,
+        turn.turn_id,
+    )
+    assert accept_turn(turn, "local", NOW, LIMITS) is turn  # ids are their own names
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,29 @@
-"""The rules that turns, feedback and stated pairs must meet to be accepted."""
+"""The rules that turns, feedback and stated pairs must meet to be accepted.
+
+What callers call users, conversations, turns, completions, models and so on becomes ids here, by the rule of
+shared.language.identifiers, whichever door it came through. None is refused for its characters or its length.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, PermissionDenied, TrimtabError
-from shared.language.identifiers import check_segment
+from shared.language.identifiers import (
+    checked_user,
+    completion_id_of,
+    conversation_id_of,
+    id_of,
+    label_of,
+    model_id_of,
+    user_id_of,
+)
 from shared.language.messages import content_of, default_turn_id
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
 from shared.language.pairs import Pair, PairSource
@@ -18,8 +33,31 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
 # The sources of pairs that people state outside a conversation.
 STATED_SOURCES = (PairSource.ARENA_VOTE, PairSource.IMPORT)
-
-
+_Item = TypeVar("_Item", Turn, ExplicitFeedback, Assessment, Pair)
+_IDS: dict[str, Callable[[str], str]] = {
+    "user_id": user_id_of,
+    "conversation_id": conversation_id_of,
+    "completion_id": completion_id_of,
+    "turn_id": partial(id_of, kind="turn"),
+    "replaces_turn_id": partial(id_of, kind="turn"),
+    "feedback_id": partial(id_of, kind="feedback"),
+    "assessment_id": partial(id_of, kind="assessment"),
+    "pair_id": partial(id_of, kind="pair"),
+    "model_version": model_id_of,
+    "channel": label_of,
+}
+_OF_TURN = (
+    "user_id",
+    "conversation_id",
+    "completion_id",
+    "turn_id",
+    "replaces_turn_id",
+    "model_version",
+    "channel",
+)
+_OF_FEEDBACK = ("user_id", "conversation_id", "completion_id", "turn_id", "feedback_id")
+_OF_ASSESSMENT = ("user_id", "conversation_id", "completion_id", "turn_id", "assessment_id")
+_OF_PAIR = ("user_id", "conversation_id", "pair_id", "model_version")
 _LONGEST_NAME = 200
 
 
@@ -37,11 +75,17 @@ class Limits:
 
 
 def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
-    """The turn with tenant, id and time filled in. Raises InvalidArgument naming the field, or
+    """The turn with tenant, ids and time filled in. Raises InvalidArgument naming the field, or
     PermissionDenied (TENANT_MISMATCH)."""
     _check_tenant(turn.tenant, tenant)
-    check_segment(turn.conversation_id, "conversation_id")
-    _check_user(turn.user_id)
+    turn = _with_ids(turn, _OF_TURN)
+    if not turn.conversation_id:
+        raise InvalidArgument(
+            "conversation_id is required: give the application's own name of the conversation",
+            reason="INVALID_ID",
+            field="conversation_id",
+        )
+    checked_user(turn.user_id)
     if turn.index < 0:
         raise InvalidArgument(
             f"index is {turn.index}; the first message has index 0",
@@ -49,8 +93,6 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
             field="index",
         )
     _check_content(turn, limits)
-    for name in ("turn_id", "model_version", "completion_id", "channel", "replaces_turn_id"):
-        _check_optional_id(getattr(turn, name), name)
     turn_id = turn.turn_id or default_turn_id(turn.index, turn.message)
     create_time = _checked_time(turn.create_time, now)
     if (turn.tenant, turn.turn_id, turn.create_time) == (tenant, turn_id, create_time):
@@ -61,11 +103,12 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
 def accept_feedback(
     feedback: ExplicitFeedback, tenant: str, now: datetime, limits: Limits
 ) -> ExplicitFeedback:
-    """The feedback with tenant, id and time filled in. Raises as `accept_turn` does."""
+    """The feedback with tenant, ids and time filled in. Raises as `accept_turn` does."""
     _check_tenant(feedback.tenant, tenant)
+    feedback = _with_ids(feedback, _OF_FEEDBACK)
+    if isinstance(feedback.value, Category):
+        feedback = replace(feedback, value=Category(label_of(feedback.value.name)))
     _check_target(feedback)
-    for name in ("feedback_id", "completion_id", "conversation_id", "turn_id", "user_id"):
-        _check_optional_id(getattr(feedback, name), name)
     _check_index(feedback)
     if feedback.value is not None or not feedback.comment.strip():
         _check_value(feedback.value, limits)
@@ -79,11 +122,10 @@ def accept_feedback(
 def accept_assessment(
     assessment: Assessment, tenant: str, now: datetime, limits: Limits
 ) -> Assessment:
-    """The assessment with tenant, id and time filled in. Raises as `accept_turn` does."""
+    """The assessment with tenant, ids and time filled in. Raises as `accept_turn` does."""
     _check_tenant(assessment.tenant, tenant)
+    assessment = _with_ids(assessment, _OF_ASSESSMENT)
     _check_target(assessment)
-    for name in ("assessment_id", "completion_id", "conversation_id", "turn_id", "user_id"):
-        _check_optional_id(getattr(assessment, name), name)
     _check_assessed(assessment)
     for name in ("label", "explanation", "evaluator"):
         _check_size(len(getattr(assessment, name).encode()), limits, name)
@@ -96,11 +138,10 @@ def accept_assessment(
 
 
 def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
-    """The stated pair with tenant, id and time filled in. Raises as `accept_turn` does."""
+    """The stated pair with tenant, ids and time filled in. Raises as `accept_turn` does."""
     _check_tenant(pair.tenant, tenant)
-    _check_user(pair.user_id)
-    for name in ("pair_id", "conversation_id", "model_version"):
-        _check_optional_id(getattr(pair, name), name)
+    pair = _with_ids(pair, _OF_PAIR)
+    checked_user(pair.user_id)
     if pair.source not in STATED_SOURCES:
         raise InvalidArgument(
             f"source must be one of {', '.join(STATED_SOURCES)}",
@@ -178,19 +219,12 @@ def _check_tenant(said: str, tenant: str) -> None:
         )
 
 
-def _check_user(user_id: str) -> None:
-    if not user_id:
-        raise InvalidArgument(
-            "user_id is required: without it nothing can be learnt about what people want",
-            reason="MISSING_USER",
-            field="user_id",
-        )
-    check_segment(user_id, "user_id")
-
-
-def _check_optional_id(value: str, name: str) -> None:
-    if value:
-        check_segment(value, name)
+def _with_ids(item: _Item, names: Sequence[str]) -> _Item:
+    """The item with what it calls things made ids; the same object if they are ids already."""
+    found: dict[str, Any] = {
+        name: made for name in names if (made := _IDS[name](said := getattr(item, name))) != said
+    }
+    return replace(item, **found) if found else item
 
 
 def _check_content(turn: Turn, limits: Limits) -> None:
@@ -233,7 +267,8 @@ def _check_value(value: Value | None, limits: Limits) -> None:
         case Rating():
             _check_rating(value)
         case Category(name):
-            check_segment(name, "category")
+            if not name:
+                raise InvalidArgument("category is empty", reason="INVALID_ID", field="category")
         case Demonstration(text):
             if not text.strip():
                 raise InvalidArgument(
