@@ -189,9 +189,8 @@ def wire_rollouts(
     common: CommonSettings, settings: GatewaySettings, registry: grpc.aio.Channel
 ) -> tuple[RolloutCache, Task]:
     file = RolloutFile(_folder(common) / "rollout.json")
-    known = file.load()
     first = Rollout(0, Version(settings.champion, common.base_model_name))
-    cache = RolloutCache(known or first, "file" if known else "default")
+    cache = RolloutCache(first, file.load())
     return cache, ("rollout", RolloutFollower(registry, cache, file).run)
 
 

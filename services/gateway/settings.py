@@ -64,6 +64,7 @@ class GatewaySettings(ServiceSettings):
     spool_days: float = Field(default=30.0, gt=0)
     # Off by default: a request with a seed can kill vLLM's CPU build.
     seeds_allowed: bool = False
+    # The name of the base model as the version that answers for a tenant's `assistant` at first.
     champion: str = "assistant-v0"
     # Links between the calls of a conversation: where they are stored, how many, and for how long.
     database_url: str = "sqlite:///.trimtab/gateway/state.db"

@@ -80,7 +80,7 @@ class RecorderCollector(Collector):
 
 
 class WatchCollector(Collector):
-    """Whether changes of the rollout and of keys arrive, and which rollout is used."""
+    """Whether changes of rollouts and of keys arrive, and how many policies are served."""
 
     def __init__(self, rollouts: RolloutCache, keys_connected: Callable[[], bool]) -> None:
         self._rollouts, self._keys_connected = rollouts, keys_connected
@@ -93,16 +93,17 @@ class WatchCollector(Collector):
         )
         connected.add_metric(["rollout"], self._rollouts.connected)
         connected.add_metric(["keys"], self._keys_connected())
-        revision = GaugeMetricFamily(
-            "trimtab_gateway_rollout_revision", "The revision of the rollout in use."
+        policies = GaugeMetricFamily(
+            "trimtab_gateway_policies",
+            "Policies of all tenants that have a rollout of their own.",
         )
-        revision.add_metric([], self._rollouts.current.revision)
+        policies.add_metric([], len(self._rollouts.policies()))
         refused = GaugeMetricFamily(
             "trimtab_gateway_rollout_refused",
-            "1 while the registry sends a rollout older than the one in use, which is refused.",
+            "Policies about which the registry says something older than what is in use, which is refused.",
         )
-        refused.add_metric([], self._rollouts.refused_revision is not None)
-        return [connected, revision, refused]
+        refused.add_metric([], len(self._rollouts.refused))
+        return [connected, policies, refused]
 
 
 class PersonaCollector(Collector):

@@ -1,25 +1,26 @@
-"""Follows the registry's rollout, and keeps the last known one in a file."""
+"""Follows what the registry serves, and keeps what was known last in a file."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import grpc
 
 from services.gateway.app.rollouts import RolloutCache
-from services.gateway.codec.rollouts import decode_rollout, decode_version
-from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.codec.rollouts import decode_kept, decode_served, encode_kept
+from services.gateway.domain.policies import Served
 from shared.calls.client import metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
+# Whose rollout a file holds that was written before there were policies.
+_OWN_TENANT = "local"
 _ASKABLE = (
     pb.VERSION_STATE_VERIFIED,
     pb.VERSION_STATE_CANARY,
@@ -30,30 +31,30 @@ _ASKABLE = (
 
 
 class RolloutFile:
-    """The last known rollout, used after a start while the registry is unavailable."""
+    """What was served last, for a start while the registry is unavailable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(self) -> Rollout | None:
-        """None if there is none, or it cannot be read (which is logged)."""
+    def load(self) -> list[Served]:
+        """Nothing if there is no file, or it cannot be read (which is logged)."""
         if not self.path.exists():
-            return None
+            return []
         try:
-            return _rollout(json.loads(self.path.read_text()))
+            return decode_kept(json.loads(self.path.read_text()), _OWN_TENANT)
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("%s cannot be read and is not used: %s", self.path, error)
-            return None
+            return []
 
-    def save(self, rollout: Rollout) -> None:
+    def save(self, served: Iterable[Served]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(rollout)))
+        draft.write_text(json.dumps(encode_kept(served)))
         draft.replace(self.path)
 
 
 class RolloutFollower:
-    """Keeps the cache by WatchRollout; reconnects for as long as it takes."""
+    """Keeps the cache by WatchServed; reconnects for as long as it takes."""
 
     def __init__(
         self, channel: grpc.aio.Channel, rollouts: RolloutCache, file: RolloutFile
@@ -63,54 +64,73 @@ class RolloutFollower:
     async def run(self) -> None:
         wait_s = 0.25
         while True:
+            whole = True
             try:
-                async for response in self._stub.WatchRollout(
-                    pb.WatchRolloutRequest(), metadata=metadata()
-                ):
+                async for served in self._served():
                     wait_s = 0.25
-                    await self._heard(response.rollout)
+                    await self._heard(served, whole)
+                    whole = False
             except grpc.RpcError as error:
                 _log.info(
-                    "the registry is unavailable; the last known rollout stays in use: %s",
+                    "the registry is unavailable; what was served last stays in use: %s",
                     error.code(),
                 )
             self._rollouts.lost()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
-    async def _heard(self, rollout: pb.Rollout) -> None:
-        if not rollout.champion.version:
-            _log.warning("the registry has no champion; the last known rollout stays in use")
-            return
-        known = decode_rollout(rollout, await self._others())
-        if not self._rollouts.heard(known):
+    async def _served(self) -> AsyncIterator[Sequence[pb.Served]]:
+        try:
+            request = pb.WatchServedRequest()
+            async for response in self._stub.WatchServed(request, metadata=metadata()):
+                yield response.served
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            async for served in self._served_by_one_policy():
+                yield served
+
+    async def _served_by_one_policy(self) -> AsyncIterator[Sequence[pb.Served]]:
+        """Of a registry that does not know policies."""
+        async for response in self._stub.WatchRollout(
+            pb.WatchRolloutRequest(), metadata=metadata()
+        ):
+            request = pb.ListVersionsRequest(page_size=1000)
+            listed = await self._stub.ListVersions(request, metadata=metadata(), timeout=5.0)
+            askable = [one for one in listed.versions if one.state in _ASKABLE]
+            yield [pb.Served(tenant=_OWN_TENANT, rollout=response.rollout, askable=askable)]
+
+    async def _heard(self, said: Sequence[pb.Served], whole: bool) -> None:
+        served = [one for one in map(_believed, said) if one is not None]
+        refused = self._rollouts.heard(served, whole=whole)
+        for key in sorted(refused):
             _log.error(
-                "the registry sends rollout %s, older than %s in use; it is refused. If the registry was set"
-                " back on purpose, remove %s and restart the gateway",
-                known.revision,
-                self._rollouts.current.revision,
+                "what the registry says about %s is older than what is in use; it is refused. If the registry"
+                " was set back on purpose, remove %s and restart the gateway",
+                key.name,
                 self._file.path,
             )
-            return
         try:
-            self._file.save(known)
+            known = list(self._rollouts.served.values())
+            await asyncio.to_thread(self._file.save, known)
         except OSError as error:
-            _log.error("the rollout cannot be saved for a restart: %s", error)
-        canary = known.canary.name if known.canary else "none"
-        _log.info("rollout %s: %s, canary %s", known.revision, known.champion.name, canary)
-
-    async def _others(self) -> tuple[Version, ...]:
-        """Versions that can be requested by name."""
-        request = pb.ListVersionsRequest(page_size=1000)
-        listed = await self._stub.ListVersions(request, metadata=metadata(), timeout=5.0)
-        return tuple(decode_version(one) for one in listed.versions if one.state in _ASKABLE)
+            _log.error("what is served cannot be saved for a restart: %s", error)
+        for one in served:
+            if one.key not in refused:
+                _log.info("%s", _words(one))
 
 
-def _rollout(kept: dict[str, Any]) -> Rollout:
-    return Rollout(
-        revision=int(kept["revision"]),
-        champion=Version(**kept["champion"]),
-        canary=Version(**kept["canary"]) if kept["canary"] else None,
-        canary_share=float(kept["canary_share"]),
-        others=tuple(Version(**other) for other in kept["others"]),
-    )
+def _believed(said: pb.Served) -> Served | None:
+    found = decode_served(said)
+    if found is None:
+        words = "the registry names no champion of policy %s of tenant %s; what was served last stays in use"
+        _log.warning(words, said.policy, said.tenant)
+    return found
+
+
+def _words(served: Served) -> str:
+    rollout = served.rollout
+    if rollout is None:
+        return f"{served.key.name} is deleted"
+    canary = rollout.canary.name if rollout.canary else "none"
+    return f"{served.key.name} {rollout.revision}: {rollout.champion.name}, canary {canary}"

@@ -13,12 +13,14 @@ from services.gateway.app.personas import NoPersonas, Personas, with_persona
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.answers import Answer
 from services.gateway.domain.chat import Chat, read_chat, with_text_user
-from services.gateway.domain.rollout import Version
+from services.gateway.domain.policies import Chosen
 from services.gateway.ports import Reply, Upstream
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
+# How many names an error says.
+_NAMED = 20
 _END = b"data: [DONE]"
 _NOBODY = NoPersonas()
 _SEED_NOTE = "seed left out: the server's CPU build does not support it"
@@ -73,11 +75,11 @@ class Answering:
         chat = read_chat(body, headers, tenant, key, self._user_headers)
         linked = await self._linker.link(chat)
         user_id = chat.user_id(linked.conversation_id)
-        version = self._version(body, chat, user_id)
-        exchange = Exchange(chat, linked, body, version, self._clock())
+        chosen = self._chosen(body, chat, user_id)
+        exchange = Exchange(chat, linked, body, chosen, self._clock())
         # Not for anonymous users: they are different ones in each conversation.
         persona = self._personas.of(tenant, user_id) if chat.speaker else ""
-        payload = {**with_persona(body, persona), "model": version.served_name}
+        payload = {**with_persona(body, persona), "model": chosen.version.served_name}
         said = _headers(exchange)
         if persona:
             said["x-trimtab-persona"] = "used"
@@ -94,19 +96,19 @@ class Answering:
             content = self._completed(exchange, content)
         return Whole(reply.status, reply.content_type, content, {**said, **reply.advice})
 
-    def _version(self, body: Mapping[str, Any], chat: Chat, user_id: str) -> Version:
+    def _chosen(self, body: Mapping[str, Any], chat: Chat, user_id: str) -> Chosen:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise InvalidArgument("model must be a string", reason="INVALID_BODY", field="model")
-        version = self._rollouts.current.choose(model, chat.tenant, user_id)
-        if version is None:
-            known = ", ".join(one.name for one in self._rollouts.current.versions())
+        catalogue = self._rollouts.of(chat.tenant)
+        chosen = catalogue.choose(model, chat.tenant, user_id)
+        if chosen is None:
             raise NotFound(
-                f"The model {model[:80]!r} does not exist; use one of: assistant, {known}",
+                f"The model {model[:80]!r} does not exist; use one of: {_some(catalogue.names())}",
                 reason="MODEL_NOT_FOUND",
                 field="model",
             )
-        return version
+        return chosen
 
     def _completed(self, exchange: Exchange, content: bytes) -> bytes:
         try:
@@ -119,17 +121,17 @@ class Answering:
                 reason="UPSTREAM_BROKEN",
                 retry_after_s=1.0,
             ) from error
-        completion["model"] = exchange.version.name
+        completion["model"] = exchange.chosen.version.name
         self._log.record(exchange, answer, "")
         return encode(completion)
 
     async def _events(self, exchange: Exchange, reply: Reply) -> AsyncIterator[bytes]:
         """Passes the chunks on under the version's name. The exchange is recorded before the end is sent, or as
         far as it came if either side breaks off."""
-        answer, ended = Answer(), "client"
+        answer, ended, version = Answer(), "client", exchange.chosen.version.name
         try:
             async for lines in reply.lines():
-                events = [_passed_on(line, exchange.version.name, answer) for line in lines]
+                events = [_passed_on(line, version, answer) for line in lines]
                 if passed := b"".join(events):
                     yield passed
                 if _END in lines:
@@ -145,9 +147,15 @@ class Answering:
         yield _END + b"\n\n"
 
 
+def _some(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more, see /v1/models"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])
+
+
 def _headers(exchange: Exchange) -> dict[str, str]:
     return {
-        "x-trimtab-version": exchange.version.name,
+        "x-trimtab-policy": exchange.chosen.policy,
+        "x-trimtab-version": exchange.chosen.version.name,
         "x-trimtab-conversation": exchange.linked.conversation_id,
     }
 

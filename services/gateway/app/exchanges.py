@@ -11,7 +11,7 @@ from services.gateway.app.linking import Linked, Linker
 from services.gateway.app.recorder import Recorder
 from services.gateway.domain.answers import Answer, answer_turns
 from services.gateway.domain.chat import Chat, asked_turns
-from services.gateway.domain.rollout import Version
+from services.gateway.domain.policies import Chosen
 from services.gateway.domain.stored import stored_fields
 from shared.language.messages import Message
 from shared.language.turns import Turn
@@ -26,7 +26,7 @@ class Exchange:
     chat: Chat
     linked: Linked
     body: Mapping[str, Any]
-    version: Version
+    chosen: Chosen
     began: datetime
 
 
@@ -50,7 +50,10 @@ class ExchangeLog:
             self._recorder.leave_out("STORE_FALSE")
             return
         chat, linked = exchange.chat, exchange.linked
-        asked = asked_turns(chat, linked.conversation_id, linked.position, _CHANNEL, exchange.began)
+        asked = asked_turns(
+            chat, linked.conversation_id, linked.position,
+            channel=_CHANNEL, time=exchange.began, policy=exchange.chosen.policy,
+        )  # fmt: skip
         answers = answer_turns(answer, self._first(exchange), aborted)
         if chat.store and answers:
             said, first = answers[0]
@@ -72,8 +75,9 @@ class ExchangeLog:
             message=Message("assistant", ()),
             user_id=chat.user_id(conversation_id),
             create_time=self._clock(),
-            model_version=exchange.version.name,
+            model_version=exchange.chosen.version.name,
             channel=_CHANNEL,
+            policy=exchange.chosen.policy,
         )
 
     def _sibling(self, exchange: Exchange, turn: Turn) -> Turn:

@@ -1,46 +1,85 @@
-"""The current rollout, and where it was learnt from."""
+"""What is served for every policy, and where it was learnt from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from services.gateway.domain.policies import Catalogue, Served
 from services.gateway.domain.rollout import Rollout
+from shared.language.policies import ASSISTANT, PolicyKey
 
 
 class RolloutCache:
-    """`source` is "default", "file" (the last one known, after a start without the registry) or "registry";
-    `connected` says whether changes arrive now.
+    """`source` is "default", "file" (what was known last, after a start without the registry) or "registry";
+    `connected` says whether changes arrive now. `first` answers for the `assistant` of a tenant of which the
+    registry says nothing.
 
-    Revisions rise with every change. A lower revision than the one known comes from a registry that is behind
-    (a lagging replica, a restored backup). It is refused, as it could bring back a version that was rolled
-    back since.
+    A policy's revisions rise with every change. A lower one than the one known comes from a registry that is
+    behind (a lagging replica, a restored backup). It is refused, as it could bring back a version that was
+    rolled back since. So is the return of a deleted policy, whose id is never used again, and a registry's not
+    knowing a policy at all.
     """
 
-    def __init__(self, rollout: Rollout, source: str) -> None:
-        self.current, self.source = rollout, source
+    def __init__(self, first: Rollout, known: Iterable[Served] = ()) -> None:
+        self._first = first
+        self.served = {one.key: one for one in known}
+        self.source = "file" if self.served else "default"
         self.connected = False
-        # The lower revision that the registry sent last; None if it has sent a valid one since.
-        self.refused_revision: int | None = None
+        # What the registry said last about these is older than what is known.
+        self.refused: set[PolicyKey] = set()
+        self._others = Catalogue({ASSISTANT: first})
+        self._catalogues: dict[str, Catalogue] = {}
+        self._list(key.tenant for key in self.served)
 
-    def heard(self, rollout: Rollout) -> bool:
-        """Whether it was accepted."""
-        self.connected = True
-        if rollout.revision < self.current.revision:
-            self.refused_revision = rollout.revision
-            return False
-        self.current, self.source, self.refused_revision = rollout, "registry", None
-        return True
+    def of(self, tenant: str) -> Catalogue:
+        return self._catalogues.get(tenant, self._others)
+
+    def heard(self, said: Sequence[Served], *, whole: bool) -> set[PolicyKey]:
+        """`whole`: whether it is everything that the registry knows, not only what changed. Returns what was
+        refused of it."""
+        self.connected, self.source = True, "registry"
+        older = {one.key for one in said if self._is_older(one)}
+        if whole:
+            older |= self.policies() - {one.key for one in said}
+            self.refused = set()
+        taken = {one.key: one for one in said if one.key not in older}
+        self.served.update(taken)
+        self.refused = self.refused - taken.keys() | older
+        self._list(key.tenant for key in taken)
+        return older
 
     def lost(self) -> None:
         self.connected = False
 
     def status(self) -> dict[str, object]:
-        rollout = self.current
+        """Counts: it is shown without a key, and names are their tenants'."""
+        rollouts = [one.rollout for one in self.served.values() if one.rollout is not None]
         return {
             "source": self.source,
             "connected": self.connected,
-            "refused_revision": self.refused_revision,
-            "revision": rollout.revision,
-            "champion": rollout.champion.name,
-            "canary": rollout.canary.name if rollout.canary else None,
-            "canary_share": rollout.canary_share if rollout.canary else 0.0,
-            "versions": [version.name for version in rollout.versions()],
+            "policies": len(self.policies()),
+            "tenants": len({key.tenant for key in self.policies()}),
+            "canaries": sum(rollout.canary is not None for rollout in rollouts),
+            "refused": len(self.refused),
         }
+
+    def _is_older(self, said: Served) -> bool:
+        known = self.served.get(said.key)
+        if known is None or said.rollout is None:
+            return False
+        return known.rollout is None or said.rollout.revision < known.rollout.revision
+
+    def policies(self) -> set[PolicyKey]:
+        """Those with a rollout of their own."""
+        return {key for key, one in self.served.items() if one.rollout is not None}
+
+    def _list(self, tenants: Iterable[str]) -> None:
+        """Lists these tenants' policies anew; those of others stay as they are."""
+        changed: dict[str, dict[str, Rollout]] = {
+            tenant: {ASSISTANT: self._first} for tenant in tenants
+        }
+        for key, one in self.served.items():
+            if key.tenant in changed and one.rollout is not None:
+                changed[key.tenant][key.policy] = one.rollout
+        for tenant, rollouts in changed.items():
+            self._catalogues[tenant] = Catalogue(rollouts)

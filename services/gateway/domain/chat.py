@@ -76,7 +76,13 @@ def read_chat(
 
 
 def asked_turns(
-    chat: Chat, conversation_id: str, position: CallPosition, channel: str, time: datetime
+    chat: Chat,
+    conversation_id: str,
+    position: CallPosition,
+    *,
+    channel: str,
+    time: datetime,
+    policy: str,
 ) -> list[Turn]:
     """The messages that the conversation does not have yet, as turns. Versions of earlier answers are unknown
     here; if they were logged when they were made, that record stays."""
@@ -91,6 +97,7 @@ def asked_turns(
             user_id=user_id,
             create_time=time,
             channel=channel,
+            policy=policy,
             metadata=chat.metadata if index == last else {},
             signal=position.signal if index == last else "",
             replaces_turn_id=position.replaces_turn_id if index == last else "",

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 from shared.language.identifiers import share_of
 
-# The model name that applications use; the rollout says which version answers.
-ALIAS = "assistant"
-
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`served_name` is the name that the model server knows it by."""
+    """`name` is unique within its tenant. `served_name` is the name that the model server knows it by."""
 
     name: str
     served_name: str
@@ -20,6 +17,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
+    """Of one policy. `revision` rises with every change."""
+
     revision: int
     champion: Version
     canary: Version | None = None
@@ -42,12 +41,6 @@ class Rollout:
         """Champion, canary, then the others, each once."""
         leading = [self.champion, *([self.canary] if self.canary else [])]
         return tuple({version.name: version for version in [*leading, *self.others]}.values())
-
-    def choose(self, model: str, tenant: str, user_id: str) -> Version | None:
-        """The version for a model name: the alias, or an exact version; None if it is unknown."""
-        if model == ALIAS:
-            return self.for_user(tenant, user_id)
-        return next((version for version in self.versions() if version.name == model), None)
 
 
 def choose_replica(replicas: tuple[str, ...], tenant: str, user_id: str) -> tuple[str, ...]:

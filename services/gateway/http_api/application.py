@@ -65,7 +65,7 @@ def build(use_cases: UseCases, cors_origins: Sequence[str] = ()) -> ASGIApp:
 
     @application.get("/v1/status")
     async def status() -> dict[str, object]:
-        """The rollout in use and what waits to be logged. No tenant's data, so no key is needed."""
+        """How much is served, and what waits to be logged. No tenant's data, so no key is needed."""
         return {
             "rollout": use_cases.rollouts.status(),
             "keys": {"connected": use_cases.keys_connected()},

@@ -12,7 +12,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering, Streamed, Whole
 from services.gateway.app.rollouts import RolloutCache
-from services.gateway.domain.rollout import ALIAS
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.problems import problem
 from services.gateway.ports import TurnQuota
@@ -80,23 +79,20 @@ def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
 
     @router.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        admission.caller(request, READER, WRITER)
-        return {"object": "list", "data": [_model(name) for name in _names(rollouts)]}
+        caller = admission.caller(request, READER, WRITER)
+        names = rollouts.of(caller.tenant).names()
+        return {"object": "list", "data": [_model(name) for name in names]}
 
     @router.get("/v1/models/{name}")
     async def model(request: Request, name: str) -> dict[str, Any]:
-        admission.caller(request, READER, WRITER)
-        if name not in _names(rollouts):
+        caller = admission.caller(request, READER, WRITER)
+        if name not in rollouts.of(caller.tenant).names():
             raise NotFound(
                 f"The model {name[:80]!r} does not exist", reason="MODEL_NOT_FOUND", field="model"
             )
         return _model(name)
 
     return router
-
-
-def _names(rollouts: RolloutCache) -> list[str]:
-    return [ALIAS, *(version.name for version in rollouts.current.versions())]
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 # What an application, or OpenAI's client within it, reads. Browsers show it no other header.
 EXPOSED = (
+    "x-trimtab-policy",
     "x-trimtab-version",
     "x-trimtab-conversation",
     "x-trimtab-persona",

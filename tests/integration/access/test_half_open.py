@@ -20,6 +20,7 @@ from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import Rollout, Version
 from shared.access.key_book import KeyBook
 from shared.calls.client import Calling, aio_channel
+from shared.language.policies import PolicyKey
 from shared.language.times import now
 from shared.serving.key_follower import KeyFile, KeyFollower
 
@@ -70,7 +71,7 @@ class Watch:
     """A gateway's two watches."""
 
     def __init__(self, address: str, folder: Path) -> None:
-        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")
+        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")))
         self.book = KeyBook(now)
         file = KeyFile(folder / "keys.json")
         self.keys = KeyFollower(address, Calling(), self.book, file)
@@ -84,7 +85,9 @@ class Watch:
     def heard(self, revision: int) -> bool:
         quota = self.book.quotas.get("local")
         keys = quota is not None and quota.requests_per_s == revision
-        return keys and self.rollouts.current.revision == revision
+        served = self.rollouts.served.get(PolicyKey("local"))
+        rollout = served.rollout if served else None
+        return keys and rollout is not None and rollout.revision == revision
 
     @property
     def connected(self) -> tuple[bool, bool]:

@@ -18,18 +18,14 @@ class Watched(registry_pb2_grpc.RegistryServiceServicer, keys_pb2_grpc.KeyServic
     def __init__(self) -> None:
         self.revision = 1
 
-    async def WatchRollout(
-        self, request: registry_pb2.WatchRolloutRequest, context: Any
-    ) -> AsyncIterator[registry_pb2.WatchRolloutResponse]:
+    async def WatchServed(
+        self, request: registry_pb2.WatchServedRequest, context: Any
+    ) -> AsyncIterator[registry_pb2.WatchServedResponse]:
         async for revision in self._changes():
             champion = registry_pb2.ModelVersion(version=f"assistant-v{revision}")
             rollout = registry_pb2.Rollout(revision=revision, champion=champion)
-            yield registry_pb2.WatchRolloutResponse(rollout=rollout)
-
-    async def ListVersions(
-        self, request: registry_pb2.ListVersionsRequest, context: Any
-    ) -> registry_pb2.ListVersionsResponse:
-        return registry_pb2.ListVersionsResponse()
+            served = registry_pb2.Served(tenant="local", policy="assistant", rollout=rollout)
+            yield registry_pb2.WatchServedResponse(served=[served])
 
     async def WatchKeys(
         self, request: keys_pb2.WatchKeysRequest, context: Any

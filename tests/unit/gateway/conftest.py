@@ -29,6 +29,7 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
 from services.gateway.app.recorder import Pace, Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.domain.policies import Served
 from services.gateway.domain.refusals import Refused
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
@@ -43,6 +44,7 @@ from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unav
 from shared.language.keys import fixed_keys
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
+from shared.language.policies import PolicyKey
 from shared.language.turns import Turn
 from tests.unit.gateway.disk import FullDisk
 
@@ -251,7 +253,7 @@ class Gateway:
         self.recorder = Recorder(self.spool, self.sink, pace=Pace(0.01, 0.01, 0.05))
         self.completions = MemoryCompletions()
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
-        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")
+        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")))
         self.measured: list[tuple[str, int, str]] = []
         self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
         self.quotas = Quotas(lambda: self.keys.quotas)
@@ -312,6 +314,10 @@ class Gateway:
         await self.session.close()
         await self.model.stop()
         self.spool.close()
+
+    def serve(self, rollout: Rollout, policy: str = "assistant", tenant: str = "local") -> None:
+        """As if the registry said so."""
+        self.rollouts.heard([Served(PolicyKey(tenant, policy), rollout)], whole=False)
 
     async def logged(self) -> list[Turn]:
         """What reached the sink once everything was forwarded."""

@@ -164,7 +164,7 @@ async def test_what_names_no_conversation_leaves_it_unnamed(gateway: Any, said: 
 
 async def test_a_rollout_is_sticky_however_the_user_is_named(gateway: Any) -> None:
     champion, canary = Version("assistant-v1", "v1"), Version("assistant-v2", "v2")
-    gateway.rollouts.heard(Rollout(1, champion, canary, 0.5))
+    gateway.serve(Rollout(1, champion, canary, 0.5))
     for user in ("ada", "eve", "bob", "auth0|5f7c"):
         served = set()
         for body, headers in WAYS:

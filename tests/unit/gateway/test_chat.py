@@ -154,7 +154,7 @@ async def test_the_openai_client_sees_its_own_errors(gateway: Any) -> None:
 
 
 async def test_errors_of_the_model_server_come_back_as_they_were(gateway: Any) -> None:
-    gateway.rollouts.heard(Rollout(1, Version("assistant-v1", "broken")))
+    gateway.serve(Rollout(1, Version("assistant-v1", "broken")))
     answer = await gateway.http.post(
         "/v1/chat/completions", json={"model": "assistant", "messages": HELLO, "stream": True}
     )
@@ -164,7 +164,7 @@ async def test_errors_of_the_model_server_come_back_as_they_were(gateway: Any) -
 
 
 async def test_when_to_come_back_is_passed_on(gateway: Any) -> None:
-    gateway.rollouts.heard(Rollout(1, Version("assistant-v1", "busy")))
+    gateway.serve(Rollout(1, Version("assistant-v1", "busy")))
     body = {"model": "assistant", "messages": HELLO}
     answer = await gateway.http.post("/v1/chat/completions", json=body)
     assert (answer.status_code, answer.text) == (429, "slow down")
@@ -260,14 +260,8 @@ async def test_an_aborted_stream_is_logged_as_far_as_it_went(gateway: Any) -> No
 
 async def test_models_lists_what_can_be_asked_for(gateway: Any) -> None:
     versions = [Version(f"assistant-v{n}", f"assistant-v{n}") for n in range(3)]
-    gateway.rollouts.heard(Rollout(4, versions[1], versions[2], 0.2, (versions[0],)))
+    gateway.serve(Rollout(4, versions[1], versions[2], 0.2, (versions[0],)))
     listed = [model.id async for model in gateway.openai.models.list()]
     assert listed == ["assistant", "assistant-v1", "assistant-v2", "assistant-v0"]
     exact = await gateway.openai.chat.completions.create(model="assistant-v2", messages=HELLO)
     assert exact.model == "assistant-v2"
-    status = (await gateway.http.get("/v1/status")).json()["rollout"]
-    assert (status["source"], status["champion"], status["canary"]) == (
-        "registry",
-        "assistant-v1",
-        "assistant-v2",
-    )

@@ -14,6 +14,7 @@ from shared.language.keys import Quota
 APP = "https://app.example"
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}]}
 EXPOSED = {
+    "x-trimtab-policy",
     *("x-trimtab-version", "x-trimtab-conversation", "x-trimtab-persona", "x-trimtab-note"),
     *("x-request-id", "x-should-retry", "retry-after", "retry-after-ms"),
 }

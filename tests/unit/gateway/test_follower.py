@@ -1,7 +1,8 @@
 """The gateway follows a registry that comes, changes and goes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,72 +11,205 @@ import pytest
 
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
+from shared.language.policies import PolicyKey
+
+OWN, SUPPORT = PolicyKey("local"), PolicyKey("acme", "support")
 
 
-def version(name: str, state: Any = pb.VERSION_STATE_VERIFIED) -> pb.ModelVersion:
-    return pb.ModelVersion(version=name, served_name=name, state=state)
+def version(name: str, tenant: str = "") -> pb.ModelVersion:
+    return pb.ModelVersion(version=name, served_name=tenant + name)
+
+
+def own(revision: int, canary: str = "") -> pb.Served:
+    rollout = pb.Rollout(revision=revision, champion=version("assistant-v1"))
+    if canary:
+        rollout.canary.CopyFrom(version(canary))
+        rollout.canary_share = 0.25
+    return pb.Served(tenant="local", policy="assistant", rollout=rollout)
+
+
+def support(revision: int, champion: str = "support-v1") -> pb.Served:
+    rollout = pb.Rollout(revision=revision, champion=version(champion, "acme."))
+    askable = [version("support-v1", "acme."), version("support-v2", "acme.")]
+    return pb.Served(tenant="acme", policy="support", rollout=rollout, askable=askable)
 
 
 class Registry(pb_grpc.RegistryServiceServicer):
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[pb.Rollout] = asyncio.Queue()
+        self.messages: asyncio.Queue[Sequence[pb.Served] | None] = asyncio.Queue()
 
+    async def WatchServed(
+        self, request: pb.WatchServedRequest, context: Any
+    ) -> AsyncIterator[pb.WatchServedResponse]:
+        """Until None, which ends the stream."""
+        while (served := await self.messages.get()) is not None:
+            yield pb.WatchServedResponse(served=served)
+
+
+class FormerRegistry(pb_grpc.RegistryServiceServicer):
     async def WatchRollout(
         self, request: pb.WatchRolloutRequest, context: Any
     ) -> AsyncIterator[pb.WatchRolloutResponse]:
-        while True:
-            yield pb.WatchRolloutResponse(rollout=await self.queue.get())
+        yield pb.WatchRolloutResponse(rollout=own(3).rollout)
+        await asyncio.Event().wait()
 
     async def ListVersions(
         self, request: pb.ListVersionsRequest, context: Any
     ) -> pb.ListVersionsResponse:
-        unchecked = version("assistant-v9", pb.VERSION_STATE_REGISTERED)
-        return pb.ListVersionsResponse(versions=[version("assistant-v2"), unchecked])
+        verified, registered = version("assistant-v2"), version("assistant-v9")
+        verified.state, registered.state = pb.VERSION_STATE_VERIFIED, pb.VERSION_STATE_REGISTERED
+        return pb.ListVersionsResponse(versions=[verified, registered])
 
 
-async def test_the_rollout_is_followed_kept_and_outlives_the_registry(
+class Followed:
+    """A cache that follows a registry; `drain` ends the registry."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = RolloutFile(file)
+        self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), self.file.load())
+
+    @contextlib.asynccontextmanager
+    async def following(self, registry: pb_grpc.RegistryServiceServicer) -> AsyncIterator[None]:
+        mount = partial(pb_grpc.add_RegistryServiceServicer_to_server, registry)
+        mounts = [("trimtab.registry.v1.RegistryService", mount)]
+        self.server = RpcServer("registry", mounts, drain_s=0.0)
+        async with aio_channel(f"127.0.0.1:{await self.server.start()}") as channel:
+            task = asyncio.create_task(RolloutFollower(channel, self.rollouts, self.file).run())
+            try:
+                yield
+            finally:
+                task.cancel()
+                await self.server.drain()
+
+    def revision(self, key: PolicyKey) -> int:
+        served = self.rollouts.served.get(key)
+        return served.rollout.revision if served and served.rollout else -1
+
+    def model(self, tenant: str, name: str) -> str:
+        """What the model server is asked for, for a name in a request."""
+        chosen = self.rollouts.of(tenant).choose(name, tenant, "ada")
+        return chosen.version.served_name if chosen else ""
+
+
+async def test_all_policies_are_followed_kept_and_outlive_the_registry(
+    tmp_path: Path, eventually: Any
+) -> None:
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    rollouts = followed.rollouts
+    async with followed.following(registry):
+        await registry.messages.put([own(1), support(1)])
+        await eventually(lambda: followed.revision(SUPPORT) == 1)
+        assert (rollouts.source, rollouts.connected) == ("registry", True)
+        assert followed.model("acme", "support") == "acme.support-v1"
+        assert followed.model("acme", "support-v2") == "acme.support-v2"
+        assert followed.model("acme", "assistant") == "base"
+        assert followed.model("local", "assistant") == "assistant-v1"
+        assert followed.model("local", "support") == ""
+        # Only what changed: the other policy stays.
+        await registry.messages.put([own(2, canary="assistant-v2")])
+        await eventually(lambda: followed.revision(OWN) == 2)
+        assert rollouts.of("local").names() == ["assistant", "assistant-v1", "assistant-v2"]
+        assert followed.revision(SUPPORT) == 1
+        await followed.server.drain()
+        await eventually(lambda: not rollouts.connected)
+        assert followed.model("acme", "support") == "acme.support-v1"
+    restarted = Followed(tmp_path / "rollout.json")
+    assert restarted.rollouts.source == "file"
+    assert restarted.rollouts.served == rollouts.served
+    assert restarted.model("acme", "support-v2") == "acme.support-v2"
+
+
+async def test_what_is_older_is_refused_for_that_policy_alone(
     tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = Registry()  # type: ignore[abstract]  # serves only what is followed
-    mount = partial(pb_grpc.add_RegistryServiceServicer_to_server, registry)
-    mounts = [("trimtab.registry.v1.RegistryService", mount)]
-    server = RpcServer("registry", mounts, drain_s=0.0)
-    rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")), "default")
-    file = RolloutFile(tmp_path / "rollout.json")
-    async with aio_channel(f"127.0.0.1:{await server.start()}") as channel:
-        following = asyncio.create_task(RolloutFollower(channel, rollouts, file).run())
-        first = pb.Rollout(revision=1, champion=version("assistant-v1"))
-        second = pb.Rollout(
-            revision=2,
-            champion=version("assistant-v1"),
-            canary=version("assistant-v2"),
-            canary_share=0.25,
-        )
-        await registry.queue.put(first)
-        await eventually(lambda: rollouts.current.revision == 1)
-        await registry.queue.put(pb.Rollout(revision=9))  # names no champion: not believed
-        await registry.queue.put(second)
-        await eventually(lambda: rollouts.current.revision == 2)
-        canary = Version("assistant-v2", "assistant-v2")
-        assert rollouts.current.canary == canary
-        assert rollouts.current.canary_share == 0.25
-        assert [one.name for one in rollouts.current.versions()] == ["assistant-v1", "assistant-v2"]
-        assert (rollouts.source, rollouts.connected) == ("registry", True)
-        # A replica that lags does not bring back what is over.
-        await registry.queue.put(first)
-        await eventually(lambda: rollouts.refused_revision == 1)
-        assert rollouts.current.canary == canary
-        assert rollouts.status()["refused_revision"] == 1
-        assert any("remove" in one.message for one in caplog.records if one.levelname == "ERROR")
-        await registry.queue.put(second)
-        await eventually(lambda: rollouts.refused_revision is None)
-        await server.drain()
-        await eventually(lambda: not rollouts.connected)
-        assert rollouts.current.canary == canary
-        following.cancel()
-    assert file.load() == rollouts.current
+    followed = Followed(tmp_path / "rollout.json")
+    rollouts = followed.rollouts
+    async with followed.following(registry):
+        await registry.messages.put([own(5, canary="assistant-v2"), support(5)])
+        await eventually(lambda: followed.revision(OWN) == 5)
+        await registry.messages.put([own(4), support(6, "support-v2")])
+        await eventually(lambda: followed.model("acme", "support") == "acme.support-v2")
+        assert followed.revision(OWN) == 5
+        assert rollouts.refused == {OWN}
+        assert rollouts.status()["refused"] == 1
+        errors = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert "tenants/local/policies/assistant" in errors[0]
+        assert "rollout.json" in errors[0]
+        await registry.messages.put([own(6)])
+        await eventually(lambda: followed.revision(OWN) == 6)
+        assert rollouts.refused == set()
+
+
+async def test_a_registry_that_names_no_champion_is_not_believed(
+    tmp_path: Path, eventually: Any
+) -> None:
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    async with followed.following(registry):
+        await registry.messages.put([own(1)])
+        nothing = pb.Served(tenant="local", policy="assistant", rollout=pb.Rollout(revision=9))
+        await registry.messages.put([nothing, pb.Served(tenant="local", policy="assistant")])
+        await registry.messages.put([support(1)])
+        await eventually(lambda: followed.revision(SUPPORT) == 1)
+        assert followed.revision(OWN) == 1
+
+
+async def test_a_deleted_policy_is_gone_for_good(tmp_path: Path, eventually: Any) -> None:
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    rollouts = followed.rollouts
+    async with followed.following(registry):
+        await registry.messages.put([support(3)])
+        await registry.messages.put([pb.Served(tenant="acme", policy="support")])
+        await eventually(lambda: SUPPORT in rollouts.served and followed.revision(SUPPORT) == -1)
+        assert rollouts.of("acme").names() == ["assistant", "assistant-v0"]
+        await registry.messages.put([support(4)])
+        await eventually(lambda: rollouts.refused == {SUPPORT})
+        assert followed.model("acme", "support") == ""
+    assert Followed(tmp_path / "rollout.json").model("acme", "support") == ""
+
+
+async def test_a_registry_that_lost_a_policy_does_not_take_it_from_its_users(
+    tmp_path: Path, eventually: Any
+) -> None:
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    rollouts = followed.rollouts
+    async with followed.following(registry):
+        await registry.messages.put([own(1), support(1)])
+        await eventually(lambda: followed.revision(SUPPORT) == 1)
+        await registry.messages.put(None)
+        await registry.messages.put([own(1)])  # the first message of another stream
+        await eventually(lambda: rollouts.refused == {SUPPORT})
+        assert followed.model("acme", "support") == "acme.support-v1"
+        await registry.messages.put(None)
+        await registry.messages.put([own(1), pb.Served(tenant="acme", policy="support")])
+        await eventually(lambda: rollouts.refused == set())
+        assert followed.model("acme", "support") == ""
+
+
+async def test_a_registry_without_policies_is_followed(tmp_path: Path, eventually: Any) -> None:
+    followed = Followed(tmp_path / "rollout.json")
+    former = FormerRegistry()  # type: ignore[abstract]  # serves only what is followed
+    async with followed.following(former):
+        await eventually(lambda: followed.revision(OWN) == 3)
+        assert followed.rollouts.of("local").names() == [
+            "assistant",
+            "assistant-v1",
+            "assistant-v2",
+        ]
+    expected = Rollout(
+        3,
+        Version("assistant-v1", "assistant-v1"),
+        others=(Version("assistant-v2", "assistant-v2"),),
+    )
+    assert followed.rollouts.served == {OWN: Served(OWN, expected)}

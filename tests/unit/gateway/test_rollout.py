@@ -1,7 +1,11 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from services.gateway.adapters.rollouts import RolloutFile
+from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version, choose_replica
+from shared.language.policies import PolicyKey
 
 CHAMPION, CANARY = Version("assistant-v1", "assistant-v1"), Version("assistant-v2", "assistant-v2")
 USERS = [f"user-{n}" for n in range(10_000)]
@@ -41,12 +45,24 @@ def test_replicas_share_the_users_and_a_new_one_moves_few() -> None:
     assert abs(len(moved) - 3_333) < 190
 
 
-def test_the_last_rollout_is_kept(tmp_path: Path) -> None:
+FULL = Rollout(7, CHAMPION, CANARY, 0.25, (Version("assistant-v0", "base"),))
+
+
+def test_what_was_served_last_is_kept(tmp_path: Path) -> None:
     file = RolloutFile(tmp_path / "gateway" / "rollout.json")
-    assert file.load() is None
-    versions = [Version(f"assistant-v{n}", f"assistant-v{n}") for n in range(3)]
-    rollout = Rollout(7, versions[0], versions[1], 0.25, (versions[2],))
-    file.save(rollout)
-    assert file.load() == rollout
-    (tmp_path / "gateway" / "rollout.json").write_text("{}")
-    assert file.load() is None
+    assert file.load() == []
+    served = [
+        Served(PolicyKey("local"), FULL),
+        Served(PolicyKey("acme", "support"), Rollout(2, Version("support-v1", "acme.support-v1"))),
+        Served(PolicyKey("acme", "sales"), None),
+    ]
+    file.save(served)
+    assert file.load() == served
+    file.path.write_text("{}")
+    assert file.load() == []
+
+
+def test_the_file_of_a_gateway_that_knew_one_rollout_is_read(tmp_path: Path) -> None:
+    file = RolloutFile(tmp_path / "rollout.json")
+    file.path.write_text(json.dumps(asdict(FULL)))
+    assert file.load() == [Served(PolicyKey("local", "assistant"), FULL)]

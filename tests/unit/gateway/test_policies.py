@@ -1,0 +1,106 @@
+"""Two tenants with policies of their own on one gateway."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from services.gateway.domain.rollout import Rollout, Version
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+SUPPORT_1, SUPPORT_2 = (
+    Version("support-v1", "local.support-v1"),
+    Version("support-v2", "local.support-v2"),
+)
+THEIRS = Version("support-v7", "other.support-v7")
+SALES = Version("sales-v1", "other.sales-v1")
+
+
+@pytest.fixture(autouse=True)
+def _policies(gateway: Any) -> None:
+    gateway.serve(Rollout(1, SUPPORT_2, others=(SUPPORT_1,)), "support")
+    gateway.serve(Rollout(1, THEIRS), "support", tenant="other")
+    gateway.serve(Rollout(1, SALES), "sales", tenant="other")
+
+
+async def asked(gateway: Any, model: str, key: str = "key-a", **more: Any) -> Any:
+    body = {"model": model, "messages": HELLO, "user": "ada", **more}
+    headers = {"authorization": f"Bearer {key}"}
+    return await gateway.http.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "policy", "version", "served_name"),
+    [
+        ("key-a", "support", "support", "support-v2", "local.support-v2"),
+        ("key-a", "support-v1", "support", "support-v1", "local.support-v1"),
+        ("key-a", "assistant", "assistant", "assistant-v0", "base"),
+        ("key-a", "assistant-v0", "assistant", "assistant-v0", "base"),
+        ("key-b", "support", "support", "support-v7", "other.support-v7"),
+        ("key-b", "sales", "sales", "sales-v1", "other.sales-v1"),
+    ],
+)
+async def test_a_model_names_a_policy_of_the_callers_tenant_or_a_version_of_one(
+    gateway: Any, key: str, model: str, policy: str, version: str, served_name: str
+) -> None:
+    answer = await asked(gateway, model, key)
+    assert answer.json()["model"] == version
+    assert answer.headers["x-trimtab-version"] == version
+    assert answer.headers["x-trimtab-policy"] == policy
+    assert gateway.model.bodies[0]["model"] == served_name
+    turns = await gateway.logged()
+    assert [(turn.message.role, turn.policy, turn.model_version) for turn in turns] == [
+        ("user", policy, ""),
+        ("assistant", policy, version),
+    ]
+
+
+async def test_a_stream_says_the_version_too(gateway: Any) -> None:
+    stream = await gateway.openai.chat.completions.with_raw_response.create(
+        model="support", messages=HELLO, stream=True, user="ada"
+    )
+    assert stream.headers["x-trimtab-policy"] == "support"
+    assert {chunk.model async for chunk in stream.parse()} == {"support-v2"}
+    assert {turn.policy for turn in await gateway.logged()} == {"support"}
+
+
+@pytest.mark.parametrize("model", ["sales", "sales-v1", "support-v7", "other.support-v7", "gpt-4o"])
+async def test_what_the_tenant_does_not_have_is_not_there(gateway: Any, model: str) -> None:
+    answer = await asked(gateway, model)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert error["message"].endswith(
+        "use one of: assistant, assistant-v0, support, support-v2, support-v1"
+    )
+    assert gateway.model.bodies == []
+    with pytest.raises(openai.NotFoundError):
+        await gateway.openai.models.retrieve(model)
+
+
+async def test_an_error_does_not_list_hundreds_of_names(gateway: Any) -> None:
+    many = tuple(Version(f"support-v{n}", "") for n in range(2, 60))
+    gateway.serve(Rollout(2, SUPPORT_1, others=many), "support")
+    message = (await asked(gateway, "nobody")).json()["error"]["message"]
+    assert message.endswith("support-v17, and 42 more, see /v1/models")
+
+
+async def test_models_are_those_of_the_tenant(gateway: Any) -> None:
+    mine = ["assistant", "assistant-v0", "support", "support-v2", "support-v1"]
+    assert [model.id async for model in gateway.openai.models.list()] == mine
+    assert (await gateway.openai.models.retrieve("support-v1")).id == "support-v1"
+    others = await gateway.http.get("/v1/models", headers={"authorization": "Bearer key-b"})
+    ids = [model["id"] for model in others.json()["data"]]
+    assert ids == ["assistant", "assistant-v0", "sales", "sales-v1", "support", "support-v7"]
+
+
+async def test_the_status_counts_and_names_nobody(gateway: Any) -> None:
+    answer = await gateway.http.get("/v1/status", headers={"authorization": ""})
+    assert answer.json()["rollout"] == {
+        "source": "registry",
+        "connected": True,
+        "policies": 3,
+        "tenants": 2,
+        "canaries": 0,
+        "refused": 0,
+    }
