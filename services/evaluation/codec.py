@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from services.evaluation.domain import Evaluation, Request, Version, check_suites
@@ -13,7 +14,7 @@ from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
-from shared.language.identifiers import stable_id
+from shared.language.identifiers import stable_id, user_id_of
 from shared.language.pairs import Pair
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.events import Event
@@ -120,7 +121,8 @@ def _pair(pair: events.PreferencePair, field: str) -> Pair:
     if not pair.prompt:
         raise InvalidArgument(f"{field}.prompt is empty", field=f"{field}.prompt")
     try:
-        return decode_pair(pair)
+        read = decode_pair(pair)
     except InvalidArgument as error:
         place = f"{field}.{error.field}"
         raise InvalidArgument(error.message, reason=error.reason, field=place) from error
+    return replace(read, user_id=user_id_of(read.user_id))

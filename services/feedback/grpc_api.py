@@ -25,7 +25,7 @@ from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument, PermissionDenied
-from shared.language.identifiers import parse_name
+from shared.language.identifiers import checked_user, parse_name
 from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.language.schedule import following
 
@@ -241,11 +241,11 @@ class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
 
 
 def _whose(name: str, context: Any) -> tuple[str, str]:
-    """(tenant, user id) of a persona's name."""
-    tenant, user_id = parse_name(name, "tenants/*/users/*/persona")
+    """(tenant, user id) of a persona's name, which has what the application calls the user."""
+    tenant, said = parse_name(name, "tenants/*/users/**/persona")
     if tenant != tenant_of(context):
-        raise PermissionDenied(f"{name} belongs to another tenant", reason="FOREIGN_TENANT")
-    return tenant, user_id
+        raise PermissionDenied(f"{name[:80]} is of another tenant", reason="FOREIGN_TENANT")
+    return tenant, checked_user(said)
 
 
 def _terms(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:

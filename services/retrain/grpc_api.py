@@ -13,6 +13,7 @@ from services.retrain.codec import decode_run_id, encode_run, encode_snapshot
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument
+from shared.language.identifiers import id_of
 from shared.language.paging import decode_token, encode_token, page_size
 
 # The operation of a run, by the run's id.
@@ -26,10 +27,8 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
     async def StartRetrain(
         self, request: pb.StartRetrainRequest, context: Any
     ) -> operations_pb2.Operation:
-        if len(request.request_id) > 200 or len(request.reason) > 2000:
-            raise InvalidArgument(
-                "request_id may have 200 characters, reason 2,000", field="request_id"
-            )
+        if len(request.reason) > 2000:
+            raise InvalidArgument("reason may have 2,000 characters", field="reason")
         return await asyncio.to_thread(self._start, request)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
@@ -57,5 +56,6 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
 
     def _start(self, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
-        run = self._app.start(request.request_id, request.reason or "started by a person")
+        asked = id_of(request.request_id, "request")
+        run = self._app.start(asked, request.reason or "started by a person")
         return self._operation(run.run)

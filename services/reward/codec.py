@@ -26,7 +26,7 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
-from shared.language.identifiers import conversation_name, stable_id, user_name
+from shared.language.identifiers import conversation_name, stable_id, user_id_of, user_name
 from shared.language.messages import Message
 from shared.language.pairs import PairSource
 from shared.language.topics import REWARD_SCORED
@@ -87,7 +87,10 @@ def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
 def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
     """Raises InvalidArgument if the messages of an item do not end with an assistant's answer; it names the
     item."""
-    return [(_scored(item, f"items[{i}].messages"), item.user_id) for i, item in enumerate(items)]
+    return [
+        (_scored(item, f"items[{i}].messages"), user_id_of(item.user_id))
+        for i, item in enumerate(items)
+    ]
 
 
 def encode_scores(scores: Sequence[Score], name: str) -> pb.ScoreResponse:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import stable_id
+from shared.language.identifiers import conversation_id_of, model_id_of, stable_id, user_id_of
 
 _TERM = re.compile(
     r'\s*([a-z_]+)\s*(=|!=|>=|<=|>|<)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))\s*(AND\b|$)'
 )
+# Fields that compare with what an application calls somebody or something.
+_IDS: dict[str, Callable[[object], str]] = {
+    "user_id": user_id_of,
+    "conversation_id": conversation_id_of,
+    "model_version": model_id_of,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,8 @@ class Term:
 
 
 def parse_filter(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
-    """The terms of `a = "x" AND b >= "y"`. Raises InvalidArgument naming what is wrong and the known fields."""
+    """The terms of `a = "x" AND b >= "y"`, with the ids of users, conversations and models in place of what an
+    application calls them. Raises InvalidArgument naming what is wrong and the known fields."""
     terms: list[Term] = []
     position = 0
     while position < len(text.rstrip()):
@@ -43,7 +51,7 @@ def parse_filter(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
             )
         quoted = match.group(3)
         value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match.group(4)
-        terms.append(Term(name, match.group(2), value))
+        terms.append(Term(name, match.group(2), _IDS.get(name, str)(value)))
         position = match.end()
     return tuple(terms)
 

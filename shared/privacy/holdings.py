@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.common.v1 import personal_data_pb2 as pb
 from shared.gen.trimtab.common.v1 import personal_data_pb2_grpc as pb_grpc
-from shared.language.identifiers import check_segment
+from shared.language.identifiers import checked_user
 
 _BATCH = 100
 
@@ -32,7 +32,7 @@ class PersonalDataServicer(pb_grpc.PersonalDataServiceServicer):
     async def ExportPersonalData(
         self, request: pb.ExportPersonalDataRequest, context: Any
     ) -> AsyncIterator[pb.ExportPersonalDataResponse]:
-        tenant, user_id = tenant_of(context), check_segment(request.user_id, "user_id")
+        tenant, user_id = tenant_of(context), checked_user(request.user_id)
         async for record in records(self._service, self._holdings, tenant, user_id):
             yield pb.ExportPersonalDataResponse(record=record)
 

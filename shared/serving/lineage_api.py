@@ -15,7 +15,12 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1 import common_pb2_grpc as pb_grpc
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument, NotFound, Unavailable
-from shared.language.identifiers import check_segment, conversation_name
+from shared.language.identifiers import (
+    completion_id_of,
+    conversation_id_of,
+    conversation_name,
+    id_of,
+)
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import EventLog, Record
 from shared.serving.lineage import DROPPED, Lineage, LineageStep
@@ -43,7 +48,6 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
         self, tenant: str, request: pb.TraceConversationRequest
     ) -> pb.TraceConversationResponse:
         conversation_id, turn_id = self._asked(tenant, request)
-        check_segment(conversation_id, "conversation_id")
         steps = [
             *self._lineage.steps(tenant, conversation_id, turn_id),
             *self._letters(conversation_name(tenant, conversation_id), turn_id),
@@ -56,12 +60,12 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
 
     def _asked(self, tenant: str, request: pb.TraceConversationRequest) -> tuple[str, str]:
         if not request.completion_id:
-            return request.conversation_id, request.turn_id
+            return _conversation(request.conversation_id), id_of(request.turn_id, "turn")
         if request.conversation_id:
             raise InvalidArgument(
                 "give completion_id or conversation_id, not both", field="completion_id"
             )
-        found = self._lineage.turn_of(tenant, request.completion_id)
+        found = self._lineage.turn_of(tenant, completion_id_of(request.completion_id))
         if found is None:
             raise NotFound(
                 f"{self._service} has no completion {request.completion_id[:80]!r}",
@@ -91,6 +95,14 @@ def mount(
     return (
         "trimtab.common.v1.TraceService",
         partial(pb_grpc.add_TraceServiceServicer_to_server, servicer),
+    )
+
+
+def _conversation(said: str) -> str:
+    if conversation_id := conversation_id_of(said):
+        return conversation_id
+    raise InvalidArgument(
+        "name a conversation, or a completion", reason="INVALID_ID", field="conversation_id"
     )
 
 

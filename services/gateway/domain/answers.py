@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shared.language.identifiers import completion_id_of
 from shared.language.json_text import tidied
 from shared.language.messages import Message, Text, ToolCall
 from shared.language.openai_messages import has_content
@@ -55,7 +56,7 @@ class Answer:
 
     def add(self, completion: Mapping[str, Any]) -> None:
         """A `chat.completion` or a `chat.completion.chunk`."""
-        self.completion_id = self.completion_id or str(completion.get("id") or "")
+        self.completion_id = self.completion_id or completion_id_of(completion.get("id"))
         self.usage = completion.get("usage") or self.usage
         for choice in completion.get("choices") or ():
             number = choice.get("index", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from shared.language.turns import Turn
 
 # OpenAI's names for who speaks; the second takes the place of the first. `prompt_cache_key` names nobody.
 _USER_FIELDS = ("user", "safety_identifier")
-_USER_HEADER = "x-trimtab-user"
+_USER_HEADER, _CONVERSATION_HEADER = "x-trimtab-user", "x-trimtab-conversation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,15 @@ def read_chat(
     turns = tuple(message for message in spoken if message.role != "system")
     metadata = body.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    given = headers.get("x-trimtab-conversation") or metadata.get("conversation_id")
+    named = (header_text(headers, _CONVERSATION_HEADER), metadata.get("conversation_id"))
     store = body.get("store")
     if store is not None and not isinstance(store, bool):
         raise _wrong("store must be true or false", "store")
     return Chat(
         tenant=tenant,
         key_digest=key_digest,
-        speaker=user_id_of(_speaker(body, headers, user_headers)),
-        named_conversation=conversation_id_of(given),
+        speaker=_speaker(body, headers, user_headers),
+        named_conversation=_first(map(conversation_id_of, named)),
         messages=turns,
         metadata=_texts(metadata),
         store=store,
@@ -119,14 +119,26 @@ def with_text_user(body: Mapping[str, Any]) -> Mapping[str, Any]:
 def _speaker(
     body: Mapping[str, Any], headers: Mapping[str, str], user_headers: Sequence[str]
 ) -> str:
-    """The first that names somebody; empty if none does."""
-    for field in _USER_FIELDS:
-        if said := _text(body.get(field)):
-            return said
-    for header in (_USER_HEADER, *user_headers):
-        if said := headers.get(header, ""):
-            return said
-    return ""
+    """The id of the first that names somebody; empty if none does."""
+    fields = (body.get(name) for name in _USER_FIELDS)
+    given = (header_text(headers, name) for name in (_USER_HEADER, *user_headers))
+    return _first(map(user_id_of, (*fields, *given)))
+
+
+def header_text(headers: Mapping[str, str], name: str) -> str:
+    """A header as its sender wrote it; empty if it is not there. Frameworks read headers as Latin-1, but
+    applications send UTF-8: a name in a header is the same name as in a body."""
+    said = headers.get(name, "")
+    if said.isascii():
+        return said
+    try:
+        return said.encode("latin-1").decode()
+    except UnicodeError:
+        return said  # it was Latin-1 after all
+
+
+def _first(ids: Iterable[str]) -> str:
+    return next((one for one in ids if one), "")
 
 
 def _text(said: object) -> str:

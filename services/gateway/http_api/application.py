@@ -117,4 +117,4 @@ def _method(said: str) -> str:
 
 def _template(scope: Scope) -> str:
     """As the router found it."""
-    return str(getattr(scope.get("route"), "path", "unknown"))
+    return str(getattr(scope.get("route"), "path_format", "unknown"))

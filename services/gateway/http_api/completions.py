@@ -26,19 +26,19 @@ def routes(admission: Admission, stored: StoredCompletions) -> APIRouter:
         found, more = await stored.page(caller.tenant, _query(request.query_params))
         return _list([_document(one) for one in found], more=more)
 
-    @router.get("/v1/chat/completions/{completion_id}")
-    async def completion(request: Request, completion_id: str) -> dict[str, Any]:
-        caller = admission.caller(request, READER, WRITER)
-        return _document(await stored.get(caller.tenant, completion_id))
-
-    @router.get("/v1/chat/completions/{completion_id}/messages")
+    @router.get("/v1/chat/completions/{completion_id:path}/messages")
     async def messages(request: Request, completion_id: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         turns = await stored.messages(caller.tenant, completion_id)
         said = [{"id": f"{completion_id}-{turn.index}", **_message(turn.message)} for turn in turns]
         return _paged(said, request.query_params)
 
-    @router.post("/v1/chat/completions/{completion_id}")
+    @router.get("/v1/chat/completions/{completion_id:path}")
+    async def completion(request: Request, completion_id: str) -> dict[str, Any]:
+        caller = admission.caller(request, READER, WRITER)
+        return _document(await stored.get(caller.tenant, completion_id))
+
+    @router.post("/v1/chat/completions/{completion_id:path}")
     async def update(request: Request, completion_id: str) -> dict[str, Any]:
         """Only the metadata of a stored completion can be changed."""
         caller = admission.caller(request)

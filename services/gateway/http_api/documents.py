@@ -9,9 +9,20 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
+from services.gateway.http_api.names import (
+    Completion,
+    Conversation,
+    FeedbackName,
+    MetadataValue,
+    Model,
+    PairName,
+    RequiredUser,
+    TurnName,
+    User,
+)
 from shared.language.attempts import too_deep
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import check_segment, stable_id
+from shared.language.identifiers import stable_id
 from shared.language.json_text import TOO_DEEP
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import has_content, read_message
@@ -31,16 +42,16 @@ class MessageDocument(BaseModel):
 
     role: str
     created: datetime | None = None
-    model_version: str = ""
-    completion_id: str = ""
+    model_version: Model = ""
+    completion_id: Completion = ""
 
 
 class ConversationDocument(BaseModel):
-    id: str = ""
-    user: str = Field(min_length=1)
+    id: Conversation = ""
+    user: RequiredUser
     created: datetime | None = None
     channel: str = "rest"
-    metadata: dict[str, str] = {}
+    metadata: dict[str, MetadataValue] = {}
     messages: list[MessageDocument] = Field(min_length=1)
 
 
@@ -49,13 +60,13 @@ class FeedbackDocument(BaseModel):
     target: a completion, or a conversation with or without a message of it: its `turn_id`, or its
     place (`message`, from 0, system messages not counted)."""
 
-    id: str = ""
-    completion_id: str = ""
-    conversation_id: str = ""
-    turn_id: str = ""
+    id: FeedbackName = ""
+    completion_id: Completion = ""
+    conversation_id: Conversation = ""
+    turn_id: TurnName = ""
     message: int | None = Field(default=None, ge=0, le=_MOST_MESSAGES)
     mode: Literal["add", "replace"] = "add"
-    user: str = ""
+    user: User = ""
     value: StrictBool | float | str | None = None
     min: float | None = None
     max: float | None = None
@@ -70,14 +81,14 @@ class PreferenceDocument(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    id: str = ""
-    user: str = Field(min_length=1)
-    conversation_id: str = ""
+    id: PairName = ""
+    user: RequiredUser
+    conversation_id: Conversation = ""
     source: Literal["import", "arena_vote"] = "import"
     prompt: str | list[Any]
     chosen: str | list[Any]
     rejected: str | list[Any]
-    model_version: str = ""
+    model_version: Model = ""
     comment: str = ""
     created: datetime | None = None
 
@@ -112,7 +123,6 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
     whole: a conversation with a hole would teach something false."""
     place, document = item
     read = parse(ConversationDocument, document)
-    check_segment(read.user, "user")
     messages = [
         read_message(one.model_dump(), f"messages[{number}]")
         for number, one in enumerate(read.messages)
@@ -122,7 +132,6 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
             field = f"messages[{number}].content"
             raise InvalidArgument(f"{field} is empty", reason="EMPTY_MESSAGE", field=field)
     conversation = read.id or _derived(read, tenant)
-    check_segment(conversation, "id")
     placed: list[PlacedTurn] = []
     for number, (said, message) in enumerate(zip(read.messages, messages, strict=True)):
         if message.role == "system":

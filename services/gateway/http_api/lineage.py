@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from services.gateway.app.recorder import Recorder
 from services.gateway.http_api.admission import Admission
-from shared.language.identifiers import check_segment
+from shared.language.identifiers import conversation_id_of
 from shared.language.keys import READER, WRITER
 from shared.language.turns import Turn
 from shared.serving.lineage import WAITING
@@ -17,12 +17,12 @@ from shared.serving.lineage import WAITING
 def routes(admission: Admission, recorder: Recorder) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/v1/conversations/{conversation_id}/waiting")
+    @router.get("/v1/conversations/{conversation_id:path}/waiting")
     async def waiting(request: Request, conversation_id: str) -> dict[str, Any]:
-        """Steps as in TraceService. Only of this gateway; others have their own spools."""
+        """Steps as in TraceService. Only of this gateway; others have their own spools. The path
+        has what the application calls the conversation, percent-encoded as in any path, or its id."""
         caller = admission.caller(request, READER, WRITER)
-        check_segment(conversation_id, "conversation_id")
-        turns = await recorder.waiting(caller.tenant, conversation_id)
+        turns = await recorder.waiting(caller.tenant, conversation_id_of(conversation_id))
         reason = "INTERACTION_AWAY" if caller.tenant in recorder.waits else "ON_ITS_WAY"
         return {"steps": [_step(turn, reason) for turn in turns]}
 

@@ -13,9 +13,12 @@ from shared.calls.server import Mount, tenant_of
 from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.interaction.v1 import completions_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import completions_pb2_grpc as pb_grpc
+from shared.language.identifiers import completion_id_of, model_id_of
 
 
 class CompletionServicer(pb_grpc.CompletionServiceServicer):
+    """Completions and models are called as their application calls them."""
+
     def __init__(self, completions: Completions) -> None:
         self._completions = completions
 
@@ -23,7 +26,7 @@ class CompletionServicer(pb_grpc.CompletionServiceServicer):
         self, request: pb.GetCompletionRequest, context: Any
     ) -> pb.GetCompletionResponse:
         found = await asyncio.to_thread(
-            self._completions.get, tenant_of(context), request.completion_id
+            self._completions.get, tenant_of(context), completion_id_of(request.completion_id)
         )
         return pb.GetCompletionResponse(completion=encode_completion(found))
 
@@ -32,9 +35,9 @@ class CompletionServicer(pb_grpc.CompletionServiceServicer):
     ) -> pb.ListCompletionsResponse:
         query = CompletionQuery(
             size=request.page_size,
-            after=request.after,
+            after=completion_id_of(request.after),
             newest_first=request.newest_first,
-            model_version=request.model_version,
+            model_version=model_id_of(request.model_version),
             metadata=dict(request.metadata),
         )
         page, more = await asyncio.to_thread(self._completions.list, tenant_of(context), query)
@@ -46,7 +49,7 @@ class CompletionServicer(pb_grpc.CompletionServiceServicer):
         self, request: pb.ListCompletionMessagesRequest, context: Any
     ) -> pb.ListCompletionMessagesResponse:
         turns = await asyncio.to_thread(
-            self._completions.messages, tenant_of(context), request.completion_id
+            self._completions.messages, tenant_of(context), completion_id_of(request.completion_id)
         )
         return pb.ListCompletionMessagesResponse(turns=[encode_turn(turn) for turn in turns])
 
@@ -56,7 +59,7 @@ class CompletionServicer(pb_grpc.CompletionServiceServicer):
         found = await asyncio.to_thread(
             self._completions.update,
             tenant_of(context),
-            request.completion_id,
+            completion_id_of(request.completion_id),
             dict(request.metadata),
         )
         return pb.UpdateCompletionResponse(completion=encode_completion(found))

@@ -16,14 +16,15 @@ from shared.calls.server import Mount, tenant_of
 from shared.gen.trimtab.interaction.v1 import user_data_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import user_data_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import check_segment, parse_name
+from shared.language.identifiers import checked_user, parse_name
 from shared.privacy.holdings import Holdings, records
 
 _MOST = 200
 
 
 class UserDataServicer(pb_grpc.UserDataServiceServicer):
-    """`operation` returns a long-running operation by its name."""
+    """`operation` returns a long-running operation by its name. Users are called as their application calls
+    them."""
 
     def __init__(
         self,
@@ -39,13 +40,12 @@ class UserDataServicer(pb_grpc.UserDataServiceServicer):
     async def EraseUser(
         self, request: pb.EraseUserRequest, context: Any
     ) -> operations_pb2.Operation:
-        for name in ("request_id", "actor"):
-            if len(getattr(request, name)) > _MOST:
-                raise InvalidArgument(f"{name} is longer than {_MOST} characters", field=name)
+        if len(request.actor) > _MOST:
+            raise InvalidArgument(f"actor is longer than {_MOST} characters", field="actor")
         name = await asyncio.to_thread(
             self._conductor.start,
             tenant_of(context),
-            check_segment(request.user_id, "user_id"),
+            checked_user(request.user_id),
             request.actor,
             request.request_id,
         )
@@ -61,7 +61,7 @@ class UserDataServicer(pb_grpc.UserDataServiceServicer):
     async def ListErasures(
         self, request: pb.ListErasuresRequest, context: Any
     ) -> pb.ListErasuresResponse:
-        user_id = check_segment(request.user_id, "user_id") if request.user_id else ""
+        user_id = checked_user(request.user_id) if request.user_id else ""
         found, token = await asyncio.to_thread(
             self._erasures.list, tenant_of(context), user_id, request.page_size, request.page_token
         )
@@ -72,7 +72,7 @@ class UserDataServicer(pb_grpc.UserDataServiceServicer):
     async def ExportUser(
         self, request: pb.ExportUserRequest, context: Any
     ) -> AsyncIterator[pb.ExportUserResponse]:
-        tenant, user_id = tenant_of(context), check_segment(request.user_id, "user_id")
+        tenant, user_id = tenant_of(context), checked_user(request.user_id)
         async for record in records("interaction", self._holdings, tenant, user_id):
             yield pb.ExportUserResponse(record=record)
         async for record in self._peers.records(tenant, user_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -14,6 +15,8 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.feedback.v1 import feedback_pb2 as pb
 from shared.gen.trimtab.feedback.v1 import feedback_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument, NotFound, PermissionDenied, TrimtabError
+from shared.language.identifiers import user_id_of
+from tests.names import NAMES
 from tests.unit.feedback.house import LONG, SHORT, House
 
 TENANT = metadata("local")
@@ -25,7 +28,13 @@ async def stub() -> AsyncIterator[pb_grpc.FeedbackServiceAsyncStub]:
     house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please", SHORT, "thanks")
     house.chat_with("bob", "c2", "what is a lake?", SHORT, "maybe")
     house.settle()
-    server = RpcServer("feedback", [house.parts.mount()])
+    async with serving(house) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(house: House) -> AsyncIterator[pb_grpc.FeedbackServiceAsyncStub]:
+    server = RpcServer("feedback", [house.parts.mount()], drain_s=0.1)
     port = await server.start()
     channel = aio_channel(f"127.0.0.1:{port}")
     yield pb_grpc.FeedbackServiceStub(channel)
@@ -77,6 +86,22 @@ async def test_personas_and_pairs(stub: pb_grpc.FeedbackServiceAsyncStub) -> Non
     assert pair.pair.source == events.PAIR_SOURCE_USER_GUIDED_REWRITE
     none = await stub.ListPairs(pb.ListPairsRequest(filter="state = dropped"), metadata=TENANT)
     assert none.total_size == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_persona_is_found_by_what_the_application_calls_the_user(name: str) -> None:
+    house = House()
+    house.chat_with(user_id_of(name), "c1", "what is a river?", LONG, "shorter please", SHORT)
+    house.settle()
+    async with serving(house) as stub:
+        whose = f"tenants/local/users/{name}/persona"
+        found = await stub.GetPersona(pb.GetPersonaRequest(name=whose), metadata=TENANT)
+        assert found.persona.user_id == user_id_of(name)
+        frozen = await stub.FreezePersona(pb.FreezePersonaRequest(name=whose), metadata=TENANT)
+        assert frozen.persona.frozen
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        mine = pb.ListFeedbackRequest(filter=f'user_id = "{quoted}"')
+        assert (await stub.ListFeedback(mine, metadata=TENANT)).total_size == 1
 
 
 async def test_classify_stores_nothing(stub: pb_grpc.FeedbackServiceAsyncStub) -> None:

@@ -37,7 +37,7 @@ async def test_each_refused_item_is_listed_and_the_others_go_in(gateway: Any) ->
     items = [
         GOOD,
         {**GOOD, "id": "c-2", "user": ""},
-        {**GOOD, "id": "c 3"},
+        {**GOOD, "id": ["c-3"]},
         {**GOOD, "id": "c-4", "messages": [{"role": "wizard", "content": "x"}]},
         {**GOOD, "id": "c-5", "messages": [{"role": "user", "content": " "}]},
         {**GOOD, "id": "c-6", "messages": []},
@@ -51,7 +51,7 @@ async def test_each_refused_item_is_listed_and_the_others_go_in(gateway: Any) ->
     body = answer.json()
     assert [(r["position"], r["reason"], r["field"]) for r in body["refused"]] == [
         (1, "INVALID_BODY", "user"),
-        (2, "INVALID_ID", "id"),
+        (2, "INVALID_BODY", "id"),
         (3, "UNKNOWN_ROLE", "messages[0].role"),
         (4, "EMPTY_MESSAGE", "messages[0].content"),
         (5, "INVALID_BODY", "messages"),

@@ -17,6 +17,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.gen.trimtab.common.v1.common_pb2_grpc import DeadLetterServiceStub, TraceServiceStub
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.identifiers import completion_id_of, conversation_id_of, id_of
 from shared.language.keys import LiveKey, new_secret, secret_digest
 from shared.language.topics import INTERACTION_LOGGED
 from shared.log.events import Event, Record
@@ -27,6 +28,7 @@ from shared.serving.stage_api import mounts as stage_mounts
 from shared.state.database import Database, Transaction
 from shared.state.outbox import OutboxRelay
 from shared.state.stage import SqlStage, drain
+from tests.names import NAMES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -37,7 +39,8 @@ class Knows(Lineage):
         return [LineageStep("stage", turn_id, MADE, detail=said, time=NOW)]
 
     def turn_of(self, tenant: str, completion_id: str) -> tuple[str, str] | None:
-        return ("c1", "t1") if (tenant, completion_id) == ("acme", "chatcmpl-1") else None
+        known = {"chatcmpl-1": ("c1", "t1"), completion_id_of("chat/1"): ("c2", "t2")}
+        return known.get(completion_id) if tenant == "acme" else None
 
 
 def refuse(record: Record, transaction: Transaction) -> None:
@@ -94,6 +97,18 @@ async def test_one_turn_and_a_completion_can_be_asked_for() -> None:
     assert (found.conversation_id, found.turn_id) == ("c1", "t1")
     with pytest.raises(NotFound):
         await asked(log, "other", completion_id="chatcmpl-1")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_conversations_turns_and_completions_are_found_by_any_name(name: str) -> None:
+    log = MemoryEventLog()
+    found = await asked(log, "acme", conversation_id=name, turn_id=name)
+    assert (found.conversation_id, found.turn_id) == (conversation_id_of(name), id_of(name, "turn"))
+    assert found.steps[0].detail == f"acme {found.conversation_id} {found.turn_id}"
+    with pytest.raises(InvalidArgument):
+        await asked(log, "acme", conversation_id=" ")
+    answer = await asked(log, "acme", completion_id="chat/1")
+    assert (answer.conversation_id, answer.turn_id) == ("c2", "t2")
 
 
 async def test_a_log_that_is_away_is_said_and_holds_nothing_up() -> None:

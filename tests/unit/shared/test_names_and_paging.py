@@ -5,7 +5,7 @@ import pytest
 from shared.contracts.messages import decode_message, encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound
-from shared.language.identifiers import check_segment, parse_name, share_of, stable_id
+from shared.language.identifiers import check_segment, parse_name, share_of, stable_id, user_id_of
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.paging import Term, decode_token, encode_token, page_size, parse_filter
 from shared.language.splits import HELD_OUT_SHARE, fold, is_held_out
@@ -42,12 +42,17 @@ def test_names() -> None:
 
 
 def test_filters_name_what_is_wrong() -> None:
-    fields = ("user_id", "create_time")
-    assert parse_filter('user_id = "a \\"b\\"" AND create_time >= 2026', fields) == (
-        Term("user_id", "=", 'a "b"'),
+    fields = ("user_id", "create_time", "label")
+    assert parse_filter('label = "a \\"b\\"" AND create_time >= 2026', fields) == (
+        Term("label", "=", 'a "b"'),
         Term("create_time", ">=", "2026"),
     )
     assert parse_filter("", fields) == ()
+    quoted = 'a "b" \\\\ c'.replace('"', '\\"')
+    (term,) = parse_filter(f'user_id = "{quoted}"', fields)
+    assert term.value == user_id_of('a "b" \\ c')
+    (term,) = parse_filter("user_id = auth0|5f7c", fields)
+    assert term.value == user_id_of("auth0|5f7c")
     with pytest.raises(InvalidArgument, match="it can name: user_id, create_time"):
         parse_filter('name = "x"', fields)
     with pytest.raises(InvalidArgument, match="form"):

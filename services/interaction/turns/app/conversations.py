@@ -14,7 +14,7 @@ from services.interaction.turns.domain.words import parse_query
 from services.interaction.turns.ports import ConversationReads
 from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, NotFound, PermissionDenied
-from shared.language.identifiers import parse_name
+from shared.language.identifiers import conversation_id_of, parse_name
 from shared.language.paging import decode_token, encode_token, page_size, parse_filter
 from shared.language.turns import Turn
 
@@ -37,15 +37,16 @@ class Conversations:
         self._reads = reads
 
     def get(self, tenant: str, name: str) -> tuple[Conversation, list[Turn]]:
-        owner, conversation_id = parse_name(name, "tenants/*/conversations/*")
+        """`name`: what follows `conversations/` is what an application calls it, or its id."""
+        owner, said = parse_name(name, "tenants/*/conversations/**")
         if owner != tenant:
             raise PermissionDenied(
                 f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
             )
-        found = self._reads.find(tenant, conversation_id)
+        found = self._reads.find(tenant, conversation_id_of(said))
         if found is None:
             raise NotFound(
-                f"{name} is not stored; if it was logged just now, try again in a moment",
+                f"{name[:200]} is not stored; if it was logged just now, try again in a moment",
                 field="name",
             )
         return found

@@ -288,13 +288,17 @@ class Turn(_message.Message):
     """tenants/{tenant}/conversations/{conversation}/turns/{turn}; set by the service."""
     tenant: _builtins.str
     conversation_id: _builtins.str
-    """The conversation's id within the tenant: 1 to 128 of [A-Za-z0-9._:-]."""
+    """What the application calls the conversation; required. A name that cannot be an id (1 to 128 of
+    [A-Za-z0-9._:@-]) becomes one: users', conversations', turns', completions', feedback's and pairs'
+    names their hash, models' names with hyphens. Every call of every service takes the application's own
+    name and the id alike; none refuses a name for its characters or its length.
+    """
     index: _builtins.int
     """Position in the conversation, from 0; system messages are not counted."""
     turn_id: _builtins.str
     """Stable within the conversation; by default derived from index, role and content."""
     user_id: _builtins.str
-    """The person talking with the assistant; required."""
+    """What the application calls the person talking with the assistant; required."""
     model_version: _builtins.str
     """For assistant turns: the version that wrote it, such as "assistant-v3"."""
     completion_id: _builtins.str
@@ -797,7 +801,7 @@ class TraceConversationRequest(_message.Message):
     TURN_ID_FIELD_NUMBER: _builtins.int
     COMPLETION_ID_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
-    """The conversation's id within the tenant, or empty with a completion_id."""
+    """The conversation, or empty with a completion_id."""
     turn_id: _builtins.str
     """One turn of it; empty: all."""
     completion_id: _builtins.str

@@ -23,6 +23,7 @@ class ExportPersonalDataRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    """What the application calls the user, or their id."""
     def __init__(
         self,
         *,

@@ -102,7 +102,9 @@ class ListFeedbackRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms over: user_id, conversation_id, model_version, kind, source, abstained."""
+    """AND of terms over: user_id, conversation_id, model_version, kind, source, abstained. Users and
+    conversations by their ids, or by what the application calls them.
+    """
     page_size: _builtins.int
     page_token: _builtins.str
     def __init__(
@@ -230,7 +232,9 @@ class GetPersonaRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """tenants/{tenant}/users/{user}/persona"""
+    """tenants/{tenant}/users/{user}/persona: the user's id, or what the application calls them, which is
+    everything between `users/` and `/persona` as it is, slashes and all. Nothing in it is decoded.
+    """
     def __init__(
         self,
         *,
@@ -583,7 +587,9 @@ class ListPairsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms over: user_id, conversation_id, source, state."""
+    """AND of terms over: user_id, conversation_id, source, state; users and conversations as in
+    ListFeedbackRequest.
+    """
     page_size: _builtins.int
     page_token: _builtins.str
     def __init__(

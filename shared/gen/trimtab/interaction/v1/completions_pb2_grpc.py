@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class CompletionServiceStub:
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     def __init__(self, channel):
@@ -60,7 +61,8 @@ class CompletionServiceStub:
 
 class CompletionServiceServicer:
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     def GetCompletion(self, request, context):
@@ -122,7 +124,8 @@ def add_CompletionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CompletionService:
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     @staticmethod

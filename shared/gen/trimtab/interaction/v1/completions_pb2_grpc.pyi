@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class CompletionServiceStub:
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     @_typing.overload
@@ -45,7 +46,8 @@ class CompletionServiceStub:
 @_typing.type_check_only
 class CompletionServiceAsyncStub(CompletionServiceStub):
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -58,7 +60,8 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
 
 class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chat completions requested with `store: true`, by completion id: OpenAI's API calls them stored
-    completions. Their content is in the turns of their conversations.
+    completions. Their content is in the turns of their conversations. Calls name a completion by its id, or
+    by what the application called it.
     """
 
     @_abc_1.abstractmethod

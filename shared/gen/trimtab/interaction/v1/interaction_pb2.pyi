@@ -348,6 +348,9 @@ class GetConversationRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """tenants/{tenant}/conversations/{conversation}: its id, or what the application calls it, which is
+    everything after `conversations/` as it is, slashes and all. Nothing in it is decoded.
+    """
     def __init__(
         self,
         *,
@@ -400,7 +403,7 @@ class ListConversationsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms: user_id = "u", channel = "openai", model_version = "assistant-v1",
+    """AND of terms: user_id = "u" (what the application calls the user, or their id), channel = "openai", model_version = "assistant-v1",
     create_time >= "2026-01-01T00:00:00Z", create_time < "...", label = "dissatisfied" (also
     "satisfied", "explicit" and what a follow-up is, such as "reattempt_with_feedback"),
     score < 0.2 (mean reward of its answers)

@@ -51,6 +51,7 @@ class EraseUserRequest(_message.Message):
     request_id: _builtins.str
     """The same request_id returns the same erasure."""
     user_id: _builtins.str
+    """What the application calls the user, or their id."""
     actor: _builtins.str
     """Who asks, for the audit."""
     def __init__(
@@ -247,7 +248,7 @@ class ListErasuresRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Only erasures of this user; all if empty."""
+    """Only erasures of this user, by what the application calls them or by their id; all if empty."""
     page_size: _builtins.int
     page_token: _builtins.str
     def __init__(
@@ -294,6 +295,7 @@ class ExportUserRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    """What the application calls the user, or their id."""
     def __init__(
         self,
         *,
