@@ -1,145 +1,132 @@
-"""trimtab.registry.v1.RegistryService."""
+"""trimtab.registry.v1.RegistryService: versions and rollouts. Policies are in grpc_policies.py."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from typing import Any
 
 from services.registry.app.registry import Registry
-from services.registry.codec import (
+from services.registry.codec.versions import (
+    decode_key,
     decode_registration,
     decode_version_id,
     encode_rollout,
     encode_version,
 )
+from services.registry.grpc_policies import PolicyServicer
+from services.registry.watching import RolloutFeed
+from shared.calls.server import tenant_of
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
 from shared.language.paging import decode_token, encode_token, page_size
-
-Listen = Callable[[Callable[[], None]], None]
-
-
-class RolloutFeed:
-    """Wakes every watcher after each commit of this process. Commits of other replicas are looked for
-    every `looks_s` seconds."""
-
-    def __init__(self, listen: Listen, looks_s: float = 1.0) -> None:
-        self._looks_s = looks_s
-        self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-        listen(self._changed)
-
-    def join(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Event]:
-        watcher = (asyncio.get_running_loop(), asyncio.Event())
-        self._watchers.add(watcher)
-        return watcher
-
-    def leave(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
-        self._watchers.discard(watcher)
-
-    async def next(self, watcher: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
-        """Returns when something may have changed."""
-        # Not by wait_for, which in Python 3.11 loses a cancellation that comes at the same moment as the event.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._looks_s):
-                await watcher[1].wait()
-
-    def _changed(self) -> None:
-        for loop, event in tuple(self._watchers):
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
+from shared.language.policies import PolicyKey, check_policy_id
 
 
-class RegistryServicer(pb_grpc.RegistryServiceServicer):
-    def __init__(self, app: Registry, feed: RolloutFeed) -> None:
-        self._app, self._feed = app, feed
+class RegistryServicer(PolicyServicer):
+    def __init__(self, app: Registry, feed: RolloutFeed, **policies: Any) -> None:
+        super().__init__(feed=feed, rules=app.rules, **policies)
+        self._app = app
 
     async def RegisterVersion(
         self, request: pb.RegisterVersionRequest, context: Any
     ) -> pb.RegisterVersionResponse:
-        version = await asyncio.to_thread(self._app.register, decode_registration(request))
+        asked = decode_registration(request, tenant_of(context))
+        version = await asyncio.to_thread(self._app.register, asked)
         return pb.RegisterVersionResponse(version=encode_version(version))
 
     async def GetVersion(
         self, request: pb.GetVersionRequest, context: Any
     ) -> pb.GetVersionResponse:
-        version = await asyncio.to_thread(self._app.get, decode_version_id(request.name))
+        version = await asyncio.to_thread(
+            self._app.get, tenant_of(context), decode_version_id(request.name)
+        )
         return pb.GetVersionResponse(version=encode_version(version))
 
     async def ListVersions(
         self, request: pb.ListVersionsRequest, context: Any
     ) -> pb.ListVersionsResponse:
         size, below = page_size(request.page_size), decode_token(request.page_token, "versions")
+        policy = check_policy_id(request.policy) if request.policy else ""
         start = below if isinstance(below, int) else None
-        found = await asyncio.to_thread(self._app.versions, start, size + 1)
+        found = await asyncio.to_thread(
+            self._app.versions, tenant_of(context), policy, start, size + 1
+        )
         more = len(found) > size
         return pb.ListVersionsResponse(
             versions=[encode_version(version) for version in found[:size]],
-            next_page_token=encode_token(found[size - 1].number, "versions") if more else "",
+            next_page_token=encode_token(found[size - 1].place, "versions") if more else "",
         )
 
     async def StartRollout(
         self, request: pb.StartRolloutRequest, context: Any
     ) -> pb.StartRolloutResponse:
-        await asyncio.to_thread(
+        key = await asyncio.to_thread(
             self._app.start_rollout,
+            tenant_of(context),
             request.request_id,
             decode_version_id(request.version),
             request.canary_share,
             request.actor,
             request.reason,
         )
-        return pb.StartRolloutResponse(rollout=await self._rollout())
+        return pb.StartRolloutResponse(rollout=await self._rollout(key))
 
     async def GetRollout(
         self, request: pb.GetRolloutRequest, context: Any
     ) -> pb.GetRolloutResponse:
-        return pb.GetRolloutResponse(rollout=await self._rollout())
+        key = decode_key(tenant_of(context), request.policy)
+        return pb.GetRolloutResponse(rollout=await self._rollout(key))
 
     async def WatchRollout(
         self, request: pb.WatchRolloutRequest, context: Any
     ) -> AsyncIterator[pb.WatchRolloutResponse]:
-        watcher, revision = self._feed.join(), -1
-        try:
-            while True:
-                watcher[1].clear()
-                rollout = await self._rollout()
-                if rollout.revision != revision:
-                    revision = rollout.revision
-                    yield pb.WatchRolloutResponse(rollout=rollout)
-                await self._feed.next(watcher)
-        finally:
-            self._feed.leave(watcher)
+        key = decode_key(tenant_of(context), request.policy)
+        revision = -1
+        async for _ in self._feed.looks():
+            rollout = await self._rollout(key)
+            if rollout.revision != revision:
+                revision = rollout.revision
+                yield pb.WatchRolloutResponse(rollout=rollout)
 
     async def PromoteVersion(
         self, request: pb.PromoteVersionRequest, context: Any
     ) -> pb.PromoteVersionResponse:
-        version = decode_version_id(request.version)
-        await asyncio.to_thread(
-            self._app.promote, version, request.actor, request.reason, request.revision
+        key = await asyncio.to_thread(
+            self._app.promote,
+            tenant_of(context),
+            decode_version_id(request.version),
+            request.actor,
+            request.reason,
+            request.revision,
         )
-        return pb.PromoteVersionResponse(rollout=await self._rollout())
+        return pb.PromoteVersionResponse(rollout=await self._rollout(key))
 
     async def RollbackVersion(
         self, request: pb.RollbackVersionRequest, context: Any
     ) -> pb.RollbackVersionResponse:
+        key = decode_key(tenant_of(context), request.policy)
         await asyncio.to_thread(
             self._app.rollback,
+            key,
             request.request_id,
             request.actor,
             request.reason,
             request.revision,
         )
-        return pb.RollbackVersionResponse(rollout=await self._rollout())
+        return pb.RollbackVersionResponse(rollout=await self._rollout(key))
 
     async def RejectVersion(
         self, request: pb.RejectVersionRequest, context: Any
     ) -> pb.RejectVersionResponse:
-        version = decode_version_id(request.version)
-        rejected = await asyncio.to_thread(self._app.reject, version, request.actor, request.reason)
+        rejected = await asyncio.to_thread(
+            self._app.reject,
+            tenant_of(context),
+            decode_version_id(request.version),
+            request.actor,
+            request.reason,
+        )
         return pb.RejectVersionResponse(version=encode_version(rejected))
 
-    async def _rollout(self) -> pb.Rollout:
-        rollout, champion, canary = await asyncio.to_thread(self._app.rollout)
-        return encode_rollout(rollout, champion, canary, self._app.policy)
+    async def _rollout(self, key: PolicyKey) -> pb.Rollout:
+        rollout, champion, canary = await asyncio.to_thread(self._app.rollout, key)
+        return encode_rollout(rollout, champion, canary, self._app.rules)

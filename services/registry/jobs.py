@@ -10,6 +10,7 @@ from services.registry.adapters.sql_session import ALIASES, WITHDRAWALS
 from services.registry.app.changes import with_versions
 from services.registry.app.judge import Judge
 from services.registry.ports import AdapterStore, ModelStore, Store
+from shared.language.policies import ASSISTANT, PolicyKey
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.loop import repeat
@@ -27,21 +28,24 @@ def clocks(judge: Judge, check_every_s: float) -> list[Background]:
     ]
 
 
-def alias_worker(database: Database, store: Store, models: ModelStore) -> Worker:
-    """Points the aliases at what is served at the time the job runs, so a late job does no harm."""
+def alias_worker(database: Database, store: Store, models: ModelStore, home: str) -> Worker:
+    """Points a policy's aliases at what is served at the time the job runs, so a late job does no harm."""
 
     def perform(job: Job) -> Finish:
+        # Jobs from before there were policies name none.
+        key = PolicyKey(job.payload.get("tenant", home), job.payload.get("policy", ASSISTANT))
         with store.read() as session:
-            _, champion, canary = with_versions(session)
-        models.point("champion", champion)
-        models.point("challenger", canary)
+            deleted = key.policy != ASSISTANT and session.rollout(key) is None
+            _, champion, canary = (None, None, None) if deleted else with_versions(session, key)
+        models.point(key, "champion", champion)
+        models.point(key, "challenger", canary)
         return _nothing_more
 
     return Worker(database, ALIASES, perform, _given_up)
 
 
 def withdrawal_worker(database: Database, adapters: AdapterStore) -> Worker:
-    """Removes the adapters of rejected versions. MLflow still has them."""
+    """Removes the adapters of versions that were rejected or deleted. MLflow still has them."""
 
     def perform(job: Job) -> Finish:
         adapters.remove(job.payload["version"])

@@ -1,43 +1,68 @@
-"""What the registry needs from outside: state, adapters by name, the model store, the fleet."""
+"""What the registry needs from outside: state, adapters by name, the model store, the fleet, the runs."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from services.registry.domain import Observation, Promotion, Rollout, Version
+from services.registry.domain.policies import Policy
+from services.registry.domain.rollouts import Observation, Rollout
+from services.registry.domain.versions import Promotion, Version
+from shared.language.policies import PolicyKey
 
 
 class Session(Protocol):
     """One transaction over the registry's state: all of it or nothing."""
 
-    def version(self, version: str) -> Version | None: ...
+    def version(self, tenant: str, version: str) -> Version | None: ...
 
-    def by_request(self, request_id: str) -> Version | None: ...
+    def first_version(self) -> Version:
+        """The one that was made first: the base model. NotFound before the first start."""
 
-    def versions(self, below: int | None, most: int) -> list[Version]:
-        """Newest first, only numbers below `below`."""
+    def by_request(self, tenant: str, request_id: str) -> Version | None: ...
 
-    def next_number(self) -> int: ...
+    def versions(self, tenant: str, policy: str, below: int | None, most: int) -> list[Version]:
+        """Newest first, only places below `below`; of all the tenant's policies if `policy` is empty."""
+
+    def next_number(self, key: PolicyKey) -> int:
+        """From 1."""
 
     def put(self, version: Version) -> None: ...
 
-    def rollout(self) -> Rollout:
-        """Raises NotFound before the first start."""
+    def rollout(self, key: PolicyKey) -> Rollout | None: ...
 
     def set_rollout(self, rollout: Rollout) -> None: ...
+
+    def remove_rollout(self, key: PolicyKey) -> None: ...
+
+    def served(self) -> dict[PolicyKey, int]:
+        """The revision of every rollout of every tenant."""
+
+    def with_canary(self) -> list[PolicyKey]:
+        """The policies whose rollout is under way."""
 
     def tell(self, promotion: Promotion) -> None:
         """Publishes to model.promoted.v1 and updates the model store's aliases."""
 
-    def withdraw(self, version: str) -> None:
+    def withdraw(self, version: Version) -> None:
         """Removes its adapter from where the replicas find it: it will never be served again."""
 
-    def first_of_user(self, seen: Observation) -> bool:
-        """True the first time for each user and version of the current rollout."""
+    def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
+        """True the first time for each user and version of the policy's current rollout."""
 
-    def forget_users(self) -> None:
+    def forget_users(self, key: PolicyKey) -> None:
         """Called when a rollout ends: who has counted no longer matters."""
+
+    def policy(self, key: PolicyKey) -> Policy | None:
+        """Also one that was deleted."""
+
+    def put_policy(self, policy: Policy) -> None: ...
+
+    def policies(self, tenant: str, after: PolicyKey | None, most: int) -> list[Policy]:
+        """By tenant and id, without deleted ones; of every tenant if `tenant` is empty."""
+
+    def adopt(self, tenant: str) -> None:
+        """Gives the tenant what was stored before versions belonged to tenants."""
 
 
 class Store(Protocol):
@@ -53,25 +78,27 @@ class Store(Protocol):
 class AdapterStore(Protocol):
     """Where every replica finds adapters by name."""
 
-    def inspect(self, folder: str) -> str:
-        """The adapter's digest; InvalidArgument says what is wrong with it."""
+    def inspect(self, folder: str, base_model: str) -> str:
+        """The adapter's digest; InvalidArgument says what is wrong with it. `base_model`: the served name of the
+        one that it must fit."""
 
-    def place(self, folder: str, version: str, digest: str) -> str:
-        """Copies the inspected adapter to the version's name, whole or not at all, and returns its folder.
-        Raises InvalidArgument if it does not have this `digest`, or if another adapter is already there."""
+    def place(self, folder: str, served_name: str, digest: str) -> str:
+        """Copies the inspected adapter to that name, whole or not at all, and returns its folder. Raises
+        InvalidArgument if it does not have this `digest`, or if another adapter is already there."""
 
-    def remove(self, version: str) -> None:
+    def remove(self, served_name: str) -> None:
         """The replicas no longer find it. Repeating changes nothing."""
 
 
 class ModelStore(Protocol):
-    """The model store (MLflow). Raises Unavailable while it is unavailable."""
+    """The model store (MLflow): a registered model for each policy. Raises Unavailable while it is
+    unavailable."""
 
     def register(self, version: Version) -> str:
         """Returns the store's own number for the version; always the same for the same version."""
 
-    def point(self, alias: str, version: Version | None) -> None:
-        """Makes the alias name the version, or nothing."""
+    def point(self, key: PolicyKey, alias: str, version: Version | None) -> None:
+        """Makes the policy's alias name the version, or nothing."""
 
 
 class Fleet(Protocol):
@@ -79,3 +106,10 @@ class Fleet(Protocol):
         """Asks each replica for one token. Raises Unavailable if a replica is unavailable or busy,
         FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and Internal if it refuses
         for any other reason, which says nothing about the name."""
+
+
+class Runs(Protocol):
+    """The retrain service. Raises Unavailable while it is unavailable."""
+
+    def under_way(self, key: PolicyKey) -> str:
+        """The name of a run of the policy that has not ended; empty if there is none."""

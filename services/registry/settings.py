@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.registry.domain import Policy
+from services.registry.domain.rollouts import RolloutRules
 from shared.configuration.settings import ServiceSettings
 
 
@@ -15,7 +15,7 @@ class RegistrySettings(ServiceSettings):
     port: int = Field(default=21007, ge=0, le=65535)
     metrics_port: int = Field(default=21107, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/registry/state.db"
-    # Where keys are required, only keys of this tenant may see and change versions.
+    # The deployment's own tenant: names of its versions, as vLLM and MLflow have them, begin without the tenant.
     tenant: str = "local"
     # Share of users sent to a canary. A careful team uses less; half is quick on one machine.
     canary_share: float = Field(default=0.5, gt=0, le=1)
@@ -33,8 +33,8 @@ class RegistrySettings(ServiceSettings):
     max_lora_rank: int = Field(default=16, ge=1)
 
     @property
-    def policy(self) -> Policy:
-        return Policy(
+    def rules(self) -> RolloutRules:
+        return RolloutRules(
             alpha=self.alpha,
             worse_by=self.worse_by,
             min_users=self.min_users,

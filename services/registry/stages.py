@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.registry.app.judge import Judge
-from services.registry.codec import decode_observation
+from services.registry.codec.events import decode_observation
 from services.registry.ports import Session
 from shared.language.topics import FEEDBACK_MINED
 from shared.log.events import EventLog, Record

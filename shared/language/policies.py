@@ -9,7 +9,8 @@ from shared.language.errors import InvalidArgument
 
 ASSISTANT = "assistant"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_VERSION = re.compile(r"([a-z][a-z0-9-]{0,39})-v(\d+)")
+_VERSION = re.compile(r"([a-z][a-z0-9-]{0,39})-v(\d{1,9})")
+_LIKE_A_VERSION = re.compile(r".*-v\d+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,7 +46,7 @@ def check_policy_id(said: str, field: str = "policy") -> str:
     """`said`, or `assistant` if it is empty. InvalidArgument names `field` if it cannot be a policy's id."""
     if not said:
         return ASSISTANT
-    if not _ID.fullmatch(said) or _VERSION.fullmatch(said):
+    if not _ID.fullmatch(said) or _LIKE_A_VERSION.fullmatch(said):
         raise InvalidArgument(
             f"{field} must be 1 to 40 lower-case letters, digits and hyphens, begin with a letter, and not end"
             f" like a version (-v1); got {said[:60]!r}",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from shared.language.errors import InvalidArgument
+from shared.language.errors import FailedPrecondition, InvalidArgument
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _KEY = re.compile(
@@ -38,30 +38,31 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class AdapterFolder:
-    """`base_model` is exactly the path that the replicas were started with: the resolver compares strings."""
+    """`bases`: by its served name, the path of each base model, exactly the one that the replicas were started
+    with: the resolver compares strings."""
 
     root: Path
-    base_model: Path
+    bases: Mapping[str, Path]
     max_rank: int = 16
 
-    def inspect(self, folder: str) -> str:
-        source = Path(folder)
+    def inspect(self, folder: str, base_model: str) -> str:
+        source, base = Path(folder), self._base(base_model)
         for name in (CONFIG, WEIGHTS):
             if not (source / name).is_file():
                 raise _refused(f"there is no {name} in {folder}")
         config = _json(source / CONFIG)
-        self._check_config(config)
+        self._check_config(config, base)
         tensors = read_safetensors(source / WEIGHTS)
-        shapes = projection_shapes(_json(self.base_model / "config.json"))
+        shapes = projection_shapes(_json(base / "config.json"))
         check_tensors(tensors, shapes, int(config["r"]))
         return _digest(source)
 
-    def place(self, folder: str, version: str, digest: str) -> str:
+    def place(self, folder: str, served_name: str, digest: str) -> str:
         """Copies next to the target, then renames, so that nobody sees half an adapter; if two processes
-        place the same version, one wins. Placing the same adapter again changes nothing. Raises
+        place the same name, one wins. Placing the same adapter again changes nothing. Raises
         InvalidArgument if the adapter has changed since it was inspected, or if another one is already
         there."""
-        target = self.root / version
+        target = self.root / served_name
         if not target.is_dir():
             self._publish(Path(folder), target, digest)
         if _digest(target) != digest:
@@ -71,8 +72,16 @@ class AdapterFolder:
             )
         return str(target)
 
-    def remove(self, version: str) -> None:
-        shutil.rmtree(self.root / version, ignore_errors=True)
+    def remove(self, served_name: str) -> None:
+        shutil.rmtree(self.root / served_name, ignore_errors=True)
+
+    def _base(self, name: str) -> Path:
+        if name not in self.bases:
+            raise FailedPrecondition(
+                f"the deployment has no weights of {name[:80]!r}; name their path in TRIMTAB_BASE_MODELS",
+                reason="NO_SUCH_BASE",
+            )
+        return self.bases[name]
 
     def _publish(self, source: Path, target: Path, digest: str) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -93,11 +102,11 @@ class AdapterFolder:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
 
-    def _check_config(self, config: Mapping[str, Any]) -> None:
+    def _check_config(self, config: Mapping[str, Any], of_base: Path) -> None:
         if config.get("peft_type") != "LORA":
             raise _refused("adapter_config.json is not of a LoRA adapter")
         base = str(config.get("base_model_name_or_path", ""))
-        if base != str(self.base_model):
+        if base != str(of_base):
             raise _refused(f"the adapter is for another base model: {base!r}", "FOREIGN_BASE")
         rank = config.get("r")
         if not isinstance(rank, int) or not 1 <= rank <= self.max_rank:

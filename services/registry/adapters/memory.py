@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.registry.domain import Version
+from services.registry.domain.versions import Naming, Version
 from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
+from shared.language.policies import PolicyKey
 
 
 @dataclass
@@ -15,35 +16,41 @@ class MemoryAdapters:
     refused: set[str] = field(default_factory=set)
     placed: dict[str, str] = field(default_factory=dict)
 
-    def inspect(self, folder: str) -> str:
+    def inspect(self, folder: str, base_model: str) -> str:
         if folder in self.refused:
             raise InvalidArgument("a bad adapter", reason="BAD_ADAPTER", field="adapter_path")
         return f"digest of {folder}"
 
-    def place(self, folder: str, version: str, digest: str) -> str:
-        self.placed[version] = folder
-        return f"adapters/{version}"
+    def place(self, folder: str, served_name: str, digest: str) -> str:
+        self.placed[served_name] = folder
+        return f"adapters/{served_name}"
 
-    def remove(self, version: str) -> None:
-        self.placed.pop(version, None)
+    def remove(self, served_name: str) -> None:
+        self.placed.pop(served_name, None)
 
 
 @dataclass
 class MemoryModels:
+    """By registered model: the numbers of versions, and the aliases."""
+
     away: bool = False
-    numbers: dict[str, str] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
+    naming: Naming = field(default_factory=lambda: Naming("local"))
+    numbers: dict[str, dict[str, str]] = field(default_factory=dict)
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def register(self, version: Version) -> str:
         self._reach()
-        return self.numbers.setdefault(version.version, str(len(self.numbers) + 1))
+        numbers = self.numbers.setdefault(self.naming.model(version.key), {})
+        return numbers.setdefault(version.version, str(len(numbers) + 1))
 
-    def point(self, alias: str, version: Version | None) -> None:
+    def point(self, key: PolicyKey, alias: str, version: Version | None) -> None:
         self._reach()
-        if version is None or version.version not in self.numbers:
-            self.aliases.pop(alias, None)
+        model = self.naming.model(key)
+        aliases, numbers = self.aliases.setdefault(model, {}), self.numbers.get(model, {})
+        if version is None or version.version not in numbers:
+            aliases.pop(alias, None)
         else:
-            self.aliases[alias] = self.numbers[version.version]
+            aliases[alias] = numbers[version.version]
 
     def _reach(self) -> None:
         if self.away:
@@ -62,3 +69,13 @@ class MemoryFleet:
         self.asked.append(served_name)
         if served_name in self.failing:
             raise FailedPrecondition(f"{served_name} is not served", reason="NOT_SERVED")
+
+
+@dataclass
+class MemoryRuns:
+    """By policy, the run that is under way."""
+
+    names: dict[PolicyKey, str] = field(default_factory=dict)
+
+    def under_way(self, key: PolicyKey) -> str:
+        return self.names.get(key, "")

@@ -1,4 +1,4 @@
-"""MLflow's model registry: one registered model, its versions, aliases champion and challenger."""
+"""MLflow's model registry: a registered model for each policy, its versions, aliases champion and challenger."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from services.registry.domain import Version
+from services.registry.domain.versions import Naming, Version
 from shared.language.errors import TrimtabError, Unavailable
+from shared.language.policies import PolicyKey
 
 _log = logging.getLogger(__name__)
 _EXPERIMENT = "trimtab-registry"
@@ -20,27 +21,32 @@ T = TypeVar("T")
 
 
 class MlflowModels:
-    """`model` is the registered model's name; each of its versions has our version in the tag `version`."""
+    """Each version of a registered model has our version in the tag `version`."""
 
-    def __init__(self, url: str, model: str = "assistant") -> None:
-        self._client, self._model = MlflowClient(tracking_uri=url, registry_uri=url), model
+    def __init__(self, url: str, naming: Naming) -> None:
+        self._client, self._naming = MlflowClient(tracking_uri=url, registry_uri=url), naming
         self._registering = threading.Lock()
 
     def register(self, version: Version) -> str:
         # A caller that lost patience calls again while the first call still uploads.
         with self._registering:
-            return _reached(lambda: self._number(version.version) or self._register(version))
+            model = self._naming.model(version.key)
+            return _reached(
+                lambda: self._number(model, version.version) or self._register(model, version)
+            )
 
-    def point(self, alias: str, version: Version | None) -> None:
-        _reached(lambda: self._point(alias, version))
+    def point(self, key: PolicyKey, alias: str, version: Version | None) -> None:
+        _reached(lambda: self._point(self._naming.model(key), alias, version))
 
-    def _register(self, version: Version) -> str:
-        self._make_model()
+    def _register(self, model: str, version: Version) -> str:
+        self._make_model(model)
         run = self._client.create_run(self._experiment(), run_name=version.version)
         self._client.log_artifacts(run.info.run_id, version.adapter_path, "adapter")
         self._client.set_terminated(run.info.run_id)
         tags = {
             **version.tags,
+            "tenant": version.key.tenant,
+            "policy": version.key.policy,
             "version": version.version,
             "adapter_digest": version.adapter_digest,
             "snapshot_digest": version.snapshot_digest,
@@ -49,26 +55,26 @@ class MlflowModels:
             "control": str(version.control).lower(),
         }
         made = self._client.create_model_version(
-            self._model, f"{run.info.artifact_uri}/adapter", run.info.run_id, tags=tags
+            model, f"{run.info.artifact_uri}/adapter", run.info.run_id, tags=tags
         )
         return str(made.version)
 
-    def _point(self, alias: str, version: Version | None) -> None:
-        number = self._number(version.version) if version else None
+    def _point(self, model: str, alias: str, version: Version | None) -> None:
+        number = self._number(model, version.version) if version else None
         if number:
-            self._client.set_registered_model_alias(self._model, alias, number)
-        elif self._client.search_registered_models(f"name = '{self._model}'"):
+            self._client.set_registered_model_alias(model, alias, number)
+        elif self._client.search_registered_models(f"name = '{model}'"):
             # The base model is not in MLflow, so the alias points at nothing.
-            self._client.delete_registered_model_alias(self._model, alias)
+            self._client.delete_registered_model_alias(model, alias)
 
-    def _number(self, version: str) -> str | None:
-        query = f"name = '{self._model}' and tags.version = '{version}'"
+    def _number(self, model: str, version: str) -> str | None:
+        query = f"name = '{model}' and tags.version = '{version}'"
         found = self._client.search_model_versions(query)
         return str(found[0].version) if found else None
 
-    def _make_model(self) -> None:
+    def _make_model(self, model: str) -> None:
         try:
-            self._client.create_registered_model(self._model)
+            self._client.create_registered_model(model)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
-
 import sqlalchemy as sa
 
-from services.registry.adapters.tables import ROLLOUT, ROLLOUT_USERS, VERSIONS
-from services.registry.codec import encode_promotion
-from services.registry.domain import Change, Observation, Promotion, Rollout, State, Version
+from services.registry.adapters.bodies import (
+    policy_body,
+    read_policy,
+    read_rollout,
+    read_version,
+    rollout_body,
+    version_body,
+)
+from services.registry.adapters.tables import POLICIES, ROLLOUT_USERS, ROLLOUTS, VERSIONS
+from services.registry.codec.events import encode_promotion
+from services.registry.domain.policies import Policy
+from services.registry.domain.rollouts import Observation, Rollout
+from services.registry.domain.versions import Promotion, Version
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
+from shared.language.policies import PolicyKey, policy_of_version
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue
-from shared.statistics.betting import Arm, RolloutTest
 
 # The job that sets MLflow's aliases.
 ALIASES = "registry.aliases"
 # The job that removes the adapter of a version that was rejected.
 WITHDRAWALS = "registry.withdrawals"
-# There is one row for what is served.
-_ONE = 1
+_OWNED = (VERSIONS, ROLLOUTS, ROLLOUT_USERS)
 
 
 class SqlSession:
@@ -31,109 +35,140 @@ class SqlSession:
         self._transaction = transaction
         self._connection = transaction.connection
 
-    def version(self, version: str) -> Version | None:
-        return self._one(VERSIONS.c.version == version)
+    def version(self, tenant: str, version: str) -> Version | None:
+        policy = policy_of_version(version)
+        if not policy:
+            return None
+        number = int(version.removeprefix(f"{policy}-v"))
+        theirs = (VERSIONS.c.tenant == tenant) & (VERSIONS.c.policy == policy)
+        return self._one(theirs & (VERSIONS.c.number == number))
 
-    def by_request(self, request_id: str) -> Version | None:
-        return self._one(VERSIONS.c.request_id == request_id)
+    def first_version(self) -> Version:
+        query = sa.select(VERSIONS).order_by(VERSIONS.c.place).limit(1)
+        row = self._connection.execute(query).first()
+        if row is None:
+            raise NotFound("the registry has not been initialised yet: start the service once")
+        return read_version(row)
 
-    def versions(self, below: int | None, most: int) -> list[Version]:
-        query = sa.select(VERSIONS.c.body).order_by(VERSIONS.c.number.desc()).limit(most)
+    def by_request(self, tenant: str, request_id: str) -> Version | None:
+        return self._one((VERSIONS.c.tenant == tenant) & (VERSIONS.c.request_id == request_id))
+
+    def versions(self, tenant: str, policy: str, below: int | None, most: int) -> list[Version]:
+        query = sa.select(VERSIONS).where(VERSIONS.c.tenant == tenant)
+        if policy:
+            query = query.where(VERSIONS.c.policy == policy)
         if below is not None:
-            query = query.where(VERSIONS.c.number < below)
-        return [_version(row.body) for row in self._connection.execute(query)]
+            query = query.where(VERSIONS.c.place < below)
+        newest = query.order_by(VERSIONS.c.place.desc()).limit(most)
+        return [read_version(row) for row in self._connection.execute(newest)]
 
-    def next_number(self) -> int:
-        most = self._connection.execute(sa.select(sa.func.max(VERSIONS.c.number))).scalar()
-        return 0 if most is None else int(most) + 1
+    def next_number(self, key: PolicyKey) -> int:
+        most = sa.select(sa.func.max(VERSIONS.c.number)).where(_of(VERSIONS, key))
+        return int(self._connection.execute(most).scalar() or 0) + 1
 
     def put(self, version: Version) -> None:
-        body = json.dumps(asdict(version), default=_plain)
+        key, body = version.key, version_body(version)
         insert = self._transaction.insert(VERSIONS).values(
-            version=version.version,
+            tenant=key.tenant,
+            policy=key.policy,
             number=version.number,
             request_id=version.request_id or None,
             body=body,
         )
         self._connection.execute(
-            insert.on_conflict_do_update(index_elements=["version"], set_={"body": body})
+            insert.on_conflict_do_update(
+                index_elements=["tenant", "policy", "number"], set_={"body": body}
+            )
         )
 
-    def rollout(self) -> Rollout:
-        row = self._connection.execute(
-            sa.select(ROLLOUT.c.body).where(ROLLOUT.c.id == _ONE)
-        ).first()
-        if row is None:
-            raise NotFound("the registry has not been initialised yet: start the service once")
-        return _rollout(row.body)
+    def rollout(self, key: PolicyKey) -> Rollout | None:
+        row = self._connection.execute(sa.select(ROLLOUTS).where(_of(ROLLOUTS, key))).first()
+        return read_rollout(row) if row else None
 
     def set_rollout(self, rollout: Rollout) -> None:
-        body = json.dumps(asdict(rollout), default=_plain)
-        insert = self._transaction.insert(ROLLOUT).values(id=_ONE, body=body)
-        self._connection.execute(
-            insert.on_conflict_do_update(index_elements=["id"], set_={"body": body})
+        values = {
+            "revision": rollout.revision,
+            "has_canary": bool(rollout.canary),
+            "body": rollout_body(rollout),
+        }
+        key = rollout.key
+        insert = self._transaction.insert(ROLLOUTS).values(
+            tenant=key.tenant, policy=key.policy, **values
         )
+        self._connection.execute(
+            insert.on_conflict_do_update(index_elements=["tenant", "policy"], set_=values)
+        )
+
+    def remove_rollout(self, key: PolicyKey) -> None:
+        self._connection.execute(ROLLOUTS.delete().where(_of(ROLLOUTS, key)))
+
+    def served(self) -> dict[PolicyKey, int]:
+        query = sa.select(ROLLOUTS.c.tenant, ROLLOUTS.c.policy, ROLLOUTS.c.revision)
+        return {
+            PolicyKey(row.tenant, row.policy): row.revision
+            for row in self._connection.execute(query)
+        }
+
+    def with_canary(self) -> list[PolicyKey]:
+        query = sa.select(ROLLOUTS.c.tenant, ROLLOUTS.c.policy).where(ROLLOUTS.c.has_canary)
+        return [PolicyKey(row.tenant, row.policy) for row in self._connection.execute(query)]
 
     def tell(self, promotion: Promotion) -> None:
         self._transaction.emit(encode_promotion(promotion))
+        key, revision = promotion.rollout.key, promotion.rollout.revision
         # A durable job: MLflow may be unavailable while serving goes on.
-        enqueue(self._transaction, ALIASES, f"aliases/{promotion.rollout.revision}", {})
+        payload = {"tenant": key.tenant, "policy": key.policy}
+        enqueue(self._transaction, ALIASES, f"aliases/{key.name}/{revision}", payload)
 
-    def withdraw(self, version: str) -> None:
-        payload = {"version": version}
-        enqueue(self._transaction, WITHDRAWALS, f"{WITHDRAWALS}/{version}", payload)
+    def withdraw(self, version: Version) -> None:
+        payload = {"version": version.served_name}
+        enqueue(self._transaction, WITHDRAWALS, f"{WITHDRAWALS}/{version.served_name}", payload)
 
-    def first_of_user(self, seen: Observation) -> bool:
+    def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
         insert = self._transaction.insert(ROLLOUT_USERS).values(
-            version=seen.model_version, user_digest=stable_id("rollout-user", seen.user)
+            tenant=key.tenant,
+            policy=key.policy,
+            version=seen.model_version,
+            user_digest=stable_id("rollout-user", seen.user),
         )
         return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
 
-    def forget_users(self) -> None:
-        self._connection.execute(ROLLOUT_USERS.delete())
+    def forget_users(self, key: PolicyKey) -> None:
+        self._connection.execute(ROLLOUT_USERS.delete().where(_of(ROLLOUT_USERS, key)))
+
+    def policy(self, key: PolicyKey) -> Policy | None:
+        row = self._connection.execute(sa.select(POLICIES).where(_of(POLICIES, key))).first()
+        return read_policy(row) if row else None
+
+    def put_policy(self, policy: Policy) -> None:
+        values = {"is_deleted": policy.deleted, "body": policy_body(policy)}
+        insert = self._transaction.insert(POLICIES).values(
+            tenant=policy.key.tenant, policy=policy.key.policy, **values
+        )
+        self._connection.execute(
+            insert.on_conflict_do_update(index_elements=["tenant", "policy"], set_=values)
+        )
+
+    def policies(self, tenant: str, after: PolicyKey | None, most: int) -> list[Policy]:
+        name = sa.tuple_(POLICIES.c.tenant, POLICIES.c.policy)
+        query = sa.select(POLICIES).where(POLICIES.c.is_deleted.is_(False))
+        if tenant:
+            query = query.where(POLICIES.c.tenant == tenant)
+        if after is not None:
+            query = query.where(name > sa.tuple_(after.tenant, after.policy))
+        query = query.order_by(POLICIES.c.tenant, POLICIES.c.policy).limit(most)
+        return [read_policy(row) for row in self._connection.execute(query)]
+
+    def adopt(self, tenant: str) -> None:
+        for table in _OWNED:
+            self._connection.execute(
+                table.update().where(table.c.tenant == "").values(tenant=tenant)
+            )
 
     def _one(self, condition: sa.ColumnElement[bool]) -> Version | None:
-        row = self._connection.execute(sa.select(VERSIONS.c.body).where(condition)).first()
-        return _version(row.body) if row else None
+        row = self._connection.execute(sa.select(VERSIONS).where(condition)).first()
+        return read_version(row) if row else None
 
 
-def _version(body: str) -> Version:
-    values = json.loads(body)
-    changes = tuple(
-        Change(State(c["state"]), c["actor"], c["reason"], datetime.fromisoformat(c["time"]))
-        for c in values.pop("changes")
-    )
-    state = State(values.pop("state"))
-    time = datetime.fromisoformat(values.pop("create_time"))
-    return Version(**values, state=state, create_time=time, changes=changes)
-
-
-def _rollout(body: str) -> Rollout:
-    values = json.loads(body)
-    start, test = values.pop("start_time"), values.pop("test")
-    return Rollout(
-        **{**values, "champions": tuple(values["champions"])}
-        | {"update_time": datetime.fromisoformat(values["update_time"])},
-        start_time=datetime.fromisoformat(start) if start else None,
-        test=_test(test),
-    )
-
-
-def _test(values: dict[str, Any]) -> RolloutTest:
-    return RolloutTest(
-        champion=_arm(values["champion"]),
-        canary=_arm(values["canary"]),
-        pairs=values["pairs"],
-        log_better=tuple(values["log_better"]),
-        log_worse=tuple(values["log_worse"]),
-    )
-
-
-def _arm(values: dict[str, Any]) -> Arm:
-    return Arm(values["users"], values["total"], tuple(values["waiting"]))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no plain form")
+def _of(table: sa.Table, key: PolicyKey) -> sa.ColumnElement[bool]:
+    return (table.c.tenant == key.tenant) & (table.c.policy == key.policy)

@@ -1,60 +1,66 @@
-"""Promotion and rollback, each within one transaction."""
+"""What is known of versions and rollouts; promotion and rollback, each within one transaction."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
 
-from services.registry.domain import Promotion, Rollout, State, Version
+from services.registry.domain.rollouts import Rollout
+from services.registry.domain.versions import Promotion, State, Version
 from services.registry.ports import Session
 from shared.language.errors import FailedPrecondition, NotFound
+from shared.language.policies import ASSISTANT, PolicyKey
 
 
 def promote(session: Session, found: Version, actor: str, reason: str, now: datetime) -> None:
-    """`found` becomes the champion; the former champion retires and can still be loaded."""
-    rollout = session.rollout()
-    former = known(session, rollout.champion)
+    """`found` becomes its policy's champion; the former champion retires and can still be loaded."""
+    rollout = rollout_of(session, found.key)
+    former = champion_of(session, rollout)
     session.put(found.became(State.CHAMPION, actor, reason, now))
     session.put(former.became(State.RETIRED, actor, f"{found.version} took its place", now))
     if rollout.canary and rollout.canary != found.version:
-        other = known(session, rollout.canary)
+        other = known(session, found.key.tenant, rollout.canary)
         session.put(
             other.became(State.ROLLED_BACK, actor, f"{found.version} was promoted instead", now)
         )
     changed = rollout.over(rollout.followed_by(found.version), now)
     changed = replace(changed, words=f"{found.version} was promoted: {reason}")
     session.set_rollout(changed)
-    session.forget_users()
+    session.forget_users(found.key)
     session.tell(Promotion(found.version, former.version, "champion", reason, actor, changed, now))
 
 
 def roll_back(
-    session: Session, actor: str, reason: str, now: datetime, request_id: str = ""
+    session: Session,
+    rollout: Rollout,
+    actor: str,
+    reason: str,
+    now: datetime,
+    request_id: str = "",
 ) -> None:
     """Takes back the canary. Without one, takes back the champion, and the last champion before it that
     was not itself rolled back serves again. Raises FailedPrecondition if there is none; the champion then
     stays."""
-    rollout = session.rollout()
-    gone, champions = rollout.canary, rollout.champions
+    tenant, gone, champions = rollout.key.tenant, rollout.canary, rollout.champions
     if not gone:
         gone, champions = rollout.champion, _before(session, rollout)
-        again = known(session, champions[-1])
+        again = known(session, tenant, champions[-1])
         session.put(again.became(State.CHAMPION, actor, f"{gone} was rolled back", now))
-    session.put(known(session, gone).became(State.ROLLED_BACK, actor, reason, now))
+    session.put(known(session, tenant, gone).became(State.ROLLED_BACK, actor, reason, now))
     changed = replace(
         rollout.over(champions, now),
         rollback_request=request_id,
         words=f"{gone} was rolled back: {reason}",
     )
     session.set_rollout(changed)
-    session.forget_users()
+    session.forget_users(rollout.key)
     session.tell(Promotion(gone, champions[-1], "rolled_back", reason, actor, changed, now))
 
 
 def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
     """The champions up to and including the one that will serve again."""
     former = rollout.champions[:-1]
-    while former and known(session, former[-1]).state != State.RETIRED:
+    while former and known(session, rollout.key.tenant, former[-1]).state != State.RETIRED:
         former = former[:-1]
     if not former:
         raise FailedPrecondition(
@@ -65,14 +71,42 @@ def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
     return former
 
 
-def with_versions(session: Session) -> tuple[Rollout, Version, Version | None]:
-    rollout = session.rollout()
-    canary = known(session, rollout.canary) if rollout.canary else None
-    return rollout, known(session, rollout.champion), canary
+def rollout_of(session: Session, key: PolicyKey) -> Rollout:
+    """NotFound if there is no such policy. Every tenant has the assistant, served by the base model until
+    something else is."""
+    if found := session.rollout(key):
+        return found
+    if key.policy != ASSISTANT:
+        raise no_policy(key)
+    return Rollout(key, 0, (key.first_version,), session.first_version().create_time)
 
 
-def known(session: Session, version: str) -> Version:
-    found = session.version(version)
-    if found is None:
+def with_versions(session: Session, key: PolicyKey) -> tuple[Rollout, Version, Version | None]:
+    rollout = rollout_of(session, key)
+    canary = known(session, key.tenant, rollout.canary) if rollout.canary else None
+    return rollout, champion_of(session, rollout), canary
+
+
+def champion_of(session: Session, rollout: Rollout) -> Version:
+    return known(session, rollout.key.tenant, rollout.champion)
+
+
+def known(session: Session, tenant: str, version: str) -> Version:
+    if found := session.version(tenant, version):
+        return found
+    assistant = PolicyKey(tenant)
+    if version != assistant.first_version:
         raise NotFound(f"there is no version {version!r}", field="version")
-    return found
+    # The base model that every tenant has: it is stored once something happens to it.
+    first = session.first_version()
+    return replace(
+        first, key=assistant, state=State.CHAMPION, changes=first.changes[:1], request_id=""
+    )
+
+
+def no_policy(key: PolicyKey) -> NotFound:
+    return NotFound(
+        f"there is no policy {key.policy!r}; `trimtab policies list` names those that there are",
+        reason="POLICY_NOT_FOUND",
+        field="policy",
+    )

@@ -1,4 +1,4 @@
-"""Ends a rollout by its evidence alone."""
+"""Ends rollouts by their evidence alone."""
 
 from __future__ import annotations
 
@@ -6,69 +6,92 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.registry.app.changes import known, promote, roll_back, with_versions
-from services.registry.domain import (
-    ACTOR,
+from services.registry.app.changes import known, promote, roll_back, rollout_of, with_versions
+from services.registry.domain.rollouts import (
     Decision,
     Observation,
-    Policy,
     Rollout,
+    RolloutRules,
     decide,
     not_counted,
     observed,
 )
+from services.registry.domain.versions import ACTOR
 from services.registry.ports import Fleet, Session, Store
-from shared.language.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition, TrimtabError
+from shared.language.policies import ASSISTANT, PolicyKey, policy_of_version
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Promotes or rolls back a canary by what its users say, when its time is up, or when a replica does
-    not serve it."""
+    not serve it. `rules`: for a rollout that began before it kept its own."""
 
     store: Store
     fleet: Fleet
-    policy: Policy
+    rules: RolloutRules
     clock: Callable[[], datetime]
 
     def observe(self, session: Session, seen: Observation) -> str:
         """Why the follow-up does not count; empty if it did."""
-        rollout = session.rollout()
+        key = PolicyKey(seen.tenant, policy_of_version(seen.model_version) or ASSISTANT)
+        rollout = session.rollout(key)
+        if rollout is None:
+            return "NO_ROLLOUT"
         if reason := not_counted(rollout, seen):
             return reason
-        if not session.first_of_user(seen):
+        if not session.first_of_user(key, seen):
             return "USER_COUNTED"
-        rollout = observed(rollout, seen, self.policy)
+        rollout = observed(rollout, seen, self._rules(rollout))
         session.set_rollout(rollout)
         self._decide(session, rollout)
         return ""
 
     def tick(self) -> None:
-        """Ends a rollout whose time is up."""
+        """Ends the rollouts whose time is up."""
         with self.store.read() as session:
-            if decide(session.rollout(), self.policy, self.clock()) is None:
-                return
-        with self.store.begin() as session:
-            self._decide(session, session.rollout())
+            due = [key for key in session.with_canary() if self._decision(session, key)]
+        for key in due:
+            with self.store.begin() as session:
+                self._decide(session, rollout_of(session, key))
 
     def check(self) -> None:
-        """Rolls back a canary that a replica answers for but does not serve. Unavailable and Internal are
-        passed on: they say nothing about the canary."""
+        """Rolls back each canary that a replica answers for but does not serve. Unavailable and Internal say
+        nothing about a canary: they are passed on once every other one was asked for."""
         with self.store.read() as session:
-            rollout, _, canary = with_versions(session)
+            keys = session.with_canary()
+        errors = [error for key in keys if (error := self._checked(key))]
+        if errors:
+            raise errors[0]
+
+    def _checked(self, key: PolicyKey) -> TrimtabError | None:
+        with self.store.read() as session:
+            rollout, _, canary = with_versions(session, key)
         if canary is None:
-            return
+            return None
         try:
             self.fleet.check(canary.served_name)
         except FailedPrecondition as error:
             with self.store.begin() as session:
-                if session.rollout().revision == rollout.revision:
-                    roll_back(session, ACTOR, f"a replica fails: {error.message}", self.clock())
+                now = session.rollout(key)
+                if now is not None and now.revision == rollout.revision:
+                    roll_back(session, now, ACTOR, f"a replica fails: {error.message}", self.clock())
+        except TrimtabError as error:
+            return error
+        return None
+
+    def _decision(self, session: Session, key: PolicyKey) -> Decision | None:
+        rollout = rollout_of(session, key)
+        return decide(rollout, self._rules(rollout), self.clock())
 
     def _decide(self, session: Session, rollout: Rollout) -> None:
         now = self.clock()
-        match decide(rollout, self.policy, now):
+        match decide(rollout, self._rules(rollout), now):
             case Decision(promote=True, reason=reason):
-                promote(session, known(session, rollout.canary), ACTOR, reason, now)
+                canary = known(session, rollout.key.tenant, rollout.canary)
+                promote(session, canary, ACTOR, reason, now)
             case Decision(promote=False, reason=reason):
-                roll_back(session, ACTOR, reason, now)
+                roll_back(session, rollout, ACTOR, reason, now)
+
+    def _rules(self, rollout: Rollout) -> RolloutRules:
+        return rollout.rules or self.rules

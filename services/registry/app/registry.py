@@ -6,21 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.registry.app.changes import known, promote, roll_back, with_versions
-from services.registry.domain import (
+from services.registry.app.changes import (
+    known,
+    promote,
+    roll_back,
+    rollout_of,
+    with_versions,
+)
+from services.registry.domain.policies import Policy
+from services.registry.domain.rollouts import Rollout, RolloutRules, words
+from services.registry.domain.versions import (
     ACTOR,
-    FIRST,
     Change,
-    Policy,
+    Naming,
     Promotion,
     Registration,
-    Rollout,
     State,
     Version,
-    words,
 )
-from services.registry.ports import AdapterStore, Fleet, ModelStore, Store
+from services.registry.ports import AdapterStore, Fleet, ModelStore, Session, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.policies import PolicyKey
 from shared.statistics.betting import RolloutTest
 
 # An arbitrary number: of all replicas, the one that holds this lock writes to the model store.
@@ -29,22 +35,25 @@ _REGISTERING = 7_236_107
 
 @dataclass(frozen=True, slots=True)
 class Registry:
+    """`rules`: the deployment's, for policies that do not set their own."""
+
     store: Store
     adapters: AdapterStore
     models: ModelStore
     fleet: Fleet
-    policy: Policy
+    rules: RolloutRules
+    naming: Naming
     clock: Callable[[], datetime]
 
     def open(self, base_served_name: str) -> None:
-        """On the first start: the base model is the champion."""
+        """On the first start: the base model is the champion of the deployment's own tenant."""
+        key = PolicyKey(self.naming.home)
         with self.store.begin() as session:
-            if session.version(FIRST):
-                return
-            now = self.clock()
-            change = Change(State.CHAMPION, ACTOR, "the base model serves first", now)
-            session.put(Version(FIRST, 0, base_served_name, State.CHAMPION, now, changes=(change,)))
-            session.set_rollout(Rollout(1, (FIRST,), now))
+            session.adopt(key.tenant)
+            if session.rollout(key) is None:
+                now = self.clock()
+                session.put(first_version(key, base_served_name, now))
+                session.set_rollout(Rollout(key, 1, (key.first_version,), now))
 
     def register(self, asked: Registration) -> Version:
         """The version is VERIFIED once every replica has returned one token from it. A repeated call
@@ -55,138 +64,178 @@ class Registry:
         version = self._reserved(asked)
         if version.state != State.REGISTERED:
             return version
-        path = self.adapters.place(asked.adapter_path, version.version, version.adapter_digest)
+        path = self.adapters.place(asked.adapter_path, version.served_name, version.adapter_digest)
         version = replace(version, adapter_path=path)
         with self.store.alone(_REGISTERING):
             version = replace(version, mlflow_version=self.models.register(version))
         self.fleet.check(version.served_name)
         return self._verified(version)
 
-    def get(self, version: str) -> Version:
+    def get(self, tenant: str, version: str) -> Version:
         with self.store.read() as session:
-            return known(session, version)
+            return known(session, tenant, version)
 
-    def versions(self, below: int | None, most: int) -> list[Version]:
+    def versions(self, tenant: str, policy: str, below: int | None, most: int) -> list[Version]:
+        """Newest first. The base model of an assistant to which nothing happened yet comes last."""
         with self.store.read() as session:
-            return session.versions(below, most)
+            found = session.versions(tenant, policy, below, most)
+            assistant = PolicyKey(tenant)
+            implicit = policy in ("", assistant.policy) and session.rollout(assistant) is None
+            if implicit and len(found) < most:
+                found.append(known(session, tenant, assistant.first_version))
+            return found
 
-    def rollout(self) -> tuple[Rollout, Version, Version | None]:
+    def rollout(self, key: PolicyKey) -> tuple[Rollout, Version, Version | None]:
         """The rollout, its champion and its canary."""
         with self.store.read() as session:
-            return with_versions(session)
+            return with_versions(session, key)
 
     def start_rollout(
-        self, request_id: str, version: str, share: float, actor: str, reason: str
-    ) -> None:
+        self, tenant: str, request_id: str, version: str, share: float, actor: str, reason: str
+    ) -> PolicyKey:
         if not 0.0 <= share <= 1.0:
             raise InvalidArgument("canary_share must be in [0, 1]", field="canary_share")
         with self.store.begin() as session:
-            found, rollout = known(session, version), session.rollout()
-            if request_id and found.rollout_request == request_id:
-                return
-            if found.control:
-                raise FailedPrecondition(f"{version} is a control; it is never rolled out")
-            if rollout.canary:
-                raise FailedPrecondition(
-                    f"{rollout.canary} is a canary; promote it or roll it back first",
-                    reason="ROLLOUT_UNDER_WAY",
+            found = known(session, tenant, version)
+            rollout = rollout_of(session, found.key)
+            if not (request_id and found.rollout_request == request_id):
+                _may_be_canary(found, rollout)
+                rules = self._rules(session, found.key)
+                now = self.clock()
+                canary = found.became(State.CANARY, actor, reason, now)
+                session.put(replace(canary, rollout_request=request_id))
+                changed = _begun(rollout, version, share, rules, now)
+                session.set_rollout(changed)
+                session.tell(
+                    Promotion(version, rollout.champion, "canary", reason, actor, changed, now)
                 )
-            now = self.clock()
-            canary = found.became(State.CANARY, actor, reason, now)
-            session.put(replace(canary, rollout_request=request_id))
-            changed = Rollout(
-                revision=rollout.revision + 1,
-                champions=rollout.champions,
-                update_time=now,
-                canary=version,
-                canary_share=share or self.policy.canary_share,
-                start_time=now,
-                words=words(version, RolloutTest(), self.policy),
-            )
-            session.set_rollout(changed)
-            session.tell(
-                Promotion(version, rollout.champion, "canary", reason, actor, changed, now)
-            )
+            return found.key
 
-    def promote(self, version: str, actor: str, reason: str, revision: int = 0) -> None:
+    def promote(
+        self, tenant: str, version: str, actor: str, reason: str, revision: int = 0
+    ) -> PolicyKey:
         """A person's decision: it needs no rollout, and may name a version that was rolled back. With a
         `revision`, it holds only while that revision is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
-            found, rollout = known(session, version), session.rollout()
+            found = known(session, tenant, version)
+            rollout = rollout_of(session, found.key)
             if found.control:
                 raise FailedPrecondition(f"{version} is a control; it is never promoted")
             if rollout.champion != version:
                 _unchanged(rollout, revision)
                 promote(session, found, actor, reason, self.clock())
+            return found.key
 
-    def rollback(self, request_id: str, actor: str, reason: str, revision: int = 0) -> None:
+    def rollback(
+        self, key: PolicyKey, request_id: str, actor: str, reason: str, revision: int = 0
+    ) -> None:
         """Ends the current rollout; without one, the former champion serves again. With a `revision`, only
         while that revision is served."""
         _explained(actor, reason)
         with self.store.begin() as session:
-            rollout = session.rollout()
+            rollout = rollout_of(session, key)
             if request_id and rollout.rollback_request == request_id:
                 return
             _unchanged(rollout, revision)
-            roll_back(session, actor, reason, self.clock(), request_id)
+            roll_back(session, rollout, actor, reason, self.clock(), request_id)
 
-    def reject(self, version: str, actor: str, reason: str) -> Version:
+    def reject(self, tenant: str, version: str, actor: str, reason: str) -> Version:
         _explained(actor, reason)
         with self.store.begin() as session:
-            found, rollout = known(session, version), session.rollout()
+            found = known(session, tenant, version)
             if found.state == State.REJECTED:
                 return found
-            now = self.clock()
+            now, rollout = self.clock(), rollout_of(session, found.key)
             rejected = found.became(State.REJECTED, actor, reason, now)
             session.put(rejected)
-            session.withdraw(version)
+            session.withdraw(rejected)
             if not found.control:
                 session.tell(
                     Promotion(version, rollout.champion, "rejected", reason, actor, rollout, now)
                 )
             return rejected
 
+    def _rules(self, session: Session, key: PolicyKey) -> RolloutRules:
+        return (session.policy(key) or Policy(key)).rules(self.rules)
+
     def _reserved(self, asked: Registration) -> Version:
+        key = asked.key
         with self.store.read() as session:
-            found = session.by_request(asked.request_id)
-        if found:
-            return found
-        digest = self.adapters.inspect(asked.adapter_path)
-        with self.store.begin() as session:
-            if found := session.by_request(asked.request_id):
+            rollout_of(session, key)
+            if found := session.by_request(key.tenant, asked.request_id):
                 return found
-            number, now = session.next_number(), self.clock()
-            name = f"assistant-v{number}"
-            reason = f"registered by {asked.run or asked.request_id}"
-            version = Version(
-                version=name,
-                number=number,
-                served_name=name,
-                state=State.REGISTERED,
-                create_time=now,
-                request_id=asked.request_id,
-                control=asked.control,
-                adapter_digest=digest,
-                snapshot_digest=asked.snapshot_digest,
-                run=asked.run,
-                parent=asked.parent,
-                tags=dict(asked.tags),
-                changes=(Change(State.REGISTERED, ACTOR, reason, now),),
-            )
+            base = known(session, key.tenant, key.first_version).served_name
+        digest = self.adapters.inspect(asked.adapter_path, base)
+        with self.store.begin() as session:
+            rollout_of(session, key)
+            if found := session.by_request(key.tenant, asked.request_id):
+                return found
+            version = self._made(asked, session.next_number(key), digest)
             session.put(version)
             return version
 
+    def _made(self, asked: Registration, number: int, digest: str) -> Version:
+        now = self.clock()
+        reason = f"registered by {asked.run or asked.request_id}"
+        return Version(
+            key=asked.key,
+            number=number,
+            served_name=self.naming.served(asked.key, number),
+            state=State.REGISTERED,
+            create_time=now,
+            request_id=asked.request_id,
+            control=asked.control,
+            adapter_digest=digest,
+            snapshot_digest=asked.snapshot_digest,
+            run=asked.run,
+            parent=asked.parent,
+            tags=dict(asked.tags),
+            changes=(Change(State.REGISTERED, ACTOR, reason, now),),
+        )
+
     def _verified(self, version: Version) -> Version:
         with self.store.begin() as session:
-            if known(session, version.version).state != State.REGISTERED:
-                return known(session, version.version)
+            found = known(session, version.key.tenant, version.version)
+            if found.state != State.REGISTERED:
+                return found
             now = self.clock()
             verified = version.became(
                 State.VERIFIED, ACTOR, "every replica returned one token from it", now
             )
             session.put(verified)
             return verified
+
+
+def first_version(key: PolicyKey, base_served_name: str, now: datetime) -> Version:
+    change = Change(State.CHAMPION, ACTOR, "the base model serves first", now)
+    return Version(key, 0, base_served_name, State.CHAMPION, now, changes=(change,))
+
+
+def _begun(
+    rollout: Rollout, version: str, share: float, rules: RolloutRules, now: datetime
+) -> Rollout:
+    return Rollout(
+        key=rollout.key,
+        revision=rollout.revision + 1,
+        champions=rollout.champions,
+        update_time=now,
+        canary=version,
+        canary_share=share or rules.canary_share,
+        start_time=now,
+        rules=rules,
+        words=words(version, RolloutTest(), rules),
+    )
+
+
+def _may_be_canary(found: Version, rollout: Rollout) -> None:
+    if found.control:
+        raise FailedPrecondition(f"{found.version} is a control; it is never rolled out")
+    if rollout.canary:
+        raise FailedPrecondition(
+            f"{rollout.canary} is a canary; promote it or roll it back first",
+            reason="ROLLOUT_UNDER_WAY",
+        )
 
 
 def _unchanged(rollout: Rollout, revision: int) -> None:

@@ -1,0 +1,96 @@
+"""Versions, rollouts and policies as JSON text. Whose they are, and a version's number, are in columns beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from services.registry.domain.policies import Policy
+from services.registry.domain.rollouts import Rollout, RolloutRules
+from services.registry.domain.versions import Change, State, Version
+from shared.language.policies import PolicyKey
+from shared.statistics.betting import Arm, RolloutTest
+
+_POLICY = TypeAdapter(Policy)
+# In columns; `version` was in the body of former rows.
+_BESIDE = ("key", "number", "place", "version")
+
+
+def version_body(version: Version) -> str:
+    return _dumped({name: one for name, one in asdict(version).items() if name not in _BESIDE})
+
+
+def read_version(row: Any) -> Version:
+    values = {name: one for name, one in json.loads(row.body).items() if name not in _BESIDE}
+    changes = tuple(
+        Change(State(c["state"]), c["actor"], c["reason"], datetime.fromisoformat(c["time"]))
+        for c in values.pop("changes")
+    )
+    state = State(values.pop("state"))
+    time = datetime.fromisoformat(values.pop("create_time"))
+    return Version(
+        **values,
+        key=_key(row),
+        number=row.number,
+        place=row.place,
+        state=state,
+        create_time=time,
+        changes=changes,
+    )
+
+
+def rollout_body(rollout: Rollout) -> str:
+    return _dumped({name: one for name, one in asdict(rollout).items() if name != "key"})
+
+
+def read_rollout(row: Any) -> Rollout:
+    values = json.loads(row.body)
+    start, test, rules = values.pop("start_time"), values.pop("test"), values.pop("rules", None)
+    return Rollout(
+        **{**values, "champions": tuple(values["champions"])}
+        | {"update_time": datetime.fromisoformat(values["update_time"])},
+        key=_key(row),
+        start_time=datetime.fromisoformat(start) if start else None,
+        rules=RolloutRules(**rules) if rules else None,
+        test=_test(test),
+    )
+
+
+def policy_body(policy: Policy) -> str:
+    return _POLICY.dump_json(policy).decode()
+
+
+def read_policy(row: Any) -> Policy:
+    return _POLICY.validate_json(row.body)
+
+
+def _key(row: Any) -> PolicyKey:
+    return PolicyKey(row.tenant, row.policy)
+
+
+def _test(values: dict[str, Any]) -> RolloutTest:
+    return RolloutTest(
+        champion=_arm(values["champion"]),
+        canary=_arm(values["canary"]),
+        pairs=values["pairs"],
+        log_better=tuple(values["log_better"]),
+        log_worse=tuple(values["log_worse"]),
+    )
+
+
+def _arm(values: dict[str, Any]) -> Arm:
+    return Arm(values["users"], values["total"], tuple(values["waiting"]))
+
+
+def _dumped(values: dict[str, Any]) -> str:
+    return json.dumps(values, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no plain form")

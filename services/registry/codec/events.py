@@ -1,0 +1,70 @@
+"""Judged follow-ups from Kafka, and changes of what is served to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from services.registry.domain.rollouts import Observation
+from services.registry.domain.versions import Promotion
+from shared.contracts.estimates import encode_estimate
+from shared.gen.trimtab.events.v1 import events_pb2
+from shared.language.errors import InvalidArgument
+from shared.language.identifiers import stable_id
+from shared.language.topics import MODEL_PROMOTED
+from shared.log.events import Event
+from shared.telemetry.spans import trace_headers
+
+
+def decode_observation(value: bytes) -> Observation:
+    """Raises DecodeError, or InvalidArgument for feedback without user or time."""
+    mined = events_pb2.FeedbackMined.FromString(value)
+    if not mined.user_id or not mined.HasField("create_time"):
+        raise InvalidArgument("the feedback has no user or no time", reason="INCOMPLETE_FEEDBACK")
+    return Observation(
+        tenant=mined.tenant,
+        user=f"{mined.tenant}/{mined.user_id}",
+        model_version=mined.model_version,
+        source=_short(events_pb2.FeedbackSource.Name(mined.source), "FEEDBACK_SOURCE_"),
+        kind=_short(events_pb2.FollowUpKind.Name(mined.kind), "FOLLOW_UP_KIND_"),
+        abstained=mined.abstained,
+        time=mined.create_time.ToDatetime(tzinfo=UTC),
+    )
+
+
+def encode_promotion(promotion: Promotion) -> Event:
+    rollout = promotion.rollout
+    key = rollout.key
+    message = events_pb2.ModelPromoted(
+        model_version=promotion.version,
+        former_version=promotion.former,
+        state=promotion.state,
+        reason=promotion.reason,
+        actor=promotion.actor,
+        estimates=[
+            encode_estimate(replace(rollout.on_canary, name="canary_dissatisfaction")),
+            encode_estimate(replace(rollout.on_champion, name="champion_dissatisfaction")),
+        ],
+        tenant=key.tenant,
+        policy=key.policy,
+    )
+    message.create_time.FromDatetime(promotion.time)
+    return Event(
+        topic=MODEL_PROMOTED,
+        id=stable_id(
+            "promoted", key.tenant, promotion.version, promotion.state, str(rollout.revision)
+        ),
+        key=key.name,
+        value=message.SerializeToString(),
+        source="registry",
+        time=_utc(promotion.time),
+        headers={**trace_headers()},
+    )
+
+
+def _short(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC)

@@ -1,0 +1,100 @@
+"""Versions and rollouts <-> protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.registry.domain.rollouts import Rollout, RolloutRules
+from services.registry.domain.versions import Change, Registration, State, Version
+from shared.contracts.estimates import encode_estimate
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.language.identifiers import parse_name
+from shared.language.policies import PolicyKey, check_policy_id
+
+
+def encode_version(version: Version) -> pb.ModelVersion:
+    encoded = pb.ModelVersion(
+        name=f"modelVersions/{version.version}",
+        version=version.version,
+        served_name=version.served_name,
+        state=_state(version.state),
+        adapter_path=version.adapter_path,
+        adapter_digest=version.adapter_digest,
+        snapshot_digest=version.snapshot_digest,
+        run=version.run,
+        parent=version.parent,
+        mlflow_version=version.mlflow_version,
+        changes=[_encode_change(change) for change in version.changes],
+        tenant=version.key.tenant,
+        policy=version.key.policy,
+    )
+    encoded.create_time.FromDatetime(version.create_time)
+    return encoded
+
+
+def encode_rollout(
+    rollout: Rollout, champion: Version, canary: Version | None, deployment: RolloutRules
+) -> pb.Rollout:
+    """`deployment`: the rules of a rollout that does not have its own."""
+    encoded = pb.Rollout(
+        revision=rollout.revision,
+        champion=encode_version(champion),
+        canary_share=rollout.canary_share,
+        log_e_better=rollout.test.log_e_better,
+        log_e_worse=rollout.test.log_e_worse,
+        log_threshold=(rollout.rules or deployment).log_threshold,
+        words=rollout.words,
+        tenant=rollout.key.tenant,
+        policy=rollout.key.policy,
+    )
+    encoded.update_time.FromDatetime(rollout.update_time)
+    # After a rollout the champion may not be the one that was compared; `words` says which were.
+    if canary:
+        encoded.canary.CopyFrom(encode_version(canary))
+        encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
+        encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
+    return encoded
+
+
+def encode_served(
+    key: PolicyKey, rollout: pb.Rollout | None, askable: Iterable[Version] = ()
+) -> pb.Served:
+    """Without a rollout: the policy was deleted."""
+    served = pb.Served(
+        tenant=key.tenant, policy=key.policy, askable=[encode_version(one) for one in askable]
+    )
+    if rollout is not None:
+        served.rollout.CopyFrom(rollout)
+    return served
+
+
+def decode_registration(request: pb.RegisterVersionRequest, tenant: str) -> Registration:
+    return Registration(
+        key=decode_key(tenant, request.policy),
+        request_id=request.request_id,
+        adapter_path=request.adapter_path,
+        snapshot_digest=request.snapshot_digest,
+        run=request.run,
+        parent=decode_version_id(request.parent) if request.parent else "",
+        control=request.control,
+        tags=dict(request.tags),
+    )
+
+
+def decode_key(tenant: str, policy: str) -> PolicyKey:
+    return PolicyKey(tenant, check_policy_id(policy))
+
+
+def decode_version_id(name: str) -> str:
+    """Takes `modelVersions/assistant-v3` and `assistant-v3`."""
+    return parse_name(name, "modelVersions/*" if "/" in name else "*")[0]
+
+
+def _encode_change(change: Change) -> pb.StateChange:
+    encoded = pb.StateChange(state=_state(change.state), actor=change.actor, reason=change.reason)
+    encoded.time.FromDatetime(change.time)
+    return encoded
+
+
+def _state(state: State) -> pb.VersionState.ValueType:
+    return pb.VersionState.Value(f"VERSION_STATE_{state.name}")

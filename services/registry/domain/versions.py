@@ -1,0 +1,132 @@
+"""Versions: immutable weights under names of their own, and their states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from services.registry.domain.rollouts import Rollout
+from shared.language.errors import FailedPrecondition
+from shared.language.policies import PolicyKey, version_name
+
+# Who decides when no person does.
+ACTOR = "registry"
+
+
+class State(StrEnum):
+    REGISTERED = "registered"
+    VERIFIED = "verified"
+    CANARY = "canary"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    # With its policy.
+    DELETED = "deleted"
+
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    State.REGISTERED: frozenset({State.VERIFIED, State.REJECTED}),
+    State.VERIFIED: frozenset({State.CANARY, State.CHAMPION, State.REJECTED}),
+    State.CANARY: frozenset({State.CHAMPION, State.ROLLED_BACK}),
+    State.CHAMPION: frozenset({State.RETIRED, State.ROLLED_BACK}),
+    State.RETIRED: frozenset({State.CHAMPION}),
+    State.ROLLED_BACK: frozenset({State.CANARY, State.CHAMPION}),
+    State.REJECTED: frozenset(),
+    State.DELETED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    state: State
+    actor: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Immutable weights under a name of their own. `number` rises within the policy; 0 is the base model, which
+    has no `adapter_path`. `place` is its place among all versions, in the order in which they were made."""
+
+    key: PolicyKey
+    number: int
+    served_name: str
+    state: State
+    create_time: datetime
+    request_id: str = ""
+    control: bool = False
+    adapter_path: str = ""
+    adapter_digest: str = ""
+    snapshot_digest: str = ""
+    run: str = ""
+    parent: str = ""
+    mlflow_version: str = ""
+    rollout_request: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    place: int = 0
+
+    @property
+    def version(self) -> str:
+        """Its id: unique within the tenant."""
+        return version_name(self.key.policy, self.number)
+
+    def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
+        """Raises FailedPrecondition for a change of state that is not allowed."""
+        if state not in ALLOWED[self.state] and state != State.DELETED:
+            raise FailedPrecondition(
+                f"{self.version} is {self.state.value}; it cannot become {state.value}",
+                reason="WRONG_STATE",
+            )
+        return replace(
+            self, state=state, changes=(*self.changes, Change(state, actor, reason, time))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A change of what is served for a policy, to be published: `version` became `state`; `former` served
+    before, or serves again."""
+
+    version: str
+    former: str
+    state: str
+    reason: str
+    actor: str
+    rollout: Rollout
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    key: PolicyKey
+    request_id: str
+    adapter_path: str
+    snapshot_digest: str = ""
+    run: str = ""
+    parent: str = ""
+    control: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Names that are unique in the deployment. Those of its own tenant, `home`, are short; others begin with the
+    tenant and a dot, which no policy's id contains."""
+
+    home: str
+
+    def served(self, key: PolicyKey, number: int) -> str:
+        """The name under which vLLM serves a version's adapter."""
+        return self._prefix(key) + version_name(key.policy, number)
+
+    def model(self, key: PolicyKey) -> str:
+        """The registered model in MLflow, which allows no colon. No tenant's name contains an equals sign."""
+        return (self._prefix(key) + key.policy).replace(":", "=")
+
+    def _prefix(self, key: PolicyKey) -> str:
+        return "" if key.tenant == self.home else f"{key.tenant}."
