@@ -8,14 +8,20 @@ from pathlib import Path
 
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.mlflow_models import MlflowModels
+from services.registry.adapters.retrain_runs import RetrainRuns
 from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.judge import Judge
+from services.registry.app.policies import Policies
 from services.registry.app.registry import Registry
-from services.registry.grpc_api import RegistryServicer, RolloutFeed
+from services.registry.app.serving import Serving
+from services.registry.domain.versions import Naming
+from services.registry.grpc_api.versions import RegistryServicer
+from services.registry.grpc_api.watching import RolloutFeed
 from services.registry.jobs import alias_worker, clocks, withdrawal_worker
 from services.registry.settings import RegistrySettings
 from services.registry.stages import GROUPS, judge_stage
+from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
 from shared.language.times import now
@@ -39,13 +45,17 @@ def main() -> None:
 def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    store, models = SqlStore(database, SqlSession), MlflowModels(common.mlflow_url)
+    naming = Naming(settings.tenant)
+    store, models = SqlStore(database, SqlSession), MlflowModels(common.mlflow_url, naming)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
-    adapters = AdapterFolder(common.adapter_dir, common.base_model, settings.max_lora_rank)
-    app = Registry(store, adapters, models, fleet, settings.policy, now)
+    adapters = AdapterFolder(common.adapter_dir, common.bases, settings.max_lora_rank)
+    app = Registry(store, adapters, models, fleet, settings.rules, naming, now)
     app.open(common.base_model_name)
-    judge = Judge(store, fleet, settings.policy, now)
-    servicer = RegistryServicer(app, RolloutFeed(database.after_commit))
+    judge = Judge(store, fleet, settings.rules, now)
+    runs = RetrainRuns(channel(common.retrain_address, calling_of(common)))
+    policies = Policies(store, fleet, runs, common.base_model_name, common.bases.keys(), now)
+    feed = RolloutFeed(database.after_commit)
+    servicer = RegistryServicer(app, feed, policies=policies, serving=Serving(store))
     add = partial(pb_grpc.add_RegistryServiceServicer_to_server, servicer)
     return Service(
         name="registry",
@@ -57,12 +67,11 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         background=[
             ("judge", judge_stage(database, log, judge, SqlSession).run),
             *clocks(judge, settings.check_every_s),
-            ("aliases", alias_worker(database, store, models).run),
+            ("aliases", alias_worker(database, store, models, settings.tenant).run),
             ("withdrawals", withdrawal_worker(database, adapters).run),
             ("outbox", OutboxRelay(database, log).run),
         ],
         groups=GROUPS,
-        tenant=settings.tenant,
     )
 
 

@@ -19,7 +19,7 @@ class Session(Protocol):
     def first_version(self) -> Version:
         """The one that was made first: the base model. NotFound before the first start."""
 
-    def by_request(self, tenant: str, request_id: str) -> Version | None: ...
+    def by_request(self, key: PolicyKey, request_id: str) -> Version | None: ...
 
     def versions(self, tenant: str, policy: str, below: int | None, most: int) -> list[Version]:
         """Newest first, only places below `below`; of all the tenant's policies if `policy` is empty."""
@@ -79,8 +79,8 @@ class AdapterStore(Protocol):
     """Where every replica finds adapters by name."""
 
     def inspect(self, folder: str, base_model: str) -> str:
-        """The adapter's digest; InvalidArgument says what is wrong with it. `base_model`: the served name of the
-        one that it must fit."""
+        """The adapter's digest; InvalidArgument says what is wrong with it. `base_model`: the served name of
+        the one that it must fit."""
 
     def place(self, folder: str, served_name: str, digest: str) -> str:
         """Copies the inspected adapter to that name, whole or not at all, and returns its folder. Raises

@@ -15,7 +15,7 @@ class RegistrySettings(ServiceSettings):
     port: int = Field(default=21007, ge=0, le=65535)
     metrics_port: int = Field(default=21107, ge=0, le=65535)
     database_url: str = "sqlite:///.trimtab/registry/state.db"
-    # The deployment's own tenant: names of its versions, as vLLM and MLflow have them, begin without the tenant.
+    # The deployment's own tenant. In vLLM and MLflow, names of other tenants' versions begin with their tenant.
     tenant: str = "local"
     # Share of users sent to a canary. A careful team uses less; half is quick on one machine.
     canary_share: float = Field(default=0.5, gt=0, le=1)

@@ -1,4 +1,4 @@
-"""Versions, rollouts and policies as JSON text. Whose they are, and a version's number, are in columns beside it."""
+"""Versions, rollouts and policies as JSON text. Whose they are, and a version's number, are other columns."""
 
 from __future__ import annotations
 

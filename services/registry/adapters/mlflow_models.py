@@ -1,4 +1,4 @@
-"""MLflow's model registry: a registered model for each policy, its versions, aliases champion and challenger."""
+"""MLflow's model registry: a registered model for each policy, with versions and two aliases."""
 
 from __future__ import annotations
 

@@ -19,5 +19,6 @@ class RetrainRuns:
     def under_way(self, key: PolicyKey) -> str:
         request = pb.ListRunsRequest(page_size=1, policy=key.policy, under_way=True)
         with translated("retrain"):
-            found = self._stub.ListRuns(request, metadata=metadata(key.tenant), timeout=_TIMEOUT_S)
+            headers = tuple(metadata(key.tenant))
+            found = self._stub.ListRuns(request, metadata=headers, timeout=_TIMEOUT_S)
         return found.runs[0].name if found.runs else ""

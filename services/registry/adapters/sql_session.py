@@ -50,8 +50,8 @@ class SqlSession:
             raise NotFound("the registry has not been initialised yet: start the service once")
         return read_version(row)
 
-    def by_request(self, tenant: str, request_id: str) -> Version | None:
-        return self._one((VERSIONS.c.tenant == tenant) & (VERSIONS.c.request_id == request_id))
+    def by_request(self, key: PolicyKey, request_id: str) -> Version | None:
+        return self._one(_of(VERSIONS, key) & (VERSIONS.c.request_id == request_id))
 
     def versions(self, tenant: str, policy: str, below: int | None, most: int) -> list[Version]:
         query = sa.select(VERSIONS).where(VERSIONS.c.tenant == tenant)

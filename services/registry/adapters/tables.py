@@ -27,7 +27,9 @@ VERSIONS = sa.Table(
     sa.Column("request_id", sa.String),
     sa.Column("body", sa.Text, nullable=False),
     sa.UniqueConstraint("tenant", "policy", "number"),
-    sa.UniqueConstraint("tenant", "request_id"),
+    sa.UniqueConstraint("tenant", "policy", "request_id"),
+    sa.Index("versions_of_tenant", "tenant", "place"),
+    sa.Index("versions_of_policy", "tenant", "policy", "place"),
     sqlite_autoincrement=True,
 )
 ROLLOUTS = sa.Table(

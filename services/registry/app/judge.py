@@ -75,7 +75,9 @@ class Judge:
             with self.store.begin() as session:
                 now = session.rollout(key)
                 if now is not None and now.revision == rollout.revision:
-                    roll_back(session, now, ACTOR, f"a replica fails: {error.message}", self.clock())
+                    roll_back(
+                        session, now, ACTOR, f"a replica fails: {error.message}", self.clock()
+                    )
         except TrimtabError as error:
             return error
         return None

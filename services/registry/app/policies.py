@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.registry.app.changes import champion_of, known, no_policy, rollout_of
-from services.registry.app.registry import first_version
+from services.registry.app.registry import begin
 from services.registry.domain.policies import Policy, changed, check
 from services.registry.domain.rollouts import Rollout
 from services.registry.domain.versions import Promotion, State, Version
@@ -29,8 +29,7 @@ class Going:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """`base_model`: the deployment's; `bases`: the served names of those whose weights the deployment has, to train
-    from."""
+    """`base_model`: the deployment's; `bases`: served names of those whose weights it has, to train from."""
 
     store: Store
     fleet: Fleet
@@ -48,32 +47,25 @@ class Policies:
         self._check_base(wanted.base_model)
         with self.store.begin() as session:
             _is_free(session, wanted.key)
-            now, key = self.clock(), wanted.key
-            made = replace(wanted, create_time=now, update_time=now, revision=1)
-            session.put_policy(made)
-            session.put(first_version(key, made.base_model, now))
-            session.set_rollout(Rollout(key, 1, (key.first_version,), now))
-            return made
+            return begin(session, wanted, self.clock())
 
     def get(self, key: PolicyKey) -> tuple[Policy, Rollout]:
         with self.store.read() as session:
             return self._known(session, key), rollout_of(session, key)
 
-    def page(
-        self, tenant: str, after: PolicyKey | None, most: int
-    ) -> list[tuple[Policy, Rollout]]:
+    def page(self, tenant: str, after: PolicyKey | None, most: int) -> list[tuple[Policy, Rollout]]:
         """By tenant and id; of every tenant if `tenant` is empty. A tenant's own list always has its
-        assistant."""
+        assistant; that of all tenants has those to which something happened."""
         with self.store.read() as session:
             found = {one.key: one for one in session.policies(tenant, after, most)}
-            for key in self._assistants(session, tenant):
-                if after is None or key > after:
-                    found.setdefault(key, self._known(session, key))
+            assistant = PolicyKey(tenant)
+            if tenant and (after is None or assistant > after):
+                found.setdefault(assistant, self._known(session, assistant))
             return [(found[key], rollout_of(session, key)) for key in sorted(found)[:most]]
 
     def update(self, wanted: Policy, paths: Sequence[str], revision: int = 0) -> Policy:
-        """With a `revision`, only while it is the policy's. A rollout that is under way keeps the rules with which it
-        began, and so does a run."""
+        """With a `revision`, only while it is the policy's. A rollout that is under way keeps the rules with
+        which it began, and so does a run."""
         if not paths:
             raise InvalidArgument(
                 "update_mask says nothing; name the fields that change, such as `gate.win_rate`",
@@ -99,8 +91,8 @@ class Policies:
             return made
 
     def delete(self, key: PolicyKey, actor: str, reason: str, validate_only: bool) -> Going:
-        """Removes the policy, its rollout and its versions' adapters. FailedPrecondition while a run or a rollout of
-        it is under way."""
+        """Removes the policy, its rollout and its versions' adapters. FailedPrecondition while a run or a
+        rollout of it is under way."""
         if key.policy == ASSISTANT:
             raise FailedPrecondition(
                 "every tenant has the policy assistant; it cannot be deleted",
@@ -174,11 +166,6 @@ class Policies:
             raise no_policy(key)
         base = known(session, key.tenant, key.first_version).served_name
         return found or Policy(key, base_model=base)
-
-    def _assistants(self, session: Session, tenant: str) -> list[PolicyKey]:
-        if tenant:
-            return [PolicyKey(tenant)]
-        return [key for key in session.served() if key.policy == ASSISTANT]
 
     def _check_base(self, name: str) -> None:
         if name not in self.bases:

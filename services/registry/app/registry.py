@@ -51,9 +51,11 @@ class Registry:
         with self.store.begin() as session:
             session.adopt(key.tenant)
             if session.rollout(key) is None:
-                now = self.clock()
-                session.put(first_version(key, base_served_name, now))
-                session.set_rollout(Rollout(key, 1, (key.first_version,), now))
+                begin(session, Policy(key, base_served_name), self.clock())
+            elif session.policy(key) is None:  # from before there were policies
+                session.put_policy(
+                    Policy(key, known(session, key.tenant, key.first_version).served_name)
+                )
 
     def register(self, asked: Registration) -> Version:
         """The version is VERIFIED once every replica has returned one token from it. A repeated call
@@ -163,14 +165,16 @@ class Registry:
         key = asked.key
         with self.store.read() as session:
             rollout_of(session, key)
-            if found := session.by_request(key.tenant, asked.request_id):
+            if found := session.by_request(key, asked.request_id):
                 return found
             base = known(session, key.tenant, key.first_version).served_name
         digest = self.adapters.inspect(asked.adapter_path, base)
         with self.store.begin() as session:
             rollout_of(session, key)
-            if found := session.by_request(key.tenant, asked.request_id):
+            if found := session.by_request(key, asked.request_id):
                 return found
+            if session.rollout(key) is None:  # an assistant to which nothing happened yet
+                begin(session, session.policy(key) or Policy(key, base), self.clock())
             version = self._made(asked, session.next_number(key), digest)
             session.put(version)
             return version
@@ -207,9 +211,19 @@ class Registry:
             return verified
 
 
-def first_version(key: PolicyKey, base_served_name: str, now: datetime) -> Version:
-    change = Change(State.CHAMPION, ACTOR, "the base model serves first", now)
-    return Version(key, 0, base_served_name, State.CHAMPION, now, changes=(change,))
+def begin(session: Session, policy: Policy, now: datetime) -> Policy:
+    """Stores the policy, whose base model serves first."""
+    made = replace(
+        policy,
+        create_time=policy.create_time or now,
+        update_time=policy.update_time or now,
+        revision=policy.revision or 1,
+    )
+    key, change = policy.key, Change(State.CHAMPION, ACTOR, "the base model serves first", now)
+    session.put_policy(made)
+    session.put(Version(key, 0, policy.base_model, State.CHAMPION, now, changes=(change,)))
+    session.set_rollout(Rollout(key, 1, (key.first_version,), now))
+    return made
 
 
 def _begun(

@@ -128,8 +128,7 @@ class Policy:
     deleted: bool = False
 
     def rules(self, deployment: RolloutRules) -> RolloutRules:
-        own = {name: value for name, value in _set(self.rollout)}
-        return replace(deployment, **own)
+        return replace(deployment, **dict(_set(self.rollout)))
 
 
 def check(policy: Policy) -> Policy:

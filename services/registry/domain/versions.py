@@ -115,8 +115,8 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Names that are unique in the deployment. Those of its own tenant, `home`, are short; others begin with the
-    tenant and a dot, which no policy's id contains."""
+    """Names that are unique in the deployment. Those of its own tenant, `home`, are short; others begin with
+    the tenant and a dot, which no policy's id contains."""
 
     home: str
 

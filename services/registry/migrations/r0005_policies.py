@@ -35,9 +35,11 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("place"),
         sa.UniqueConstraint("tenant", "policy", "number"),
-        sa.UniqueConstraint("tenant", "request_id"),
+        sa.UniqueConstraint("tenant", "policy", "request_id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("versions_of_tenant", "policy_versions", ["tenant", "place"])
+    op.create_index("versions_of_policy", "policy_versions", ["tenant", "policy", "place"])
     op.create_table(
         "policy_rollouts",
         sa.Column("tenant", sa.String(), nullable=False),

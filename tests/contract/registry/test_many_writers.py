@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from services.registry.adapters.tables import ROLLOUT_USERS
-from services.registry.domain import State
+from services.registry.domain.versions import State
 from shared.language.errors import FailedPrecondition
 from shared.language.topics import MODEL_PROMOTED
 from shared.state.stage import drain
 from shared.state.tables import OUTBOX
 from tests.contract.state import opened
-from tests.unit.registry.test_registry import House
+from tests.unit.registry.test_registry import HOME, House
 
 USERS = 60
 
@@ -50,15 +50,15 @@ def test_a_rollback_while_follow_ups_come_in_stays(
 ) -> None:
     one, other = houses
     one.register("a")
-    one.app.start_rollout("r", "assistant-v1", 0.0, "retrain", "passed")
+    one.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
     for n in range(USERS):
         other.say(f"old{n}", "assistant-v0", "POSITIVE")
         other.say(f"new{n}", "assistant-v1", "POSITIVE")
     object.__setattr__(other.stage, "batch_records", 3)
-    at_once(lambda: drain(other.stage), lambda: one.app.rollback("", "ann", "stop it"))
-    rollout, champion, canary = other.app.rollout()
+    at_once(lambda: drain(other.stage), lambda: one.app.rollback(HOME, "", "ann", "stop it"))
+    rollout, champion, canary = other.app.rollout(HOME)
     assert (canary, champion.version, rollout.revision) == (None, "assistant-v0", 3)
-    assert one.app.get("assistant-v1").state == State.ROLLED_BACK
+    assert one.app.get("local", "assistant-v1").state == State.ROLLED_BACK
     counts = one.counts()
     assert counts["taken"] == 2 * USERS
     assert counts.get("made", 0) == rollout.test.champion.users + rollout.test.canary.users
@@ -75,13 +75,13 @@ def test_of_two_that_start_a_rollout_at_once_one_is_told(
     one.register("a")
     one.register("b")
     told = at_once(
-        lambda: one.app.start_rollout("r1", "assistant-v1", 0.5, "ann", "try"),
-        lambda: other.app.start_rollout("r2", "assistant-v2", 0.5, "bob", "try"),
+        lambda: one.app.start_rollout("local", "r1", "assistant-v1", 0.5, "ann", "try"),
+        lambda: other.app.start_rollout("local", "r2", "assistant-v2", 0.5, "bob", "try"),
     )
-    assert sorted(map(str, told)) == ["None", "ROLLOUT_UNDER_WAY"]
-    rollout, _, canary = one.app.rollout()
+    assert set(told) == {HOME, "ROLLOUT_UNDER_WAY"}
+    rollout, _, canary = one.app.rollout(HOME)
     assert canary is not None
-    assert canary.version == f"assistant-v{told.index(None) + 1}"
+    assert canary.version == f"assistant-v{told.index(HOME) + 1}"
     assert rollout.revision == 2
 
 
@@ -90,12 +90,12 @@ def test_of_two_that_promote_at_once_one_is_told(houses: tuple[House, House]) ->
     one.register("a")
     one.register("b")
     told = at_once(
-        lambda: one.app.promote("assistant-v1", "ann", "mine", 1),
-        lambda: other.app.promote("assistant-v2", "bob", "mine", 1),
+        lambda: one.app.promote("local", "assistant-v1", "ann", "mine", 1),
+        lambda: other.app.promote("local", "assistant-v2", "bob", "mine", 1),
     )
-    assert sorted(map(str, told)) == ["None", "ROLLOUT_CHANGED"]
-    rollout, champion, _ = other.app.rollout()
-    assert champion.version == f"assistant-v{told.index(None) + 1}"
+    assert set(told) == {HOME, "ROLLOUT_CHANGED"}
+    rollout, champion, _ = other.app.rollout(HOME)
+    assert champion.version == f"assistant-v{told.index(HOME) + 1}"
     assert (rollout.revision, len(_outbox(one))) == (2, 1)
 
 
@@ -107,7 +107,7 @@ with opened("registry", sys.argv[1]) as database:
     house = House(database)
     for revision in range(1, 21):
         try:
-            house.app.promote(sys.argv[2], "ann", "mine", revision)
+            house.app.promote("local", sys.argv[2], "ann", "mine", revision)
         except FailedPrecondition as error:
             assert error.reason == "ROLLOUT_CHANGED", error
 """
@@ -123,8 +123,8 @@ def test_two_processes_that_promote_at_once_take_turns(database_url: str) -> Non
         versions = ("assistant-v1", "assistant-v2")
         processes = [subprocess.Popen([*command, version]) for version in versions]
         assert [process.wait(60) for process in processes] == [0, 0]
-        rollout, champion, _ = house.app.rollout()
-        states = {one.version: one.state for one in house.app.versions(None, 10)}
+        rollout, champion, _ = house.app.rollout(HOME)
+        states = {one.version: one.state for one in house.app.versions("local", "", None, 10)}
         assert states.pop(champion.version) == State.CHAMPION
         assert set(states.values()) <= {State.RETIRED, State.VERIFIED}
         assert len(_outbox(house)) == rollout.revision - 1 >= 2

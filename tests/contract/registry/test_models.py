@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from services.registry.adapters.memory import MemoryModels
-from services.registry.domain import State, Version
+from services.registry.domain.versions import Naming, State, Version
 from services.registry.ports import ModelStore
 from shared.language.errors import Unavailable
+from shared.language.policies import PolicyKey
 
 
 def _real(url: str) -> ModelStore:
     from services.registry.adapters.mlflow_models import MlflowModels
 
-    return MlflowModels(url, model=f"assistant-{uuid.uuid4().hex[:8]}")
+    return MlflowModels(url, Naming("local"))
 
 
 @pytest.fixture(params=["memory", "mlflow"])
@@ -32,7 +33,7 @@ def version(tmp_path: Path) -> Version:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
     return Version(
-        version="assistant-v1",
+        key=PolicyKey("local", f"p{uuid.uuid4().hex[:8]}"),
         number=1,
         served_name="assistant-v1",
         state=State.REGISTERED,
@@ -47,7 +48,7 @@ def version(tmp_path: Path) -> Version:
 def test_a_version_is_registered_once(models: ModelStore, version: Version) -> None:
     number = models.register(version)
     assert models.register(version) == number
-    other = replace(version, version="assistant-v2", number=2)
+    other = replace(version, number=2)
     assert models.register(other) != number
 
 
@@ -59,30 +60,30 @@ def test_many_who_register_one_version_at_once_register_it_once(
     assert len(numbers) == 1
 
 
-def _aliases(models: ModelStore) -> dict[str, str]:
+def _aliases(models: ModelStore, key: PolicyKey) -> dict[str, str]:
     """Where each alias points, asked of the twin or of the server itself."""
+    name = Naming("local").model(key)
     if isinstance(models, MemoryModels):
-        return models.aliases
-    client, name = models._client, models._model  # type: ignore[attr-defined]
-    found = client.get_registered_model(name).aliases
+        return models.aliases[name]
+    found = models._client.get_registered_model(name).aliases  # type: ignore[attr-defined]
     return {alias: str(number) for alias, number in found.items()}
 
 
 def test_aliases_point_and_are_taken_away(models: ModelStore, version: Version) -> None:
     number = models.register(version)
-    models.point("challenger", version)
-    models.point("champion", version)
-    assert _aliases(models) == {"challenger": number, "champion": number}
-    models.point("challenger", None)
-    models.point("challenger", None)
-    assert _aliases(models) == {"champion": number}
+    models.point(version.key, "challenger", version)
+    models.point(version.key, "champion", version)
+    assert _aliases(models, version.key) == {"challenger": number, "champion": number}
+    models.point(version.key, "challenger", None)
+    models.point(version.key, "challenger", None)
+    assert _aliases(models, version.key) == {"champion": number}
 
 
 def test_the_base_model_bears_no_alias(models: ModelStore, version: Version) -> None:
     models.register(version)
-    models.point("champion", version)
-    models.point("champion", replace(version, version="assistant-v0"))
-    assert _aliases(models) == {}
+    models.point(version.key, "champion", version)
+    models.point(version.key, "champion", replace(version, number=0))
+    assert _aliases(models, version.key) == {}
 
 
 def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflow_url: str) -> None:
@@ -90,11 +91,11 @@ def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflo
     from mlflow import MlflowClient
 
     number = models.register(version)
-    models.point("champion", version)
+    models.point(version.key, "champion", version)
     client = MlflowClient(tracking_uri=mlflow_url)
-    name = models._model  # type: ignore[attr-defined]
+    name = Naming("local").model(version.key)
     found = client.get_model_version_by_alias(name, "champion")
-    assert (found.version, found.tags["version"]) == (number, "assistant-v1")
+    assert (found.version, found.tags["version"]) == (number, version.version)
     assert found.tags["snapshot_digest"] == "s"
     assert found.run_id is not None
     files = {file.path for file in client.list_artifacts(found.run_id, "adapter")}
@@ -106,5 +107,5 @@ def test_a_server_that_is_away_is_said(version: Version, monkeypatch: pytest.Mon
     from services.registry.adapters.mlflow_models import MlflowModels
 
     with pytest.raises(Unavailable) as raised:
-        MlflowModels("http://127.0.0.1:9").register(version)
+        MlflowModels("http://127.0.0.1:9", Naming("local")).register(version)
     assert raised.value.reason == "MLFLOW_AWAY"

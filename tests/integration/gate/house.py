@@ -24,7 +24,8 @@ from services.registry.adapters.sql_session import SqlSession as RegistrySession
 from services.registry.adapters.tables import METADATA as VERSIONS
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.registry import Registry
-from services.registry.domain import Policy, Registration, Version
+from services.registry.domain.rollouts import RolloutRules
+from services.registry.domain.versions import Naming, Registration, Version
 from services.retrain.adapters.memory import NoRecorder
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession as RetrainSession
@@ -39,6 +40,7 @@ from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest
 from shared.language.estimates import Estimate
 from shared.language.pairs import Pair
+from shared.language.policies import PolicyKey
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
 
@@ -47,6 +49,9 @@ Adapters = dict[str, str]
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+HOME = PolicyKey("local")
 
 
 class MadeBefore:
@@ -94,25 +99,27 @@ class Versions:
 
     def __init__(self, root: Path, base_model: Path, base_name: str, replicas: list[str]) -> None:
         store = SqlStore(Database("sqlite://", VERSIONS), RegistrySession)
-        folder, fleet = AdapterFolder(root, base_model), VllmFleet(replicas)
-        self.app = Registry(store, folder, MemoryModels(), fleet, Policy(), now)
+        folder, fleet = AdapterFolder(root, {base_name: base_model}), VllmFleet(replicas)
+        self.app = Registry(
+            store, folder, MemoryModels(), fleet, RolloutRules(), Naming(HOME.tenant), now
+        )
         self.app.open(base_name)
 
     def champion(self) -> Candidate:
-        return _candidate(self.app.rollout()[1])
+        return _candidate(self.app.rollout(HOME)[1])
 
     def version(self, version: str) -> Candidate:
-        return _candidate(self.app.get(version))
+        return _candidate(self.app.get("local", version))
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
-        asked = Registration(request_id, adapter_path, run=run.run, control=control)
+        asked = Registration(HOME, request_id, adapter_path, run=run.run, control=control)
         return _candidate(self.app.register(asked))
 
     def start_rollout(self, request_id: str, version: str, reason: str) -> None:
-        self.app.start_rollout(request_id, version, 0.5, "retrain", reason)
+        self.app.start_rollout("local", request_id, version, 0.5, "retrain", reason)
 
     def reject(self, version: str, reason: str) -> None:
-        self.app.reject(version, "retrain", reason)
+        self.app.reject("local", version, "retrain", reason)
 
 
 class House:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from infra.local.stack import LocalStack
-from services.registry.domain import State as VersionState
+from services.registry.domain.versions import State as VersionState
 from services.retrain.domain.runs import Run, State
 from shared.language.pairs import Pair
 from shared.language.splits import is_held_out
 from tests.integration.gate.adapters import SHORT, pair_of, train
-from tests.integration.gate.house import House, Versions
+from tests.integration.gate.house import HOME, House, Versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -67,8 +67,8 @@ def test_a_collapsed_adapter_fails_although_the_judge_likes_it_best(
     lines = verdicts(run)
     assert (lines["win_rate"], lines["sane_share"]) == ("pass", "fail")
     assert figure(run, "sane_share") < 0.1 < figure(run, "sane_share@assistant-v0")
-    assert house.versions.app.get(run.model_version).state == VersionState.REJECTED
-    assert house.versions.app.rollout()[2] is None
+    assert house.versions.app.get("local", run.model_version).state == VersionState.REJECTED
+    assert house.versions.app.rollout(HOME)[2] is None
 
 
 def test_a_good_adapter_passes_and_becomes_a_canary(
@@ -80,6 +80,6 @@ def test_a_good_adapter_passes_and_becomes_a_canary(
     assert set(verdicts(run).values()) == {"pass"}
     assert figure(run, "win_rate") > 0.8
     assert figure(run, "length_words") < figure(run, "length_words@assistant-v0") / 2
-    canary = house.versions.app.rollout()[2]
+    canary = house.versions.app.rollout(HOME)[2]
     assert canary is not None
     assert canary.version == run.model_version

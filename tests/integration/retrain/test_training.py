@@ -188,8 +188,8 @@ def test_the_saved_adapter_is_what_was_trained_and_what_the_registry_takes(tmp_p
     base = tmp_path / "base"
     tiny().save_pretrained(base)
     trained.save(tmp_path / "adapter", str(base))
-    shelf = AdapterFolder(tmp_path / "shelf", base)
-    assert len(shelf.inspect(str(tmp_path / "adapter"))) == 64
+    shelf = AdapterFolder(tmp_path / "shelf", {"base": base})
+    assert len(shelf.inspect(str(tmp_path / "adapter"), "base")) == 64
     loaded = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), tmp_path / "adapter")
     pair = pairs(1)[0]
     expected = trained.log_probability(trained.prepare(pair.chosen)).item()

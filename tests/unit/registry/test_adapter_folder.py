@@ -29,11 +29,11 @@ def served(tmp_path: Path) -> AdapterFolder:
     base = tmp_path / "base"
     base.mkdir()
     (base / "config.json").write_text(json.dumps(BASE))
-    return AdapterFolder(tmp_path / "served", base, max_rank=4)
+    return AdapterFolder(tmp_path / "served", {"base": base}, max_rank=4)
 
 
 def place(served: AdapterFolder, source: str, version: str = "assistant-v1") -> Path:
-    return Path(served.place(source, version, served.inspect(source)))
+    return Path(served.place(source, version, served.inspect(source, "base")))
 
 
 def adapter(served: AdapterFolder, folder: Path, *, rank: int = 2, **changes: object) -> str:
@@ -43,7 +43,7 @@ def adapter(served: AdapterFolder, folder: Path, *, rank: int = 2, **changes: ob
         KEY.format("B"): np.zeros((8, rank), np.float32),
     }
     tensors.update(changes.pop("tensors", {}))  # type: ignore[call-overload]
-    config = {"peft_type": "LORA", "r": rank, "base_model_name_or_path": str(served.base_model)}
+    config = {"peft_type": "LORA", "r": rank, "base_model_name_or_path": str(served.bases["base"])}
     (folder / "adapter_config.json").write_text(json.dumps(config | changes))
     save_file(tensors, folder / "adapter_model.safetensors")
     return str(folder)
@@ -53,11 +53,11 @@ def test_a_good_adapter_is_placed_whole_and_again_is_harmless(
     served: AdapterFolder, tmp_path: Path
 ):
     source = adapter(served, tmp_path / "new")
-    digest = served.inspect(source)
+    digest = served.inspect(source, "base")
     assert len(digest) == 64
     placed = place(served, source)
     assert place(served, source) == placed
-    assert served.inspect(str(placed)) == digest
+    assert served.inspect(str(placed), "base") == digest
     assert sorted(p.name for p in placed.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -83,22 +83,22 @@ def test_an_adapter_is_its_configuration_too(
     settings: dict[str, Any] = {"lora_alpha": 32, "target_modules": ["q_proj"]} | changes
     two = adapter(served, tmp_path / "two", **settings)
     place(served, one)
-    assert served.inspect(one) != served.inspect(two)
+    assert served.inspect(one, "base") != served.inspect(two, "base")
     with pytest.raises(InvalidArgument, match="never replaced"):
         place(served, two)
 
 
 def test_a_configuration_written_in_another_way_is_the_same(served: AdapterFolder, tmp_path: Path):
     source = adapter(served, tmp_path / "one", lora_alpha=32)
-    digest, path = served.inspect(source), Path(source) / "adapter_config.json"
+    digest, path = served.inspect(source, "base"), Path(source) / "adapter_config.json"
     turned = dict(reversed(json.loads(path.read_text()).items()))
     path.write_text(json.dumps(turned, indent=4))
-    assert served.inspect(source) == digest
+    assert served.inspect(source, "base") == digest
 
 
 def test_what_changed_after_it_was_inspected_is_not_placed(served: AdapterFolder, tmp_path: Path):
     source = adapter(served, tmp_path / "one", lora_alpha=32)
-    digest = served.inspect(source)
+    digest = served.inspect(source, "base")
     adapter(served, tmp_path / "one", lora_alpha=64)
     with pytest.raises(InvalidArgument) as refused:
         served.place(source, "assistant-v1", digest)
@@ -110,7 +110,7 @@ def test_many_who_place_one_version_at_once_place_it_once_and_whole(
     served: AdapterFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source = adapter(served, tmp_path / "one")
-    digest, together = served.inspect(source), Barrier(4)
+    digest, together = served.inspect(source, "base"), Barrier(4)
     real = shutil.copyfile
 
     def slowly(*paths: Path) -> None:
@@ -121,7 +121,7 @@ def test_many_who_place_one_version_at_once_place_it_once_and_whole(
     with ThreadPoolExecutor(4) as pool:
         placed = list(pool.map(lambda _: served.place(source, "assistant-v1", digest), range(4)))
     assert set(placed) == {str(served.root / "assistant-v1")}
-    assert served.inspect(placed[0]) == digest
+    assert served.inspect(placed[0], "base") == digest
     assert [p.name for p in served.root.iterdir()] == ["assistant-v1"]
 
 
@@ -147,7 +147,7 @@ def test_a_bad_adapter_is_refused_with_its_reason(
 ):
     source = adapter(served, tmp_path / "bad", **changes)
     with pytest.raises(InvalidArgument) as refused:
-        served.inspect(source)
+        served.inspect(source, "base")
     assert refused.value.reason == reason
     assert refused.value.field == "adapter_path"
 
@@ -157,10 +157,10 @@ def test_what_is_no_safetensors_file_is_refused(served: AdapterFolder, tmp_path:
     for content in (b"", b"\x80\x04pickle of something", b"\xff" * 64, *spoilt(source)):
         (source / "adapter_model.safetensors").write_bytes(content)
         with pytest.raises(InvalidArgument, match="safetensors"):
-            served.inspect(str(source))
+            served.inspect(str(source), "base")
     (source / "adapter_model.safetensors").unlink()
     with pytest.raises(InvalidArgument, match="there is no adapter_model"):
-        served.inspect(str(source))
+        served.inspect(str(source), "base")
 
 
 def spoilt(source: Path) -> list[bytes]:
@@ -181,7 +181,7 @@ def spoilt(source: Path) -> list[bytes]:
 def test_types_that_are_not_served_are_refused(served: AdapterFolder, tmp_path: Path):
     source = adapter(served, tmp_path / "bad", tensors={KEY.format("A"): np.ones((2, 8), np.int64)})
     with pytest.raises(InvalidArgument, match="is I64; it must be one of F32, F16, BF16"):
-        served.inspect(source)
+        served.inspect(source, "base")
 
 
 def test_bfloat16_infinity_is_seen():

@@ -36,6 +36,8 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     VERSION_STATE_RETIRED: _VersionState.ValueType  # 5
     VERSION_STATE_REJECTED: _VersionState.ValueType  # 6
     VERSION_STATE_ROLLED_BACK: _VersionState.ValueType  # 7
+    VERSION_STATE_DELETED: _VersionState.ValueType  # 8
+    """With its policy."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper): ...
 
@@ -47,6 +49,8 @@ VERSION_STATE_CHAMPION: VersionState.ValueType  # 4
 VERSION_STATE_RETIRED: VersionState.ValueType  # 5
 VERSION_STATE_REJECTED: VersionState.ValueType  # 6
 VERSION_STATE_ROLLED_BACK: VersionState.ValueType  # 7
+VERSION_STATE_DELETED: VersionState.ValueType  # 8
+"""With its policy."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 @_typing.final
@@ -73,7 +77,7 @@ class Policy(_message.Message):
     description: _builtins.str
     base_model: _builtins.str
     """The name under which every vLLM replica serves the base model. Empty on creation: the deployment's. It cannot
-    change once the policy has versions.
+    change.
     """
     champion_version: _builtins.str
     """What serves now; set by the service."""

@@ -1,4 +1,4 @@
-"""trimtab.registry.v1.RegistryService: versions and rollouts. Policies are in grpc_policies.py."""
+"""trimtab.registry.v1.RegistryService: versions and rollouts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from services.registry.app.policies import Policies
 from services.registry.app.registry import Registry
+from services.registry.app.serving import Serving
 from services.registry.codec.versions import (
     decode_key,
     decode_registration,
@@ -14,8 +16,8 @@ from services.registry.codec.versions import (
     encode_rollout,
     encode_version,
 )
-from services.registry.grpc_policies import PolicyServicer
-from services.registry.watching import RolloutFeed
+from services.registry.grpc_api.policies import PolicyServicer
+from services.registry.grpc_api.watching import RolloutFeed
 from shared.calls.server import tenant_of
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.paging import decode_token, encode_token, page_size
@@ -23,8 +25,10 @@ from shared.language.policies import PolicyKey, check_policy_id
 
 
 class RegistryServicer(PolicyServicer):
-    def __init__(self, app: Registry, feed: RolloutFeed, **policies: Any) -> None:
-        super().__init__(feed=feed, rules=app.rules, **policies)
+    def __init__(
+        self, app: Registry, feed: RolloutFeed, *, policies: Policies, serving: Serving
+    ) -> None:
+        super().__init__(policies, serving, feed, app.rules)
         self._app = app
 
     async def RegisterVersion(

@@ -11,7 +11,7 @@ from services.registry.app.serving import Serving
 from services.registry.codec.policies import decode_policy, decode_policy_name, encode_policy
 from services.registry.codec.versions import encode_rollout, encode_served
 from services.registry.domain.rollouts import RolloutRules
-from services.registry.watching import RolloutFeed
+from services.registry.grpc_api.watching import RolloutFeed
 from shared.access.admission import calling_key
 from shared.calls.server import tenant_of
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
@@ -57,7 +57,9 @@ class PolicyServicer(pb_grpc.RegistryServiceServicer):
         last = found[size - 1][0].key if more else PolicyKey("")
         return pb.ListPoliciesResponse(
             policies=[encode_policy(policy, rollout) for policy, rollout in found[:size]],
-            next_page_token=encode_token(f"{last.tenant}/{last.policy}", "policies") if more else "",
+            next_page_token=encode_token(f"{last.tenant}/{last.policy}", "policies")
+            if more
+            else "",
         )
 
     async def UpdatePolicy(

@@ -26,8 +26,8 @@ class RolloutFeed:
             while True:
                 watcher[1].clear()
                 yield
-                # Not by wait_for, which in Python 3.11 loses a cancellation that comes at the same moment as the
-                # event.
+                # Not by wait_for, which in Python 3.11 loses a cancellation that comes at the same moment as
+                # the event.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._looks_s):
                         await watcher[1].wait()

@@ -1,0 +1,1 @@
+"""trimtab.registry.v1.RegistryService: decode, call, encode."""
