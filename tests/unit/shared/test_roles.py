@@ -23,7 +23,7 @@ ROLES = {
         Feedback: ListHeads ListJudgements ListWaitingFeedback
         Interaction: GetConversation ListConversations
         PersonalData: ExportPersonalData
-        Registry: GetRollout GetVersion ListVersions WatchRollout
+        Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions WatchRollout
         Retrain: GetRun ListRuns PreviewSnapshot
         Reward: ListRewardModels Score ScoreStream
         Stage: GetStageCounts
@@ -32,15 +32,18 @@ ROLES = {
     "operator": """
         Evaluation: Evaluate
         Feedback: FitHead RetireHead
-        Registry: PromoteVersion RegisterVersion RejectVersion RollbackVersion StartRollout
+        Registry: CreatePolicy PromoteVersion RegisterVersion RejectVersion RollbackVersion
+        Registry: StartRollout UpdatePolicy
         Retrain: CancelRun StartRetrain
         Reward: TrainRewardModel""",
     "admin": """
         Key: CreateKey GetQuota ListKeys RevokeKey RotateKey SetQuota
+        Registry: DeletePolicy
         UserData: EraseUser GetErasure ListErasures""",
     "internal": """
         DeadLetter: ReplayDeadLetters
-        Key: ReportUses WatchKeys""",
+        Key: ReportUses WatchKeys
+        Registry: WatchServed""",
 }
 
 
