@@ -27,6 +27,7 @@ TURNS = sa.Table(
     # What it says of the turn that it was made instead of, and that turn's id.
     sa.Column("signal", sa.String, nullable=False, server_default=""),
     sa.Column("replaces", sa.String, nullable=False, server_default=""),
+    sa.Column("policy", sa.String, nullable=False, server_default=""),
     sa.Index("turns_by_completion", "tenant", "completion_id"),
     sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
     sa.Index("turns_by_age", "arrived"),

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from shared.language.identifiers import conversation_name, stable_id
 from shared.language.messages import Message, content_of
+from shared.language.policies import ASSISTANT, is_same
 from shared.language.splits import is_held_out
 
 
@@ -84,6 +85,8 @@ class Pair:
         """The id of a stated pair that was given none."""
         messages = (*self.prompt, self.chosen, self.rejected)
         said = [text for message in messages for text in (message.role, content_of(message))]
+        if not is_same(self.policy, ASSISTANT):
+            said.append(f"policy {self.policy}")
         return stable_id(self.tenant, self.user_id, self.source or "", self.conversation_id, *said)
 
     @property

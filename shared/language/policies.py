@@ -42,6 +42,11 @@ def policy_of_version(version: str) -> str:
     return found[1] if found else ""
 
 
+def is_same(one: str, other: str) -> bool:
+    """Whether two of a tenant's turns, pairs or requests name the same policy: an empty one is `assistant`."""
+    return (one or ASSISTANT) == (other or ASSISTANT)
+
+
 def check_policy_id(said: str, field: str = "policy") -> str:
     """`said`, or `assistant` if it is empty. InvalidArgument names `field` if it cannot be a policy's id."""
     if not said:

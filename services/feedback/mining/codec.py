@@ -110,6 +110,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         signals=_encode_signals(mined.signals) if mined.signals else None,
         inherits_from=mined.inherits_from,
         head=mined.label.head,
+        policy=mined.policy,
     )
 
 
@@ -143,6 +144,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         signals=_decode_signals(mined.signals) if mined.HasField("signals") else None,
         about=mined.about,
         inherits_from=mined.inherits_from,
+        policy=mined.policy,
     )
 
 

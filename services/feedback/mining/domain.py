@@ -108,6 +108,8 @@ class Mined:
     answer_turn_id: str = ""
     follow_up_turn_id: str = ""
     model_version: str = ""
+    # Whose answer it is about; empty: assistant.
+    policy: str = ""
     channel: str = ""
     context: tuple[Message, ...] = ()
     answer: Message | None = None

@@ -28,6 +28,7 @@ from shared.language.messages import Message, text_message
 from shared.language.openai_messages import has_content, read_message
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
 from shared.language.pairs import Pair, PairSource
+from shared.language.policies import check_policy_id
 from shared.language.turns import Turn
 
 M = TypeVar("M", bound=BaseModel)
@@ -51,6 +52,7 @@ class ConversationDocument(BaseModel):
     user: RequiredUser
     created: datetime | None = None
     channel: str = "rest"
+    policy: str = ""
     metadata: dict[str, MetadataValue] = {}
     messages: list[MessageDocument] = Field(min_length=1)
 
@@ -89,6 +91,7 @@ class PreferenceDocument(BaseModel):
     chosen: str | list[Any]
     rejected: str | list[Any]
     model_version: Model = ""
+    policy: str = ""
     comment: str = ""
     created: datetime | None = None
 
@@ -132,6 +135,7 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
             field = f"messages[{number}].content"
             raise InvalidArgument(f"{field} is empty", reason="EMPTY_MESSAGE", field=field)
     conversation = read.id or _derived(read, tenant)
+    check_policy_id(read.policy)
     placed: list[PlacedTurn] = []
     for number, (said, message) in enumerate(zip(read.messages, messages, strict=True)):
         if message.role == "system":
@@ -147,6 +151,7 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
             completion_id=said.completion_id,
             channel=read.channel,
             metadata=read.metadata,
+            policy=read.policy,
         )
         placed.append(PlacedTurn(place, number, turn))
     return placed
@@ -186,6 +191,7 @@ def read_feedback(document: object) -> list[ExplicitFeedback]:
 def read_preference(document: object) -> Pair:
     """InvalidArgument names the field that is wrong."""
     read = parse(PreferenceDocument, document)
+    check_policy_id(read.policy)
     return Pair(
         user_id=read.user,
         source=PairSource(read.source),
@@ -195,6 +201,7 @@ def read_preference(document: object) -> Pair:
         pair_id=read.id,
         conversation_id=read.conversation_id,
         model_version=read.model_version,
+        policy=read.policy,
         feedback_text=read.comment,
         create_time=_aware(read.created),
     )

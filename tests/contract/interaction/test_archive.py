@@ -110,6 +110,7 @@ def test_turns_lie_by_tenant_and_day_with_all_that_they_are(archived: Archived) 
         "metadata": [("client", "test")],
         "signal": "",
         "replaces_turn_id": "",
+        "policy": "",
     }
     assert archived.counts() == {("archive", "taken", ""): 3, ("archive", "made", ""): 3}
 
@@ -166,6 +167,19 @@ def test_many_parts_of_a_day_become_one(archived: Archived) -> None:
     assert sorted(archived.texts().values()) == [1] * 10
     # Never all of it in memory.
     assert pq.read_metadata(archived.folder / archived.files()[1]).num_row_groups == 9
+
+
+def test_parts_of_before_there_were_policies_are_merged_with_others(archived: Archived) -> None:
+    for number in range(8):
+        archived.store(replace(said("a", f"c{number}", 0), policy="support" if number else ""))
+        archived.archive.archive_once()
+    first = archived.folder / archived.files()[0]
+    older = pq.read_table(first, partitioning=None).drop_columns(["policy"])
+    pq.write_table(older, first)
+    assert archived.archive.compact_once() == 8
+    (whole,) = archived.files()
+    rows = pq.read_table(archived.folder / whole, partitioning=None).to_pylist()
+    assert [row["policy"] for row in rows] == ["", *["support"] * 7]
 
 
 def test_a_user_is_taken_out_of_every_part(archived: Archived) -> None:

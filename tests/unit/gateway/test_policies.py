@@ -94,6 +94,32 @@ async def test_models_are_those_of_the_tenant(gateway: Any) -> None:
     assert ids == ["assistant", "assistant-v0", "sales", "sales-v1", "support", "support-v7"]
 
 
+@pytest.mark.parametrize("said", [{}, {"policy": ""}, {"policy": "not-made-yet"}])
+async def test_what_is_sent_in_batches_says_its_policy(gateway: Any, said: dict[str, str]) -> None:
+    """Which policies there are is the registry's to know."""
+    talk = {"user": "ada", "messages": [*HELLO, {"role": "assistant", "content": "Hi"}], **said}
+    vote = {"user": "ada", "prompt": "Hi", "chosen": "Hello", "rejected": "What?", **said}
+    for name, item in (("conversations", talk), ("preferences", vote)):
+        answer = await gateway.http.post(f"/v1/{name}", json={name: [item]})
+        assert answer.status_code == 200, answer.text
+    policy = said.get("policy", "")
+    assert [turn.policy for turn in gateway.sink.turns] == [policy, policy]
+    assert [pair.policy for _, pair in gateway.sink.preferences] == [policy]
+
+
+async def test_what_cannot_be_a_policy_is_refused(gateway: Any) -> None:
+    talk, vote = (
+        {"user": "ada", "messages": HELLO},
+        {"user": "ada", "prompt": "Hi", "chosen": "Hello", "rejected": "What?"},
+    )
+    for name, item in (("conversations", talk), ("preferences", vote)):
+        wrong = [{**item, "policy": "Support"}, {**item, "policy": "support-v1"}, item]
+        answer = await gateway.http.post(f"/v1/{name}", json={name: wrong})
+        assert (answer.status_code, answer.json()["accepted"]) == (207, 1)
+        refused = [(r["position"], r["reason"], r["field"]) for r in answer.json()["refused"]]
+        assert refused == [(n, "INVALID_POLICY_ID", "policy") for n in range(2)]
+
+
 async def test_the_status_counts_and_names_nobody(gateway: Any) -> None:
     answer = await gateway.http.get("/v1/status", headers={"authorization": ""})
     assert answer.json()["rollout"] == {

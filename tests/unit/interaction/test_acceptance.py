@@ -61,6 +61,7 @@ def publishing(log: MemoryEventLog) -> Iterator[EventLogJournal]:
             "prompt",
         ),
         (replace(GOOD, tenant="other"), "TENANT_MISMATCH", "tenant"),
+        (replace(GOOD, policy="support-v1"), "INVALID_POLICY_ID", "policy"),
     ],
 )
 def test_a_bad_preference_is_refused(preference: Pair, reason: str, field: str) -> None:
@@ -84,6 +85,14 @@ async def test_the_same_preference_makes_the_same_event() -> None:
     assert pair.source == events.PAIR_SOURCE_ARENA_VOTE
     assert (pair.tenant, pair.rejected.parts[0].text.text) == ("local", "A kind of road.")
     assert decode_pair(pair) == replace(GOOD, tenant="local", pair_id=pair.pair_id, create_time=NOW)
+
+
+def test_one_preference_stated_for_two_policies_is_two() -> None:
+    said = [replace(GOOD, policy=policy) for policy in ("", "assistant", "support", "sales")]
+    first, named, support, sales = (accept_pair(one, "local", NOW, LIMITS) for one in said)
+    assert first.pair_id == named.pair_id
+    assert len({one.pair_id for one in (first, support, sales)}) == 3
+    assert [one.policy for one in (first, support, sales)] == ["", "support", "sales"]
 
 
 def test_a_comment_may_stand_alone() -> None:

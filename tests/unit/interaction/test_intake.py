@@ -56,6 +56,7 @@ def publishing(log: MemoryEventLog) -> Iterator[EventLogJournal]:
             "create_time",
         ),
         (replace(GOOD, tenant="other"), "TENANT_MISMATCH", "tenant"),
+        (replace(GOOD, policy="Support Team"), "INVALID_POLICY_ID", "policy"),
     ],
 )
 def test_a_bad_turn_is_refused_with_reason_and_field(turn: Turn, reason: str, field: str) -> None:

@@ -41,6 +41,7 @@ class SqlTurns:
             arrived=self._now(),
             signal=turn.signal,
             replaces=turn.replaces_turn_id,
+            policy=turn.policy,
         )
         return bool(self._connection.execute(statement.on_conflict_do_nothing()).rowcount)
 
@@ -148,6 +149,7 @@ def turn_of(row: Any) -> Turn:
         channel=row.channel,
         signal=row.signal,
         replaces_turn_id=row.replaces,
+        policy=row.policy,
     )
 
 

@@ -105,6 +105,7 @@ class JoinExplicit(Generic[W]):
             create_time=explicit.time,
             answer_turn_id="" if explicit.is_of_conversation else answer.turn_id,
             model_version=answer.model_version,
+            policy=answer.policy,
             channel=answer.channel,
             context=context,
             answer=answer.message,

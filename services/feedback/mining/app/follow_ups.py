@@ -178,6 +178,7 @@ def mined_of(
         answer_turn_id=answer.turn_id,
         follow_up_turn_id=turn.turn_id,
         model_version=answer.model_version,
+        policy=answer.policy,
         channel=turn.channel,
         context=follow_up.context,
         answer=answer.message,

@@ -1,7 +1,8 @@
 """Pairs of two answers that the same user was really given to the same prompt.
 
 A regenerated answer that the user went on from is chosen, the one that it replaced is rejected. And
-where two versions answered the same prompt, the one that the user was clearly more content with.
+where two versions answered the same prompt, the one that the user was clearly more content with. Both
+answers are of one policy: what one team's assistant says is no version of what another's says.
 Nothing is written for these pairs, so they cost no model's time; the reward model judges them like all
 proposals.
 
@@ -22,6 +23,7 @@ from services.feedback.pairs.ports import PairWork
 from shared.language.identifiers import feedback_name, turn_name
 from shared.language.messages import Message
 from shared.language.pairs import Pair, PairSource
+from shared.language.policies import is_same
 from shared.language.turns import Turn
 from shared.language.verdicts import DISSATISFIED
 
@@ -48,7 +50,7 @@ class Contrast:
 
     def _regenerated(self, mined: Mined, kept: Turn, work: PairWork) -> None:
         former = work.turns.get(mined.tenant, mined.conversation_id, kept.replaces_turn_id)
-        if former is None:
+        if former is None or not is_same(former.policy, kept.policy):
             return
         if mined.label.kind in DISSATISFIED:
             work.count(PAIRS, "taken")
@@ -68,6 +70,8 @@ class Contrast:
             better, worse = sorted((mined, other), key=lambda one: one.label.dissatisfaction)
             gap = worse.label.dissatisfaction - better.label.dissatisfaction
             if gap < self.min_gap or better.answer is None or worse.answer is None:
+                continue
+            if not is_same(better.policy, worse.policy):
                 continue
             pair = _pair(mined, PairSource.VERSION_CONTRAST, better.answer, worse.answer)
             pair = replace(
@@ -109,6 +113,7 @@ def _pair(mined: Mined, source: PairSource, chosen: Message, rejected: Message) 
         chosen=chosen,
         rejected=rejected,
         create_time=mined.create_time,
+        policy=mined.policy,
     )
 
 

@@ -51,6 +51,7 @@ def _pair(mined: Mined, answer: Message, better: str, persona: str) -> Pair:
         confidence=1.0,
         persona=persona,
         model_version=mined.model_version,
+        policy=mined.policy,
         evidence=(
             feedback_name(mined.tenant, mined.feedback_id),
             conversation_name(mined.tenant, mined.conversation_id),

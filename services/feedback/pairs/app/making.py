@@ -216,6 +216,7 @@ def pair_of(mined: Mined, source: PairSource, chosen: str, rejected: str) -> Pai
         create_time=mined.create_time,
         confidence=mined.label.probabilities.get(FollowUpKind.REATTEMPT_WITH_FEEDBACK, 0.0),
         model_version=mined.model_version,
+        policy=mined.policy,
         evidence=names,
         feedback_text=mined.follow_up,
     )

@@ -14,6 +14,7 @@ from services.feedback.pairs.app.filters import duplicates, language, leakage, p
 from services.feedback.pairs.domain import PAIRS, PairState, StoredPair
 from services.feedback.pairs.ports import Moderator, PairWork
 from shared.language.pairs import Pair
+from shared.language.policies import is_same
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,11 @@ class Screen:
         return self.moderator.offence(text) >= self.max_offence
 
     def is_repeated(self, pair: Pair, others: list[Pair]) -> bool:
-        """Whether one of its user's others has nearly the same request and chosen answer. Another
-        user who prefers the same is another opinion."""
+        """Whether one of its user's others of the same policy has nearly the same request and chosen
+        answer. Another user who prefers the same is another opinion."""
         return any(
-            duplicates.jaccard(pair.chosen.text, other.chosen.text) >= self.duplicate_jaccard
+            is_same(pair.policy, other.policy)
+            and duplicates.jaccard(pair.chosen.text, other.chosen.text) >= self.duplicate_jaccard
             and duplicates.jaccard(pair.request, other.request) >= self.duplicate_jaccard
             for other in others
         )

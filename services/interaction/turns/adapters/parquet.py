@@ -35,6 +35,7 @@ COLUMNS = pa.schema(
         ("metadata", pa.map_(pa.string(), pa.string())),
         ("signal", pa.string()),
         ("replaces_turn_id", pa.string()),
+        ("policy", pa.string()),
     ]
 )
 
@@ -65,11 +66,12 @@ class Files:
             self._files.mv(f"{path}.tmp", path)
 
     def batches(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """A file's content, a row group at a time, as all of it would need too much memory. FileNotFoundError
-        if it is missing."""
+        """A file's content, a row group at a time, as all of it would need too much memory. Files of older
+        versions have fewer columns: those are empty. FileNotFoundError if it is missing."""
         with _translated(), self._files.open(f"{self._root}/{name}", "rb") as file:
             parquet = pq.ParquetFile(file)
-            yield from parquet.iter_batches(TURNS_A_GROUP, columns=columns, use_threads=False)
+            for batch in parquet.iter_batches(TURNS_A_GROUP, columns=columns, use_threads=False):
+                yield batch if columns else _completed(batch)
 
     def remove(self, names: Iterable[str]) -> None:
         """Ignores those that are missing."""
@@ -94,6 +96,13 @@ def _translated() -> Iterator[None]:
         raise Unavailable(
             f"the archive is unavailable: {error}", reason="ARCHIVE_AWAY", retry_after_s=5.0
         ) from error
+
+
+def _completed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for column in COLUMNS:
+        if column.name not in batch.schema.names:
+            batch = batch.append_column(column, pa.array([""] * batch.num_rows, column.type))
+    return batch
 
 
 def of_user(batch: pa.RecordBatch, user_id: str) -> pa.RecordBatch:
@@ -129,4 +138,5 @@ def _row(turn: pb.Turn) -> dict[str, Any]:
         if turn.signal
         else "",
         "replaces_turn_id": turn.replaces_turn_id,
+        "policy": turn.policy,
     }

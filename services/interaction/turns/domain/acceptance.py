@@ -27,6 +27,7 @@ from shared.language.identifiers import (
 from shared.language.messages import content_of, default_turn_id
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
 from shared.language.pairs import Pair, PairSource
+from shared.language.policies import check_policy_id
 from shared.language.turns import Turn
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -92,6 +93,7 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
             reason="NEGATIVE_INDEX",
             field="index",
         )
+    check_policy_id(turn.policy)
     _check_content(turn, limits)
     turn_id = turn.turn_id or default_turn_id(turn.index, turn.message)
     create_time = _checked_time(turn.create_time, now)
@@ -148,6 +150,7 @@ def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
             reason="INVALID_SOURCE",
             field="source",
         )
+    check_policy_id(pair.policy)
     _check_sides(pair, limits)
     accepted = replace(pair, tenant=tenant, create_time=_checked_time(pair.create_time, now))
     return accepted if pair.pair_id else replace(accepted, pair_id=accepted.digest)
