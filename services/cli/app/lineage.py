@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.cli.domain import Json
 from services.cli.ports import Platform, Spooled
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
-from shared.language.identifiers import parse_name
+from shared.language.identifiers import completion_id_of, conversation_id_of, id_of, parse_name
 
 # In the order of the loop.
 PARTS = ("interaction", "feedback", "reward", "drift", "retrain")
@@ -29,10 +30,11 @@ def trace(
     said: str,
     turn_id: str = "",
 ) -> Traced:
-    """`said`: a conversation's id or name, a turn's name, or a completion's id. `spooled`: what the
+    """`said`: what an application calls a conversation or a completion, or its id; or the full name of a
+    conversation or a turn. `spooled`: what the
     gateway has not forwarded. NotFound if no service that could be asked knows anything about it."""
     conversation_id, turn = _place(platform, said)
-    turn = turn_id or turn
+    turn = id_of(turn_id, "turn") or turn
     steps: list[Json] = []
     away: list[str] = []
     try:
@@ -59,17 +61,24 @@ def endings(steps: list[Json]) -> dict[str, Json]:
     return {step["turn_id"]: step for step in steps if step["turn_id"]}
 
 
+def place_in(said: str) -> tuple[str, str, str]:
+    """(tenant, conversation, turn) of a resource name, empty if it does not say; whatever else is what an
+    application calls a conversation."""
+    for pattern in ("tenants/*/conversations/**/turns/**", "tenants/*/conversations/**"):
+        with suppress(InvalidArgument):
+            tenant, conversation, *turn = parse_name(said, pattern)
+            return tenant, conversation, "".join(turn)
+    return "", said, ""
+
+
 def _place(platform: Platform, said: str) -> tuple[str, str]:
-    if "/turns/" in said:
-        _, conversation_id, turn_id = parse_name(said, "tenants/*/conversations/*/turns/*")
-        return conversation_id, turn_id
-    if "/" in said:
-        return parse_name(said, "tenants/*/conversations/*")[1], ""
-    try:
-        found = platform.call("feedback", "TraceConversation", {"completion_id": said})
-    except (NotFound, Unavailable, InvalidArgument):
-        return said, ""
-    return found["conversation_id"], found["turn_id"]
+    tenant, conversation, turn = place_in(said)
+    if not tenant:
+        asked = {"completion_id": completion_id_of(said)}
+        with suppress(NotFound, Unavailable, InvalidArgument):
+            found = platform.call("feedback", "TraceConversation", asked)
+            return found["conversation_id"], found["turn_id"]
+    return conversation_id_of(conversation), id_of(turn, "turn")
 
 
 def _of_turn(steps: list[Json]) -> list[Json]:

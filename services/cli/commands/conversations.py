@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app.lineage import Traced, endings
+from services.cli.app.lineage import Traced, endings, place_in
 from services.cli.app.lineage import trace as trace_
 from services.cli.app.platform import listed
+from services.cli.commands.named import conversation_named, user_named
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import text_of
 from services.cli.domain import Json
+from shared.language.identifiers import conversation_name
 
 app = typer.Typer(no_args_is_help=True, help="Stored conversations.")
 
@@ -33,6 +35,10 @@ def list_(
             "--query", help='Words that all occur in one turn; wor* and "two words" also work.'
         ),
     ] = "",
+    user: Annotated[
+        str,
+        typer.Option(help="Only of this user, as your application calls them, or their id."),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List conversations.
@@ -40,40 +46,53 @@ def list_(
     \b
     Examples:
       trimtab conversations list --limit 5
+      trimtab conversations list --user 'auth0|5f7c'
       trimtab conversations list --filter 'model_version = "assistant-v1"'
       trimtab conversations list --query 'too long' --filter 'label = "dissatisfied"'
     """
-    session = session_of(context)
+    session, whose = session_of(context), user_named(user) if user else None
+    terms = [f'user_id = "{whose.id}"'] if whose else []
+    request = {"filter": " AND ".join([*terms, *filter(None, [filter_])]), "query": query}
     found = listed(
-        session.platform,
-        "interaction",
-        "ListConversations",
-        "conversations",
-        {"filter": filter_, "query": query},
-        limit,
+        session.platform, "interaction", "ListConversations", "conversations", request, limit
     )
-    session.show({"conversations": found}, lambda: _table(session, found))
+    document = {"conversations": found} | (whose.document if whose else {})
+
+    def people() -> None:
+        session.note(whose.note if whose else "")
+        _table(session, found)
+
+    session.show(document, people)
 
 
 @app.command()
 def show(
     context: typer.Context,
-    conversation: Annotated[str, typer.Argument(help="The conversation's id or full name.")],
+    conversation: Annotated[
+        str,
+        typer.Argument(
+            help="The conversation, as your application calls it, or its id or full name."
+        ),
+    ],
 ) -> None:
     """Show one conversation, turn by turn.
 
     \b
     Example:
       trimtab conversations show c-17
+      trimtab conversations show thread/42
     """
     session = session_of(context)
-    name = (
-        conversation
-        if "/" in conversation
-        else f"tenants/{session.tenant}/conversations/{conversation}"
-    )
+    tenant, said, _ = place_in(conversation)
+    which = conversation_named(said)
+    name = conversation_name(tenant or session.tenant, which.id)
     found = session.platform.call("interaction", "GetConversation", {"name": name})
-    session.show(found, lambda: _turns(session, found))
+
+    def people() -> None:
+        session.note(which.note)
+        _turns(session, found)
+
+    session.show({**which.document, **found}, people)
 
 
 @app.command()
@@ -82,7 +101,9 @@ def trace(
     said: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="A conversation, a turn's full name, or a completion's id."
+            metavar="NAME",
+            help="A conversation or a completion, as your application calls it or by its id, or a"
+            " turn's full name.",
         ),
     ],
     turn: Annotated[str, typer.Option("--turn", help="Only this turn, by its id.")] = "",
@@ -97,12 +118,19 @@ def trace(
     session = session_of(context)
     found = trace_(session.platform, session.spooled, said, turn)
     document = {
+        "said": said,
         "conversation_id": found.conversation_id,
         "turn_id": found.turn_id,
         "steps": found.steps,
         "away": found.away,
     }
-    session.show(document, lambda: _traced(session, found))
+    which = conversation_named(place_in(said)[1])
+
+    def people() -> None:
+        session.note(which.note if which.id == found.conversation_id else "")
+        _traced(session, found)
+
+    session.show(document, people)
 
 
 def _traced(session: Session, found: Traced) -> None:

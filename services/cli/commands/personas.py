@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.commands.named import Named, user_named
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
+from shared.language.identifiers import persona_name
 
 app = typer.Typer(
     no_args_is_help=True,
     help="A user's persona: their wishes, line by line. `trimtab feedback personas` lists all personas.",
 )
 
-User = Annotated[str, typer.Argument(help="The user's id.")]
+User = Annotated[str, typer.Argument(help="The user, as your application calls them, or their id.")]
 
 
 @app.command()
@@ -31,9 +33,9 @@ def show(context: typer.Context, user: User) -> None:
       trimtab personas show ada
       trimtab personas show ada --json | jq '.lines[] | {line_id, text, evidence}'
     """
-    session = session_of(context)
-    found = session.platform.call("feedback", "GetPersona", _whose(session, user))["persona"]
-    session.show(found, lambda: _persona(session, found))
+    session, whose = session_of(context), user_named(user)
+    found = session.platform.call("feedback", "GetPersona", _name(session, whose))["persona"]
+    _show(session, found, whose)
 
 
 @app.command()
@@ -48,17 +50,20 @@ def history(
     Example:
       trimtab personas history ada --limit 5
     """
-    session = session_of(context)
-    whose = _whose(session, user)
-    found = listed(session.platform, "feedback", "ListPersonaVersions", "personas", whose, limit)
+    session, whose = session_of(context), user_named(user)
+    name = _name(session, whose)
+    found = listed(session.platform, "feedback", "ListPersonaVersions", "personas", name, limit)
     rows = [
         (one["version"], one.get("update_time"), _change(one), one["actor"], one["text"])
         for one in found
     ]
     columns = (">version", "since", "made by", "who", "persona")
-    session.show(
-        {"personas": found}, lambda: session.table(columns, rows, "There are no versions.")
-    )
+
+    def people() -> None:
+        session.note(whose.note)
+        session.table(columns, rows, "There are no versions.")
+
+    session.show({**whose.document, "personas": found}, people)
 
 
 @app.command()
@@ -81,10 +86,10 @@ def correct(
       trimtab personas correct ada --line 4f2a90c1 --text "I like short answers, except for code."
       trimtab personas correct ada --line 4f2a90c1
     """
-    session = session_of(context)
-    request = {**_whose(session, user), **_actor(), "text": text, "line_id": line}
+    session, whose = session_of(context), user_named(user)
+    request = {**_name(session, whose), **_actor(), "text": text, "line_id": line}
     found = session.platform.call("feedback", "CorrectPersona", request)["persona"]
-    session.show(found, lambda: _persona(session, found))
+    _show(session, found, whose)
 
 
 @app.command()
@@ -125,34 +130,44 @@ def delete(
       trimtab personas delete ada
       trimtab personas freeze ada && trimtab personas delete ada --yes
     """
-    session = session_of(context)
+    session, whose = session_of(context), user_named(user)
     if not yes:
         typer.confirm(
             f"Delete the persona of user {user!r} of tenant {session.tenant!r}?",
             abort=True,
             err=True,
         )
-    request = {**_whose(session, user), **_actor()}
+    request = {**_name(session, whose), **_actor()}
     gone = session.platform.call("feedback", "DeletePersona", request)
-    session.show(gone, lambda: session.line(f"{gone['versions']} versions deleted."))
+
+    def people() -> None:
+        session.note(whose.note)
+        session.line(f"{gone['versions']} versions deleted.")
+
+    session.show({**whose.document, **gone}, people)
 
 
 def _change_state(context: typer.Context, method: str, user: str) -> None:
-    session = session_of(context)
-    request = {**_whose(session, user), **_actor()}
+    session, whose = session_of(context), user_named(user)
+    request = {**_name(session, whose), **_actor()}
     found = session.platform.call("feedback", method, request)["persona"]
-    session.show(found, lambda: _persona(session, found))
+    _show(session, found, whose)
 
 
-def _whose(session: Session, user: str) -> Json:
-    return {"name": f"tenants/{session.tenant}/users/{user}/persona"}
+def _name(session: Session, whose: Named) -> Json:
+    return {"name": persona_name(session.tenant, whose.id)}
 
 
 def _actor() -> Json:
     return {"actor": getpass.getuser()}
 
 
-def _persona(session: Session, found: Json) -> None:
+def _show(session: Session, found: Json, whose: Named) -> None:
+    session.show({**found, **whose.document}, lambda: _persona(session, found, whose.note))
+
+
+def _persona(session: Session, found: Json, note: str) -> None:
+    session.note(note)
     state = "  frozen" if found["frozen"] else ""
     session.line(f"{found['user_id']}  version {found['version']} by {_change(found)}{state}")
     session.line(found["text"] or "(no line is used)")

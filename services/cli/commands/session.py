@@ -75,6 +75,11 @@ class Session:
     def line(self, text: str) -> None:
         self.out.print(text)
 
+    def note(self, text: str) -> None:
+        """A line if there is something to say."""
+        if text:
+            self.line(text)
+
 
 def _write(document: Any) -> None:
     try:

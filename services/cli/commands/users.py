@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.commands.named import Named, user_named
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
 from shared.language.visible import visible_json
@@ -21,7 +22,7 @@ from shared.language.visible import visible_json
 app = typer.Typer(no_args_is_help=True, help="Erase or export a user's data.")
 
 COMPLETE = "ERASURE_STATE_COMPLETE"
-User = Annotated[str, typer.Argument(help="The user's id.")]
+User = Annotated[str, typer.Argument(help="The user, as your application calls them, or their id.")]
 
 
 @app.command()
@@ -41,17 +42,14 @@ def erase(
     \b
     Examples:
       trimtab users erase ada
+      trimtab users erase 'auth0|5f7c' --yes
       trimtab users erase ada --tenant acme --yes --no-wait
     """
-    session = session_of(context)
+    session, whose = session_of(context), user_named(user)
     if not yes:
-        typer.confirm(
-            f"Erase all data of user {user!r} of tenant {session.tenant!r}?",
-            abort=True,
-            err=True,
-        )
+        _confirm(session, whose)
     request = {
-        "user_id": user,
+        "user_id": whose.id,
         "actor": getpass.getuser(),
         "request_id": request_id or uuid.uuid4().hex,
     }
@@ -59,13 +57,13 @@ def erase(
     found: Json = (operation.get("metadata") or {}).get("erasure") or {}
     if wait:
         found = _follow(session, found["name"])
-    session.show(found, lambda: _erasure(session, found))
+    session.show({**found, **whose.document}, lambda: _erasure(session, found, whose.note))
 
 
 @app.command()
 def erasures(
     context: typer.Context,
-    user: Annotated[str, typer.Option(help="Only erasures of this user.")] = "",
+    user: Annotated[str, typer.Option(help="Only erasures of this user, by name or id.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List the audit records of erasures, newest first; --user shows whether a user was erased.
@@ -75,10 +73,9 @@ def erasures(
       trimtab users erasures
       trimtab users erasures --user ada --json
     """
-    session = session_of(context)
-    found = listed(
-        session.platform, "interaction", "ListErasures", "erasures", {"user_id": user}, limit
-    )
+    session, whose = session_of(context), user_named(user) if user else None
+    request = {"user_id": whose.id if whose else ""}
+    found = listed(session.platform, "interaction", "ListErasures", "erasures", request, limit)
     rows = [
         (
             one["name"],
@@ -92,9 +89,13 @@ def erasures(
         for one in found
     ]
     columns = ("erasure", "state", "asked by", "asked", "complete", "waits for", "had learnt")
-    session.show(
-        {"erasures": found}, lambda: session.table(columns, rows, "There are no erasures.")
-    )
+    document = {"erasures": found} | (whose.document if whose else {})
+
+    def people() -> None:
+        session.note(whose.note if whose else "")
+        session.table(columns, rows, "There are no erasures.")
+
+    session.show(document, people)
 
 
 @app.command()
@@ -133,17 +134,26 @@ def export(
     \b
     Examples:
       trimtab users export ada -o ada.jsonl
+      trimtab users export 'auth0|5f7c' -o ada.jsonl
       trimtab users export ada -o ada.zip
     """
-    session = session_of(context)
-    answers = session.platform.stream("interaction", "ExportUser", {"user_id": user})
+    session, whose = session_of(context), user_named(user)
+    answers = session.platform.stream("interaction", "ExportUser", {"user_id": whose.id})
     counts = write_export(output, (answer["record"] for answer in answers))
-    document = {"file": str(output), "records": dict(counts)}
+    document = {**whose.document, "file": str(output), "records": dict(counts)}
     rows = sorted(counts.items())
-    session.show(
-        document,
-        lambda: session.table(("what", ">records"), rows, "There is no data of this user."),
-    )
+
+    def people() -> None:
+        session.note(whose.note)
+        session.table(("what", ">records"), rows, "There is no data of this user.")
+
+    session.show(document, people)
+
+
+def _confirm(session: Session, whose: Named) -> None:
+    kept = f" (kept as {whose.id})" if whose.note else ""
+    asked = f"Erase all data of user {whose.said!r}{kept} of tenant {session.tenant!r}?"
+    typer.confirm(asked, abort=True, err=True)
 
 
 def write_export(path: Path, records: Iterable[Json]) -> Counter[str]:
@@ -204,7 +214,8 @@ def _get(session: Session, name: str) -> Json:
     return found
 
 
-def _erasure(session: Session, found: Json) -> None:
+def _erasure(session: Session, found: Json, note: str = "") -> None:
+    session.note(note)
     session.line(f"{found['name']}  {_state(found)}  requested by {found['actor'] or '-'}")
     if found["waiting_for"]:
         session.line(f"waiting for: {', '.join(found['waiting_for'])}")
