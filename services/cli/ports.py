@@ -49,11 +49,11 @@ class ImportFiles(Protocol):
     """Where the records of an import come from, and what is written beside it."""
 
     def files_of(self, path: Path) -> list[Path]:
-        """The file, or those of a folder. NotFound."""
+        """Standard input (`-`), the file, or those of a folder. NotFound."""
 
     def records_of(self, path: Path, name: str) -> Iterator[Record]:
         """In order, as records of the file `name`. What cannot be cut out of the file comes as a record
-        with its error."""
+        with its error, and what is wrong with the file as a whole as the last one."""
 
     def chitchat_records(self) -> Iterator[Record]:
         """The chats that come with the package chitchat-dataset."""
@@ -64,8 +64,9 @@ class ImportFiles(Protocol):
     def report(self, path: Path, size: int) -> RefusalReport:
         """The report of an import that came as far as `size` bytes of it."""
 
-    def progress(self, path: Path, source: Path, options: Json) -> ImportProgress:
-        """How far the import of `source` with these options has come."""
+    def progress(self, source: Path, options: Json, kept_in: Path | None) -> ImportProgress:
+        """How far the import of `source` with these options has come. Without `kept_in` the place for it is
+        found by the source."""
 
 
 class RefusalReport(Protocol):

@@ -24,6 +24,17 @@ _OF_USERS = {
     *("feedback", "thumb", "thumbs", "thumbs_up", "thumbs_up_down", "like", "liked"),
     *("stars", "star_rating", "csat", "nps"),
 }
+# What evaluators measure, by the names that their libraries give.
+_METRICS = {
+    *("toxicity", "bias", "hallucination", "faithfulness", "groundedness", "factuality"),
+    *("relevance", "relevancy", "answer_relevance", "answer_relevancy", "context_relevance"),
+    *("context_relevancy", "context_precision", "context_recall", "context_correctness"),
+    *("correctness", "answer_correctness", "goal_accuracy", "accuracy", "exact_match"),
+    *("coherence", "fluency", "conciseness", "helpfulness", "harmfulness", "completeness"),
+    *("similarity", "semantic_similarity", "bleu", "rouge", "bertscore", "perplexity"),
+    *("pii", "contains_pii", "pii_leakage", "prompt_injection", "jailbreak", "refusal"),
+    *("latency", "cost", "tokens", "json_validity", "readability", "sentiment"),
+}
 _SCALES = {
     **dict.fromkeys(
         ("thumb", "thumbs", "thumbs_up", "thumbs_up_down", "like", "liked"), (0.0, 1.0)
@@ -81,6 +92,13 @@ def is_of_person(source: str, name: str) -> bool:
     if who in _PEOPLE:
         return True
     return who not in _EVALUATORS and _words(name) in _OF_USERS
+
+
+def is_of_evaluator(source: str, name: str) -> bool:
+    """Whether it surely is an evaluator's: by who gave it, or, where that is not said, by the name of what is
+    measured."""
+    who = _words(source)
+    return who in _EVALUATORS or (who not in _PEOPLE and _words(name) in _METRICS)
 
 
 def rating_of(name: str, value: float, low: float | None, high: float | None, how: str) -> Rating:

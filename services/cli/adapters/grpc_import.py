@@ -10,6 +10,7 @@ import grpc
 
 from services.cli.domain.records import Conversation, Item, Line, sorted_out
 from shared.calls.client import Calling, channel, metadata, translated
+from shared.contracts.assessments import encode_assessment
 from shared.contracts.opinions import encode_feedback
 from shared.contracts.pairs import encode_pair
 from shared.contracts.turns import encode_turn
@@ -39,6 +40,7 @@ class _Encoded:
     turns: Sequence[tuple[common.Turn, str]]
     feedback: Sequence[common.ExplicitFeedback]
     preferences: Sequence[events_pb2.PreferencePair]
+    assessments: Sequence[common.Assessment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class GrpcImport:
             pairs = pb.LogPreferencesRequest(pairs=[one for _, one in stated])
             answer = stub.LogPreferences.future(pairs, **carried)
             calls.append(_Call(answer, [(place, "") for place, _ in stated]))
+        judged = [(place, one) for place, item in encoded for one in item.assessments]
+        if judged:
+            assessments = pb.LogAssessmentsRequest(assessments=[one for _, one in judged])
+            heard = stub.LogAssessments.future(assessments, **carried)
+            calls.append(_Call(heard, [(place, "") for place, _ in judged]))
         return GrpcSent(calls, refused)
 
     def close(self) -> None:
@@ -101,10 +108,11 @@ def _encode(item: Item) -> _Encoded:
         [
             (_turn(said, index, line), line.field)
             for said in item.conversations
-            for index, line in enumerate(said.lines)
+            for index, line in said.placed()
         ],
         [encode_feedback(one) for one in item.feedback],
         [encode_pair(one) for one in item.preferences],
+        [encode_assessment(one) for one in item.assessments],
     )
 
 
@@ -135,8 +143,11 @@ def _turn(said: Conversation, index: int, line: Line) -> common.Turn:
         message=line.message,
         user_id=said.user,
         model_version=line.model_version,
+        turn_id=line.turn_id,
         completion_id=line.completion_id,
         create_time=line.created,
         channel=CHANNEL,
+        signal=line.signal,
+        replaces_turn_id=line.replaces,
     )
     return encode_turn(turn)

@@ -11,7 +11,7 @@ import httpx
 
 from services.cli.domain import Json
 from services.cli.domain.records import Conversation, Item, sorted_out
-from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
+from shared.language.errors import STATUS, Internal, InvalidArgument, TrimtabError, Unavailable
 from shared.language.json_text import encode
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
@@ -77,7 +77,13 @@ class HttpImport:
 
 
 def _encode(item: Item) -> dict[str, list[bytes]]:
-    """Its documents, by route."""
+    """Its documents, by route. InvalidArgument for what has no route."""
+    if item.assessments:
+        raise InvalidArgument(
+            "the gateway takes no scores of evaluators: import this file with --through grpc",
+            reason="ONLY_OVER_GRPC",
+            field="source",
+        )
     return {
         name: [encode(write(one)) for one in getattr(item, name)] for name, write in _ENCODE.items()
     }
@@ -85,11 +91,17 @@ def _encode(item: Item) -> dict[str, list[bytes]]:
 
 def _conversation(said: Conversation) -> Json:
     messages = []
-    for line in said.lines:
+    for place, line in said.placed():
         message = _message(line.message)
         if line.created:
             message["created"] = line.created.isoformat()
         message["model_version"], message["completion_id"] = line.model_version, line.completion_id
+        if line.place is not None:
+            message["index"] = place
+        if line.turn_id:
+            message["turn_id"] = line.turn_id
+        if line.signal:
+            message["signal"], message["replaces_turn_id"] = line.signal, line.replaces
         messages.append(message)
     return {"id": said.id, "user": said.user, "channel": "import", "messages": messages}
 

@@ -60,3 +60,16 @@ class ProgressFile:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+class NoProgress:
+    """Of an import that cannot be continued."""
+
+    def load(self) -> None:
+        return None
+
+    def save(self, done: Imported, files: dict[str, int], report_bytes: int) -> None:
+        """Keeps nothing."""
+
+    def remove(self) -> None:
+        """There is nothing."""

@@ -111,6 +111,7 @@ def _add(done: Imported, batch: Sequence[Entry], bad: set[int], refused: list[Re
         done.turns += sum(len(one.lines) for one in item.conversations)
         done.feedback += len(item.feedback)
         done.preferences += len(item.preferences)
+        done.assessments += len(item.assessments)
     done.records += len(items) - len(bad)
     done.refused += len({(one.record.file, one.record.line) for one in refused})
     for one in refused:
@@ -151,17 +152,27 @@ class Import:
             told(batch[-1].record, self.done)
 
         self._importer.run(entries, self.done, acknowledged)
+        self.done.ignored = self._reader.ignored.counts
         self._progress.remove()
         return self.done
 
     def _records(self, path: Path | None) -> Iterator[Record]:
         if path is None:
-            records = self._files.chitchat_records()
-            yield from islice(records, self._done_of.get("chitchat", 0), None)
+            yield from self._left(self._files.chitchat_records(), "chitchat")
             return
         for file in self._files.files_of(path):
-            name = file.name if path.is_file() else str(file.relative_to(path))
-            yield from islice(self._files.records_of(file, name), self._done_of.get(name, 0), None)
+            name = file.name if file == path else str(file.relative_to(path))
+            yield from self._left(self._files.records_of(file, name), name)
+
+    def _left(self, records: Iterator[Record], name: str) -> Iterator[Record]:
+        """Without what was done before a break: that is only read again, as later records may refer to it."""
+        for record in islice(records, self._done_of.get(name, 0)):
+            attempted(self._entry, record)
+        for record in records:
+            if record.is_file and record.error is not None:
+                self.done.unread[name] = record.error.message
+            else:
+                yield record
 
     def _entries(self, records: Iterable[Record]) -> Iterator[Entry]:
         """What each record contains, or why it is refused."""

@@ -15,8 +15,8 @@ from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.domain import Json
 from services.cli.domain.formats import FORMATS, Reader
 from services.cli.domain.records import Imported, Record
+from services.cli.domain.scores import read_scores
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import stable_id
 from shared.language.visible import visible
 
 _THROUGH = ("grpc", "gateway")
@@ -46,13 +46,41 @@ def import_(
         Path | None,
         typer.Option(help="File for the progress, to continue after a break; removed at the end."),
     ] = None,
+    user: Annotated[
+        str, typer.Option(help="Whose the records are that name nobody, such as ChatGPT's.")
+    ] = "",
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=MIN:MAX: people gave this score on this scale; NAME=people; NAME=evaluator."
+            " Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Import conversations, feedback and preferences from files.
 
     \b
-    JSON lines, a JSON array, or JSON objects; plain, .gz or .zst. The format of each record is
-    recognised: openai, sharegpt, wildchat, lmsys, arena, langfuse, trl-preference, trl-unpaired,
-    convai2. services/cli/README.md says what each field becomes.
+    PATH is a file, a folder, or - for standard input: JSON lines, a JSON array, JSON objects or
+    Parquet; plain, .gz or .zst; UTF-8, UTF-16 or UTF-32. The format of each record is recognised:
+      openai             messages; several records of one session or conversation_id are joined
+      sharegpt           conversations, with tool roles or with role and content
+      wildchat, lmsys    as JSON or Parquet
+      arena              two conversations and a vote
+      langfuse           observations and scores
+      trl-preference     prompt, chosen, rejected; also LlamaFactory's
+      hh-rlhf            chosen and rejected as transcripts
+      openai-preference  input, preferred_output, non_preferred_output
+      trl-unpaired       prompt, completion (or messages) and label
+      openai-batch       a folder with the requests and, named after them, the outputs
+      chatgpt            conversations.json and message_feedback.json, with all branches
+      claude             conversations.json
+      open-webui         chats and feedback
+      convai2            dialog
+    services/cli/README.md says what each field becomes.
+
+    \b
+    A score is a user's opinion if a person gave it, and needs a scale: the file's, the one that its
+    name says (stars, csat, nps, thumbs), or --score. What evaluators measure is kept beside it.
     A file that is imported twice counts once: ids come from the file, or from the content if it has
     none. After a break the same command continues where it stopped. Refused records are listed with
     file, line, field, reason and the record itself, the rest is imported, and the exit code is 1:
@@ -64,18 +92,23 @@ def import_(
       trimtab import exports/ --refused to-mend.jsonl
       trimtab import to-mend.jsonl --refused still-bad.jsonl
       trimtab import sharegpt.json --format sharegpt --limit 1000 --through gateway
+      trimtab import langfuse/ --score quality=1:10 --score tone=evaluator
+      trimtab import conversations.json --user ada@example.org
+      pg_dump-chats | trimtab import -
       trimtab import --chitchat --limit 500
     """
     session = session_of(context)
     _check(session, path, chitchat, format_name, through, refused)
     importer = Importer(session.import_target(through), session.wait, batch, in_flight=in_flight)
-    options: Json = {"format": format_name, "limit": limit, "tenant": session.tenant}
-    progress = session.files.progress(*_place(path, state), options)
-    run = Import(session.files, importer, Reader(format_name), refused, progress)
+    options: Json = {"format": format_name, "limit": limit, "tenant": session.tenant, "user": user}
+    options["scores"] = sorted(score or ())
+    progress = session.files.progress(path or Path("chitchat"), options, state)
+    reader = Reader(format_name, read_scores(score or ()), user)
+    run = Import(session.files, importer, reader, refused, progress)
     done = _shown(session, run, path, limit)
     document = {**asdict(done), "report": str(refused) if done.refused else ""}
     session.show(document, lambda: _people(session, done, refused))
-    if done.refused:
+    if done.refused or done.unread:
         raise typer.Exit(ERROR)
 
 
@@ -91,13 +124,6 @@ def _shown(session: Session, run: Import, path: Path | None, limit: int) -> Impo
             shown.update(task, description=visible(_progress(last, done, rate)))
 
         return run.all(path, limit, told)
-
-
-def _place(path: Path | None, state: Path | None) -> tuple[Path, Path]:
-    """The file for the import's progress."""
-    source = path or Path("chitchat")
-    digest = stable_id(str(source.absolute()), length=10)
-    return state or Path(f".trimtab-import-{digest}.json"), source
 
 
 def _check(
@@ -131,8 +157,14 @@ def _progress(record: Record, done: Imported, rate: int) -> str:
 def _people(session: Session, done: Imported, report: Path) -> None:
     session.line(
         f"{done.records} of {done.read} records imported: {done.conversations} conversations with"
-        f" {done.turns} turns, {done.feedback} of feedback, {done.preferences} preferences."
+        f" {done.turns} turns, {done.feedback} of feedback, {done.preferences} preferences,"
+        f" {done.assessments} scores of evaluators."
     )
+    if done.ignored:
+        fields = ", ".join(f"{name} in {count}" for name, count in sorted(done.ignored.items()))
+        session.line(f"Fields that were not read: {fields}.")
+    for name, reason in sorted(done.unread.items()):
+        session.line(f"{name} was not read, or not to its end: {reason}.")
     if done.refused:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
         session.line(

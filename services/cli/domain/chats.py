@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from services.cli.domain import Json
 from services.cli.domain.records import Item, Line, conversation, moment, objects
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import completion_id_of, model_id_of
-from shared.language.messages import text_message
+from shared.language.json_text import decode, encode
+from shared.language.messages import Message, ToolCall, ToolResult, text_message
 from shared.language.openai_messages import read_message
 
+# Of ShareGPT's many dialects.
 _SHAREGPT_ROLES = {
     "human": "user",
     "user": "user",
@@ -18,10 +22,19 @@ _SHAREGPT_ROLES = {
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
     "assistant": "assistant",
     "system": "system",
     "tool": "tool",
+    "observation": "tool",
+    "tool_response": "tool",
+    "function_response": "tool",
+    "function_call": "call",
+    "tool_call": "call",
 }
+# How records name the conversation that they are a part of.
+SESSIONS = ("session_id", "sessionId", "conversation_id", "thread_id")
 
 
 def openai(record: Json) -> Item:
@@ -32,33 +45,68 @@ def openai(record: Json) -> Item:
     version = model_id_of(record.get("model") or known.get("model"))
     created = moment(record.get("created"), "created")
     lines = read_lines(objects(record, "messages"), "messages", version, created)
-    own = record.get("conversation_id") or record.get("id")
+    own = session_of(record) or record.get("id")
     return Item((conversation(own, record.get("user") or record.get("user_id"), lines),))
 
 
+def session_of(record: Json) -> Any:
+    """None if the record is a conversation of its own."""
+    return next((record[name] for name in SESSIONS if record.get(name)), None)
+
+
 def sharegpt(record: Json) -> Item:
-    """`{conversations: [{from, value}], id, model}`."""
+    """`{conversations: [{from, value}], id, model}`; or with role and content as in OpenAI's format."""
     version = model_id_of(record.get("model"))
-    lines = []
-    for place, one in enumerate(objects(record, "conversations")):
-        field = f"conversations[{place}]"
-        said, role = one.get("from"), _SHAREGPT_ROLES.get(str(one.get("from")).lower())
-        if role is None:
-            raise InvalidArgument(
-                f"{field}.from is {str(said)[:40]!r}; it must be one of"
-                f" {', '.join(_SHAREGPT_ROLES)}",
-                reason="UNKNOWN_ROLE",
-                field=f"{field}.from",
-            )
-        value = one.get("value")
-        if not isinstance(value, str):
-            raise InvalidArgument(
-                f"{field}.value is not a text", reason="INVALID_RECORD", field=f"{field}.value"
-            )
-        if role != "system":
-            model = version if role == "assistant" else ""
-            lines.append(Line(text_message(role, value), f"{field}.value", None, model))
+    said = sharegpt_messages(objects(record, "conversations"), "conversations")
+    lines = [
+        Line(message, field, None, version if message.role == "assistant" else "")
+        for message, field in said
+        if message.role != "system"
+    ]
     return Item((conversation(record.get("id"), record.get("user"), lines),))
+
+
+def sharegpt_messages(said: list[Json], name: str) -> list[tuple[Message, str]]:
+    """Each with its field."""
+    return [_sharegpt_message(one, f"{name}[{place}]") for place, one in enumerate(said)]
+
+
+def _sharegpt_message(one: Json, field: str) -> tuple[Message, str]:
+    if "from" not in one and "role" in one:
+        return read_message(one, field), f"{field}.content"
+    said, role = one.get("from"), _SHAREGPT_ROLES.get(str(one.get("from")).lower())
+    if role is None:
+        raise InvalidArgument(
+            f"{field}.from is {str(said)[:40]!r}; it must be one of {', '.join(_SHAREGPT_ROLES)}",
+            reason="UNKNOWN_ROLE",
+            field=f"{field}.from",
+        )
+    value = one.get("value")
+    if not isinstance(value, str):
+        raise InvalidArgument(
+            f"{field}.value is not a text", reason="INVALID_RECORD", field=f"{field}.value"
+        )
+    if role == "call":
+        return Message("assistant", tuple(_calls(value))), f"{field}.value"
+    if role == "tool":
+        return Message("tool", (ToolResult("", value),)), f"{field}.value"
+    return text_message(role, value), f"{field}.value"
+
+
+def _calls(value: str) -> Iterator[ToolCall]:
+    """`{"name", "arguments"}`, several of them, or anything else as the arguments of a call without a name."""
+    try:
+        found = decode(value.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        found = None
+    named = found if isinstance(found, list) else [found]
+    if not named or not all(isinstance(one, dict) and "name" in one for one in named):
+        yield ToolCall("", "", value)
+        return
+    for one in named:
+        given = one.get("arguments", one.get("parameters"))
+        text = given if isinstance(given, str) else encode(given).decode()
+        yield ToolCall(str(one.get("id") or ""), str(one["name"]), text)
 
 
 def wildchat(record: Json) -> Item:

@@ -1,25 +1,31 @@
-"""Langfuse's export: `observations_v2/` (generations become turns) and `scores/` (feedback).
+"""Langfuse's export: `observations_v2/` (generations become turns) and `scores/` (feedback and assessments).
 
 A generation's input is the history, its output the answer. The conversation is the session, or the trace if
-there is none. The answer's completion id is the observation's id, so that scores find it. A score of a trace
-is about the trace's last generation among the newest MOST traces read before it (a folder's observations
-are read before its scores), otherwise about the conversation.
+there is none; each generation is placed in it by what it repeats (sessions.py). The answer's completion id is
+the observation's id, so that scores find it. A score of a trace is about the trace's last generation among the
+newest MOST traces read before it (a folder's observations are read before its scores), otherwise about the
+conversation. What people and what evaluators say is told apart in scores.py.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from services.cli.domain import Json
 from services.cli.domain.records import (
+    Conversation,
     Item,
     Line,
     conversation,
     moment,
     own_name,
 )
+from services.cli.domain.scores import Scores
+from services.cli.domain.sessions import Sessions
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import (
     completion_id_of,
@@ -32,7 +38,7 @@ from shared.language.identifiers import (
 from shared.language.json_text import decode
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import read_message
-from shared.language.opinions import Category, ExplicitFeedback, Rating, Value
+from shared.language.opinions import Category, ExplicitFeedback, Value
 
 MOST = 100_000
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -41,7 +47,8 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 class Langfuse:
     """Names are in camel case or with underscores, depending on how the data was exported."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: Scores, sessions: Sessions) -> None:
+        self._scores, self._sessions = scores, sessions
         self._last: OrderedDict[str, str] = OrderedDict()
 
     def observation(self, record: Json) -> Item:
@@ -64,9 +71,19 @@ class Langfuse:
         session = conversation_id_of(_own(record, "sessionId"))
         made = conversation(session or trace, _of(record, "userId"), lines)
         self._remember(trace, name)
-        return Item((made,))
+        return Item((self._sessions.placed(made if session else self._told_apart(made)),))
+
+    def _told_apart(self, said: Conversation) -> Conversation:
+        """Calls of one trace whose histories are not one another's, such as a router's and the answer's, are
+        conversations of their own."""
+        number, found = 1, said
+        while not self._sessions.fits(found):
+            number += 1
+            found = replace(said, id=conversation_id_of(f"{said.id}.{number}"))
+        return found
 
     def score(self, record: Json) -> Item:
+        """A person's is feedback, an evaluator's an assessment. InvalidArgument if nothing says which."""
         completion = completion_id_of(_own(record, "observationId"))
         trace = conversation_id_of(_own(record, "traceId"))
         session = conversation_id_of(_own(record, "sessionId"))
@@ -78,22 +95,15 @@ class Langfuse:
                 reason="MISSING_TARGET",
                 field="traceId",
             )
-        name = id_of(_own(record, "id"), "feedback")
-        return Item(
-            feedback=(
-                ExplicitFeedback(
-                    tenant="",
-                    feedback_id=name
-                    or stable_id("score", completion, target, json.dumps(record, default=str)),
-                    conversation_id=target,
-                    completion_id=completion,
-                    user_id=user_id_of(_own(record, "userId")),
-                    value=_value(record),
-                    comment=str(_of(record, "comment") or ""),
-                    create_time=moment(_of(record, "timestamp"), "timestamp"),
-                ),
+        own = id_of(_own(record, "id"), "feedback")
+        own = own or stable_id("score", completion, target, json.dumps(record, default=str))
+        name, source = str(_of(record, "name") or ""), str(_of(record, "source") or "")
+        if self._scores.is_opinion(source, name):
+            given = ExplicitFeedback(
+                "", _value(record, name, self._scores), own, completion, target
             )
-        )
+            return Item(feedback=(_said(given, record),))
+        return Item(assessments=(_assessed(record, name, source, own, completion, target),))
 
     def _remember(self, trace: str, observation: str) -> None:
         if trace and observation:
@@ -103,35 +113,67 @@ class Langfuse:
                 self._last.popitem(last=False)
 
 
-def _value(record: Json) -> Value | None:
-    """Boolean: a thumb. Categorical: a category. Numeric: from 0 to 1, or a whole number from 1 to 5; another
-    number is refused, as its scale is unknown."""
+def _said(given: ExplicitFeedback, record: Json) -> ExplicitFeedback:
+    return replace(
+        given,
+        user_id=user_id_of(_own(record, "userId")),
+        comment=str(_of(record, "comment") or ""),
+        create_time=moment(_of(record, "timestamp"), "timestamp"),
+    )
+
+
+def _assessed(
+    record: Json, name: str, source: str, own: str, completion: str, target: str
+) -> Assessment:
+    value, said = _of(record, "value"), _of(record, "stringValue")
+    number = float(value) if isinstance(value, int | float) else None
+    label = said if said is not None else value if isinstance(value, str) else ""
+    return Assessment(
+        tenant="",
+        name=name,
+        value=number,
+        label=str(label),
+        explanation=str(_of(record, "comment") or ""),
+        evaluator=source,
+        assessment_id=own,
+        completion_id=completion,
+        conversation_id=target,
+        user_id=user_id_of(_own(record, "userId")),
+        create_time=moment(_of(record, "timestamp"), "timestamp"),
+    )
+
+
+def _value(record: Json, name: str, scores: Scores) -> Value | None:
+    """Boolean: a thumb. Categorical: a category. Numeric: a rating on its scale, see Scores. None for a
+    comment."""
     kind, value = str(_of(record, "dataType") or "").upper(), _of(record, "value")
     said = _of(record, "stringValue")
     if kind == "BOOLEAN" or isinstance(value, bool):
-        text = str(value if value is not None else said).lower().removesuffix(".0")
-        if text not in _TRUE + _FALSE:
-            raise InvalidArgument(
-                f"value is {text[:20]!r}; it must be true or false",
-                reason="INVALID_RECORD",
-                field="value",
-            )
-        return text in _TRUE
+        return _thumb(value if value is not None else said)
     if kind == "CATEGORICAL" or isinstance(value, str):
         return Category(str(said or value))
     if not isinstance(value, int | float):
         if _of(record, "comment"):
             return None
         raise InvalidArgument("the score has no value", reason="MISSING_VALUE", field="value")
-    if 0 <= value <= 1:
-        return Rating(value, 0, 1)
-    if value in (2, 3, 4, 5):
-        return Rating(value, 1, 5)
-    raise InvalidArgument(
-        f"value {value} fits no known scale: 0 to 1, or whole numbers from 1 to 5",
-        reason="MISSING_SCALE",
-        field="value",
-    )
+    return scores.rating(name, value, _end(record, "min"), _end(record, "max"))
+
+
+def _end(record: Json, name: str) -> Any:
+    """Of the scale, as Langfuse's score configurations name it, too."""
+    found = _of(record, f"{name}Value")
+    return record.get(name) if found is None else found
+
+
+def _thumb(value: Any) -> bool:
+    text = str(value).lower().removesuffix(".0")
+    if text not in _TRUE + _FALSE:
+        raise InvalidArgument(
+            f"value is {text[:20]!r}; it must be true or false",
+            reason="INVALID_RECORD",
+            field="value",
+        )
+    return text in _TRUE
 
 
 def _messages(said: Any, field: str, role: str) -> list[Message]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.cli.domain import Json
 from shared.language import attempts
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import conversation_id_of, stable_id, user_id_of
 from shared.language.messages import Message, content_of
@@ -31,15 +32,25 @@ class Line:
     created: datetime | None = None
     model_version: str = ""
     completion_id: str = ""
+    # Its place in the conversation, where that is not its place among the lines.
+    place: int | None = None
+    # As a turn has them: one of SIGNALS, and the turn that it replaces.
+    turn_id: str = ""
+    signal: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Its lines are without system messages; a line's index is its place."""
+    """Its lines are without system messages."""
 
     id: str
     user: str
     lines: tuple[Line, ...]
+
+    def placed(self) -> Iterator[tuple[int, Line]]:
+        for number, line in enumerate(self.lines):
+            yield number if line.place is None else line.place, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,7 @@ class Item:
     conversations: tuple[Conversation, ...] = ()
     feedback: tuple[ExplicitFeedback, ...] = ()
     preferences: tuple[Pair, ...] = ()
+    assessments: tuple[Assessment, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -64,6 +76,8 @@ class Record:
     raw: bytes
     # Set if the record could not be cut out of its file.
     error: InvalidArgument | None = None
+    # The error is of the file as a whole, so there is no record to correct.
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +100,15 @@ class Imported:
     turns: int = 0
     feedback: int = 0
     preferences: int = 0
+    # Of evaluators.
+    assessments: int = 0
     refused: int = 0
     # By reason.
     reasons: dict[str, int] = field(default_factory=dict)
+    # Why files could not be read, or not to their end.
+    unread: dict[str, str] = field(default_factory=dict)
+    # Fields that no format knows, with the number of records that have them.
+    ignored: dict[str, int] = field(default_factory=dict)
 
 
 def sorted_out(

@@ -97,7 +97,7 @@ class Doors:
         report.unlink(missing_ok=True)
         target = GrpcImport(self.address, "acme", Calling())
         files = LocalFiles()
-        progress = files.progress(self.folder / "progress", source, {})
+        progress = files.progress(source, {}, self.folder / "progress")
         importer = Importer(target, lambda seconds: None)
         work = Import(files, importer, Reader(form), report, progress)
         try:

@@ -303,7 +303,32 @@ def _imported(form: str, n: int) -> Any:
         "trl-unpaired": {"prompt": f"good {n}", "completion": "x", "label": True},
         "convai2": {"dialog": dialog, "start_time": "2026-02-01", "eval_score": 4, **participants},
     }
-    return shapes[form]
+    return {**shapes, **_exported_chats(n)}[form]
+
+
+def _exported_chats(n: int) -> dict[str, Any]:
+    """What chat applications export, and what OpenAI's platform takes."""
+    chat = [{"role": "user", "content": f"good {n}"}, {"role": "assistant", "content": "x"}]
+    transcript = f"\n\nHuman: good {n}\n\nAssistant: "
+    said = {"author": {"role": "user"}, "content": {"parts": [f"good {n}"]}, "create_time": 1.7e9}
+    tree: dict[str, Any] = {
+        "r": {"parent": None, "message": None},
+        "u": {"parent": "r", "message": said},
+    }
+    webui: dict[str, Any] = {"u": {"parentId": None, "timestamp": 1.7e9, **chat[0]}}
+    webui["a"] = {"parentId": "u", "annotation": {"rating": 1, "tags": ["t"]}, **chat[1]}
+    claude = {"uuid": "m", "sender": "human", "text": f"good {n}", "files": [{"file_name": "f"}]}
+    request = {"messages": chat[:1], "user": "ada", "model": "m"}
+    return {
+        "hh-rlhf": {"chosen": f"{transcript}x", "rejected": f"{transcript}y"},
+        "openai-preference": {"input": {"messages": chat[:1]}}
+        | {"preferred_output": chat[1:], "non_preferred_output": [{**chat[1], "content": "y"}]},
+        "openai-batch": {"custom_id": f"b-{n}", "url": "/v1/chat/completions", "body": request},
+        "chatgpt": {"conversation_id": f"i-{n}", "mapping": tree, "current_node": "u"},
+        "claude": {"uuid": f"i-{n}", "account": {"uuid": "ada"}, "chat_messages": [claude]},
+        "open-webui": {"id": f"i-{n}", "user_id": "ada"}
+        | {"chat": {"history": {"messages": webui, "currentId": "a"}}},
+    }
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from services.cli.adapters.files import MAX_RECORD_BYTES, files_of, parse, records_of
+from services.cli.adapters.cutting import MAX_RECORD_BYTES
+from services.cli.adapters.files import files_of, parse, records_of
 from services.cli.adapters.surroundings import common, read_exports, variables
 from services.cli.domain.chitchat import chitchat
 from shared.language.errors import ResourceExhausted, Unauthenticated, Unavailable
@@ -64,8 +66,11 @@ def test_formats_are_found_record_by_record(trimtab: Any, tmp_path: Path) -> Non
             "turns": 4,
             "feedback": 0,
             "preferences": 0,
+            "assessments": 0,
             "refused": 0,
             "reasons": {},
+            "unread": {},
+            "ignored": {},
             "report": "",
         },
     )
@@ -223,9 +228,9 @@ def test_a_file_that_is_cut_off_gives_what_it_has(
     ran = trimtab("import", str(file), "--json", target=target)
     assert ran.code == 1
     assert ran.json["records"] > 0
-    *_, last = report(tmp_path / "refused.jsonl")
-    assert (last["file"], last["reason"], last["field"]) == ("cut.jsonl.gz", "BROKEN_FILE", "file")
-    assert last["line"] > ran.json["records"] // 2
+    ((name, reason),) = ran.json["unread"].items()
+    assert (name, ran.json["refused"]) == ("cut.jsonl.gz", 0)
+    assert re.match(f"it cannot be read past line {ran.json['records']}: ", reason)
     assert trimtab("import", good).code == 0
 
 

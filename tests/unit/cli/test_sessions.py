@@ -1,0 +1,100 @@
+"""Several records of one conversation: each message has its place in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.cli.domain.formats import Reader
+from services.cli.domain.records import Conversation
+from shared.language.messages import default_turn_id, text_message
+
+
+def record(*texts: str, name: str = "session_id", **more: Any) -> dict[str, Any]:
+    """Texts by turns, beginning with the user's; "<" begins an answer."""
+    said = [
+        {"role": "assistant" if text.startswith("<") else "user", "content": text} for text in texts
+    ]
+    return {name: "s-1", "user": "ada", "messages": said, **more}
+
+
+def places(*records: dict[str, Any]) -> list[list[tuple[int, str]]]:
+    reader = Reader()
+    found = [reader.read(one).conversations for one in records]
+    assert {one.id for said in found for one in said} == {"s-1"}
+    return [placed(said) for (said,) in found]
+
+
+def placed(said: Conversation) -> list[tuple[int, str]]:
+    return [(place, line.message.text) for place, line in said.placed()]
+
+
+@pytest.mark.parametrize("name", ["session_id", "sessionId", "conversation_id", "thread_id"])
+def test_new_messages_alone_follow_on_the_end(name: str) -> None:
+    first, second = record("Hi", "<a", name=name), record("Shorter", "<b", name=name)
+    assert places(first, second) == [[(0, "Hi"), (1, "<a")], [(2, "Shorter"), (3, "<b")]]
+
+
+def test_a_growing_history_stays_in_place_in_any_order() -> None:
+    short, long = record("Hi", "<a"), record("Hi", "<a", "Shorter", "<b")
+    both = [[(0, "Hi"), (1, "<a")], [(0, "Hi"), (1, "<a"), (2, "Shorter"), (3, "<b")]]
+    assert places(short, long) == both
+    assert places(long, short) == [both[1], both[0]]
+    assert places(short, short) == [both[0], both[0]]
+
+
+def test_a_window_overlaps_what_is_known() -> None:
+    windows = record("Hi", "<a", "B", "<b"), record("<a", "B", "<b", "C"), record("<b", "C", "<c")
+    assert [one[0] for one in places(*windows)] == [(0, "Hi"), (1, "<a"), (3, "<b")]
+    assert places(*windows)[2] == [(3, "<b"), (4, "C"), (5, "<c")]
+
+
+def test_the_same_words_said_twice_are_two_turns() -> None:
+    again = record("Continue.", "<a"), record("Continue.", "<b"), record("Continue.", "<c")
+    assert [one[0][0] for one in places(*again)] == [0, 2, 4]
+
+
+def test_a_history_that_parts_replaces_what_stood_there() -> None:
+    reader = Reader()
+    reader.read(record("Hi", "<a", "B", "<b"))
+    (edited,) = reader.read(record("Hi", "<a", "B!", "<c")).conversations
+    assert placed(edited) == [(0, "Hi"), (1, "<a"), (2, "B!"), (3, "<c")]
+    assert [line.signal for line in edited.lines] == ["", "", "edit", ""]
+    assert edited.lines[2].replaces == default_turn_id(2, text_message("user", "B"))
+    (anew,) = reader.read(record("Hi", "<a", "B!", "<d")).conversations
+    assert [line.signal for line in anew.lines] == ["", "", "", "regeneration"]
+    assert anew.lines[3].replaces == default_turn_id(3, text_message("assistant", "<c"))
+
+
+def generation(name: str, asked: list[str], answer: str, **more: Any) -> dict[str, Any]:
+    said = [
+        {"role": "assistant" if text.startswith("<") else "user", "content": text} for text in asked
+    ]
+    return {"id": name, "traceId": "t-1", "input": said, "output": answer, **more}
+
+
+def test_generations_of_a_session_that_cut_their_history() -> None:
+    reader = Reader()
+    one = generation("o1", ["Hi"], "<a", sessionId="s-9")
+    two = generation("o2", ["Shorter"], "<b", sessionId="s-9", traceId="t-2")
+    (first,), (second,) = (reader.read(given).conversations for given in (one, two))
+    assert (first.id, second.id) == ("s-9", "s-9")
+    assert placed(first) + placed(second) == [(0, "Hi"), (1, "<a"), (2, "Shorter"), (3, "<b")]
+
+
+def test_answers_alike_are_told_apart_by_their_ids() -> None:
+    reader = Reader()
+    given = [generation(f"o{n}", ["Continue."], "<ok", sessionId="s-9") for n in range(2)]
+    first, again, repeated = (reader.read(one).conversations[0] for one in (*given, given[1]))
+    assert [placed(one)[0][0] for one in (first, again, repeated)] == [0, 2, 2]
+
+
+def test_calls_of_a_trace_that_are_no_history_of_each_other_are_conversations_apart() -> None:
+    reader = Reader()
+    router = generation("o1", ["Where do I sit?"], "travel")
+    answer = generation("o2", ["Book", "<booked", "Where do I sit?"], "<12C")
+    later = generation("o3", ["Book", "<booked", "Where do I sit?", "<12C", "Thanks"], "<bye")
+    found = [reader.read(one).conversations[0] for one in (router, answer, later)]
+    assert [one.id for one in found] == ["t-1", "t-1.2", "t-1.2"]
+    assert [place for place, _ in found[2].placed()] == [0, 1, 2, 3, 4, 5]
