@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.gateway.adapters.memory import ALIKE
+from services.gateway.domain.link_index import Key
 from services.gateway.domain.linking import Link
 from shared.language.batches import batches
 from shared.language.times import from_microseconds, microseconds
@@ -30,15 +32,37 @@ LINKS = sa.Table(
     sa.Column("asked_turn_id", sa.String, nullable=False),
     sa.Column("answer_turn_id", sa.String, nullable=False),
     sa.Column("made_us", sa.BigInteger, nullable=False),
+    # As an older version wrote it, a link has none of these.
+    sa.Column("thread", sa.String, nullable=False, server_default=""),
+    sa.Column("asked", sa.String, nullable=False, server_default=""),
+    sa.Column("said", sa.String, nullable=False, server_default=""),
+    sa.Column("before", sa.String, nullable=False, server_default=""),
+    sa.Column("place", sa.Integer, nullable=False, server_default="-1"),
+    sa.Column("carried", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("voice", sa.String, nullable=False, server_default=""),
+    sa.Column("model_version", sa.String, nullable=False, server_default=""),
+    sa.Column("completion_id", sa.String, nullable=False, server_default=""),
+    sa.Column("request_id", sa.String, nullable=False, server_default=""),
+    sa.Column("aside", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("links_by_history", "history", "seq"),
     sa.Index("links_by_answered", "answered", "seq"),
     sa.Index("links_by_parent", "parent", "seq"),
-    sa.Index("links_by_conversation", "tenant", "conversation_id"),
+    sa.Index("links_of_conversation", "tenant", "conversation_id", "seq"),
+    sa.Index("links_by_thread", "thread", "seq"),
+    sa.Index("links_by_exchange", "asked", "said", "seq"),
     sa.Index("links_by_tenant", "tenant", "seq"),
     sa.Index("links_by_age", "made_us"),
     sa.Index("links_by_tenants_age", "tenant", "made_us"),
     sqlite_autoincrement=True,
 )
+_BY = {
+    "history": (LINKS.c.history,),
+    "answered": (LINKS.c.answered,),
+    "parent": (LINKS.c.parent,),
+    "thread": (LINKS.c.thread,),
+    "exchange": (LINKS.c.asked, LINKS.c.said),
+    "conversation": (LINKS.c.tenant, LINKS.c.conversation_id),
+}
 # How many links each tenant has; counting them would read them all.
 LINK_COUNTS = sa.Table(
     "link_counts",
@@ -46,6 +70,7 @@ LINK_COUNTS = sa.Table(
     sa.Column("tenant", sa.String, primary_key=True),
     sa.Column("links", sa.BigInteger, nullable=False),
 )
+_AS_THEY_ARE = tuple(one.name for one in fields(Link) if one.name != "made")
 # How many SELECTs are joined into one statement; SQLite's limit is 500.
 _TOGETHER = 100
 # How many links are removed in one transaction.
@@ -54,16 +79,7 @@ _A_BATCH = 2_000
 
 def add(transaction: Transaction, links: Sequence[Link]) -> None:
     rows = [
-        {
-            "tenant": link.tenant,
-            "history": link.history,
-            "answered": link.answered,
-            "parent": link.parent,
-            "conversation_id": link.conversation_id,
-            "asked_turn_id": link.asked_turn_id,
-            "answer_turn_id": link.answer_turn_id,
-            "made_us": microseconds(link.made),
-        }
+        {**{name: getattr(link, name) for name in _AS_THEY_ARE}, "made_us": microseconds(link.made)}
         for link in links
     ]
     transaction.connection.execute(LINKS.insert(), rows)
@@ -75,21 +91,23 @@ def add(transaction: Transaction, links: Sequence[Link]) -> None:
         )
 
 
-def find(connection: sa.Connection, column: sa.Column[str], digests: Iterable[str]) -> list[Link]:
-    """The newest links of each digest, up to ALIKE each, so that a frequent digest does not hide another."""
-    found = list[Link]()
-    for wanted in batches(sorted(set(digests)), _TOGETHER):
+def find(connection: sa.Connection, wanted: Iterable[tuple[Key, int]]) -> list[Link]:
+    """By the keys of domain.link_index; the newest links of each, up to as many as it says, so that a frequent
+    digest does not hide another. Each once, oldest first."""
+    found = dict[int, Link]()
+    for some in batches(sorted(set(wanted)), _TOGETHER):
         newest = [
-            sa.select(LINKS)
-            .where(column == digest)
-            .order_by(LINKS.c.seq.desc())
-            .limit(ALIKE)
-            .subquery()
-            for digest in wanted
+            sa.select(LINKS).where(*_meant(key)).order_by(LINKS.c.seq.desc()).limit(most).subquery()
+            for key, most in some
         ]
         rows = connection.execute(sa.union_all(*[sa.select(one) for one in newest])).all()
-        found += [_link(row) for row in sorted(rows, key=lambda row: row.seq)]
-    return found
+        found |= {row.seq: _link(row) for row in rows}
+    return [link for _, link in sorted(found.items(), key=itemgetter(0))]
+
+
+def _meant(key: Key) -> list[sa.ColumnElement[bool]]:
+    kind, *values = key
+    return [column == value for column, value in zip(_BY[kind], values, strict=True)]
 
 
 def forget_conversations(transaction: Transaction, tenant: str, ids: Sequence[str]) -> int:
@@ -142,13 +160,5 @@ AGING = (AgedRows("links", LINKS, LINKS.c.made_us, in_microseconds=True, after=_
 
 
 def _link(row: Any) -> Link:
-    return Link(
-        tenant=row.tenant,
-        history=row.history,
-        answered=row.answered,
-        parent=row.parent,
-        conversation_id=row.conversation_id,
-        asked_turn_id=row.asked_turn_id,
-        answer_turn_id=row.answer_turn_id,
-        made=from_microseconds(row.made_us),
-    )
+    held = {name: getattr(row, name) for name in _AS_THEY_ARE}
+    return Link(**held, made=from_microseconds(row.made_us))

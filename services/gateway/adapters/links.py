@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.gateway.adapters.link_table import LINKS, add, find, forget_beyond, forget_older
+from services.gateway.adapters.link_table import add, find, forget_beyond, forget_older
 from services.gateway.adapters.memory import LinkMemory
+from services.gateway.domain.link_index import direct, of_conversations
 from services.gateway.domain.linking import Link, Question
 from shared.language.errors import Unavailable
 from shared.state.database import Database
@@ -126,20 +127,13 @@ class SqlLinks:
         """Answers all questions together; each may also get links for another."""
         if not asked:
             return
-        questions = [one.question for one in asked]
+        wanted = [key for one in asked for key in direct(one.question)]
         with self.database.read() as connection:
-            first = find(connection, LINKS.c.history, [q.history for q in questions])
-            beginnings = {q.history for q in questions if not q.answers}
-            went_on = [link.answered for link in first if link.history in beginnings]
-            prefixes = [digest for q in questions for digest in q.prefixes]
-            parents = [*went_on, *(q.parent for q in questions if q.parent)]
-            found = [
-                *first,
-                *find(connection, LINKS.c.answered, prefixes),
-                *find(connection, LINKS.c.parent, parents),
-            ]
+            first = find(connection, wanted)
+            found = {*first, *find(connection, of_conversations(first))}
+        oldest_first = sorted(found, key=lambda link: link.made)
         for one in asked:
-            one.loop.call_soon_threadsafe(_settle, one.answer, found)
+            one.loop.call_soon_threadsafe(_settle, one.answer, oldest_first)
 
 
 def _taken(waiting: deque[Any]) -> list[Any]:

@@ -71,7 +71,7 @@ class ExchangeLog:
         return Turn(
             tenant=chat.tenant,
             conversation_id=conversation_id,
-            index=len(chat.messages),
+            index=len(chat.messages) + exchange.linked.position.offset,
             message=Message("assistant", ()),
             user_id=chat.user_id(conversation_id),
             create_time=self._clock(),

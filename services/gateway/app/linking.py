@@ -1,4 +1,4 @@
-"""Links stateless calls into conversations (the rules are in domain.linking)."""
+"""Links calls into conversations (the rules are in domain/linking.py and domain/placing.py)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.gateway.domain.chat import Chat
+from services.gateway.domain.link_index import LinkIndex
 from services.gateway.domain.linking import (
-    CallPosition,
+    Call,
     Link,
     Question,
     chain_on,
-    position_of,
+    mark_of,
     question_of,
 )
+from services.gateway.domain.placing import CallPosition, position_of
 from services.gateway.ports import Links
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message
@@ -41,19 +43,22 @@ class Linker:
         self._links, self._secret, self._clock = links, secret, clock
 
     async def link(self, chat: Chat) -> Linked:
-        """The conversation that `chat` continues, or a new one. A named one takes precedence. A call that the
-        client library repeats by itself is no signal."""
-        question = question_of(
-            self._secret, chat.tenant, chat.speaker, chat.named_conversation, chat.messages
-        )
+        """The conversation that `chat` continues, or a new one."""
+        linked = await self.place(chat.call)
+        if linked.conversation_id:
+            return linked
+        return in_conversation(linked, f"chat-{secrets.token_hex(12)}")
+
+    async def place(
+        self, call: Call, at: datetime | None = None, beside: LinkIndex | None = None
+    ) -> Linked:
+        """The position of a call that was made at `at` (by default now); without an id if its conversation is
+        new. `beside`: links that are not remembered yet."""
+        question = question_of(self._secret, call)
         links = await self._links.find(question) if question.may_be_linked else []
-        position = position_of(question, links, self._clock())
-        if chat.repeated:
-            position = replace(position, signal="")
-        if chat.named_conversation or not position.conversation_id:
-            made = chat.named_conversation or f"chat-{secrets.token_hex(12)}"
-            position = replace(position, conversation_id=made)
-        return Linked(question, position)
+        if beside and (more := beside.found(question)):
+            links = sorted([*links, *more], key=lambda link: link.made)
+        return Linked(question, position_of(question, links, at or self._clock()))
 
     def sibling_id(self, linked: Linked, index: int, answer: Message, completion_id: str) -> str:
         """The turn id of an answer made instead of another. Without the secret it tells nothing about the
@@ -64,18 +69,53 @@ class Linker:
     def remember(self, linked: Linked, kept: Sequence[Turn], answers: Sequence[Message]) -> None:
         """`kept`: the turns of the exchange as they were logged, the answers last; `answers`: the answers as
         the client got them, which is what it will send again."""
-        question, replied = linked.question, kept[len(kept) - len(answers) :]
+        for link in self.links_of(linked, kept, answers, self._clock()):
+            self.add(link)
+
+    def add(self, link: Link) -> None:
+        self._links.remember(link)
+
+    def links_of(
+        self, linked: Linked, kept: Sequence[Turn], answers: Sequence[Message], made: datetime
+    ) -> list[Link]:
+        """What `remember` remembers."""
+        replied = kept[len(kept) - len(answers) :]
         asked = kept[: len(kept) - len(answers)]
         asked_turn_id = asked[-1].turn_id if asked else linked.position.asked_turn_id
-        for said, logged in zip(answers, replied, strict=True):
-            link = Link(
-                tenant=logged.tenant,
-                history=question.history,
-                answered=chain_on(self._secret, question.history, said),
-                parent=question.parent,
-                conversation_id=linked.conversation_id,
-                asked_turn_id=asked_turn_id,
-                answer_turn_id=logged.turn_id,
-                made=self._clock(),
-            )
-            self._links.remember(link)
+        return [
+            self._link(linked, said, logged, asked_turn_id, made)
+            for said, logged in zip(answers, replied, strict=True)
+        ]
+
+    def _link(
+        self, linked: Linked, said: Message, logged: Turn, asked_turn_id: str, made: datetime
+    ) -> Link:
+        question = linked.question
+        thread = question.thread if question.known else ""
+        return Link(
+            tenant=logged.tenant,
+            history=question.history,
+            answered=chain_on(self._secret, question.history, said),
+            parent=question.parent,
+            conversation_id=linked.conversation_id,
+            asked_turn_id=asked_turn_id,
+            answer_turn_id=logged.turn_id,
+            made=made,
+            thread=thread,
+            asked=question.asked,
+            said=mark_of(self._secret, thread, said) if thread else "",
+            before=question.said,
+            place=logged.index,
+            carried=question.count,
+            voice=question.voice,
+            model_version=logged.model_version,
+            completion_id=logged.completion_id,
+            request_id=question.request_id,
+            aside=linked.position.aside,
+        )
+
+
+def in_conversation(linked: Linked, conversation_id: str) -> Linked:
+    """The call in a new conversation of that id."""
+    position = replace(linked.position, conversation_id=conversation_id)
+    return Linked(linked.question, position)

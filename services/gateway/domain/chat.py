@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.gateway.domain.linking import CallPosition
+from services.gateway.domain.linking import Call
+from services.gateway.domain.placing import CallPosition
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import conversation_id_of, stable_id, user_id_of
 from shared.language.messages import Message
@@ -28,13 +29,28 @@ class Chat:
     # Who speaks, and in which conversation; empty if the request does not say.
     speaker: str
     named_conversation: str
-    # Without system messages. A message's index is its place here.
+    # Without system messages.
     messages: tuple[Message, ...]
     metadata: Mapping[str, str]
     # OpenAI's `store`; None if it was not given.
     store: bool | None = None
     # The client library repeats a call that was not answered.
     repeated: bool = False
+    # The text of the system messages, and the client's own name for the request.
+    instructions: str = ""
+    request_id: str = ""
+
+    @property
+    def call(self) -> Call:
+        return Call(
+            tenant=self.tenant,
+            speaker=self.speaker,
+            conversation=self.named_conversation,
+            messages=self.messages,
+            instructions=self.instructions,
+            request_id=self.request_id,
+            repeated=self.repeated,
+        )
 
     def user_id(self, conversation_id: str) -> str:
         """The speaker, or an anonymous one for each conversation."""
@@ -72,6 +88,8 @@ def read_chat(
         metadata=_texts(metadata),
         store=store,
         repeated=headers.get("x-stainless-retry-count", "0") != "0",
+        instructions=instructions_in(spoken),
+        request_id=headers.get("idempotency-key") or headers.get("x-request-id", ""),
     )
 
 
@@ -84,27 +102,37 @@ def asked_turns(
     time: datetime,
     policy: str,
 ) -> list[Turn]:
-    """The messages that the conversation does not have yet, as turns. Versions of earlier answers are unknown
-    here; if they were logged when they were made, that record stays."""
+    """The messages that the conversation does not have yet, as turns. An earlier answer has its version and its
+    completion's id as far as they are known; if it was logged when it was made, that record stays."""
     last = len(chat.messages) - 1
     user_id = chat.user_id(conversation_id)
-    return [
-        Turn(
-            tenant=chat.tenant,
-            conversation_id=conversation_id,
-            index=index,
-            message=message,
-            user_id=user_id,
-            create_time=time,
-            channel=channel,
-            policy=policy,
-            metadata=chat.metadata if index == last else {},
-            signal=position.signal if index == last else "",
-            replaces_turn_id=position.replaces_turn_id if index == last else "",
+    turns = []
+    for place, message in enumerate(chat.messages):
+        if place < position.told or not has_content(message):
+            continue
+        made = position.answered.get(place)
+        turns.append(
+            Turn(
+                tenant=chat.tenant,
+                conversation_id=conversation_id,
+                index=place + position.offset,
+                message=message,
+                user_id=user_id,
+                create_time=time,
+                channel=channel,
+                policy=policy,
+                model_version=made.model_version if made else "",
+                completion_id=made.completion_id if made else "",
+                metadata=chat.metadata if place == last else {},
+                signal=position.signal if place == last else "",
+                replaces_turn_id=position.replaces_turn_id if place == last else "",
+            )
         )
-        for index, message in enumerate(chat.messages)
-        if index >= position.told and has_content(message)
-    ]
+    return turns
+
+
+def instructions_in(messages: Sequence[Message]) -> str:
+    return "\n".join(message.text for message in messages if message.role == "system")
 
 
 def with_text_user(body: Mapping[str, Any]) -> Mapping[str, Any]:

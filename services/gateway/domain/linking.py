@@ -1,29 +1,51 @@
-"""Conversations from stateless calls: a chain of keyed digests over the history that each call carries.
+"""What calls are linked by: keyed digests of what they carry and of what was answered. CONVERSATIONS.md has the
+rules in words; domain/placing.py applies them.
 
-h_0 = H(tenant, who), h_i = H(h_{i-1}, role_i, content_i). After an answer the chain over history and
-answer is remembered; a later call whose history begins with a remembered chain continues that conversation.
-System messages are left out: they are not part of a conversation, and often contain the time.
+h_0 = H(tenant, who), h_i = H(h_{i-1}, role_i, content_i) is the chain over the history that a call carries.
+After an answer the chain over history and answer is remembered; a later call whose history begins with a
+remembered chain continues that conversation. `who` is the conversation if the call names one, otherwise the
+user, so that two of them are never mixed up; callers that name neither share one h_0.
 
-Differences from a plain chain: h_0 also contains the user, or the conversation if it is named, so that two of
-them are never mixed up. Callers that name neither are told apart as far as their words differ: a first
-message of an unnamed caller always begins a conversation, even if others began with the same words.
+System messages are not part of a conversation and often contain the time, so that they are not in the chain.
+Only how they begin is kept, as the call's `voice`: it tells side calls (titles, tags, routing) from the chat.
+Marks are digests of single messages: they find the place of a call that carries only the end of its history.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.language.messages import Message, content_of
 
-REGENERATION, EDIT = "regeneration", "edit"
 # How many of the latest answers are looked up.
 _ANSWERS_ASKED_FOR = 16
-# If a named user sends their first message again within this time, it asks for another answer. Later it begins
-# a new conversation with the same words ("hi").
-_AGAIN_WITHIN = timedelta(minutes=10)
+# How much of the system messages makes a voice, in characters.
+_VOICE_CHARS = 64
+_DIGITS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to a model as far as linking needs it. `speaker` and `conversation` are empty if it names none."""
+
+    tenant: str
+    speaker: str
+    conversation: str
+    # Without system messages.
+    messages: tuple[Message, ...]
+    # The text of its system messages.
+    instructions: str = ""
+    # Names the request: the same if it is sent, or reported, again.
+    request_id: str = ""
+    # The client library says that it sends a request again.
+    repeated: bool = False
+    # Both known only of a call that was answered before it is linked.
+    completion_id: str = ""
+    answer: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +61,72 @@ class Link:
     asked_turn_id: str
     answer_turn_id: str
     made: datetime
+    # h_0, and the marks of the last message, the answer, and the answer before; empty for unnamed callers.
+    thread: str = ""
+    asked: str = ""
+    said: str = ""
+    before: str = ""
+    # The answer's index in the conversation (-1 if an older version wrote it), and how many messages the call
+    # carried.
+    place: int = -1
+    carried: int = 0
+    voice: str = ""
+    model_version: str = ""
+    completion_id: str = ""
+    request_id: str = ""
+    # A side call: its conversation is its own.
+    aside: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the call carried less than the conversation."""
+        return self.place > self.carried
+
+    def offset(self, count: int) -> int:
+        """From a place among the `count` messages before the answer to the index in the conversation."""
+        return self.place - count if self.place >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a call is linked by. `chain[i]` is the digest over its first i messages."""
 
+    tenant: str
     chain: tuple[str, ...]
     # Lengths of the prefixes that end with an answer, the longest first.
     answers: tuple[int, ...]
-    # Whether a user or a conversation is named.
+    # The conversation's name, and whether that or a user is named.
+    name: str
     known: bool
     # Whether the last message is the user's and directly follows the last answer.
     follows: bool
+    voice: str = ""
+    # Marks of the last message, of the last answer, and of the message before that.
+    asked: str = ""
+    said: str = ""
+    led: str = ""
+    ids: frozenset[str] = frozenset()
+    request_id: str = ""
+    repeated: bool = False
+    # The chain over history and answer, if the answer is known already.
+    answered: str = ""
+
+    @property
+    def thread(self) -> str:
+        return self.chain[0]
+
+    @property
+    def count(self) -> int:
+        return len(self.chain) - 1
 
     @property
     def history(self) -> str:
         return self.chain[-1]
+
+    @property
+    def newest(self) -> int:
+        """The place of the first message after the last answer."""
+        return self.answers[0] if self.answers else 0
 
     @property
     def parent(self) -> str:
@@ -68,94 +139,64 @@ class Question:
 
     @property
     def may_be_linked(self) -> bool:
-        """The first message of an unnamed caller never is."""
-        return self.known or bool(self.answers)
+        """The first message of an unnamed caller never is, unless something was said of it already."""
+        return self.known or bool(self.answers) or bool(self.answered)
 
 
-@dataclass(frozen=True, slots=True)
-class CallPosition:
-    """A call's position: its first `told` messages are part of the conversation already."""
-
-    conversation_id: str = ""
-    told: int = 0
-    signal: str = ""
-    replaces_turn_id: str = ""
-    # The turn of the last message, if this history was answered before.
-    asked_turn_id: str = ""
-
-
-def question_of(
-    secret: bytes, tenant: str, user_id: str, conversation_id: str, messages: Sequence[Message]
-) -> Question:
-    """`user_id` and `conversation_id` are empty if the call names none. A conversation takes precedence."""
-    named = ("conversation", conversation_id) if conversation_id else ("user", user_id)
-    chain = [_digest(secret, "", tenant, *named)]
+def question_of(secret: bytes, call: Call) -> Question:
+    """A named conversation takes precedence over a named user."""
+    named = ("conversation", call.conversation) if call.conversation else ("user", call.speaker)
+    messages = call.messages
+    chain = [_digest(secret, "", call.tenant, *named)]
     for message in messages:
-        chain.append(_digest(secret, chain[-1], message.role, content_of(message)))
+        chain.append(chain_on(secret, chain[-1], message))
     count = len(messages)
     answers = [place + 1 for place in range(count - 1) if messages[place].role == "assistant"]
-    follows = bool(answers) and answers[-1] == count - 1 and messages[-1].role == "user"
+    last = answers[-1] if answers else 0
+    known = bool(call.speaker or call.conversation)
+    asked, said, led = _marks(secret, chain[0], messages, last) if known else ("", "", "")
     return Question(
+        tenant=call.tenant,
         chain=tuple(chain),
         answers=tuple(reversed(answers[-_ANSWERS_ASKED_FOR:])),
-        known=bool(user_id or conversation_id),
-        follows=follows,
+        name=call.conversation,
+        known=known,
+        follows=bool(last) and last == count - 1 and messages[-1].role == "user",
+        voice=_voice(secret, call.tenant, call.instructions),
+        asked=asked,
+        said=said,
+        led=led,
+        ids=frozenset({call.request_id, call.completion_id} - {""}),
+        request_id=call.request_id,
+        repeated=call.repeated,
+        answered=chain_on(secret, chain[-1], call.answer) if call.answer else "",
     )
 
 
-def chain_on(secret: bytes, history: str, answer: Message) -> str:
-    """The chain over a history and its answer."""
-    return _digest(secret, history, answer.role, content_of(answer))
+def chain_on(secret: bytes, history: str, message: Message) -> str:
+    """The chain over a history and the message after it."""
+    return _digest(secret, history, message.role, content_of(message))
 
 
-def position_of(question: Question, links: Sequence[Link], now: datetime) -> CallPosition:
-    """`links`: what `Links.find` returned, oldest first."""
-    again = [link for link in links if link.history == question.history]
-    told, before = _continued(question, links)
-    followed = {link.conversation_id: link for link in links if _follows(question, link)}
-    waiting = [link for link in before if link.conversation_id not in followed]
-    if again and _regenerates(question, again[-1], links, now):
-        # Another unnamed caller, whose words have been the same so far, may be continuing here.
-        if question.known or not waiting:
-            return _regeneration(question, again[-1])
-        again = []
-    if not before:
-        return CallPosition()
-    last = before[-1] if question.known or not waiting else waiting[-1]
-    replaced = followed.get(last.conversation_id)
-    if replaced is None or told != len(question.chain) - 2:
-        return CallPosition(last.conversation_id, told)
-    return CallPosition(last.conversation_id, told, EDIT, replaced.asked_turn_id)
+def mark_of(secret: bytes, thread: str, message: Message) -> str:
+    return _digest(secret, "mark", thread, message.role, content_of(message))
 
 
-def _continued(question: Question, links: Sequence[Link]) -> tuple[int, list[Link]]:
-    """The longest prefix that ends with a remembered answer, and the links that answered it."""
-    for told in question.answers:
-        found = [link for link in links if link.answered == question.chain[told]]
-        if found:
-            return told, found
-    return 0, []
+def _marks(
+    secret: bytes, thread: str, messages: Sequence[Message], last: int
+) -> tuple[str, str, str]:
+    """Of the last message, of the answer at place `last` - 1, and of the message before that."""
+    asked = mark_of(secret, thread, messages[-1]) if messages else ""
+    said = mark_of(secret, thread, messages[last - 1]) if last else ""
+    led = mark_of(secret, thread, messages[last - 2]) if last > 1 else ""
+    return asked, said, led
 
 
-def _follows(question: Question, link: Link) -> bool:
-    return bool(link.parent) and link.parent == question.parent
-
-
-def _regenerates(question: Question, last: Link, links: Sequence[Link], now: datetime) -> bool:
-    if question.answers:
-        return True
-    went_on = any(link.parent == last.answered for link in links)
-    return question.known and not went_on and now - last.made <= _AGAIN_WITHIN
-
-
-def _regeneration(question: Question, last: Link) -> CallPosition:
-    return CallPosition(
-        conversation_id=last.conversation_id,
-        told=len(question.chain) - 1,
-        signal=REGENERATION,
-        replaces_turn_id=last.answer_turn_id,
-        asked_turn_id=last.asked_turn_id,
-    )
+def _voice(secret: bytes, tenant: str, instructions: str) -> str:
+    """How the system messages begin, digits aside, so that a date or a time changes nothing; empty if there are
+    none."""
+    words = " ".join(_DIGITS.sub("", instructions[: 4 * _VOICE_CHARS]).split()).lower()
+    return _digest(secret, "voice", tenant, words[:_VOICE_CHARS]) if words else ""
 
 
 def _digest(secret: bytes, *parts: str) -> str:

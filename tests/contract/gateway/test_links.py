@@ -21,8 +21,9 @@ from services.gateway.adapters.link_table import (
     forget_conversations,
 )
 from services.gateway.adapters.links import SqlLinks
-from services.gateway.adapters.memory import ALIKE, LinkMemory
-from services.gateway.domain.linking import Link, Question, chain_on, question_of
+from services.gateway.adapters.memory import LinkMemory
+from services.gateway.domain.link_index import ALIKE
+from services.gateway.domain.linking import Call, Link, Question, chain_on, mark_of, question_of
 from services.gateway.ports import Links
 from shared.language.messages import Message, text_message
 from shared.language.retention import Keep, RetentionPolicy
@@ -40,21 +41,37 @@ JOKE, HA = text_message("user", "a joke"), text_message("assistant", "ha")
 
 
 def asked(*messages: Message, user: str = "ada") -> Question:
-    return question_of(b"key", "local", user, "", messages)
+    return question_of(b"key", Call("local", user, "", messages))
 
 
 def answered(
-    question: Question, answer: Message, name: str, minute: int = 0, tenant: str = "local"
+    question: Question,
+    answer: Message,
+    name: str,
+    minute: int = 0,
+    tenant: str = "local",
+    conversation: str = "",
 ) -> Link:
     return Link(
         tenant=tenant,
         history=question.history,
         answered=chain_on(b"key", question.history, answer),
         parent=question.parent,
-        conversation_id=f"c-{name}",
+        conversation_id=conversation or f"c-{name}",
         asked_turn_id=f"asked-{name}",
         answer_turn_id=f"answer-{name}",
         made=NOW + timedelta(minutes=minute),
+        thread=question.thread if question.known else "",
+        asked=question.asked,
+        said=mark_of(b"key", question.thread, answer) if question.known else "",
+        before=question.said,
+        place=question.count + 4,
+        carried=question.count,
+        voice="v",
+        model_version="assistant-v1",
+        completion_id=f"chatcmpl-{name}",
+        request_id=f"request-{name}",
+        aside=name == "2",
     )
 
 
@@ -73,14 +90,24 @@ def running(url: str) -> Iterator[SqlLinks]:
 
 
 async def check(links: Links) -> None:
+    """By history, by an answer, by how it went on, by the end of a history, and by name."""
     beginning, joke = asked(HI), asked(HI, HELLO, JOKE)
-    first, second = answered(beginning, HELLO, "1"), answered(joke, HA, "2", 1)
+    first = answered(beginning, HELLO, "1", conversation="c")
+    second = answered(joke, HA, "2", 1, conversation="c")
     for link in (first, second):
         links.remember(link)
     assert await links.find(beginning) == [first, second]
     assert await links.find(joke) == [first, second]
-    assert await links.find(asked(HI, HELLO, text_message("user", "a poem"))) == [first, second]
+    poem = text_message("user", "a poem")
+    assert await links.find(asked(HI, HELLO, poem)) == [first, second]
+    assert await links.find(asked(JOKE, HA, poem)) == [first, second]
     assert await links.find(asked(HI, user="bob")) == []
+    assert await links.find(named("c", poem)) == [first, second]
+    assert await links.find(named("d", poem)) == []
+
+
+def named(conversation: str, *messages: Message) -> Question:
+    return question_of(b"key", Call("local", "ada", conversation, messages))
 
 
 async def test_memory_finds_what_was_remembered() -> None:
@@ -94,7 +121,8 @@ async def test_sql_finds_what_was_remembered(database_url: str) -> None:
 
 async def test_another_process_finds_them_and_a_stop_loses_none(database_url: str) -> None:
     beginning, joke = asked(HI), asked(HI, HELLO, JOKE)
-    first, second = answered(beginning, HELLO, "1"), answered(joke, HA, "2", 1)
+    first = answered(beginning, HELLO, "1", conversation="c")
+    second = answered(joke, HA, "2", 1, conversation="c")
     with running(database_url) as one, running(database_url) as other:
         one.remember(first)
         async with asyncio.timeout(10):
@@ -208,8 +236,9 @@ def test_no_question_and_no_pruning_reads_all_links(database: Database) -> None:
         with database.begin() as transaction:
             forget_conversations(transaction, "local", ["c-1", "c-2"])
         with database.read() as connection:
-            for column in (LINKS.c.history, LINKS.c.answered, LINKS.c.parent):
-                find(connection, column, ["a", "b", "c"])
+            find(connection, [((kind, "a"), 64) for kind in ("history", "answered", "parent")])
+            find(connection, [(("thread", "a"), 16), (("thread", "b"), 16)])
+            find(connection, [(("exchange", "a", "b"), 64), (("conversation", "local", "c"), 16)])
     found = whole_tables(database, said, TABLES)
     # A row for each tenant.
     assert [one for one in found if "link_counts" not in one] == []
@@ -233,4 +262,7 @@ def test_links_of_an_older_version_are_found_and_counted(database_url: str) -> N
     with opened("gateway", database_url) as database:
         assert kept(database) == {"": 2}
         with database.read() as connection:
-            assert [one.answered for one in find(connection, LINKS.c.history, ["h"])] == ["a", "a"]
+            assert [one.answered for one in find(connection, [(("history", "h"), 64)])] == [
+                "a",
+                "a",
+            ]

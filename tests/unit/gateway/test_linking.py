@@ -15,15 +15,8 @@ from services.gateway.adapters.link_table import TABLES
 from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.secrets import link_secret
-from services.gateway.domain.linking import (
-    EDIT,
-    REGENERATION,
-    Link,
-    Question,
-    chain_on,
-    position_of,
-    question_of,
-)
+from services.gateway.domain.linking import Call, Link, Question, chain_on, question_of
+from services.gateway.domain.placing import EDIT, REGENERATION, position_of
 from shared.language.errors import Unavailable
 from shared.language.messages import Message, text_message
 from shared.state.database import Database, Transaction
@@ -34,7 +27,7 @@ HELLO = text_message("assistant", "Hello!")
 
 
 def asked(*messages: Message, user: str = "") -> Question:
-    return question_of(b"key", "local", user, "", messages)
+    return question_of(b"key", Call("local", user, "", messages))
 
 
 def answered(
@@ -46,6 +39,9 @@ def answered(
         answered=chain_on(b"key", question.history, answer),
         parent=question.parent,
         conversation_id=conversation,
+        thread=question.thread if question.known else "",
+        place=question.count,
+        carried=question.count,
         asked_turn_id=f"asked-{name}",
         answer_turn_id=f"answer-{name}",
         made=NOW + timedelta(minutes=minute),
@@ -55,10 +51,10 @@ def answered(
 def test_the_chain_is_keyed_by_tenant_user_role_and_content() -> None:
     base = asked(HI).history
     others = [
-        question_of(b"other", "local", "", "", [HI]),
-        question_of(b"key", "tenant-b", "", "", [HI]),
+        question_of(b"other", Call("local", "", "", (HI,))),
+        question_of(b"key", Call("tenant-b", "", "", (HI,))),
         asked(HI, user="ada"),
-        question_of(b"key", "local", "", "ada", [HI]),
+        question_of(b"key", Call("local", "", "ada", (HI,))),
         asked(text_message("assistant", "hi")),
         asked(text_message("user", "hi!")),
     ]
@@ -91,7 +87,7 @@ def test_the_same_history_again_is_a_regeneration() -> None:
     assert place.asked_turn_id == "asked-2"
 
 
-@pytest.mark.parametrize(("minutes", "signal"), [(9, REGENERATION), (11, "")])
+@pytest.mark.parametrize(("minutes", "signal"), [(1, REGENERATION), (3, "")])
 def test_a_known_users_first_message_again_is_a_regeneration_for_a_while(
     minutes: int, signal: str
 ) -> None:
@@ -149,7 +145,7 @@ async def test_memory_forgets_the_oldest() -> None:
     memory = LinkMemory(most=2)
     questions = [asked(HI, user=user) for user in ("ada", "bob", "cy")]
     for place, question in enumerate(questions):
-        memory.remember(answered(question, HELLO, str(place), "c", place))
+        memory.remember(answered(question, HELLO, str(place), f"c-{place}", place))
     assert [len(memory.found(question)) for question in questions] == [0, 1, 1]
 
 
@@ -313,6 +309,48 @@ async def test_a_named_conversation_wins_and_knows_regenerations(gateway: Any) -
         (1, ""),
         (1, "regeneration"),
     ]
+
+
+async def test_a_named_conversation_goes_on_where_it_was_without_its_history(gateway: Any) -> None:
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
+    for said in ("Explain rainbows", "No, too long", "Continue.", "Continue."):
+        assert conversation(await say(gateway, said, **named)) == "c-1"
+    turns = await gateway.logged()
+    assert [(turn.index, turn.message.text.strip(), turn.signal) for turn in turns[::2]] == [
+        (0, "Explain rainbows", ""),
+        (2, "No, too long", ""),
+        (4, "Continue.", ""),
+        (6, "Continue.", ""),
+    ]
+    assert [(turn.index, turn.model_version) for turn in turns[1::2]] == [
+        (place, "assistant-v0") for place in (1, 3, 5, 7)
+    ]
+
+
+async def test_a_request_that_is_sent_again_is_no_signal(gateway: Any) -> None:
+    again: dict[str, Any] = {"extra_headers": {"x-request-id": "r-1"}}
+    first = await say(gateway, "hi", user="ada", **again)
+    assert conversation(await say(gateway, "hi", user="ada", **again)) == conversation(first)
+    other: dict[str, Any] = {"extra_headers": {"x-request-id": "r-2"}}
+    await say(gateway, "hi", user="ada", **other)
+    signals = [turn.signal for turn in await gateway.logged() if turn.role == "assistant"]
+    assert signals == ["", "", "regeneration"]
+
+
+async def test_a_title_is_told_apart_by_its_system_message(gateway: Any) -> None:
+    async def ask(system: str, *texts: str) -> Any:
+        roles = ("user", "assistant", "user")
+        said = [{"role": role, "content": one} for role, one in zip(roles, texts, strict=False)]
+        messages = [{"role": "system", "content": system}, *said]
+        return await gateway.openai.chat.completions.with_raw_response.create(
+            model="assistant", messages=messages, user="ada"
+        )
+
+    chat = await ask("Be kind. It is 12:01.", "hi")
+    title = await ask("Write a title.", "hi")
+    on = await ask("Be kind. It is 12:02.", "hi", "word word word", "more")
+    assert conversation(title) != conversation(chat) == conversation(on)
+    assert {turn.signal for turn in await gateway.logged()} == {""}
 
 
 async def test_a_client_librarys_repeat_is_no_signal(gateway: Any) -> None:
