@@ -50,7 +50,9 @@ class Talk:
         position = position_of(question, links, self.now)
         conversation = position.conversation_id or f"new-{self.calls}"
         chat = Chat("local", "digest", self.user, self.name, messages, {})
-        asked = asked_turns(chat, conversation, position, "test", self.now)
+        asked = asked_turns(
+            chat, conversation, position, channel="test", time=self.now, policy="assistant"
+        )
         said = text_message("assistant", answer)
         index = len(messages) + position.offset
         reply = Turn("local", conversation, index, said, self.user, signal=position.signal)
