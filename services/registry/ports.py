@@ -61,6 +61,9 @@ class Session(Protocol):
     def policies(self, tenant: str, after: PolicyKey | None, most: int) -> list[Policy]:
         """By tenant and id, without deleted ones; of every tenant if `tenant` is empty."""
 
+    def deleted_policies(self) -> set[PolicyKey]:
+        """Of every tenant."""
+
     def adopt(self, tenant: str) -> None:
         """Gives the tenant what was stored before versions belonged to tenants."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import grpc
@@ -21,13 +21,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
 # Whose rollout a file holds that was written before there were policies.
 _OWN_TENANT = "local"
-_ASKABLE = (
-    pb.VERSION_STATE_VERIFIED,
-    pb.VERSION_STATE_CANARY,
-    pb.VERSION_STATE_CHAMPION,
-    pb.VERSION_STATE_RETIRED,
-    pb.VERSION_STATE_ROLLED_BACK,
-)
 
 
 class RolloutFile:
@@ -66,9 +59,11 @@ class RolloutFollower:
         while True:
             whole = True
             try:
-                async for served in self._served():
+                async for response in self._stub.WatchServed(
+                    pb.WatchServedRequest(), metadata=metadata()
+                ):
                     wait_s = 0.25
-                    await self._heard(served, whole)
+                    await self._heard(response.served, whole)
                     whole = False
             except grpc.RpcError as error:
                 _log.info(
@@ -78,27 +73,6 @@ class RolloutFollower:
             self._rollouts.lost()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-
-    async def _served(self) -> AsyncIterator[Sequence[pb.Served]]:
-        try:
-            request = pb.WatchServedRequest()
-            async for response in self._stub.WatchServed(request, metadata=metadata()):
-                yield response.served
-        except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                raise
-            async for served in self._served_by_one_policy():
-                yield served
-
-    async def _served_by_one_policy(self) -> AsyncIterator[Sequence[pb.Served]]:
-        """Of a registry that does not know policies."""
-        async for response in self._stub.WatchRollout(
-            pb.WatchRolloutRequest(), metadata=metadata()
-        ):
-            request = pb.ListVersionsRequest(page_size=1000)
-            listed = await self._stub.ListVersions(request, metadata=metadata(), timeout=5.0)
-            askable = [one for one in listed.versions if one.state in _ASKABLE]
-            yield [pb.Served(tenant=_OWN_TENANT, rollout=response.rollout, askable=askable)]
 
     async def _heard(self, said: Sequence[pb.Served], whole: bool) -> None:
         served = [one for one in map(_believed, said) if one is not None]

@@ -159,6 +159,10 @@ class SqlSession:
         query = query.order_by(POLICIES.c.tenant, POLICIES.c.policy).limit(most)
         return [read_policy(row) for row in self._connection.execute(query)]
 
+    def deleted_policies(self) -> set[PolicyKey]:
+        query = sa.select(POLICIES.c.tenant, POLICIES.c.policy).where(POLICIES.c.is_deleted)
+        return {PolicyKey(row.tenant, row.policy) for row in self._connection.execute(query)}
+
     def adopt(self, tenant: str) -> None:
         for table in _OWNED:
             self._connection.execute(

@@ -30,16 +30,20 @@ class Serving:
     store: Store
 
     def changes(
-        self, seen: Mapping[PolicyKey, int]
+        self, seen: Mapping[PolicyKey, int] | None
     ) -> tuple[dict[PolicyKey, Served], set[PolicyKey], dict[PolicyKey, int]]:
         """What is served for the policies whose revision is not the one `seen`, the policies that are gone, and
-        the revisions now."""
+        the revisions now. None: nothing was seen yet, perhaps for a long time, so that any deleted policy is
+        news."""
         with self.store.read() as session:
             now = session.served()
+            gone = session.deleted_policies() if seen is None else seen.keys() - now.keys()
             changed = {
-                key: _served(session, key) for key, number in now.items() if seen.get(key) != number
+                key: _served(session, key)
+                for key, number in now.items()
+                if (seen or {}).get(key) != number
             }
-        return changed, seen.keys() - now.keys(), now
+        return changed, gone, now
 
 
 def _served(session: Session, key: PolicyKey) -> Served:

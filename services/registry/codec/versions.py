@@ -59,10 +59,13 @@ def encode_rollout(
 def encode_served(
     key: PolicyKey, rollout: pb.Rollout | None, askable: Iterable[Version] = ()
 ) -> pb.Served:
-    """Without a rollout: the policy was deleted."""
-    served = pb.Served(
-        tenant=key.tenant, policy=key.policy, askable=[encode_version(one) for one in askable]
-    )
+    """Without a rollout: the policy was deleted. All policies go into one message, so that their versions are
+    only named."""
+    named = [
+        pb.ModelVersion(version=one.version, served_name=one.served_name, state=_state(one.state))
+        for one in askable
+    ]
+    served = pb.Served(tenant=key.tenant, policy=key.policy, askable=named)
     if rollout is not None:
         served.rollout.CopyFrom(rollout)
     return served

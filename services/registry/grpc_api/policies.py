@@ -88,7 +88,7 @@ class PolicyServicer(pb_grpc.RegistryServiceServicer):
     ) -> AsyncIterator[pb.WatchServedResponse]:
         seen: dict[PolicyKey, int] | None = None
         async for _ in self._feed.looks():
-            changed, gone, now = await asyncio.to_thread(self._serving.changes, seen or {})
+            changed, gone, now = await asyncio.to_thread(self._serving.changes, seen)
             served = [
                 encode_served(
                     key,

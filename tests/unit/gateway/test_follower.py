@@ -11,7 +11,6 @@ import pytest
 
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutCache
-from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
@@ -50,21 +49,6 @@ class Registry(pb_grpc.RegistryServiceServicer):
         """Until None, which ends the stream."""
         while (served := await self.messages.get()) is not None:
             yield pb.WatchServedResponse(served=served)
-
-
-class FormerRegistry(pb_grpc.RegistryServiceServicer):
-    async def WatchRollout(
-        self, request: pb.WatchRolloutRequest, context: Any
-    ) -> AsyncIterator[pb.WatchRolloutResponse]:
-        yield pb.WatchRolloutResponse(rollout=own(3).rollout)
-        await asyncio.Event().wait()
-
-    async def ListVersions(
-        self, request: pb.ListVersionsRequest, context: Any
-    ) -> pb.ListVersionsResponse:
-        verified, registered = version("assistant-v2"), version("assistant-v9")
-        verified.state, registered.state = pb.VERSION_STATE_VERIFIED, pb.VERSION_STATE_REGISTERED
-        return pb.ListVersionsResponse(versions=[verified, registered])
 
 
 class Followed:
@@ -195,21 +179,3 @@ async def test_a_registry_that_lost_a_policy_does_not_take_it_from_its_users(
         await registry.messages.put([own(1), pb.Served(tenant="acme", policy="support")])
         await eventually(lambda: rollouts.refused == set())
         assert followed.model("acme", "support") == ""
-
-
-async def test_a_registry_without_policies_is_followed(tmp_path: Path, eventually: Any) -> None:
-    followed = Followed(tmp_path / "rollout.json")
-    former = FormerRegistry()  # type: ignore[abstract]  # serves only what is followed
-    async with followed.following(former):
-        await eventually(lambda: followed.revision(OWN) == 3)
-        assert followed.rollouts.of("local").names() == [
-            "assistant",
-            "assistant-v1",
-            "assistant-v2",
-        ]
-    expected = Rollout(
-        3,
-        Version("assistant-v1", "assistant-v1"),
-        others=(Version("assistant-v2", "assistant-v2"),),
-    )
-    assert followed.rollouts.served == {OWN: Served(OWN, expected)}

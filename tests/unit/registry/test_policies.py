@@ -371,3 +371,7 @@ async def test_who_follows_hears_of_every_policy_once_and_of_its_end(house: Hous
     await asyncio.to_thread(house.policies.delete, SUPPORT, "ann", "over", False)
     assert await heard() == {"acme/support": ("", 0)}
     await stream.aclose()
+    # Who comes later, or was away, hears of it too.
+    stream = house.servicer.WatchServed(pb.WatchServedRequest(), Calling(""))
+    assert await heard() == {"local/assistant": ("assistant-v0", 1), "acme/support": ("", 0)}
+    await stream.aclose()

@@ -673,7 +673,7 @@ class Served(_message.Message):
 
     @_builtins.property
     def askable(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
-        """Versions that can be requested by name."""
+        """Versions that can be requested by name: their version, served_name and state."""
 
     def __init__(
         self,
