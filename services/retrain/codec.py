@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
+from google.protobuf.message import Message
+
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Alarm, GateCheck, Run, Step
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
@@ -12,10 +16,12 @@ from shared.contracts.estimates import encode_estimate
 from shared.contracts.pairs import decode_pair, encode_pair
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import parse_name, stable_id
 from shared.language.pairs import Pair
+from shared.language.policies import PolicyKey, check_policy_id
 from shared.language.topics import RETRAIN_COMPLETED
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
@@ -23,7 +29,7 @@ from shared.telemetry.spans import trace_headers
 
 def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
     """Drops the words of the feedback, which training does not use. Raises InvalidArgument for a pair
-    without id, tenant, user, prompt or time."""
+    without id, tenant, user, prompt or time, or with a policy that cannot be one's id."""
     required = (
         ("pair_id", pair.pair_id),
         ("tenant", pair.tenant),
@@ -34,7 +40,8 @@ def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
     for field, value in required:
         if not value:
             raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
-    return replace(decode_pair(pair), evidence=(), feedback_text="")
+    policy = check_policy_id(pair.policy)
+    return replace(decode_pair(pair), policy=policy, evidence=(), feedback_text="")
 
 
 def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:
@@ -47,7 +54,33 @@ def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:
 def decode_alarm(alarm: events_pb2.Alarm) -> Alarm:
     if not alarm.name:
         raise InvalidArgument("the alarm has no name", reason="INCOMPLETE_ALARM", field="name")
-    return Alarm(alarm.name, alarm.stream, alarm.direction, alarm.model_version)
+    if not alarm.tenant:
+        raise InvalidArgument("the alarm has no tenant", reason="INCOMPLETE_ALARM", field="tenant")
+    return Alarm(alarm.name, alarm.stream, alarm.direction, alarm.model_version, alarm.tenant)
+
+
+def decode_policy(policy: registry_pb2.Policy) -> Policy:
+    """Fields that are not set are left out: the deployment's settings apply."""
+    tenant, name = parse_name(policy.name, "tenants/*/policies/*")
+    plan = _told(policy.recipe)
+    triggers = _told(policy.triggers)
+    if "train_control" in plan:
+        triggers["train_control"] = plan.pop("train_control")
+    if "lora_rank" in plan:
+        plan["rank"] = plan.pop("lora_rank")
+    return Policy(
+        key=PolicyKey(tenant, name),
+        base_model=policy.base_model,
+        suites=tuple(policy.suites),
+        plan=plan,
+        thresholds=_told(policy.gate),
+        rules=triggers,
+    )
+
+
+def _told(message: Message) -> dict[str, Any]:
+    """The fields that are set."""
+    return {field.name: value for field, value in message.ListFields()}
 
 
 def decode_run_id(name: str) -> str:
@@ -77,6 +110,8 @@ def encode_run(run: Run) -> pb.Run:
         progress_words=run.progress_words,
         gate_attempt=run.attempt,
         gate_confidence=run.confidence,
+        tenant=run.tenant,
+        policy=run.policy,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -108,6 +143,7 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
         champion_adapter_path=contest.champion.adapter_path,
         held_out_pairs=[encode_pair(pair) for pair in contest.held_out],
         confidence=contest.confidence,
+        suites=contest.suites,
         controls=[
             evaluation_pb2.Control(
                 model_version=control.version,
@@ -126,6 +162,8 @@ def encode_completed(run: Run) -> Event:
         model_version=run.model_version,
         trigger=f"{run.trigger.kind.value}: {run.trigger.detail}",
         snapshot_digest=run.snapshot.digest if run.snapshot else "",
+        tenant=run.tenant,
+        policy=run.policy,
     )
     message.create_time.FromDatetime(run.update_time)
     return Event(

@@ -10,11 +10,13 @@ from google.longrunning import operations_pb2
 
 from services.retrain.app.retrain import Retrain
 from services.retrain.codec import decode_run_id, encode_run, encode_snapshot
+from shared.calls.server import tenant_of
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import id_of
 from shared.language.paging import decode_token, encode_token, page_size
+from shared.language.policies import PolicyKey, check_policy_id
 
 # The operation of a run, by the run's id.
 Operation = Callable[[str], operations_pb2.Operation]
@@ -27,35 +29,47 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
     async def StartRetrain(
         self, request: pb.StartRetrainRequest, context: Any
     ) -> operations_pb2.Operation:
+        key = _key(context, request.policy)
         if len(request.reason) > 2000:
             raise InvalidArgument("reason may have 2,000 characters", field="reason")
-        return await asyncio.to_thread(self._start, request)
+        return await asyncio.to_thread(self._start, key, request)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:
-        run = await asyncio.to_thread(self._app.get, decode_run_id(request.name))
+        name = decode_run_id(request.name)
+        run = await asyncio.to_thread(self._app.get, tenant_of(context), name)
         return pb.GetRunResponse(run=encode_run(run))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:
-        size, below = page_size(request.page_size), decode_token(request.page_token, "runs")
+        tenant = tenant_of(context)
+        policy = check_policy_id(request.policy) if request.policy else ""
+        size, below = page_size(request.page_size), decode_token(request.page_token, tenant)
         start = below if isinstance(below, int) else None
-        found = await asyncio.to_thread(self._app.runs, start, size + 1)
+        found = await asyncio.to_thread(
+            self._app.runs, tenant, start, size + 1, policy, request.under_way
+        )
         more = len(found) > size
         return pb.ListRunsResponse(
             runs=[encode_run(run) for run in found[:size]],
-            next_page_token=encode_token(found[size - 1].number, "runs") if more else "",
+            next_page_token=encode_token(found[size - 1].number, tenant) if more else "",
         )
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
-        run = await asyncio.to_thread(self._app.cancel, decode_run_id(request.name))
+        name = decode_run_id(request.name)
+        run = await asyncio.to_thread(self._app.cancel, tenant_of(context), name)
         return pb.CancelRunResponse(run=encode_run(run))
 
     async def PreviewSnapshot(
         self, request: pb.PreviewSnapshotRequest, context: Any
     ) -> pb.PreviewSnapshotResponse:
-        snapshot = await asyncio.to_thread(self._app.preview, self._place_of)
+        key = _key(context, request.policy)
+        snapshot = await asyncio.to_thread(self._app.preview, key, self._place_of)
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
 
-    def _start(self, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
+    def _start(self, key: PolicyKey, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
         asked = id_of(request.request_id, "request")
-        run = self._app.start(asked, request.reason or "started by a person")
+        run = self._app.start(key, asked, request.reason or "started by a person")
         return self._operation(run.run)
+
+
+def _key(context: Any, policy: str) -> PolicyKey:
+    return PolicyKey(tenant_of(context), check_policy_id(policy))

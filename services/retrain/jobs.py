@@ -1,24 +1,35 @@
-"""The job that decides about an alarm, the thread that advances runs, and the clocks that start them."""
+"""The job that decides about an alarm, the thread that advances runs, and the clocks that start them.
+
+A policy whose trigger fails is left alone for a while; the triggers of all others go on.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Alarm
 from services.retrain.stages import ALARM_JOB, ALARMS, WAITING, SessionOf
+from shared.language.policies import PolicyKey
 from shared.language.schedule import following
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.loop import repeat
+from shared.telemetry.metrics import LOOP_ERRORS
 
+_log = logging.getLogger(__name__)
 Body = Callable[[threading.Event], None]
 Clock = Callable[[], datetime]
 # An arbitrary number: of all replicas, the one that holds this lock advances the runs.
 _RUNNER_LOCK = 7_236_106
+VOLUME, SCHEDULE = "retrain.volume", "retrain.schedule"
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def alarm_worker(database: Database, app: Retrain, session_of: SessionOf) -> Worker:
@@ -26,10 +37,12 @@ def alarm_worker(database: Database, app: Retrain, session_of: SessionOf) -> Wor
 
     def perform(job: Job) -> Finish:
         alarm = Alarm(**job.payload)
-        refused = app.answers(alarm)
+        policy = app.answers(alarm)
 
         def finish(transaction: Transaction) -> None:
-            reason = refused or app.on_alarm(session_of(transaction), alarm)
+            reason = "NOT_THE_CHAMPION"
+            if policy is not None:
+                reason = app.on_alarm(session_of(transaction), policy, alarm)
             transaction.count(ALARMS, "waiting", WAITING, -1)
             transaction.count(ALARMS, "abstained" if reason else "made", reason)
 
@@ -61,22 +74,65 @@ def walk_runs(database: Database, runner: Runner, wake: threading.Event) -> Body
 
 def on_volume(app: Retrain, wake: threading.Event) -> Body:
     """Starts runs by the volume of new pairs. `wake` is set when pairs have come."""
-
-    def once() -> None:
-        app.on_volume()
-
-    return repeat("retrain.volume", once, wake=wake)
+    return repeat(VOLUME, ByVolume(app).once, wake=wake)
 
 
-def on_schedule(app: Retrain, line: str, clock: Clock) -> Body:
-    """Starts runs by a schedule (a cron expression in UTC; empty: never). Times that passed while the service
-    was down are skipped. If the database is unavailable at that time, the run starts once it is back."""
-    due = [following(line, clock())]
+def on_schedule(app: Retrain) -> Body:
+    """Starts runs by the policies' schedules."""
+    return repeat(SCHEDULE, BySchedule(app).once, idle_s=1.0)
 
-    def once() -> None:
-        now, fire = clock(), due[0]
-        if fire and now >= fire:
-            app.on_schedule(fire, line)
-            due[0] = following(line, max(now, fire + timedelta(seconds=1)))
 
-    return repeat("retrain.schedule", once, idle_s=1.0)
+@dataclass(slots=True)
+class Resting:
+    """Policies whose trigger failed, until when."""
+
+    clock: Clock
+    loop: str
+    rest_s: float = 30.0
+    until: dict[PolicyKey, datetime] = field(default_factory=dict)
+
+    def each(self, policies: Iterable[Policy], trigger: Callable[[Policy], object]) -> None:
+        """Calls `trigger` for each policy that is not resting. A failure is logged and counted."""
+        for policy in policies:
+            if self.clock() < self.until.get(policy.key, _LONG_AGO):
+                continue
+            try:
+                trigger(policy)
+            except Exception:  # noqa: BLE001 - one policy's trouble is not the others'
+                LOOP_ERRORS.labels(self.loop).inc()
+                words = "%s of %s failed; trying again in %.0f s"
+                _log.exception(words, self.loop, policy.key.name, self.rest_s)
+                self.until[policy.key] = self.clock() + timedelta(seconds=self.rest_s)
+
+
+class ByVolume:
+    def __init__(self, app: Retrain) -> None:
+        self._app, self._resting = app, Resting(app.clock, VOLUME)
+
+    def once(self) -> None:
+        self._resting.each(self._app.known().values(), self._app.on_volume)
+
+
+class BySchedule:
+    """Times that passed while the service was down are skipped. If the database is unavailable at a time, the
+    run starts once it is back."""
+
+    def __init__(self, app: Retrain) -> None:
+        self._app, self._resting = app, Resting(app.clock, SCHEDULE)
+        # By policy: its cron expression, and the next time that it names.
+        self._due: dict[PolicyKey, tuple[str, datetime | None]] = {}
+
+    def once(self) -> None:
+        known = self._app.known()
+        self._due = {key: due for key, due in self._due.items() if key in known}
+        self._resting.each(known.values(), self._start)
+
+    def _start(self, policy: Policy) -> None:
+        line, now = policy.effective(self._app.rules).schedule, self._app.clock()
+        former, fire = self._due.get(policy.key, (None, None))
+        if line != former:  # it is new, or was changed
+            fire = following(line, now)
+        elif fire and now >= fire:
+            self._app.on_schedule(policy, fire)
+            fire = following(line, max(now, fire + timedelta(seconds=1)))
+        self._due[policy.key] = (line, fire)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from services.retrain.adapters.adopting import adopt
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.mlflow_runs import MlflowRuns
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
+from services.retrain.adapters.policies import GrpcPolicies
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
@@ -18,7 +21,7 @@ from services.retrain.adapters.tables import PAIRS, RUNS
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
-from services.retrain.jobs import alarm_worker, on_schedule, on_volume, walk_runs
+from services.retrain.jobs import SCHEDULE, VOLUME, alarm_worker, on_schedule, on_volume, walk_runs
 from services.retrain.settings import RetrainSettings
 from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, persona_stage
 from shared.calls.client import calling_of, channel
@@ -54,18 +57,25 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     calling = calling_of(common)
-    registry = GrpcRegistry(channel(common.registry_address, calling), settings.tenant)
+    to_registry = channel(common.registry_address, calling)
+    registry = GrpcRegistry(to_registry)
     app = Retrain(
-        SqlStore(database, SqlSession), settings.rules, now, lambda: registry.champion().version
+        SqlStore(database, SqlSession),
+        replace(settings.rules, base_model=common.base_model_name),
+        now,
+        GrpcPolicies(to_registry),
+        lambda key: registry.champion(key).version,
     )
+    adopt(database, settings.tenant, app.rules)
     root = common.data / "retrain"
     snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
     runner = Runner(
         store=app.store,
-        rules=app.rules,
         snapshots=snapshots,
-        trainer=SubprocessTrainer(root / "runs", common.base_model, settings.torch_threads),
-        evaluator=GrpcEvaluator(channel(common.evaluation_address, calling), settings.tenant),
+        trainer=SubprocessTrainer(
+            root / "runs", common.base_model, settings.torch_threads, bases=common.bases
+        ),
+        evaluator=GrpcEvaluator(channel(common.evaluation_address, calling)),
         registry=registry,
         recorder=MlflowRuns(common.mlflow_url, now),
         clock=now,
@@ -93,8 +103,8 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             ("personas", persona_stage(database, log, SqlSession).run),
             ("alarms", alarm_stage(database, log).run),
             (ALARM_JOB, alarm_worker(database, app, SqlSession).run),
-            ("volume", on_volume(app, database.waker(PAIRS))),
-            ("schedule", on_schedule(app, settings.schedule, now)),
+            (VOLUME, on_volume(app, database.waker(PAIRS))),
+            (SCHEDULE, on_schedule(app)),
             ("runner", walk_runs(database, runner, database.waker(RUNS))),
             ("snapshots", repeat("retrain.snapshots", aged.once, idle_s=_LOOKS_AT_AGE_S)),
             ("outbox", OutboxRelay(database, log).run),
@@ -102,7 +112,6 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         aging=ROWS,
-        tenant=settings.tenant,
         lineage=RetrainLineage(app.store, snapshots, app.rules),
     )
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.retrain.domain.policies import Policy
+from services.retrain.domain.queue import Served
 from services.retrain.domain.runs import Run
 from services.retrain.domain.snapshots import Persona, Selection, Snapshot
 from services.retrain.domain.training import Trained, TrainingPlan
 from shared.language.estimates import Estimate
 from shared.language.pairs import Pair
+from shared.language.policies import PolicyKey
 
 
 class Waiting(Exception):
@@ -27,22 +30,30 @@ class Session(Protocol):
 
     def run(self, run: str) -> Run | None: ...
 
-    def by_request(self, request_id: str) -> Run | None: ...
+    def by_request(self, key: PolicyKey, request_id: str) -> Run | None: ...
 
-    def runs(self, below: int | None, most: int) -> list[Run]:
-        """Newest first."""
+    def runs(
+        self, tenant: str, below: int | None, most: int, policy: str = "", under_way: bool = False
+    ) -> list[Run]:
+        """A tenant's, newest first: of one policy if it is named, without ended ones if `under_way`."""
 
-    def under_way(self) -> Run | None:
-        """The oldest run that has not ended."""
+    def ended(self, most: int) -> list[Run]:
+        """Of all tenants, newest first."""
+
+    def under_way(self, key: PolicyKey | None = None) -> list[Run]:
+        """The runs that have not ended, of one policy or of all, oldest first."""
+
+    def served(self, keys: Collection[PolicyKey]) -> Served:
+        """When the last runs of these policies and their tenants left the queue."""
 
     def next_number(self) -> int: ...
 
     def put(self, run: Run) -> None:
         """Stores the run and its operation. Publishes to retrain.completed.v1 when the run has ended."""
 
-    def attempt(self, champion: str, run: str) -> int:
-        """The number of this run's candidate among those compared with the champion, from 1. Always the
-        same for the same run."""
+    def attempt(self, tenant: str, champion: str, run: str) -> int:
+        """The number of this run's candidate among those compared with the tenant's champion, from 1. Always
+        the same for the same run."""
 
     def runs_of(self, digests: Collection[str]) -> list[Run]:
         """The runs of these snapshots, oldest first."""
@@ -50,19 +61,22 @@ class Session(Protocol):
     def add_pair(self, pair: Pair) -> bool:
         """False if it is already there."""
 
-    def pairs(self, most: int) -> list[Pair]:
-        """The newest pairs by their time, newest first."""
+    def pairs(self, key: PolicyKey, most: int) -> list[Pair]:
+        """The policy's newest pairs by their time, newest first; never those of another."""
 
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
-        """In the order in which they arrived."""
+        """Of all the tenant's policies, in the order in which they arrived."""
 
-    def newest_pair(self) -> int:
-        """The place of the pair that arrived last; 0 before the first."""
+    def tenants(self) -> list[str]:
+        """Those that have pairs."""
 
-    def pairs_seen(self) -> int:
-        """The newest place that any snapshot has seen."""
+    def newest_pair(self, key: PolicyKey) -> int:
+        """The place of the policy's pair that arrived last; 0 before the first."""
 
-    def train_pairs_after(self, place: int, most: int) -> int:
+    def pairs_seen(self, key: PolicyKey) -> int:
+        """The newest place that any snapshot of the policy has seen."""
+
+    def train_pairs_after(self, key: PolicyKey, place: int, most: int) -> int:
         """How many pairs to train on arrived after `place`, counted up to `most`."""
 
     def set_persona(self, persona: Persona) -> None:
@@ -70,6 +84,17 @@ class Session(Protocol):
 
     def personas(self, users: Collection[str]) -> dict[str, str]:
         """The texts for those of the users (tenant/user) who have a persona."""
+
+
+class Policies(Protocol):
+    """The registry's policies."""
+
+    def known(self) -> Mapping[PolicyKey, Policy]:
+        """All of them, as of a few seconds ago; while the registry is unavailable, those known last."""
+
+    def get(self, key: PolicyKey) -> Policy:
+        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist now, and Unavailable while the
+        registry is unavailable, except for `assistant` and for policies that were known last."""
 
 
 class Store(Protocol):
@@ -96,14 +121,14 @@ Progress = Callable[[float, str], None]
 class PolicyTrainer(Protocol):
     def train(
         self,
-        run: str,
-        snapshot: Snapshot,
+        run: Run,
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
     ) -> Trained:
-        """Resumes from its checkpoint. The same run and plan give the same result, without training again.
-        Raises Cancelled within a second once `is_stopped`."""
+        """Trains on the run's snapshot, from its base model. Resumes from its checkpoint. The same run and plan
+        give the same result, without training again. Raises Cancelled within a second once `is_stopped`, and
+        FailedPrecondition (NO_SUCH_BASE) if there are no weights of the base model."""
 
     def keep_only(self, runs: Collection[str]) -> None:
         """Removes the training folders of all other runs: their adapters have been registered, or never
@@ -119,14 +144,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Which version is compared with which, on which held-out pairs, at which confidence."""
+    """Which version is compared with which, on which held-out pairs, at which confidence. `suites`: empty for
+    all."""
 
+    tenant: str
     request_id: str
     candidate: Candidate
     champion: Candidate
     controls: tuple[Candidate, ...]
     held_out: tuple[Pair, ...]
     confidence: float
+    suites: tuple[str, ...] = ()
 
 
 class Evaluator(Protocol):
@@ -135,18 +163,21 @@ class Evaluator(Protocol):
 
 
 class VersionRegistry(Protocol):
-    def champion(self) -> Candidate: ...
+    """Versions are named within their tenant. Whatever is asked of a policy that does not exist any more raises
+    NotFound (POLICY_NOT_FOUND)."""
+
+    def champion(self, key: PolicyKey) -> Candidate: ...
 
     def register(
         self, request_id: str, adapter_path: str, run: Run, control: bool
     ) -> Candidate: ...
 
-    def version(self, version: str) -> Candidate: ...
+    def version(self, tenant: str, version: str) -> Candidate: ...
 
-    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
-        """Raises FailedPrecondition (ROLLOUT_UNDER_WAY) while another rollout is under way."""
+    def start_rollout(self, run: Run, reason: str) -> None:
+        """Raises FailedPrecondition (ROLLOUT_UNDER_WAY) while another rollout of the policy is under way."""
 
-    def reject(self, version: str, reason: str) -> None: ...
+    def reject(self, tenant: str, version: str, reason: str) -> None: ...
 
 
 class RunRecorder(Protocol):

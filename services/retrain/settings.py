@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.retrain.domain.rules import Rules
-from services.retrain.domain.runs import Thresholds
+from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.training import TrainingPlan
 from shared.configuration.settings import ServiceSettings
@@ -23,11 +22,12 @@ class RetrainSettings(ServiceSettings):
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.
     snapshots: str = ""
-    # The tenant in whose name other services are called.
+    # Whose runs those are that were made before there were policies.
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)
 
-    # Triggers. A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
+    # Triggers and what follows are for policies that say nothing else of their own.
+    # A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
     schedule: str = ""
     volume_pairs: int = Field(default=0, ge=0)
     cooldown_s: float = Field(default=900.0, ge=0)
@@ -68,7 +68,7 @@ class RetrainSettings(ServiceSettings):
     persona_share: float = Field(default=0.5, ge=0, le=1)
     seed: int = 0
 
-    # The gate's thresholds: see Thresholds in domain/runs.py.
+    # The gate's thresholds: see Thresholds in domain/rules.py.
     gate_win_rate: float = Field(default=0.5, ge=0, le=1)
     gate_sane_margin: float = Field(default=0.15, ge=0, le=1)
     gate_pair_accuracy: float = Field(default=0.5, ge=0, le=1)
@@ -139,8 +139,9 @@ class RetrainSettings(ServiceSettings):
             least_pairs=self.least_pairs,
             least_users=self.least_users,
             pairs_looked_at=self.pairs_looked_at,
-            cooldown_s=self.cooldown_s,
+            schedule=self.schedule,
             volume_pairs=self.volume_pairs,
+            cooldown_s=self.cooldown_s,
         )
 
 

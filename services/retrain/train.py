@@ -59,6 +59,7 @@ def train(folder: Path, job: dict[str, Any]) -> None:
         {
             "plan": job["plan"],
             "snapshot": job["snapshot"],
+            "base_model": job["base_model"],
             "steps": [asdict(step) for step in steps],
             "seconds": seconds,
         },

@@ -57,10 +57,11 @@ class RetrainRemover:
     def remove_files(self, erasure: Erasure) -> None:
         found = self._snapshots.rows_of(_theirs(erasure))
         with self._app.store.read() as session:
-            run = session.under_way()
-        if run is not None and run.snapshot and run.snapshot.digest in found:
-            self._app.cancel(run.run)
-            raise Postpone(_CANCELLING_S, f"{run.run} is being cancelled")
+            under_way = session.under_way()
+        for run in under_way:
+            if run.snapshot and run.snapshot.digest in found:
+                self._app.cancel(run.tenant, run.run)
+                raise Postpone(_CANCELLING_S, f"{run.run} is being cancelled")
         for digest in found:
             self._snapshots.redact(digest, _theirs(erasure))
 

@@ -24,9 +24,9 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class AgedSnapshots:
-    """Removes a tenant's rows from a snapshot `archive_days` after the snapshot's newest pair was made,
-    and the whole snapshot once that time is over for every tenant. Its run still says how much the version
-    was trained on."""
+    """Removes a snapshot `archive_days` after its newest pair was made. Of a snapshot with pairs of several
+    tenants, as they were made before there were policies, it removes each tenant's rows at that time. Its run
+    still says how much the version was trained on."""
 
     database: Database
     snapshots: ParquetSnapshots
@@ -45,12 +45,12 @@ class AgedSnapshots:
         newest = sheet.get("newest")
         made = datetime.fromisoformat(newest) if newest else self.snapshots.written(digest)
         over = self._over((self.clock() - _aware(made)).total_seconds() / 86_400)
-        if len(over) == 1 + len(self.policy.tenants):
+        if over <= set(sheet.get("forgotten", [])):
+            return 0
+        if {self._rule(tenant) for tenant in self.snapshots.tenants(digest)} <= over:
             self.snapshots.remove(digest)
             _log.info("snapshot %s is past its retention time and was removed", digest)
             return 1
-        if over <= set(sheet.get("forgotten", [])):
-            return 0
         self.snapshots.redact(digest, lambda tenant, *_: self._rule(tenant) in over)
         self.snapshots.note(digest, forgotten=sorted(over))
         return 1

@@ -11,6 +11,7 @@ from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import verdicts
 from services.retrain.ports import Store
 from shared.language.pairs import Pair
+from shared.language.policies import ASSISTANT, PolicyKey
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Lineage, LineageStep
 
 STAGE = "retrain.runs"
@@ -18,8 +19,8 @@ _MOST_RUNS = 200
 
 
 class RetrainLineage(Lineage):
-    """Reads all pairs that a snapshot would look at, and the id columns of the snapshots of the last
-    _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
+    """Reads all pairs that a snapshot of their policy would look at, and the id columns of the snapshots of the
+    tenant's last _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
 
     def __init__(self, store: Store, snapshots: ParquetSnapshots, rules: Rules) -> None:
         self._store, self._snapshots, self._rules = store, snapshots, rules
@@ -30,20 +31,28 @@ class RetrainLineage(Lineage):
             asked = session.pairs_of(tenant, conversation_id)
             if not asked:
                 return []
-            looked_at = session.pairs(self._rules.pairs_looked_at)
-            more_came = session.newest_pair() > session.pairs_seen()
-            runs = session.runs(None, _MOST_RUNS)
+            keys = {PolicyKey(tenant, pair.policy or ASSISTANT) for pair in asked}
+            looked_at = {key: session.pairs(key, self._rules.pairs_looked_at) for key in keys}
+            more_came = {
+                key.policy: session.newest_pair(key) > session.pairs_seen(key) for key in keys
+            }
+            runs = session.runs(tenant, None, _MOST_RUNS)
         used = self._snapshots.pairs_of(
             lambda owner, _, conversation: owner == tenant and conversation == conversation_id,
             {run.snapshot.digest for run in runs if run.snapshot},
         )
         parts = {(digest, pair.pair_id): part for digest, part, pair in used}
-        reasons = {pair.pair_id: verdict for pair, verdict in verdicts(looked_at, self._rules.caps)}
+        reasons = {
+            pair.pair_id: verdict
+            for pairs in looked_at.values()
+            for pair, verdict in verdicts(pairs, self._rules.caps)
+        }
         steps: list[LineageStep] = []
         for pair in asked:
             found = list(_in_runs(pair, runs, parts))
             reason = reasons.get(pair.pair_id, "NOT_LOOKED_AT")
-            steps += found or [_left_out(pair, reason, more_came)]
+            came = more_came[pair.policy or ASSISTANT]
+            steps += found or [_left_out(pair, reason, came)]
         return steps
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest, Progress, Waiting
-from shared.language.errors import Cancelled, FailedPrecondition
+from shared.language.errors import Cancelled, FailedPrecondition, NotFound
 from shared.language.estimates import Estimate
 from shared.language.pairs import Pair
+from shared.language.policies import ASSISTANT, PolicyKey, version_name
 
 
 @dataclass
@@ -40,13 +42,12 @@ class MemoryTrainer:
 
     def train(
         self,
-        run: str,
-        snapshot: Snapshot,
+        run: Run,
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
     ) -> Trained:
-        key = f"{run}/{plan.objective}"
+        key = f"{run.run}/{plan.objective}"
         if is_stopped():
             raise Cancelled("training was stopped")
         if key not in self.made:
@@ -78,32 +79,60 @@ class MemoryEvaluator:
 
 @dataclass
 class MemoryRegistry:
-    versions: dict[str, Candidate] = field(default_factory=dict)
-    rollouts: list[str] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-    is_busy: bool = False
-    serving: str = "assistant-v0"
+    """`versions`: by request. Everything is kept by tenant: `rollouts` and `rejected` are (tenant, version)."""
 
-    def champion(self) -> Candidate:
-        return Candidate(self.serving, "base", "")
+    versions: dict[str, tuple[PolicyKey, Candidate]] = field(default_factory=dict)
+    rollouts: list[tuple[str, str]] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    # Policies whose canary is under way.
+    busy: set[PolicyKey] = field(default_factory=set)
+    # The champions of policies that no longer serve the base model.
+    serving: dict[PolicyKey, str] = field(default_factory=dict)
+    deleted: set[PolicyKey] = field(default_factory=set)
+
+    def champion(self, key: PolicyKey) -> Candidate:
+        self._exists(key)
+        return Candidate(self.serving.get(key, key.first_version), "base", "")
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
-        name = f"assistant-v{len(self.versions) + 1}"
-        return self.versions.setdefault(request_id, Candidate(name, name, adapter_path))
+        self._exists(run.key)
+        number = 1 + sum(key == run.key for key, _ in self.versions.values())
+        name = version_name(run.policy, number)
+        made = Candidate(name, f"{run.tenant}.{name}", adapter_path)
+        return self.versions.setdefault(request_id, (run.key, made))[1]
 
-    def version(self, version: str) -> Candidate:
-        known = {found.version: found for found in (self.champion(), *self.versions.values())}
-        return known[version]
+    def version(self, tenant: str, version: str) -> Candidate:
+        for key, found in self.versions.values():
+            if (key.tenant, found.version) == (tenant, version):
+                return found
+        return Candidate(version, "base", "")
 
-    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
-        if self.is_busy:
+    def start_rollout(self, run: Run, reason: str) -> None:
+        if run.key in self.busy:
             raise FailedPrecondition("another version is a canary", reason="ROLLOUT_UNDER_WAY")
-        if version not in self.rollouts:
-            self.rollouts.append(version)
+        if (rollout := (run.tenant, run.model_version)) not in self.rollouts:
+            self.rollouts.append(rollout)
 
-    def reject(self, version: str, reason: str) -> None:
-        if version not in self.rejected:
-            self.rejected.append(version)
+    def reject(self, tenant: str, version: str, reason: str) -> None:
+        if (tenant, version) not in self.rejected:
+            self.rejected.append((tenant, version))
+
+    def _exists(self, key: PolicyKey) -> None:
+        if key in self.deleted:
+            raise NotFound(f"there is no policy {key.policy!r}", reason="POLICY_NOT_FOUND")
+
+
+@dataclass
+class MemoryPolicies:
+    policies: dict[PolicyKey, Policy] = field(default_factory=dict)
+
+    def known(self) -> Mapping[PolicyKey, Policy]:
+        return self.policies
+
+    def get(self, key: PolicyKey) -> Policy:
+        if key not in self.policies and key.policy != ASSISTANT:
+            raise NotFound(f"there is no policy {key.policy!r}", reason="POLICY_NOT_FOUND")
+        return self.policies.get(key, Policy(key))
 
 
 class NoRecorder:

@@ -14,7 +14,7 @@ from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained
 
 _log = logging.getLogger(__name__)
-_EXPERIMENT = "trimtab-retrain"
+_EXPERIMENT = "trimtab-retrain"  # followed by the tenant: runs of tenants do not mix
 
 
 class MlflowRuns:
@@ -39,12 +39,18 @@ class MlflowRuns:
             _log.warning("the end of %s is not in MLflow: %s", run.run, type(error).__name__)
 
     def _record(self, run: Run, trained: dict[str, Trained]) -> str:
-        experiment = self._experiment()
+        experiment = self._experiment(f"{_EXPERIMENT}/{run.tenant}")
         found = self._client.search_runs([experiment], f"tags.run = '{run.run}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
         snapshot = run.snapshot
-        tags = {"run": run.run, "trigger": run.trigger.kind.value, "detail": run.trigger.detail}
+        tags = {
+            "run": run.run,
+            "tenant": run.tenant,
+            "policy": run.policy,
+            "trigger": run.trigger.kind.value,
+            "detail": run.trigger.detail,
+        }
         if snapshot:
             tags |= {"snapshot_digest": snapshot.digest, "snapshot_uri": snapshot.uri}
         made = self._client.create_run(experiment, run_name=run.run, tags=tags)
@@ -52,7 +58,7 @@ class MlflowRuns:
             self._log_training(made.info.run_id, objective, one)
         if snapshot:
             self._client.log_dict(made.info.run_id, asdict(snapshot), "datasheet.json")
-        params = [Param(key, str(value)) for key, value in run.plan.items()]
+        params = [Param(key, str(value)) for key, value in asdict(run.rules.plan).items()]
         self._client.log_batch(made.info.run_id, params=params)
         return str(made.info.run_id)
 
@@ -81,9 +87,9 @@ class MlflowRuns:
         self._client.log_dict(run.mlflow_run_id, gate, "gate.json")
         self._client.set_terminated(run.mlflow_run_id)
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(_EXPERIMENT)
-        return str(found.experiment_id if found else self._client.create_experiment(_EXPERIMENT))
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id if found else self._client.create_experiment(name))
 
 
 def _key(name: str) -> str:

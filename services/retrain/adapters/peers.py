@@ -24,6 +24,7 @@ from shared.language.errors import (
     from_code,
 )
 from shared.language.estimates import Estimate
+from shared.language.policies import PolicyKey
 
 _ACTOR = "retrain"
 _TIMEOUT_S = 30.0
@@ -36,10 +37,9 @@ class GrpcEvaluator:
     request.
     """
 
-    def __init__(self, channel: grpc.Channel, tenant: str) -> None:
+    def __init__(self, channel: grpc.Channel) -> None:
         self._evaluation = evaluation_pb2_grpc.EvaluationServiceStub(channel)
         self._operations = operations_pb2_grpc.OperationsStub(channel)
-        self._tenant = tenant
         self._begun: dict[str, str] = {}
 
     def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
@@ -56,9 +56,6 @@ class GrpcEvaluator:
         operation.response.Unpack(response)
         return tuple(decode_estimate(estimate) for estimate in response.evaluation.estimates)
 
-    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        return tuple(metadata(self._tenant))
-
     def _operation(self, contest: Contest) -> operations_pb2.Operation:
         name = self._begun.get(contest.request_id)
         with translated("evaluation"):
@@ -66,33 +63,35 @@ class GrpcEvaluator:
                 found: operations_pb2.Operation = self._operations.GetOperation(
                     operations_pb2.GetOperationRequest(name=name),
                     timeout=_TIMEOUT_S,
-                    metadata=self._metadata(),
+                    metadata=tuple(metadata(contest.tenant)),
                 )
                 return found
             begun: operations_pb2.Operation = self._evaluation.Evaluate(
-                encode_contest(contest), timeout=_TIMEOUT_S, metadata=self._metadata()
+                encode_contest(contest),
+                timeout=_TIMEOUT_S,
+                metadata=tuple(metadata(contest.tenant)),
             )
             return begun
 
 
 class GrpcRegistry:
-    def __init__(self, channel: grpc.Channel, tenant: str) -> None:
+    """Every call is made in the tenant of the policy or run that it is about."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
         self._stub = registry_pb2_grpc.RegistryServiceStub(channel)
-        self._tenant = tenant
 
-    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        return tuple(metadata(self._tenant))
-
-    def champion(self) -> Candidate:
+    def _ask(self, call: Any, tenant: str, request: Any, timeout_s: float = _TIMEOUT_S) -> Any:
         with translated("registry"):
-            response = self._stub.GetRollout(
-                pb.GetRolloutRequest(), timeout=_TIMEOUT_S, metadata=self._metadata()
-            )
-        return _candidate(response.rollout.champion)
+            return call(request, timeout=timeout_s, metadata=tuple(metadata(tenant)))
+
+    def champion(self, key: PolicyKey) -> Candidate:
+        request = pb.GetRolloutRequest(policy=key.policy)
+        return _candidate(self._ask(self._stub.GetRollout, key.tenant, request).rollout.champion)
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         request = pb.RegisterVersionRequest(
             request_id=request_id,
+            policy=run.policy,
             adapter_path=adapter_path,
             snapshot_digest=run.snapshot.digest if run.snapshot else "",
             run=f"runs/{run.run}",
@@ -100,33 +99,28 @@ class GrpcRegistry:
             control=control,
             tags={"mlflow_run_id": run.mlflow_run_id, "trigger": run.trigger.kind.value},
         )
-        with translated("registry"):
-            response = self._stub.RegisterVersion(
-                request, timeout=_REGISTER_TIMEOUT_S, metadata=self._metadata()
-            )
-        return _candidate(response.version)
+        call = self._stub.RegisterVersion
+        return _candidate(self._ask(call, run.tenant, request, _REGISTER_TIMEOUT_S).version)
 
-    def version(self, version: str) -> Candidate:
+    def version(self, tenant: str, version: str) -> Candidate:
         request = pb.GetVersionRequest(name=f"modelVersions/{version}")
-        with translated("registry"):
-            response = self._stub.GetVersion(request, timeout=_TIMEOUT_S, metadata=self._metadata())
-        return _candidate(response.version)
+        return _candidate(self._ask(self._stub.GetVersion, tenant, request).version)
 
-    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
+    def start_rollout(self, run: Run, reason: str) -> None:
         request = pb.StartRolloutRequest(
-            request_id=request_id, version=version, actor=_ACTOR, reason=reason
+            request_id=run.run, version=run.model_version, actor=_ACTOR, reason=reason
         )
-        with translated("registry"):
-            self._stub.StartRollout(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+        self._ask(self._stub.StartRollout, run.tenant, request)
 
-    def reject(self, version: str, reason: str) -> None:
+    def reject(self, tenant: str, version: str, reason: str) -> None:
         """Rejecting again changes nothing. Raises FailedPrecondition (NO_SUCH_VERSION) for a version that
         does not exist."""
         request = pb.RejectVersionRequest(version=version, actor=_ACTOR, reason=reason)
         try:
-            with translated("registry"):
-                self._stub.RejectVersion(request, timeout=_TIMEOUT_S, metadata=self._metadata())
+            self._ask(self._stub.RejectVersion, tenant, request)
         except NotFound as error:
+            if error.reason == "POLICY_NOT_FOUND":
+                raise
             raise FailedPrecondition(error.message, reason="NO_SUCH_VERSION") from error
 
 

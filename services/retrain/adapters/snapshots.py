@@ -18,7 +18,8 @@ from shared.language.messages import text_message
 from shared.language.pairs import Pair, PairSource
 
 _FIELDS = [
-    *((name, pa.string()) for name in ("pair_id", "tenant", "user_id", "conversation_id")),
+    *((name, pa.string()) for name in ("pair_id", "tenant", "policy", "user_id")),
+    ("conversation_id", pa.string()),
     *((name, pa.string()) for name in ("source", "prompt", "chosen", "rejected", "persona")),
     *((name, pa.float64()) for name in ("confidence", "reward_margin")),
     *((name, pa.string()) for name in ("reward_model", "model_version", "create_time")),
@@ -103,6 +104,11 @@ class ParquetSnapshots:
         """Adds to the datasheet."""
         _write_sheet(*_files(self.place_of(digest)), {**self.sheet(digest), **more})
 
+    def tenants(self, digest: str) -> set[str]:
+        """Whose pairs it has."""
+        place = self.place_of(digest)
+        return {tenant for part in PARTS for tenant in _column(place, part, "tenant")}
+
     def written(self, digest: str) -> datetime:
         """When its datasheet was written last."""
         files, folder = _files(self.place_of(digest))
@@ -126,6 +132,12 @@ def read_pairs(place: str, part: str) -> list[Pair]:
     files, folder = _files(place)
     with files.open(f"{folder}/{part}.parquet", "rb") as source:
         return [_pair(row) for row in pq.read_table(source).to_pylist()]
+
+
+def _column(place: str, part: str, name: str) -> list[str]:
+    files, folder = _files(place)
+    with files.open(f"{folder}/{part}.parquet", "rb") as source:
+        return cast(list[str], pq.read_table(source, columns=[name])[name].to_pylist())
 
 
 def _count(place: str, part: str, wanted: Callable[[str, str, str], bool]) -> int:

@@ -8,42 +8,46 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Progress
-from shared.language.errors import Cancelled, Internal
+from shared.language.errors import Cancelled, FailedPrecondition, Internal
 
 _LOOK_EVERY_S = 0.3
+# What a finished training must have been asked for to be the one that is asked for now.
+_SAME = ("plan", "snapshot", "base_model")
 
 
 @dataclass(frozen=True, slots=True)
 class SubprocessTrainer:
-    """Each run and objective has a folder under `root`. `command` runs train.py."""
+    """Each run and objective has a folder under `root`. `command` runs train.py. `bases`: where the weights of
+    base models are, by served name; a run that names none is trained from `base_model`."""
 
     root: Path
     base_model: Path
     threads: int = 1
     command: Sequence[str] = (sys.executable, "-m", "services.retrain.train")
+    bases: Mapping[str, Path] = field(default_factory=dict)
 
     def train(
         self,
-        run: str,
-        snapshot: Snapshot,
+        run: Run,
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
     ) -> Trained:
-        folder = self.root / run / plan.objective
+        base = self._base(run)
+        folder = self.root / run.run / plan.objective
         folder.mkdir(parents=True, exist_ok=True)
         job = {
             "plan": asdict(plan),
-            "snapshot": snapshot.uri,
-            "base_model": str(self.base_model),
+            "snapshot": run.snapshot.uri if run.snapshot else "",
+            "base_model": str(base),
             "threads": self.threads,
             "parent": os.getpid(),
         }
@@ -53,8 +57,18 @@ class SubprocessTrainer:
         self._run(folder, progress, is_stopped)
         made = _made(folder, job)
         if made is None:
-            raise Internal(f"training of {run} ended without writing {folder / 'done.json'}")
+            raise Internal(f"training of {run.run} ended without writing {folder / 'done.json'}")
         return made
+
+    def _base(self, run: Run) -> Path:
+        name = run.rules.base_model
+        found = self.bases.get(name) if name else self.base_model
+        if found is None:
+            raise FailedPrecondition(
+                f"there are no weights of the base model {name!r}: name their folder in TRIMTAB_BASE_MODELS",
+                reason="NO_SUCH_BASE",
+            )
+        return found
 
     def keep_only(self, runs: Collection[str]) -> None:
         for folder in self.root.iterdir() if self.root.is_dir() else ():
@@ -98,9 +112,9 @@ def _watch(
 
 
 def _made(folder: Path, job: dict[str, Any]) -> Trained | None:
-    """What an earlier process finished, if it had the same plan and snapshot."""
+    """What an earlier process finished, if it had the same plan, snapshot and base model."""
     done = _json(folder / "done.json")
-    if not done or done["plan"] != job["plan"] or done["snapshot"] != job["snapshot"]:
+    if not done or any(done.get(name, job[name]) != job[name] for name in _SAME):
         return None
     steps = tuple(TrainingStep(**step) for step in done["steps"])
     return Trained(str(folder / "adapter"), steps, float(done["seconds"]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from services.retrain.app.queue import placed
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import (
     Alarm,
@@ -17,91 +19,108 @@ from services.retrain.domain.runs import (
 )
 from services.retrain.domain.selection import describe, select
 from services.retrain.domain.snapshots import Selection, Snapshot
-from services.retrain.ports import Session, Store
+from services.retrain.ports import Policies, Session, Store
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
+from shared.language.policies import PolicyKey, policy_of_version
 
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
-    """What the API, the clocks and the alarms ask for."""
+    """What the API, the clocks and the alarms ask for. `rules` are the deployment's; a policy has its own
+    beside them."""
 
     store: Store
     rules: Rules
     clock: Callable[[], datetime]
-    # The version that serves now, according to the registry. Raises Unavailable while the registry is
-    # unavailable.
-    champion: Callable[[], str]
+    policies: Policies
+    # The version that serves now for a policy, according to the registry. Raises NotFound if the policy does
+    # not exist, and Unavailable while the registry is unavailable.
+    champion: Callable[[PolicyKey], str]
 
-    def start(self, request_id: str, detail: str) -> Run:
+    def known(self) -> dict[PolicyKey, Policy]:
+        """The registry's policies, and `assistant` of every tenant that has pairs."""
+        with self.store.read() as session:
+            assistants = [PolicyKey(tenant) for tenant in session.tenants()]
+        return {key: Policy(key) for key in assistants} | dict(self.policies.known())
+
+    def start(self, key: PolicyKey, request_id: str, detail: str) -> Run:
+        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist."""
+        policy = self.policies.get(key)
         with self.store.begin() as session:
-            return self._begin(session, Trigger(TriggerKind.PERSON, detail), request_id)
+            return self._begin(session, policy, Trigger(TriggerKind.PERSON, detail), request_id)
 
-    def on_schedule(self, fire: datetime, line: str) -> Run:
-        """The same scheduled time makes only one run."""
+    def on_schedule(self, policy: Policy, fire: datetime) -> Run:
+        """The same scheduled time makes only one run of a policy."""
+        line = policy.effective(self.rules).schedule
+        trigger = Trigger(TriggerKind.SCHEDULE, f"{line} at {fire.isoformat()}")
         with self.store.begin() as session:
-            trigger = Trigger(TriggerKind.SCHEDULE, f"{line} at {fire.isoformat()}")
-            return self._begin(session, trigger, f"schedule/{fire.isoformat()}")
+            return self._begin(session, policy, trigger, f"schedule/{fire.isoformat()}")
 
-    def on_volume(self) -> Run | None:
-        """Starts a run once enough pairs have come since the last snapshot."""
-        if not self.rules.volume_pairs:
+    def on_volume(self, policy: Policy) -> Run | None:
+        """Starts a run once enough pairs of the policy have come since its last snapshot."""
+        enough = policy.effective(self.rules).volume_pairs
+        if not enough:
             return None
         with self.store.read() as session:
-            if self._more_pairs(session) is None:
+            if _more_pairs(session, policy.key, enough) is None:
                 return None
+        trigger = Trigger(TriggerKind.VOLUME, f"{enough} pairs or more since the last snapshot")
         with self.store.begin() as session:
-            place = self._more_pairs(session)
+            place = _more_pairs(session, policy.key, enough)
             if place is None:
                 return None
-            trigger = Trigger(
-                TriggerKind.VOLUME,
-                f"{self.rules.volume_pairs} pairs or more since the last snapshot",
-            )
-            return self._begin(session, trigger, f"volume/{place}")
+            return self._begin(session, policy, trigger, f"volume/{place}")
 
-    def _more_pairs(self, session: Session) -> int | None:
-        """The place after which enough pairs have come. None if there are too few, if a run is under way,
-        or if a run for these pairs ended without a snapshot."""
-        place, enough = session.pairs_seen(), self.rules.volume_pairs
-        if session.under_way() or session.by_request(f"{TriggerKind.VOLUME}/volume/{place}"):
+    def answers(self, alarm: Alarm) -> Policy | None:
+        """The policy whose champion the alarm is about, as the registry says; None if it is about no champion.
+        Raises Unavailable while the registry is unavailable. Never call it within a transaction."""
+        name = policy_of_version(alarm.model_version)
+        if not name:  # imported chats carry other models' names
             return None
-        return place if session.train_pairs_after(place, enough) >= enough else None
+        key = PolicyKey(alarm.tenant, name)
+        try:
+            # A canary is for the registry to judge.
+            if self.champion(key) != alarm.model_version:
+                return None
+            return self.policies.get(key)
+        except NotFound:
+            return None
 
-    def answers(self, alarm: Alarm) -> str:
-        """Asks the registry. Returns why the alarm makes no run; empty if it may make one. Raises
-        Unavailable while the registry is unavailable. Never call it within a transaction."""
-        # Imported chats carry other models' names, and a canary is for the registry to judge.
-        return "" if alarm.model_version == self.champion() else "NOT_THE_CHAMPION"
-
-    def on_alarm(self, session: Session, alarm: Alarm) -> str:
-        """Starts a run for an alarm about the champion, or returns why not. Alarms close together make one
-        run."""
-        if session.under_way():
+    def on_alarm(self, session: Session, policy: Policy, alarm: Alarm) -> str:
+        """Starts a run for an alarm about the policy's champion, or returns why not. Alarms close together make
+        one run."""
+        rules = policy.effective(self.rules)
+        if not rules.drift:
+            return "DRIFT_IS_OFF"
+        if session.under_way(policy.key):
             return "RUN_UNDER_WAY"
         now = self.clock()
-        last = session.runs(None, 1)
-        if last and (now - last[0].update_time).total_seconds() < self.rules.cooldown_s:
+        last = session.runs(policy.key.tenant, None, 1, policy.key.policy)
+        if last and (now - last[0].update_time).total_seconds() < rules.cooldown_s:
             return "COOLING_DOWN"
         detail = f"{alarm.name}: {alarm.stream} {alarm.direction} on {alarm.model_version}"
-        until = now + timedelta(seconds=self.rules.pairs_wait_s)
-        self._begin(session, Trigger(TriggerKind.DRIFT, detail), alarm.name, until)
+        until = now + timedelta(seconds=rules.pairs_wait_s)
+        self._begin(session, policy, Trigger(TriggerKind.DRIFT, detail), alarm.name, until)
         return ""
 
-    def get(self, run: str) -> Run:
+    def get(self, tenant: str, run: str) -> Run:
+        """Raises NotFound, also for another tenant's."""
         with self.store.read() as session:
-            return _known(session, run)
+            return _known(session, tenant, run)
 
-    def runs(self, below: int | None, most: int) -> list[Run]:
+    def runs(
+        self, tenant: str, below: int | None, most: int, policy: str = "", under_way: bool = False
+    ) -> list[Run]:
         with self.store.read() as session:
-            return session.runs(below, most)
+            return session.runs(tenant, below, most, policy, under_way)
 
-    def cancel(self, run: str) -> Run:
+    def cancel(self, tenant: str, run: str) -> Run:
         """A queued run ends immediately, a running one within seconds. A run that has ended stays as it
         is.
         """
         with self.store.begin() as session:
-            found = _known(session, run)
+            found = _known(session, tenant, run)
             if found.has_ended or found.is_cancelling:
                 return found
             now = self.clock()
@@ -112,48 +131,62 @@ class Retrain:
             session.put(found)
             return found
 
-    def preview(self, place_of: Callable[[str], str]) -> Snapshot:
+    def preview(self, key: PolicyKey, place_of: Callable[[str], str]) -> Snapshot:
+        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist."""
+        rules = self.policies.get(key).effective(self.rules)
         with self.store.read() as session:
-            selection = selected(session, self.rules)
+            selection = selected(session, key, rules)
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
 
     def _begin(
         self,
         session: Session,
+        policy: Policy,
         trigger: Trigger,
         request_id: str,
         pairs_until: datetime | None = None,
     ) -> Run:
-        key = request_id and f"{trigger.kind.value}/{request_id}"
-        if key and (found := session.by_request(key)):
+        name = request_id and f"{trigger.kind.value}/{request_id}"
+        if name and (found := session.by_request(policy.key, name)):
             return found
         now, number = self.clock(), session.next_number()
-        run = Run(
-            run=f"run-{number}-{stable_id(key or now.isoformat(), length=6)}",
+        begun = Run(
+            run=f"run-{number}-{stable_id(policy.key.name, name or now.isoformat(), length=6)}",
             number=number,
             state=State.QUEUED,
             trigger=trigger,
-            thresholds=self.rules.thresholds,
-            plan=asdict(self.rules.plan),
             create_time=now,
             update_time=now,
-            request_id=key,
+            tenant=policy.key.tenant,
+            policy=policy.key.policy,
+            rules=policy.effective(self.rules),
+            request_id=name,
             pairs_until=pairs_until,
             steps=(Step(State.QUEUED, 0, now),),
         )
+        run = placed(session, begun)
         session.put(run)
         return run
 
 
-def selected(session: Session, rules: Rules) -> Selection:
-    """What a snapshot would contain if it were made now."""
-    pairs = session.pairs(rules.pairs_looked_at)
+def selected(session: Session, key: PolicyKey, rules: Rules) -> Selection:
+    """What a snapshot of the policy would contain if it were made now."""
+    pairs = session.pairs(key, rules.pairs_looked_at)
     return select(pairs, session.personas({pair.user for pair in pairs}), rules.caps)
 
 
-def _known(session: Session, run: str) -> Run:
+def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:
+    """The place after which enough pairs have come. None if there are too few, if a run is under way,
+    or if a run for these pairs ended without a snapshot."""
+    place = session.pairs_seen(key)
+    if session.under_way(key) or session.by_request(key, f"{TriggerKind.VOLUME}/volume/{place}"):
+        return None
+    return place if session.train_pairs_after(key, place, enough) >= enough else None
+
+
+def _known(session: Session, tenant: str, run: str) -> Run:
     found = session.run(run)
-    if found is None:
+    if found is None or found.tenant != tenant:
         raise NotFound(f"there is no run {run!r}", field="name")
     return found

@@ -1,7 +1,8 @@
 """The runner walks a run through its states.
 
 A run's row is all of its state. Every step is idempotent, so the runner may be killed anywhere: the next
-one repeats the step. One run at a time; the others are queued.
+one repeats the step. One run at a time; the others are queued, and tenants and policies take turns
+(domain/queue.py).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
+from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.retrain import selected
-from services.retrain.domain.gate import check
+from services.retrain.domain.gate import check, suites_of
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State
-from services.retrain.domain.selection import select
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.domain.training import Trained
 from services.retrain.ports import (
@@ -34,6 +36,7 @@ from shared.language.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     PermissionDenied,
     ResourceExhausted,
     TrimtabError,
@@ -41,6 +44,7 @@ from shared.language.errors import (
     Unavailable,
     Unimplemented,
 )
+from shared.language.policies import PolicyKey
 
 _log = logging.getLogger(__name__)
 # What the run waits for, because somebody else must fix it: a service that is unavailable, full or too old, or
@@ -53,9 +57,19 @@ PASSING = (
     PermissionDenied,
     Unimplemented,
 )
-# Reasons of FailedPrecondition that retrying does not change.
-FINAL = ("TOO_FEW_PAIRS", "TOO_FEW_USERS", "WRONG_STATE", "NO_SUCH_VERSION")
+_GONE = "POLICY_NOT_FOUND"
+# Reasons of FailedPrecondition and NotFound that retrying does not change.
+FINAL = (
+    "TOO_FEW_PAIRS",
+    "TOO_FEW_USERS",
+    "WRONG_STATE",
+    "NO_SUCH_VERSION",
+    "NO_SUCH_BASE",
+    _GONE,
+)
 _CANCELLED_S = 0.2
+# How often runs are looked at that all wait for pairs, in seconds.
+_QUEUE_S = 1.0
 # The training folders of this many runs are kept, to look into failures.
 _RUNS_KEPT = 5
 
@@ -65,7 +79,6 @@ class Runner:
     """Advances the current run. `is_stopping` is true once the process is ending."""
 
     store: Store
-    rules: Rules
     snapshots: Snapshots
     trainer: PolicyTrainer
     evaluator: Evaluator
@@ -74,14 +87,17 @@ class Runner:
     clock: Callable[[], datetime]
     # The step this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
-    # How many pairs there are to train on, by the newest pair at that time.
-    counted: dict[int, int] = field(default_factory=dict)
+    counted: dict[PolicyKey, tuple[int, int]] = field(default_factory=dict)
 
     def advance(self, is_stopping: Callable[[], bool]) -> float | None:
         """Takes one step. Returns the seconds until the next one, or None if no run is under way."""
-        run = self._taken_up()
-        if run is None:
-            return None
+        line = self._line()
+        chosen = line.current or line.next
+        if chosen is None:
+            return _QUEUE_S if line.words else None
+        run = self._taken_up(chosen)
+        if run.has_ended:  # cancelled at this moment
+            return 0.0
         if run.is_cancelling:
             self._end(run, State.CANCELLED, "cancelled", "")
             return 0.0
@@ -100,15 +116,22 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - whatever it is, the run says so
             return self._failed(run, error)
 
-    def _taken_up(self) -> Run | None:
-        """The current run. This process's first look at a step counts as an attempt at it."""
+    def _line(self) -> Line:
+        """Who is next; the queued runs say what they wait for."""
         with self.store.read() as session:
-            run = session.under_way()
-        if run is None or _step(run) in self.taken_up:
+            line = line_of(session, WaitForPairs(self.clock, self.counted))
+        for run, (progress, words) in line.words.values():
+            if (run.progress, run.progress_words) != (progress, words):
+                self._show(run, progress, words)
+        return line
+
+    def _taken_up(self, run: Run) -> Run:
+        """This process's first look at a step counts as an attempt at it."""
+        if _step(run) in self.taken_up:
             return run
         with self.store.begin() as session:
-            run = session.under_way()
-            if run is not None:
+            run = session.run(run.run) or run
+            if not run.has_ended:
                 self.taken_up.clear()
                 self.taken_up.add(_step(run))
                 run = run.attempted(self.clock())
@@ -118,7 +141,7 @@ class Runner:
     def _take(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         match run.state:
             case State.QUEUED:
-                return self._queued(run)
+                return run.entered(State.SNAPSHOT, self.clock())
             case State.SNAPSHOT:
                 return self._snapshot(run)
             case State.TRAIN:
@@ -127,58 +150,25 @@ class Runner:
                 return self._evaluate(run)
             case State.GATE:
                 lines, verdict = check(
-                    run.estimates, run.champion_version, run.thresholds, run.confidence
+                    run.estimates, run.champion_version, run.rules.thresholds, run.confidence
                 )
                 return replace(run, gate=lines, verdict=verdict).entered(
                     State.HAND_OVER, self.clock()
                 )
         return self._hand_over(run)
 
-    def _queued(self, run: Run) -> Run:
-        now = self.clock()
-        if run.pairs_until and now < run.pairs_until:
-            count = self._pairs_to_train_on()
-            if count < self.rules.min_pairs:
-                words = f"waiting for pairs: {count} of {self.rules.min_pairs}"
-                raise Waiting(count / self.rules.min_pairs, words)
-        return run.entered(State.SNAPSHOT, now)
-
-    def _pairs_to_train_on(self) -> int:
-        """How many a snapshot made now would have. Counted again only once another pair has come."""
-        with self.store.read() as session:
-            newest = session.newest_pair()
-            if newest not in self.counted:
-                self.counted.clear()
-                pairs = session.pairs(self.rules.pairs_looked_at)
-                self.counted[newest] = len(select(pairs, {}, self.rules.caps).train)
-        return self.counted[newest]
-
     def _snapshot(self, run: Run) -> Run:
-        champion = self.registry.champion()
+        champion = self.registry.champion(run.key)
         with self.store.read() as session:
-            seen = session.newest_pair()
-            selection = selected(session, self.rules)
-        self._check(selection)
+            seen = session.newest_pair(run.key)
+            selection = selected(session, run.key, run.rules)
+        _check(selection, run.rules)
         return replace(
             run,
             snapshot=self.snapshots.keep(selection),
             pairs_seen=seen,
             champion_version=champion.version,
         ).entered(State.TRAIN, self.clock())
-
-    def _check(self, selection: Selection) -> None:
-        pairs, users = len(selection.train), len({pair.user for pair in selection.train})
-        if pairs < self.rules.least_pairs:
-            raise FailedPrecondition(
-                f"there are {pairs} pairs to train on, at least {self.rules.least_pairs} are needed",
-                reason="TOO_FEW_PAIRS",
-            )
-        if users < self.rules.least_users:
-            raise FailedPrecondition(
-                f"the pairs to train on are of {users} users, at least {self.rules.least_users} are"
-                " needed: a few must not speak for all",
-                reason="TOO_FEW_USERS",
-            )
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
@@ -187,19 +177,18 @@ class Runner:
 
     def _trained(self, run: Run, is_stopping: Callable[[], bool]) -> dict[str, Trained]:
         """By objective. A training that was finished before is only looked up."""
-        snapshot = _required(run.snapshot)
-        stopped = self._stopped(run, is_stopping)
-        shares = (0.0, 0.65) if self.rules.train_control else (0.0, 1.0)
+        stopped, rules = self._stopped(run, is_stopping), run.rules
+        shares = (0.0, 0.65) if rules.train_control else (0.0, 1.0)
 
         def show(share: float, words: str) -> None:
             self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
 
-        trained = {"dpo": self.trainer.train(run.run, snapshot, self.rules.plan, show, stopped)}
-        if self.rules.train_control:
+        trained = {"dpo": self.trainer.train(run, rules.plan, show, stopped)}
+        if rules.train_control:
             shares = (0.65, 1.0)
             steps = len(trained["dpo"].steps)
-            plan = replace(self.rules.plan, objective="sft", max_steps=steps)
-            trained["sft"] = self.trainer.train(run.run, snapshot, plan, show, stopped)
+            plan = replace(rules.plan, objective="sft", max_steps=steps)
+            trained["sft"] = self.trainer.train(run, plan, show, stopped)
         return trained
 
     def _evaluate(self, run: Run) -> Run:
@@ -208,15 +197,17 @@ class Runner:
         if not run.attempt:
             return self._counted(run)
         held_out = self.snapshots.held_out(_required(run.snapshot))
-        controls = (self.registry.version(run.control_version),) if run.control_version else ()
+        version = partial(self.registry.version, run.tenant)
         contest = Contest(
+            tenant=run.tenant,
             # A failed evaluation is not asked for again: it would only report the same failure.
             request_id=f"{run.run}/{run.failures}" if run.failures else run.run,
-            candidate=self.registry.version(run.model_version),
-            champion=self.registry.version(run.champion_version),
-            controls=controls,
+            candidate=version(run.model_version),
+            champion=version(run.champion_version),
+            controls=(version(run.control_version),) if run.control_version else (),
             held_out=tuple(held_out),
             confidence=run.confidence,
+            suites=suites_of(run.rules.suites),
         )
         estimates = self.evaluator.evaluate(contest)
         return replace(run, estimates=estimates).entered(State.GATE, self.clock())
@@ -225,7 +216,7 @@ class Runner:
         """Stays in EVALUATE. The attempt is counted before anything is measured, whatever the result will
         be."""
         with self.store.begin() as session:
-            attempt = session.attempt(run.champion_version, run.run)
+            attempt = session.attempt(run.tenant, run.champion_version, run.run)
         return replace(run, attempt=attempt)
 
     def _registered(self, run: Run) -> Run:
@@ -252,26 +243,27 @@ class Runner:
         if passed:
             self._start_rollout(run, reason)
         else:
-            self.registry.reject(run.model_version, reason)
+            self.registry.reject(run.tenant, run.model_version, reason)
         if run.control_version:
-            self.registry.reject(run.control_version, f"{run.run}: a control, for figures only")
+            words = f"{run.run}: a control, for figures only"
+            self.registry.reject(run.tenant, run.control_version, words)
         ended = run.entered(State.SUCCEEDED if passed else State.REJECTED, self.clock())
         self.recorder.close(ended)
         return ended
 
     def _start_rollout(self, run: Run, reason: str) -> None:
         try:
-            self.registry.start_rollout(run.run, run.model_version, reason)
+            self.registry.start_rollout(run, reason)
         except FailedPrecondition as error:
             if error.reason != "ROLLOUT_UNDER_WAY":
                 raise
             raise Waiting(0.0, f"waits: {error.message}", 5.0) from error
 
     def _failed(self, run: Run, error: Exception) -> float:
-        words = f"{type(error).__name__}: {error}"
+        words = _said(error, run)
         _log.exception("%s failed in %s", run.run, run.state)
         failures = run.failures + 1
-        if is_final(error) or failures >= self.rules.max_failures:
+        if is_final(error) or failures >= run.rules.max_failures:
             self._end(run, State.FAILED, "error", words)
             return 0.0
         self._save(replace(run, failures=failures, error=words))
@@ -281,7 +273,7 @@ class Runner:
         """Rejects the versions of a run that failed or was cancelled: they must never serve."""
         for version in filter(None, (run.model_version, run.control_version)):
             try:
-                self.registry.reject(version, f"{run.run} was {state.value}")
+                self.registry.reject(run.tenant, version, f"{run.run} was {state.value}")
             except TrimtabError as refused:
                 _log.warning("%s could not be rejected: %s", version, refused)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
@@ -309,16 +301,37 @@ class Runner:
                 return
             is_cancelling = run.is_cancelling or (now is not None and now.is_cancelling)
             session.put(replace(run, is_cancelling=is_cancelling and not run.has_ended))
-            newest = session.runs(None, _RUNS_KEPT) if run.has_ended else []
-        if newest:
-            self.trainer.keep_only({one.run for one in newest})
+            kept = [*session.ended(_RUNS_KEPT), *session.under_way()] if run.has_ended else []
+        if kept:
+            self.trainer.keep_only({one.run for one in kept})
 
 
 def is_final(error: Exception) -> bool:
     """Whether retrying would only give the same error."""
     return isinstance(error, InvalidArgument | AlreadyExists) or (
-        isinstance(error, FailedPrecondition) and error.reason in FINAL
+        isinstance(error, FailedPrecondition | NotFound) and error.reason in FINAL
     )
+
+
+def _said(error: Exception, run: Run) -> str:
+    if isinstance(error, NotFound) and error.reason == _GONE:
+        return f"the policy {run.key.name} does not exist any more: it was deleted during the run"
+    return f"{type(error).__name__}: {error}"
+
+
+def _check(selection: Selection, rules: Rules) -> None:
+    pairs, users = len(selection.train), len({pair.user for pair in selection.train})
+    if pairs < rules.least_pairs:
+        raise FailedPrecondition(
+            f"there are {pairs} pairs to train on, at least {rules.least_pairs} are needed",
+            reason="TOO_FEW_PAIRS",
+        )
+    if users < rules.least_users:
+        raise FailedPrecondition(
+            f"the pairs to train on are of {users} users, at least {rules.least_users} are"
+            " needed: a few must not speak for all",
+            reason="TOO_FEW_USERS",
+        )
 
 
 def _step(run: Run) -> tuple[str, State, int]:

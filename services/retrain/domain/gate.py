@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.retrain.domain.runs import GateCheck, Thresholds
+from services.retrain.domain.rules import Thresholds
+from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
 from shared.statistics.intervals import difference, difference_of_rates
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
+# The suites of the evaluation service whose figures the lines use.
+SUITES = ("form", "held_out_pairs", "over_refusal", "sycophancy", "win_rate")
 Figures = Mapping[str, Estimate]
 _ROUNDING = 1e-9
 
@@ -55,6 +58,11 @@ def verdict_of(lines: Sequence[GateCheck]) -> str:
     if any(line.verdict == UNSURE and line.required for line in lines):
         return "not_enough_evidence"
     return "passed"
+
+
+def suites_of(chosen: Sequence[str]) -> tuple[str, ...]:
+    """What an evaluation is asked for: the chosen suites and the gate's own; empty (all) if none is chosen."""
+    return tuple(sorted({*chosen, *SUITES})) if chosen else ()
 
 
 def _above(figures: Figures, name: str, threshold: float, least: int, sure: float) -> GateCheck:

@@ -1,21 +1,45 @@
-"""What the settings say of triggers and runs."""
+"""What the settings and a policy say of triggers and runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.retrain.domain.runs import Thresholds
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.training import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say of triggers and runs."""
+class Thresholds:
+    """The gate's thresholds, set before the run began and stored with it."""
 
+    win_rate: float = 0.5
+    sane_margin: float = 0.15
+    pair_accuracy: float = 0.5
+    pair_count: int = 20
+    chosen_logp_change: float = -0.5
+    length_words: float = 5.0
+    probe_margin: float = 0.15
+    # The chance that any of a champion's candidates passes a line by luck alone.
+    error: float = 0.05
+
+    def confidence(self, attempt: int) -> float:
+        """The confidence of intervals for the `attempt`-th candidate (from 1) that is compared with the
+        same champion. The errors of all attempts, error / (k (k + 1)), add up to `error`, however many
+        there are, so trying again and again does not let a candidate pass by chance."""
+        return 1.0 - self.error / (attempt * (attempt + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What applies to a policy's triggers and runs. A run keeps those that applied when it began."""
+
+    # The name that vLLM serves the base model under.
+    base_model: str = ""
     caps: Caps = field(default_factory=Caps)
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    # What judges candidates besides the gate's own suites; empty: all.
+    suites: tuple[str, ...] = ()
     train_control: bool = True
     # A run started by drift waits for this many pairs to train on, at most this long. No run trains on
     # fewer than `least_pairs`.
@@ -26,6 +50,11 @@ class Rules:
     least_users: int = 5
     # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
-    cooldown_s: float = 900.0
+    # A cron expression in UTC; empty: never.
+    schedule: str = ""
+    # New pairs since the last snapshot that start a run; 0: never.
     volume_pairs: int = 0
+    # Whether alarms about the champion start runs, and how long after a run they do not.
+    drift: bool = True
+    cooldown_s: float = 900.0
     max_failures: int = 3

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.snapshots import Snapshot
 from shared.language.estimates import Estimate
+from shared.language.policies import ASSISTANT, PolicyKey
 
 
 class State(StrEnum):
@@ -53,27 +54,6 @@ class GateCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The gate's thresholds, set before the run began and stored with it."""
-
-    win_rate: float = 0.5
-    sane_margin: float = 0.15
-    pair_accuracy: float = 0.5
-    pair_count: int = 20
-    chosen_logp_change: float = -0.5
-    length_words: float = 5.0
-    probe_margin: float = 0.15
-    # The chance that any of a champion's candidates passes a line by luck alone.
-    error: float = 0.05
-
-    def confidence(self, attempt: int) -> float:
-        """The confidence of intervals for the `attempt`-th candidate (from 1) that is compared with the
-        same champion. The errors of all attempts, error / (k (k + 1)), add up to `error`, however many
-        there are, so trying again and again does not let a candidate pass by chance."""
-        return 1.0 - self.error / (attempt * (attempt + 1))
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """How often a state was attempted (also after kills), and when."""
 
@@ -89,9 +69,13 @@ class Run:
     number: int
     state: State
     trigger: Trigger
-    thresholds: Thresholds
     create_time: datetime
     update_time: datetime
+    tenant: str = ""
+    policy: str = ASSISTANT
+    # What applied when it began.
+    rules: Rules = field(default_factory=Rules)
+    # Unique within the policy; empty for none.
     request_id: str = ""
     # Until then a run started by drift waits for enough pairs.
     pairs_until: datetime | None = None
@@ -113,12 +97,20 @@ class Run:
     progress: float = 0.0
     progress_words: str = ""
     is_cancelling: bool = False
-    plan: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def key(self) -> PolicyKey:
+        return PolicyKey(self.tenant, self.policy)
+
+    @property
+    def begun(self) -> datetime | None:
+        """When it left the queue; None before that, and for one that was cancelled in it."""
+        return self.steps[1].start_time if len(self.steps) > 1 else None
 
     @property
     def confidence(self) -> float:
         """The confidence of the gate's intervals; 0 before the evaluation."""
-        return self.thresholds.confidence(self.attempt) if self.attempt else 0.0
+        return self.rules.thresholds.confidence(self.attempt) if self.attempt else 0.0
 
     @property
     def has_ended(self) -> bool:
@@ -156,7 +148,9 @@ class Alarm:
     name: str
     stream: str
     direction: str
+    # Unique within the tenant.
     model_version: str
+    tenant: str
 
 
 def is_trigger(alarm: Alarm) -> bool:

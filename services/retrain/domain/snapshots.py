@@ -42,6 +42,7 @@ def row_of(pair: Pair) -> dict[str, object]:
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
+        "policy": pair.policy,
         "user_id": pair.user_id,
         "conversation_id": pair.conversation_id,
         "source": source_of(pair),

@@ -27,13 +27,13 @@ def houses(database_url: str) -> Iterator[tuple[House, House]]:
 def under_way(house: House) -> str:
     """A run that is being trained."""
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     return house.walk(until=lambda run: run.state == State.TRAIN).run
 
 
 def show(house: House, run: str) -> None:
     """What the runner writes again and again while it trains."""
-    as_it_was = house.app.get(run)
+    as_it_was = house.get(run)
     for n in range(ROUNDS):
         house.runner._show(as_it_was, n / ROUNDS, f"step {n}")
 
@@ -43,14 +43,14 @@ def test_a_wish_to_cancel_is_kept_while_the_runner_saves(houses: tuple[House, Ho
     run = under_way(one)
     with ThreadPoolExecutor(2) as threads:
         saving = threads.submit(show, one, run)
-        cancelled = threads.submit(other.app.cancel, run)
+        cancelled = threads.submit(other.cancel, run)
         cancelled.result()
         saving.result()
-    assert one.app.get(run).is_cancelling
+    assert one.get(run).is_cancelling
     one.runner.advance(lambda: False)
-    assert other.app.get(run).state == State.CANCELLED
+    assert other.get(run).state == State.CANCELLED
     show(one, run)  # a runner that had not heard of it yet
-    assert other.app.get(run).state == State.CANCELLED
+    assert other.get(run).state == State.CANCELLED
 
 
 SHOW = """
@@ -66,16 +66,16 @@ def test_a_wish_to_cancel_is_kept_while_another_process_saves(database_url: str)
         house = House(database)
         run = under_way(house)
         saving = subprocess.Popen([sys.executable, "-c", SHOW, database_url, run])
-        while not house.app.get(run).progress_words.startswith("step") and saving.poll() is None:
+        while not house.get(run).progress_words.startswith("step") and saving.poll() is None:
             threading.Event().wait(0.01)
-        house.app.cancel(run)
+        house.cancel(run)
         assert saving.wait(60) == 0
-        assert house.app.get(run).is_cancelling
+        assert house.get(run).is_cancelling
 
 
 def test_the_same_request_to_two_at_once_is_one_run(houses: tuple[House, House]) -> None:
     with ThreadPoolExecutor(8) as threads:
-        begun = [threads.submit(houses[n % 2].app.start, f"r{n // 4}", "ann") for n in range(16)]
+        begun = [threads.submit(houses[n % 2].start, f"r{n // 4}", "ann") for n in range(16)]
         runs = [one.result() for one in begun]
     assert len({run.run for run in runs}) == 4
     assert sorted({run.number for run in runs}) == [1, 2, 3, 4]
@@ -84,7 +84,7 @@ def test_the_same_request_to_two_at_once_is_one_run(houses: tuple[House, House])
 def test_attempts_of_two_at_once_are_all_counted(houses: tuple[House, House]) -> None:
     def attempt(n: int) -> int:
         with houses[n % 2].store.begin() as session:
-            return session.attempt("assistant-v0", f"run-{n // 2}")
+            return session.attempt("local", "assistant-v0", f"run-{n // 2}")
 
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(attempt, range(16)))
@@ -98,7 +98,7 @@ def test_one_replica_at_a_time_walks_a_run(houses: tuple[House, House]) -> None:
     if one.database.engine.dialect.name == "sqlite":
         return
     one.mine()
-    one.app.start("r1", "ann")
+    one.start("r1", "ann")
     inside, stop, most = [], threading.Event(), []
     real = one.runner.__class__.advance
 
@@ -114,19 +114,18 @@ def test_one_replica_at_a_time_walks_a_run(houses: tuple[House, House]) -> None:
     with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(2) as threads:
         patched.setattr(one.runner.__class__, "advance", advance)
         other.evaluator, other.registry, other.trainer = one.evaluator, one.registry, one.trainer
+        other.snapshots = one.snapshots
         object.__setattr__(one.evaluator, "polls_left", 5)
         for house in (one, other):
-            snapshots = one.runner.snapshots
             house.runner = house.new_runner()
-            object.__setattr__(house.runner, "snapshots", snapshots)
             body = walk_runs(house.database, house.runner, threading.Event())
             threads.submit(body, stop)
         deadline = threading.Event()
         for _ in range(1000):
-            if one.app.runs(None, 1)[0].has_ended:
+            if one.runs()[0].has_ended:
                 break
             deadline.wait(0.02)
         stop.set()
-    assert one.app.runs(None, 1)[0].state == State.SUCCEEDED
+    assert one.runs()[0].state == State.SUCCEEDED
     assert max(most) == 1
     assert len(one.registry.versions) == 2

@@ -11,6 +11,7 @@ import pytest
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.tables import METADATA
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import State
 from services.retrain.domain.snapshots import Persona
 from services.retrain.stages import PAIRS
@@ -19,7 +20,7 @@ from shared.state import operations
 from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
 from tests.unit.retrain.house import House
-from tests.unit.retrain.pairs import START, TRAINED, many
+from tests.unit.retrain.pairs import LOCAL, START, TRAINED, many
 
 
 @pytest.fixture
@@ -30,16 +31,16 @@ def house(database_url: str) -> Iterator[House]:
 
 def test_a_run_is_begun_once_walks_to_its_end_and_tells_it_once(house: House) -> None:
     house.mine()
-    begun = house.app.start("r1", "ann: please")
-    assert house.app.start("r1", "ann: please").run == begun.run
+    begun = house.start("r1", "ann: please")
+    assert house.start("r1", "ann: please").run == begun.run
     run = house.walk()
     assert (run.state, run.verdict) == (State.SUCCEEDED, "passed")
     assert house.completed() == house.completed() == [("passed", "assistant-v1")]
     assert operations.get(house.database, f"operations/{run.run}").done
     with house.store.read() as session:
-        assert session.by_request(run.request_id) == session.run(run.run) == run
-        assert session.runs(None, 10) == [run]
-        assert (session.under_way(), session.next_number()) == (None, run.number + 1)
+        assert session.by_request(LOCAL, run.request_id) == session.run(run.run) == run
+        assert session.runs("local", None, 10) == session.ended(10) == [run]
+        assert (session.under_way(), session.next_number()) == ([], run.number + 1)
 
 
 def test_a_pair_counts_once(house: House) -> None:
@@ -48,13 +49,16 @@ def test_a_pair_counts_once(house: House) -> None:
         assert [session.add_pair(one) for one in [*pairs, pairs[0]]] == [True] * 5 + [False]
     with house.store.read() as session:
         newest = sorted(pairs, key=lambda one: one.time, reverse=True)
-        assert session.pairs(10) == newest
-        assert session.pairs(2) == newest[:2]
+        assert session.pairs(LOCAL, 10) == newest
+        assert session.pairs(LOCAL, 2) == newest[:2]
         assert session.pairs_of("local", pairs[1].conversation_id) == [pairs[1]]
         assert session.pairs_of("acme", pairs[1].conversation_id) == []
-        last = session.newest_pair()
-        assert (session.train_pairs_after(0, 9), session.train_pairs_after(last, 9)) == (3, 0)
-        assert session.train_pairs_after(0, 2) == 2
+        last = session.newest_pair(LOCAL)
+        assert (
+            session.train_pairs_after(LOCAL, 0, 9),
+            session.train_pairs_after(LOCAL, last, 9),
+        ) == (3, 0)
+        assert session.train_pairs_after(LOCAL, 0, 2) == 2
 
 
 def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:
@@ -80,7 +84,7 @@ def test_a_users_pairs_go_once(house: House, tmp_path: Path) -> None:
             gone.append(remover.remove_rows(erasure, transaction)["pairs"])
     assert gone[0] > gone[1] == 0
     with house.store.read() as session:
-        assert TRAINED[0] not in {one.user_id for one in session.pairs(100)}
+        assert TRAINED[0] not in {one.user_id for one in session.pairs(LOCAL, 100)}
 
 
 def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path) -> None:
@@ -89,13 +93,15 @@ def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path
     remover = RetrainRemover(house.database, ParquetSnapshots(str(tmp_path)), house.app)
     with recorded(house.database) as said:
         house.mine()
-        assert house.app.on_volume() is not None
+        assert house.app.on_volume(Policy(LOCAL)) is not None
         house.alarm("a")
         house.walk()
-        house.app.on_volume()
-        house.app.runs(None, 10)
-        house.app.runs(2, 10)
-        house.app.preview(lambda digest: digest)
+        house.app.on_volume(Policy(LOCAL))
+        house.app.known()
+        house.runs(10)
+        house.app.runs("local", 2, 10)
+        house.app.runs("local", 2, 10, "assistant", under_way=True)
+        house.app.preview(LOCAL, lambda digest: digest)
         erasure = Erasure("e1", "local", TRAINED[0], ("c1", "c2"))
         remover.survey(erasure)
         with house.database.begin() as transaction:
@@ -104,6 +110,6 @@ def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path
         with house.store.read() as session:
             session.pairs_of("local", "c3")
             session.runs_of(["a"])
-            session.train_pairs_after(0, 10)
+            session.train_pairs_after(LOCAL, 0, 10)
     assert len(said) > 60
     assert whole_tables(house.database, said, METADATA) == []

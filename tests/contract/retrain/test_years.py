@@ -13,7 +13,9 @@ from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.adapters.tables import PAIRS, PERSONAS
 from services.retrain.app.retrain import selected
+from services.retrain.domain.selection import select
 from services.retrain.domain.snapshots import Persona
+from shared.language.policies import PolicyKey
 from shared.language.retention import Keep, RetentionPolicy
 from shared.privacy.retention import Retention
 from shared.state.database import Database
@@ -22,6 +24,7 @@ from tests.unit.retrain.house import START, House
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED, pair
 
 DAYS, EACH = 3 * 365, 10
+POLICIES = (PolicyKey("local"), PolicyKey("brief"))
 PEOPLE = [*TRAINED[:30], *HELD_OUT[:10]]
 POLICY = RetentionPolicy({"*": Keep(store_days=90, archive_days=180), "brief": Keep(30, 60)})
 
@@ -36,7 +39,7 @@ class Years:
     def clock(self) -> datetime:
         return self.now
 
-    def pass_days(self, number: int) -> None:
+    def pass_days(self, number: int, mixed: bool = False) -> None:
         """Ten days in which people said something, and a run was made of it."""
         self.now += timedelta(days=EACH)
         with self.house.store.begin() as session:
@@ -46,7 +49,12 @@ class Years:
                 one = pair(name, PEOPLE[n], tenant=tenant, create_time=self.now)
                 session.add_pair(one)
                 session.set_persona(Persona(tenant, f"u{name}", "Brief.", 1, self.now))
-            self.snapshots.keep(selected(session, self.house.rules))
+            if mixed:
+                pairs = [one for key in POLICIES for one in session.pairs(key, 1000)]
+                self.snapshots.keep(select(pairs, {}, self.house.rules.caps))
+            else:
+                for key in POLICIES:
+                    self.snapshots.keep(selected(session, key, self.house.rules))
         self.retention.once()
         self.aged.once()
 
@@ -70,17 +78,19 @@ def test_sizes_are_flat_over_three_years(years: Years) -> None:
     for number in range(DAYS // EACH):
         years.pass_days(number)
         sizes.append(years.sizes())
-    # 30 pairs of "local" every ten days for 90, 10 of "brief" for 30; a snapshot every ten days for 180.
-    assert sizes[20] == (30 * 10 + 10 * 4, 30 * 10 + 10 * 4, 19)
+    # 30 pairs of "local" every ten days for 90, 10 of "brief" for 30; a snapshot of each every ten days, for
+    # 180 and for 60.
+    assert sizes[20] == (30 * 10 + 10 * 4, 30 * 10 + 10 * 4, 19 + 7)
     assert set(sizes[20:]) == {sizes[20]}
     with years.house.database.read() as connection:
         oldest = connection.execute(sa.select(sa.func.min(PAIRS.c.create_time))).scalar_one()
     assert oldest >= (years.now - timedelta(days=90)).timestamp()
 
 
-def test_a_tenant_with_a_shorter_rule_leaves_snapshots_earlier(years: Years) -> None:
+def test_a_tenant_with_a_shorter_rule_leaves_snapshots_of_several_earlier(years: Years) -> None:
+    """Snapshots of before there were policies."""
     for number in range(12):
-        years.pass_days(number)
+        years.pass_days(number, mixed=True)
     by_age = []
     for digest in years.snapshots.digests():
         place = years.snapshots.place_of(digest)

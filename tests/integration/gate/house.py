@@ -26,7 +26,7 @@ from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.registry import Registry
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, Version
-from services.retrain.adapters.memory import NoRecorder
+from services.retrain.adapters.memory import MemoryPolicies, NoRecorder
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession as RetrainSession
 from services.retrain.adapters.tables import METADATA as RUNS
@@ -35,7 +35,6 @@ from services.retrain.app.runner import Runner
 from services.retrain.codec import encode_contest
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
-from services.retrain.domain.snapshots import Snapshot
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest
 from shared.language.estimates import Estimate
@@ -59,7 +58,7 @@ class MadeBefore:
 
     path = ""
 
-    def train(self, run: str, snapshot: Snapshot, plan: TrainingPlan, *_: object) -> Trained:
+    def train(self, run: Run, plan: TrainingPlan, *_: object) -> Trained:
         return Trained(self.path, (TrainingStep(1, 0.5, 0.0, 0.0, 2.0, 0.1, 1.0),), 1.0)
 
     def keep_only(self, runs: object) -> None:
@@ -105,21 +104,21 @@ class Versions:
         )
         self.app.open(base_name)
 
-    def champion(self) -> Candidate:
-        return _candidate(self.app.rollout(HOME)[1])
+    def champion(self, key: PolicyKey) -> Candidate:
+        return _candidate(self.app.rollout(key)[1])
 
-    def version(self, version: str) -> Candidate:
-        return _candidate(self.app.get("local", version))
+    def version(self, tenant: str, version: str) -> Candidate:
+        return _candidate(self.app.get(tenant, version))
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         asked = Registration(HOME, request_id, adapter_path, run=run.run, control=control)
         return _candidate(self.app.register(asked))
 
-    def start_rollout(self, request_id: str, version: str, reason: str) -> None:
-        self.app.start_rollout("local", request_id, version, 0.5, "retrain", reason)
+    def start_rollout(self, run: Run, reason: str) -> None:
+        self.app.start_rollout(run.tenant, run.run, run.model_version, 0.5, "retrain", reason)
 
-    def reject(self, version: str, reason: str) -> None:
-        self.app.reject("local", version, "retrain", reason)
+    def reject(self, tenant: str, version: str, reason: str) -> None:
+        self.app.reject(tenant, version, "retrain", reason)
 
 
 class House:
@@ -129,10 +128,11 @@ class House:
         self.versions, self.trainer = versions, MadeBefore()
         store = SqlStore(Database("sqlite://", RUNS), RetrainSession)
         rules = Rules(train_control=False)
-        self.app = Retrain(store, rules, now, lambda: versions.champion().version)
+        self.app = Retrain(
+            store, rules, now, MemoryPolicies(), lambda key: versions.champion(key).version
+        )
         self.runner = Runner(
             store=store,
-            rules=rules,
             snapshots=ParquetSnapshots(str(folder)),
             trainer=self.trainer,
             evaluator=Evaluator(base_model, replicas),
@@ -149,10 +149,10 @@ class House:
     def run_with(self, adapter: str) -> Run:
         """A run, from its start to its end, whose training gave this adapter."""
         self.trainer.path = adapter
-        run = self.app.start(adapter, "a test")
+        run = self.app.start(PolicyKey("local"), adapter, "a test")
         while not run.has_ended:
             self.runner.advance(lambda: False)
-            run = self.app.get(run.run)
+            run = self.app.get(run.tenant, run.run)
         return run
 
 

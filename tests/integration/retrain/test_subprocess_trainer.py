@@ -1,6 +1,7 @@
 """Training in a child process: done once, cancelled at once, resumed after a kill -9."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -19,11 +20,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from infra.local.settings import load
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.domain.rules import Rules
+from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.snapshots import Snapshot
 from services.retrain.domain.training import TrainingPlan
-from shared.language.errors import Cancelled
-from tests.unit.retrain.pairs import many
+from shared.language.errors import Cancelled, FailedPrecondition
+from tests.unit.retrain.pairs import START, many
 
 PLAN = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
 # Five to seven child processes import torch here: seconds each on a free machine.
@@ -37,12 +40,14 @@ from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.domain.training import TrainingPlan
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.selection import select
+from tests.integration.retrain.test_subprocess_trainer import run_on
 from tests.unit.retrain.pairs import many
 root = Path(sys.argv[1])
 snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))
 plan = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
 trainer = SubprocessTrainer(root / "runs", root / "base")
-trainer.train("run-1", snapshot, plan, lambda share, words: None, lambda: False)
+run = run_on(snapshot)
+trainer.train(run, plan, lambda share, words: None, lambda: False)
 """
 
 
@@ -52,6 +57,19 @@ def trainer_of(root: Path) -> SubprocessTrainer:
 
 def snapshot_of(root: Path) -> Snapshot:
     return ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))
+
+
+def run_on(snapshot: Snapshot, base_model: str = "") -> Run:
+    return Run(
+        run="run-1",
+        number=1,
+        state=State.TRAIN,
+        trigger=Trigger(TriggerKind.PERSON, "a test"),
+        create_time=START,
+        update_time=START,
+        rules=Rules(base_model=base_model),
+        snapshot=snapshot,
+    )
 
 
 @pytest.fixture
@@ -89,15 +107,15 @@ def digest(folder: str | Path) -> str:
 
 def test_trained_once_shown_on_the_way_and_not_again(root: Path):
     shown: list[tuple[float, str]] = []
-    trainer, snapshot = trainer_of(root), snapshot_of(root)
-    made = trainer.train("run-1", snapshot, PLAN, lambda *p: shown.append(p), lambda: False)
+    trainer, run = trainer_of(root), run_on(snapshot_of(root))
+    made = trainer.train(run, PLAN, lambda *p: shown.append(p), lambda: False)
     assert len(made.steps) == 12
     assert made.steps[0].margin == pytest.approx(0.0, abs=0.05)
     started = time.monotonic()
-    assert trainer.train("run-1", snapshot, PLAN, lambda *p: None, lambda: False) == made
+    assert trainer.train(run, PLAN, lambda *p: None, lambda: False) == made
     assert time.monotonic() - started < 0.5
     sft = replace(PLAN, objective="sft")
-    control = trainer.train("run-1", snapshot, sft, lambda *p: None, lambda: False)
+    control = trainer.train(run, sft, lambda *p: None, lambda: False)
     assert digest(control.adapter_path) != digest(made.adapter_path)
 
 
@@ -111,13 +129,13 @@ def test_a_cancelled_training_stops_within_seconds(root: Path):
         return bool(stopped)
 
     with pytest.raises(Cancelled):
-        trainer_of(root).train("run-1", snapshot_of(root), plan, lambda *p: None, is_stopped)
+        trainer_of(root).train(run_on(snapshot_of(root)), plan, lambda *p: None, is_stopped)
     assert time.monotonic() - stopped[0] < 3
 
 
 def test_a_service_killed_takes_its_child_with_it_and_the_next_goes_on(root: Path, tmp_path: Path):
     whole = SubprocessTrainer(root / "whole", root / "base").train(
-        "run-1", snapshot_of(root), PLAN, lambda *p: None, lambda: False
+        run_on(snapshot_of(root)), PLAN, lambda *p: None, lambda: False
     )
     folder = root / "runs/run-1/dpo"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(root)])
@@ -126,7 +144,7 @@ def test_a_service_killed_takes_its_child_with_it_and_the_next_goes_on(root: Pat
     parent.wait()
     until(lambda: not _trains(folder), 5)
     resumed = trainer_of(root).train(
-        "run-1", snapshot_of(root), PLAN, lambda *p: None, lambda: False
+        run_on(snapshot_of(root)), PLAN, lambda *p: None, lambda: False
     )
     assert resumed.steps == whole.steps
     assert digest(resumed.adapter_path) == digest(whole.adapter_path)
@@ -143,6 +161,30 @@ def _trains(folder: Path) -> bool:
             if str(folder) in line and "services.retrain.train" in line:
                 return True
     return False
+
+
+def test_a_run_is_trained_from_its_policys_base_model_and_not_anew_for_the_same(root: Path) -> None:
+    shutil.copytree(root / "base", root / "other")
+    bases = {"small": root / "base", "other": root / "other"}
+    trainer = SubprocessTrainer(root / "runs", root / "base", bases=bases)
+    short = replace(PLAN, max_steps=1)
+
+    def base_of(name: str) -> object:
+        run = run_on(snapshot_of(root), name)
+        made = trainer.train(run, short, lambda *p: None, lambda: False)
+        config = Path(made.adapter_path) / "adapter_config.json"
+        return json.loads(config.read_text())["base_model_name_or_path"]
+
+    assert base_of("other") == str(root / "other")
+    assert base_of("small") == base_of("") == str(root / "base")
+
+
+def test_a_base_model_without_weights_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    trainer = SubprocessTrainer(tmp_path / "runs", tmp_path, bases={"small": tmp_path})
+    with pytest.raises(FailedPrecondition, match="TRIMTAB_BASE_MODELS") as refused:
+        trainer.train(run_on(snapshot_of(tmp_path), "large"), PLAN, lambda *p: None, lambda: False)
+    assert refused.value.reason == "NO_SUCH_BASE"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_training_left_of_older_runs_goes(tmp_path: Path) -> None:

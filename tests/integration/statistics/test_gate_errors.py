@@ -7,7 +7,7 @@ import pytest
 
 from services.evaluation.domain import Limits, Request, Version
 from services.retrain.domain.gate import check
-from services.retrain.domain.runs import Thresholds
+from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
 from tests.unit.retrain.test_gate import figures
 

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from shared.language.messages import text_message
 from shared.language.pairs import Pair, PairSource
+from shared.language.policies import PolicyKey
 from shared.language.splits import is_held_out
 
+LOCAL = PolicyKey("local")
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TRAINED = [f"u{n}" for n in range(400) if not is_held_out("local", f"u{n}")]
 HELD_OUT = [f"u{n}" for n in range(400) if is_held_out("local", f"u{n}")]
@@ -26,8 +28,27 @@ def pair(number: int, user: str, **changes: object) -> Pair:
     return Pair(**(values | changes))  # type: ignore[arg-type]
 
 
-def many(train: int, held_out: int) -> list[Pair]:
+def many(train: int, held_out: int, key: PolicyKey = LOCAL) -> list[Pair]:
+    """Of a policy, in words of its own: each answer names it."""
+    people = [f"u{n}" for n in range(400)]
+    trained = [user for user in people if not is_held_out(key.tenant, user)]
+    judges = [user for user in people if is_held_out(key.tenant, user)]
     return [
-        *(pair(n, TRAINED[n]) for n in range(train)),
-        *(pair(500 + n, HELD_OUT[n]) for n in range(held_out)),
+        *(_of(key, n, trained[n]) for n in range(train)),
+        *(_of(key, 500 + n, judges[n]) for n in range(held_out)),
     ]
+
+
+def _of(key: PolicyKey, number: int, user: str) -> Pair:
+    if key == LOCAL:
+        return pair(number, user)
+    chosen = text_message("assistant", f"Answer {number}, as {key.tenant} {key.policy} likes it.")
+    return pair(
+        number,
+        user,
+        pair_id=f"{key.policy}{number:03}",
+        tenant=key.tenant,
+        policy=key.policy,
+        conversation_id=f"{key.policy}-c{number}",
+        chosen=chosen,
+    )

@@ -14,7 +14,7 @@ from services.retrain.domain.runs import State
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Postpone
 from tests.unit.retrain.house import House
-from tests.unit.retrain.pairs import HELD_OUT, TRAINED
+from tests.unit.retrain.pairs import HELD_OUT, LOCAL, TRAINED
 
 TAUGHT, JUDGED = Erasure("e1", "local", TRAINED[0]), Erasure("e2", "local", HELD_OUT[0])
 
@@ -24,9 +24,9 @@ class Kept(House):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self.snapshots = ParquetSnapshots(str(root))
-        object.__setattr__(self.runner, "snapshots", self.snapshots)
-        self.remover = RetrainRemover(self.database, self.snapshots, self.app)
+        files = ParquetSnapshots(str(root))
+        object.__setattr__(self.runner, "snapshots", files)
+        self.remover = RetrainRemover(self.database, files, self.app)
 
     def remove(self, erasure: Erasure) -> dict[str, int]:
         with self.database.begin() as transaction:
@@ -41,7 +41,7 @@ def house(tmp_path: Path) -> Kept:
 
 
 def test_versions_that_had_learnt_are_told_and_those_that_were_judged_are_not(house: Kept) -> None:
-    house.app.start("r1", "")
+    house.start("r1", "")
     house.walk()
     assert house.remover.survey(TAUGHT).model_versions == ["assistant-v1", "assistant-v2"]
     assert house.remover.survey(TAUGHT).counts == {"snapshots": 1}
@@ -51,7 +51,7 @@ def test_versions_that_had_learnt_are_told_and_those_that_were_judged_are_not(ho
 
 
 def test_rows_of_past_snapshots_go_and_the_datasheet_says_so(house: Kept) -> None:
-    house.app.start("r1", "")
+    house.start("r1", "")
     run = house.walk()
     assert run.snapshot is not None
     before = read_pairs(run.snapshot.uri, "train")
@@ -75,7 +75,7 @@ def test_rows_of_past_snapshots_go_and_the_datasheet_says_so(house: Kept) -> Non
 def test_later_snapshots_know_nothing_of_the_user(house: Kept) -> None:
     assert house.remove(TAUGHT) == {"pairs": 1, "personas": 0}
     with house.store.read() as session:
-        selection = selected(session, house.rules)
+        selection = selected(session, LOCAL, house.rules)
     assert TRAINED[0] not in {one.user_id for one in selection.train}
     assert house.remove(TAUGHT) == {"pairs": 0, "personas": 0}
 
@@ -85,7 +85,7 @@ def test_pairs_of_others_that_quote_the_user_go_too(house: Kept) -> None:
 
 
 def test_a_run_under_way_with_the_user_is_cancelled(house: Kept) -> None:
-    house.app.start("r1", "")
+    house.start("r1", "")
     run = house.walk(until=lambda run: run.state == State.TRAIN)
     with pytest.raises(Postpone):
         house.remover.remove_files(TAUGHT)
@@ -96,14 +96,14 @@ def test_a_run_under_way_with_the_user_is_cancelled(house: Kept) -> None:
 
 
 def test_a_run_under_way_without_the_user_goes_on(house: Kept) -> None:
-    house.app.start("r1", "")
+    house.start("r1", "")
     house.walk(until=lambda run: run.state == State.TRAIN)
     house.remover.remove_files(Erasure("e1", "local", "nobody"))
     assert house.walk().state == State.SUCCEEDED
 
 
 def test_an_export_gives_pairs_and_the_snapshots_they_are_in(house: Kept) -> None:
-    house.app.start("r1", "")
+    house.start("r1", "")
     house.walk()
     held = list(house.remover.holdings("local", TRAINED[0]))
     assert [kind for kind, _ in held] == ["training_pair", "snapshot_pair"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -23,6 +22,7 @@ from shared.language.errors import (
     Unavailable,
     Unimplemented,
 )
+from shared.language.policies import PolicyKey
 from shared.state import operations
 from tests.unit.retrain.house import House
 
@@ -47,9 +47,8 @@ class Killed(BaseException):
 def test_a_kill_at_any_step_changes_nothing_in_the_end(port: str, method: str, is_after: bool):
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     house.runner = killed = house.new_runner()
-    snapshots = house.runner.snapshots
     target = getattr(killed, port)
     real, is_dead = getattr(target, method), list[bool]()
 
@@ -64,12 +63,12 @@ def test_a_kill_at_any_step_changes_nothing_in_the_end(port: str, method: str, i
     setattr(target, method, dies)
     with pytest.raises(Killed):
         house.walk()
-    house.runner = replace(house.new_runner(), snapshots=snapshots)
+    house.runner = house.new_runner()
     run = house.walk()
     assert (run.state, run.verdict) == (State.SUCCEEDED, "passed")
     assert sum(step.attempts for step in run.steps) == 7
     assert len(house.registry.versions) == 2
-    assert house.registry.rollouts == ["assistant-v1"]
+    assert house.registry.rollouts == [("local", "assistant-v1")]
     assert house.trainer.trained == [f"{run.run}/dpo", f"{run.run}/sft"]
     assert house.completed() == [("passed", "assistant-v1")]
 
@@ -77,14 +76,14 @@ def test_a_kill_at_any_step_changes_nothing_in_the_end(port: str, method: str, i
 def test_peers_that_are_away_are_waited_for(monkeypatch: pytest.MonkeyPatch):
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     away = [True] * 10
 
-    def champion() -> object:
+    def champion(key: PolicyKey) -> object:
         if away:
             away.pop()
             raise Unavailable("registry is away", retry_after_s=0.5)
-        return MemoryRegistry.champion(house.registry)
+        return MemoryRegistry.champion(house.registry, key)
 
     monkeypatch.setattr(house.registry, "champion", champion)
     run = house.walk(5)
@@ -95,7 +94,7 @@ def test_peers_that_are_away_are_waited_for(monkeypatch: pytest.MonkeyPatch):
 def test_another_error_is_tried_three_times(monkeypatch: pytest.MonkeyPatch):
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
 
     def train(*_: object) -> object:
         raise ValueError("out of luck")
@@ -114,7 +113,7 @@ def test_another_error_is_tried_three_times(monkeypatch: pytest.MonkeyPatch):
 def test_too_few_pairs_or_users_end_a_run_at_the_first_attempt(least: dict[str, Any]):
     house = House(**least)
     house.mine(5, 0)
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     words = "5 users, at least 6" if least else "5 pairs to train on, at least 8"
     run = house.walk()
     assert words in run.error
@@ -135,7 +134,7 @@ def test_what_would_only_be_said_again_is_tried_once(
 ):
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     monkeypatch.setattr(house.registry, "register", Mock(side_effect=error))
     run = house.walk()
     assert run.state == State.FAILED
@@ -156,7 +155,7 @@ def test_what_somebody_else_must_mend_is_waited_for(
 ):
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     with monkeypatch.context() as refused:
         refused.setattr(house.registry, "champion", Mock(side_effect=error))
         run = house.walk(20)
@@ -168,19 +167,19 @@ def test_what_somebody_else_must_mend_is_waited_for(
 def test_a_run_under_way_is_cancelled_and_its_versions_rejected():
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
-    queued = house.app.start("r2", "bob")
-    run = house.app.get("run-1-" + house.app.runs(None, 5)[-1].run.split("-")[-1])
+    house.start("r1", "ann")
+    queued = house.start("r2", "bob")
+    run = house.get("run-1-" + house.runs(5)[-1].run.split("-")[-1])
     for _ in range(4):
         house.runner.advance(lambda: False)
-    assert house.app.get(run.run).state == State.EVALUATE
-    assert house.app.cancel(queued.run).state == State.CANCELLED
-    assert not house.app.cancel(run.run).has_ended
+    assert house.get(run.run).state == State.EVALUATE
+    assert house.cancel(queued.run).state == State.CANCELLED
+    assert not house.cancel(run.run).has_ended
     house.runner.advance(lambda: False)
-    ended = house.app.get(run.run)
+    ended = house.get(run.run)
     assert (ended.state, ended.verdict) == (State.CANCELLED, "cancelled")
-    assert house.registry.rejected == ["assistant-v1", "assistant-v2"]
-    assert house.app.cancel(run.run) == ended
+    assert house.registry.rejected == [("local", "assistant-v1"), ("local", "assistant-v2")]
+    assert house.cancel(run.run) == ended
     assert sorted(house.completed()) == [("cancelled", ""), ("cancelled", "assistant-v1")]
     operation = operations.get(house.database, f"operations/{run.run}")
     assert operation.error.code == 1

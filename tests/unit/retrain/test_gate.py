@@ -3,7 +3,7 @@
 import pytest
 
 from services.retrain.domain.gate import check
-from services.retrain.domain.runs import Thresholds
+from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
 
 

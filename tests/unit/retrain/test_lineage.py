@@ -10,14 +10,14 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.rules import Rules
-from services.retrain.domain.runs import Run, State, Thresholds, Trigger, TriggerKind
+from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from services.retrain.domain.selection import Caps, select, verdicts
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.serving.lineage import LineageStep
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
-from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, pair
+from tests.unit.retrain.pairs import HELD_OUT, LOCAL, START, TRAINED, pair
 
 CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)
 
@@ -32,17 +32,17 @@ class House:
 
     def run(self, number: int, **changes: object) -> None:
         with self.store.begin() as session:
-            snapshot = self.snapshots.keep(select(session.pairs(100), {}, CAPS))
+            snapshot = self.snapshots.keep(select(session.pairs(LOCAL, 100), {}, CAPS))
             made = Run(
                 run=f"runs/{number}",
                 number=number,
                 state=State.SUCCEEDED,
                 trigger=Trigger(TriggerKind.PERSON, ""),
-                thresholds=Thresholds(),
+                tenant="local",
                 create_time=START,
                 update_time=START,
                 snapshot=snapshot,
-                pairs_seen=session.newest_pair(),
+                pairs_seen=session.newest_pair(LOCAL),
                 verdict="passed",
                 model_version="assistant-v1",
             )

@@ -15,13 +15,13 @@ from shared.language.errors import Internal, InvalidArgument
 from shared.language.estimates import Estimate
 
 ONE = Candidate("assistant-v1", "assistant-v1", "adapters/assistant-v1")
-CONTEST = Contest("run-1", ONE, ONE, (), (), 0.975)
+CONTEST = Contest("local", "run-1", ONE, ONE, (), (), 0.975)
 
 
 def evaluator(
     monkeypatch: pytest.MonkeyPatch, operation: operations_pb2.Operation
 ) -> GrpcEvaluator:
-    found = GrpcEvaluator(grpc.insecure_channel("127.0.0.1:9"), "local")
+    found = GrpcEvaluator(grpc.insecure_channel("127.0.0.1:9"))
     monkeypatch.setattr(found, "_operation", lambda contest: operation)
     return found
 

@@ -15,15 +15,16 @@ from shared.language.errors import (
 )
 from shared.language.estimates import Estimate
 from shared.state import operations
-from tests.unit.retrain.house import House
+from tests.unit.retrain.house import House, caller
+from tests.unit.retrain.pairs import LOCAL
 from tests.unit.retrain.test_gate import figures
 
 
 def test_a_run_that_passes_starts_a_rollout():
     house = House()
     house.mine()
-    begun = house.app.start("r1", "ann: please")
-    assert house.app.start("r1", "ann: please").run == begun.run
+    begun = house.start("r1", "ann: please")
+    assert house.start("r1", "ann: please").run == begun.run
     run = house.walk()
     assert (run.state, run.verdict, run.progress) == (State.SUCCEEDED, "passed", 1.0)
     passed = [step.state.value for step in run.steps]
@@ -31,8 +32,8 @@ def test_a_run_that_passes_starts_a_rollout():
     assert all(step.attempts == 1 and step.end_time for step in run.steps)
     assert (run.model_version, run.control_version) == ("assistant-v1", "assistant-v2")
     assert (house.registry.rollouts, house.registry.rejected) == (
-        ["assistant-v1"],
-        ["assistant-v2"],
+        [("local", "assistant-v1")],
+        [("local", "assistant-v2")],
     )
     assert house.trainer.trained == [f"{run.run}/dpo", f"{run.run}/sft"]
     assert run.snapshot is not None
@@ -52,11 +53,11 @@ def test_a_run_that_fails_the_gate_is_rejected():
     house = House()
     house.mine()
     house.evaluator.estimates = figures(win_rate=None)
-    house.app.start("r1", "ann")
+    house.start("r1", "ann")
     run = house.walk()
     assert (run.state, run.verdict) == (State.REJECTED, "not_enough_evidence")
     assert house.registry.rollouts == []
-    assert house.registry.rejected == ["assistant-v1", "assistant-v2"]
+    assert house.registry.rejected == [("local", "assistant-v1"), ("local", "assistant-v2")]
     assert house.completed() == [("not_enough_evidence", "assistant-v1")]
 
 
@@ -65,33 +66,36 @@ def test_the_candidates_of_one_champion_are_counted_and_each_must_be_surer():
     house.mine()
     house.evaluator.estimates = figures(win_rate=Estimate("win_rate", 0.5, 0.4, 0.6, count=60))
     for n in range(3):
-        house.app.start(f"r{n}", "ann")
+        house.start(f"r{n}", "ann")
         run = house.walk()
         assert (run.state, run.attempt) == (State.REJECTED, n + 1)
         assert run.confidence == pytest.approx(1 - 0.05 / ((n + 1) * (n + 2)))
         assert house.evaluator.contests[-1].confidence == run.confidence
-    house.registry.serving = "assistant-v9"
+    house.registry.serving[LOCAL] = "assistant-v9"
     house.evaluator.estimates = figures()
-    house.app.start("r9", "ann")
+    house.start("r9", "ann")
     assert house.walk().attempt == 1
     with house.store.begin() as session:
-        assert session.attempt("assistant-v0", "another run") == 4
-        assert session.attempt("assistant-v0", "another run") == 4
-        assert session.attempt("assistant-v9", "one more") == 2
+        assert session.attempt("local", "assistant-v0", "another run") == 4
+        assert session.attempt("local", "assistant-v0", "another run") == 4
+        assert session.attempt("local", "assistant-v9", "one more") == 2
 
 
 def test_a_rollout_under_way_is_waited_for():
     house = House()
     house.mine()
-    house.app.start("r1", "ann")
-    house.registry.is_busy = True
+    house.start("r1", "ann")
+    house.registry.busy = {LOCAL}
     run = house.walk(15)
     assert (run.state, run.progress_words) == (
         State.HAND_OVER,
         "waits: another version is a canary",
     )
-    house.registry.is_busy = False
+    house.registry.busy = set()
     assert house.walk().state == State.SUCCEEDED
+
+
+LOCALS, OTHERS = caller("local"), caller("acme")
 
 
 async def test_the_api_starts_lists_previews_and_cancels():
@@ -102,22 +106,24 @@ async def test_the_api_starts_lists_previews_and_cancels():
         lambda run: operations.get(house.database, f"operations/{run}"),
         lambda digest: f"somewhere/{digest}",
     )
-    begun = await servicer.StartRetrain(pb.StartRetrainRequest(request_id="a", reason="why"), None)
-    again = await servicer.StartRetrain(pb.StartRetrainRequest(request_id="a"), None)
+    begun = await servicer.StartRetrain(
+        pb.StartRetrainRequest(request_id="a", reason="why"), LOCALS
+    )
+    again = await servicer.StartRetrain(pb.StartRetrainRequest(request_id="a"), LOCALS)
     assert begun.name == again.name
-    await servicer.StartRetrain(pb.StartRetrainRequest(request_id="b"), None)
-    page = await servicer.ListRuns(pb.ListRunsRequest(page_size=1), None)
-    rest = await servicer.ListRuns(pb.ListRunsRequest(page_token=page.next_page_token), None)
+    await servicer.StartRetrain(pb.StartRetrainRequest(request_id="b"), LOCALS)
+    page = await servicer.ListRuns(pb.ListRunsRequest(page_size=1), LOCALS)
+    rest = await servicer.ListRuns(pb.ListRunsRequest(page_token=page.next_page_token), LOCALS)
     assert page.runs[0].name.startswith("runs/run-2-")
     assert [run.trigger.detail for run in rest.runs] == ["why"]
-    preview = await servicer.PreviewSnapshot(pb.PreviewSnapshotRequest(), None)
+    preview = await servicer.PreviewSnapshot(pb.PreviewSnapshotRequest(), LOCALS)
     assert (preview.snapshot.train_pairs, preview.snapshot.held_out_users) == (12, 3)
     assert preview.snapshot.uri == f"somewhere/{preview.snapshot.digest}"
-    ended = await servicer.CancelRun(pb.CancelRunRequest(name=page.runs[0].name), None)
+    ended = await servicer.CancelRun(pb.CancelRunRequest(name=page.runs[0].name), LOCALS)
     assert ended.run.state == pb.RUN_STATE_CANCELLED
-    found = await servicer.GetRun(pb.GetRunRequest(name=rest.runs[0].name), None)
+    found = await servicer.GetRun(pb.GetRunRequest(name=rest.runs[0].name), LOCALS)
     assert found.run.state == pb.RUN_STATE_QUEUED
     for name, error in (("runs/none", NotFound), ("a/b/c", InvalidArgument)):
         with pytest.raises(error):
-            await servicer.GetRun(pb.GetRunRequest(name=name), None)
+            await servicer.GetRun(pb.GetRunRequest(name=name), LOCALS)
     assert asyncio.get_running_loop().is_running()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 from services.retrain.adapters.sql_session import SqlSession
+from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import State, TriggerKind
 from services.retrain.stages import ALARMS, PAIRS, persona_stage
 from shared.contracts.pairs import encode_pair
@@ -14,6 +15,7 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import (
     Unavailable,
 )
+from shared.language.policies import PolicyKey
 from shared.language.topics import (
     PERSONA_UPDATED,
     PREFERENCE_MINED,
@@ -21,7 +23,7 @@ from shared.language.topics import (
 from shared.state.stage import drain
 from shared.state.tables import JOBS
 from tests.unit.retrain.house import House
-from tests.unit.retrain.pairs import TRAINED, pair
+from tests.unit.retrain.pairs import LOCAL, TRAINED, pair
 
 
 def test_the_registry_is_asked_about_an_alarm_outside_of_any_transaction():
@@ -29,7 +31,7 @@ def test_the_registry_is_asked_about_an_alarm_outside_of_any_transaction():
     house.mine()
     seen: list[bool] = []
 
-    def champion() -> str:
+    def champion(key: PolicyKey) -> str:
         writing = threading.Event()
 
         def write() -> None:
@@ -54,7 +56,7 @@ def test_an_alarm_waits_while_the_registry_is_away():
     object.__setattr__(house.app, "champion", Mock(side_effect=Unavailable("away")))
     house.alarm("a")
     assert house.counts(ALARMS) == {"taken": 1, "waitingREGISTRY": 1}
-    object.__setattr__(house.app, "champion", lambda: "assistant-v0")
+    object.__setattr__(house.app, "champion", lambda key: "assistant-v0")
     with house.database.begin() as transaction:
         transaction.connection.execute(JOBS.update().values(run_after=0.0))
     assert house.asking.run_once()
@@ -98,7 +100,7 @@ def test_alarms_that_make_no_run_say_why():
     house.alarm("e")
     house.time += timedelta(seconds=901)
     house.alarm("f")
-    assert len(house.app.runs(None, 10)) == 2
+    assert len(house.runs(10)) == 2
     assert house.counts(ALARMS) == {
         "taken": 7,
         "made": 2,
@@ -113,20 +115,25 @@ def test_alarms_that_make_no_run_say_why():
 def test_volume_and_schedule_make_one_run_each():
     house = House(volume_pairs=20)
     house.mine(15, 10)
-    assert house.app.on_volume() is None
+    assert house.app.on_volume(Policy(LOCAL)) is None
     house.mine(25, 10)
-    run = house.app.on_volume()
+    run = house.app.on_volume(Policy(LOCAL))
     assert run is not None
     assert (run.trigger.kind, run.trigger.detail) == (
         TriggerKind.VOLUME,
         "20 pairs or more since the last snapshot",
     )
-    assert house.app.on_volume() is None
+    assert house.app.on_volume(Policy(LOCAL)) is None
     house.walk()
-    assert house.app.on_volume() is None
+    assert house.app.on_volume(Policy(LOCAL)) is None
     fire = house.time
-    assert house.app.on_schedule(fire, "0 3 * * *").trigger.kind == TriggerKind.SCHEDULE
-    assert house.app.on_schedule(fire, "0 3 * * *").run == house.app.runs(None, 1)[0].run
+    nightly = Policy(LOCAL, rules={"schedule": "0 3 * * *"})
+    run = house.app.on_schedule(nightly, fire)
+    assert (run.trigger.kind, run.trigger.detail) == (
+        TriggerKind.SCHEDULE,
+        f"0 3 * * * at {fire.isoformat()}",
+    )
+    assert house.app.on_schedule(nightly, fire).run == house.runs()[0].run
 
 
 def test_pairs_count_once_and_bad_ones_are_dead_letters():
