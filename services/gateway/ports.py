@@ -9,6 +9,7 @@ from typing import Protocol
 from services.gateway.domain.linking import Link, Question
 from services.gateway.domain.refusals import Refused
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
+from shared.language.assessments import Assessment
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
@@ -55,6 +56,10 @@ class Sink(Protocol):
         self, tenant: str, feedback: Sequence[ExplicitFeedback]
     ) -> tuple[list[str], list[Refused]]:
         """The ids of what was accepted, and what was refused."""
+
+    async def log_assessments(
+        self, tenant: str, assessments: Sequence[Assessment]
+    ) -> list[Refused]: ...
 
     async def log_preferences(
         self, tenant: str, preferences: Sequence[Pair]

@@ -1,9 +1,10 @@
-"""OpenAI's chat messages as plain values."""
+"""OpenAI's chat messages as plain values: whatever a model can say in one is kept, as text, a call or media."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
@@ -34,12 +35,33 @@ def read_message(message: object, name: str) -> Message:
     if _ROLES[role] == "tool":
         text = "\n".join(part.text for part in parts if isinstance(part, Text))
         call_id = str(message.get("tool_call_id") or message.get("name") or "")
-        return Message("tool", (ToolResult(call_id, text),))
-    return Message(_ROLES[role], (*parts, *_tool_calls(message.get("tool_calls"))))
+        media = (part for part in parts if not isinstance(part, Text))
+        return Message("tool", (ToolResult(call_id, text), *media))
+    return Message(_ROLES[role], (*parts, *_beside_content(message)))
 
 
 def has_content(message: Message) -> bool:
     return bool(message.text.strip()) or any(not isinstance(p, Text) for p in message.parts)
+
+
+def _beside_content(message: Mapping[str, Any]) -> tuple[Part, ...]:
+    """What models say outside `content`: a refusal, speech with its transcript, calls of tools."""
+    said: list[Part] = []
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        said.append(Text(refusal))
+    if isinstance(audio := message.get("audio"), Mapping):
+        said += _speech(audio)
+    called = message.get("function_call")
+    if isinstance(called, Mapping):
+        said.append(_call("", called, "arguments"))
+    return (*said, *_tool_calls(message.get("tool_calls")))
+
+
+def _speech(audio: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The words. If only the id is given, as when a client sends an answer again, the audio by that id."""
+    if isinstance(words := audio.get("transcript"), str) and words:
+        return (Text(words),)
+    return (Media(str(audio["id"]), "audio"),) if audio.get("id") else ()
 
 
 def _content_parts(content: object, name: str) -> tuple[Part, ...]:
@@ -71,11 +93,19 @@ def _tool_calls(calls: object) -> tuple[ToolCall, ...]:
         return ()
     found = []
     for call in calls:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(call, Mapping) and isinstance(function, Mapping):
-            name, arguments = str(function.get("name", "")), str(function.get("arguments", ""))
-            found.append(ToolCall(str(call.get("id", "")), name, arguments))
+        if not isinstance(call, Mapping):
+            continue
+        call_id = str(call.get("id") or "")
+        if isinstance(function := call.get("function"), Mapping):
+            found.append(_call(call_id, function, "arguments"))
+        elif isinstance(custom := call.get("custom"), Mapping):
+            found.append(_call(call_id, custom, "input"))
     return tuple(found)
+
+
+def _call(call_id: str, called: Mapping[str, Any], given: str) -> ToolCall:
+    """`given`: the field with what the tool was given."""
+    return ToolCall(call_id, str(called.get("name") or ""), str(called.get(given) or ""))
 
 
 def _wrong(message: str, name: str) -> InvalidArgument:

@@ -11,12 +11,14 @@ import grpc
 from services.gateway.codec.refusals import decode_refusal
 from services.gateway.domain.refusals import Refused
 from shared.calls.client import metadata, translated
+from shared.contracts.assessments import encode_assessment
 from shared.contracts.opinions import encode_feedback
 from shared.contracts.pairs import encode_pair
 from shared.contracts.turns import encode_turn
 from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
+from shared.language.assessments import Assessment
 from shared.language.attempts import sorted_out
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
@@ -51,6 +53,18 @@ class InteractionSink:
             )
         declined = [decode_refusal(one) for one in response.refusals]
         return list(response.feedback_ids), [*refused, *_placed(declined, sound)]
+
+    async def log_assessments(
+        self, tenant: str, assessments: Sequence[Assessment]
+    ) -> list[Refused]:
+        sound, refused = _encoded(encode_assessment, assessments)
+        request = pb.LogAssessmentsRequest(assessments=[one for _, one in sound])
+        with translated("interaction"):
+            response = await self._stub.LogAssessments(
+                request, metadata=metadata(tenant), timeout=self._timeout_s
+            )
+        declined = [decode_refusal(one) for one in response.refusals]
+        return [*refused, *_placed(declined, sound)]
 
     async def log_preferences(
         self, tenant: str, preferences: Sequence[Pair]

@@ -124,7 +124,7 @@ class PersonaCollector(Collector):
 
 
 class TelemetryCollector(Collector):
-    """OTLP spans and log records by outcome."""
+    """OTLP spans and log records by outcome, and calls to models by convention."""
 
     def __init__(self, telemetry: CustomerTelemetry) -> None:
         self._telemetry = telemetry
@@ -137,4 +137,11 @@ class TelemetryCollector(Collector):
         )
         for (signal, outcome), count in sorted(self._telemetry.counts.items()):
             items.add_metric([signal, outcome], count)
-        return [items]
+        calls = CounterMetricFamily(
+            "trimtab_gateway_otlp_calls",
+            "Calls to models in spans, by convention, and whether they carried messages.",
+            labels=["convention", "outcome"],
+        )
+        for (convention, outcome), count in sorted(self._telemetry.calls.items()):
+            calls.add_metric([convention, outcome], count)
+        return [items, calls]

@@ -1,4 +1,5 @@
-"""Customers' GenAI telemetry: spans and log records become turns and feedback, durable before the answer.
+"""Customers' GenAI telemetry: spans and log records become turns, feedback and assessments, durable before the
+answer.
 
 Other telemetry is ignored and counted. What cannot be read is refused with its reason; the rest is accepted.
 """
@@ -12,34 +13,20 @@ from functools import partial
 from typing import TypeVar
 
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
+from services.gateway.domain.conventions.semconv import DETAILS
+from services.gateway.domain.evaluations import EVALUATION, read_evaluation
+from services.gateway.domain.facts import SpanFacts, facts_of
 from services.gateway.domain.genai import read_choice, read_event
-from services.gateway.domain.spans import (
-    DETAILS,
-    EVALUATION,
-    Event,
-    Extracted,
-    Span,
-    SpanFacts,
-    Unread,
-    facts_of,
-    is_genai,
-    is_inference,
-    read_details,
-    read_evaluation,
-    read_span,
-    time_of,
-    turns_of,
-)
+from services.gateway.domain.spans import Extracted, read_details, read_span, turns_of
+from services.gateway.domain.telemetry import Event, Span, Unread, time_of
+from shared.language.assessments import Assessment
 from shared.language.attempts import attempted
 from shared.language.errors import InvalidArgument, TrimtabError
 from shared.language.opinions import ExplicitFeedback
 
 Sent = TypeVar("Sent", Span, Event)
 _CHOICE = "gen_ai.choice"
-_NO_CONTENT = (
-    "{} GenAI spans carry no messages; capture of message content is an option of the instrumentation"
-    " (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT)"
-)
+_MOST_WARNINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +92,18 @@ class CustomerTelemetry:
         self._memory = _Memory(remembered_spans)
         # By signal ("spans", "logs") and outcome, since the process started.
         self.counts: Counter[tuple[str, str]] = Counter()
+        # Calls to models in spans by convention, and whether they were "read" or "without_content".
+        self.calls: Counter[tuple[str, str]] = Counter()
 
     async def spans(self, tenant: str, spans: Sequence[Span | Unread]) -> Outcome:
         """What could not be read is given as its error."""
         batch = self._batch("spans", partial(self._span, tenant), spans)
-        without_content = batch.without_content
-        self.counts["spans", "without_content"] += without_content
-        warning = _NO_CONTENT.format(without_content) if without_content else ""
-        return await self._send(tenant, batch, [span.span_id for span in spans], warning)
+        self.counts["spans", "without_content"] += batch.advised.total()
+        return await self._send(tenant, batch, [span.span_id for span in spans])
 
     async def logs(self, tenant: str, events: Sequence[Event | Unread]) -> Outcome:
         batch = self._batch("logs", partial(self._event, tenant), events)
-        return await self._send(tenant, batch, [event.span_id for event in events], "")
+        return await self._send(tenant, batch, [event.span_id for event in events])
 
     def _batch(
         self,
@@ -134,22 +121,25 @@ class CustomerTelemetry:
                 batch.refuse(place, item.span_id, found)
             else:
                 batch.add(place, found)
+                if found.convention:
+                    outcome = "without_content" if found.advice else "read"
+                    self.calls[found.convention, outcome] += 1
         return batch
 
     def _span(self, tenant: str, span: Span) -> Extracted | None:
-        if not is_genai(span):
-            return None
         taken = read_span(span, tenant)
+        if taken is None:
+            return None
         known = self._memory.of(tenant, span.trace_id, span.span_id)
         known.facts = facts_of(span.attributes, span.resource, span.trace_id)
-        silent = is_inference(span.attributes) and not taken.turns and not known.started
-        return replace(taken, without_content=silent)
+        # Its messages may have come as log records.
+        return replace(taken, advice="") if known.started else taken
 
     def _event(self, tenant: str, event: Event) -> Extracted | None:
         if not event.name.startswith("gen_ai."):
             return None
         if event.name == EVALUATION:
-            return Extracted(feedback=(read_evaluation(event),))
+            return Extracted(opinions=(read_evaluation(event),))
         if event.name == DETAILS:
             return read_details(event, tenant)
         return self._message(tenant, event)
@@ -181,23 +171,19 @@ class CustomerTelemetry:
         answer = 0 if event.name == _CHOICE else 1
         return Extracted(turns_of([message], answer, facts, tenant, (when, when), traced, place))
 
-    async def _send(
-        self, tenant: str, batch: _Batch, names: Sequence[str], warning: str
-    ) -> Outcome:
+    async def _send(self, tenant: str, batch: _Batch, names: Sequence[str]) -> Outcome:
         refused = list(batch.refused)
         for one in await self._ingesting.log_conversations(tenant, batch.turns):
             name = names[one.conversation]
             refused.append(RefusedItem(one.conversation, name, one.reason, one.text, one.field))
-        if batch.feedback:
-            _, declined = await self._ingesting.log_feedback(tenant, batch.feedback)
-            refused += [
-                RefusedItem(one.position, names[one.position], one.reason, one.message, one.field)
-                for one in declined
-            ]
+        refused += [
+            RefusedItem(one.position, names[one.position], one.reason, one.message, one.field)
+            for one in await self._ingesting.log_opinions(tenant, batch.opinions)
+        ]
         firsts = {one.place: one for one in reversed(refused)}
         self.counts[batch.signal, "refused"] += len(firsts)
         self.counts[batch.signal, "taken"] += len(batch.places - firsts.keys())
-        return Outcome(tuple(firsts[place] for place in sorted(firsts)), warning)
+        return Outcome(tuple(firsts[place] for place in sorted(firsts)), batch.warning())
 
 
 class _Batch:
@@ -206,17 +192,25 @@ class _Batch:
     def __init__(self, signal: str) -> None:
         self.signal = signal
         self.turns: list[PlacedTurn] = []
-        self.feedback: list[tuple[int, ExplicitFeedback]] = []
+        self.opinions: list[tuple[int, ExplicitFeedback | Assessment]] = []
         self.refused: list[RefusedItem] = []
         self.places: set[int] = set()
-        # How many inference spans had no messages.
-        self.without_content = 0
+        # How many calls to models could not be logged, by convention and what their sender can do.
+        self.advised: Counter[tuple[str, str]] = Counter()
 
     def add(self, place: int, taken: Extracted) -> None:
         self.places.add(place)
-        self.without_content += taken.without_content
+        if taken.advice:
+            self.advised[taken.convention, taken.advice] += 1
         self.turns += [PlacedTurn(place, turn.index, turn) for turn in taken.turns]
-        self.feedback += [(place, one) for one in taken.feedback]
+        self.opinions += [(place, one) for one in taken.opinions]
+
+    def warning(self) -> str:
+        said = [
+            f"not logged: model calls in the convention {name} ({count}): {advice}"
+            for (name, advice), count in self.advised.items()
+        ]
+        return "\n".join(said[:_MOST_WARNINGS])
 
     def refuse(self, place: int, name: str, error: TrimtabError) -> None:
         refused = RefusedItem(place, name, error.reason, error.message, error.field)

@@ -1,4 +1,4 @@
-"""Batches of conversations, feedback and preferences: durable before the answer."""
+"""Batches of conversations, feedback, assessments and preferences: durable before the answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.gateway.domain.refusals import Refused
 from services.gateway.ports import Sink, TurnQuota
+from shared.language.assessments import Assessment
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
@@ -68,6 +69,28 @@ class Ingesting:
         self._quota.turns(tenant, len(feedback))
         ids, refused = await self._sink.log_feedback(tenant, [one for _, one in feedback])
         return ids, [replace(one, position=feedback[one.position][0]) for one in refused]
+
+    async def log_opinions(
+        self, tenant: str, opinions: Sequence[tuple[int, ExplicitFeedback | Assessment]]
+    ) -> list[Refused]:
+        """People's as feedback, evaluators' as assessments, each with its place in the batch. Returns what was
+        refused."""
+        people = [(at, one) for at, one in opinions if isinstance(one, ExplicitFeedback)]
+        evaluators = [(at, one) for at, one in opinions if isinstance(one, Assessment)]
+        refused: list[Refused] = []
+        if people:
+            refused += (await self.log_feedback(tenant, people))[1]
+        if evaluators:
+            refused += await self.log_assessments(tenant, evaluators)
+        return refused
+
+    async def log_assessments(
+        self, tenant: str, assessments: Sequence[tuple[int, Assessment]]
+    ) -> list[Refused]:
+        """`assessments`: each with its place in the batch."""
+        self._quota.turns(tenant, len(assessments))
+        refused = await self._sink.log_assessments(tenant, [one for _, one in assessments])
+        return [replace(one, position=assessments[one.position][0]) for one in refused]
 
     async def log_preferences(
         self, tenant: str, preferences: Sequence[tuple[int, Pair]]

@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.gateway.app.customer_telemetry import Outcome
 from services.gateway.codec.wire import inside
-from services.gateway.domain.spans import Event, Span, Unread
+from services.gateway.domain.telemetry import Event, Span, Unread
 from shared.language.attempts import attempted, too_deep
 from shared.language.errors import InvalidArgument, TrimtabError
 from shared.language.json_text import TOO_DEEP, decode_batch

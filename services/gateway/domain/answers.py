@@ -12,6 +12,9 @@ from shared.language.messages import Message, Text, ToolCall
 from shared.language.openai_messages import has_content
 from shared.language.turns import Turn
 
+# The place of a `function_call`, which OpenAI had before there were several in `tool_calls`.
+_LEGACY = -1
+
 
 @dataclass(slots=True)
 class Choice:
@@ -25,15 +28,24 @@ class Choice:
     def add(self, choice: Mapping[str, Any]) -> None:
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
         said = choice.get("message") or choice.get("delta") or {}
-        for name in ("content", "refusal"):
-            if isinstance(said.get(name), str):
-                self._text.append(said[name])
+        words = (
+            said.get("content"),
+            said.get("refusal"),
+            (said.get("audio") or {}).get("transcript"),
+        )
+        self._text += [one for one in words if isinstance(one, str)]
         for place, call in enumerate(said.get("tool_calls") or ()):
-            function = call.get("function") or {}
-            had = self._calls.setdefault(call.get("index", place), ["", "", ""])
-            had[0] += call.get("id") or ""
-            had[1] += function.get("name") or ""
-            had[2] += function.get("arguments") or ""
+            called = call.get("function") or call.get("custom") or {}
+            self._add_call(call.get("index", place), call.get("id"), called)
+        if called := said.get("function_call"):
+            self._add_call(_LEGACY, "", called)
+
+    def _add_call(self, place: int, call_id: str | None, called: Mapping[str, Any]) -> None:
+        """The next piece of a call; a custom tool is given text as its `input`."""
+        had = self._calls.setdefault(place, ["", "", ""])
+        had[0] += call_id or ""
+        had[1] += called.get("name") or ""
+        had[2] += called.get("arguments") or called.get("input") or ""
 
     def message(self) -> Message:
         text = tidied("".join(self._text))

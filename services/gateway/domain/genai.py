@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from services.gateway.domain.nested import numbered, tree_of
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
 from shared.language.json_text import decode
@@ -20,8 +21,9 @@ from shared.language.openai_messages import read_message
 INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
 _ROLES = {"assistant": "assistant", "model": "assistant", "user": "user", "tool": "tool"}
 _SYSTEM = ("system", "developer")
-_INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d+)\.(\w+)")
 _EVENT = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
+# Words that are no `text` part.
+_SPOKEN = ("refusal", "transcript")
 # Reasoning is not part of the answer; what was left out of a history was logged before.
 _SILENT = ("reasoning", "compaction")
 
@@ -32,8 +34,9 @@ def read_messages(value: object, field: str) -> list[Message]:
     found = _json(value, field)
     if not isinstance(found, list):
         raise _wrong(f"{field} must be a list of messages", field)
-    read = (_message(one, f"{field}[{place}]") for place, one in enumerate(found))
-    return [message for message in read if message is not None]
+    return [
+        message for place, one in enumerate(found) for message in _message(one, f"{field}[{place}]")
+    ]
 
 
 def read_openai(value: object, field: str) -> list[Message]:
@@ -48,14 +51,9 @@ def read_openai(value: object, field: str) -> list[Message]:
 
 def read_indexed(attributes: Mapping[str, Any], which: str) -> list[Message]:
     """`gen_ai.prompt.N.*` or `gen_ai.completion.N.*`, as OpenLLMetry wrote them."""
-    gathered: dict[int, dict[str, Any]] = {}
-    for name, value in attributes.items():
-        found = _INDEXED.fullmatch(name)
-        if found and found[1] == which:
-            gathered.setdefault(int(found[2]), {})[found[3]] = value
     return [
         message
-        for number, one in sorted(gathered.items())
+        for number, one in numbered(tree_of(attributes, f"gen_ai.{which}"))
         if (message := _indexed(one, f"gen_ai.{which}.{number}", which)) is not None
     ]
 
@@ -82,12 +80,14 @@ def read_choice(body: object, field: str) -> Message | None:
     return read_message({"role": "assistant", **_object(message, f"{field}.message")}, field)
 
 
-def _message(said: object, field: str) -> Message | None:
+def _message(said: object, field: str) -> list[Message]:
+    """Nothing for a system message. Some keep a tool's result in a message of the user (Pydantic AI): it is the
+    tool's all the same."""
     if not isinstance(said, Mapping):
         raise _wrong(f"{field} must be an object", field)
     role = said.get("role")
     if role in _SYSTEM:
-        return None
+        return []
     if not isinstance(role, str) or role not in _ROLES:
         raise InvalidArgument(
             f"{field}.role must be one of {', '.join((*_SYSTEM, *_ROLES))}",
@@ -95,12 +95,19 @@ def _message(said: object, field: str) -> Message | None:
             field=f"{field}.role",
         )
     if "parts" not in said:
-        return read_message(said, field)
+        return [read_message(said, field)]
     parts = said["parts"]
     if not isinstance(parts, list):
         raise _wrong(f"{field}.parts must be a list", f"{field}.parts")
     read = [_part(one, f"{field}.parts[{place}]") for place, one in enumerate(parts)]
-    return Message(_ROLES[role], tuple(part for part in read if part is not None))
+    results = [part for part in read if isinstance(part, ToolResult)]
+    if role == "tool" or not results:
+        return [Message(_ROLES[role], tuple(part for part in read if part is not None))]
+    rest = tuple(part for part in read if part is not None and part not in results)
+    return [
+        *(Message("tool", (result,)) for result in results),
+        *([Message(_ROLES[role], rest)] if rest else []),
+    ]
 
 
 def _part(part: object, field: str) -> Part | None:
@@ -119,6 +126,8 @@ def _part(part: object, field: str) -> Part | None:
     if kind == "tool_call_response":
         result = said.get("response", said.get("result"))
         return ToolResult(str(said.get("id") or ""), _text(result))
+    if kind in _SPOKEN:
+        return Text(str(said.get("content") or said.get(kind) or ""))
     uri = said.get("uri") or said.get("file_id")
     if not isinstance(uri, str):
         uri = f"sha256:{stable_id(_text(said), length=64)}"
@@ -129,7 +138,9 @@ def _indexed(said: Mapping[str, Any], field: str, which: str) -> Message | None:
     role = said.get("role") or ("assistant" if which == "completion" else "user")
     if role in _SYSTEM:
         return None
-    return read_message({**said, "role": role, "content": _parts(said.get("content"))}, field)
+    calls = [{"id": one.get("id"), "function": one} for _, one in numbered(said.get("tool_calls"))]
+    content = _parts(said.get("content"))
+    return read_message({**said, "role": role, "content": content, "tool_calls": calls}, field)
 
 
 def _parts(content: object) -> object:

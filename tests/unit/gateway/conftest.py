@@ -91,6 +91,9 @@ class MemorySink:
         self.feedback += [(tenant, one) for one in feedback]
         return [f"f{place}" for place in range(len(feedback))], []
 
+    async def log_assessments(self, tenant: str, assessments: Any) -> list[Refused]:
+        raise NotImplementedError
+
     async def log_preferences(
         self, tenant: str, preferences: Sequence[Pair]
     ) -> tuple[list[str], list[Refused]]:

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from services.gateway.domain.refusals import Refused
-from services.gateway.domain.spans import Span
+from services.gateway.domain.telemetry import Span
+from shared.language.assessments import Assessment
 from shared.language.errors import Unavailable
 from shared.language.opinions import ExplicitFeedback
 from shared.language.turns import Turn
@@ -26,6 +27,7 @@ class MemorySink:
     def __init__(self) -> None:
         self.turns: list[Turn] = []
         self.feedback: list[ExplicitFeedback] = []
+        self.assessments: list[Assessment] = []
         self.away = False
 
     async def log_turns(self, tenant: str, turns: Any) -> list[Refused]:
@@ -41,6 +43,10 @@ class MemorySink:
     async def log_feedback(self, tenant: str, feedback: Any) -> tuple[list[str], list[Refused]]:
         self.feedback += feedback
         return ["f"] * len(feedback), []
+
+    async def log_assessments(self, tenant: str, assessments: Any) -> list[Refused]:
+        self.assessments += assessments
+        return []
 
     async def log_preferences(self, tenant: str, preferences: Any) -> Any:
         raise NotImplementedError

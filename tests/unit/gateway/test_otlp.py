@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.genai import read_messages
-from services.gateway.domain.spans import Event, Span
+from services.gateway.domain.telemetry import Event, Span
 from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
@@ -218,7 +218,11 @@ async def test_what_is_no_genai_is_ignored_and_what_is_silent_is_told(
     agent = chat(gen_ai__operation__name="invoke_agent")
     outcome = await telemetry.spans("acme", [span(http__method="GET"), silent, agent])
     assert (outcome.refused, sink.turns) == ((), [])
-    assert "1 GenAI spans carry no messages" in outcome.message()
+    assert (
+        "not logged: model calls in the convention gen_ai (1): they carry no messages"
+        in outcome.message()
+    )
+    assert telemetry.calls == {("gen_ai", "without_content"): 1}
     assert telemetry.counts == {
         ("spans", "ignored"): 1,
         ("spans", "without_content"): 1,
@@ -278,34 +282,70 @@ async def test_the_current_log_record_carries_a_whole_call(
     assert sink.turns[1].model_version == "org:model-7"
 
 
-async def test_evaluations_become_feedback(telemetry: CustomerTelemetry, sink: MemorySink) -> None:
+async def test_what_people_say_becomes_feedback(
+    telemetry: CustomerTelemetry, sink: MemorySink
+) -> None:
     def result(**held: Any) -> Event:
+        held = {"evaluator.type": "human", **held}
         named = {f"gen_ai.evaluation.{name}": value for name, value in held.items()}
         return record("gen_ai.evaluation.result", **named, **{"gen_ai.response.id": "r1"})
 
     good = [
-        result(**{"score.value": 0.25, "explanation": "meh"}),
+        result(**{"score.value": 0.25, "score.min": 0, "score.max": 1, "explanation": "meh"}),
+        result(**{"name": "stars", "score.value": 1}),
+        result(**{"name": "User feedback", "score.value": True, "evaluator.type": ""}),
         result(**{"score.value": 4, "score.min": 1, "score.max": 5}),
         result(**{"score.label": "pass"}),
         result(explanation="only words"),
     ]
-    bad = [result(name="x"), result(**{"score.value": "high"})]
+    bad = [
+        result(name="x"),
+        result(**{"score.value": "high"}),
+        result(**{"name": "user-feedback", "score.value": 1}),
+    ]
     outcome = await telemetry.logs("acme", [*good, *bad])
     assert [one.value for one in sink.feedback] == [
         Rating(0.25, 0, 1),
+        Rating(1, 1, 5),
+        True,
         Rating(4, 1, 5),
         Category("pass"),
         None,
     ]
     assert {one.completion_id for one in sink.feedback} == {"r1"}
     assert sink.feedback[0].comment == "meh"
-    assert [(one.place, one.field) for one in outcome.refused] == [
-        (4, "gen_ai.evaluation.score.value"),
-        (5, "gen_ai.evaluation.score.value"),
+    assert [(one.place, one.reason) for one in outcome.refused] == [
+        (6, "MISSING_ATTRIBUTE"),
+        (7, "INVALID_ATTRIBUTE"),
+        (8, "MISSING_SCALE"),
     ]
+    assert "send gen_ai.evaluation.score.min and gen_ai.evaluation.score.max" in outcome.message()
     on_span = Span(TRACE, SPAN, START, END, {"gen_ai.response.id": "r2"}, events=(good[2],))
     await telemetry.spans("acme", [on_span])
     assert sink.feedback[-1].completion_id == "r1"
+    assert sink.assessments == []
+
+
+async def test_what_evaluators_say_is_no_feedback(
+    telemetry: CustomerTelemetry, sink: MemorySink
+) -> None:
+    def result(name: str, score: Any, source: str = "", **more: Any) -> Event:
+        held = {"gen_ai.evaluation.name": name, "gen_ai.evaluation.score.value": score, **more}
+        return record("gen_ai.evaluation.result", **held, **{"langfuse.score.source": source})
+
+    events = [
+        result("toxicity", 0.97, "EVAL", **{"user.id": "ada"}),
+        result("hallucination", True, **{"gen_ai.evaluation.explanation": "made up"}),
+        result("user-feedback", 4, "EVAL", **{"gen_ai.response.id": "r1"}),
+    ]
+    outcome = await telemetry.logs("acme", events)
+    assert (outcome.refused, sink.feedback) == ((), [])
+    toxicity, hallucination, other = sink.assessments
+    assert (toxicity.name, toxicity.value, toxicity.evaluator) == ("toxicity", 0.97, "EVAL")
+    assert (toxicity.conversation_id, toxicity.user_id) == (TRACE, "ada")
+    assert (hallucination.value, hallucination.explanation) == (1.0, "made up")
+    assert hallucination.user_id == ""
+    assert (other.completion_id, other.conversation_id, other.value) == ("r1", "", 4.0)
 
 
 _JSON = st.recursive(

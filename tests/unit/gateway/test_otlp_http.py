@@ -16,7 +16,7 @@ from opentelemetry.proto.common.v1 import common_pb2 as otlp
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
-from services.gateway.domain.spans import Span
+from services.gateway.domain.telemetry import Span
 from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
 from services.gateway.http_api.admission import Admission
