@@ -1,7 +1,6 @@
 """Preference pairs: TRL's and LlamaFactory's, the transcripts of HH-RLHF, OpenAI's files for preference tuning.
 
-A side is an answer, or a whole conversation that ends with it. What the two sides have in common is history,
-and so is the prompt, which may head both sides as well: then it is not repeated.
+A side is an answer, or a whole conversation that ends with it (shared/language/sides.py).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from shared.language.identifiers import id_of, model_id_of, stable_id
 from shared.language.messages import Message, content_of, text_message
 from shared.language.openai_messages import read_message
 from shared.language.pairs import Pair, PairSource
+from shared.language.sides import parted, texts
 
 # Where HH-RLHF's transcripts change the speaker.
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
@@ -43,9 +43,9 @@ def trl_preference(record: Json) -> Item:
 def _repeats(said: list[Any], item: Item) -> bool:
     """Whether messages say no more than the pair does."""
     (pair,) = item.preferences
-    texts, prompt = _texts(spoken(said, "messages", "user")), list(pair.prompt)
+    heard = texts(spoken(said, "messages", "user"))
     sides: list[list[Message]] = [[], [pair.chosen], [pair.rejected]]
-    return texts in [_texts([*prompt, *side]) for side in sides]
+    return heard in [texts([*pair.prompt, *side]) for side in sides]
 
 
 def openai_preference(record: Json) -> Item:
@@ -99,15 +99,12 @@ def _transcript(said: str) -> list[Message]:
 def _preference(record: Json, prompt: list[Message], good: str, bad: str) -> Item:
     chosen = spoken(record.get(good), good, "assistant")
     rejected = spoken(record.get(bad), bad, "assistant")
-    common = _common(chosen, rejected)
-    prompt = _joined(prompt, chosen[:common])
+    prompt, chosen, rejected = parted(prompt, chosen, rejected)
     if not prompt:
         raise InvalidArgument("there is no prompt", reason="EMPTY_MESSAGE", field="prompt")
-    if not chosen[common:] and not rejected[common:]:
-        raise _same(good, bad)
-    better, worse = answer(chosen[common:], good), answer(rejected[common:], bad)
+    better, worse = answer(chosen, good), answer(rejected, bad)
     if content_of(better) == content_of(worse):
-        raise _same(good, bad)
+        raise InvalidArgument(f"{good} and {bad} are the same", reason="SAME_ANSWER", field=bad)
     return Item(preferences=(_pair(record, prompt, better, worse),))
 
 
@@ -124,38 +121,3 @@ def _pair(record: Json, prompt: list[Message], better: Message, worse: Message) 
         create_time=moment(record.get("created"), "created"),
         model_version=model_id_of(record.get("rejected_model")),
     )
-
-
-def _joined(prompt: list[Message], history: list[Message]) -> list[Message]:
-    """The longer one, if it begins or ends with the other; otherwise what is common follows on the prompt. A
-    prompt that goes on to the chosen answer ends before it."""
-    asked, had = _texts(prompt), _texts(history)
-    if not history or not prompt:
-        return _asked(prompt) or history
-    if had[: len(asked)] == asked or had[-len(asked) :] == asked:
-        return history
-    if asked[: len(had)] == had or asked[-len(had) :] == had:
-        return _asked(prompt)
-    return [*prompt, *history]
-
-
-def _asked(prompt: list[Message]) -> list[Message]:
-    """Without the answer that some records repeat at the end of their messages."""
-    return prompt[:-1] if prompt and prompt[-1].role == "assistant" else prompt
-
-
-def _texts(messages: list[Message]) -> list[tuple[str, str]]:
-    return [(one.role, content_of(one)) for one in messages]
-
-
-def _common(first: list[Message], second: list[Message]) -> int:
-    """How many messages before the answers are the same."""
-    both = zip(_texts(first), _texts(second), strict=False)
-    return next(
-        (place for place, (one, other) in enumerate(both) if one != other),
-        min(len(first), len(second)),
-    )
-
-
-def _same(good: str, bad: str) -> InvalidArgument:
-    return InvalidArgument(f"{good} and {bad} are the same", reason="SAME_ANSWER", field=bad)

@@ -29,6 +29,7 @@ from shared.language.openai_messages import has_content, read_message
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
 from shared.language.pairs import Pair, PairSource
 from shared.language.policies import check_policy_id
+from shared.language.sides import parted
 from shared.language.turns import Turn
 
 M = TypeVar("M", bound=BaseModel)
@@ -37,7 +38,9 @@ _MOST_MESSAGES = 2**31 - 1
 
 
 class MessageDocument(BaseModel):
-    """An OpenAI message with all its fields, when it was said, and by which version."""
+    """An OpenAI message with all its fields, when it was said, and by which version. `index`: its place in the
+    conversation, where the document does not begin with the first message or has branches; without one it
+    follows on the message before it. `signal`: it replaces the turn `replaces_turn_id`."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -45,6 +48,10 @@ class MessageDocument(BaseModel):
     created: datetime | None = None
     model_version: Model = ""
     completion_id: Completion = ""
+    index: int | None = Field(default=None, ge=0, le=_MOST_MESSAGES)
+    turn_id: TurnName = ""
+    signal: Literal["", "regeneration", "edit"] = ""
+    replaces_turn_id: TurnName = ""
 
 
 class ConversationDocument(BaseModel):
@@ -79,7 +86,8 @@ class FeedbackDocument(BaseModel):
 
 
 class PreferenceDocument(BaseModel):
-    """`prompt`: a string for one user message, or OpenAI messages; so are the two answers."""
+    """`prompt`: a string for one user message, or OpenAI messages; so are the two answers, which may repeat the
+    prompt and what else they have in common."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -143,7 +151,7 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
         turn = Turn(
             tenant=tenant,
             conversation_id=conversation,
-            index=len(placed),
+            index=_place(said, placed),
             message=message,
             user_id=read.user,
             create_time=_aware(said.created or read.created),
@@ -152,9 +160,18 @@ def read_conversation(item: tuple[int, object], tenant: str) -> list[PlacedTurn]
             channel=read.channel,
             metadata=read.metadata,
             policy=read.policy,
+            turn_id=said.turn_id,
+            signal=said.signal,
+            replaces_turn_id=said.replaces_turn_id,
         )
         placed.append(PlacedTurn(place, number, turn))
     return placed
+
+
+def _place(said: MessageDocument, placed: list[PlacedTurn]) -> int:
+    if said.index is not None:
+        return said.index
+    return placed[-1].turn.index + 1 if placed else 0
 
 
 def read_feedback(document: object) -> list[ExplicitFeedback]:
@@ -191,13 +208,18 @@ def read_feedback(document: object) -> list[ExplicitFeedback]:
 def read_preference(document: object) -> Pair:
     """InvalidArgument names the field that is wrong."""
     read = parse(PreferenceDocument, document)
+    prompt, chosen, rejected = parted(
+        _spoken(read.prompt, "user", "prompt"),
+        _spoken(read.chosen, "assistant", "chosen"),
+        _spoken(read.rejected, "assistant", "rejected"),
+    )
     check_policy_id(read.policy)
     return Pair(
         user_id=read.user,
         source=PairSource(read.source),
-        prompt=_spoken(read.prompt, "user", "prompt"),
-        chosen=_answer(read.chosen, "chosen"),
-        rejected=_answer(read.rejected, "rejected"),
+        prompt=tuple(prompt),
+        chosen=_answer(chosen, "chosen"),
+        rejected=_answer(rejected, "rejected"),
         pair_id=read.id,
         conversation_id=read.conversation_id,
         model_version=read.model_version,
@@ -213,8 +235,7 @@ def _spoken(said: str | list[Any], role: str, field: str) -> tuple[Message, ...]
     return tuple(read_message(one, f"{field}[{place}]") for place, one in enumerate(said))
 
 
-def _answer(said: str | list[Any], field: str) -> Message:
-    messages = _spoken(said, "assistant", field)
+def _answer(messages: list[Message], field: str) -> Message:
     if len(messages) != 1:
         raise InvalidArgument(f"{field} must be one answer", reason="INVALID_BODY", field=field)
     return messages[0]

@@ -13,12 +13,16 @@ from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.refusals import Refused
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
+    ConversationDocument,
+    FeedbackDocument,
+    PreferenceDocument,
     items_of,
     read_conversation,
     read_feedback,
     read_preference,
 )
 from services.gateway.http_api.problems import problem
+from services.gateway.http_api.unread import warnings_of
 from shared.language.attempts import sorted_out
 from shared.language.errors import InvalidArgument
 
@@ -34,7 +38,8 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
     @router.post("/v1/conversations")
     async def conversations(request: Request) -> JSONResponse:
         caller = admission.caller(request)
-        items = items_of(await admission.read_batch(request), "conversations")
+        body = await admission.read_batch(request)
+        items = items_of(body, "conversations")
         found, refused = _sorted_out(
             partial(read_conversation, tenant=caller.tenant), enumerate(items)
         )
@@ -45,8 +50,9 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
             refused.append({**refusal, "message": one.message})
         taken = len(turns) - len(messages)
         whole = len(items) - len({one["position"] for one in refused})
-        body = {"accepted": whole, "turns": taken, "refused": _sorted(refused)}
-        return JSONResponse(body, _SOME_REFUSED if refused else 200)
+        answer = {"accepted": whole, "turns": taken, "refused": _sorted(refused)}
+        warnings = warnings_of(ConversationDocument, items, body, "conversations")
+        return _answered(answer, warnings)
 
     @router.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
@@ -57,16 +63,21 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         found, refused = _sorted_out(read_feedback, items)
         said = [(place, one) for place, given in found for one in given]
         ids, declined = await ingesting.log_feedback(caller.tenant, said) if said else ([], [])
-        return _answer(items, batched, {"feedback_ids": ids}, refused, declined)
+        warnings = warnings_of(FeedbackDocument, items, body, "feedback" if batched else "")
+        if (refused or declined) and not batched:
+            return _single((*refused, *_refusals(declined))[0], warnings)
+        return _answer(items, {"feedback_ids": ids}, [*refused, *_refusals(declined)], warnings)
 
     @router.post("/v1/preferences")
     async def preferences(request: Request) -> JSONResponse:
         caller = admission.caller(request)
-        items = items_of(await admission.read_batch(request), "preferences")
+        body = await admission.read_batch(request)
+        items = items_of(body, "preferences")
         stated, refused = _sorted_out(read_preference, items)
         logged = ingesting.log_preferences(caller.tenant, stated) if stated else None
         ids, declined = await logged if logged else ([], [])
-        return _answer(items, True, {"pair_ids": ids}, refused, declined)
+        warnings = warnings_of(PreferenceDocument, items, body, "preferences")
+        return _answer(items, {"pair_ids": ids}, [*refused, *_refusals(declined)], warnings)
 
     return router
 
@@ -81,24 +92,28 @@ def _sorted_out(
 
 def _answer(
     items: Sequence[object],
-    batched: bool,
     ids: dict[str, Any],
     refused: list[dict[str, Any]],
-    declined: Sequence[Refused],
+    warnings: list[dict[str, Any]],
 ) -> JSONResponse:
-    """What was accepted, and what was refused here and (`declined`) by interaction."""
-    refused += [_refusal(one.position, one.reason, one.message, one.field) for one in declined]
-    if refused and not batched:
-        return _single(refused[0])
+    """What was accepted, and what was refused here and by interaction."""
     accepted = len(items) - len({one["position"] for one in refused})
-    answer = {"accepted": accepted, **ids, "refused": _sorted(refused)}
-    return JSONResponse(answer, _SOME_REFUSED if refused else 200)
+    return _answered({"accepted": accepted, **ids, "refused": _sorted(refused)}, warnings)
 
 
-def _single(refusal: dict[str, Any]) -> JSONResponse:
+def _answered(answer: dict[str, Any], warnings: list[dict[str, Any]]) -> JSONResponse:
+    more = {"warnings": warnings} if warnings else {}
+    return JSONResponse({**answer, **more}, _SOME_REFUSED if answer["refused"] else 200)
+
+
+def _single(refusal: dict[str, Any], warnings: list[dict[str, Any]]) -> JSONResponse:
     """For a single item the refusal is the answer."""
-    error = InvalidArgument(refusal["detail"], reason=refusal["reason"], field=refusal["field"])
-    return problem(error)
+    detail = "; ".join([refusal["detail"], *(one["detail"] for one in warnings)])
+    return problem(InvalidArgument(detail, reason=refusal["reason"], field=refusal["field"]))
+
+
+def _refusals(declined: Sequence[Refused]) -> list[dict[str, Any]]:
+    return [_refusal(one.position, one.reason, one.message, one.field) for one in declined]
 
 
 def _refusal(position: int, reason: str, detail: str, field: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from shared.language.opinions import Category, Demonstration, Rating
 
 GOOD: dict[str, Any] = {
@@ -150,3 +152,97 @@ async def test_one_feedback_is_answered_by_itself(gateway: Any) -> None:
     assert (good.status_code, good.json()["feedback_ids"]) == (200, ["f0"])
     bad = await gateway.http.post("/v1/feedback", json={"completion_id": "x", "value": 9})
     assert (bad.status_code, bad.json()["error"]["param"]) == (400, "min")
+
+
+async def test_messages_may_name_their_place_and_what_they_replace(gateway: Any) -> None:
+    said: list[dict[str, Any]] = [
+        {"role": "user", "content": "Shorter", "index": 2},
+        {"role": "assistant", "content": "A"},
+        {"role": "assistant", "content": "B", "index": 3, "turn_id": "t-b"},
+    ]
+    said[2] |= {"signal": "regeneration", "replaces_turn_id": "t-a"}
+    document = {"id": "c-1", "user": "ada", "messages": said}
+    answer = await gateway.http.post("/v1/conversations", json={"conversations": [document]})
+    assert answer.json() == {"accepted": 1, "turns": 3, "refused": []}
+    assert [turn.index for turn in gateway.sink.turns] == [2, 3, 3]
+    last = gateway.sink.turns[2]
+    assert (last.turn_id, last.signal, last.replaces_turn_id) == ("t-b", "regeneration", "t-a")
+    for wrong in ({"index": -1}, {"index": 2**31}, {"signal": "shout"}):
+        messages = [{"role": "user", "content": "x", **wrong}]
+        body = {"conversations": [{"user": "ada", "messages": messages}]}
+        refused = (await gateway.http.post("/v1/conversations", json=body)).json()["refused"]
+        assert [one["field"] for one in refused] == [f"messages[0].{next(iter(wrong))}"]
+
+
+async def test_a_prompt_that_heads_both_sides_is_cut_off(gateway: Any) -> None:
+    asked = {"role": "user", "content": "Name a dog"}
+    sides = [[asked, {"role": "assistant", "content": name}] for name in ("Rex", "Felix")]
+    item = {"user": "ada", "prompt": "Name a dog", "chosen": sides[0], "rejected": sides[1]}
+    answer = await gateway.http.post("/v1/preferences", json={"preferences": [item]})
+    assert answer.json()["accepted"] == 1
+    ((_, pair),) = gateway.sink.preferences
+    assert [one.text for one in pair.prompt] == ["Name a dog"]
+    assert (pair.chosen.text, pair.rejected.text) == ("Rex", "Felix")
+
+
+@pytest.mark.parametrize(
+    ("route", "item", "warned"),
+    [
+        (
+            "conversations",
+            {"conversation_id": "c", "userid": "x", "tags": [], **GOOD},
+            {"conversation_id": "id", "userid": "user", "tags": ""},
+        ),
+        (
+            "conversations",
+            {**GOOD, "messages": [{"role": "user", "content": "x", "timestamp": 1, "name": "y"}]},
+            {"messages[].timestamp": "messages[].created"},
+        ),
+        (
+            "feedback",
+            {"completion_id": "x", "value": True, "comments": "no", "score": 1},
+            {"comments": "comment", "score": "value"},
+        ),
+        (
+            "preferences",
+            {"user": "ada", "prompt": "x", "chosen": "y", "rejected": "z", "model": "m"},
+            {"model": "model_version"},
+        ),
+    ],
+)
+async def test_what_is_not_read_is_said(
+    gateway: Any, route: str, item: dict[str, Any], warned: dict[str, str]
+) -> None:
+    answer = (await gateway.http.post(f"/v1/{route}", json={route: [item, item]})).json()
+    assert (answer["accepted"], answer["refused"]) == (2, [])
+    assert {one["field"]: one.get("meant", "") for one in answer["warnings"]} == warned
+    for one in answer["warnings"]:
+        words = f"; did you mean {one['meant']}?" if one.get("meant") else ""
+        assert one["detail"] == f"{one['field']} is not read{words}"
+        assert (one["position"], one["count"]) == (0, 2)
+
+
+async def test_a_single_item_is_warned_of_too(gateway: Any) -> None:
+    body = {"completion_id": "x", "value": True, "comments": "no"}
+    answer = (await gateway.http.post("/v1/feedback", json=body)).json()
+    assert [one["meant"] for one in answer["warnings"]] == ["comment"]
+
+
+async def test_a_single_refusal_names_what_was_not_read(gateway: Any) -> None:
+    answer = await gateway.http.post("/v1/feedback", json={"completion_id": "x", "score": 1})
+    assert answer.status_code == 400
+    assert "score is not read; did you mean value?" in answer.json()["error"]["message"]
+
+
+async def test_warnings_of_a_body_are_few(gateway: Any) -> None:
+    odd = {f"field {number}": 1 for number in range(200)}
+    body = {"conversations": [{**GOOD, **odd}], "request": "r"}
+    answer = (await gateway.http.post("/v1/conversations", json=body)).json()
+    assert len(answer["warnings"]) == 50
+    first = answer["warnings"][0]
+    assert first == {
+        "position": None,
+        "field": "request",
+        "count": 1,
+        "detail": "request is not read",
+    }
