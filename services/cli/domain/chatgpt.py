@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.cli.domain import Json
-from services.cli.domain.records import Item, Line, conversation, moment, own_name
+from services.cli.domain.records import Item, Line, conversation, first_of, moment, own_name
 from services.cli.domain.trees import Node, flattened
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import completion_id_of, id_of, model_id_of, user_id_of
@@ -43,7 +43,7 @@ def chatgpt(record: Json) -> Item:
         name: _node(name, one, version) for name, one in mapping.items() if isinstance(one, dict)
     }
     lines = flattened(nodes, str(record.get("current_node")))
-    own = record.get("conversation_id") or record.get("id")
+    own = first_of(record, "conversation_id", "id")
     return Item((conversation(own, record.get("user"), lines),))
 
 

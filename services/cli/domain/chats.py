@@ -7,7 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from services.cli.domain import Json
-from services.cli.domain.records import Item, Line, conversation, moment, objects
+from services.cli.domain.records import (
+    Item,
+    Line,
+    conversation,
+    first_of,
+    moment,
+    objects,
+)
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import completion_id_of, model_id_of
 from shared.language.json_text import decode, encode
@@ -45,13 +52,13 @@ def openai(record: Json) -> Item:
     version = model_id_of(record.get("model") or known.get("model"))
     created = moment(record.get("created"), "created")
     lines = read_lines(objects(record, "messages"), "messages", version, created)
-    own = session_of(record) or record.get("id")
-    return Item((conversation(own, record.get("user") or record.get("user_id"), lines),))
+    own, user = first_of(record, *SESSIONS, "id"), first_of(record, "user", "user_id")
+    return Item((conversation(own, user, lines),))
 
 
 def session_of(record: Json) -> Any:
     """None if the record is a conversation of its own."""
-    return next((record[name] for name in SESSIONS if record.get(name)), None)
+    return first_of(record, *SESSIONS)
 
 
 def sharegpt(record: Json) -> Item:

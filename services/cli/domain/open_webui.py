@@ -23,6 +23,7 @@ from services.cli.domain.records import (
     Item,
     Line,
     conversation,
+    first_of,
     moment,
     own_name,
 )
@@ -44,7 +45,7 @@ def open_webui(record: Json) -> Item:
         return _feedback(record)
     chat = record.get("chat")
     inner = chat if isinstance(chat, dict) else record
-    user = record.get("user_id") or inner.get("user_id")
+    user = first_of({**inner, **record}, "user_id")
     messages = _messages(inner)
     made = _conversation(record, inner, _nodes(messages), user)
     said = [
@@ -90,7 +91,7 @@ def _conversation(
 ) -> Conversation:
     history = inner.get("history")
     current = history.get("currentId") if isinstance(history, dict) else None
-    return conversation(record.get("id") or None, user, flattened(nodes, str(current or "")))
+    return conversation(record.get("id"), user, flattened(nodes, str(current or "")))
 
 
 def _messages(inner: Json) -> dict[str, Json]:

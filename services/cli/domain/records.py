@@ -170,6 +170,11 @@ def own_name(value: object, name: str) -> str | float:
     return value
 
 
+def first_of(record: Json, *names: str) -> object:
+    """The first of the fields that has a value, which may be 0."""
+    return next((record[one] for one in names if record.get(one) not in (None, "")), None)
+
+
 def moment(value: object, name: str) -> datetime | None:
     """ISO 8601 or Unix seconds; UTC if no zone is given. InvalidArgument if it is not a time."""
     if value is None or value == "":

@@ -12,6 +12,7 @@ from services.cli.domain.records import (
     Item,
     Line,
     conversation,
+    first_of,
     moment,
     objects,
     own_name,
@@ -36,8 +37,8 @@ def arena(record: Json) -> Item:
             f"winner must be one of {', '.join(_WINNERS)}", reason="INVALID_RECORD", field="winner"
         )
     created = moment(record.get("tstamp") or record.get("timestamp"), "tstamp")
-    user = user_id_of(own_name(record.get("judge") or record.get("judge_hash"), "judge"))
-    question = str(own_name(record.get("question_id") or record.get("id"), "question_id"))
+    user = user_id_of(own_name(first_of(record, "judge", "judge_hash"), "judge"))
+    question = str(own_name(first_of(record, "question_id", "id"), "question_id"))
     sides = {name: _side(record, name, question, user, created) for name in ("a", "b")}
     if winner not in ("model_a", "model_b"):
         bad = tuple(sides.values()) if winner in _BOTH_BAD else ()
