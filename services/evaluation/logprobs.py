@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from shared.language.errors import NotFound
-from shared.language.messages import text_message
+from shared.language.messages import message_of
 from shared.serving.child import die_with
 
 
@@ -20,10 +20,7 @@ def main() -> None:
     die_with(int(job["parent"]))
     from services.evaluation.adapters.torch_logprobs import TorchLogprobs
 
-    cases = [
-        ([text_message(said["role"], said["content"]) for said in prompt], answer)
-        for prompt, answer in job["cases"]
-    ]
+    cases = [([*map(message_of, prompt)], answer) for prompt, answer in job["cases"]]
     scorer = TorchLogprobs(Path(job["base_model"]))
     try:
         answer: object = {"found": scorer.logprobs(job["adapter_paths"], cases)}

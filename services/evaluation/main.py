@@ -19,6 +19,7 @@ from services.evaluation.ports import Bench
 from services.evaluation.settings import EvaluationSettings
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
+from shared.encoding.chat import takes_tools
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
@@ -37,7 +38,11 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
     bench = Bench(
-        policy=VllmPolicy(common.vllm_replicas, settings.parallel),
+        policy=VllmPolicy(
+            common.vllm_replicas,
+            settings.parallel,
+            takes_tools=takes_tools(common.base_model),
+        ),
         logprobs=SubprocessLogprobs(common.base_model),
         scorer=GrpcRewardScorer(channel(common.reward_address, calling_of(common))),
         answers=SqlAnswers(database),

@@ -112,6 +112,7 @@ def encode_run(run: Run) -> pb.Run:
         gate_confidence=run.confidence,
         tenant=run.tenant,
         policy=run.policy,
+        training_counts=run.training_counts,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from services.retrain.adapters.adopting import adopt
+from services.retrain.adapters.answer_reader import AnswerReader
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.lineage import RetrainLineage
@@ -59,12 +60,14 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     calling = calling_of(common)
     to_registry = channel(common.registry_address, calling)
     registry = GrpcRegistry(to_registry)
+    reading = AnswerReader(common.bases).alike
     app = Retrain(
         SqlStore(database, SqlSession),
         replace(settings.rules, base_model=common.base_model_name),
         now,
         GrpcPolicies(to_registry),
         lambda key: registry.champion(key).version,
+        reading,
     )
     adopt(database, settings.tenant, app.rules)
     root = common.data / "retrain"
@@ -79,6 +82,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         registry=registry,
         recorder=MlflowRuns(common.mlflow_url, now),
         clock=now,
+        reading=reading,
     )
     aged = AgedSnapshots(database, snapshots, RetentionPolicy(common.retention), now)
     remover = RetrainRemover(database, snapshots, app)
@@ -112,7 +116,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         aging=ROWS,
-        lineage=RetrainLineage(app.store, snapshots, app.rules),
+        lineage=RetrainLineage(app.store, snapshots, app.rules, reading),
     )
 
 

@@ -30,19 +30,20 @@ def main() -> None:
 def train(folder: Path, job: dict[str, Any]) -> None:
     import torch  # slow to import, so only once the parent is known to be alive
 
-    from services.retrain.adapters.chat_encoder import ChatEncoder, load_tokenizer
+    from services.retrain.adapters.chat_encoder import ChatEncoder
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
     from services.retrain.adapters.snapshots import read_pairs
     from services.retrain.adapters.training import Trainer
+    from shared.encoding.chat import load_tokenizer
 
     started = time.monotonic()
     torch.set_num_threads(int(job["threads"]))
     plan, base = TrainingPlan(**job["plan"]), Path(job["base_model"])
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
-    pairs = [
-        encoder.encode(pair, plan.persona_share, plan.seed)
-        for pair in read_pairs(job["snapshot"], "train")
-    ]
+    snapshot = read_pairs(job["snapshot"], "train")
+    pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
+    if not pairs:
+        raise SystemExit(f"none of the {len(snapshot)} pairs has two answers that differ where cut")
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     policy = LoraPolicy(load_model(base), shape, plan.seed)
 
@@ -62,6 +63,7 @@ def train(folder: Path, job: dict[str, Any]) -> None:
             "base_model": job["base_model"],
             "steps": [asdict(step) for step in steps],
             "seconds": seconds,
+            "counts": {reason: count for reason, count in encoder.counts.items() if count},
         },
     )
 

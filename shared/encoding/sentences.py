@@ -123,6 +123,8 @@ def _load(path: Path, max_tokens: int, threads: int, int8: bool) -> _Model:
     tokenizer: Any = Tokenizer.from_file(str(path / TOKENIZER))
     tokenizer.enable_truncation(max_tokens)
     tokenizer.no_padding()
+    # What people write is text, even where it spells "[SEP]".
+    tokenizer.encode_special_tokens = True
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # The graph in the file is already the fastest. The runtime's own optimisations fuse sums and norms into a

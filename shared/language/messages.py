@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from shared.language.identifiers import stable_id
 
@@ -39,6 +41,14 @@ class ToolResult:
 
 
 Part = Text | Media | ToolCall | ToolResult
+_PARTS: dict[str, type[Part]] = {
+    "text": Text,
+    "media": Media,
+    "tool_call": ToolCall,
+    "tool_result": ToolResult,
+}
+_KINDS = {kind: name for name, kind in _PARTS.items()}
+_MEDIA = ("image", "audio", "video")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,76 @@ def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]
         return tuple(prompt)
     words = persona_words(persona)
     if prompt and prompt[0].role == "system":
-        return (text_message("system", f"{prompt[0].text}\n{words}"), *prompt[1:])
+        return (text_message("system", f"{plain_text(prompt[0])}\n{words}"), *prompt[1:])
     return (text_message("system", words), *prompt)
 
 
-def openai_messages(messages: tuple[Message, ...] | list[Message]) -> list[dict[str, str]]:
-    """In the OpenAI protocol's form, text only."""
-    return [{"role": message.role, "content": message.text} for message in messages]
+def plain_text(message: Message) -> str:
+    """Everything in the message as text, one part below the other: a call as "[calls NAME with ARGUMENTS]", an
+    image as "[image]". For models and templates that know text only."""
+    return "\n".join(filter(None, map(_plain_part, message.parts)))
+
+
+def openai_messages(
+    messages: Sequence[Message], *, calls_as_text: bool = True
+) -> list[dict[str, Any]]:
+    """In the OpenAI protocol's form, text only. No turn is empty because it calls a tool or holds its result:
+    results are the content of `tool` messages, calls are text, or `tool_calls` where that is asked for."""
+    if calls_as_text:
+        return [{"role": message.role, "content": plain_text(message)} for message in messages]
+    return [one for message in messages for one in _with_tools(message)]
+
+
+def message_row(message: Message) -> list[Any]:
+    """The message as JSON, for `message_of`: [role, text], or [role, parts] if it holds more than text."""
+    if all(isinstance(part, Text) for part in message.parts):
+        return [message.role, message.text]
+    return [message.role, [{_KINDS[type(part)]: asdict(part)} for part in message.parts]]
+
+
+def message_of(row: Sequence[Any]) -> Message:
+    """What `message_row` wrote."""
+    role, content = row
+    if isinstance(content, str):
+        return text_message(role, content)
+    parts = [_PARTS[kind](**fields) for one in content for kind, fields in one.items()]
+    return Message(role, tuple(parts))
+
+
+def _plain_part(part: Part) -> str:
+    match part:
+        case Text(text):
+            return text
+        case Media(_, mime_type):
+            return f"[{next((kind for kind in _MEDIA if kind in mime_type), 'file')}]"
+        case ToolCall(_, function, arguments):
+            return f"[calls {function} with {arguments}]"
+        case ToolResult(_, result):
+            return result
+
+
+def _with_tools(message: Message) -> list[dict[str, Any]]:
+    """A message for each result, then one for all else."""
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    calls = [part for part in message.parts if isinstance(part, ToolCall) and _is_object(part)]
+    said = tuple(part for part in message.parts if part not in results and part not in calls)
+    written: list[dict[str, Any]] = [
+        {"role": "tool", "tool_call_id": one.call_id, "content": one.result} for one in results
+    ]
+    if said or calls or not results:
+        one = {"role": message.role, "content": plain_text(Message(message.role, said))}
+        written.append(one | ({"tool_calls": [_call(call) for call in calls]} if calls else {}))
+    return written
+
+
+def _is_object(call: ToolCall) -> bool:
+    """Whether engines and templates can read its arguments; text otherwise, for one refuses all."""
+    try:
+        return isinstance(json.loads(call.arguments), dict)
+    except ValueError:
+        return False
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function, "arguments": call.arguments}
+    return {"id": call.call_id, "type": "function", "function": function}

@@ -144,10 +144,8 @@ def _run(session: Session, found: Json) -> None:
             f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
             f" the largest user's share is {snapshot['largest_user_share']:.0%}"
         )
-        left_out = snapshot["left_out"].items()
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out))
-            session.line(f"left out: {reasons}")
+        _counts(session, "left out", snapshot["left_out"])
+    _counts(session, "in training", found["training_counts"])
     if found["error"]:
         session.line(f"error: {found['error']}")
     if found["gate_attempt"]:
@@ -159,6 +157,12 @@ def _run(session: Session, found: Json) -> None:
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
     session.table(columns, rows, "The run has not reached the gate.")
+
+
+def _counts(session: Session, what: str, counts: Json) -> None:
+    if counts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        session.line(f"{what}: {reasons}")
 
 
 def _gate_row(line: Json) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.language.errors import Internal, NotFound
-from shared.language.messages import Message, openai_messages
+from shared.language.messages import Message, message_row
 
 _TIMEOUT_S = 1800.0
 
@@ -30,7 +30,7 @@ class SubprocessLogprobs:
             "parent": os.getpid(),
             "base_model": str(self.base_model),
             "adapter_paths": list(adapter_paths),
-            "cases": [(openai_messages(list(prompt)), answer) for prompt, answer in cases],
+            "cases": [([*map(message_row, prompt)], answer) for prompt, answer in cases],
         }
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         try:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.encoding.chat import ChatTokens, load_tokenizer
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
-from shared.language.messages import Message, openai_messages
+from shared.language.messages import Message
 
-Ids = list[int]
-_PROMPT_TOKENS, _ANSWER_TOKENS = 640, 320
+Ids = tuple[int, ...]
 
 
 class TorchLogprobs:
@@ -19,12 +19,12 @@ class TorchLogprobs:
 
     def __init__(self, base_model: Path, batch: int = 8) -> None:
         self._base_model, self._batch = base_model, batch
-        self._tokenizer: Any = None
 
     def logprobs(
         self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
     ) -> list[list[tuple[float, int]]]:
-        encoded = [self._encode(messages, answer) for messages, answer in cases]
+        tokens = ChatTokens(load_tokenizer(self._base_model))
+        encoded = [(tokens.prompt(said).ids, tokens.answer(text).ids) for said, text in cases]
         base = self._load()
         found = []
         for path in adapter_paths:
@@ -43,27 +43,6 @@ class TorchLogprobs:
             sums = _answer_logprobs(model, [encoded[i] for i in batch])
             found.update((i, (s, len(encoded[i][1]))) for i, s in zip(batch, sums, strict=True))
         return [found[i] for i in range(len(encoded))]
-
-    def _encode(self, messages: Sequence[Message], answer: str) -> tuple[Ids, Ids]:
-        """The prompt in the model's own chat template, cut at its beginning; the answer with its end
-        token."""
-        tokenizer = self._tokens()
-        text = tokenizer.apply_chat_template(
-            openai_messages(list(messages)), add_generation_prompt=True, tokenize=False
-        )
-        prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
-        said = tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
-        ended = [*said, tokenizer.eos_token_id]
-        return prompt[-_PROMPT_TOKENS:], ended[:_ANSWER_TOKENS]
-
-    def _tokens(self) -> Any:
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                str(self._base_model), local_files_only=True
-            )
-        return self._tokenizer
 
     def _load(self) -> Any:
         import torch

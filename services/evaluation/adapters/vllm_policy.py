@@ -18,12 +18,19 @@ _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
 
 class VllmPolicy:
-    """Up to `parallel` requests at once, spread over the replicas. No `seed` is sent."""
+    """Up to `parallel` requests at once, spread over the replicas. No `seed` is sent. `takes_tools`: whether
+    the base model's chat template writes calls of tools; if not, they are sent as text, as in training."""
 
     def __init__(
-        self, replicas: Sequence[str], parallel: int = 16, timeout_s: float = 120.0
+        self,
+        replicas: Sequence[str],
+        parallel: int = 16,
+        timeout_s: float = 120.0,
+        *,
+        takes_tools: bool = False,
     ) -> None:
         self._replicas, self._parallel = tuple(replicas), parallel
+        self._calls_as_text = not takes_tools
         self._client = httpx.Client(
             timeout=timeout_s, limits=httpx.Limits(max_connections=parallel)
         )
@@ -34,7 +41,7 @@ class VllmPolicy:
         bodies = [
             {
                 "model": served_name,
-                "messages": openai_messages(list(prompt)),
+                "messages": openai_messages(prompt, calls_as_text=self._calls_as_text),
                 "max_tokens": sampling.max_tokens,
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
@@ -49,7 +56,7 @@ class VllmPolicy:
         bodies = [
             {
                 "model": served_name,
-                "messages": openai_messages(list(prompt)),
+                "messages": openai_messages(prompt, calls_as_text=self._calls_as_text),
                 "max_tokens": 1,
                 "temperature": 0.0,
                 "logprobs": True,

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
-
-from transformers import AutoTokenizer
 
 from services.retrain.adapters.policy import Encoded
 from services.retrain.adapters.training import EncodedPair
-from services.retrain.domain.training import has_persona
-from shared.language.messages import Message, openai_messages, with_persona
+from services.retrain.domain.training import ALIKE, ANSWER_CUT, PROMPT_CUT, has_persona
+from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
+from shared.language.messages import with_persona
 from shared.language.pairs import Pair
 
 
 class ChatEncoder:
-    """Prompts are cut at their beginning, answers at their end; a cut answer has no end token."""
+    """Prompts are cut in their middle, answers at their end (shared.encoding.chat).
+    `counts`: of the pairs encoded so far, how many had their prompt or an answer cut, and how many `encode_all`
+    left out."""
 
-    def __init__(self, tokenizer: Any, prompt_tokens: int = 640, answer_tokens: int = 320) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Any,
+        prompt_tokens: int = PROMPT_TOKENS,
+        answer_tokens: int = ANSWER_TOKENS,
+    ) -> None:
+        self._tokens = ChatTokens(tokenizer)
         self._prompt_tokens, self._answer_tokens = prompt_tokens, answer_tokens
+        self.counts: Counter[str] = Counter()
+
+    def encode_all(
+        self, pairs: Iterable[Pair], persona_share: float, seed: int
+    ) -> list[EncodedPair]:
+        """Without those whose answers are the same tokens: their margin is 0 whatever is learnt."""
+        encoded = [self.encode(pair, persona_share, seed) for pair in pairs]
+        differing = [pair for pair in encoded if pair.chosen.answer != pair.rejected.answer]
+        self.counts[ALIKE] += len(encoded) - len(differing)
+        return differing
 
     def encode(self, pair: Pair, persona_share: float, seed: int) -> EncodedPair:
         persona = pair.persona if has_persona(pair, persona_share, seed) else ""
-        prompt = self._prompt(with_persona(pair.prompt, persona))
-        return EncodedPair(
-            Encoded(prompt, self._answer(pair.chosen)), Encoded(prompt, self._answer(pair.rejected))
+        prompt = self._tokens.prompt(with_persona(pair.prompt, persona), self._prompt_tokens)
+        chosen, rejected = (
+            self._tokens.answer(answer.text, self._answer_tokens)
+            for answer in (pair.chosen, pair.rejected)
         )
-
-    def _prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        text = self._tokenizer.apply_chat_template(
-            openai_messages(list(messages)), add_generation_prompt=True, tokenize=False
-        )
-        return tuple(self._ids(text)[-self._prompt_tokens :])
-
-    def _answer(self, message: Message) -> tuple[int, ...]:
-        ids = [*self._ids(message.text.strip()), self._tokenizer.eos_token_id]
-        return tuple(ids[: self._answer_tokens])
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def load_tokenizer(path: Path) -> Any:
-    return AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        self.counts[PROMPT_CUT] += prompt.is_cut
+        self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
+        return EncodedPair(Encoded(prompt.ids, chosen.ids), Encoded(prompt.ids, rejected.ids))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.domain.rules import Rules
+from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import verdicts
 from services.retrain.ports import Store
@@ -22,8 +22,15 @@ class RetrainLineage(Lineage):
     """Reads all pairs that a snapshot of their policy would look at, and the id columns of the snapshots of the
     tenant's last _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
 
-    def __init__(self, store: Store, snapshots: ParquetSnapshots, rules: Rules) -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshots: ParquetSnapshots,
+        rules: Rules,
+        reading: Reading = whole_answers,
+    ) -> None:
         self._store, self._snapshots, self._rules = store, snapshots, rules
+        self._are_alike = reading(rules)
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         """One or more steps per pair, whatever turn is asked for."""
@@ -45,7 +52,7 @@ class RetrainLineage(Lineage):
         reasons = {
             pair.pair_id: verdict
             for pairs in looked_at.values()
-            for pair, verdict in verdicts(pairs, self._rules.caps)
+            for pair, verdict in verdicts(pairs, self._rules.caps, self._are_alike)
         }
         steps: list[LineageStep] = []
         for pair in asked:

@@ -35,8 +35,10 @@ class MemorySnapshots:
 
 @dataclass
 class MemoryTrainer:
-    """`trained` lists the trainings that were really done, by run and objective."""
+    """`trained` lists the trainings that were really done, by run and objective. Each says that it cut
+    `counts`."""
 
+    counts: dict[str, int] = field(default_factory=dict)
     made: dict[str, Trained] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
 
@@ -54,7 +56,7 @@ class MemoryTrainer:
             self.trained.append(key)
             progress(0.5, "half of it")
             steps = tuple(TrainingStep(n, 0.5, 1.0, 1.0, 2.0, 0.1, 1.0) for n in (1, 2, 3))
-            self.made[key] = Trained(f"adapters/{key}", steps, 1.0)
+            self.made[key] = Trained(f"adapters/{key}", steps, 1.0, self.counts)
         return self.made[key]
 
     def keep_only(self, runs: Collection[str]) -> None:

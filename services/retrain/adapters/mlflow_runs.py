@@ -71,6 +71,10 @@ class MlflowRuns:
             if name != "step"
         ]
         metrics.append(Metric(f"{objective}/seconds", trained.seconds, now_ms, 0))
+        metrics += [
+            Metric(f"{objective}/pairs/{reason}", float(count), now_ms, 0)
+            for reason, count in trained.counts.items()
+        ]
         self._client.log_batch(run_id, metrics=metrics)
         self._client.log_artifacts(run_id, trained.adapter_path, f"{objective}/adapter")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from services.retrain.domain.selection import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, row_of
-from shared.language.messages import text_message
+from shared.language.messages import message_of, text_message
 from shared.language.pairs import Pair, PairSource
 
 _FIELDS = [
@@ -168,7 +168,7 @@ def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:
 
 
 def _pair(row: dict[str, Any]) -> Pair:
-    prompt = tuple(text_message(role, text) for role, text in json.loads(row.pop("prompt")))
+    prompt = tuple(map(message_of, json.loads(row.pop("prompt"))))
     source = row.pop("source")
     return Pair(
         source=PairSource(source) if source in set(PairSource) else None,

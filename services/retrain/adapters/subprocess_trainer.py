@@ -117,7 +117,9 @@ def _made(folder: Path, job: dict[str, Any]) -> Trained | None:
     if not done or any(done.get(name, job[name]) != job[name] for name in _SAME):
         return None
     steps = tuple(TrainingStep(**step) for step in done["steps"])
-    return Trained(str(folder / "adapter"), steps, float(done["seconds"]))
+    # Those that were finished before an upgrade have no counts.
+    counts = done.get("counts", {})
+    return Trained(str(folder / "adapter"), steps, float(done["seconds"]), counts)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

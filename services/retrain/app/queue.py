@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.retrain.domain.queue import before, in_turn
+from services.retrain.domain.rules import Reading, whole_answers
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.selection import select
 from services.retrain.ports import Session
@@ -61,6 +62,7 @@ class WaitForPairs:
     clock: Callable[[], datetime]
     # How many pairs there are, by policy, with the newest pair at that time.
     counted: dict[PolicyKey, tuple[int, int]] = field(default_factory=dict)
+    reading: Reading = whole_answers
 
     def __call__(self, session: Session, run: Run) -> Words | None:
         if not run.pairs_until or self.clock() >= run.pairs_until:
@@ -75,5 +77,6 @@ class WaitForPairs:
         newest = session.newest_pair(run.key)
         if self.counted.get(run.key, (-1, 0))[0] != newest:
             pairs = session.pairs(run.key, run.rules.pairs_looked_at)
-            self.counted[run.key] = (newest, len(select(pairs, {}, run.rules.caps).train))
+            selection = select(pairs, {}, run.rules.caps, self.reading(run.rules))
+            self.counted[run.key] = (newest, len(selection.train))
         return self.counted[run.key][1]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.retrain.app.queue import placed
 from services.retrain.domain.policies import Policy
-from services.retrain.domain.rules import Rules
+from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import (
     Alarm,
     Run,
@@ -37,6 +37,7 @@ class Retrain:
     # The version that serves now for a policy, according to the registry. Raises NotFound if the policy does
     # not exist, and Unavailable while the registry is unavailable.
     champion: Callable[[PolicyKey], str]
+    reading: Reading = whole_answers
 
     def known(self) -> dict[PolicyKey, Policy]:
         """The registry's policies, and `assistant` of every tenant that has pairs."""
@@ -135,7 +136,7 @@ class Retrain:
         """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist."""
         rules = self.policies.get(key).effective(self.rules)
         with self.store.read() as session:
-            selection = selected(session, key, rules)
+            selection = selected(session, key, rules, self.reading)
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
 
@@ -170,10 +171,13 @@ class Retrain:
         return run
 
 
-def selected(session: Session, key: PolicyKey, rules: Rules) -> Selection:
+def selected(
+    session: Session, key: PolicyKey, rules: Rules, reading: Reading = whole_answers
+) -> Selection:
     """What a snapshot of the policy would contain if it were made now."""
     pairs = session.pairs(key, rules.pairs_looked_at)
-    return select(pairs, session.personas({pair.user for pair in pairs}), rules.caps)
+    personas = session.personas({pair.user for pair in pairs})
+    return select(pairs, personas, rules.caps, reading(rules))
 
 
 def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:

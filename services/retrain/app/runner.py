@@ -16,7 +16,7 @@ from functools import partial
 from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.retrain import selected
 from services.retrain.domain.gate import check, suites_of
-from services.retrain.domain.rules import Rules
+from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.domain.training import Trained
@@ -85,6 +85,7 @@ class Runner:
     registry: VersionRegistry
     recorder: RunRecorder
     clock: Callable[[], datetime]
+    reading: Reading = whole_answers
     # The step this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
     counted: dict[PolicyKey, tuple[int, int]] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class Runner:
     def _line(self) -> Line:
         """Who is next; the queued runs say what they wait for."""
         with self.store.read() as session:
-            line = line_of(session, WaitForPairs(self.clock, self.counted))
+            line = line_of(session, WaitForPairs(self.clock, self.counted, self.reading))
         for run, (progress, words) in line.words.values():
             if (run.progress, run.progress_words) != (progress, words):
                 self._show(run, progress, words)
@@ -161,7 +162,7 @@ class Runner:
         champion = self.registry.champion(run.key)
         with self.store.read() as session:
             seen = session.newest_pair(run.key)
-            selection = selected(session, run.key, run.rules)
+            selection = selected(session, run.key, run.rules, self.reading)
         _check(selection, run.rules)
         return replace(
             run,
@@ -172,6 +173,7 @@ class Runner:
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
+        run = replace(run, training_counts=trained["dpo"].counts)
         run = replace(run, mlflow_run_id=self.recorder.record(run, trained))
         return run.entered(State.EVALUATE, self.clock())
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.retrain.domain.selection import Caps
+from services.retrain.domain.selection import Alike, Caps, none_alike
 from services.retrain.domain.training import TrainingPlan
 
 
@@ -58,3 +59,12 @@ class Rules:
     drift: bool = True
     cooldown_s: float = 900.0
     max_failures: int = 3
+
+
+# Which pairs training could not tell apart under these rules: its base model's tokenizer and its limits say so.
+Reading = Callable[[Rules], Alike]
+
+
+def whole_answers(rules: Rules) -> Alike:
+    """The reading of a training that cuts no answers."""
+    return none_alike

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -83,6 +84,8 @@ class Run:
     model_version: str = ""
     control_version: str = ""
     snapshot: Snapshot | None = None
+    # How many of its pairs training cut or left out, by reason: see domain/training.py.
+    training_counts: Mapping[str, int] = field(default_factory=dict)
     # The place of the newest pair that the snapshot could see, for the volume trigger.
     pairs_seen: int = 0
     estimates: tuple[Estimate, ...] = ()

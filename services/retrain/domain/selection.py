@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
+from services.retrain.domain.training import ALIKE
+from shared.language.messages import Message, ToolCall
 from shared.language.pairs import Pair
 
 _BOUNDS = ("PART_IS_FULL", "SOURCE_CAP", "DAY_CAP", "USER_CAP", "USER_DAY_CAP")
@@ -36,14 +38,25 @@ class Caps:
     source_shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Selection:
+# Whether training would see two answers that are the same: those of `pair` may differ only where they are cut.
+Alike = Callable[[Pair], bool]
+
+
+def none_alike(pair: Pair) -> bool:
+    """For models that cut no answers."""
+    return False
+
+
+def select(
+    pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps, are_alike: Alike = none_alike
+) -> Selection:
     """What is trained on and what is held out, by user, so that no user is in both. A pair without a
     persona gets its user's newest from `personas` (keyed tenant/user). If that one is empty it was deleted,
     and the pair's own is dropped, too.
     """
     parts: dict[str, list[Pair]] = {"train": [], "held_out": []}
     left_out: Counter[str] = Counter()
-    for pair, verdict in verdicts(pairs, caps):
+    for pair, verdict in verdicts(pairs, caps, are_alike):
         if verdict in parts:
             newest = personas.get(pair.user, pair.persona)
             persona = newest and (pair.persona or newest)
@@ -54,15 +67,18 @@ def select(pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps) -> Se
     return Selection(train, held_out, dict(sorted(left_out.items())))
 
 
-def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
-    """Each pair, newest first, with its part ("train", "held_out"), or why it is left out:
-    NOTHING_TO_LEARN, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP.
+def verdicts(
+    pairs: Iterable[Pair], caps: Caps, are_alike: Alike = none_alike
+) -> list[tuple[Pair, str]]:
+    """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
+    ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP,
+    SOURCE_CAP.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
     than `user_share` applies; the number 1 applies whatever the shares are."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
-    trials = _Trials(caps)
+    trials = _Trials(caps, are_alike)
     judged = [(pair, _part(pair), trials.judge(pair)) for pair in newest]
     column = trials.chosen()
     return [
@@ -74,8 +90,8 @@ def verdicts(pairs: Iterable[Pair], caps: Caps) -> list[tuple[Pair, str]]:
 class _Trials:
     """What has been taken so far, for each number of train pairs that a user may have: arrays [numbers]."""
 
-    def __init__(self, caps: Caps) -> None:
-        self._caps = caps
+    def __init__(self, caps: Caps, are_alike: Alike) -> None:
+        self._caps, self._are_alike = caps, are_alike
         self._most = np.arange(max(caps.pairs_per_user, 1), 0, -1)
         self._none = np.zeros(len(self._most), dtype=np.int64)
         self._taken: dict[tuple[str, ...], NDArray[np.int64]] = {}
@@ -85,8 +101,8 @@ class _Trials:
     def judge(self, pair: Pair) -> str | NDArray[np.int64]:
         """Why the pair is left out for every number; or, for each number, the index of the bound that was
         reached, and _TAKEN where none was."""
-        if not pair.chosen.text.strip() or not _differ(pair):
-            return "NOTHING_TO_LEARN"
+        if reason := self._useless(pair):
+            return reason
         self._oldest = self._oldest or pair.time - timedelta(days=self._caps.max_age_days)
         if pair.time < self._oldest:
             return "TOO_OLD"
@@ -98,6 +114,15 @@ class _Trials:
         if not pair.is_held_out:
             self._train_users.add(pair.user)
         return np.where(is_left_out, full.argmax(axis=0), _TAKEN)
+
+    def _useless(self, pair: Pair) -> str:
+        """Why nothing could be learnt from the pair, whatever the caps are; empty if something could."""
+        if _calls(pair.chosen) or _calls(pair.rejected):
+            return "ANSWER_CALLS_A_TOOL"
+        chosen, rejected = pair.chosen.text.strip(), pair.rejected.text.strip()
+        if not (pair.prompt and chosen and rejected) or chosen == rejected:
+            return "NOTHING_TO_LEARN"
+        return ALIKE if self._are_alike(pair) else ""
 
     def chosen(self) -> int:
         """The index of the number that applies."""
@@ -136,8 +161,9 @@ def _largest_share(pairs: Sequence[Pair]) -> float:
     return max(users.values(), default=0) / max(len(pairs), 1)
 
 
-def _differ(pair: Pair) -> bool:
-    return bool(pair.prompt) and pair.chosen.text.strip() != pair.rejected.text.strip()
+def _calls(answer: Message) -> bool:
+    """Such an answer is not trained on: which tools there were is not known, and half of it is no text."""
+    return any(isinstance(part, ToolCall) for part in answer.parts)
 
 
 def _canonical(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shared.language.messages import message_row
 from shared.language.pairs import Pair
 
 
@@ -38,7 +39,7 @@ class Selection:
 
 
 def row_of(pair: Pair) -> dict[str, object]:
-    """The pair as a flat row, with messages as JSON text."""
+    """The pair as a flat row, with the prompt as JSON (message_row) and the answers as text."""
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
@@ -46,7 +47,7 @@ def row_of(pair: Pair) -> dict[str, object]:
         "user_id": pair.user_id,
         "conversation_id": pair.conversation_id,
         "source": source_of(pair),
-        "prompt": json.dumps([[message.role, message.text] for message in pair.prompt]),
+        "prompt": json.dumps([message_row(message) for message in pair.prompt]),
         "chosen": pair.chosen.text,
         "rejected": pair.rejected.text,
         "persona": pair.persona,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shared.language.identifiers import share_of
 from shared.language.pairs import Pair
+
+# What happens to pairs that are longer than what training reads: both answers become the same, and nothing can
+# be learnt; or they are trained on as they are cut.
+ALIKE, PROMPT_CUT, ANSWER_CUT = "ALIKE_WHERE_CUT", "PROMPT_CUT", "ANSWER_CUT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,13 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of training: the adapter's folder, the steps, and the total seconds."""
+    """The result of training: the adapter's folder, the steps, and the total seconds. `counts`: how many pairs
+    were cut (PROMPT_CUT, ANSWER_CUT) or left out (ALIKE); zeros are not named."""
 
     adapter_path: str
     steps: tuple[TrainingStep, ...]
     seconds: float
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from services.reward.domain import Answer
 from services.reward.ports import Encoder
+from shared.encoding.chat import ChatTokens, load_tokenizer
+from shared.language.messages import text_message
 
 Array = NDArray[np.float64]
 _REQUEST_TOKENS, _ANSWER_TOKENS = 64, 192
@@ -45,24 +47,21 @@ class HiddenStates:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: tuple[ChatTokens, Any] | None = None
 
     def features(self, answers: Sequence[Answer]) -> Array:
-        tokenizer, model = self._loaded = self._loaded or self._load()
-        sequences = [answer_tokens(tokenizer, one) for one in answers]
+        tokens, model = self._loaded = self._loaded or self._load()
+        sequences = [answer_tokens(tokens, one) for one in answers]
         found: dict[int, Array] = {}
         for batch in batches([len(ids) for ids, _ in sequences]):
             rows = _mean_states(model, [sequences[at] for at in batch])
             found.update(zip(batch, rows, strict=True))
         return np.array([found[at] for at in range(len(answers))])
 
-    def _load(self) -> tuple[Any, Any]:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(self._path, local_files_only=True)
+    def _load(self) -> tuple[ChatTokens, Any]:
         model = load_policy(self._path)
         model.layers = model.layers[: depth(len(model.layers))]
-        return tokenizer, model
+        return ChatTokens(load_tokenizer(self._path)), model
 
 
 def depth(layers: int) -> int:
@@ -80,21 +79,13 @@ def load_policy(path: Path) -> Any:
     return model
 
 
-def answer_tokens(tokenizer: Any, answer: Answer) -> tuple[list[int], int]:
+def answer_tokens(tokens: ChatTokens, answer: Answer) -> tuple[list[int], int]:
     """The token ids of the whole sequence, and where the answer starts."""
-
-    def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
     # A marker shows what the template puts around the request and before the answer.
-    around = tokenizer.apply_chat_template(
-        [{"role": "system", "content": ""}, {"role": "user", "content": "\x00"}],
-        tokenize=False,
-        add_generation_prompt=True,
-    ).split("\x00")
-    request = ids(answer.request)[-_REQUEST_TOKENS:]
-    before = ids(around[0]) + request + ids(around[1])
-    said = ids(answer.text)[:_ANSWER_TOKENS] or ids(" ")
+    asked = tokens.rendered((text_message("system", ""), text_message("user", "\x00")))
+    start, end = map(tokens.ids, asked.split("\x00"))
+    before = start + tokens.said(answer.request)[-_REQUEST_TOKENS:] + end
+    said = tokens.said(answer.text, by_policy=True)[:_ANSWER_TOKENS] or tokens.ids(" ")
     return before + said, len(before)
 
 

@@ -13,12 +13,12 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from services.reward.adapters.extractors import answer_tokens, batches, depth, load_policy
 from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
 from services.reward.learning.table import Tell, topic_folds
+from shared.encoding.chat import ChatTokens, load_tokenizer
 from shared.language.errors import FailedPrecondition
 
 Array = NDArray[np.float64]
@@ -67,7 +67,7 @@ class TunedStates:
         self._fold_of: dict[Answer, int] = {}
         self._heads: dict[int, Head] = {}
         torch.manual_seed(seed)
-        self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        self._tokens = ChatTokens(load_tokenizer(path))
         self._lower, self._upper = load_policy(path), load_policy(path)
         layers = len(self._lower.layers)
         end = depth(layers)
@@ -91,7 +91,7 @@ class TunedStates:
     def features(self, answers: Sequence[Answer]) -> Array:
         """(n, 1); zeros before `learn`."""
         found = torch.zeros(len(answers), dtype=torch.float64)
-        sequences = [answer_tokens(self._tokenizer, one) for one in answers]
+        sequences = [answer_tokens(self._tokens, one) for one in answers]
         with torch.inference_mode():
             for batch in batches([len(ids) for ids, _ in sequences]):
                 lower = self._lower_states([sequences[at] for at in batch])
@@ -147,7 +147,7 @@ class TunedStates:
 
     @torch.no_grad()
     def _read_all(self, answers: Sequence[Answer], tell: Tell) -> dict[Answer, Lower]:
-        sequences = [answer_tokens(self._tokenizer, answer) for answer in answers]
+        sequences = [answer_tokens(self._tokens, answer) for answer in answers]
         found: dict[Answer, Lower] = {}
         for batch in batches([len(ids) for ids, _ in sequences]):
             states = self._lower_states([sequences[at] for at in batch])

@@ -8,7 +8,7 @@ import pytest
 from services.evaluation.adapters.subprocess_logprobs import SubprocessLogprobs
 from services.evaluation.adapters.torch_logprobs import TorchLogprobs
 from shared.language.errors import Internal, NotFound
-from shared.language.messages import text_message
+from shared.language.messages import Message, ToolCall, ToolResult, text_message
 
 MODEL = Path(os.environ.get("TRIMTAB_BASE_MODEL", ".trimtab/parts/models/smollm2-135m-instruct"))
 pytestmark = pytest.mark.skipif(not MODEL.exists(), reason="the policy's parts are not there")
@@ -34,6 +34,21 @@ def test_sense_is_likelier_than_nonsense_and_an_adapter_changes_it(tmp_path: Pat
     assert [value for value, _ in alone] == pytest.approx([value for value, _ in base], rel=0.05)
     with pytest.raises(NotFound, match="no adapter"):
         scorer.logprobs([str(tmp_path / "nowhere")], CASES)
+
+
+@pytest.mark.timeout(400)
+def test_what_tools_say_is_read() -> None:
+    question = text_message("user", "Where does Ada live now?")
+    call = Message("assistant", (ToolCall("c1", "address", '{"of": "Ada"}'),))
+    cases = [
+        (
+            (question, call, Message("tool", (ToolResult("c1", said),))),
+            "Ada lives in Reykjavik now.",
+        )
+        for said in ("Ada lives in Reykjavik now.", "")
+    ]
+    ((knows, guesses),) = SubprocessLogprobs(MODEL).logprobs([""], cases)
+    assert knows[0] > guesses[0] + 5
 
 
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from services.retrain.adapters.chat_encoder import ChatEncoder, load_tokenizer
+from services.retrain.adapters.chat_encoder import ChatEncoder
 from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.training import Trainer
 from services.retrain.domain.training import TrainingPlan
+from shared.encoding.chat import load_tokenizer
 from shared.language.messages import text_message
 from shared.language.pairs import Pair, PairSource
 

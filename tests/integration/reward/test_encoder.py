@@ -58,6 +58,13 @@ def test_short_is_better_is_learnt_on_users_that_no_judge_saw() -> None:
     assert card.held_out.value > 0.9
 
 
+def test_a_control_token_that_is_spelt_out_is_text() -> None:
+    encoder = SentenceEncoder(ENCODER, max_tokens=MOST_TOKENS)
+    tokens = encoder._loaded().tokens(["a [SEP] b"])
+    # [CLS] a [ sep ] b [SEP]
+    assert tokens == [[101, 1037, 1031, 19802, 1033, 1038, 102]]
+
+
 class Transformers:
     """The encoder as its makers ran it: in torch, all in float32."""
 

@@ -158,7 +158,7 @@ def test_fit_and_score_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def _by_each_adapter(learnt: TunedStates, answer: Answer) -> list[float]:
     with torch.inference_mode():
-        lower = learnt._lower_states([answer_tokens(learnt._tokenizer, answer)])
+        lower = learnt._lower_states([answer_tokens(learnt._tokens, answer)])
         return [float(head(learnt._means(fold, lower))) for fold, head in learnt._heads.items()]
 
 

@@ -32,6 +32,7 @@ RUN = {
         "largest_user_share": 0.125,
         "left_out": {"USER_SHARE": 4, "TOO_OLD": 2},
     },
+    "training_counts": {"PROMPT_CUT": 3, "ANSWER_CUT": 1},
     "gate": [
         {
             "estimate": {"name": "win_rate", "value": 0.64, "low": 0.52, "high": 0.75, "count": 60},
@@ -161,6 +162,7 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
     assert "runs/r1 succeeded passed" in text
     assert "119 pairs of 33 users to train on, 31 held out; the largest user's share is 12%" in text
     assert "left out: 2 TOO_OLD, 4 USER_SHARE" in text
+    assert "in training: 1 ANSWER_CUT, 3 PROMPT_CUT" in text
     assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import httpx
 import pytest
 
 from services.evaluation.adapters.vllm_policy import VllmPolicy
 from services.evaluation.ports import Sampling
 from shared.language.errors import Internal, NotFound, TrimtabError, Unavailable
-from shared.language.messages import text_message
+from shared.language.messages import Message, ToolCall, ToolResult, text_message
 
 PROMPT = (text_message("user", "Hello?"),)
 
@@ -24,6 +27,30 @@ def test_one_answer_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"choices": [{"message": {"content": "Hello."}}]}
     answers = policy(monkeypatch, httpx.Response(200, json=said))
     assert answers.answer("v1", [PROMPT, PROMPT], Sampling(5)) == ["Hello.", "Hello."]
+
+
+@pytest.mark.parametrize("takes_tools", [True, False])
+def test_calls_are_sent_as_the_template_takes_them(
+    monkeypatch: pytest.MonkeyPatch, takes_tools: bool
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json={"choices": [{"message": {"content": "12."}}]})
+
+    serving = VllmPolicy(["http://replica"], takes_tools=takes_tools)
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(serving, "_client", client)
+    call = Message("assistant", (ToolCall("c1", "weather", "{}"),))
+    result = Message("tool", (ToolResult("c1", "12 degrees"),))
+    serving.answer("v1", [(*PROMPT, call, result)], Sampling(5))
+    _, called, told = bodies[0]["messages"]
+    assert told["content"] == "12 degrees"
+    if takes_tools:
+        assert called["tool_calls"][0]["function"] == {"name": "weather", "arguments": "{}"}
+    else:
+        assert called == {"role": "assistant", "content": "[calls weather with {}]"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from services.retrain.app.runner import Runner
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
+from services.retrain.domain.selection import Alike
 from services.retrain.jobs import alarm_worker
 from services.retrain.stages import alarm_stage, pair_stage
 from shared.access.headers import TENANT
@@ -58,12 +59,14 @@ class House:
         self.rules = Rules(**({"min_pairs": 20} | rules))  # type: ignore[arg-type]
         self.trainer, self.registry = MemoryTrainer(), MemoryRegistry()
         self.policies, self.snapshots = MemoryPolicies(), MemorySnapshots()
+        self.alike: set[str] = set()
         self.app = Retrain(
             self.store,
             self.rules,
             lambda: self.time,
             self.policies,
             lambda key: self.registry.champion(key).version,
+            self._reading,
         )
         self.evaluator = MemoryEvaluator(figures())
         self.runner = self.new_runner()
@@ -80,7 +83,11 @@ class House:
             registry=self.registry,
             recorder=NoRecorder(),
             clock=lambda: self.time,
+            reading=self._reading,
         )
+
+    def _reading(self, rules: Rules) -> Alike:
+        return lambda pair: pair.pair_id in self.alike
 
     def policy(self, key: PolicyKey, **changes: object) -> PolicyKey:
         """The registry's, from now on."""

@@ -11,7 +11,7 @@ from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
-from services.retrain.domain.selection import Caps, select, verdicts
+from services.retrain.domain.selection import Alike, Caps, none_alike, select, verdicts
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.serving.lineage import LineageStep
@@ -49,10 +49,17 @@ class House:
             session.put(replace(made, **changes))  # type: ignore[arg-type]
 
     def trace(
-        self, conversation: str, tenant: str = "local", looked_at: int = 100
+        self,
+        conversation: str,
+        tenant: str = "local",
+        looked_at: int = 100,
+        are_alike: Alike = none_alike,
     ) -> list[LineageStep]:
         lineage = RetrainLineage(
-            self.store, self.snapshots, Rules(caps=CAPS, pairs_looked_at=looked_at)
+            self.store,
+            self.snapshots,
+            Rules(caps=CAPS, pairs_looked_at=looked_at),
+            lambda _: are_alike,
         )
         return list(lineage.steps(tenant, conversation, ""))
 
@@ -91,6 +98,8 @@ def test_what_no_snapshot_has_says_why(tmp_path: Path) -> None:
     assert told(house.trace("c1")) == [("p001", "abstained", "PART_IS_FULL")]
     assert told(house.trace("c3")) == [("p003", "abstained", "USER_CAP")]
     assert told(house.trace("c9")) == [("p009", "abstained", "NOTHING_TO_LEARN")]
+    alike = house.trace("c3", are_alike=lambda one: one == third)
+    assert told(alike) == [("p003", "abstained", "ALIKE_WHERE_CUT")]
 
 
 def test_what_is_too_old_is_left_out() -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.retrain.codec import encode_run
 from services.retrain.domain.runs import State
 from services.retrain.grpc_api import RetrainServicer
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
@@ -18,6 +19,30 @@ from shared.state import operations
 from tests.unit.retrain.house import House, caller
 from tests.unit.retrain.pairs import LOCAL
 from tests.unit.retrain.test_gate import figures
+
+
+def test_a_run_says_which_pairs_were_left_out_or_cut():
+    house = House()
+    house.mine()
+    house.alike = {"p000", "p001", "p500"}
+    house.trainer.counts = {"PROMPT_CUT": 3, "ANSWER_CUT": 1}
+    house.start("r1")
+    preview = house.app.preview(LOCAL, lambda digest: digest)
+    run = encode_run(house.walk())
+    assert (run.snapshot.train_pairs, run.snapshot.held_out_pairs) == (28, 4)
+    assert run.snapshot.left_out == preview.left_out == {"ALIKE_WHERE_CUT": 3}
+    assert run.training_counts == {"PROMPT_CUT": 3, "ANSWER_CUT": 1}
+    assert len(house.evaluator.contests[-1].held_out) == 4
+
+
+def test_too_few_pairs_that_differ_are_too_few():
+    house = House(least_pairs=29)
+    house.mine()
+    house.alike = {"p000", "p001"}
+    house.start("r1")
+    run = house.walk()
+    assert run.state == State.FAILED
+    assert "there are 28 pairs to train on, at least 29 are needed" in run.error
 
 
 def test_a_run_that_passes_starts_a_rollout():

@@ -14,7 +14,7 @@ from services.retrain.domain.selection import Caps, describe, select
 from services.retrain.domain.snapshots import digest_of
 from services.retrain.domain.training import has_persona
 from services.retrain.settings import RetrainSettings
-from shared.language.messages import text_message
+from shared.language.messages import Media, Message, Text, ToolCall, ToolResult, text_message
 from shared.language.pairs import PairSource
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
@@ -94,7 +94,34 @@ def test_source_shares_are_checked_when_the_service_starts():
 def test_pairs_that_teach_nothing_are_left_out():
     same = pair(1, TRAINED[0], rejected=text_message("assistant", " Short answer 1. "))
     empty = pair(2, TRAINED[0], chosen=text_message("assistant", " "))
-    assert select([same, empty, pair(3, TRAINED[0], prompt=())], {}, Caps()).train == ()
+    silent = pair(4, TRAINED[0], rejected=text_message("assistant", "\n"))
+    selection = select([same, empty, pair(3, TRAINED[0], prompt=()), silent], {}, Caps())
+    assert (selection.train, selection.left_out) == ((), {"NOTHING_TO_LEARN": 4})
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_an_answer_that_calls_a_tool_is_not_trained_on(side: str) -> None:
+    call = Message("assistant", (Text("I look."), ToolCall("c1", "weather", "{}")))
+    selection = select([pair(1, TRAINED[0], **{side: call}), pair(2, TRAINED[1])], {}, Caps())
+    assert [one.pair_id for one in selection.train] == ["p002"]
+    assert selection.left_out == {"ANSWER_CALLS_A_TOOL": 1}
+
+
+def test_pairs_that_training_could_not_tell_apart_are_left_out_of_both_parts() -> None:
+    alike = {"p001", "p500"}
+    selection = select(many(3, 2), {}, Caps(), lambda pair: pair.pair_id in alike)
+    assert [one.pair_id for one in selection.train] == ["p000", "p002"]
+    assert [one.pair_id for one in selection.held_out] == ["p501"]
+    assert describe(selection, "").left_out == {"ALIKE_WHERE_CUT": 2}
+
+
+def test_calls_and_results_of_tools_are_in_the_snapshot(tmp_path: Path) -> None:
+    call = Message("assistant", (Text("I look."), ToolCall("c1", "weather", '{"a": 1}')))
+    picture = Message("user", (Media("sha256:1", "image_url"), Text("What is it?")))
+    prompt = (picture, call, Message("tool", (ToolResult("c1", "12 degrees"),)))
+    selection = select([pair(1, TRAINED[0], prompt=prompt)], {}, Caps())
+    snapshot = ParquetSnapshots(str(tmp_path)).keep(selection)
+    assert read_pairs(snapshot.uri, "train")[0].prompt == prompt
 
 
 def test_a_user_persona_fills_what_the_pair_lacks():

@@ -45,7 +45,7 @@ class VllmChat:
     ) -> tuple[str, ...]:
         body = {
             "model": self._model,
-            "messages": openai_messages(list(messages)),
+            "messages": openai_messages(messages),
             "n": n,
             "temperature": temperature,
             **more,

@@ -200,6 +200,8 @@ def open_tokenizer(path: Path) -> Any:
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    # What people write is text, even where it spells "[SEP]".
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

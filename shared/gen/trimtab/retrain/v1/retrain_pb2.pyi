@@ -229,6 +229,26 @@ Global___GateCheck: _TypeAlias = GateCheck  # noqa: Y015
 class Run(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TrainingCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
@@ -248,6 +268,7 @@ class Run(_message.Message):
     PROGRESS_WORDS_FIELD_NUMBER: _builtins.int
     GATE_ATTEMPT_FIELD_NUMBER: _builtins.int
     GATE_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    TRAINING_COUNTS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -286,6 +307,10 @@ class Run(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStep]: ...
+    @_builtins.property
+    def training_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many pairs training cut (PROMPT_CUT, ANSWER_CUT) or left out (ALIKE_WHERE_CUT); no reason with 0."""
+
     def __init__(
         self,
         *,
@@ -308,12 +333,13 @@ class Run(_message.Message):
         progress_words: _builtins.str = ...,
         gate_attempt: _builtins.int = ...,
         gate_confidence: _builtins.float = ...,
+        training_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         tenant: _builtins.str = ...,
         policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
