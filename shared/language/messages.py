@@ -66,7 +66,10 @@ class Message:
 
 def content_of(message: Message) -> str:
     """A message's content as one string, for ids, stripped: clients strip leading and trailing whitespace."""
-    return "\n".join([_part_content(part) for part in message.parts]).strip()
+    parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], Text):  # almost all
+        return parts[0].text.strip()
+    return "\n".join([_part_content(part) for part in parts]).strip()
 
 
 def default_turn_id(index: int, message: Message) -> str:

@@ -37,6 +37,8 @@ def read_message(message: object, name: str) -> Message:
         call_id = str(message.get("tool_call_id") or message.get("name") or "")
         media = (part for part in parts if not isinstance(part, Text))
         return Message("tool", (ToolResult(call_id, text), *media))
+    if len(message) == 2 and "content" in message:  # as almost all have it: nothing beside
+        return Message(_ROLES[role], parts)
     return Message(_ROLES[role], (*parts, *_beside_content(message)))
 
 

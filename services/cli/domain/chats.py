@@ -143,18 +143,13 @@ def read_lines(said: list[Json], name: str, version: str, created: datetime | No
         message = read_message(one, field)
         if message.role == "system":
             continue
-        own = one.get("created") or one.get("timestamp")
-        when = moment(own, f"{field}.created") if own else created
-        model = model_id_of(one.get("model_version")) or version
-        answered = message.role == "assistant"
-        completion = completion_id_of(one.get("completion_id"))
-        lines.append(
-            Line(
-                message,
-                f"{field}.content",
-                when,
-                model if answered else "",
-                completion if answered else "",
-            )
-        )
+        said_at = one.get("created") or one.get("timestamp")
+        when = moment(said_at, f"{field}.created") if said_at else created
+        model = completion = ""
+        if message.role == "assistant":
+            own = one.get("model_version")
+            model = (model_id_of(own) if own else "") or version
+            own = one.get("completion_id")
+            completion = completion_id_of(own) if own else ""
+        lines.append(Line(message, f"{field}.content", when, model, completion))
     return lines
