@@ -12,9 +12,11 @@ from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.queue import Served
 from services.retrain.domain.runs import State
 from services.retrain.domain.snapshots import Persona
 from services.retrain.stages import PAIRS
+from shared.language.policies import PolicyKey
 from shared.privacy.erasure import Erasure
 from shared.state import operations
 from tests.contract.plans import recorded, whole_tables
@@ -59,6 +61,51 @@ def test_a_pair_counts_once(house: House) -> None:
             session.train_pairs_after(LOCAL, last, 9),
         ) == (3, 0)
         assert session.train_pairs_after(LOCAL, 0, 2) == 2
+
+
+def test_a_policy_is_given_its_own_pairs_only(house: House) -> None:
+    keys = (LOCAL, PolicyKey("local", "sales"), PolicyKey("acme"), PolicyKey("acme", "sales"))
+    with house.store.begin() as session:
+        assert session.tenants() == []
+        for n, key in enumerate(keys):
+            for one in many(3 + n, 1 + n, key):
+                assert session.add_pair(one)
+    last = 0
+    with house.store.read() as session:
+        assert session.tenants() == ["acme", "local"]
+        for n, key in enumerate(keys):
+            found = session.pairs(key, 100)
+            own = {(one.tenant, one.policy or "assistant") for one in found}
+            assert (len(found), own) == (4 + 2 * n, {(key.tenant, key.policy)})
+            assert session.train_pairs_after(key, 0, 100) == 3 + n
+            last += 4 + 2 * n
+            assert session.newest_pair(key) == last
+            assert session.pairs_seen(key) == 0
+        nobody = PolicyKey("acme", "tax")
+        assert (session.pairs(nobody, 9), session.newest_pair(nobody)) == ([], 0)
+
+
+def test_runs_are_of_their_tenant_and_policy(house: House) -> None:
+    sales, acme = house.policy(PolicyKey("local", "sales")), PolicyKey("acme")
+    for key in (LOCAL, sales, acme):
+        house.mine(key=key)
+        assert house.start("r", key=key).run == house.start("r", key=key).run
+    with house.store.read() as session:
+        assert [run.key for run in session.under_way()] == [LOCAL, sales, acme]
+        assert [run.key for run in session.under_way(sales)] == [sales]
+        assert [run.key for run in session.runs("local", None, 9)] == [sales, LOCAL]
+        assert [run.key for run in session.runs("local", None, 9, "sales", True)] == [sales]
+        assert session.served([LOCAL, acme]) == Served({}, {})
+    house.walk_all()
+    with house.store.read() as session:
+        ended = {run.key: run for run in session.ended(9)}
+        assert session.under_way() == session.runs("local", None, 9, "sales", True) == []
+        begun = {key: run.begun for key, run in ended.items() if run.begun}
+        tenants = {"acme": begun[acme], "local": max(begun[LOCAL], begun[sales])}
+        assert session.served(list(begun)) == Served(tenants, begun)
+        # Each has seen its own pairs, and all of them.
+        for key in (LOCAL, sales, acme):
+            assert session.pairs_seen(key) == session.newest_pair(key)
 
 
 def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:

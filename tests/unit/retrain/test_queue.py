@@ -1,0 +1,165 @@
+"""Whose run is next: tenants and their policies take turns at the one trainer."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from services.retrain.domain.queue import Served, before, in_turn
+from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
+from shared.language.policies import PolicyKey
+from tests.unit.retrain.house import House
+from tests.unit.retrain.pairs import LOCAL, START
+from tests.unit.retrain.test_gate import figures
+
+NOBODY = Served({}, {})
+
+
+def run(number: int, name: str) -> Run:
+    tenant, policy = name.split("/")
+    return Run(
+        run=f"run-{number}",
+        number=number,
+        state=State.QUEUED,
+        trigger=Trigger(TriggerKind.PERSON, ""),
+        create_time=START,
+        update_time=START,
+        tenant=tenant,
+        policy=policy,
+    )
+
+
+def queued(*names: str) -> list[Run]:
+    return [run(number, name) for number, name in enumerate(names, 1)]
+
+
+def served(**minutes: int) -> Served:
+    """`a_x=3`: the last run of a's policy x left the queue three minutes after START."""
+    policies: dict[PolicyKey, datetime] = {}
+    tenants: dict[str, datetime] = {}
+    for name, when in sorted(minutes.items(), key=lambda one: one[1]):
+        tenant, policy = name.split("_")
+        at = START + timedelta(minutes=when)
+        policies[PolicyKey(tenant, policy)] = tenants[tenant] = at
+    return Served(tenants, policies)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "past", "expected"),
+    [
+        # Nobody was served: the oldest, then the other tenants, each in its turn.
+        (["a/x", "a/x", "b/x", "c/x", "a/x", "b/x"], NOBODY, [1, 3, 4, 2, 6, 5]),
+        # The tenant that was served longest ago, whatever its runs' age; one that never was before it.
+        (["a/x", "b/x", "c/x"], served(a_x=9, b_x=5), [3, 2, 1]),
+        # Within a tenant the policy that was served longest ago, then its oldest run.
+        (["a/x", "a/y", "a/z", "a/y"], served(a_x=2, a_y=1), [3, 2, 1, 4]),
+        # A tenant with many policies has no more turns than one with a single policy.
+        (["a/v", "a/w", "a/x", "a/y", "b/x", "b/x"], NOBODY, [1, 5, 2, 6, 3, 4]),
+        # The last one served was b: a is next although b's other policy waits longer than any of a's.
+        (["b/y", "a/x"], served(b_y=1, a_x=3, b_x=8), [2, 1]),
+        ([], served(a_x=1), []),
+    ],
+)
+def test_the_order_by_hand(waiting: list[str], past: Served, expected: list[int]) -> None:
+    assert [one.number for one in in_turn(queued(*waiting), past)] == expected
+
+
+def test_nobody_starves_whatever_the_others_queue() -> None:
+    """a floods with many policies, b with one, c asks now and then: c never waits for more than one run of
+    each, and a's policies come in turn."""
+    rng, number = random.Random(5), 0
+    past: dict[PolicyKey, datetime] = {}
+    waiting: list[Run] = []
+    order: list[str] = []
+    asked: dict[int, int] = {}
+    for turn in range(300):
+        names = [f"a/p{rng.randrange(6)}", "b/x", *(["c/x"] if rng.random() < 0.1 else [])]
+        for name in names:
+            number += 1
+            waiting.append(run(number, name))
+            asked[number] = turn
+        tenants: dict[str, datetime] = {}
+        for key, when in past.items():
+            tenants[key.tenant] = max(when, tenants.get(key.tenant, when))
+        first = in_turn(waiting, Served(tenants, past))[0]
+        waiting.remove(first)
+        past = {**past, first.key: START + timedelta(minutes=turn)}
+        order.append(first.key.name)
+        if first.tenant == "c" and not any(one.tenant == "c" for one in waiting):
+            assert turn - asked[first.number] <= 4
+    turns = Counter(name.split("/")[1] for name in order)
+    assert abs(turns["a"] - turns["b"]) <= 1
+    assert not any(one.tenant == "c" and asked[one.number] < 290 for one in waiting)
+    of_a = Counter(name for name in order if name.startswith("tenants/a/"))
+    assert len(of_a) == 6
+    assert max(of_a.values()) - min(of_a.values()) <= 3
+
+
+def test_a_run_of_a_thousand_is_placed_quickly_and_once() -> None:
+    names = [f"t{n % 40}/p{n % 7}" for n in range(1000)]
+    line = in_turn(queued(*names), NOBODY)
+    assert sorted(one.number for one in line) == list(range(1, 1001))
+    assert {one.tenant for one in line[:40]} == {f"t{n}" for n in range(40)}
+
+
+def test_what_a_run_waits_for_in_words() -> None:
+    mine, other, third = queued("a/x", "b/x", "c/x")
+    assert before(mine, []) == "is next"
+    assert before(mine, [other]) == "1 run of another policy is before it"
+    assert before(mine, [other, third]) == "2 runs of other policies are before it"
+    assert before(mine, [replace(mine, number=9), other]) == "2 runs are before it"
+    assert before(mine, [replace(mine, number=9)]) == "1 run is before it"
+
+
+ACME, SALES = PolicyKey("acme"), PolicyKey("local", "sales")
+
+
+def test_queued_runs_take_turns_and_say_what_they_wait_for() -> None:
+    house = House()
+    for key in (LOCAL, house.policy(SALES), ACME):
+        house.mine(key=key)
+    of_sales = [replace(one, name=one.name.replace("assistant", "sales")) for one in figures()]
+    house.evaluator.estimates += tuple(one for one in of_sales if "@" in one.name)
+    first, second = (house.start(f"r{n}") for n in range(2))
+    sales, acme = house.start("r1", key=SALES), house.start("r1", key=ACME)
+    assert (first.progress_words, acme.progress_words) == (
+        "is next",
+        "1 run of another policy is before it",
+    )
+    house.walk(2)
+    house.runner.advance(lambda: False)
+    said = {one.run: one.progress_words for one in [*house.runs(9), *house.runs(9, "acme")]}
+    assert said[acme.run] == "1 run of another policy is before it"
+    assert said[sales.run] == "2 runs of other policies are before it"
+    assert said[second.run] == "3 runs are before it"
+    house.walk_all()
+    ended = sorted([*house.runs(9), *house.runs(9, "acme")], key=lambda one: one.begun or START)
+    assert [one.run for one in ended] == [first.run, acme.run, sales.run, second.run]
+    assert {one.state for one in ended} == {State.SUCCEEDED}
+    assert [one.model_version for one in ended] == [
+        "assistant-v1",
+        "assistant-v1",
+        "sales-v1",
+        "assistant-v3",
+    ]
+    assert [one.attempt for one in ended] == [1, 1, 1, 2]
+
+
+def test_a_run_that_waits_for_pairs_is_in_nobodys_way() -> None:
+    house = House(pairs_wait_s=600)
+    house.mine(10, 0)
+    house.mine(key=ACME)
+    house.alarm("a")
+    behind = house.start("r1", key=ACME)
+    waiting = house.runs()[0]
+    for _ in range(20):
+        house.runner.advance(lambda: False)
+    assert house.get(behind.run, "acme").state == State.SUCCEEDED
+    assert house.get(waiting.run).progress_words == "waiting for pairs: 10 of 20"
+    house.time += timedelta(seconds=601)
+    house.walk_all()
+    assert house.get(waiting.run).state == State.SUCCEEDED
