@@ -43,7 +43,7 @@ def build(common: CommonSettings, settings: EvaluationSettings) -> Service:
             settings.parallel,
             takes_tools=takes_tools(common.base_model),
         ),
-        logprobs=SubprocessLogprobs(common.base_model),
+        logprobs=SubprocessLogprobs(common.base_model, bases=[*common.bases.values()]),
         scorer=GrpcRewardScorer(channel(common.reward_address, calling_of(common))),
         answers=SqlAnswers(database),
         results=SqlResults(database),

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +18,19 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class SubprocessLogprobs:
-    """`command` runs logprobs.py. Raises Internal with the end of the child's error output if it fails."""
+    """`command` runs logprobs.py. The base model is the one that the adapters were made for, if it is one of
+    `bases`, otherwise `base_model`. Raises Internal with the end of the child's error output if it fails."""
 
     base_model: Path
     command: Sequence[str] = (sys.executable, "-m", "services.evaluation.logprobs")
+    bases: Collection[Path] = ()
 
     def logprobs(
         self, adapter_paths: Sequence[str], cases: Sequence[tuple[Sequence[Message], str]]
     ) -> list[list[tuple[float, int]]]:
         job = {
             "parent": os.getpid(),
-            "base_model": str(self.base_model),
+            "base_model": str(self._base(adapter_paths)),
             "adapter_paths": list(adapter_paths),
             "cases": [([*map(message_row, prompt)], answer) for prompt, answer in cases],
         }
@@ -55,3 +57,11 @@ class SubprocessLogprobs:
         if "not_found" in answer:
             raise NotFound(answer["not_found"], reason=answer["reason"])
         return [[(value, tokens) for value, tokens in one] for one in answer["found"]]
+
+    def _base(self, adapter_paths: Sequence[str]) -> Path:
+        """All versions of an evaluation are of one policy, which has one base model."""
+        for file in (Path(path) / "adapter_config.json" for path in adapter_paths if path):
+            if file.is_file():
+                told = json.loads(file.read_text()).get("base_model_name_or_path") or ""
+                return Path(told) if Path(told) in self.bases else self.base_model
+        return self.base_model

@@ -10,6 +10,7 @@ from datetime import datetime
 from services.evaluation.domain import Evaluation, Request
 from services.evaluation.ports import Store
 from shared.language.errors import NotFound
+from shared.language.policies import policy_of_version
 from shared.tracking.port import TrackedRun
 
 
@@ -55,7 +56,8 @@ def tracked(evaluation: Evaluation) -> TrackedRun:
         metrics[f"{estimate.name}.high"] = estimate.high
     content = json.dumps([asdict(estimate) for estimate in evaluation.estimates], indent=1)
     return TrackedRun(
-        experiment="evaluation",
+        # Versions of two tenants may have one name.
+        experiment=f"evaluation/{evaluation.tenant}",
         key=f"{evaluation.tenant}/{evaluation.name}",
         name=f"{evaluation.model_version}-{evaluation.evaluation[:8]}",
         params={
@@ -64,6 +66,10 @@ def tracked(evaluation: Evaluation) -> TrackedRun:
             "reward_model": evaluation.reward_model,
         },
         metrics=metrics,
-        tags={"model_version": evaluation.model_version},
+        tags={
+            "tenant": evaluation.tenant,
+            "policy": policy_of_version(evaluation.model_version),
+            "model_version": evaluation.model_version,
+        },
         artifacts={"figures.json": content.encode()},
     )
