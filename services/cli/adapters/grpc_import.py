@@ -147,6 +147,7 @@ def _turn(said: Conversation, index: int, line: Line) -> common.Turn:
         completion_id=line.completion_id,
         create_time=line.created,
         channel=CHANNEL,
+        policy=said.policy,
         signal=line.signal,
         replaces_turn_id=line.replaces,
     )

@@ -103,7 +103,13 @@ def _conversation(said: Conversation) -> Json:
         if line.signal:
             message["signal"], message["replaces_turn_id"] = line.signal, line.replaces
         messages.append(message)
-    return {"id": said.id, "user": said.user, "channel": "import", "messages": messages}
+    return {
+        "id": said.id,
+        "user": said.user,
+        "channel": "import",
+        "policy": said.policy,
+        "messages": messages,
+    }
 
 
 def _message(message: Message) -> Json:
@@ -156,6 +162,7 @@ def _preference(stated: Pair) -> Json:
         "chosen": [_message(stated.chosen)],
         "rejected": [_message(stated.rejected)],
         "model_version": stated.model_version,
+        "policy": stated.policy,
         "created": stated.create_time.isoformat() if stated.create_time else None,
     }
 

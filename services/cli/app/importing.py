@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from services.cli.domain.formats import Reader
-from services.cli.domain.records import Imported, Item, Record, Refused
+from services.cli.domain.records import Imported, Item, Record, Refused, of_policy
 from services.cli.domain.refusals import unwrapped
 from services.cli.ports import ImportFiles, ImportProgress, ImportTarget, RefusalReport, Sent
 from shared.language.attempts import attempted
@@ -129,10 +129,11 @@ class Import:
         report: Path,
         progress: ImportProgress,
         clock: Callable[[], float] = time.monotonic,
+        policy: str = "",
     ) -> None:
-        """`clock` in seconds, from any starting point."""
+        """`clock` in seconds, from any starting point. `policy`: to which everything belongs."""
         self._files, self._importer, self._reader = files, importer, reader
-        self._progress, self._clock = progress, clock
+        self._progress, self._clock, self._policy = progress, clock, policy
         held = progress.load()
         self.done, self._done_of, size = held if held is not None else (Imported(), {}, 0)
         self.resumed = self.done.read
@@ -189,7 +190,7 @@ class Import:
         if raw is not record.raw:
             record = replace(record, raw=raw)
             document = self._files.parse(raw) if isinstance(document, str) else document
-        return Entry(record, self._reader.read(document))
+        return Entry(record, of_policy(self._reader.read(document), self._policy))
 
     def _note(self, batch: Sequence[Entry], refused: Sequence[Refused]) -> None:
         """The report is written first, so that the progress never counts a refusal that the report lacks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,15 +67,27 @@ def rollout(platform: Platform) -> Json | None:
 
 
 def listed(
-    platform: Platform, part: str, method: str, field: str, request: Json, limit: int
+    platform: Platform,
+    part: str,
+    method: str,
+    field: str,
+    request: Json,
+    limit: int,
+    keep: Callable[[Json], bool] = lambda _: True,
 ) -> list[Json]:
-    """Up to `limit` items, page by page."""
-    items: list[Json] = told_of(platform, part, method, field, request, limit)[field]
+    """Up to `limit` items of those to `keep`, page by page."""
+    items: list[Json] = told_of(platform, part, method, field, request, limit, keep)[field]
     return items
 
 
 def told_of(
-    platform: Platform, part: str, method: str, field: str, request: Json, limit: int
+    platform: Platform,
+    part: str,
+    method: str,
+    field: str,
+    request: Json,
+    limit: int,
+    keep: Callable[[Json], bool] = lambda _: True,
 ) -> Json:
     """The first page's answer, with up to `limit` items of all pages in `field`, and the last page's token."""
     told: Json = {}
@@ -85,7 +97,7 @@ def told_of(
         page = {**request, "page_size": min(limit - len(items), 500), "page_token": token}
         answer = platform.call(part, method, page)
         told = told or answer
-        items += answer[field]
+        items += filter(keep, answer[field])
         token = answer.get("next_page_token", "")
         if not token:
             break

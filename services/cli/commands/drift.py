@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp
 from typing import Annotated
 
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.commands.options import OnePolicy
 from services.cli.commands.session import session_of
 from services.cli.commands.words import estimate_words
+from services.cli.domain import Json
+from shared.language.policies import policy_of_version
 
 app = typer.Typer(no_args_is_help=True, help="Watched streams and the alarms they raised.")
 
@@ -21,16 +25,19 @@ def list_(
         str, typer.Option("--filter", help="Terms joined by AND: stream, model_version.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 20,
+    policy: OnePolicy = "",
 ) -> None:
     """List alarms, newest first. With --json each states its guarantee and names example conversations.
 
     \b
     Examples:
-      trimtab drift list
+      trimtab drift list --policy support
       trimtab drift list --filter 'stream = "reward"' --json | jq -r '.alarms[].guarantee'
     """
     session = session_of(context)
-    found = listed(session.platform, "drift", "ListAlarms", "alarms", {"filter": filter_}, limit)
+    wanted = {"filter": filter_}
+    keep = partial(_is_of, policy)
+    found = listed(session.platform, "drift", "ListAlarms", "alarms", wanted, limit, keep)
     rows = [
         (
             one["name"],
@@ -48,15 +55,17 @@ def list_(
 
 
 @app.command()
-def streams(context: typer.Context) -> None:
+def streams(context: typer.Context, policy: OnePolicy = "") -> None:
     """List the watched streams: what each has learnt, and how strong its evidence of a change is.
 
     \b
-    Example:
+    Examples:
       trimtab drift streams
+      trimtab drift streams --policy support
     """
     session = session_of(context)
-    found = session.platform.call("drift", "ListStreams", {})["streams"]
+    told = session.platform.call("drift", "ListStreams", {})["streams"]
+    found = [one for one in told if _is_of(policy, one)]
     rows = [
         (
             one["stream"],
@@ -74,3 +83,8 @@ def streams(context: typer.Context) -> None:
         {"streams": found},
         lambda: session.table(columns, rows, "No stream has received a value yet."),
     )
+
+
+def _is_of(policy: str, one: Json) -> bool:
+    """Whether it is about a version of the policy; true of all if none is named."""
+    return not policy or policy_of_version(one["model_version"]) == policy

@@ -17,6 +17,7 @@ from services.cli.domain.formats import FORMATS, Reader
 from services.cli.domain.records import Imported, Record
 from services.cli.domain.scores import read_scores
 from shared.language.errors import InvalidArgument
+from shared.language.policies import check_policy_id
 from shared.language.visible import visible
 
 _THROUGH = ("grpc", "gateway")
@@ -56,6 +57,12 @@ def import_(
             " Repeatable."
         ),
     ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="To which policy all of it belongs, such as support; default: assistant."
+        ),
+    ] = "",
 ) -> None:
     """Import conversations, feedback and preferences from files.
 
@@ -85,6 +92,8 @@ def import_(
     none. After a break the same command continues where it stopped. Refused records are listed with
     file, line, field, reason and the record itself, the rest is imported, and the exit code is 1:
     correct the records in the list, then import the list.
+    Conversations and preferences belong to --policy, and only that policy is trained on them. The
+    same preferences imported for two policies are two; a conversation belongs to the first.
 
     \b
     Examples:
@@ -94,17 +103,19 @@ def import_(
       trimtab import sharegpt.json --format sharegpt --limit 1000 --through gateway
       trimtab import langfuse/ --score quality=1:10 --score tone=evaluator
       trimtab import conversations.json --user ada@example.org
+      trimtab import preferences.jsonl --policy support
       pg_dump-chats | trimtab import -
       trimtab import --chitchat --limit 500
     """
     session = session_of(context)
     _check(session, path, chitchat, format_name, through, refused)
+    check_policy_id(policy, "--policy")
     importer = Importer(session.import_target(through), session.wait, batch, in_flight=in_flight)
     options: Json = {"format": format_name, "limit": limit, "tenant": session.tenant, "user": user}
-    options["scores"] = sorted(score or ())
+    options |= {"scores": sorted(score or ()), "policy": policy}
     progress = session.files.progress(path or Path("chitchat"), options, state)
     reader = Reader(format_name, read_scores(score or ()), user)
-    run = Import(session.files, importer, reader, refused, progress)
+    run = Import(session.files, importer, reader, refused, progress, policy=policy)
     done = _shown(session, run, path, limit)
     document = {**asdict(done), "report": str(refused) if done.refused else ""}
     session.show(document, lambda: _people(session, done, refused))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.commands.options import PolicyName
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.status import show_rollout
 from services.cli.domain import Json
@@ -30,16 +31,24 @@ Revision = Annotated[
 def list_(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy", help="Only versions of this policy, and its rollout; default: all versions."
+        ),
+    ] = "",
 ) -> None:
-    """List versions, newest first, and show which one serves.
+    """List versions, newest first, and show which one serves for a policy (default: assistant).
 
     \b
-    Example:
+    Examples:
       trimtab models list
+      trimtab models list --policy support
     """
     session = session_of(context)
-    found = listed(session.platform, "registry", "ListVersions", "versions", {}, limit)
-    served = session.platform.call("registry", "GetRollout", {}).get("rollout")
+    of = {"policy": policy}
+    found = listed(session.platform, "registry", "ListVersions", "versions", of, limit)
+    served = session.platform.call("registry", "GetRollout", of).get("rollout")
     document = {"versions": found, "rollout": served}
     session.show(document, lambda: _table(session, found, served))
 
@@ -69,7 +78,7 @@ def promote(
     request_id: RequestId = "",
     revision: Revision = 0,
 ) -> None:
-    """Make a version the champion now, whatever the evidence says.
+    """Make a version the champion of its policy now, whatever the evidence says.
 
     Any version may be promoted, also one that was rolled back, except rejected versions and controls.
 
@@ -88,15 +97,25 @@ def promote(
 
 @app.command()
 def rollback(
-    context: typer.Context, reason: Reason, request_id: RequestId = "", revision: Revision = 0
+    context: typer.Context,
+    reason: Reason,
+    policy: PolicyName = "",
+    request_id: RequestId = "",
+    revision: Revision = 0,
 ) -> None:
-    """End the current rollout. If there is none, go back to the champion before this one.
+    """End a policy's current rollout. If there is none, go back to the champion before this one.
 
     \b
-    Example:
+    Examples:
       trimtab models rollback --reason "users complain about tone"
+      trimtab models rollback --policy support --reason "users complain about tone"
     """
-    request = {"reason": reason, "request_id": request_id, "revision": revision}
+    request = {
+        "reason": reason,
+        "policy": policy,
+        "request_id": request_id,
+        "revision": revision,
+    }
     _change(session_of(context), "RollbackVersion", request)
 
 

@@ -1,4 +1,4 @@
-"""trimtab retrain start | list | show | watch | cancel"""
+"""trimtab retrain start | list | preview | show | watch | cancel"""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.commands.options import OnePolicy, PolicyName
 from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.domain import Json
+from shared.language.policies import ASSISTANT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,18 +28,20 @@ def start(
     reason: Annotated[str, typer.Option(help="Recorded with the run.")] = "started by hand",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     request_id: Annotated[str, typer.Option(help="Repeating the same id gives the same run.")] = "",
+    policy: PolicyName = "",
 ) -> None:
-    """Start a run by hand.
+    """Start a run of a policy by hand.
 
     With --wait the exit code is 0 if the run succeeded, otherwise 1.
 
     \b
     Examples:
       trimtab retrain start --reason "new guideline" --wait
-      trimtab retrain start --request-id nightly-2026-11-20
+      trimtab retrain start --policy support --request-id nightly-2026-11-20
     """
     session = session_of(context)
-    request = {"request_id": request_id, "reason": f"{getpass.getuser()}: {reason}"}
+    why = f"{getpass.getuser()}: {reason}"
+    request = {"request_id": request_id, "reason": why, "policy": policy}
     operation = session.platform.call("retrain", "StartRetrain", request)
     run = (operation.get("metadata") or {}).get("run", {})
     if wait:
@@ -50,18 +54,25 @@ def start(
 def list_(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
+    policy: OnePolicy = "",
+    under_way: Annotated[
+        bool, typer.Option("--under-way", help="Only runs that have not ended.")
+    ] = False,
 ) -> None:
     """List runs, newest first.
 
     \b
-    Example:
+    Examples:
       trimtab retrain list --json | jq '.runs[0].verdict'
+      trimtab retrain list --policy support --under-way
     """
     session = session_of(context)
-    found = listed(session.platform, "retrain", "ListRuns", "runs", {}, limit)
+    wanted = {"policy": policy, "under_way": under_way}
+    found = listed(session.platform, "retrain", "ListRuns", "runs", wanted, limit)
     rows = [
         (
             one["name"],
+            one["policy"] or ASSISTANT,
             _state(one),
             one["verdict"],
             _trigger(one),
@@ -71,8 +82,21 @@ def list_(
         )
         for one in found
     ]
-    columns = ("run", "state", "verdict", "trigger", "from", "made", "created")
+    columns = ("run", "policy", "state", "verdict", "trigger", "from", "made", "created")
     session.show({"runs": found}, lambda: session.table(columns, rows, "There are no runs yet."))
+
+
+@app.command()
+def preview(context: typer.Context, policy: PolicyName = "") -> None:
+    """Show which pairs a run of a policy would train on now, and what is left out. Starts nothing.
+
+    \b
+    Example:
+      trimtab retrain preview --policy support
+    """
+    session = session_of(context)
+    found = session.platform.call("retrain", "PreviewSnapshot", {"policy": policy}, timeout_s=60.0)
+    session.show(found, lambda: _snapshot(session, found["snapshot"]))
 
 
 @app.command()
@@ -135,16 +159,11 @@ def _get(session: Session, run: str) -> Json:
 
 def _run(session: Session, found: Json) -> None:
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
-    session.line(f"trigger: {_trigger(found)}")
+    session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
     snapshot = found.get("snapshot")
     if snapshot:
-        session.line(
-            f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
-            f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
-            f" the largest user's share is {snapshot['largest_user_share']:.0%}"
-        )
-        _counts(session, "left out", snapshot["left_out"])
+        _snapshot(session, snapshot)
     _counts(session, "in training", found["training_counts"])
     if found["error"]:
         session.line(f"error: {found['error']}")
@@ -157,6 +176,15 @@ def _run(session: Session, found: Json) -> None:
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
     session.table(columns, rows, "The run has not reached the gate.")
+
+
+def _snapshot(session: Session, snapshot: Json) -> None:
+    session.line(
+        f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
+        f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
+        f" the largest user's share is {snapshot['largest_user_share']:.0%}"
+    )
+    _counts(session, "left out", snapshot["left_out"])
 
 
 def _counts(session: Session, what: str, counts: Json) -> None:

@@ -8,6 +8,7 @@ from services.cli.app.platform import SERVICES, Health, health, rollout, stage_c
 from services.cli.commands.session import UNAVAILABLE, Session, session_of
 from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
+from shared.language.policies import ASSISTANT
 
 _OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
 
@@ -93,4 +94,5 @@ def show_rollout(session: Session, served: Json | None) -> None:
             estimate = served.get(f"{role}_dissatisfaction")
             rows.append((role, version["version"], f"{of:.0%}", estimate_words(estimate)))
     session.table(("role", "version", ">share", "dissatisfied"), rows, "")
-    session.line(f"revision {served['revision']}: {served['words']}".rstrip(": "))
+    whose = f"{served['policy'] or ASSISTANT}, revision {served['revision']}"
+    session.line(f"{whose}: {served['words']}".rstrip(": "))

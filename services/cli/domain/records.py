@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from shared.language.identifiers import conversation_id_of, stable_id, user_id_o
 from shared.language.messages import Message, content_of
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
+from shared.language.policies import ASSISTANT, is_same
 
 T = TypeVar("T")
 
@@ -47,6 +48,8 @@ class Conversation:
     id: str
     user: str
     lines: tuple[Line, ...]
+    # The policy that answers in it; empty: assistant.
+    policy: str = ""
 
     def placed(self) -> Iterator[tuple[int, Line]]:
         for number, line in enumerate(self.lines):
@@ -117,6 +120,22 @@ def sorted_out(
     """What can be sent, each with its place, and the refusals of the rest, as a port's `Sent` names them."""
     found, refused = attempts.sorted_out(encode, items)
     return found, [(at, one.field, one.reason, one.message) for at, one in refused]
+
+
+def of_policy(item: Item, policy: str) -> Item:
+    """The item as one of this policy, if there is one. The same preference for another policy is another, so it
+    has an id of its own."""
+    if not policy:
+        return item
+    named = "" if is_same(policy, ASSISTANT) else f"{policy}."
+    return replace(
+        item,
+        conversations=tuple(replace(one, policy=policy) for one in item.conversations),
+        preferences=tuple(
+            replace(one, policy=policy, pair_id=one.pair_id and f"{named}{one.pair_id}")
+            for one in item.preferences
+        ),
+    )
 
 
 def conversation(own_id: object, user: object, lines: list[Line]) -> Conversation:

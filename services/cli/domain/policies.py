@@ -1,0 +1,138 @@
+"""What a policy's owner may set: the fields of the protos, each with its option on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.cli.domain import Json
+from shared.language.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`path` as in the protos, such as gate.win_rate. `option` is without its hyphens."""
+
+    path: str
+    kind: Any
+    help: str
+    option: str = ""
+
+    @property
+    def argument(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def name(self) -> str:
+        return self.option or self.path.rpartition(".")[2].replace("_", "-")
+
+
+FIELDS = (
+    Field("description", str, "What it is for, in words."),
+    Field("recipe.learning_rate", float, "Training: the learning rate."),
+    Field("recipe.beta", float, "Training: DPO's beta; larger stays nearer to the champion."),
+    Field("recipe.nll_weight", float, "Training: weight of the chosen answers' likelihood."),
+    Field("recipe.max_steps", int, "Training: steps at most."),
+    Field("recipe.batch_pairs", int, "Training: pairs in a step."),
+    Field("recipe.persona_share", float, "Training: share of pairs that show the user's persona."),
+    Field("recipe.lora_rank", int, "Training: the adapter's rank."),
+    Field("recipe.train_control", bool, "Training: a control on shuffled pairs beside it."),
+    Field("triggers.schedule", str, 'When a run starts by itself: cron in UTC; "" never.'),
+    Field("triggers.volume_pairs", int, "New pairs that start a run; 0: none do."),
+    Field("triggers.drift", bool, "Whether an alarm about its champion starts a run."),
+    Field("triggers.cooldown_s", float, "Seconds after a run in which alarms start none."),
+    Field("gate.win_rate", float, "Gate: the win rate must lie above it.", "gate-win-rate"),
+    Field(
+        "gate.sane_margin",
+        float,
+        "Gate: how much smaller the share of sane answers may be.",
+        "gate-sane-margin",
+    ),
+    Field(
+        "gate.pair_accuracy",
+        float,
+        "Gate: the accuracy on held-out pairs must lie above it.",
+        "gate-pair-accuracy",
+    ),
+    Field(
+        "gate.pair_count",
+        int,
+        "Gate: with fewer held-out pairs their accuracy is for information only.",
+        "gate-pair-count",
+    ),
+    Field(
+        "gate.chosen_logp_change",
+        float,
+        "Gate: the least change of the chosen answers' likelihood, in nats per token.",
+        "gate-chosen-logp-change",
+    ),
+    Field(
+        "gate.length_words", float, "Gate: the shortest mean answer, in words.", "gate-length-words"
+    ),
+    Field(
+        "gate.probe_margin",
+        float,
+        "Gate: how much worse sycophancy and over-refusal may be.",
+        "gate-probe-margin",
+    ),
+    Field(
+        "gate.error",
+        float,
+        "Gate: the chance that any of a champion's candidates passes a line by luck.",
+        "gate-error",
+    ),
+    Field("rollout.canary_share", float, "Rollout: share of users sent to a canary."),
+    Field("rollout.alpha", float, "Rollout: the chance, at most, that one no better is promoted."),
+    Field("rollout.worse_by", float, "Rollout: tolerated harm, in dissatisfaction rate."),
+    Field("rollout.min_users", int, "Rollout: users on each side that a promotion needs."),
+    Field(
+        "rollout.max_s",
+        float,
+        "Rollout: seconds after which a canary that is not better is rolled back.",
+        "rollout-max-s",
+    ),
+    Field("suites", list[str], "A suite that judges its candidates. Repeatable.", "suite"),
+)
+_BY_NAME = {name: one for one in FIELDS for name in (one.path, one.name)}
+
+
+def document_of(given: Mapping[str, Any]) -> Json:
+    """The policy with these fields, by path."""
+    document: Json = {}
+    for path, value in given.items():
+        section, _, name = path.rpartition(".")
+        into = document.setdefault(section, {}) if section else document
+        into[name] = value
+    return document
+
+
+def value_of(policy: Json, path: str) -> Any:
+    """None if it is not set: then it is as the deployment's settings say."""
+    section, _, name = path.rpartition(".")
+    found = (policy.get(section) or {}) if section else policy
+    return found.get(name)
+
+
+def unset_paths(said: Iterable[str]) -> list[str]:
+    """Of fields called by path or option. InvalidArgument for what is none."""
+    paths = []
+    for name in said:
+        found = _BY_NAME.get(name.removeprefix("--"))
+        if found is None:
+            known = ", ".join(one.path for one in FIELDS)
+            raise InvalidArgument(
+                f"{name[:60]!r} is no field of a policy; choose from {known}", reason="USAGE"
+            )
+        paths.append(found.path)
+    return paths
+
+
+def mask_of(paths: Iterable[str]) -> str:
+    """As JSON has it: gate.win_rate becomes gate.winRate."""
+    return ",".join(".".join(map(_camel, path.split("."))) for path in paths)
+
+
+def _camel(word: str) -> str:
+    first, *rest = word.split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,214 @@
+"""Policies from the command line, and the policy of everything else there."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli.domain.policies import FIELDS
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.language.errors import FailedPrecondition, InvalidArgument
+from tests.unit.cli.twins import TwinTarget
+
+SUPPORT = {
+    "name": "tenants/local/policies/support",
+    "description": "help desk",
+    "base_model": "base",
+    "gate": {"win_rate": 0.55},
+    "triggers": {"schedule": "", "drift": False},
+    "suites": ["sycophancy", "over_refusal"],
+    "champion_version": "support-v2",
+    "canary_version": "support-v3",
+    "revision": 4,
+}
+
+
+def request_of(ran: Any, method: str) -> Any:
+    return next(request for _, asked, request in ran.platform.asked if asked == method)
+
+
+def test_every_field_of_a_policy_has_an_option() -> None:
+    sections = ("recipe", "triggers", "gate", "rollout")
+    kinds: tuple[Any, ...] = (pb.Recipe, pb.Triggers, pb.GateThresholds, pb.RolloutRules)
+    found = {
+        f"{section}.{field.name}"
+        for section, kind in zip(sections, kinds, strict=True)
+        for field in kind.DESCRIPTOR.fields
+    }
+    assert {one.path for one in FIELDS} == found | {"description", "suites"}
+    assert len({one.name for one in FIELDS}) == len(FIELDS)
+
+
+def test_a_policy_is_created_with_what_is_given(trimtab: Any) -> None:
+    ran = trimtab(
+        *("policies", "create", "support", "--description", "help desk", "--base-model", "small"),
+        *("--schedule", "", "--no-drift", "--gate-win-rate", "0.55", "--rollout-max-s", "60"),
+        *("--volume-pairs", "0", "--suite", "sycophancy", "--suite", "over_refusal"),
+        answers={"CreatePolicy": {"policy": SUPPORT}},
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert request_of(ran, "CreatePolicy") == {
+        "policy_id": "support",
+        "policy": {
+            "description": "help desk",
+            "base_model": "small",
+            "triggers": {"schedule": "", "drift": False, "volume_pairs": 0},
+            "gate": {"win_rate": 0.55},
+            "rollout": {"max_s": 60.0},
+            "suites": ["sycophancy", "over_refusal"],
+        },
+    }
+    assert "champion support-v2, canary support-v3" in ran.out
+    assert '"schedule"' not in ran.out
+    rows = [line.split() for line in ran.out.splitlines()]
+    assert ["triggers.schedule", '""'] in rows
+    assert ["triggers.drift", "no"] in rows
+    assert ["gate.win_rate", "0.55"] in rows
+    assert not any(row[:1] == ["recipe.beta"] for row in rows)
+
+
+def test_what_serves_for_each_policy_is_listed(trimtab: Any) -> None:
+    answers = {
+        "ListPolicies": {"policies": [{"name": "tenants/local/policies/assistant"}, SUPPORT]}
+    }
+    ran = trimtab("policies", "list", answers=answers)
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["policy", "assistant", "support"]
+    assert "support-v2  support-v3  base" in ran.out
+    scripted = trimtab("policies", "list", "--json", answers=answers)
+    assert scripted.json["policies"][1]["revision"] == "4"
+
+
+def test_an_update_names_what_changes_and_what_returns(trimtab: Any) -> None:
+    line = ("policies", "update", "support", "--canary-share", "0.1", "--unset", "gate.win_rate")
+    ran = trimtab(
+        *line, "--unset", "suite", "--revision", "4", answers={"UpdatePolicy": {"policy": SUPPORT}}
+    )
+    assert ran.code == 0
+    assert request_of(ran, "UpdatePolicy") == {
+        "policy": {"name": "support", "rollout": {"canary_share": 0.1}},
+        "update_mask": "rollout.canaryShare,gate.winRate,suites",
+        "revision": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "nothing to change: give options, or --unset FIELD"),
+        (
+            ("--unset", "gate.speed"),
+            "'gate.speed' is no field of a policy; choose from description",
+        ),
+        (("--beta", "0.2", "--unset", "beta"), "recipe.beta is given and unset: choose one"),
+        (("--beta", "much"), "Invalid value for '--beta'"),
+    ],
+)
+def test_a_wrong_update_asks_nothing(trimtab: Any, more: tuple[str, ...], words: str) -> None:
+    ran = trimtab("policies", "update", "support", *more)
+    assert ran.code == 2
+    assert words in ran.err
+    assert ran.platform.asked == []
+
+
+def test_what_the_registry_refuses_says_what_to_do(trimtab: Any) -> None:
+    wrong = InvalidArgument("rollout.alpha must be in (0, 1), is 2", reason="OUT_OF_RANGE")
+    ran = trimtab("policies", "create", "a", "--alpha", "2", answers={"CreatePolicy": wrong})
+    assert ran.code == 2
+    assert ran.err.startswith("error: OUT_OF_RANGE: rollout.alpha must be in (0, 1), is 2. Next: ")
+
+
+GOING = {"words": ["requests for it are answered with 404"], "versions": ["support-v2"]}
+
+
+@pytest.mark.parametrize(("answer", "deleted"), [("y\n", True), ("n\n", False), ("", False)])
+def test_a_deletion_shows_what_goes_and_asks(
+    trimtab: Any, monkeypatch: pytest.MonkeyPatch, answer: str, deleted: bool
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    ran = trimtab(
+        "policies", "delete", "support", "--reason", "over", answers={"DeletePolicy": GOING}
+    )
+    assert ran.code == (0 if deleted else 1)
+    assert "requests for it are answered with 404" in ran.err
+    asked = [request.get("validate_only", False) for _, _, request in ran.platform.asked]
+    assert asked == [True, False] if deleted else [True]
+    assert ("support is deleted." in ran.out) == deleted
+
+
+def test_a_script_deletes_without_being_asked(trimtab: Any) -> None:
+    line = ("policies", "delete", "support", "--reason", "over", "--yes")
+    ran = trimtab(*line, "--json", answers={"DeletePolicy": GOING})
+    assert ran.json["versions"] == ["support-v2"]
+    ((_, _, request),) = ran.platform.asked
+    assert (request["name"], request["reason"]) == ("support", "over")
+    assert request["actor"]
+    assert trimtab("policies", "delete", "support", "--yes").code == 2  # without a reason
+    busy = FailedPrecondition("runs/4 is under way; wait for it", reason="RUN_UNDER_WAY")
+    refused = trimtab(*line, answers={"DeletePolicy": busy})
+    assert (refused.code, "runs/4 is under way" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "method"),
+    [
+        (("retrain", "start"), "StartRetrain"),
+        (("retrain", "list"), "ListRuns"),
+        (("retrain", "preview"), "PreviewSnapshot"),
+        (("models", "list"), "ListVersions"),
+        (("models", "list"), "GetRollout"),
+        (("models", "rollback", "--reason", "worse"), "RollbackVersion"),
+    ],
+)
+def test_other_commands_name_their_policy(trimtab: Any, line: tuple[str, ...], method: str) -> None:
+    snapshot = {"digest": "d" * 64, "train_pairs": 3, "left_out": {"OTHER_POLICY": 2}}
+    answers: dict[str, Any] = {
+        "StartRetrain": {"name": "operations/o"},
+        "ListRuns": {"runs": [{"name": "runs/r", "policy": "support"}, {"name": "runs/q"}]},
+        "PreviewSnapshot": {"snapshot": snapshot},
+        "ListVersions": {"versions": []},
+        "RollbackVersion": {"rollout": {"revision": 1, "champion": {"version": "support-v1"}}},
+    }
+    for more, policy in (((), ""), (("--policy", "support"), "support")):
+        ran = trimtab(*line, *more, answers=answers)
+        assert (ran.code, ran.err) == (0, "")
+        assert request_of(ran, method)["policy"] == policy
+    if method == "ListRuns":
+        policies = [one.split()[1] for one in ran.out.splitlines()]
+        assert policies == ["policy", "support", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("line", "method", "field"),
+    [(("drift", "list"), "ListAlarms", "alarms"), (("drift", "streams"), "ListStreams", "streams")],
+)
+def test_drift_is_narrowed_by_the_versions_policy(
+    trimtab: Any, line: tuple[str, ...], method: str, field: str
+) -> None:
+    versions = ("support-v2", "support-v10", "support-eu-v1", "assistant-v1", "gpt-4o")
+    answers = {method: {field: [{"model_version": one} for one in versions]}}
+    ran = trimtab(*line, "--policy", "support", "--json", answers=answers)
+    found = [one["model_version"] for one in ran.json[field]]
+    assert found == ["support-v2", "support-v10"]
+    assert len(trimtab(*line, "--json", answers=answers).json[field]) == 5
+
+
+def test_an_import_belongs_to_one_policy(trimtab: Any, tmp_path: Path) -> None:
+    talk = {"id": "c", "messages": [{"role": "user", "content": "Hi"}]}
+    pair = {"id": "p", "prompt": "Hi", "chosen": "Hello", "rejected": "What?"}
+    file = tmp_path / "said.jsonl"
+    file.write_text(f"{json.dumps(talk)}\n{json.dumps(pair)}\n")
+    ids = []
+    for policy in ("", "assistant", "support", "sales"):
+        target = TwinTarget()
+        ran = trimtab("import", str(file), "--policy", policy, target=target)
+        assert ran.code == 0, ran.err
+        items = [item for sent in target.sent for item in sent]
+        assert [one.policy for item in items for one in item.conversations] == [policy]
+        (stated,) = [one for item in items for one in item.preferences]
+        assert stated.policy == policy
+        ids.append(stated.pair_id)
+    assert ids == [ids[0], ids[0], f"support.{ids[0]}", f"sales.{ids[0]}"]
+    wrong = trimtab("import", str(file), "--policy", "support-v1", target=TwinTarget())
+    assert (wrong.code, "INVALID_POLICY_ID: --policy must be" in wrong.err) == (2, True)
