@@ -19,6 +19,7 @@ from shared.calls.server import Mount
 
 _TRACES = "opentelemetry.proto.collector.trace.v1.TraceService"
 _LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
+_METRICS = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 _Export = Callable[[bytes, Any], Awaitable[Message]]
 
 
@@ -33,7 +34,14 @@ def mounts(authenticator: Authenticator, telemetry: CustomerTelemetry) -> list[M
         outcome = await telemetry.logs(caller.tenant, codec.read_logs(request))
         return codec.encode_logs_outcome(outcome)
 
-    return [(_TRACES, partial(_add, _TRACES, traces)), (_LOGS, partial(_add, _LOGS, logs))]
+    async def metrics(request: bytes, context: Any) -> Message:
+        """Thrown away, so that an exporter of all three signals has nothing to complain of."""
+        authenticator.identify(_authorization(context))
+        telemetry.counts["metrics", "ignored"] += 1
+        return codec.no_metrics()
+
+    services = {_TRACES: traces, _LOGS: logs, _METRICS: metrics}
+    return [(name, partial(_add, name, export)) for name, export in services.items()]
 
 
 def _add(service: str, export: _Export, server: grpc.aio.Server) -> None:

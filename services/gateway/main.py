@@ -39,9 +39,11 @@ from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.adapters.upstream import HttpUpstream, open_session
 from services.gateway.app.answering import Answering
+from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, PersonaCache, Personas
 from services.gateway.app.recorder import Recorder
@@ -120,7 +122,8 @@ async def wire(
     authenticator, keys = wire_access(common, settings)
     links, personas = wire_links(settings, database), wire_personas(settings, peers)
     ingesting = Ingesting(sink, authenticator)
-    telemetry = CustomerTelemetry(ingesting)
+    answers = NewestAnswers()
+    telemetry = CustomerTelemetry(ingesting, answers=answers)
     answering = wire_answering(
         common, settings, peers.models, rollouts=rollouts, recorder=recorder, links=links,
         personas=personas if settings.personas else NoPersonas(),
@@ -132,6 +135,7 @@ async def wire(
         completions=InteractionCompletions(peers.interaction),
         ingesting=ingesting,
         telemetry=telemetry,
+        scores=LangfuseScores(ingesting, answers),
         recorder=recorder,
         rollouts=rollouts,
         keys_connected=lambda: keys.connected,

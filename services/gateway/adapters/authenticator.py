@@ -1,6 +1,12 @@
-"""Identifies callers by their API keys, within their tenants' quotas."""
+"""Identifies callers by their API keys, within their tenants' quotas.
+
+A key comes as a bearer token, or as the password of HTTP Basic, as the Langfuse SDK sends its secret key.
+"""
 
 from __future__ import annotations
+
+import base64
+import binascii
 
 from services.gateway.ports import Caller
 from shared.access.admission import bearer
@@ -17,7 +23,7 @@ class KeyAuthenticator:
         self._book, self._quotas = book, quotas
 
     def identify(self, authorization: str, *roles: str) -> Caller:
-        secret = bearer(authorization)
+        secret = bearer(authorization) or _basic_password(authorization)
         if not secret:
             raise Unauthenticated(
                 "send your API key as `Authorization: Bearer KEY`", reason="MISSING_API_KEY"
@@ -29,3 +35,14 @@ class KeyAuthenticator:
 
     def turns(self, tenant: str, count: int) -> None:
         self._quotas.turns(tenant, count)
+
+
+def _basic_password(authorization: str) -> str:
+    """Empty if there is none."""
+    scheme, _, coded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(coded.strip(), validate=True).decode().partition(":")[2]
+    except (ValueError, binascii.Error):
+        return ""

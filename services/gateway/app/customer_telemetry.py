@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.ingesting import Ingesting, PlacedTurn
 from services.gateway.domain.conventions.semconv import DETAILS
 from services.gateway.domain.evaluations import EVALUATION, read_evaluation
@@ -87,8 +88,14 @@ class CustomerTelemetry:
     """`spans` and `logs` return once Kafka holds what was accepted. Unavailable if any of it could not be
     written; the same export sent again counts once."""
 
-    def __init__(self, ingesting: Ingesting, remembered_spans: int = 20_000) -> None:
+    def __init__(
+        self,
+        ingesting: Ingesting,
+        remembered_spans: int = 20_000,
+        answers: NewestAnswers | None = None,
+    ) -> None:
         self._ingesting = ingesting
+        self._answers = answers or NewestAnswers(remembered_spans)
         self._memory = _Memory(remembered_spans)
         # By signal ("spans", "logs") and outcome, since the process started.
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -173,6 +180,8 @@ class CustomerTelemetry:
 
     async def _send(self, tenant: str, batch: _Batch, names: Sequence[str]) -> Outcome:
         refused = list(batch.refused)
+        for placed in batch.turns:
+            self._answers.note(placed.turn)
         for one in await self._ingesting.log_conversations(tenant, batch.turns):
             name = names[one.conversation]
             refused.append(RefusedItem(one.conversation, name, one.reason, one.text, one.field))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2
@@ -115,6 +116,11 @@ def encode_logs_outcome(outcome: Outcome) -> logs.ExportLogsServiceResponse:
         response.partial_success.rejected_log_records = len(outcome.refused)
         response.partial_success.error_message = said
     return response
+
+
+def no_metrics() -> metrics.ExportMetricsServiceResponse:
+    """The answer to any metrics: they are not read."""
+    return metrics.ExportMetricsServiceResponse()
 
 
 @dataclass(frozen=True, slots=True)

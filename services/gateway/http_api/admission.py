@@ -38,6 +38,13 @@ class Admission:
         """As `read_object`, for a body with a list of items: what is wrong with one is left to its reader."""
         return _object(await self.read(request), lambda body: decode_batch(body, _ITEMS))
 
+    async def read_items(self, request: Request) -> dict[str, Any] | list[Any]:
+        """An object, or a list of items: what is wrong with one is left to its reader."""
+        body = await self.read(request)
+        if body.lstrip()[:1] == b"[":
+            return list(_decoded(body, lambda text: decode_batch(text, _ITEMS - 1)))
+        return _object(body, decode)
+
     async def read(self, request: Request) -> bytes:
         """The body as it came. BodyTooLarge beyond the limit."""
         said = request.headers.get("content-length", "")
@@ -54,13 +61,17 @@ class Admission:
         return BodyTooLarge(f"the body has more than {self._max_body_bytes} bytes", field="body")
 
 
-def _object(body: bytes, read: Callable[[bytes], Any]) -> dict[str, Any]:
+def _decoded(body: bytes, read: Callable[[bytes], Any]) -> Any:
     try:
-        document = read(body)
+        return read(body)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(
             f"the body is not JSON: {error}", reason="MALFORMED_JSON", field="body"
         ) from error
+
+
+def _object(body: bytes, read: Callable[[bytes], Any]) -> dict[str, Any]:
+    document = _decoded(body, read)
     if not isinstance(document, dict):
         raise InvalidArgument("the body must be a JSON object", reason="INVALID_BODY", field="body")
     return document

@@ -13,9 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.app.answering import Answering
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
-from services.gateway.http_api import chat, completions, ingest, lineage, otlp, problems
+from services.gateway.http_api import (
+    chat,
+    completions,
+    ingest,
+    langfuse,
+    lineage,
+    otlp,
+    problems,
+)
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.cors import opened_to
 from services.gateway.ports import StoredCompletions, TurnQuota
@@ -37,6 +46,7 @@ class UseCases:
     completions: StoredCompletions
     ingesting: Ingesting
     telemetry: CustomerTelemetry
+    scores: LangfuseScores
     recorder: Recorder
     rollouts: RolloutCache
     keys_connected: Callable[[], bool]
@@ -53,6 +63,7 @@ def build(use_cases: UseCases, cors_origins: Sequence[str] = ()) -> ASGIApp:
     application.include_router(completions.routes(use_cases.admission, use_cases.completions))
     application.include_router(ingest.routes(use_cases.admission, use_cases.ingesting))
     application.include_router(otlp.routes(use_cases.admission, use_cases.telemetry))
+    application.include_router(langfuse.routes(use_cases.admission, use_cases.scores))
     application.include_router(lineage.routes(use_cases.admission, use_cases.recorder))
     problems.install(application)
     chats = chat.ChatEndpoint(use_cases.admission, use_cases.quota, use_cases.answering)

@@ -1,4 +1,5 @@
-"""OTLP over HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, plain or gzip.
+"""OTLP over HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, plain or gzip. The Langfuse SDK has its own
+path to them. Metrics are answered and thrown away, so that an exporter of all signals has no error to log.
 
 Errors have OTLP's body, a google.rpc.Status in the encoding of the request; exporters read no other.
 """
@@ -20,6 +21,8 @@ from shared.contracts.status import encode_error
 from shared.language.errors import InvalidArgument, TrimtabError, status_of
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+# Where the Langfuse SDK exports to, on the host that it is given.
+LANGFUSE = "/api/public/otel"
 _UNSUPPORTED = 415
 
 
@@ -40,13 +43,24 @@ def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
         read = codec.read_logs_json if media == JSON else codec.read_logs
         return codec.encode_logs_outcome(await telemetry.logs(tenant, read(body)))
 
+    async def take_metrics(tenant: str, body: bytes, media: str) -> Message:
+        telemetry.counts["metrics", "ignored"] += 1
+        return codec.no_metrics()
+
+    @router.post(f"{LANGFUSE}/v1/traces")
     @router.post("/v1/traces")
     async def traces(request: Request) -> Response:
         return await _export(admission, request, take_spans)
 
+    @router.post(f"{LANGFUSE}/v1/logs")
     @router.post("/v1/logs")
     async def logs(request: Request) -> Response:
         return await _export(admission, request, take_logs)
+
+    @router.post(f"{LANGFUSE}/v1/metrics")
+    @router.post("/v1/metrics")
+    async def metrics(request: Request) -> Response:
+        return await _export(admission, request, take_metrics)
 
     return router
 

@@ -22,9 +22,11 @@ from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.adapters.upstream import HttpUpstream, open_session
 from services.gateway.app.answering import Answering
+from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas
 from services.gateway.app.recorder import Pace, Recorder
@@ -264,6 +266,7 @@ class Gateway:
     def _build(self, upstream: HttpUpstream) -> ASGIApp:
         authenticator = KeyAuthenticator(self.keys, self.quotas)
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
+        ingesting, answers = Ingesting(self.sink, Quotas(dict)), NewestAnswers()
         return build(
             UseCases(
                 admission=Admission(authenticator, 100_000),
@@ -279,7 +282,8 @@ class Gateway:
                 ),
                 completions=self.completions,
                 ingesting=Ingesting(self.sink, authenticator),
-                telemetry=CustomerTelemetry(Ingesting(self.sink, Quotas(dict))),
+                telemetry=CustomerTelemetry(ingesting, answers=answers),
+                scores=LangfuseScores(ingesting, answers),
                 recorder=self.recorder,
                 rollouts=self.rollouts,
                 keys_connected=lambda: True,
