@@ -16,8 +16,8 @@ from shared.language.json_text import decode
 NO_EXPORT = "NO_EXPORT"
 # A longer record is refused: no person said that much.
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-# A whole string, the beginning of one that is cut off, or what opens, closes and separates.
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|"|[\[\]{},]', re.DOTALL)
+# What opens and closes, or the beginning of a string that is cut off. Whole strings are passed over.
+_TOKENS = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(["\[\]{}])', re.DOTALL)
 _BLANK = b" \t\r\n,"
 _BOM = b"\xef\xbb\xbf"
 
@@ -76,28 +76,28 @@ def _lines(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
 def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
     """Elements of an array, or objects one after the other, wherever their lines break. Only brackets
     and strings are looked at, so that an error in one record does not affect the next."""
-    held, at, begin, depth, line = start, 0, -1, 0, 1
+    held, at, begin, depth, line, counted = start, 0, -1, 0, 1, 0
     inside_array = start.lstrip()[:1] == b"["
     top = int(inside_array)
     while True:
         for token in _TOKENS.finditer(held, at):
-            kind, at = token[0], token.end()
+            kind, at = token[1], token.end()
             if kind == b'"':
-                at = token.start()
+                at -= 1
                 break
             if kind in b"[{":
                 if depth == top:
-                    begin = token.start()
+                    begin = at - 1
                 depth += 1
-            elif kind in b"]}":
-                depth -= 1
-                if depth == top and begin >= 0:
-                    here = line + held.count(b"\n", 0, begin)
-                    yield Record(name, here, held[begin:at])
-                    begin = -1
+                continue
+            depth -= 1
+            if depth == top and begin >= 0:
+                line, counted = line + held.count(b"\n", counted, begin), begin
+                yield Record(name, line, held[begin:at])
+                begin = -1
         # What was returned is released.
         keep = begin if begin >= 0 else at
-        line += held.count(b"\n", 0, keep)
+        line, counted = line + held.count(b"\n", counted, keep), 0
         held, at, begin = held[keep:], at - keep, 0 if begin >= 0 else -1
         if len(held) > MAX_RECORD_BYTES:
             yield Record(name, line, b"", _too_long())
