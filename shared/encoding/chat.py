@@ -26,9 +26,8 @@ from shared.language.messages import (
     ToolCall,
     ToolResult,
     openai_messages,
-    plain_text,
 )
-from shared.language.prompts import alternating, cut_in_middle
+from shared.language.prompts import alternating, characters, cut_in_middle
 
 PROMPT_TOKENS, ANSWER_TOKENS = 640, 320
 # More characters than a token has on average. What is beyond is cut before it is encoded, which takes a second
@@ -70,7 +69,7 @@ class ChatTokens:
         message and the newest turns stay. Raises FailedPrecondition if the template refuses every form."""
         whole = tuple(messages)
         ids_of = cache(self._prompt_ids)
-        kept = cut_in_middle(whole, most * _TOKEN_CHARACTERS, _characters)
+        kept = cut_in_middle(whole, most * _TOKEN_CHARACTERS, characters)
         kept = cut_in_middle(kept, most, lambda some: len(ids_of(some)))
         ids = ids_of(kept)
         if len(ids) > most:  # Even the template's own tokens are too many.
@@ -187,10 +186,6 @@ def _any_of(words: set[str]) -> re.Pattern[str]:
     """The longest that is there."""
     longest_first = sorted(filter(None, words), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-
-def _characters(messages: tuple[Message, ...]) -> int:
-    return sum(len(plain_text(message)) for message in messages)
 
 
 def _with_objects(message: dict[str, Any]) -> dict[str, Any]:

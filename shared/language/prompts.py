@@ -44,6 +44,11 @@ def cut_in_middle(messages: Messages, limit: int, length: Length) -> Messages:
     return _shortened(least, max(cap - 1, 0))
 
 
+def characters(messages: Messages) -> int:
+    """A length for those who have no tokenizer."""
+    return sum(len(plain_text(message)) for message in messages)
+
+
 def alternating(messages: Messages) -> Messages:
     """For templates that know only user and assistant, in turns, the user first: what the system says heads the
     user's first turn, the user hands over what tools say, and turns of one role in a row become one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,8 +12,11 @@ import httpx
 from services.evaluation.ports import Sampling
 from shared.language.errors import Internal, NotFound, Unavailable
 from shared.language.messages import Message, openai_messages
+from shared.language.prompts import alternating, characters, cut_in_middle
 
 _TOP_TOKENS = 20
+# Characters of a prompt that fits into any context that is served: few texts have more tokens than characters.
+_SHORT = 1500
 # Statuses that pass by themselves: a full queue, or a request that did not arrive in time.
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
 
@@ -38,56 +42,51 @@ class VllmPolicy:
     def answer(
         self, served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
     ) -> list[str]:
-        bodies = [
-            {
-                "model": served_name,
-                "messages": openai_messages(prompt, calls_as_text=self._calls_as_text),
-                "max_tokens": sampling.max_tokens,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-            }
-            for prompt in prompts
-        ]
-        return [str(choice["message"]["content"] or "") for choice in self._choices(bodies)]
+        asked = {
+            "model": served_name,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+        return [str(one["message"]["content"] or "") for one in self._choices(asked, prompts)]
 
     def next_token(
         self, served_name: str, prompts: Sequence[Sequence[Message]]
     ) -> list[Mapping[str, float]]:
-        bodies = [
-            {
-                "model": served_name,
-                "messages": openai_messages(prompt, calls_as_text=self._calls_as_text),
-                "max_tokens": 1,
-                "temperature": 0.0,
-                "logprobs": True,
-                "top_logprobs": _TOP_TOKENS,
-                "continue_final_message": True,
-                "add_generation_prompt": False,
-            }
-            for prompt in prompts
-        ]
-        return [_tokens(choice) for choice in self._choices(bodies)]
+        asked = {
+            "model": served_name,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": _TOP_TOKENS,
+            "continue_final_message": True,
+            "add_generation_prompt": False,
+        }
+        return [_tokens(choice) for choice in self._choices(asked, prompts)]
 
     def close(self) -> None:
         self._client.close()
 
-    def _choices(self, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _choices(
+        self, asked: Mapping[str, Any], prompts: Sequence[Sequence[Message]]
+    ) -> list[dict[str, Any]]:
         with ThreadPoolExecutor(self._parallel) as pool:
-            return list(pool.map(self._ask, range(len(bodies)), bodies))
+            return list(pool.map(partial(self._ask, asked), range(len(prompts)), prompts))
 
-    def _ask(self, number: int, body: dict[str, Any]) -> dict[str, Any]:
-        url = f"{self._replicas[number % len(self._replicas)]}/v1/chat/completions"
-        try:
-            response = self._client.post(url, json=body)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                f"serving at {url} does not answer: {error!r}",
-                reason="SERVING_AWAY",
-                retry_after_s=3.0,
-            ) from error
+    def _ask(
+        self, asked: Mapping[str, Any], number: int, prompt: Sequence[Message]
+    ) -> dict[str, Any]:
+        messages = openai_messages(prompt, calls_as_text=self._calls_as_text)
+        response = self._post(number, {**asked, "messages": messages})
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            # One prompt must not fail the others. It is too long, or the chat template does not know what people
+            # did, such as two turns in a row.
+            short = cut_in_middle(tuple(prompt), _SHORT, characters)
+            messages = openai_messages(alternating(short))
+            response = self._post(number, {**asked, "messages": messages})
         if response.status_code == httpx.codes.NOT_FOUND:
             raise NotFound(
-                f"serving does not know the model {body['model']!r}", reason="MODEL_NOT_SERVED"
+                f"serving does not know the model {asked['model']!r}", reason="MODEL_NOT_SERVED"
             )
         if response.status_code in _PASSING or response.is_server_error:
             raise Unavailable(
@@ -99,6 +98,17 @@ class VllmPolicy:
             raise Internal(f"serving refused: {response.status_code} {response.text[:300]}")
         choice: dict[str, Any] = response.json()["choices"][0]
         return choice
+
+    def _post(self, number: int, body: Mapping[str, Any]) -> httpx.Response:
+        url = f"{self._replicas[number % len(self._replicas)]}/v1/chat/completions"
+        try:
+            return self._client.post(url, json=body)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"serving at {url} does not answer: {error!r}",
+                reason="SERVING_AWAY",
+                retry_after_s=3.0,
+            ) from error
 
 
 def _tokens(choice: Mapping[str, Any]) -> dict[str, float]:

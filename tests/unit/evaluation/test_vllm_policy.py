@@ -53,6 +53,23 @@ def test_calls_are_sent_as_the_template_takes_them(
         assert called == {"role": "assistant", "content": "[calls weather with {}]"}
 
 
+def test_a_prompt_that_serving_refuses_is_asked_again_shorter_and_in_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        messages = json.loads(request.content)["messages"]
+        if [one["role"] for one in messages] != ["user"] or len(messages[0]["content"]) > 2000:
+            return httpx.Response(400, text="roles must alternate, or the context is exceeded")
+        return httpx.Response(200, json={"choices": [{"message": {"content": "Yes."}}]})
+
+    serving = VllmPolicy(["http://replica"])
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(serving, "_client", client)
+    twice = (text_message("system", "Be kind."), *PROMPT, *PROMPT)
+    endless = (text_message("user", "word " * 1000),)
+    assert serving.answer("v1", [twice, PROMPT, endless], Sampling(5)) == ["Yes."] * 3
+
+
 @pytest.mark.parametrize(
     ("code", "error", "reason"),
     [
