@@ -79,8 +79,8 @@ class VllmPolicy:
         messages = openai_messages(prompt, calls_as_text=self._calls_as_text)
         response = self._post(number, {**asked, "messages": messages})
         if response.status_code == httpx.codes.BAD_REQUEST:
-            # One prompt must not fail the others. It is too long, or the chat template does not know what people
-            # did, such as two turns in a row.
+            # One prompt must not fail the others. It is too long, or the chat template does not know what
+            # people did, such as two turns in a row.
             short = cut_in_middle(tuple(prompt), _SHORT, characters)
             messages = openai_messages(alternating(short))
             response = self._post(number, {**asked, "messages": messages})
