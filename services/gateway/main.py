@@ -123,9 +123,10 @@ async def wire(
     links, personas = wire_links(settings, database), wire_personas(settings, peers)
     ingesting = Ingesting(sink, authenticator)
     answers = NewestAnswers()
-    telemetry = CustomerTelemetry(ingesting, answers=answers)
+    linker = Linker(links, link_secret(settings.link_secret, _folder(common) / "link.secret"), now)
+    telemetry = CustomerTelemetry(ingesting, linker, answers=answers)
     answering = wire_answering(
-        common, settings, peers.models, rollouts=rollouts, recorder=recorder, links=links,
+        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker,
         personas=personas if settings.personas else NoPersonas(),
     )  # fmt: skip
     use_cases = UseCases(
@@ -219,11 +220,9 @@ def wire_answering(
     *,
     rollouts: RolloutCache,
     recorder: Recorder,
-    links: SqlLinks,
+    linker: Linker,
     personas: Personas,
 ) -> Answering:
-    secret = link_secret(settings.link_secret, _folder(common) / "link.secret")
-    linker = Linker(links, secret, now)
     exchanges = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
     upstream = HttpUpstream(models, common.vllm_replicas)
     return Answering(

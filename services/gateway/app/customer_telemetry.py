@@ -7,23 +7,26 @@ Other telemetry is ignored and counted. What cannot be read is refused with its 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 from services.gateway.app.answers import NewestAnswers
-from services.gateway.app.ingesting import Ingesting, PlacedTurn
+from services.gateway.app.ingesting import Ingesting, RefusedMessage
+from services.gateway.app.linking import Linker
+from services.gateway.app.reported_calls import ReportedCall, ReportedCalls
 from services.gateway.domain.conventions.semconv import DETAILS
-from services.gateway.domain.evaluations import EVALUATION, read_evaluation
+from services.gateway.domain.evaluations import EVALUATION, Opinion, read_evaluation
 from services.gateway.domain.facts import SpanFacts, facts_of
 from services.gateway.domain.genai import read_choice, read_event
+from services.gateway.domain.instructions import instructions_in, instructions_of_event
 from services.gateway.domain.spans import Extracted, read_details, read_span, turns_of
 from services.gateway.domain.telemetry import Event, Span, Unread, time_of
-from shared.language.assessments import Assessment
 from shared.language.attempts import attempted
 from shared.language.errors import InvalidArgument, TrimtabError
-from shared.language.opinions import ExplicitFeedback
+from shared.language.messages import Message
+from shared.language.turns import Turn
 
 Sent = TypeVar("Sent", Span, Event)
 _CHOICE = "gen_ai.choice"
@@ -63,9 +66,15 @@ class _Known:
     """What is remembered of a span, as the span and its log records are sent separately."""
 
     facts: SpanFacts | None = None
-    # Messages in its log records so far, without system messages.
-    messages: int = 0
-    started: bool = False
+    instructions: str = ""
+    # What its log records said so far, one message each, and the first of these.
+    messages: list[Message] = field(default_factory=list)
+    first: Event | None = None
+    answered: bool = False
+
+    @property
+    def started(self) -> bool:
+        return self.first is not None
 
 
 class _Memory:
@@ -91,10 +100,11 @@ class CustomerTelemetry:
     def __init__(
         self,
         ingesting: Ingesting,
+        linker: Linker,
         remembered_spans: int = 20_000,
         answers: NewestAnswers | None = None,
     ) -> None:
-        self._ingesting = ingesting
+        self._ingesting, self._reported = ingesting, ReportedCalls(linker)
         self._answers = answers or NewestAnswers(remembered_spans)
         self._memory = _Memory(remembered_spans)
         # By signal ("spans", "logs") and outcome, since the process started.
@@ -104,16 +114,18 @@ class CustomerTelemetry:
 
     async def spans(self, tenant: str, spans: Sequence[Span | Unread]) -> Outcome:
         """What could not be read is given as its error."""
-        batch = self._batch("spans", partial(self._span, tenant), spans)
+        batch = self._batch(tenant, "spans", partial(self._span, tenant), spans)
         self.counts["spans", "without_content"] += batch.advised.total()
         return await self._send(tenant, batch, [span.span_id for span in spans])
 
     async def logs(self, tenant: str, events: Sequence[Event | Unread]) -> Outcome:
-        batch = self._batch("logs", partial(self._event, tenant), events)
+        batch = self._batch(tenant, "logs", partial(self._event, tenant), events)
+        batch.calls += self._unfinished(tenant, batch)
         return await self._send(tenant, batch, [event.span_id for event in events])
 
     def _batch(
         self,
+        tenant: str,
         signal: str,
         read: Callable[[Sent], Extracted | None],
         items: Sequence[Sent | Unread],
@@ -131,7 +143,26 @@ class CustomerTelemetry:
                 if found.convention:
                     outcome = "without_content" if found.advice else "read"
                     self.calls[found.convention, outcome] += 1
+                self._note(tenant, batch, place, item, found.turns)
         return batch
+
+    def _note(
+        self,
+        tenant: str,
+        batch: _Batch,
+        place: int,
+        item: Span | Event | Unread,
+        turns: Sequence[Turn],
+    ) -> None:
+        """Keeps the turns of a call until its place is known."""
+        if isinstance(item, Unread):
+            return
+        batch.at[place] = (item.trace_id, item.span_id)
+        if turns:
+            known = self._memory.of(tenant, item.trace_id, item.span_id)
+            batch.calls.append(
+                ReportedCall(place, item.trace_id, item.span_id, tuple(turns), known.instructions)
+            )
 
     def _span(self, tenant: str, span: Span) -> Extracted | None:
         taken = read_span(span, tenant)
@@ -139,6 +170,7 @@ class CustomerTelemetry:
             return None
         known = self._memory.of(tenant, span.trace_id, span.span_id)
         known.facts = facts_of(span.attributes, span.resource, span.trace_id)
+        known.instructions = instructions_in(span) or known.instructions
         # Its messages may have come as log records.
         return replace(taken, advice="") if known.started else taken
 
@@ -148,51 +180,89 @@ class CustomerTelemetry:
         if event.name == EVALUATION:
             return Extracted(opinions=(read_evaluation(event),))
         if event.name == DETAILS:
+            known = self._memory.of(tenant, event.trace_id, event.span_id)
+            known.instructions = instructions_of_event(event) or known.instructions
             return read_details(event, tenant)
         return self._message(tenant, event)
 
+    def _unfinished(self, tenant: str, batch: _Batch) -> Iterator[ReportedCall]:
+        """Calls whose answer's log record did not come yet."""
+        for (trace_id, span_id), place in {at: place for place, at in batch.at.items()}.items():
+            known = self._memory.of(tenant, trace_id, span_id)
+            if known.first is None or known.answered or not known.messages:
+                continue
+            turns = attempted(partial(self._exchange, tenant, known.first, known), None)
+            if turns and not isinstance(turns, TrimtabError):
+                said = known.instructions
+                yield ReportedCall(place, trace_id, span_id, turns, said, unfinished=True)
+
     def _message(self, tenant: str, event: Event) -> Extracted:
-        """One message of a call. Its place is the number of its span's messages before it: records of a span
-        arrive in order, in one export or in several to the same gateway."""
+        """One message of a call. Their place is known once the answer came: records of a span arrive in order,
+        in one export or in several to the same gateway."""
         known = self._memory.of(tenant, event.trace_id, event.span_id)
         body = event.body if event.body is not None else event.attributes
-        if event.name == _CHOICE:
-            if not known.started:
-                raise InvalidArgument(
-                    "the answer came without the messages that led to it: their log records went"
-                    " elsewhere, or too long ago",
-                    reason="SPAN_CUT",
-                    field="event_name",
-                )
-            message = read_choice(body, "body")
-        else:
-            known.started = True
+        if event.name != _CHOICE:
+            known.first = known.first or event
             message = read_event(event.name, body, "body")
-        if message is None:
+            if message is not None:
+                known.messages.append(message)
+            else:
+                known.instructions = known.instructions or instructions_of_event(event)
             return Extracted()
+        if not known.started:
+            raise InvalidArgument(
+                "the answer came without the messages that led to it: their log records went"
+                " elsewhere, or too long ago",
+                reason="SPAN_CUT",
+                field="event_name",
+            )
+        answer = read_choice(body, "body")
+        known.answered = known.answered or answer is not None
+        return Extracted(self._exchange(tenant, event, known, answer) if answer else ())
+
+    def _exchange(
+        self, tenant: str, event: Event, known: _Known, answer: Message | None
+    ) -> tuple[Turn, ...]:
         facts = known.facts or facts_of(event.attributes, event.resource, event.trace_id)
-        place = known.messages
-        known.messages += event.name != _CHOICE
-        when = time_of(event.time_ns)
         traced = {"trace_id": event.trace_id, "span_id": event.span_id}
-        answer = 0 if event.name == _CHOICE else 1
-        return Extracted(turns_of([message], answer, facts, tenant, (when, when), traced, place))
+        began = known.first.time_ns if known.first else event.time_ns
+        times = (time_of(began), time_of(event.time_ns))
+        said = [*known.messages, *([answer] if answer else [])]
+        return turns_of(said, len(known.messages), facts, tenant, times, traced)
 
     async def _send(self, tenant: str, batch: _Batch, names: Sequence[str]) -> Outcome:
         refused = list(batch.refused)
-        for placed in batch.turns:
-            self._answers.note(placed.turn)
-        for one in await self._ingesting.log_conversations(tenant, batch.turns):
+        for one in await self._log_calls(tenant, batch.calls):
             name = names[one.conversation]
             refused.append(RefusedItem(one.conversation, name, one.reason, one.text, one.field))
+        opinions = [(at, self._directed(tenant, one, *batch.at[at])) for at, one in batch.opinions]
         refused += [
             RefusedItem(one.position, names[one.position], one.reason, one.message, one.field)
-            for one in await self._ingesting.log_opinions(tenant, batch.opinions)
+            for one in await self._ingesting.log_opinions(tenant, opinions)
         ]
         firsts = {one.place: one for one in reversed(refused)}
         self.counts[batch.signal, "refused"] += len(firsts)
         self.counts[batch.signal, "taken"] += len(batch.places - firsts.keys())
         return Outcome(tuple(firsts[place] for place in sorted(firsts)), batch.warning())
+
+    async def _log_calls(self, tenant: str, calls: Sequence[ReportedCall]) -> list[RefusedMessage]:
+        if not calls:
+            return []
+        async with self._reported.turn_of(tenant):
+            placed = await self._reported.placed(tenant, calls)
+            for one in placed.turns:
+                self._answers.note(one.turn)
+            refused = await self._ingesting.log_conversations(tenant, placed.turns)
+            bad = {one.conversation for one in refused}
+            self._reported.remember([link for place, link in placed.links if place not in bad])
+        return [*placed.refused, *refused]
+
+    def _directed(self, tenant: str, opinion: Opinion, trace_id: str, span_id: str) -> Opinion:
+        """An opinion on a trace is one on the conversation in which its call was put."""
+        if not trace_id or opinion.conversation_id != trace_id:
+            return opinion
+        answer = self._answers.find(tenant, trace_id, span_id)
+        return replace(opinion, conversation_id=answer.conversation_id) if answer else opinion
 
 
 class _Batch:
@@ -200,8 +270,10 @@ class _Batch:
 
     def __init__(self, signal: str) -> None:
         self.signal = signal
-        self.turns: list[PlacedTurn] = []
-        self.opinions: list[tuple[int, ExplicitFeedback | Assessment]] = []
+        self.calls: list[ReportedCall] = []
+        # By item's place: its trace and span.
+        self.at: dict[int, tuple[str, str]] = {}
+        self.opinions: list[tuple[int, Opinion]] = []
         self.refused: list[RefusedItem] = []
         self.places: set[int] = set()
         # How many calls to models could not be logged, by convention and what their sender can do.
@@ -211,7 +283,6 @@ class _Batch:
         self.places.add(place)
         if taken.advice:
             self.advised[taken.convention, taken.advice] += 1
-        self.turns += [PlacedTurn(place, turn.index, turn) for turn in taken.turns]
         self.opinions += [(place, one) for one in taken.opinions]
 
     def warning(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,13 @@ from services.gateway.domain.linking import (
 )
 from services.gateway.domain.placing import CallPosition, position_of
 from services.gateway.ports import Links
+from shared.language.batches import batches
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message
 from shared.language.turns import Turn
+
+# How many reported calls are looked up together.
+_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +49,31 @@ class Linker:
 
     async def link(self, chat: Chat) -> Linked:
         """The conversation that `chat` continues, or a new one."""
-        linked = await self.place(chat.call)
+        question = question_of(self._secret, chat.call)
+        links = await self._found(question)
+        linked = Linked(question, position_of(question, links, self._clock()))
         if linked.conversation_id:
             return linked
         return in_conversation(linked, f"chat-{secrets.token_hex(12)}")
 
-    async def place(
-        self, call: Call, at: datetime | None = None, beside: LinkIndex | None = None
+    async def known(self, calls: Sequence[Call]) -> list[tuple[Question, list[Link]]]:
+        """What is known of calls, a few at a time, so that no chat waits long for its own."""
+        known: list[tuple[Question, list[Link]]] = []
+        for some in batches([question_of(self._secret, call) for call in calls], _TOGETHER):
+            known += zip(some, await asyncio.gather(*map(self._found, some)), strict=True)
+        return known
+
+    def position(
+        self, question: Question, links: Sequence[Link], at: datetime, beside: LinkIndex
     ) -> Linked:
-        """The position of a call that was made at `at` (by default now); without an id if its conversation is
-        new. `beside`: links that are not remembered yet."""
-        question = question_of(self._secret, call)
-        links = await self._links.find(question) if question.may_be_linked else []
-        if beside and (more := beside.found(question)):
+        """The position of a call that was made at `at`, without an id if its conversation is new. `beside`:
+        links that are not remembered yet."""
+        if more := beside.found(question):
             links = sorted([*links, *more], key=lambda link: link.made)
-        return Linked(question, position_of(question, links, at or self._clock()))
+        return Linked(question, position_of(question, links, at))
+
+    async def _found(self, question: Question) -> list[Link]:
+        return await self._links.find(question) if question.may_be_linked else []
 
     def sibling_id(self, linked: Linked, index: int, answer: Message, completion_id: str) -> str:
         """The turn id of an answer made instead of another. Without the secret it tells nothing about the

@@ -68,7 +68,7 @@ class SpanFacts:
     @property
     def known_user_id(self) -> str:
         """Empty if nobody is named."""
-        return "" if self.user_id == _nobody(self.conversation_id) else self.user_id
+        return "" if self.user_id == nobody(self.conversation_id) else self.user_id
 
 
 def facts_of(
@@ -84,7 +84,7 @@ def facts_of(
         )
     return SpanFacts(
         conversation_id=conversation,
-        user_id=named((attributes, resource), USER_KEYS, user_id_of) or _nobody(conversation),
+        user_id=named((attributes, resource), USER_KEYS, user_id_of) or nobody(conversation),
         model_version=named((attributes,), VERSION_KEYS, model_id_of),
         completion_id=named((attributes,), COMPLETION_KEYS, completion_id_of),
     )
@@ -98,6 +98,6 @@ def named(
     return next((one for one in found if one), "")
 
 
-def _nobody(conversation: str) -> str:
+def nobody(conversation: str) -> str:
     """An anonymous user for each conversation."""
     return f"anonymous-{stable_id(CHANNEL, conversation, length=16)}"

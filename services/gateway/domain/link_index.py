@@ -69,6 +69,8 @@ def direct(question: Question) -> Iterator[tuple[Key, int]]:
     yield ("history", question.history), ALIKE
     for digest in question.prefixes:
         yield ("answered", digest), ALIKE
+    if question.unfinished:
+        yield ("answered", question.history), ALIKE
     if question.answered:
         yield ("answered", question.answered), ALIKE
         yield ("parent", question.answered), ALIKE

@@ -46,6 +46,8 @@ class Call:
     # Both known only of a call that was answered before it is linked.
     completion_id: str = ""
     answer: Message | None = None
+    # More messages may come.
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Question:
     repeated: bool = False
     # The chain over history and answer, if the answer is known already.
     answered: str = ""
+    unfinished: bool = False
 
     @property
     def thread(self) -> str:
@@ -139,8 +142,9 @@ class Question:
 
     @property
     def may_be_linked(self) -> bool:
-        """The first message of an unnamed caller never is, unless something was said of it already."""
-        return self.known or bool(self.answers) or bool(self.answered)
+        """The first message of an unnamed caller never is, unless it is reported afterwards."""
+        reported = bool(self.answered) or self.unfinished
+        return self.known or bool(self.answers) or reported
 
 
 def question_of(secret: bytes, call: Call) -> Question:
@@ -170,6 +174,7 @@ def question_of(secret: bytes, call: Call) -> Question:
         request_id=call.request_id,
         repeated=call.repeated,
         answered=chain_on(secret, chain[-1], call.answer) if call.answer else "",
+        unfinished=call.unfinished,
     )
 
 
@@ -203,6 +208,6 @@ def _digest(secret: bytes, *parts: str) -> str:
     """Keyed, so that nobody who reads the digests can test guesses of what was said."""
     digest = hashlib.blake2b(digest_size=16, key=secret[:64])
     for part in parts:
-        coded = part.encode()
+        coded = part.encode("utf-8", "replace")
         digest.update(b"%d:%b" % (len(coded), coded))
     return digest.hexdigest()

@@ -22,8 +22,10 @@ from services.cli.domain.formats import Reader
 from services.cli.domain.records import Imported
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.interaction import InteractionSink
+from services.gateway.adapters.memory import LinkMemory
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.linking import Linker
 from services.gateway.grpc_api import mounts
 from services.gateway.http_api import ingest, otlp, problems
 from services.gateway.http_api.admission import Admission
@@ -117,7 +119,8 @@ class Doors:
         self.channel = aio_channel(self.address)
         authenticator = KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict))
         ingesting = Ingesting(InteractionSink(self.channel), Quotas(dict))
-        telemetry = CustomerTelemetry(ingesting)
+        linker = Linker(LinkMemory(), b"secret", now)
+        telemetry = CustomerTelemetry(ingesting, linker)
         self._otlp = RpcServer("gateway", mounts(authenticator, telemetry), drain_s=0.1)
         self.otlp = aio_channel(f"127.0.0.1:{await self._otlp.start()}")
         application, admission = FastAPI(), Admission(authenticator, 10_000_000)

@@ -282,7 +282,7 @@ class Gateway:
                 ),
                 completions=self.completions,
                 ingesting=Ingesting(self.sink, authenticator),
-                telemetry=CustomerTelemetry(ingesting, answers=answers),
+                telemetry=CustomerTelemetry(ingesting, self.linker, answers=answers),
                 scores=LangfuseScores(ingesting, answers),
                 recorder=self.recorder,
                 rollouts=self.rollouts,

@@ -1,8 +1,11 @@
 """GenAI spans for tests, and where their turns arrive."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+from services.gateway.adapters.memory import LinkMemory
+from services.gateway.app.linking import Linker
 from services.gateway.domain.refusals import Refused
 from services.gateway.domain.telemetry import Span
 from shared.language.assessments import Assessment
@@ -19,6 +22,10 @@ ASKED = [
 SAID = [
     {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}], "finish_reason": "stop"}
 ]
+
+
+def a_linker() -> Linker:
+    return Linker(LinkMemory(), b"secret", lambda: datetime.now(UTC))
 
 
 class MemorySink:

@@ -10,7 +10,7 @@ from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.telemetry import Span
 from shared.access.quotas import Quotas
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
-from tests.unit.gateway.genai import END, SPAN, START, TRACE, MemorySink, chat
+from tests.unit.gateway.genai import END, SPAN, START, TRACE, MemorySink, a_linker, chat
 
 GIVEN = '{"city": "Paris"}'
 TALK = [
@@ -207,7 +207,7 @@ def sink() -> MemorySink:
 
 @pytest.fixture
 def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)))
+    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
 
 
 def span(attributes: dict[str, Any]) -> Span:

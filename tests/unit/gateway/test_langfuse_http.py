@@ -24,7 +24,7 @@ from shared.access.quotas import Quotas
 from shared.language.keys import fixed_keys
 from shared.language.opinions import Category, Demonstration, Rating
 from shared.language.times import now
-from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, chat
+from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, a_linker, chat
 from tests.unit.gateway.test_conventions import LANGFUSE
 from tests.unit.gateway.test_otlp_http import PROTOBUF, export
 
@@ -43,7 +43,7 @@ async def http(sink: MemorySink) -> AsyncIterator[httpx.AsyncClient]:
     ingesting, answers = Ingesting(sink, Quotas(dict)), NewestAnswers()
     authenticator = KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict))
     admission, application = Admission(authenticator, 100_000), FastAPI()
-    telemetry = CustomerTelemetry(ingesting, answers=answers)
+    telemetry = CustomerTelemetry(ingesting, a_linker(), answers=answers)
     application.include_router(otlp.routes(admission, telemetry))
     application.include_router(langfuse.routes(admission, LangfuseScores(ingesting, answers)))
     problems.install(application)

@@ -48,7 +48,7 @@ async def test_rest(gateway: Any, said: Any) -> None:
 
 async def test_spans(gateway: Any, said: Any) -> None:
     held = chat(gen_ai__conversation__id=said, user__id=said, gen_ai__response__id=said)
-    telemetry = CustomerTelemetry(Ingesting(gateway.sink, Quotas(dict)))
+    telemetry = CustomerTelemetry(Ingesting(gateway.sink, Quotas(dict)), gateway.linker)
     assert (await telemetry.spans("local", [held])).refused == ()
     for turn in gateway.sink.turns:
         assert turn.user_id == user_id_of(said)

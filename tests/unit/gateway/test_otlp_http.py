@@ -4,6 +4,7 @@ import gzip
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.language.keys import fixed_keys
 from shared.language.times import now
-from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, chat, words
+from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, a_linker, chat, words
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def sink() -> MemorySink:
 
 @pytest.fixture
 def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)))
+    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
 
 
 @pytest.fixture
@@ -71,6 +72,14 @@ def export(*spans: Span) -> traces.ExportTraceServiceRequest:
     return request
 
 
+def add_record(records: Any, name: str, **body: str) -> None:
+    said = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
+    said.event_name, said.observed_time_unix_nano = name, START
+    for key, text in body.items():
+        held = otlp.KeyValue(key=key, value=otlp.AnyValue(string_value=text))
+        said.body.kvlist_value.values.append(held)
+
+
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
 
@@ -84,7 +93,7 @@ async def test_protobuf_over_http_plain_and_gzip(http: httpx.AsyncClient, sink: 
     assert (
         await http.post("/v1/traces", content=gzip.compress(body), headers=squeezed)
     ).status_code == 200
-    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")] * 2
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
 
 
 async def test_json_has_its_ids_in_hex(http: httpx.AsyncClient, sink: MemorySink) -> None:
@@ -129,7 +138,7 @@ async def test_a_text_that_is_not_utf8_refuses_only_its_span(
     partial = traces.ExportTraceServiceResponse.FromString(answer.content).partial_success
     assert partial.rejected_spans == 1
     assert partial.error_message.startswith(f"[1] {SPAN}: UNDECODABLE at item: it is not a ")
-    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")] * 2
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
     assert {turn.user_id for turn in sink.turns} == {"ada"}
 
 
@@ -139,28 +148,24 @@ async def test_a_text_that_is_not_utf8_refuses_only_its_log_record(
     request = logs.ExportLogsServiceRequest()
     records = request.resource_logs.add().scope_logs.add().log_records
     for text in ("one", "cut @", "three"):
-        said = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
-        said.event_name, said.observed_time_unix_nano = "gen_ai.user.message", START
-        held = otlp.KeyValue(key="content", value=otlp.AnyValue(string_value=text))
-        said.body.kvlist_value.values.append(held)
+        add_record(records, "gen_ai.user.message", content=text)
+    add_record(records, "gen_ai.choice", message="four")
     body = request.SerializeToString().replace(b"cut @", b"cut \xf0")
     answer = await http.post("/v1/logs", content=body, headers=PROTOBUF)
     partial = logs.ExportLogsServiceResponse.FromString(answer.content).partial_success
     assert partial.rejected_log_records == 1
     assert partial.error_message.startswith(f"[1] {SPAN}: UNDECODABLE at item: ")
-    assert words(sink) == [(0, "user", "one"), (1, "user", "three")]
+    assert words(sink) == [(0, "user", "one"), (1, "user", "three"), (2, "assistant", "four")]
 
 
 async def test_logs_over_http(http: httpx.AsyncClient, sink: MemorySink) -> None:
     request = logs.ExportLogsServiceRequest()
     records = request.resource_logs.add().scope_logs.add().log_records
-    asked = records.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN))
-    asked.event_name, asked.observed_time_unix_nano = "gen_ai.user.message", START
-    held = otlp.KeyValue(key="content", value=otlp.AnyValue(string_value="Hello"))
-    asked.body.kvlist_value.values.append(held)
+    add_record(records, "gen_ai.user.message", content="Hello")
+    add_record(records, "gen_ai.choice", message="Hi")
     answer = await http.post("/v1/logs", content=request.SerializeToString(), headers=PROTOBUF)
     assert answer.status_code == 200
-    assert words(sink) == [(0, "user", "Hello")]
+    assert words(sink) == [(0, "user", "Hello"), (1, "assistant", "Hi")]
 
 
 async def test_away_is_a_503_that_says_when_to_come_back(

@@ -9,7 +9,7 @@ import pytest
 from services.gateway.domain.chat import Chat, asked_turns
 from services.gateway.domain.link_index import LinkIndex
 from services.gateway.domain.linking import Call, Link, chain_on, mark_of, question_of
-from services.gateway.domain.placing import position_of
+from services.gateway.domain.placing import REGENERATION, position_of
 from shared.language.messages import Message, text_message
 from shared.language.turns import Turn
 
@@ -55,7 +55,8 @@ class Talk:
         )
         said = text_message("assistant", answer)
         index = len(messages) + position.offset
-        reply = Turn("local", conversation, index, said, self.user, signal=position.signal)
+        signal = position.signal if position.signal == REGENERATION else ""
+        reply = Turn("local", conversation, index, said, self.user, signal=signal)
         self.logged.setdefault(conversation, []).extend([*asked, reply])
         thread = question.thread if question.known else ""
         self.links.remember(
@@ -157,7 +158,7 @@ def test_another_question_after_the_same_is_an_edit(carried: int) -> None:
         (2, "a joke", ""),
         (2, "a poem", "edit"),
         (3, "a joke!", ""),
-        (3, "a poem!", "edit"),
+        (3, "a poem!", ""),
     ]
     (edit, _) = talk.logged["c"][-2:]
     assert edit.replaces_turn_id == "asked-2"
