@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from services.dashboard.domain import Courses, Loop, Part, Personas
+from services.dashboard.domain import (
+    Alarm,
+    Course,
+    Courses,
+    Loop,
+    Part,
+    Personas,
+    Served,
+    Stream,
+)
 from services.dashboard.ports import Peers
 from shared.language.errors import DeadlineExceeded, NotFound, TrimtabError, Unavailable
+from shared.language.policies import check_policy_id, policy_of_version
 
 T = TypeVar("T")
+V = TypeVar("V", Alarm, Course, Stream)
+
+# How many of all policies' alarms are looked through for those of one.
+_LOOKED_THROUGH = 500
+# How many policies' looks are kept.
+_MOST_WINDOWS = 32
 
 # The loop in its order, and what each part does.
 PLACES = {
@@ -33,6 +49,8 @@ class Asked:
     """What to look at."""
 
     tenant: str
+    # Empty: all of them.
+    policy: str = ""
     window_s: int = 3 * 3600
     runs: int = 8
     alarms: int = 20
@@ -62,10 +80,10 @@ async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = 
     answers = Answers()
     since = now - timedelta(seconds=asked.window_s)
     parts = asyncio.gather(*(_part(peers, name, before) for name in PLACES))
-    rollout, runs, alarms, streams, courses, personas = await asyncio.gather(
-        answers.of("serving", peers.rollout(), None),
-        answers.of("runs", peers.runs(asked.runs), ()),
-        answers.of("alarms", peers.alarms(asked.alarms), ()),
+    served, runs, alarms, streams, courses, personas = await asyncio.gather(
+        answers.of("serving", _served(peers, asked.policy), Served()),
+        answers.of("runs", peers.runs(asked.runs, asked.policy), ()),
+        answers.of("alarms", peers.alarms(_LOOKED_THROUGH if asked.policy else asked.alarms), ()),
         answers.of("streams", peers.streams(), ()),
         answers.of("course", peers.courses(since), Courses()),
         answers.of("personas", peers.personas(asked.personas), Personas()),
@@ -73,12 +91,14 @@ async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = 
     seen = Loop(
         time=now.isoformat(timespec="seconds"),
         tenant=asked.tenant,
+        policy=asked.policy,
+        policies=served.policies,
         parts=tuple(await parts),
-        rollout=rollout,
+        rollouts=served.rollouts,
         runs=runs,
-        alarms=alarms,
-        streams=streams,
-        courses=courses.by_version,
+        alarms=_of_policy(asked.policy, alarms)[: asked.alarms],
+        streams=_of_policy(asked.policy, streams),
+        courses=_of_policy(asked.policy, courses.by_version),
         bucket_s=courses.bucket_s,
         personas=personas.newest,
         persona_count=personas.count,
@@ -87,9 +107,23 @@ async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = 
     return _kept(seen, before)
 
 
+async def _served(peers: Peers, policy: str) -> Served:
+    policies = await peers.policies()
+    shown = [one for one in policies if policy in ("", one)]
+    found = await asyncio.gather(*map(peers.rollout, shown))
+    return Served(policies, tuple(one for one in found if one is not None))
+
+
+def _of_policy(policy: str, items: Sequence[V]) -> tuple[V, ...]:
+    """What is about versions of the policy; all of it if none is named."""
+    return tuple(
+        one for one in items if not policy or policy_of_version(one.model_version) == policy
+    )
+
+
 # The fields of a Loop that each section fills.
 _FIELDS = {
-    "serving": ("rollout",),
+    "serving": ("policies", "rollouts"),
     "runs": ("runs",),
     "alarms": ("alarms",),
     "streams": ("streams",),
@@ -156,3 +190,20 @@ class Window:
                 seen = await look(self.peers, self.asked, self.clock(), seen)
                 self._last = self.clock(), seen
             return seen
+
+
+@dataclass
+class Windows:
+    """One for each policy that was looked at lately, and one for all of them (""). InvalidArgument for what
+    cannot be a policy."""
+
+    opened: Callable[[str], Window]
+    _held: dict[str, Window] = field(default_factory=dict)
+
+    async def look(self, policy: str) -> Loop:
+        check_policy_id(policy)
+        window = self._held.pop(policy, None) or self.opened(policy)
+        self._held[policy] = window
+        if len(self._held) > _MOST_WINDOWS:
+            del self._held[next(iter(self._held))]
+        return await window.look()

@@ -24,6 +24,7 @@ from services.dashboard.domain import (
     Stage,
     Stream,
 )
+from shared.language.policies import ASSISTANT
 
 Json = dict[str, Any]
 
@@ -86,6 +87,7 @@ def rollout(answer: Json) -> Rollout | None:
     if canary:
         versions.append(_serving("canary", canary, share, found.get("canary_dissatisfaction")))
     return Rollout(
+        found["policy"] or ASSISTANT,
         int(found["revision"]),
         tuple(versions),
         found["words"],
@@ -94,6 +96,10 @@ def rollout(answer: Json) -> Rollout | None:
         float(found["log_threshold"]),
         bool(canary),
     )
+
+
+def policies(answer: Json) -> tuple[str, ...]:
+    return tuple(last_segment(one["name"]) for one in answer.get("policies", ()))
 
 
 def _serving(role: str, version: Json, share: float, estimate: Json | None) -> Serving:
@@ -107,6 +113,7 @@ def run(found: Json) -> Run:
     detail = trigger.get("detail", "")
     return Run(
         name=last_segment(found["name"]),
+        policy=found["policy"] or ASSISTANT,
         state=_plain(found["state"], "RUN_STATE_"),
         trigger=f"{kind}: {detail}" if detail else kind,
         champion_version=found["champion_version"],

@@ -90,6 +90,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
+    policy: str
     revision: int
     versions: tuple[Serving, ...]
     words: str
@@ -106,6 +107,14 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """The tenant's policies, and the rollouts of those that are shown."""
+
+    policies: tuple[str, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GateLine:
     figure: Figure
     rule: str
@@ -117,6 +126,7 @@ class GateLine:
 @dataclass(frozen=True, slots=True)
 class Run:
     name: str
+    policy: str
     state: str
     trigger: str
     champion_version: str
@@ -208,8 +218,11 @@ class Loop:
 
     time: str
     tenant: str
+    # The one that is shown; empty: all.
+    policy: str
+    policies: tuple[str, ...]
     parts: tuple[Part, ...]
-    rollout: Rollout | None
+    rollouts: tuple[Rollout, ...]
     runs: tuple[Run, ...]
     alarms: tuple[Alarm, ...]
     streams: tuple[Stream, ...]

@@ -15,6 +15,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
 from services.dashboard.domain import Loop
+from shared.language.errors import InvalidArgument
 
 HERE = Path(__file__).parent
 FRAGMENTS = ("loop", "serving", "course", "runs", "alarms", "personas")
@@ -22,11 +23,13 @@ FRAGMENTS = ("loop", "serving", "course", "runs", "alarms", "personas")
 SCRIPTS = {"htmx.js": "htmx.org/dist/htmx.min.js", "echarts.js": "echarts/dist/echarts.min.js"}
 OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 
+# At one policy, or at all of them ("").
+Look = Callable[[str], Awaitable[Loop]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    look: Callable[[], Awaitable[Loop]],
+    look: Look,
     node_modules: Path,
     refresh_s: int,
     lifespan: Lifespan | None = None,
@@ -44,34 +47,39 @@ def create_app(
     }
     _mount_page(app, look, templates, {"scripts": sorted(scripts), "refresh_s": refresh_s})
     _mount_files(app, scripts)
+    app.add_exception_handler(InvalidArgument, _refused)
     return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
 
 
 def _mount_page(
     app: FastAPI,
-    look: Callable[[], Awaitable[Loop]],
+    look: Look,
     templates: Jinja2Templates,
     setup: dict[str, Any],
 ) -> None:
     @app.get("/")
-    async def page(request: Request) -> Response:
-        context = {"now": await look(), "fragments": FRAGMENTS, **setup}
+    async def page(request: Request, policy: str = "") -> Response:
+        context = {"now": await look(policy), "fragments": FRAGMENTS, **setup}
         return templates.TemplateResponse(request, "page.html", context)
 
     @app.get("/fragments/{name}")
-    async def fragment(request: Request, name: str) -> Response:
+    async def fragment(request: Request, name: str, policy: str = "") -> Response:
         if name not in FRAGMENTS:
             known = ", ".join(FRAGMENTS)
             return JSONResponse(
                 {"error": f"there is no fragment {name!r}; choose from: {known}"}, 404
             )
         return templates.TemplateResponse(
-            request, f"fragments/{name}.html", {"now": await look(), **setup}
+            request, f"fragments/{name}.html", {"now": await look(policy), **setup}
         )
 
     @app.get("/api/loop.json")
-    async def twin() -> Response:
-        return JSONResponse(asdict(await look()))
+    async def twin(policy: str = "") -> Response:
+        return JSONResponse(asdict(await look(policy)))
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:

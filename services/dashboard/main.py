@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from prometheus_client import start_http_server
 
 from services.dashboard.adapters.grpc_calls import GrpcCalls
 from services.dashboard.adapters.json_peers import JsonPeers
-from services.dashboard.app import Asked, Window
+from services.dashboard.app import Asked, Window, Windows
 from services.dashboard.domain import Loop
 from services.dashboard.http_api import create_app
 from services.dashboard.settings import DashboardSettings
@@ -33,7 +34,7 @@ def main() -> None:
 
 def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     """The application. Channels are opened when the server's event loop starts, and closed when it ends."""
-    windows: list[Window] = []
+    windows: list[Windows] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -42,13 +43,14 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
         calls = GrpcCalls(
             addresses, urls, settings.tenant, settings.peer_timeout_s, calling_of(common)
         )
-        windows.append(Window(JsonPeers(calls), Asked(settings.tenant, settings.window_s), now))
+        asked, peers = Asked(settings.tenant, window_s=settings.window_s), JsonPeers(calls)
+        windows.append(Windows(lambda policy: Window(peers, replace(asked, policy=policy), now)))
         yield
         windows.clear()
         await calls.close()
 
-    async def look() -> Loop:
-        return await windows[0].look()
+    async def look(policy: str) -> Loop:
+        return await windows[0].look(policy)
 
     return create_app(look, settings.scripts, settings.refresh_s, lifespan)
 

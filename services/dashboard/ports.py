@@ -26,10 +26,12 @@ class Peers(Protocol):
     async def answers(self, part: str) -> None:
         """Returns if a service without gRPC is healthy; otherwise raises Unavailable."""
 
-    async def rollout(self) -> Rollout | None: ...
+    async def policies(self) -> tuple[str, ...]: ...
 
-    async def runs(self, most: int) -> tuple[Run, ...]:
-        """Newest first."""
+    async def rollout(self, policy: str) -> Rollout | None: ...
+
+    async def runs(self, most: int, policy: str) -> tuple[Run, ...]:
+        """Newest first; of all policies if `policy` is empty."""
 
     async def alarms(self, most: int) -> tuple[Alarm, ...]:
         """Newest first."""

@@ -9,6 +9,8 @@ from services.dashboard import codec
 from services.dashboard.domain import Alarm, Courses, Passage, Personas, Rollout, Run, Stream
 
 Json = dict[str, Any]
+# How many a tenant's chooser offers.
+_MOST_POLICIES = 100
 
 
 class Calls(Protocol):
@@ -29,11 +31,17 @@ class JsonPeers:
     async def answers(self, part: str) -> None:
         await self._calls.answers(part)
 
-    async def rollout(self) -> Rollout | None:
-        return codec.rollout(await self._calls.call("registry", "GetRollout", {}))
+    async def policies(self) -> tuple[str, ...]:
+        request = {"page_size": _MOST_POLICIES}
+        return codec.policies(await self._calls.call("registry", "ListPolicies", request))
 
-    async def runs(self, most: int) -> tuple[Run, ...]:
-        answer = await self._calls.call("retrain", "ListRuns", {"page_size": most})
+    async def rollout(self, policy: str) -> Rollout | None:
+        request = {"policy": policy}
+        return codec.rollout(await self._calls.call("registry", "GetRollout", request))
+
+    async def runs(self, most: int, policy: str) -> tuple[Run, ...]:
+        request = {"page_size": most, "policy": policy}
+        answer = await self._calls.call("retrain", "ListRuns", request)
         return tuple(codec.run(one) for one in answer.get("runs", ()))
 
     async def alarms(self, most: int) -> tuple[Alarm, ...]:

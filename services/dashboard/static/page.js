@@ -78,7 +78,7 @@ function options(loop) {
 async function refresh() {
   const connection = document.getElementById("connection");
   try {
-    const response = await fetch("/api/loop.json");
+    const response = await fetch(`/api/loop.json${location.search}`);
     if (!response.ok) throw new Error(String(response.status));
     const loop = await response.json();
     if (holder) holder.hidden = !loop.courses.length;

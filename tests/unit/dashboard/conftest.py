@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.dashboard.adapters.json_peers import JsonPeers
-from services.dashboard.app import Asked, Window
+from services.dashboard.app import Asked, Window, Windows
 from services.dashboard.http_api import create_app
 from tests.unit.dashboard.twin_calls import TwinCalls
 
@@ -25,8 +25,10 @@ def open_page(tmp_path: Path) -> Open:
                 (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path).write_text("var script;")
         now = datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
-        window = Window(JsonPeers(calls), Asked("local"), lambda: now)
-        app = create_app(window.look, tmp_path, refresh_s=2)
+        windows = Windows(
+            lambda policy: Window(JsonPeers(calls), Asked("local", policy), lambda: now)
+        )
+        app = create_app(windows.look, tmp_path, refresh_s=2)
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
     return open_

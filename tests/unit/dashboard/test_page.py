@@ -148,7 +148,7 @@ async def test_the_json_twin_holds_the_same_figures(open_page: Open) -> None:
     explicit, turns = feedback["stages"]
     assert (explicit["taken"], explicit["made"], explicit["waiting"]) == (240, 231, 7)
     assert (turns["name"], turns["taken"], turns["abstained"]) == ("feedback.turns", 5210, 3110)
-    assert [one["share"] for one in loop["rollout"]["versions"]] == pytest.approx([0.7, 0.3])
+    assert [one["share"] for one in loop["rollouts"][0]["versions"]] == pytest.approx([0.7, 0.3])
     assert [one["model_version"] for one in loop["courses"]] == ["assistant-v0", "assistant-v1"]
     assert loop["courses"][1]["points"][0]["count"] == 12
     assert loop["runs"][1]["gate"][1]["figure"]["low"] == 0.52
@@ -159,7 +159,7 @@ async def test_open_pages_share_one_look_and_ask_only_for_the_window(open_page: 
     async with open_page(calls) as page:
         for name in FRAGMENTS:
             await page.get(f"/fragments/{name}")
-    assert len(calls.asked) == 13  # seven services' counts and six lists, once
+    assert len(calls.asked) == 14  # seven services' counts and seven lists, once
     buckets = next(request for _, method, request in calls.asked if method == "ListBuckets")
     assert buckets == {"stream": "dissatisfaction", "start_time": "2026-11-20T09:40:00Z"}
 
@@ -181,7 +181,11 @@ async def test_slow_services_keep_their_last_figures_and_say_so() -> None:
         ("slow", one.stages) for one in first.parts if one.name != "gateway"
     ]
     assert later.parts[2].trouble == "feedback did not answer within 2 s"
-    assert (later.runs, later.courses, later.rollout) == (first.runs, first.courses, first.rollout)
+    assert (later.runs, later.courses, later.rollouts) == (
+        first.runs,
+        first.courses,
+        first.rollouts,
+    )
     assert later.troubles["runs"] == "retrain did not answer within 2 s"
 
 

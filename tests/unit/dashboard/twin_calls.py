@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -172,6 +173,7 @@ PERSONAS = [
     for number in range(4)
 ]
 FULL = {
+    "ListPolicies": {"policies": [{"name": "tenants/local/policies/assistant"}]},
     "GetRollout": {"rollout": ROLLOUT},
     "ListRuns": {"runs": RUNS},
     "ListAlarms": {"alarms": [ALARM]},
@@ -204,7 +206,8 @@ class TwinCalls:
         elif not self._answers and method == "GetRollout":
             raise NotFound("no version is registered")
         else:
-            answer = self._answers.get(method, {})
+            known = self._answers.get(method, {})
+            answer = known(request) if callable(known) else known
         return decode(call.response.FromString(_packed(call, answer)))
 
     async def answers(self, part: str) -> None:
@@ -220,6 +223,43 @@ def _packed(call: Any, answer: Json) -> bytes:
 
 def full() -> TwinCalls:
     return TwinCalls(FULL, STAGES)
+
+
+def many() -> TwinCalls:
+    """A tenant with three policies, of which `support` and `support-eu` have what `assistant` has."""
+    names = ("assistant", "support", "support-eu")
+
+    def of(policy: str) -> Any:
+        return json.loads(json.dumps(FULL).replace("assistant-v", f"{policy}-v"))
+
+    def rollout(request: Json) -> Json:
+        policy = request["policy"] or "assistant"
+        return {"rollout": {**of(policy)["GetRollout"]["rollout"], "policy": policy}}
+
+    def runs(request: Json) -> Json:
+        wanted = [name for name in names if request["policy"] in ("", name)]
+        return {
+            "runs": [
+                {**run, "policy": name} for name in wanted for run in of(name)["ListRuns"]["runs"]
+            ]
+        }
+
+    def lists(method: str, field: str) -> Json:
+        first = of(names[0])[method]
+        return {**first, field: [one for name in names for one in of(name)[method][field]]}
+
+    answers = {
+        **FULL,
+        "ListPolicies": {
+            "policies": [{"name": f"tenants/local/policies/{name}"} for name in names]
+        },
+        "GetRollout": rollout,
+        "ListRuns": runs,
+        "ListAlarms": lists("ListAlarms", "alarms"),
+        "ListStreams": lists("ListStreams", "streams"),
+        "ListBuckets": lists("ListBuckets", "buckets"),
+    }
+    return TwinCalls(answers, STAGES)
 
 
 def empty() -> TwinCalls:
