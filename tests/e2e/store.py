@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 
@@ -24,18 +25,27 @@ class Store:
     def turns(self, conversation: str, at_least: int, within_s: float = 20.0) -> list[common.Turn]:
         """The turns of a conversation, once there are that many. Only that it is not there yet is
         waited for: every other error is raised."""
-        deadline, found = time.monotonic() + within_s, self._now(conversation)
+        return self._once(conversation, "turns", at_least, within_s)
+
+    def assessments(
+        self, conversation: str, at_least: int, within_s: float = 20.0
+    ) -> list[common.Assessment]:
+        """As `turns`, of what evaluators said."""
+        return self._once(conversation, "assessments", at_least, within_s)
+
+    def _once(self, conversation: str, what: str, at_least: int, within_s: float) -> list[Any]:
+        deadline, found = time.monotonic() + within_s, self._now(conversation, what)
         while len(found) < at_least:
-            told = f"{len(found)} of {at_least} turns in {conversation}"
+            told = f"{len(found)} of {at_least} {what} in {conversation}"
             assert time.monotonic() < deadline, told
             time.sleep(0.05)
-            found = self._now(conversation)
+            found = self._now(conversation, what)
         return list(found)
 
     def close(self) -> None:
         self.channel.close()
 
-    def _now(self, conversation: str) -> Sequence[common.Turn]:
+    def _now(self, conversation: str, what: str) -> Sequence[Any]:
         name = f"tenants/{self._tenant}/conversations/{conversation}"
         request = pb.GetConversationRequest(name=name)
         try:
@@ -43,4 +53,5 @@ class Store:
                 answer = self._stub.GetConversation(request, metadata=tuple(metadata(self._tenant)))
         except NotFound:
             return []
-        return answer.turns
+        found: Sequence[Any] = getattr(answer, what)
+        return found

@@ -17,6 +17,8 @@ from typing import Any
 
 import grpc
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -28,6 +30,7 @@ from infra.local.stack import LocalStack
 from shared.calls.client import metadata
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
+from shared.language.identifiers import user_id_of
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.store import Store
 
@@ -249,3 +252,84 @@ def test_a_file(house: House, tmp_path: Path, through: str) -> None:
     assert said(turns) == [(0, "ROLE_USER", "Hi"), (1, "ROLE_ASSISTANT", "Hello")]
     assert (turns[0].user_id, turns[1].model_version) == ("ab", "gpt-4")
     assert turns[1].create_time.ToJsonString() == "2024-01-01T00:00:00Z"
+
+
+def chatgpt(name: str) -> dict[str, Any]:
+    """One question, an answer, and the answer that took its place."""
+    texts = {
+        "u": ("r", "user", "Hi"),
+        "a": ("u", "assistant", "One"),
+        "b": ("u", "assistant", "Two"),
+    }
+    mapping = {
+        node: {
+            "parent": parent,
+            "message": {
+                "id": f"{name}-{node}",
+                "author": {"role": role},
+                "content": {"content_type": "text", "parts": [text]},
+                "create_time": 1_700_000_000,
+            },
+        }
+        for node, (parent, role, text) in texts.items()
+    }
+    return {"conversation_id": name, "mapping": mapping, "current_node": "b"}
+
+
+def exports(folder: Path, through: str) -> None:
+    """A folder as people have it: a tree in UTF-16, Parquet, a session in parts, scores, and no export."""
+    tree = json.dumps([chatgpt(f"tree-{through}")], indent=1)
+    (folder / "conversations.json").write_text(tree, encoding="utf-16")
+    parts: list[Any] = [
+        {
+            "session_id": f"parts-{through}",
+            "user": "auth0|5f7c",
+            "messages": [
+                {"role": "user", "content": said},
+                {
+                    "role": "assistant",
+                    "content": f"<{said}",
+                    "completion_id": f"{through}-{number}",
+                },
+            ],
+        }
+        for number, said in enumerate(("Continue.", "Continue."))
+    ]
+    target = {"observationId": f"{through}-1", "sessionId": f"parts-{through}", "userId": "ada"}
+    parts.append({**target, "id": f"s-{through}", "name": "stars", "value": 1})
+    parts.append({**target, "name": "toxicity", "value": 0.97, "source": "EVAL"})
+    (folder / "parts.jsonl").write_text("\n".join(map(json.dumps, parts)))
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    wild = [{"conversation_hash": f"rows-{through}", "model": "gpt-4", "conversation": messages}]
+    pq.write_table(pa.Table.from_pylist(wild), folder / "rows.parquet")
+    (folder / "x.json").write_bytes(b"PK\x03\x04")
+
+
+@pytest.mark.parametrize("through", ["grpc", "gateway"])
+def test_a_folder_of_exports(house: House, tmp_path: Path, through: str) -> None:
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    exports(folder, through)
+    ran = house.run(
+        *(sys.executable, "-m", "services.cli.main", "import", str(folder), "--json"),
+        *("--through", through, "--refused", str(tmp_path / "refused.jsonl")),
+        *("--state", str(tmp_path / "state.json"), "--user", "ada"),
+    )
+    done = json.loads(ran.stdout)
+    assert list(done["unread"]) == ["x.json"], ran.stderr
+    assert (done["refused"], done["read"], done["turns"]) == (0, 6, 9)
+    assert (done["feedback"], done["assessments"]) == (1, 1)
+    tree = house.store.turns(f"tree-{through}", 3)
+    by_text = {turn.message.parts[0].text.text: turn for turn in tree}
+    assert {text: turn.index for text, turn in by_text.items()} == {"Hi": 0, "One": 1, "Two": 1}
+    assert by_text["Two"].signal == common.TURN_SIGNAL_REGENERATION
+    assert by_text["Two"].replaces_turn_id == by_text["One"].turn_id
+    assert by_text["One"].signal == common.TURN_SIGNAL_UNSPECIFIED
+    assert {turn.user_id for turn in tree} == {"ada"}
+    parts = house.store.turns(f"parts-{through}", 4)
+    assert [turn.index for turn in parts] == [0, 1, 2, 3]
+    (judged,) = house.store.assessments(f"parts-{through}", 1)
+    assert (judged.name, judged.value, judged.completion_id) == ("toxicity", 0.97, f"{through}-1")
+    assert {turn.user_id for turn in parts} == {user_id_of("auth0|5f7c")}
+    rows = house.store.turns(f"rows-{through}", 2)
+    assert said(rows) == [(0, "ROLE_USER", "Hi"), (1, "ROLE_ASSISTANT", "Hello")]

@@ -11,13 +11,15 @@ import httpx
 
 from services.cli.domain import Json
 from services.cli.domain.records import Conversation, Item, sorted_out
-from shared.language.errors import STATUS, Internal, InvalidArgument, TrimtabError, Unavailable
+from shared.language.assessments import Assessment, is_of_evaluator
+from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
 from shared.language.json_text import encode
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating
 from shared.language.pairs import Pair
 
 _OK = (200, 207)
+_SCORES = "assessments"
 _Refusals = list[tuple[int, str, str, str]]
 
 
@@ -40,7 +42,10 @@ class HttpImport:
     def send(self, items: Sequence[Item]) -> HttpSent:
         encoded, refused = sorted_out(_encode, items)
         asks = [(name, [(p, one) for p, item in encoded for one in item[name]]) for name in _ENCODE]
-        return HttpSent([self._pool.submit(self._post, *ask) for ask in asks if ask[1]], refused)
+        answers = [self._pool.submit(self._post, *ask) for ask in asks if ask[1]]
+        if judged := [(p, one) for p, item in encoded for one in item[_SCORES]]:
+            answers.append(self._pool.submit(self._post_scores, judged))
+        return HttpSent(answers, refused)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -48,19 +53,36 @@ class HttpImport:
             self._client.close()
 
     def _post(self, name: str, documents: list[tuple[int, bytes]]) -> _Refusals:
-        body = b'{"%b":[%b]}' % (name.encode(), b",".join([one for _, one in documents]))
+        answer = self._asked(f"/v1/{name}", name, [one for _, one in documents])
+        return [
+            (documents[one["position"]][0], one["field"], one["reason"], one["detail"])
+            for one in answer["refused"]
+        ]
+
+    def _post_scores(self, scores: list[tuple[int, bytes]]) -> _Refusals:
+        """What evaluators say has no route of ours but Langfuse's, which names events instead of places."""
+        events = [
+            b'{"id":"%d","type":"score-create","body":%b}' % (place, one)
+            for place, (_, one) in enumerate(scores)
+        ]
+        answer = self._asked("/api/public/ingestion", "batch", events)
+        return [
+            (scores[int(one["id"])][0], "", one["message"].partition(" at ")[0], one["message"])
+            for one in answer["errors"]
+        ]
+
+    def _asked(self, path: str, name: str, documents: Sequence[bytes]) -> Json:
+        body = b'{"%b":[%b]}' % (name.encode(), b",".join(documents))
         try:
-            response = self._opened().post(f"/v1/{name}", content=body)
+            response = self._opened().post(path, content=body)
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"the gateway at {self._url} does not answer", reason="GATEWAY_AWAY"
             ) from error
         if response.status_code not in _OK:
             raise _error(response)
-        return [
-            (documents[one["position"]][0], one["field"], one["reason"], one["detail"])
-            for one in response.json()["refused"]
-        ]
+        answer: Json = response.json()
+        return answer
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
@@ -77,16 +99,11 @@ class HttpImport:
 
 
 def _encode(item: Item) -> dict[str, list[bytes]]:
-    """Its documents, by route. InvalidArgument for what has no route."""
-    if item.assessments:
-        raise InvalidArgument(
-            "the gateway takes no scores of evaluators: import this file with --through grpc",
-            reason="ONLY_OVER_GRPC",
-            field="source",
-        )
-    return {
+    """Its documents, by route."""
+    documents = {
         name: [encode(write(one)) for one in getattr(item, name)] for name, write in _ENCODE.items()
     }
+    return documents | {_SCORES: [encode(_score(one)) for one in item.assessments]}
 
 
 def _conversation(said: Conversation) -> Json:
@@ -164,6 +181,21 @@ def _preference(stated: Pair) -> Json:
         "model_version": stated.model_version,
         "policy": stated.policy,
         "created": stated.create_time.isoformat() if stated.create_time else None,
+    }
+
+
+def _score(said: Assessment) -> Json:
+    """In Langfuse's form. Whoever judged, it was no person."""
+    known = is_of_evaluator(said.evaluator, "")
+    return {
+        "id": said.assessment_id,
+        "name": said.name,
+        "value": said.label if said.value is None else said.value,
+        "observationId": said.completion_id,
+        "sessionId": said.conversation_id,
+        "comment": said.explanation,
+        "timestamp": said.create_time.isoformat() if said.create_time else "",
+        "metadata": {"source": said.evaluator if known else "evaluator"},
     }
 
 

@@ -33,7 +33,7 @@ FIELDS = {
     " tstamp timestamp",
     "langfuse": "id traceId observationId sessionId userId type model providedModelName"
     " internalModelId startTime endTime input output name source dataType value stringValue comment"
-    " timestamp minValue maxValue min max",
+    " timestamp minValue maxValue min max metadata queueId",
     "trl-preference": "prompt conversations messages instruction input question chosen rejected id"
     " user created rejected_model",
     "hh-rlhf": "chosen rejected id user",

@@ -38,7 +38,7 @@ from shared.language.identifiers import (
 from shared.language.json_text import decode
 from shared.language.messages import Message, text_message
 from shared.language.openai_messages import read_message
-from shared.language.opinions import Category, ExplicitFeedback, Value
+from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Value
 
 MOST = 100_000
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -97,7 +97,7 @@ class Langfuse:
             )
         own = id_of(_own(record, "id"), "feedback")
         own = own or stable_id("score", completion, target, json.dumps(record, default=str))
-        name, source = str(_of(record, "name") or ""), str(_of(record, "source") or "")
+        name, source = str(_of(record, "name") or ""), _source(record)
         if self._scores.is_opinion(source, name):
             given = ExplicitFeedback(
                 "", _value(record, name, self._scores), own, completion, target
@@ -144,12 +144,14 @@ def _assessed(
 
 
 def _value(record: Json, name: str, scores: Scores) -> Value | None:
-    """Boolean: a thumb. Categorical: a category. Numeric: a rating on its scale, see Scores. None for a
-    comment."""
+    """Boolean: a thumb. Categorical: a category. A correction: a better answer. Numeric: a rating on its scale,
+    see Scores. None for a comment."""
     kind, value = str(_of(record, "dataType") or "").upper(), _of(record, "value")
     said = _of(record, "stringValue")
     if kind == "BOOLEAN" or isinstance(value, bool):
         return _thumb(value if value is not None else said)
+    if kind == "CORRECTION":
+        return Demonstration(str(said or value or ""))
     if kind == "CATEGORICAL" or isinstance(value, str):
         return Category(str(said or value))
     if not isinstance(value, int | float):
@@ -160,9 +162,20 @@ def _value(record: Json, name: str, scores: Scores) -> Value | None:
 
 
 def _end(record: Json, name: str) -> Any:
-    """Of the scale, as Langfuse's score configurations name it, too."""
-    found = _of(record, f"{name}Value")
-    return record.get(name) if found is None else found
+    """Of the scale, as Langfuse's score configurations name it, or in the score's metadata."""
+    metadata = record.get("metadata")
+    held = metadata.get(name) if isinstance(metadata, dict) else None
+    found = (_of(record, f"{name}Value"), record.get(name), held)
+    return next((one for one in found if one is not None), None)
+
+
+def _source(record: Json) -> str:
+    """What annotation queues bring, and corrections, are people's."""
+    metadata = record.get("metadata")
+    said = metadata.get("source") if isinstance(metadata, dict) else None
+    if _of(record, "queueId") or str(_of(record, "dataType")).upper() == "CORRECTION":
+        return "ANNOTATION"
+    return str(said or _of(record, "source") or "")
 
 
 def _thumb(value: Any) -> bool:

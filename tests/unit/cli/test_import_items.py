@@ -11,6 +11,7 @@ import pytest
 
 from services.cli.adapters.http_import import HttpImport
 from services.cli.domain.records import Item
+from shared.language.assessments import Assessment
 from shared.language.opinions import ExplicitFeedback
 from tests.unit.cli.twins import TwinTarget
 
@@ -106,3 +107,31 @@ def test_what_does_not_fit_into_the_body_is_refused_before_it() -> None:
         (1, "INVALID_RECORD"),
         (2, "MISSING_SCALE"),
     ]
+
+
+def test_scores_of_evaluators_go_through_the_gateway_as_such() -> None:
+    bodies: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append((request.url.path, json.loads(request.content)))
+        error = {"id": "1", "status": 400, "message": "INVALID_BODY at value: no number"}
+        return httpx.Response(207, json={"successes": [], "errors": [error]})
+
+    target = HttpImport("http://gateway", "k")
+    target._client = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(answer))
+    given = Assessment("", "toxicity", 0.97, evaluator="EVAL", completion_id="o1")
+    other = Assessment("", "stars", 4, evaluator="API", conversation_id="c")
+    items = [Item(), Item(assessments=(given,)), Item(assessments=(other,))]
+    refusals = target.send(items).refusals()
+    target.close()
+    ((path, body),) = bodies
+    assert path == "/api/public/ingestion"
+    first, second = (event["body"] for event in body["batch"])
+    assert (first["value"], first["observationId"], first["metadata"]) == (
+        0.97,
+        "o1",
+        {"source": "EVAL"},
+    )
+    # The name alone would make it a person's.
+    assert (second["sessionId"], second["metadata"]) == ("c", {"source": "evaluator"})
+    assert refusals == [(2, "", "INVALID_BODY", "INVALID_BODY at value: no number")]

@@ -11,7 +11,7 @@ from services.cli.domain.formats import Reader
 from services.cli.domain.records import Item
 from services.cli.domain.scores import read_scores
 from shared.language.errors import InvalidArgument
-from shared.language.opinions import Category, Rating
+from shared.language.opinions import Category, Demonstration, Rating
 from tests.unit.cli.twins import TwinTarget
 
 
@@ -50,6 +50,13 @@ def opinion(*given: str, **fields: Any) -> Any:
             Category("off topic"),
         ),
         ({"name": "user-feedback", "comment": "why?"}, None),
+        # As its SDK sends them.
+        (
+            {"name": "tone", "value": 2, "queueId": "q", "metadata": {"min": 1, "max": 3}},
+            Rating(2, 1, 3),
+        ),
+        ({"name": "x", "value": True, "source": "API", "metadata": {"source": "human"}}, True),
+        ({"name": "output", "value": "Rex", "dataType": "CORRECTION"}, Demonstration("Rex")),
     ],
 )
 def test_what_people_said(fields: dict[str, Any], value: Any) -> None:
