@@ -8,7 +8,7 @@ import gc
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,11 +37,13 @@ from services.gateway.adapters.personas import FeedbackPersonas
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.adapters.upstream import HttpUpstream, open_session
+from services.gateway.adapters.upstream import TOKENIZE, HttpUpstream, open_session
 from services.gateway.app.answering import Answering
 from services.gateway.app.answers import NewestAnswers
+from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
+from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
@@ -129,11 +131,17 @@ async def wire(
         common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker,
         personas=personas if settings.personas else NoPersonas(),
     )  # fmt: skip
+    completions = InteractionCompletions(peers.interaction)
+    histories = Histories(completions, time.monotonic)
     use_cases = UseCases(
         admission=Admission(authenticator, settings.max_body_mb * 1024 * 1024),
         quota=authenticator,
         answering=answering,
-        completions=InteractionCompletions(peers.interaction),
+        counting=TokenCounting(
+            rollouts, HttpUpstream(peers.models, common.vllm_replicas, TOKENIZE)
+        ),
+        completions=completions,
+        histories=histories,
         ingesting=ingesting,
         telemetry=telemetry,
         scores=LangfuseScores(ingesting, answers),
@@ -144,7 +152,9 @@ async def wire(
         lifespan=_flushing(recorder, settings.drain_s),
     )
     register_collectors(use_cases, personas)
-    erasing = wire_erasing(database, log, spool, links, personas)
+    erasing = wire_erasing(
+        database, log, spool, links=links, histories=histories, personas=personas
+    )
     return Process(
         name="gateway",
         host=common.host,
@@ -249,13 +259,24 @@ def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
 
 
 def wire_erasing(
-    database: Database, log: EventLog, spool: FileSpool, links: SqlLinks, personas: PersonaCache
+    database: Database,
+    log: EventLog,
+    spool: FileSpool,
+    *,
+    links: SqlLinks,
+    histories: Histories,
+    personas: PersonaCache,
 ) -> Erasing:
     """What is in memory is removed on the event loop, which owns it."""
     loop = asyncio.get_running_loop()
+
+    def forget(tenant: str, conversation_ids: Set[str]) -> None:
+        for memory in (links.memory, histories):
+            loop.call_soon_threadsafe(memory.forget, tenant, conversation_ids)
+
     remover = GatewayRemover(
         spool,
-        lambda tenant, ids: loop.call_soon_threadsafe(links.memory.forget, tenant, ids),
+        forget,
         lambda tenant, user_id: loop.call_soon_threadsafe(personas.forget, tenant, user_id),
     )
     return Erasing("gateway", database, log, remover)

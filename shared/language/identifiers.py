@@ -11,6 +11,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.json_text import tidied
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+MESSAGE_PREFIX, RESPONSE_PREFIX = ANSWER_PREFIXES = ("msg_trimtab_", "resp_trimtab_")
 # Whole numbers below it are exact as floats.
 _EXACT = 2**53
 
@@ -42,7 +43,10 @@ def conversation_id_of(said: object) -> str:
 
 
 def completion_id_of(said: object) -> str:
-    """As `user_id_of`, for a completion."""
+    """As `user_id_of`, for a completion. An answer's id at the gateway's other doors (`msg_trimtab_ID`,
+    `resp_trimtab_ID`) names the completion, too; the prefixes tell it from ids of Anthropic and OpenAI."""
+    while isinstance(said, str) and said.startswith(ANSWER_PREFIXES):
+        said = said.partition("_trimtab_")[2]
     return id_of(said, "completion")
 
 

@@ -12,7 +12,7 @@ from services.gateway.domain.rollout import choose_replica
 from shared.language.errors import DeadlineExceeded, Unavailable
 
 _log = logging.getLogger(__name__)
-_PATH = "/v1/chat/completions"
+CHAT, TOKENIZE = "/v1/chat/completions", "/tokenize"
 _HEADERS = {"content-type": "application/json"}
 # How long an idle connection is kept, in seconds: less than vLLM's 5 s, so that no request is sent on a
 # connection that vLLM is closing.
@@ -32,11 +32,13 @@ def open_session(timeout_s: float, connect_timeout_s: float) -> aiohttp.ClientSe
 
 
 class HttpUpstream:
-    """One session for all replicas; connections are kept and shared."""
+    """One session for all replicas; connections are kept and shared. `path`: what is asked of them."""
 
-    def __init__(self, session: aiohttp.ClientSession, replicas: tuple[str, ...]) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, replicas: tuple[str, ...], path: str = CHAT
+    ) -> None:
         self._session, self._replicas = session, replicas
-        self._urls = {replica: URL(replica + _PATH) for replica in replicas}
+        self._urls = {replica: URL(replica + path) for replica in replicas}
 
     async def send(self, body: bytes, tenant: str, user_id: str) -> HttpReply:
         failures: list[str] = []

@@ -10,17 +10,14 @@ from typing import Any
 from services.gateway.app.exchanges import Exchange, ExchangeLog
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas, with_persona
-from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.rollouts import RolloutCache, chosen_for
 from services.gateway.domain.answers import Answer
-from services.gateway.domain.chat import Chat, read_chat, with_text_user
-from services.gateway.domain.policies import Chosen
+from services.gateway.domain.chat import read_chat, with_text_user
 from services.gateway.ports import Reply, Upstream
-from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
+from shared.language.errors import TrimtabError, Unavailable
 from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
-# How many names an error says.
-_NAMED = 20
 _END = b"data: [DONE]"
 _NOBODY = NoPersonas()
 _SEED_NOTE = "seed left out: the server's CPU build does not support it"
@@ -63,10 +60,16 @@ class Answering:
         self._personas, self._user_headers = personas, user_headers
 
     async def answer(
-        self, body: Mapping[str, Any], headers: Mapping[str, str], tenant: str, key: str
+        self,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        tenant: str,
+        key: str,
+        kept: Mapping[str, Any] | None = None,
     ) -> Whole | Streamed:
         """`body` is sent on as it came, including unknown fields. Only the model's name is changed, a `user` is
-        made a string, and the user's persona is added if that is switched on, which is not logged.
+        made a string, and the user's persona is added if that is switched on, which is not logged. `kept`: what
+        is stored of the request if the completion is, where it came in another form than `body`.
 
         Raises InvalidArgument (naming the field), NotFound (MODEL_NOT_FOUND), Unavailable. Errors of the
         upstream are returned as they are.
@@ -75,8 +78,9 @@ class Answering:
         chat = read_chat(body, headers, tenant, key, self._user_headers)
         linked = await self._linker.link(chat)
         user_id = chat.user_id(linked.conversation_id)
-        chosen = self._chosen(body, chat, user_id)
-        exchange = Exchange(chat, linked, body, chosen, self._clock())
+        chosen = chosen_for(self._rollouts, body.get("model"), tenant, user_id)
+        asked = body if kept is None else kept
+        exchange = Exchange(chat, linked, asked, chosen, self._clock())
         # Not for anonymous users: they are different ones in each conversation.
         persona = self._personas.of(tenant, user_id) if chat.speaker else ""
         payload = {**with_persona(body, persona), "model": chosen.version.served_name}
@@ -95,20 +99,6 @@ class Answering:
         if reply.status == _OK:
             content = self._completed(exchange, content)
         return Whole(reply.status, reply.content_type, content, {**said, **reply.advice})
-
-    def _chosen(self, body: Mapping[str, Any], chat: Chat, user_id: str) -> Chosen:
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            raise InvalidArgument("model must be a string", reason="INVALID_BODY", field="model")
-        catalogue = self._rollouts.of(chat.tenant)
-        chosen = catalogue.choose(model, chat.tenant, user_id)
-        if chosen is None:
-            raise NotFound(
-                f"The model {model[:80]!r} does not exist; use one of: {_some(catalogue.names())}",
-                reason="MODEL_NOT_FOUND",
-                field="model",
-            )
-        return chosen
 
     def _completed(self, exchange: Exchange, content: bytes) -> bytes:
         try:
@@ -145,11 +135,6 @@ class Answering:
             self._log.record(exchange, answer, ended)
             await reply.close()
         yield _END + b"\n\n"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - _NAMED} more, see /v1/models"] if len(names) > _NAMED else []
-    return ", ".join([*names[:_NAMED], *more])
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:

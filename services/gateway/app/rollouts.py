@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from services.gateway.domain.policies import Catalogue, Served
+from services.gateway.domain.policies import Catalogue, Chosen, Served
 from services.gateway.domain.rollout import Rollout
+from shared.language.errors import InvalidArgument, NotFound
 from shared.language.policies import ASSISTANT, PolicyKey
+
+# How many names an error says.
+_NAMED = 20
 
 
 class RolloutCache:
@@ -83,3 +87,24 @@ class RolloutCache:
                 changed[key.tenant][key.policy] = one.rollout
         for tenant, rollouts in changed.items():
             self._catalogues[tenant] = Catalogue(rollouts)
+
+
+def chosen_for(rollouts: RolloutCache, model: object, tenant: str, user_id: str) -> Chosen:
+    """What answers a request's `model`. InvalidArgument, or NotFound (MODEL_NOT_FOUND) that names those that
+    exist."""
+    if not isinstance(model, str) or not model:
+        raise InvalidArgument("model must be a string", reason="INVALID_BODY", field="model")
+    catalogue = rollouts.of(tenant)
+    chosen = catalogue.choose(model, tenant, user_id)
+    if chosen is None:
+        raise NotFound(
+            f"The model {model[:80]!r} does not exist; use one of: {_some(catalogue.names())}",
+            reason="MODEL_NOT_FOUND",
+            field="model",
+        )
+    return chosen
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more, see /v1/models"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])

@@ -27,8 +27,11 @@ class Admission:
         return self._max_body_bytes
 
     def caller(self, request: Request, *roles: str) -> Caller:
-        """As Authenticator.identify."""
-        return self._authenticator.identify(request.headers.get("authorization", ""), *roles)
+        """As Authenticator.identify. Anthropic's clients send the key as `x-api-key`."""
+        said = request.headers.get("authorization", "")
+        if not said and (key := request.headers.get("x-api-key")):
+            said = f"Bearer {key}"
+        return self._authenticator.identify(said, *roles)
 
     async def read_object(self, request: Request) -> dict[str, Any]:
         """The body as a JSON object. BodyTooLarge, or InvalidArgument that says where the error is."""

@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering
+from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
+from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.recorder import Recorder
@@ -22,11 +24,14 @@ from services.gateway.http_api import (
     ingest,
     langfuse,
     lineage,
+    messages,
     otlp,
     problems,
+    responses,
 )
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.cors import opened_to
+from services.gateway.http_api.doors import Chats
 from services.gateway.ports import StoredCompletions, TurnQuota
 from shared.telemetry.spans import call_span
 
@@ -43,7 +48,9 @@ class UseCases:
     admission: Admission
     quota: TurnQuota
     answering: Answering
+    counting: TokenCounting
     completions: StoredCompletions
+    histories: Histories
     ingesting: Ingesting
     telemetry: CustomerTelemetry
     scores: LangfuseScores
@@ -59,6 +66,9 @@ def build(use_cases: UseCases, cors_origins: Sequence[str] = ()) -> ASGIApp:
     application = FastAPI(
         title="Trimtab gateway", lifespan=use_cases.lifespan, redirect_slashes=False
     )
+    doors = Chats(use_cases.admission, use_cases.quota, use_cases.answering)
+    application.include_router(messages.routes(doors, use_cases.counting))
+    application.include_router(responses.routes(doors, use_cases.histories, use_cases.completions))
     application.include_router(chat.routes(use_cases.admission, use_cases.rollouts))
     application.include_router(completions.routes(use_cases.admission, use_cases.completions))
     application.include_router(ingest.routes(use_cases.admission, use_cases.ingesting))

@@ -12,8 +12,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.app.answering import Answering, Streamed, Whole
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.codec.anthropic.answers import model_info, models_page
 from services.gateway.http_api.admission import Admission
-from services.gateway.http_api.problems import problem
+from services.gateway.http_api.problems import is_anthropic, problem
 from services.gateway.ports import TurnQuota
 from shared.language.errors import NotFound, TrimtabError
 from shared.language.keys import READER, WRITER
@@ -31,7 +32,7 @@ class ClosedStream(StreamingResponse):
 
 
 # How many turns a chat counts against the quota: the question and the answer.
-_TURNS = 2
+CHAT_TURNS = 2
 
 
 class ChatEndpoint:
@@ -59,7 +60,7 @@ class ChatEndpoint:
 
     async def _answer(self, request: Request) -> Whole | Streamed:
         caller = self._admission.caller(request)
-        self._quota.turns(caller.tenant, _TURNS)
+        self._quota.turns(caller.tenant, CHAT_TURNS)
         body = await self._admission.read_object(request)
         return await self._answering.answer(body, request.headers, caller.tenant, caller.key_digest)
 
@@ -81,6 +82,8 @@ def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
     async def models(request: Request) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         names = rollouts.of(caller.tenant).names()
+        if is_anthropic(request):
+            return models_page(names)
         return {"object": "list", "data": [_model(name) for name in names]}
 
     @router.get("/v1/models/{name}")
@@ -90,7 +93,7 @@ def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
             raise NotFound(
                 f"The model {name[:80]!r} does not exist", reason="MODEL_NOT_FOUND", field="model"
             )
-        return _model(name)
+        return model_info(name) if is_anthropic(request) else _model(name)
 
     return router
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from services.gateway.domain.stored import CompletionQuery, StoredCompletion
+from services.gateway.domain.stored import INPUT_SYSTEM, CompletionQuery, StoredCompletion
 from services.gateway.http_api.admission import Admission
 from services.gateway.ports import StoredCompletions
 from shared.language.errors import InvalidArgument, NotFound
@@ -106,7 +106,7 @@ def _list(items: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
 
 
 def _document(completion: StoredCompletion) -> dict[str, Any]:
-    request = dict(completion.request)
+    request = {name: said for name, said in completion.request.items() if name != INPUT_SYSTEM}
     return {
         **request,
         "id": completion.completion_id,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,11 +21,13 @@ from starlette.types import ASGIApp
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.adapters.upstream import HttpUpstream, open_session
+from services.gateway.adapters.upstream import TOKENIZE, HttpUpstream, open_session
 from services.gateway.app.answering import Answering
 from services.gateway.app.answers import NewestAnswers
+from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
+from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
@@ -158,6 +161,7 @@ class ModelServer:
             application = web.Application()
             application[PLACE] = place
             application.router.add_post("/v1/chat/completions", self._complete)
+            application.router.add_post("/tokenize", self._tokenize)
             self._servers.append(TestServer(application))
             await self._servers[-1].start_server()
         return tuple(str(server.make_url("")).rstrip("/") for server in self._servers)
@@ -165,6 +169,13 @@ class ModelServer:
     async def stop(self, place: int | None = None) -> None:
         for server in self._servers if place is None else [self._servers[place]]:
             await server.close()
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        """A token for each word."""
+        body = json.loads(await request.read())
+        self.bodies.append(body)
+        words = [word for one in body["messages"] for word in str(one["content"]).split()]
+        return web.json_response({"count": len(words), "max_model_len": 2048, "tokens": []})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.app[PLACE])
@@ -257,13 +268,14 @@ class Gateway:
         self.personas = personas or NoPersonas()
         self.recorder = Recorder(self.spool, self.sink, pace=Pace(0.01, 0.01, 0.05))
         self.completions = MemoryCompletions()
+        self.histories = Histories(self.completions, time.monotonic, within_s=0.0)
         self.linker = Linker(links or LinkMemory(), b"secret", lambda: NOW)
         self.rollouts = RolloutCache(Rollout(0, Version("assistant-v0", "base")))
         self.measured: list[tuple[str, int, str]] = []
         self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
         self.quotas = Quotas(lambda: self.keys.quotas)
 
-    def _build(self, upstream: HttpUpstream) -> ASGIApp:
+    def _build(self, upstream: HttpUpstream, tokenizers: HttpUpstream) -> ASGIApp:
         authenticator = KeyAuthenticator(self.keys, self.quotas)
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
         ingesting, answers = Ingesting(self.sink, Quotas(dict)), NewestAnswers()
@@ -280,7 +292,9 @@ class Gateway:
                     personas=self.personas,
                     user_headers=self.user_headers,
                 ),
+                counting=TokenCounting(self.rollouts, tokenizers),
                 completions=self.completions,
+                histories=self.histories,
                 ingesting=Ingesting(self.sink, authenticator),
                 telemetry=CustomerTelemetry(ingesting, self.linker, answers=answers),
                 scores=LangfuseScores(ingesting, answers),
@@ -301,8 +315,10 @@ class Gateway:
 
     async def __aenter__(self) -> "Gateway":
         self.session = open_session(5.0, 1.0)
-        upstream = HttpUpstream(self.session, await self.model.start(self.replicas))
-        self.application = self._build(upstream)
+        replicas = await self.model.start(self.replicas)
+        self.application = self._build(
+            HttpUpstream(self.session, replicas), HttpUpstream(self.session, replicas, TOKENIZE)
+        )
         transport = httpx.ASGITransport(self.application)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
         self.http.headers["authorization"] = f"Bearer {KEY}"

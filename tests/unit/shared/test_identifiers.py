@@ -7,6 +7,7 @@ import pytest
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import (
     checked_user,
+    completion_id_of,
     conversation_id_of,
     id_of,
     is_segment,
@@ -83,3 +84,16 @@ def test_names_of_the_application_stand_in_resource_names_as_they_are() -> None:
 def test_a_models_name_stays_readable() -> None:
     assert model_id_of("meta-llama/Llama-3") == "meta-llama:Llama-3"
     assert model_id_of("Llama 3 8B (local)") == "Llama-3-8B--local-"
+
+
+@pytest.mark.parametrize(
+    "said", ["msg_trimtab_chatcmpl-1", "resp_trimtab_chatcmpl-1", "chatcmpl-1"]
+)
+def test_an_answers_id_at_another_door_names_its_completion(said: str) -> None:
+    assert completion_id_of(said) == "chatcmpl-1"
+    assert completion_id_of(completion_id_of(f"resp_trimtab_{said}")) == "chatcmpl-1"
+
+
+@pytest.mark.parametrize("said", ["msg_01XFDUDYJgAACzvnptvVoYEL", "resp_68a1", "fc_trimtab_a_0"])
+def test_ids_that_others_gave_to_answers_stay(said: str) -> None:
+    assert completion_id_of(said) == said

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API as chat: requests in, answers and errors out."""

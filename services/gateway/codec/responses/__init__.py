@@ -1,0 +1,1 @@
+"""OpenAI's Responses API as chat, in the part that chat applications use."""
