@@ -13,6 +13,7 @@ from shared.language.errors import InvalidArgument
 from shared.language.identifiers import conversation_id_of, stable_id, user_id_of
 from shared.language.messages import Message
 from shared.language.openai_messages import has_content, read_message
+from shared.language.policies import policy_of_version
 from shared.language.turns import Turn
 
 # OpenAI's names for who speaks; the second takes the place of the first. `prompt_cache_key` names nobody.
@@ -39,6 +40,8 @@ class Chat:
     # The text of the system messages, and the client's own name for the request.
     instructions: str = ""
     request_id: str = ""
+    # The model that was asked for.
+    model: str = ""
 
     @property
     def call(self) -> Call:
@@ -50,6 +53,7 @@ class Chat:
             instructions=self.instructions,
             request_id=self.request_id,
             repeated=self.repeated,
+            policy=policy_of_version(self.model) or self.model,
         )
 
     def user_id(self, conversation_id: str) -> str:
@@ -90,6 +94,7 @@ def read_chat(
         repeated=headers.get("x-stainless-retry-count", "0") != "0",
         instructions=instructions_in(spoken),
         request_id=headers.get("idempotency-key") or headers.get("x-request-id", ""),
+        model=_text(body.get("model")),
     )
 
 
@@ -102,8 +107,9 @@ def asked_turns(
     time: datetime,
     policy: str,
 ) -> list[Turn]:
-    """The messages that the conversation does not have yet, as turns. An earlier answer has its version and its
-    completion's id as far as they are known; if it was logged when it was made, that record stays."""
+    """The messages that the conversation does not have yet, as turns of the policy that answers now. An earlier
+    answer has its version, that version's policy and its completion's id as far as they are known; if it was
+    logged when it was made, that record stays."""
     last = len(chat.messages) - 1
     user_id = chat.user_id(conversation_id)
     turns = []
@@ -111,6 +117,7 @@ def asked_turns(
         if place < position.told or not has_content(message):
             continue
         made = position.answered.get(place)
+        version = made.model_version if made else ""
         turns.append(
             Turn(
                 tenant=chat.tenant,
@@ -120,8 +127,8 @@ def asked_turns(
                 user_id=user_id,
                 create_time=time,
                 channel=channel,
-                policy=policy,
-                model_version=made.model_version if made else "",
+                policy=policy_of_version(version) or policy,
+                model_version=version,
                 completion_id=made.completion_id if made else "",
                 metadata=chat.metadata if place == last else {},
                 signal=position.signal if place == last else "",

@@ -48,6 +48,8 @@ class Call:
     answer: Message | None = None
     # More messages may come.
     unfinished: bool = False
+    # Who is asked; empty if that is not known.
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Question:
     # The chain over history and answer, if the answer is known already.
     answered: str = ""
     unfinished: bool = False
+    policy: str = ""
 
     @property
     def thread(self) -> str:
@@ -175,6 +178,7 @@ def question_of(secret: bytes, call: Call) -> Question:
         repeated=call.repeated,
         answered=chain_on(secret, chain[-1], call.answer) if call.answer else "",
         unfinished=call.unfinished,
+        policy=call.policy,
     )
 
 

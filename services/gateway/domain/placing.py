@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.gateway.domain.linking import Link, Question
+from shared.language.policies import policy_of_version
 
 REGENERATION, EDIT = "regeneration", "edit"
 # If a named user sends their first message again within this time, it may ask for another answer. Later it
@@ -124,12 +125,17 @@ class _Placing:
         return self._after(before[-1], question.newest) if before else self._at_the_end(named)
 
     def _first_again(self) -> CallPosition | None:
-        """The first message of a named user's unnamed conversation, directly after it was answered."""
+        """The first message of a named user's unnamed conversation, directly after the same policy answered
+        it: another policy is another assistant, with chats of its own."""
         question = self.question
         if question.name or question.answers or not question.known:
             return None
-        theirs = [link for link in self.links if link.thread == question.thread and not link.aside]
-        again = self._again()
+        theirs = [
+            link
+            for link in self.links
+            if link.thread == question.thread and not link.aside and self._is_asked(link)
+        ]
+        again = [link for link in self._again() if self._is_asked(link)]
         if not again or not theirs or theirs[-1] != again[-1]:
             return None
         if self.now - again[-1].made > _AGAIN_WITHIN:
@@ -267,6 +273,11 @@ class _Placing:
             and link.voice == question.voice
             and (link.history == question.history or _asked_alike(link, question))
         ]
+
+    def _is_asked(self, link: Link) -> bool:
+        """Whether the policy that answered is the one that is asked now, as far as that is known."""
+        answered = policy_of_version(link.model_version)
+        return not (answered and self.question.policy) or answered == self.question.policy
 
     def _of(self, conversation_id: str) -> list[Link]:
         return [link for link in self.by_conversation.get(conversation_id, ()) if not link.aside]

@@ -1,12 +1,19 @@
 """Two tenants with policies of their own on one gateway."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import openai
 import pytest
 
+from services.gateway.domain.chat import Chat, asked_turns
+from services.gateway.domain.linking import Link
+from services.gateway.domain.placing import CallPosition
 from services.gateway.domain.rollout import Rollout, Version
+from shared.language.messages import text_message
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 SUPPORT_1, SUPPORT_2 = (
     Version("support-v1", "local.support-v1"),
@@ -62,6 +69,49 @@ async def test_a_stream_says_the_version_too(gateway: Any) -> None:
     assert stream.headers["x-trimtab-policy"] == "support"
     assert {chunk.model async for chunk in stream.parse()} == {"support-v2"}
     assert {turn.policy for turn in await gateway.logged()} == {"support"}
+
+
+async def test_the_same_first_words_to_two_policies_are_two_chats(gateway: Any) -> None:
+    names = [
+        (await asked(gateway, model)).headers["x-trimtab-conversation"]
+        for model in ("support", "assistant", "support-v2", "assistant-v0")
+    ]
+    assert len(set(names)) == 2
+    assert (names[2], names[3]) == (names[0], names[1])  # asked for another answer of each
+
+
+async def test_a_chat_may_go_on_with_another_policy(gateway: Any) -> None:
+    first = await asked(gateway, "assistant")
+    said = first.json()["choices"][0]["message"]
+    more = [*HELLO, {"role": "assistant", "content": said["content"]}, HELLO[0]]
+    second = await asked(gateway, "support", messages=more)
+    conversation = "x-trimtab-conversation"
+    assert second.headers[conversation] == first.headers[conversation]
+    turns = await gateway.logged()
+    assert [(turn.index, turn.policy) for turn in turns] == [
+        (0, "assistant"),
+        (1, "assistant"),
+        (2, "support"),
+        (3, "support"),
+    ]
+
+
+def test_an_earlier_answer_told_again_stays_of_its_own_policy() -> None:
+    texts = ("Hello", "Hi!", "And now?", "Well.", "Thanks")
+    messages = tuple(
+        text_message("user" if n % 2 == 0 else "assistant", t) for n, t in enumerate(texts)
+    )
+    chat = Chat("local", "digest", "ada", "", messages, {})
+    made = Link("local", "h", "a", "", "c", "q", "t", NOW, model_version="assistant-v3")
+    position = CallPosition(answered={1: made, 3: replace(made, model_version="gpt-4o")})
+    turns = asked_turns(chat, "c-2", position, channel="test", time=NOW, policy="support")
+    assert [(turn.policy, turn.model_version) for turn in turns] == [
+        ("support", ""),
+        ("assistant", "assistant-v3"),
+        ("support", ""),
+        ("support", "gpt-4o"),
+        ("support", ""),
+    ]
 
 
 @pytest.mark.parametrize("model", ["sales", "sales-v1", "support-v7", "other.support-v7", "gpt-4o"])
