@@ -12,6 +12,7 @@ from services.cli.domain.batches import Batches
 from services.cli.domain.chatgpt import chatgpt, chatgpt_feedback
 from services.cli.domain.claude import claude
 from services.cli.domain.convai2 import convai2
+from services.cli.domain.histories import Histories
 from services.cli.domain.langfuse import Langfuse
 from services.cli.domain.open_webui import open_webui
 from services.cli.domain.preferences import openai_preference, trl_preference
@@ -97,9 +98,9 @@ class Reader:
         self, format_name: str = "auto", scores: Scores | None = None, user: str = ""
     ) -> None:
         self._format, self._user = format_name, user_id_of(user)
-        self._sessions, self.ignored = Sessions(), Ignored()
+        self._sessions, self._histories, self.ignored = Sessions(), Histories(), Ignored()
         self._known: OrderedDict[str, str] = OrderedDict()
-        langfuse = Langfuse(scores or Scores(), self._sessions)
+        langfuse = Langfuse(scores or Scores(), self._sessions, self._histories)
         reads: dict[str, Callable[[Json], Item]] = {
             "openai": self._openai,
             "sharegpt": chats.sharegpt,
@@ -141,9 +142,13 @@ class Reader:
 
     def _openai(self, record: Json) -> Item:
         item = chats.openai(record)
-        if chats.session_of(record) is None:
-            return item
-        return replace(item, conversations=tuple(map(self._sessions.placed, item.conversations)))
+        (said,) = item.conversations
+        if chats.session_of(record) is not None:
+            return Item((self._sessions.placed(said),))
+        return item if record.get("id") else Item((self._sessions.placed(self._joined(said)),))
+
+    def _joined(self, said: Conversation) -> Conversation:
+        return said.called(self._histories.joined(said))
 
     def _check_once(self, conversation: Conversation) -> None:
         if conversation.id in self._sessions:
@@ -162,22 +167,18 @@ class Reader:
 
 
 def _named(item: Item, user: str) -> Item:
-    """With `user` in place of those who were made up."""
+    """With `user` in place of nobody, and of those who were made up."""
+    made_up = {"", *(user_of("", one.id) for one in item.conversations)}
+    made_up |= {user_of("", one.pair_id) for one in item.preferences}
 
-    def of(own: str, name: str) -> str:
-        return user if own == user_of("", name) else own
+    def named(own: str) -> str:
+        return user if own in made_up else own
 
-    users = {one.id: of(one.user, one.id) for one in item.conversations}
     return replace(
         item,
-        conversations=tuple(replace(one, user=users[one.id]) for one in item.conversations),
-        feedback=tuple(
-            replace(one, user_id=users.get(one.conversation_id, one.user_id) or user)
-            for one in item.feedback
-        ),
-        preferences=tuple(
-            replace(one, user_id=of(one.user_id, one.pair_id)) for one in item.preferences
-        ),
+        conversations=tuple(replace(one, user=named(one.user)) for one in item.conversations),
+        feedback=tuple(replace(one, user_id=named(one.user_id)) for one in item.feedback),
+        preferences=tuple(replace(one, user_id=named(one.user_id)) for one in item.preferences),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.cli.domain import Json
+from services.cli.domain.histories import Histories
 from services.cli.domain.records import (
     Conversation,
     Item,
@@ -47,8 +48,8 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 class Langfuse:
     """Names are in camel case or with underscores, depending on how the data was exported."""
 
-    def __init__(self, scores: Scores, sessions: Sessions) -> None:
-        self._scores, self._sessions = scores, sessions
+    def __init__(self, scores: Scores, sessions: Sessions, histories: Histories) -> None:
+        self._scores, self._sessions, self._histories = scores, sessions, histories
         self._last: OrderedDict[str, str] = OrderedDict()
 
     def observation(self, record: Json) -> Item:
@@ -75,12 +76,12 @@ class Langfuse:
 
     def _told_apart(self, said: Conversation) -> Conversation:
         """Calls of one trace whose histories are not one another's, such as a router's and the answer's, are
-        conversations of their own."""
+        conversations of their own; calls of several traces whose history grows are one."""
         number, found = 1, said
         while not self._sessions.fits(found):
             number += 1
-            found = replace(said, id=conversation_id_of(f"{said.id}.{number}"))
-        return found
+            found = said.called(conversation_id_of(f"{said.id}.{number}"))
+        return found.called(self._histories.joined(found))
 
     def score(self, record: Json) -> Item:
         """A person's is feedback, an evaluator's an assessment. InvalidArgument if nothing says which."""

@@ -51,6 +51,11 @@ class Conversation:
     # The policy that answers in it; empty: assistant.
     policy: str = ""
 
+    def called(self, name: str) -> Conversation:
+        """With another id; a user who was made up of the id, too."""
+        user = user_of("", name) if self.user == user_of("", self.id) else self.user
+        return replace(self, id=name, user=user)
+
     def placed(self) -> Iterator[tuple[int, Line]]:
         for number, line in enumerate(self.lines):
             yield number if line.place is None else line.place, line
@@ -147,7 +152,7 @@ def conversation(own_id: object, user: object, lines: list[Line]) -> Conversatio
         )
     for line in lines:
         check_message(line.message, line.field)
-    name = conversation_id_of(own_name(own_id, "id")) or content_id(lines)
+    name = conversation_id_of(own_name(own_id, "id")) or content_id(lines, user)
     return Conversation(name, user_of(user, name), tuple(lines))
 
 
@@ -156,9 +161,11 @@ def user_of(said: object, name: str) -> str:
     return user_id_of(own_name(said, "user")) or f"import-{name}"[:128]
 
 
-def content_id(lines: list[Line]) -> str:
+def content_id(lines: list[Line], user: object = None) -> str:
+    """Two users who said the same had two conversations."""
     said = [text for line in lines for text in (line.message.role, content_of(line.message))]
-    return stable_id(*said)
+    who = user_id_of(own_name(user, "user"))
+    return stable_id(*said, who) if who else stable_id(*said)
 
 
 def check_message(message: Message, name: str) -> None:

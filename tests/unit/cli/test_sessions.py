@@ -8,6 +8,7 @@ import pytest
 
 from services.cli.domain.formats import Reader
 from services.cli.domain.records import Conversation
+from shared.language.identifiers import user_id_of
 from shared.language.messages import default_turn_id, text_message
 
 
@@ -98,3 +99,57 @@ def test_calls_of_a_trace_that_are_no_history_of_each_other_are_conversations_ap
     found = [reader.read(one).conversations[0] for one in (router, answer, later)]
     assert [one.id for one in found] == ["t-1", "t-1.2", "t-1.2"]
     assert [place for place, _ in found[2].placed()] == [0, 1, 2, 3, 4, 5]
+
+
+def nameless(*texts: str, **more: Any) -> dict[str, Any]:
+    return {name: value for name, value in record(*texts, **more).items() if name != "session_id"}
+
+
+def test_a_growing_history_without_any_id_is_one_conversation() -> None:
+    calls = [nameless("Hi", "<a"), nameless("Hi", "<a", "B", "<b")]
+    calls.append(nameless("Hi", "<a", "B", "<b", "C", "<c"))
+    for order in (calls, calls[::-1], [calls[1], calls[0], calls[2]]):
+        reader = Reader()
+        found = [reader.read(one).conversations[0] for one in order]
+        assert len({(one.id, one.user) for one in found}) == 1
+        assert max(found, key=lambda one: len(one.lines)).lines[5].message.text == "<c"
+        assert all(placed(one)[0][0] == 0 for one in found)
+
+
+def test_others_may_begin_with_the_same_words() -> None:
+    reader = Reader()
+    first = nameless("Hi", "<a", "B", "<b")
+    others = [
+        nameless("Hi", "<a", "C", "<c"),
+        nameless("Hi", "<x"),
+        nameless("Hi", "<a", "B", "<b", user="bob"),
+    ]
+    found = [reader.read(one).conversations[0] for one in (first, *others)]
+    assert len({one.id for one in found}) == 4
+    assert [one.user for one in found] == ["ada", "ada", "ada", "bob"]
+    assert all(line.signal == "" for one in found for line in one.lines)
+
+
+def test_traces_whose_history_grows_are_one_conversation() -> None:
+    reader = Reader()
+    one = generation("o1", ["Hi"], "<a")
+    two = generation("o2", ["Hi", "<a", "Shorter"], "<b", traceId="t-2")
+    other = generation("o3", ["Hello"], "<c", traceId="t-3")
+    found = [reader.read(given).conversations[0] for given in (one, two, other)]
+    assert [said.id for said in found] == ["t-1", "t-1", "t-3"]
+    assert [line.completion_id for line in found[1].lines] == ["", "", "", "o2"]
+    assert found[1].user == "import-t-1"
+
+
+def test_a_user_who_is_given_stands_for_nobody_else() -> None:
+    reader = Reader(user="auth0|5f7c")
+    said = {"messages": [{"role": "user", "content": "Hi"}]}
+    ours = reader.read(said).conversations[0].user
+    assert (ours, reader.read({**said, "user": "bob"}).conversations[0].user) == (
+        user_id_of("auth0|5f7c"),
+        "bob",
+    )
+    pair = {"prompt": "Hi", "chosen": "a", "rejected": "b"}
+    assert reader.read(pair).preferences[0].user_id == ours
+    thumb = reader.read({"prompt": "Hi", "completion": "a", "label": True})
+    assert (thumb.conversations[0].user, thumb.feedback[0].user_id) == (ours, ours)
