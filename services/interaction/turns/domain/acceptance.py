@@ -20,6 +20,7 @@ from shared.language.identifiers import (
     completion_id_of,
     conversation_id_of,
     id_of,
+    is_segment,
     label_of,
     model_id_of,
     user_id_of,
@@ -224,9 +225,11 @@ def _check_tenant(said: str, tenant: str) -> None:
 
 def _with_ids(item: _Item, names: Sequence[str]) -> _Item:
     """The item with what it calls things made ids; the same object if they are ids already."""
-    found: dict[str, Any] = {
-        name: made for name in names if (made := _IDS[name](said := getattr(item, name))) != said
-    }
+    found: dict[str, Any] = {}
+    for name in names:
+        said = getattr(item, name)
+        if said and not is_segment(said):  # almost all are ids already
+            found[name] = _IDS[name](said)
     return replace(item, **found) if found else item
 
 
