@@ -152,6 +152,34 @@ async def test_a_chat_ends_in_the_store(
     await client.close()
 
 
+async def test_a_named_chat_without_its_history_goes_on_where_it_was_also_after_a_restart(
+    stack: LocalStack, interaction: Interaction, model_server: None
+) -> None:
+    client = AsyncOpenAI(api_key=KEY, base_url=f"{stack.env()['TRIMTAB_GATEWAY_URL']}/v1")
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "cut-1"}}
+
+    async def say(text: str) -> None:
+        messages: list[Any] = [{"role": "user", "content": text}]
+        await client.chat.completions.create(model="assistant", messages=messages, **named)
+
+    await say("Explain rainbows")
+    await say("No, too long, one sentence")
+    await interaction.stored("cut-1", 4)  # by then the links are durable, too
+    stack.kill("gateway")
+    stack.wait_ready(["gateway"])
+    await say("Continue.")
+    await say("Continue.")
+    stored = await interaction.stored("cut-1", 8)
+    asked = ("Explain rainbows", "No, too long, one sentence", "Continue.", "Continue.")
+    told = [(one.index, one.message.parts[0].text.text, one.model_version) for one in stored]
+    assert told[::2] == [(2 * place, text, "") for place, text in enumerate(asked)]
+    assert told[1::2] == [
+        (2 * place + 1, f"Re: {text}", "assistant-v0") for place, text in enumerate(asked)
+    ]
+    assert {one.signal for one in stored} == {common.TURN_SIGNAL_UNSPECIFIED}
+    await client.close()
+
+
 async def test_the_chat_goes_on_while_interaction_is_away_and_nothing_is_lost(
     stack: LocalStack, interaction: Interaction, model_server: None
 ) -> None:
