@@ -16,6 +16,8 @@ from starlette.datastructures import Headers
 
 from services.cli.commands.named import conversation_named, user_named
 from services.cli.domain.formats import FORMATS
+from services.gateway.codec.anthropic import requests as anthropic
+from services.gateway.codec.responses import requests as responses
 from services.gateway.domain.chat import read_chat
 from shared.calls.client import metadata
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -77,9 +79,18 @@ def test_over_rest(doors: Doors, said: str | float) -> None:
 @MANY
 @given(said=TEXTS | NUMBERS, field=st.sampled_from(["user", "safety_identifier"]))
 def test_in_a_chat(said: str | float, field: str) -> None:
-    body = {"messages": HELLO, field: said, "metadata": {"conversation_id": said}}
-    chat = read_chat(body, {}, "acme", "key")
-    assert (chat.speaker, chat.named_conversation) == (user_id_of(said), conversation_id_of(said))
+    """Of OpenAI's chats and responses, and of Anthropic's messages."""
+    named = {"conversation_id": said}
+    message = {"model": "m", "max_tokens": 9, "messages": HELLO}
+    bodies = (
+        {"messages": HELLO, field: said, "metadata": named},
+        responses.read_request({"model": "m", "input": HELLO, field: said, "metadata": named}).chat,
+        anthropic.read_request(message | {"metadata": {"user_id": said, **named}}).chat,
+    )
+    for body in bodies:
+        chat = read_chat({**body, "messages": HELLO}, {}, "acme", "key")
+        assert chat.speaker == user_id_of(said)
+        assert chat.named_conversation == conversation_id_of(said)
 
 
 @MANY
