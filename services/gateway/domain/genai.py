@@ -100,6 +100,7 @@ def _message(said: object, field: str) -> list[Message]:
     if not isinstance(parts, list):
         raise _wrong(f"{field}.parts must be a list", f"{field}.parts")
     read = [_part(one, f"{field}.parts[{place}]") for place, one in enumerate(parts)]
+    read += _beside_parts(said, read)
     results = [part for part in read if isinstance(part, ToolResult)]
     if role == "tool" or not results:
         return [Message(_ROLES[role], tuple(part for part in read if part is not None))]
@@ -108,6 +109,17 @@ def _message(said: object, field: str) -> list[Message]:
         *(Message("tool", (result,)) for result in results),
         *([Message(_ROLES[role], rest)] if rest else []),
     ]
+
+
+def _beside_parts(said: Mapping[str, Any], parts: list[Part | None]) -> list[Part]:
+    """LiteLLM keeps calls beside the parts, as OpenAI does, and a result as a text with the call's id."""
+    calls = read_message({"role": "assistant", "tool_calls": said.get("tool_calls")}, "").parts
+    call_id = said.get("tool_call_id")
+    if said["role"] != "tool" or not call_id or any(isinstance(one, ToolResult) for one in parts):
+        return list(calls)
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    parts[:] = [part for part in parts if not isinstance(part, Text)]
+    return [ToolResult(str(call_id), "\n".join(texts)), *calls]
 
 
 def _part(part: object, field: str) -> Part | None:

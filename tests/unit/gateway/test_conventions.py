@@ -19,7 +19,7 @@ TALK = [
     Message("tool", (ToolResult("call_1", "sunny"),)),
     Message("assistant", (Text("It is sunny"),)),
 ]
-OPENAI = [
+OPENAI: list[dict[str, Any]] = [
     {"role": "system", "content": "Be kind"},
     {"role": "user", "content": "Weather?"},
     {
@@ -198,6 +198,20 @@ PYDANTIC = {
         [{"role": "assistant", "parts": [{"type": "text", "content": "It is sunny"}]}]
     ),
 }
+LITELLM = {
+    **PYDANTIC,
+    "gen_ai.input.messages": json.dumps(
+        [
+            {"role": "user", "parts": [{"type": "text", "content": "Weather?"}]},
+            {"role": "assistant", "parts": [], "tool_calls": OPENAI[2]["tool_calls"]},
+            {
+                "role": "tool",
+                "parts": [{"type": "text", "content": "sunny"}],
+                "tool_call_id": "call_1",
+            },
+        ]
+    ),
+}
 
 
 @pytest.fixture
@@ -225,6 +239,7 @@ def span(attributes: dict[str, Any]) -> Span:
         (LANGSMITH, "langsmith", ""),
         (OPENLLMETRY, "gen_ai", ""),
         (PYDANTIC, "gen_ai", ""),
+        (LITELLM, "gen_ai", ""),
     ],
 )
 async def test_the_same_call_in_every_convention(
