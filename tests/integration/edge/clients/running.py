@@ -12,14 +12,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from infra.local.stack import LocalStack
 from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.language.messages import Text, ToolCall, ToolResult
-from tests.integration.edge.store import KEY, Interaction
+from tests.integration.edge.store import KEY, MINE, Interaction
 
 TOOL = {
     "type": "function",
@@ -118,6 +120,17 @@ class Door:
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {KEY}",
             **more,
         }
+
+    async def conversation_of(self, user: str, turns: int, within_s: float = 30.0) -> str:
+        """The id of a user's only conversation, once it has that many turns."""
+        request = pb.ListConversationsRequest(filter=f'user_id = "{user}"')
+        deadline = time.monotonic() + within_s
+        while True:
+            found = await self.store.stub.ListConversations(request, metadata=MINE)
+            if [one.turn_count for one in found.conversations] == [turns]:
+                return str(found.conversations[0].conversation_id)
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.1)
 
     async def said(self, conversation: str, turns: int = len(TALK)) -> list[common.Turn]:
         return await self.store.stored(conversation, turns, within_s=30)
