@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakSet
 
 from services.gateway.domain.chat import Chat
 from services.gateway.domain.link_index import LinkIndex
@@ -29,7 +30,7 @@ from shared.language.turns import Turn
 _TOGETHER = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Linked:
     """A call and its position in a conversation."""
 
@@ -46,15 +47,20 @@ class Linker:
 
     def __init__(self, links: Links, secret: bytes, clock: Callable[[], datetime]) -> None:
         self._links, self._secret, self._clock = links, secret, clock
+        # Calls of named conversations that are being answered: each leaves with its exchange, however it ends.
+        self._open = WeakSet[Linked]()
 
     async def link(self, chat: Chat) -> Linked:
         """The conversation that `chat` continues, or a new one."""
         question = question_of(self._secret, chat.call)
         links = await self._found(question)
+        links = [*links, *self._answering(question)] if question.name else links
         linked = Linked(question, position_of(question, links, self._clock()))
-        if linked.conversation_id:
-            return linked
-        return in_conversation(linked, f"chat-{secrets.token_hex(12)}")
+        if not linked.conversation_id:
+            linked = in_conversation(linked, f"chat-{secrets.token_hex(12)}")
+        if question.name:
+            self._open.add(linked)
+        return linked
 
     async def known(self, calls: Sequence[Call]) -> list[tuple[Question, list[Link]]]:
         """What is known of calls, a few at a time, so that no chat waits long for its own."""
@@ -100,6 +106,29 @@ class Linker:
         return [
             self._link(linked, said, logged, asked_turn_id, made)
             for said, logged in zip(answers, replied, strict=True)
+        ]
+
+    def _answering(self, question: Question) -> list[Link]:
+        """Links of the calls under the same name that this process is answering."""
+        return [
+            Link(
+                tenant=question.tenant,
+                history=one.question.history,
+                answered="",
+                parent=one.question.parent,
+                conversation_id=one.conversation_id,
+                asked_turn_id="",
+                answer_turn_id="",
+                made=self._clock(),
+                thread=one.question.thread,
+                place=one.question.count + one.position.offset,
+                carried=one.question.count,
+                voice=one.question.voice,
+                request_id=one.question.request_id,
+                aside=one.position.aside,
+            )
+            for one in sorted(self._open, key=lambda one: one.question.count + one.position.offset)
+            if one.question.thread == question.thread
         ]
 
     def _link(

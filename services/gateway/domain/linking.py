@@ -82,6 +82,11 @@ class Link:
     aside: bool = False
 
     @property
+    def is_open(self) -> bool:
+        """Whether the call is being answered."""
+        return not self.answer_turn_id
+
+    @property
     def is_cut(self) -> bool:
         """Whether the call carried less than the conversation."""
         return self.place > self.carried

@@ -70,7 +70,7 @@ class _Placing:
     # -- the ways in which a call can have a place, the surest first ---------------------------------
 
     def _repeated(self) -> CallPosition | None:
-        """The same call, sent or reported again."""
+        """The same call, sent or reported again, or sent twice at the same moment."""
         question = self.question
         same = [
             link
@@ -78,16 +78,15 @@ class _Placing:
             if link.history == question.history
             and (
                 question.ids & {link.request_id, link.completion_id}
-                or (question.repeated and link.voice == question.voice)
+                or ((question.repeated or link.is_open) and link.voice == question.voice)
             )
         ]
         if not same:
             return None
         return CallPosition(
             conversation_id=same[-1].conversation_id,
-            told=question.count,
+            told=question.newest,
             offset=same[-1].offset(question.count),
-            asked_turn_id=same[-1].asked_turn_id,
             aside=same[-1].aside,
             repeated=True,
         )
@@ -269,7 +268,7 @@ class _Placing:
         return [
             link
             for link in self.links
-            if not link.aside
+            if not (link.aside or link.is_open)
             and link.voice == question.voice
             and (link.history == question.history or _asked_alike(link, question))
         ]
@@ -294,7 +293,8 @@ class _Placing:
     def _since(self, link: Link) -> list[Link]:
         """What came after it in its conversation."""
         links = self.by_conversation[link.conversation_id]
-        return [later for later in links[links.index(link) + 1 :] if not later.aside]
+        later = links[links.index(link) + 1 :]
+        return [one for one in later if not (one.aside or one.is_open)]
 
     def _stands(self, link: Link) -> bool:
         """Whether nothing took its answer's place, or a place before it."""

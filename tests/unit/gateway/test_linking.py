@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import sqlalchemy as sa
 
@@ -327,6 +328,41 @@ async def test_a_named_conversation_goes_on_where_it_was_without_its_history(gat
     ]
 
 
+async def test_calls_at_the_same_moment_have_places_of_their_own(gateway: Any) -> None:
+    """And a title's call, under other system messages, has none in the chat."""
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
+
+    async def title() -> Any:
+        said = [{"role": "system", "content": "Write a title."}, {"role": "user", "content": "one"}]
+        return await gateway.openai.chat.completions.with_raw_response.create(
+            model="assistant", messages=said, **named
+        )
+
+    calls = [say(gateway, "one", **named), say(gateway, "two", **named), title()]
+    one, two, other = await asyncio.gather(*calls)
+    assert conversation(one) == conversation(two) == "c-1" != conversation(other)
+    await say(gateway, "three", **named)
+    turns = [turn for turn in await gateway.logged() if turn.conversation_id == "c-1"]
+    assert sorted((turn.index, turn.message.text) for turn in turns if not turn.index % 2) == [
+        *((0, "one"), (2, "two"), (4, "three")),
+    ]
+
+
+async def test_a_request_that_comes_twice_at_the_same_moment_has_one_place(gateway: Any) -> None:
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
+    await asyncio.gather(*[say(gateway, "one", **named) for _ in range(3)])
+    assert {(turn.index, turn.signal) for turn in await gateway.logged()} == {(0, ""), (1, "")}
+
+
+async def test_a_call_that_failed_takes_no_place(gateway: Any) -> None:
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
+    await gateway.model.stop()
+    for _ in range(2):
+        with pytest.raises(openai.APIStatusError):
+            await say(gateway, "one", **named)
+    assert len(gateway.linker._open) == 0
+
+
 async def test_a_request_that_is_sent_again_is_no_signal(gateway: Any) -> None:
     again: dict[str, Any] = {"extra_headers": {"x-request-id": "r-1"}}
     first = await say(gateway, "hi", user="ada", **again)
@@ -373,6 +409,27 @@ async def test_another_gateway_goes_on_with_the_conversation(
         async with start_gateway(tmp_path / "b", links=links) as other:
             assert conversation(await say(other, "hi", "word word word", "more")) == first
             assert [turn.index for turn in await other.logged()] == [2, 3]
+
+
+async def test_gateways_take_turns_in_a_named_conversation_without_its_history(
+    start_gateway: Callable[..., Any], tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    url = f"sqlite:///{tmp_path}/links.db"
+    named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
+    with running(Database(url, TABLES)) as ours, running(Database(url, TABLES)) as theirs:
+        async with (
+            start_gateway(tmp_path / "a", links=ours) as one,
+            start_gateway(tmp_path / "b", links=theirs) as other,
+        ):
+            for number, gateway in enumerate([one, other, other, one]):
+                await say(gateway, f"message {number}", **named)
+                links = theirs if gateway is one else ours
+                asked = question_of(b"secret", Call("local", "", "c-1", (HI,)))
+                async with asyncio.timeout(10):
+                    while len(await links.find(asked)) <= number:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+            turns = [*await one.logged(), *await other.logged()]
+    assert sorted(turn.index for turn in turns) == list(range(8))
 
 
 async def test_what_had_to_be_dropped_is_told_again(gateway: Any) -> None:
