@@ -1,6 +1,7 @@
 """Import of real chats, twice: their counts, and that nothing doubles.
 
-Needs a folder with `real_llm_chats` and `convai2`, named by TRIMTAB_REAL_DATA; skipped without it.
+Needs a folder with `real_llm_chats`, `convai2` and `hh_harmless`, named by TRIMTAB_REAL_DATA; skipped without
+it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
 
 DATA = os.environ.get("TRIMTAB_REAL_DATA", "")
-FOLDERS = ("real_llm_chats", "convai2")
+FOLDERS = ("real_llm_chats", "convai2", "hh_harmless")
 
 pytestmark = pytest.mark.skipif(not DATA, reason="TRIMTAB_REAL_DATA names no folder")
 

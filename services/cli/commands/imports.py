@@ -25,7 +25,9 @@ _THROUGH = ("grpc", "gateway")
 
 def import_(
     context: typer.Context,
-    path: Annotated[Path | None, typer.Argument(help="A file or a folder.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A file, a folder, or - for standard input.")
+    ] = None,
     chitchat: Annotated[
         bool, typer.Option("--chitchat", help="The human chats of the package chitchat-dataset.")
     ] = False,
@@ -104,7 +106,7 @@ def import_(
       trimtab import langfuse/ --score quality=1:10 --score tone=evaluator
       trimtab import conversations.json --user ada@example.org
       trimtab import preferences.jsonl --policy support
-      pg_dump-chats | trimtab import -
+      zcat chats.jsonl.gz | trimtab import -
       trimtab import --chitchat --limit 500
     """
     session = session_of(context)

@@ -15,6 +15,7 @@ from services.cli.domain.records import (
     moment,
     objects,
 )
+from services.cli.domain.sessions import voice_of
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import completion_id_of, model_id_of
 from shared.language.json_text import decode, encode
@@ -59,6 +60,11 @@ def openai(record: Json) -> Item:
 def session_of(record: Json) -> Any:
     """None if the record is a conversation of its own."""
     return first_of(record, *SESSIONS)
+
+
+def voice(record: Json) -> str:
+    """Of a record with messages that can be read: see voice_of."""
+    return voice_of(read_message(one, "messages") for one in record["messages"][:1])
 
 
 def sharegpt(record: Json) -> Item:

@@ -120,7 +120,7 @@ class Reader:
             "open-webui": open_webui,
             "convai2": convai2,
         }
-        parts = ("langfuse", "openai-batch", "open-webui")
+        parts = ("openai", "langfuse", "openai-batch", "open-webui")
         self._formats = {
             name: _Format(read, frozenset(_spellings(FIELDS[name])), name in parts)
             for name, read in reads.items()
@@ -144,15 +144,13 @@ class Reader:
         item = chats.openai(record)
         (said,) = item.conversations
         if chats.session_of(record) is not None:
-            return Item((self._sessions.placed(said),))
-        return item if record.get("id") else Item((self._sessions.placed(self._joined(said)),))
-
-    def _joined(self, said: Conversation) -> Conversation:
-        return said.called(self._histories.joined(said))
+            return Item((self._sessions.placed(said, chats.voice(record)),))
+        if record.get("id"):
+            self._check_once(said)
+            return item
+        return Item((self._sessions.placed(said.called(self._histories.joined(said))),))
 
     def _check_once(self, conversation: Conversation) -> None:
-        if conversation.id in self._sessions:
-            return
         said = [content_of(line.message) for line in conversation.lines]
         digest = stable_id(*said, length=16)
         had = self._known.setdefault(conversation.id, digest)

@@ -25,7 +25,7 @@ from services.cli.domain.records import (
     own_name,
 )
 from services.cli.domain.scores import Scores
-from services.cli.domain.sessions import Sessions
+from services.cli.domain.sessions import Sessions, voice_of
 from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import (
@@ -66,22 +66,21 @@ class Langfuse:
         start = moment(_of(record, "startTime"), "startTime")
         end = moment(_of(record, "endTime"), "endTime") or start
         asked = _messages(_of(record, "input"), "input", "user")
-        lines = [Line(one, f"input[{place}]", start) for place, one in enumerate(asked)]
-        for one in _messages(_of(record, "output"), "output", "assistant")[-1:]:
+        lines = [Line(one, f"input[{place}]", start) for place, one in enumerate(_heard(asked))]
+        for one in _heard(_messages(_of(record, "output"), "output", "assistant"))[-1:]:
             lines.append(Line(one, "output", end, version, name))
         session = conversation_id_of(_own(record, "sessionId"))
         made = conversation(session or trace, _of(record, "userId"), lines)
         self._remember(trace, name)
-        return Item((self._sessions.placed(made if session else self._told_apart(made)),))
+        return Item((self._placed(made, voice_of(asked), is_session=bool(session)),))
 
-    def _told_apart(self, said: Conversation) -> Conversation:
+    def _placed(self, said: Conversation, voice: str, *, is_session: bool) -> Conversation:
         """Calls of one trace whose histories are not one another's, such as a router's and the answer's, are
-        conversations of their own; calls of several traces whose history grows are one."""
-        number, found = 1, said
-        while not self._sessions.fits(found):
-            number += 1
-            found = said.called(conversation_id_of(f"{said.id}.{number}"))
-        return found.called(self._histories.joined(found))
+        parts of their own; calls of several traces whose history grows are one conversation."""
+        if is_session:
+            return self._sessions.placed(said, voice)
+        joined = said.called(self._histories.joined(said))
+        return self._sessions.placed(joined, voice, follows=False)
 
     def score(self, record: Json) -> Item:
         """A person's is feedback, an evaluator's an assessment. InvalidArgument if nothing says which."""
@@ -207,11 +206,14 @@ def _messages(said: Any, field: str, role: str) -> list[Message]:
         return []
     if not isinstance(said, list):
         return [text_message(role, str(said))]
-    found = [
+    return [
         read_message({"role": role, **one} if isinstance(one, dict) else one, f"{field}[{place}]")
         for place, one in enumerate(said)
     ]
-    return [message for message in found if message.role != "system"]
+
+
+def _heard(messages: list[Message]) -> list[Message]:
+    return [message for message in messages if message.role != "system"]
 
 
 def _own(record: Json, name: str) -> str | float:

@@ -101,7 +101,11 @@ def _preference(record: Json, prompt: list[Message], good: str, bad: str) -> Ite
     rejected = spoken(record.get(bad), bad, "assistant")
     prompt, chosen, rejected = parted(prompt, chosen, rejected)
     if not prompt:
-        raise InvalidArgument("there is no prompt", reason="EMPTY_MESSAGE", field="prompt")
+        raise InvalidArgument(
+            "there is no prompt, and the two sides do not begin alike",
+            reason="EMPTY_MESSAGE",
+            field="prompt",
+        )
     better, worse = answer(chosen, good), answer(rejected, bad)
     if content_of(better) == content_of(worse):
         raise InvalidArgument(f"{good} and {bad} are the same", reason="SAME_ANSWER", field=bad)

@@ -5,68 +5,110 @@ Each is placed by what it repeats: it begins where the conversation begins (its 
 order), or its first messages are the last that are known, or it follows on the end. A history that parts from
 what is known after an answer replaces what stood there: an edit or a regeneration. The same words said twice
 are told apart by the answers' completion ids, where records have them.
+
+A record that repeats nothing and has other instructions (its system message begins otherwise) is a side call,
+such as a title or a router's: it becomes a part of its own, with an id of its own.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from services.cli.domain.records import Conversation, Line
-from shared.language.identifiers import stable_id
-from shared.language.messages import content_of
+from shared.language.identifiers import conversation_id_of, stable_id
+from shared.language.messages import Message, content_of
 
-# Of how many conversations the newest records are known, and how many of the messages of each.
-MOST, _MOST_SAID = 100_000, 1_000
+# Of how many conversations the newest records are known, how many of the messages of each, and how many parts.
+MOST, _MOST_SAID, _MOST_PARTS = 100_000, 1_000, 20
+# How much of a system message is compared; so many that differ, one after the other, tell nothing.
+_VOICE_CHARS, _VOICES = 64, 4
 # What was said, as in the default id of its turn, and the answer's completion id.
 _Mark = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+@dataclass(slots=True)
+class _Part:
     """`before`: how many messages came before the first mark."""
 
+    id: str
+    voice: str
     before: int = 0
     marks: tuple[_Mark, ...] = ()
+
+
+@dataclass(slots=True)
+class _Session:
+    """The newest parts, and how many there were."""
+
+    parts: list[_Part] = field(default_factory=list)
+    count: int = 0
 
 
 class Sessions:
     """The records of an import, in order."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, _Session] = OrderedDict()
 
-    def __contains__(self, conversation_id: str) -> bool:
-        return conversation_id in self._known
-
-    def fits(self, said: Conversation) -> bool:
-        """Whether it repeats any of what is known of its conversation, or nothing is known."""
-        known = self._known.get(said.id, _Known())
-        return not known.marks or _start(known, _marks(said)) < len(known.marks)
-
-    def placed(self, said: Conversation) -> Conversation:
-        """With each line at its place in the conversation."""
-        known = self._known.pop(said.id, _Known())
-        marks = _marks(said)
-        start = _start(known, marks)
-        self._keep(said.id, known, start, marks)
-        if known.before + start == 0 and _common(known.marks, marks) == min(
-            len(known.marks), len(marks)
-        ):
-            return said
-        lines = [
-            replace(line, place=known.before + start + number)
-            for number, line in enumerate(said.lines)
-        ]
-        return replace(said, lines=tuple(_signalled(lines, known, start, marks)))
-
-    def _keep(self, name: str, known: _Known, start: int, marks: Sequence[_Mark]) -> None:
-        merged = (*known.marks[:start], *_merged(known.marks[start:], marks))
-        over = max(0, len(merged) - _MOST_SAID)
-        self._known[name] = _Known(known.before + over, merged[over:])
+    def placed(self, said: Conversation, voice: str = "", *, follows: bool = True) -> Conversation:
+        """With each line at its place in the conversation, or in a part of it. `voice`: see voice_of.
+        `follows`: whether what repeats nothing follows on the end."""
+        session = self._known.pop(said.id, None) or _Session()
+        self._known[said.id] = session
         while len(self._known) > MOST:
             self._known.popitem(last=False)
+        marks = _marks(said)
+        part = _repeated(session.parts, marks)
+        if part is None and follows:
+            part = _followed(session.parts, voice)
+        if part is None:
+            part = _new(session, said.id, voice)
+        return _within(part, said.called(part.id), marks)
+
+
+def voice_of(messages: Iterable[Message]) -> str:
+    """How the system message begins, without digits, which may be a time; empty if there is none."""
+    said = next((one.text for one in messages if one.role == "system"), "")
+    return "".join(one for one in said[:_VOICE_CHARS] if not one.isdigit())
+
+
+def _repeated(parts: Sequence[_Part], marks: Sequence[_Mark]) -> _Part | None:
+    return next((one for one in reversed(parts) if _start(one, marks) < len(one.marks)), None)
+
+
+def _followed(parts: Sequence[_Part], voice: str) -> _Part | None:
+    """The part with the same instructions; the first if there are none, or always others."""
+    alike = [one for one in parts if one.voice == voice]
+    if alike:
+        return alike[-1]
+    tells = voice and any(one.voice for one in parts) and len(parts) < _VOICES
+    return None if tells or not parts else parts[0]
+
+
+def _new(session: _Session, name: str, voice: str) -> _Part:
+    session.count += 1
+    own = name if session.count == 1 else conversation_id_of(f"{name}.{session.count}")
+    session.parts.append(_Part(own, voice))
+    if len(session.parts) > _MOST_PARTS:
+        session.parts.pop(1)
+    return session.parts[-1]
+
+
+def _within(part: _Part, said: Conversation, marks: Sequence[_Mark]) -> Conversation:
+    start, had = _start(part, marks), part.marks
+    place = part.before + start
+    merged = (*had[:start], *_merged(had[start:], marks))
+    over = max(0, len(merged) - _MOST_SAID)
+    part.before, part.marks = part.before + over, merged[over:]
+    parted = _common(had[start:], marks)
+    if place == 0 and parted == min(len(had), len(marks)):
+        return said
+    lines = [replace(line, place=place + number) for number, line in enumerate(said.lines)]
+    if parted < min(len(had) - start, len(marks)):
+        lines[parted] = _replacing(lines[parted], had[start + parted])
+    return replace(said, lines=tuple(lines))
 
 
 def _marks(said: Conversation) -> tuple[_Mark, ...]:
@@ -76,7 +118,7 @@ def _marks(said: Conversation) -> tuple[_Mark, ...]:
     )
 
 
-def _start(known: _Known, marks: Sequence[_Mark]) -> int:
+def _start(known: _Part, marks: Sequence[_Mark]) -> int:
     """The place of the first message among what is known."""
     common = _common(known.marks, marks)
     # One message alone may be said again; a question with its answer is taken for the same.
@@ -98,16 +140,10 @@ def _common(known: Sequence[_Mark], marks: Sequence[_Mark]) -> int:
     return count
 
 
-def _signalled(lines: list[Line], known: _Known, start: int, marks: Sequence[_Mark]) -> list[Line]:
-    """The first that stands where another stood replaces it."""
-    stood = known.marks[start:]
-    parted = _common(stood, marks)
-    if parted < min(len(stood), len(marks)):
-        line = lines[parted]
-        signal = "edit" if line.message.role == "user" else "regeneration"
-        name = f"{known.before + start + parted:06d}-{stood[parted][0]}"
-        lines[parted] = replace(line, signal=signal, replaces=name)
-    return lines
+def _replacing(line: Line, stood: _Mark) -> Line:
+    """The first line that stands where another stood replaces it."""
+    signal = "edit" if line.message.role == "user" else "regeneration"
+    return replace(line, signal=signal, replaces=f"{line.place:06d}-{stood[0]}")
 
 
 def _merged(stood: Sequence[_Mark], marks: Sequence[_Mark]) -> list[_Mark]:

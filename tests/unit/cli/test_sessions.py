@@ -153,3 +153,38 @@ def test_a_user_who_is_given_stands_for_nobody_else() -> None:
     assert reader.read(pair).preferences[0].user_id == ours
     thumb = reader.read({"prompt": "Hi", "completion": "a", "label": True})
     assert (thumb.conversations[0].user, thumb.feedback[0].user_id) == (ours, ours)
+
+
+def instructed(words: str, *texts: str) -> dict[str, Any]:
+    said = record(*texts)
+    return {**said, "messages": [{"role": "system", "content": words}, *said["messages"]]}
+
+
+def test_a_side_call_of_a_session_is_a_part_of_its_own() -> None:
+    reader = Reader()
+    given = [
+        instructed("Be kind. 10:01", "Hi", "<a"),
+        instructed("Write a title.", "Hi <a", "<Greeting"),
+        instructed("Be kind. 10:02", "Shorter", "<b"),
+        instructed("Write a title.", "Shorter <b", "<Brevity"),
+    ]
+    found = [reader.read(one).conversations[0] for one in given]
+    assert [one.id for one in found] == ["s-1", "s-1.2", "s-1", "s-1.2"]
+    assert [placed(one)[0][0] for one in found] == [0, 0, 2, 2]
+
+
+def test_instructions_that_always_differ_tell_nothing() -> None:
+    reader = Reader()
+    words = ["one", "two", "three", "four", "five", "six"]
+    given = [instructed(f"Context {word}", word, f"<{word}") for word in words]
+    found = [reader.read(one).conversations[0].id for one in given]
+    assert found[4:] == ["s-1", "s-1"]
+
+
+def test_a_trace_of_very_many_calls_is_read_in_time() -> None:
+    reader = Reader()
+    found = [
+        reader.read(generation(f"o{n}", [f"Chunk {n}"], f"<{n}")).conversations[0]
+        for n in range(500)
+    ]
+    assert len({one.id for one in found}) == 500
