@@ -23,11 +23,13 @@ from services.cli.domain.records import Imported
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.memory import LinkMemory
+from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
 from services.gateway.grpc_api import mounts
-from services.gateway.http_api import ingest, otlp, problems
+from services.gateway.http_api import ingest, langfuse, otlp, problems
 from services.gateway.http_api.admission import Admission
 from services.interaction.turns.app.conversations import Conversations
 from services.interaction.turns.app.intake import Intake
@@ -120,12 +122,15 @@ class Doors:
         authenticator = KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict))
         ingesting = Ingesting(InteractionSink(self.channel), Quotas(dict))
         linker = Linker(LinkMemory(), b"secret", now)
-        telemetry = CustomerTelemetry(ingesting, linker)
+        answers = NewestAnswers()
+        telemetry = CustomerTelemetry(ingesting, linker, answers=answers)
         self._otlp = RpcServer("gateway", mounts(authenticator, telemetry), drain_s=0.1)
         self.otlp = aio_channel(f"127.0.0.1:{await self._otlp.start()}")
         application, admission = FastAPI(), Admission(authenticator, 10_000_000)
         application.include_router(ingest.routes(admission, ingesting))
         application.include_router(otlp.routes(admission, telemetry))
+        scores = LangfuseScores(ingesting, answers)
+        application.include_router(langfuse.routes(admission, scores))
         problems.install(application)
         transport = httpx.ASGITransport(application)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://gateway")

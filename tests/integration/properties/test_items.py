@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
 from typing import Any
@@ -20,6 +21,7 @@ from tests.integration.properties.doors import KEY, MANY, REASON, UTF8, Doors
 
 # What the json module cannot write stands in for itself until the text is made.
 _DEEP, _LONG = "@deep@", "@long@"
+_FRESH = itertools.count(10)
 TIME = "1770000000000000000"
 _SPECIAL = {_DEEP: "[" * 2000 + "]" * 2000, _LONG: "-" + "9" * 5000}
 _TEXT = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(
@@ -136,6 +138,63 @@ def span(n: int) -> Any:
     }
 
 
+def told_otherwise(n: int, held: dict[str, Any]) -> Any:
+    """A span in another convention; what it holds is text, as it always is there."""
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in held.items()]
+    return {**span(n), "attributes": attributes, "events": []}
+
+
+def openinference(n: int) -> Any:
+    asked = {"llm.input_messages.0.message.role": "user"}
+    asked["llm.input_messages.0.message.content"] = f"good {n}"
+    output = json.dumps({"id": "x", "choices": [{"message": {"content": "yes"}}]})
+    kind = {"openinference.span.kind": "LLM", "session.id": f"c-{n}", "output.value": output}
+    return told_otherwise(n, {**kind, **asked})
+
+
+def langfuse(n: int) -> Any:
+    asked = json.dumps([{"role": "user", "content": f"good {n}"}])
+    kind = {"langfuse.observation.type": "generation", "session.id": f"c-{n}"}
+    said = {"langfuse.observation.input": asked, "langfuse.observation.output": "yes"}
+    return told_otherwise(n, {**kind, **said})
+
+
+def vercel(n: int) -> Any:
+    asked = [{"role": "user", "content": [{"type": "text", "text": f"good {n}"}]}]
+    calls = [{"toolCallId": "c", "toolName": "f", "input": "{}"}]
+    said = {"ai.prompt.messages": json.dumps(asked), "ai.response.toolCalls": json.dumps(calls)}
+    kind = {"ai.operationId": "ai.generateText.doGenerate", "session.id": f"c-{n}"}
+    return told_otherwise(n, {**kind, **said})
+
+
+def langsmith(n: int) -> Any:
+    message = {"id": ["HumanMessage"], "kwargs": {"content": f"good {n}"}}
+    asked = json.dumps({"messages": [[message]]})
+    kind = {"langsmith.span.kind": "llm", "langsmith.metadata.session_id": f"c-{n}"}
+    return told_otherwise(n, {**kind, "gen_ai.prompt": asked, "gen_ai.completion": "yes"})
+
+
+def score(n: int) -> Any:
+    ids = {"id": f"s-{n}", "traceId": "c", "observationId": f"o-{n}", "queueId": None}
+    kind = {"dataType": "NUMERIC", "metadata": {"min": 0, "max": 5, "source": "human"}}
+    return {**ids, **kind, "name": "x", "value": 3, "comment": f"good {n}", "timestamp": None}
+
+
+@MANY
+@given(data=st.data())
+def test_langfuses_scores(doors: Doors, data: st.DataObject) -> None:
+    doors.journal.items.clear()
+    items = [text_of(score(1)), text_of(data.draw(odd(score(2)))), text_of(score(3))]
+    answer = doors.post("/api/public/scores", b"[%b]" % b",".join(items))
+    assert answer.status_code in (202, 207), answer.text
+    body = answer.json()
+    if answer.status_code == 207:
+        assert (body["accepted"], body["rejected"]) == (2, 1)
+        assert re.match(r"\[1\] [A-Z_]+ at ", body["errors"][0]["message"])
+    assert doors.took(1)
+    assert doors.took(3)
+
+
 def record(n: int) -> Any:
     content = {"key": "content", "value": {"stringValue": f"good {n}"}}
     return {
@@ -152,6 +211,10 @@ def record(n: int) -> Any:
     ("path", "names", "good"),
     [
         ("/v1/traces", (b"resourceSpans", b"scopeSpans", b"spans"), span),
+        ("/v1/traces", (b"resourceSpans", b"scopeSpans", b"spans"), openinference),
+        ("/v1/traces", (b"resourceSpans", b"scopeSpans", b"spans"), langfuse),
+        ("/v1/traces", (b"resourceSpans", b"scopeSpans", b"spans"), vercel),
+        ("/v1/traces", (b"resourceSpans", b"scopeSpans", b"spans"), langsmith),
         ("/v1/logs", (b"resourceLogs", b"scopeLogs", b"logRecords"), record),
     ],
 )
@@ -159,7 +222,7 @@ def record(n: int) -> Any:
 @given(data=st.data())
 def test_otlp_in_json(doors: Doors, path: str, names: Any, good: Any, data: st.DataObject) -> None:
     doors.journal.items.clear()
-    first = data.draw(st.integers(10, 2**60)) * 4  # other spans than the examples before
+    first = next(_FRESH) * 4  # other spans than the examples before: the same one says nothing new
     items = [
         text_of(good(first)),
         text_of(data.draw(odd(good(first + 1)))),

@@ -11,6 +11,7 @@ from services.cli.domain.formats import Reader, detect
 from services.cli.domain.records import Item
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import user_id_of
+from shared.language.messages import Part, Text, ToolCall
 from shared.language.opinions import Rating
 
 A, B = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -30,6 +31,29 @@ def test_the_folder_format_has_its_model_in_metadata() -> None:
     item = read({"id": "w_1", "path": "x/y", "metadata": {"model": "gpt-4"}, "messages": [A, B]})
     assert said(item) == [("user", "Hi", ""), ("assistant", "Hello", "gpt-4")]
     assert item.conversations[0].id == "w_1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "part"),
+    [
+        ({"function_call": {"name": "add", "arguments": "{}"}}, ToolCall("", "add", "{}")),
+        (
+            {
+                "tool_calls": [
+                    {"id": "c", "type": "custom", "custom": {"name": "run", "input": "ls"}}
+                ]
+            },
+            ToolCall("c", "run", "ls"),
+        ),
+        ({"audio": {"id": "a", "transcript": "Hello"}}, Text("Hello")),
+        ({"refusal": "I cannot"}, Text("I cannot")),
+    ],
+)
+def test_answers_that_are_no_plain_text_leave_no_hole(answer: dict[str, Any], part: Part) -> None:
+    item = read({"user": "ada", "messages": [A, {**B, "content": None, **answer}, C]}, "openai")
+    messages = [line.message for line in item.conversations[0].lines]
+    assert [message.role for message in messages] == ["user", "assistant", "user"]
+    assert messages[1].parts == (part,)
 
 
 def test_wildchat() -> None:

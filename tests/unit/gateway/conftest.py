@@ -150,6 +150,8 @@ class ModelServer:
         self.asked: list[int] = []
         self.words, self.break_after = 3, 10**9
         self.text = "word "
+        # Instead of words: a whole message; streamed, it is one chunk.
+        self.says: dict[str, Any] | None = None
         self.usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -192,7 +194,8 @@ class ModelServer:
         choices = [
             {
                 "index": number,
-                "message": {"role": "assistant", "content": self._said(number) * self.words},
+                "message": self.says
+                or {"role": "assistant", "content": self._said(number) * self.words},
                 "finish_reason": "stop",
             }
             for number in range(body.get("n") or 1)
@@ -228,7 +231,9 @@ class ModelServer:
 
         for number in numbers:
             await chunk(number, {"role": "assistant", "content": ""})
-        for place in range(self.words):
+        if self.says:
+            await chunk(0, self.says)
+        for place in range(0 if self.says else self.words):
             if place == self.break_after:
                 assert response._req is not None
                 assert response._req.transport is not None

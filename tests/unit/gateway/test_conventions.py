@@ -291,6 +291,7 @@ async def test_media_are_kept_by_reference(telemetry: CustomerTelemetry, sink: M
         {**LANGFUSE, "langfuse.observation.type": "span"},
         {**VERCEL, "ai.operationId": "ai.streamText"},
         {**LANGSMITH, "langsmith.span.kind": "chain"},
+        {"gen_ai.operation.name": "invoke_agent", "gen_ai.prompt": "Hi", "gen_ai.completion": "Ho"},
         {"llm.openai.messages": "[{'role': 'user'}]", "llm.openai.model": "m"},  # LiteLLM's echo
         {"http.method": "GET", "app.completion": "80%"},
         {"messaging.system": "kafka", "messaging.batch.message_count": 3},

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from services.gateway.domain.conventions.convention import Convention, ModelCall
+from services.gateway.domain.conventions.semconv import is_inference
 from services.gateway.domain.telemetry import Span
 from shared.language.loose_messages import read_loosely
 
@@ -15,7 +16,9 @@ def owns(span: Span) -> bool:
 
 
 def is_call(span: Span) -> bool:
-    return str(span.attributes.get(_KIND, "llm")).lower() == "llm"
+    """Other instrumentations use the same two attributes, and say by the operation's name what a span is."""
+    kind = span.attributes.get(_KIND)
+    return is_inference(span.attributes) if kind is None else str(kind).lower() == "llm"
 
 
 def read(span: Span) -> ModelCall:

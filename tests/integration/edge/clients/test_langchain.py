@@ -11,20 +11,17 @@ def main() -> None:
     from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
     from langchain_core.tracers.langchain import wait_for_all_tracers
     from langchain_openai import ChatOpenAI
-    from langsmith import Client
-    from langsmith.run_helpers import tracing_context
+    from langsmith.run_trees import get_cached_client
 
-    client = Client()
     model = ChatOpenAI(model="gpt-4o")
     config: Any = {"metadata": {"session_id": "langchain-1", "user_id": "ada"}}
-    with tracing_context(enabled=True, client=client):
-        history = [SystemMessage("Be kind"), HumanMessage("Hello")]
-        history += [model.invoke(history, config), HumanMessage("Weather?")]
-        with_tool = model.bind_tools([TOOL])
-        history += [with_tool.invoke(history, config), ToolMessage("sunny", tool_call_id="call_1")]
-        with_tool.invoke(history, config)
+    history = [SystemMessage("Be kind"), HumanMessage("Hello")]
+    history += [model.invoke(history, config), HumanMessage("Weather?")]
+    with_tool = model.bind_tools([TOOL])
+    history += [with_tool.invoke(history, config), ToolMessage("sunny", tool_call_id="call_1")]
+    with_tool.invoke(history, config)
     wait_for_all_tracers()
-    client.flush()
+    get_cached_client().flush()
 
 
 async def test_three_calls_are_one_conversation(door: Door) -> None:
