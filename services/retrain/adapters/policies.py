@@ -14,6 +14,7 @@ from services.retrain.domain.policies import Policy
 from shared.calls.client import metadata, translated
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
+from shared.language.attempts import sorted_out
 from shared.language.errors import NotFound, TrimtabError
 from shared.language.policies import ASSISTANT, PolicyKey
 
@@ -60,8 +61,11 @@ class GrpcPolicies:
 
     def _refresh(self) -> None:
         try:
-            self._known = {one.key: one for one in map(decode_policy, self._all())}
+            found, refused = sorted_out(decode_policy, self._all())
+            self._known = {policy.key: policy for _, policy in found}
             self._is_away = False
+            for _, error in refused:
+                _log.error("a policy of the registry's is left out: %s", error)
         except TrimtabError as error:
             # A warning once, not every few seconds while it lasts.
             level = logging.DEBUG if self._is_away else logging.WARNING

@@ -183,6 +183,7 @@ class Runner:
         shares = (0.0, 0.65) if rules.train_control else (0.0, 1.0)
 
         def show(share: float, words: str) -> None:
+            self._line()  # those that wait meanwhile say so
             self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
 
         trained = {"dpo": self.trainer.train(run, rules.plan, show, stopped)}

@@ -128,6 +128,7 @@ def test_all_policies_are_asked_for_every_few_seconds_and_kept_while_the_registr
     assert served.policies.known() == served.policies.known() == expected
     assert served.noting.asked == [("ListPolicies", "", "True")] * 2
     del served.noting.policies[SALES.name]
+    served.noting.policies["b"] = pb.Policy(name="no policy's name")
     served.time += 3.0
     assert served.policies.known() == {ACME: Policy(ACME)}
     served.server.stop(None).wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,6 +12,8 @@ import pytest
 
 from services.retrain.domain.queue import Served, before, in_turn
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
+from services.retrain.domain.training import Trained, TrainingPlan
+from services.retrain.ports import Progress
 from shared.language.policies import PolicyKey
 from tests.unit.retrain.house import House
 from tests.unit.retrain.pairs import LOCAL, START
@@ -163,3 +166,26 @@ def test_a_run_that_waits_for_pairs_is_in_nobodys_way() -> None:
     house.time += timedelta(seconds=601)
     house.walk_all()
     assert house.get(waiting.run).state == State.SUCCEEDED
+
+
+def test_runs_that_come_during_a_training_say_what_they_wait_for() -> None:
+    """The runner is busy for minutes."""
+    house = House(pairs_wait_s=600)
+    house.mine()
+    house.mine(10, 0, ACME)
+    house.start("r1")
+    said: list[str] = []
+    real = house.trainer.train
+
+    def train(
+        run: Run, plan: TrainingPlan, progress: Progress, stopped: Callable[[], bool]
+    ) -> Trained:
+        if not said:
+            house.alarm("a", tenant="acme")
+            progress(0.1, "a step")
+            said.append(house.runs(tenant="acme")[0].progress_words)
+        return real(run, plan, progress, stopped)
+
+    house.trainer.train = train  # type: ignore[assignment,method-assign]
+    house.walk(5)
+    assert said == ["waiting for pairs: 10 of 20"]
