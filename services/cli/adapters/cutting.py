@@ -100,8 +100,13 @@ def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
         line, counted = line + held.count(b"\n", counted, keep), 0
         held, at, begin = held[keep:], at - keep, 0 if begin >= 0 else -1
         if len(held) > MAX_RECORD_BYTES:
-            yield Record(name, line, b"", _too_long())
-            return
+            # Passed over, unless it is one text, of which nothing can be released before its end is seen.
+            is_text = len(held) - at > MAX_RECORD_BYTES // 2
+            yield Record(name, line, b"", _too_long(), is_file=is_text)
+            if is_text:
+                return
+            line += held.count(b"\n", 0, at)
+            held, at, begin = held[at:], 0, -1
         more = stream.read(CHUNK)
         if not more:
             if held.strip(_BLANK) and (begin >= 0 or held.strip(_BLANK + b"]")):

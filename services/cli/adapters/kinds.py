@@ -32,26 +32,26 @@ def unreadable(start: bytes) -> str:
     """A sentence about a file whose first mebibyte is `start`; empty if there may be JSON in it."""
     for mark, kind, remedy in _BINARY:
         if start.startswith(mark):
-            return f"it is {kind}: {remedy}"
+            return f"it is {kind}; {remedy}"
     if start[_TAR_AT:].startswith(_TAR):
-        return f"it is a tar archive: {_UNPACK}"
+        return f"it is a tar archive; {_UNPACK}"
     lines = [line for line in map(bytes.strip, start.splitlines()) if line]
     if not lines or any(line.startswith((b"{", b"[")) for line in lines):
         return ""
     if b"\0" in start:
-        return "it is a binary file of an unknown kind: import an export in JSON or Parquet instead"
+        return "it is a binary file of an unknown kind; import an export in JSON or Parquet instead"
     return _of_text(lines)
 
 
 def _of_text(lines: list[bytes]) -> str:
     first = lines[0].lower()
     if first.startswith(b"version https://git-lfs"):
-        return "it only points to a file in Git LFS: fetch that with `git lfs pull`, and import it"
+        return "it only points to a file in Git LFS; fetch that with `git lfs pull`, and import it"
     if first.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page: import the .json file of the same export instead"
+        return "it is a web page; import the .json file of the same export instead"
     if first.startswith(b"<"):
-        return f"it seems to be XML: {_CONVERT}"
+        return f"it seems to be XML; {_CONVERT}"
     for mark, kind in ((b"\t", "TSV"), (b",", "CSV"), (b";", "CSV")):
         if all(mark in line for line in lines[:2]):
-            return f"it seems to be {kind}: {_CONVERT}"
-    return "it is text without any JSON: import an export in JSON or Parquet instead"
+            return f"it seems to be {kind}; {_CONVERT}"
+    return "it is text without any JSON; import an export in JSON or Parquet instead"

@@ -177,7 +177,7 @@ def _people(session: Session, done: Imported, report: Path) -> None:
         fields = ", ".join(f"{name} in {count}" for name, count in sorted(done.ignored.items()))
         session.line(f"Fields that were not read: {fields}.")
     for name, reason in sorted(done.unread.items()):
-        session.line(f"{name} was not read, or not to its end: {reason}.")
+        session.line(f"{name}: {reason}.")
     if done.refused:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.reasons.items()))
         session.line(

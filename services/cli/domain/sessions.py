@@ -20,8 +20,9 @@ from services.cli.domain.records import Conversation, Line
 from shared.language.identifiers import conversation_id_of, stable_id
 from shared.language.messages import Message, content_of
 
-# Of how many conversations the newest records are known, how many of the messages of each, and how many parts.
-MOST, _MOST_SAID, _MOST_PARTS = 100_000, 1_000, 20
+# How many messages are known in all, those of the newest conversations, of each conversation and how many parts
+# of it. A known message takes 0.2 kB of memory.
+MOST, _MOST_SAID, _MOST_PARTS = 300_000, 1_000, 20
 # How much of a system message is compared; so many that differ, one after the other, tell nothing.
 _VOICE_CHARS, _VOICES = 64, 4
 # What was said, as in the default id of its turn, and the answer's completion id.
@@ -45,27 +46,38 @@ class _Session:
     parts: list[_Part] = field(default_factory=list)
     count: int = 0
 
+    @property
+    def held(self) -> int:
+        return sum(len(part.marks) for part in self.parts)
+
 
 class Sessions:
     """The records of an import, in order."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Session] = OrderedDict()
+        self._held = 0
 
     def placed(self, said: Conversation, voice: str = "", *, follows: bool = True) -> Conversation:
         """With each line at its place in the conversation, or in a part of it. `voice`: see voice_of.
         `follows`: whether what repeats nothing follows on the end."""
         session = self._known.pop(said.id, None) or _Session()
-        self._known[said.id] = session
-        while len(self._known) > MOST:
-            self._known.popitem(last=False)
+        self._held -= session.held
         marks = _marks(said)
         part = _repeated(session.parts, marks)
         if part is None and follows:
             part = _followed(session.parts, voice)
         if part is None:
             part = _new(session, said.id, voice)
-        return _within(part, said.called(part.id), marks)
+        found = _within(part, said.called(part.id), marks)
+        self._keep(said.id, session)
+        return found
+
+    def _keep(self, name: str, session: _Session) -> None:
+        self._known[name] = session
+        self._held += session.held
+        while self._held > MOST and len(self._known) > 1:
+            self._held -= self._known.popitem(last=False)[1].held
 
 
 def voice_of(messages: Iterable[Message]) -> str:

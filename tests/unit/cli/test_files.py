@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from services.cli.adapters import cutting
 from services.cli.adapters.files import parse, records_of
 from shared.language.errors import Unavailable
 from tests.unit.cli.twins import TwinTarget
@@ -226,12 +227,12 @@ def arrow() -> bytes:
 
 
 KINDS: list[tuple[Callable[[Path], bytes], str]] = [
-    (lambda _: archive(), "it is a zip archive: unpack it"),
-    (database, "it is an SQLite database: export its chats as JSON"),
-    (lambda _: arrow(), "it is an Arrow stream: write it as Parquet"),
-    (lambda _: b"BZh91AY&SY", "it is packed with bzip2: unpack it with bunzip2"),
+    (lambda _: archive(), "it is a zip archive; unpack it"),
+    (database, "it is an SQLite database; export its chats as JSON"),
+    (lambda _: arrow(), "it is an Arrow stream; write it as Parquet"),
+    (lambda _: b"BZh91AY&SY", "it is packed with bzip2; unpack it with bunzip2"),
     (lambda _: b"\x00\x01" * 5_000, "it is a binary file of an unknown kind"),
-    (lambda _: gzip.compress(archive()), "it is a zip archive: unpack it"),
+    (lambda _: gzip.compress(archive()), "it is a zip archive; unpack it"),
     (lambda _: b"prompt,answer\nHi,Hello\n", "it seems to be CSV"),
     (lambda _: b"prompt\tanswer\nHi\tHello\n", "it seems to be TSV"),
     (lambda _: "prompt,answer\nHi,Hello\n".encode("utf-16"), "it seems to be CSV"),
@@ -253,7 +254,7 @@ def test_what_is_no_export_says_so_in_one_sentence(
     (tmp_path / "x.json").write_bytes(content(tmp_path))
     ran = trimtab("import", "x.json")
     assert ran.code == 1
-    assert f"x.json was not read, or not to its end: {words}" in ran.out
+    assert f"x.json: {words}" in ran.out
     # There is nothing to correct, line by line or otherwise.
     assert "orrect" not in ran.out
     assert not (tmp_path / "refused.jsonl").exists()
@@ -300,3 +301,33 @@ def test_a_stream_in_small_pieces_is_read_whole(
     fake = io.TextIOWrapper(io.BufferedReader(Trickle(gzip.compress(content))))
     monkeypatch.setattr(sys, "stdin", fake)
     assert [parse(record.raw) for record in records_of(Path("-"), "-")] == found
+
+
+@pytest.mark.parametrize("shape", ["array", "objects"])
+def test_a_record_that_is_too_large_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    monkeypatch.setattr(cutting, "MAX_RECORD_BYTES", 3_000_000)
+    large = {"messages": ["x" * 100_000] * 60}
+    found = [numbered(0), large, numbered(1)]
+    texts = {
+        "array": json.dumps(found),
+        "objects": "\n".join(json.dumps(one, indent=1) for one in found),
+    }
+    (tmp_path / "x.json").write_text(texts[shape])
+    first, refused, last = records_of(tmp_path / "x.json", "x")
+    assert [parse(one.raw) for one in (first, last)] == [found[0], found[2]]
+    assert refused.error is not None
+    assert (refused.error.reason, refused.is_file) == ("RECORD_TOO_LARGE", False)
+
+
+def test_a_text_that_never_ends_ends_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutting, "MAX_RECORD_BYTES", 3_000_000)
+    text = json.dumps([numbered(0), {"messages": "x" * 6_000_000}, numbered(1)])
+    (tmp_path / "x.json").write_text(text)
+    first, last = records_of(tmp_path / "x.json", "x")
+    assert parse(first.raw) == numbered(0)
+    assert last.error is not None
+    assert (last.error.reason, last.is_file) == ("RECORD_TOO_LARGE", True)

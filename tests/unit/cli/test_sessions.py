@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.cli.domain import sessions
 from services.cli.domain.formats import Reader
 from services.cli.domain.records import Conversation
 from shared.language.identifiers import user_id_of
@@ -188,3 +189,17 @@ def test_a_trace_of_very_many_calls_is_read_in_time() -> None:
         for n in range(500)
     ]
     assert len({one.id for one in found}) == 500
+
+
+def test_the_oldest_conversations_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST", 8)
+    reader = Reader()
+
+    def first(name: str, number: int) -> int:
+        said = {**record(f"say {number}", "<a"), "session_id": name}
+        return placed(reader.read(said).conversations[0])[0][0]
+
+    # Four conversations with two messages each are known; then one with four, so that the oldest is not.
+    assert [first(f"s-{n}", 0) for n in range(4)] == [0, 0, 0, 0]
+    assert first("s-1", 1) == 2
+    assert [first("s-0", 1), first("s-3", 1)] == [0, 2]
