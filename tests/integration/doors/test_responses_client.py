@@ -173,6 +173,20 @@ async def test_a_conversation_goes_on_by_the_previous_responses_id(
     assert [turns[name].index for name in sorted(turns)] == list(range(7))
 
 
+async def test_what_has_no_effect_is_named(door: Served, openai_client: Any) -> None:
+    raw = await openai_client.responses.with_raw_response.create(
+        model="assistant",
+        input="Hello",
+        truncation="auto",
+        service_tier="flex",
+        include=["reasoning.encrypted_content"],
+    )
+    note = "left out, as it has no effect here: service_tier, include, truncation"
+    assert raw.headers["x-trimtab-note"] == note
+    assert raw.parse().truncation == "disabled"
+    assert not {"truncation", "service_tier", "include"} & set(door.model.bodies[0])
+
+
 async def test_instructions_are_those_of_one_call(door: Served, openai_client: Any) -> None:
     first = await openai_client.responses.create(
         model="assistant", input="Hello", instructions="Be kind"

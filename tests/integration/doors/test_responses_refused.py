@@ -51,7 +51,6 @@ async def test_an_inline_image_of_long_ago_is_not_kept(door: Served, openai_clie
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"truncation": "auto"}, "truncation"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice.type"),
         ({"input": []}, "input"),

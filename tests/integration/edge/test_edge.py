@@ -1,7 +1,6 @@
 """From the HTTP edge through Kafka to the store, undisturbed and with kills in the middle."""
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -9,13 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-import pytest
-import uvicorn
 from openai import AsyncOpenAI
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from infra.local.stack import LocalStack
 from shared.calls.client import translated
@@ -23,39 +16,6 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.language.errors import TrimtabError
 from tests.integration.edge.store import KEY, MINE, Interaction
-
-
-@pytest.fixture
-async def interaction(stack: LocalStack) -> AsyncIterator[Interaction]:
-    stack.wait_ready(["interaction"])
-    client = Interaction(stack)
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-async def model_server(stack: LocalStack) -> AsyncIterator[None]:
-    """Answers on vLLM's port: "Re: " and what was said last."""
-
-    async def complete(request: Request) -> JSONResponse:
-        body = json.loads(await request.body())
-        said = f"Re: {body['messages'][-1]['content']}"
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}}
-        choice["finish_reason"] = "stop"
-        whole = {"id": f"chatcmpl-{time.monotonic_ns()}", "object": "chat.completion"}
-        return JSONResponse({**whole, "created": 1, "model": body["model"], "choices": [choice]})
-
-    application = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    port = stack.settings.vllm.port
-    config = uvicorn.Config(application, port=port, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    yield
-    server.should_exit = True
-    await serving
 
 
 def turn(conversation: str, index: int) -> common.Turn:

@@ -31,9 +31,16 @@ _TRANSLATED = {
     "output_config",
     "thinking",
 }
-# Hints about caching, billing and speed. They change no answer.
-_LEFT_OUT = ("cache_control", "service_tier", "inference_geo", "speed", "diagnostics")
-_UNSUPPORTED = ("container", "mcp_servers", "context_management")
+# Hints about caching, billing, speed, and what may be cut from a long history. Answers are right without them.
+_LEFT_OUT = (
+    "cache_control",
+    "service_tier",
+    "inference_geo",
+    "speed",
+    "diagnostics",
+    "context_management",
+)
+_UNSUPPORTED = ("container", "mcp_servers")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 

@@ -27,10 +27,9 @@ _TRANSLATED = {
     "stream_options",
     "background",
     "store",
-    "truncation",
-    "include",
 }
-# Hints about caching, billing and OpenAI's own tools. They change no answer.
+# Hints about caching, billing, OpenAI's own tools, and what may be cut from a long history. Answers are right
+# without them.
 _LEFT_OUT = (
     "service_tier",
     "prompt_cache_key",
@@ -38,8 +37,10 @@ _LEFT_OUT = (
     "prompt_cache_retention",
     "max_tool_calls",
     "include",
+    "context_management",
+    "truncation",
 )
-_UNSUPPORTED = ("background", "conversation", "prompt", "context_management", "moderation")
+_UNSUPPORTED = ("background", "conversation", "prompt", "moderation")
 _LOGPROBS = "message.output_text.logprobs"
 _SCHEMA_FIELDS = ("name", "schema", "strict", "description")
 _FUNCTION_FIELDS = ("description", "parameters", "strict")
@@ -56,7 +57,6 @@ _REPEATED = (
     "tool_choice",
     "tools",
     "top_p",
-    "truncation",
     "user",
 )
 
@@ -96,7 +96,7 @@ def read_request(body: Mapping[str, Any]) -> ResponsesRequest:
         items=_items(body.get("input")),
         previous_id=_previous(body.get("previous_response_id")),
         repeated={name: body[name] for name in _REPEATED if body.get(name) is not None},
-        left_out=tuple(name for name in _LEFT_OUT if body.get(name)),
+        left_out=tuple(name for name in _LEFT_OUT if body.get(name) not in (None, [], "disabled")),
     )
 
 
@@ -117,8 +117,6 @@ def _refuse_unsupported(body: Mapping[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if body.get(name):
             raise unsupported(f"{name} is not supported by this gateway; leave it out", name)
-    if body.get("truncation") not in (None, "disabled"):
-        raise unsupported("truncation must be disabled: nothing is cut here", "truncation")
     include = body.get("include")
     if body.get("top_logprobs") or (isinstance(include, list) and _LOGPROBS in include):
         raise unsupported("logprobs are only in /v1/chat/completions", "top_logprobs")
