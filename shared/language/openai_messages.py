@@ -18,6 +18,13 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
+# The fields of a message that are read, and those that say nothing to be kept.
+FIELDS = frozenset(
+    (
+        *("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal"),
+        *("audio", "annotations", "reasoning", "reasoning_content", "logprobs", "weight"),
+    )
+)
 
 
 def read_message(message: object, name: str) -> Message:

@@ -19,6 +19,7 @@ from services.cli.domain.preferences import openai_preference, trl_preference
 from services.cli.domain.records import Conversation, Item, user_of
 from services.cli.domain.scores import Scores
 from services.cli.domain.sessions import Sessions
+from shared.language import openai_messages
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id, user_id_of
 from shared.language.likely import likely
@@ -52,6 +53,9 @@ FIELDS = {
 FORMATS = tuple(FIELDS)
 # Over how many earlier conversations the same id with other content is noticed.
 REMEMBERED = 100_000
+# What is read of a message in OpenAI's format, and how its place is named.
+_OF_MESSAGES = openai_messages.FIELDS | {"created", "timestamp", "model_version", "completion_id"}
+_MESSAGES = "messages[]."
 # So many unread fields are counted by name.
 _MOST_FIELDS = 200
 
@@ -72,21 +76,34 @@ class Ignored:
 
     def note(self, record: Json, format_name: str, known: frozenset[str]) -> None:
         for name in record.keys() - known:
-            key = (format_name, name)
-            if record[name] is not None and (key in self._counts or self._has_room):
-                self._counts[key] += 1
+            if record[name] is not None:
+                self._add(format_name, name)
 
-    @property
-    def _has_room(self) -> bool:
-        return len(self._counts) < _MOST_FIELDS
+    def note_messages(self, messages: list[Json]) -> None:
+        """Each once a record. Almost all messages have a role and a content, and no more."""
+        odd = {
+            name
+            for one in messages
+            if len(one) > 2
+            for name in one.keys() - _OF_MESSAGES
+            if one[name] is not None
+        }
+        for name in odd:
+            self._add(_MESSAGES, name)
+
+    def _add(self, place: str, name: str) -> None:
+        key = (place, name)
+        if key in self._counts or len(self._counts) < _MOST_FIELDS:
+            self._counts[key] += 1
 
     @property
     def counts(self) -> dict[str, int]:
         """By `name`, or by `name (meant?)` if it resembles a field that is read."""
         found: Counter[str] = Counter()
-        for (format_name, name), count in sorted(self._counts.items()):
-            meant = likely(name, FIELDS[format_name].split())
-            found[f"{name} ({meant}?)" if meant else name] += count
+        for (place, name), count in sorted(self._counts.items()):
+            known = _OF_MESSAGES if place == _MESSAGES else FIELDS[place].split()
+            meant, where = likely(name, known), place if place == _MESSAGES else ""
+            found[f"{where}{name} ({meant}?)" if meant else f"{where}{name}"] += count
         return dict(found)
 
 
@@ -135,6 +152,8 @@ class Reader:
         item = known.read(record)
         if not record.keys() <= known.fields:
             self.ignored.note(record, found, known.fields)
+        if found == "openai":
+            self.ignored.note_messages(record["messages"])
         if not known.in_parts:
             for one in item.conversations:
                 self._check_once(one)

@@ -9,13 +9,9 @@ from pydantic import BaseModel
 
 from services.gateway.http_api.documents import ConversationDocument, MessageDocument
 from shared.language.likely import not_read
+from shared.language.openai_messages import FIELDS
 
-# Of an OpenAI message: what is read, and what says nothing that is kept.
-_OF_MESSAGES = (
-    *("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio"),
-    *("annotations", "reasoning", "reasoning_content", "logprobs", "weight"),
-)
-_MESSAGE_FIELDS = frozenset((*_OF_MESSAGES, *MessageDocument.model_fields))
+_MESSAGE_FIELDS = FIELDS | MessageDocument.model_fields.keys()
 # A body may hold thousands of items, each with fields of its own.
 _MOST = 50
 

@@ -387,3 +387,7 @@ def test_fields_that_are_not_read_are_counted() -> None:
     assert reader.ignored.counts == {"models (model?)": 3, "lang": 2}
     reader.read({"messages": said, "usr": "ada"})
     assert reader.ignored.counts["usr (user?)"] == 1
+    reader.read(
+        {"messages": [{**said[0], "model": "m", "ts": None}] * 2 + [{**said[0], "model": "m"}]}
+    )
+    assert reader.ignored.counts["messages[].model (model_version?)"] == 1
