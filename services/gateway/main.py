@@ -274,12 +274,11 @@ def wire_erasing(
         for memory in (links.memory, histories):
             loop.call_soon_threadsafe(memory.forget, tenant, conversation_ids)
 
-    remover = GatewayRemover(
-        spool,
-        forget,
-        lambda tenant, user_id: loop.call_soon_threadsafe(personas.forget, tenant, user_id),
-    )
-    return Erasing("gateway", database, log, remover)
+    def forget_user(tenant: str, user_id: str) -> None:
+        loop.call_soon_threadsafe(personas.forget, tenant, user_id)
+        loop.call_soon_threadsafe(histories.forget_user, tenant, user_id)
+
+    return Erasing("gateway", database, log, GatewayRemover(spool, forget, forget_user))
 
 
 def http_server(

@@ -26,7 +26,8 @@ class KeyAuthenticator:
         secret = bearer(authorization) or _basic_password(authorization)
         if not secret:
             raise Unauthenticated(
-                "send your API key as `Authorization: Bearer KEY`", reason="MISSING_API_KEY"
+                "send your API key as `Authorization: Bearer KEY`, or over HTTP as `x-api-key: KEY`",
+                reason="MISSING_API_KEY",
             )
         key = self._book.find(secret)
         key.need(*(roles or (WRITER,)))

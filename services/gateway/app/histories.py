@@ -15,6 +15,7 @@ from typing import Any
 from services.gateway.domain.stored import INPUT_SYSTEM, StoredCompletion, chat_message
 from services.gateway.ports import StoredCompletions
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.identifiers import user_id_of
 from shared.language.json_text import encode
 from shared.language.turns import Turn
 
@@ -22,7 +23,8 @@ from shared.language.turns import Turn
 _MOST_BYTES, _KEPT_S = 64_000_000, 3600.0
 # A user without a name; it is a different one in each conversation.
 _ANONYMOUS = "anonymous-"
-_LOOK_EVERY_S = 0.1
+# The pause before the next look for an answer that is not stored yet; it doubles.
+_FIRST_PAUSE_S = 0.1
 
 ChatMessage = dict[str, Any]
 
@@ -96,8 +98,15 @@ class Histories:
 
     def forget(self, tenant: str, conversation_ids: Set[str]) -> None:
         """For a user who was erased."""
+        self._drop_all(tenant, lambda one: one.conversation_id in conversation_ids)
+
+    def forget_user(self, tenant: str, user_id: str) -> None:
+        """Likewise, also of conversations that interaction does not have yet."""
+        self._drop_all(tenant, lambda one: user_id_of(one.history.user) == user_id)
+
+    def _drop_all(self, tenant: str, which: Callable[[_Kept], bool]) -> None:
         mine = self._kept.get(tenant, OrderedDict())
-        for name in [n for n, one in mine.items() if one.conversation_id in conversation_ids]:
+        for name in [name for name, one in mine.items() if which(one)]:
             self._drop(tenant, name)
 
     def _drop_old(self, tenant: str) -> None:
@@ -117,14 +126,15 @@ class Histories:
 
     async def _once_stored(self, tenant: str, completion_id: str) -> StoredCompletion:
         """NotFound if it still is not when the time is over."""
-        deadline = self._clock() + self._within_s
+        deadline, pause_s = self._clock() + self._within_s, _FIRST_PAUSE_S
         while True:
             try:
                 return await self._stored.get(tenant, completion_id)
             except NotFound:
                 if self._clock() >= deadline:
                     raise
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
 
 
 def _history(completion: StoredCompletion, turns: list[Turn]) -> History:

@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from aiohttp import web
 
+from services.gateway.app.personas import Personas
 from services.gateway.domain.stored import StoredCompletion
 from shared.language.json_text import decode
 from shared.language.turns import Turn
@@ -111,8 +112,8 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[Served]:
-    gateway, model = Gateway(folder), ScriptedServer()
+async def served(folder: Path, personas: Personas | None = None) -> AsyncIterator[Served]:
+    gateway, model = Gateway(folder, personas=personas), ScriptedServer()
     gateway.model = model
     async with gateway:
         with socket.socket() as listener:

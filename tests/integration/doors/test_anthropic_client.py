@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -10,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from services.gateway.domain.rollout import Rollout, Version
-from tests.integration.doors.conftest import Served, called
+from tests.integration.doors.conftest import Served, called, served
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER: Any = {
@@ -22,12 +23,16 @@ WEATHER: Any = {
 ROME = called(("call-1", "weather", '{"city":  "Rome", "days": 2.0}'))
 
 
+def client_of(door: Served) -> anthropic.AsyncAnthropic:
+    http = anthropic.DefaultAsyncHttpxClient(trust_env=False)
+    return anthropic.AsyncAnthropic(
+        api_key=door.key, base_url=door.url, http_client=http, max_retries=0
+    )
+
+
 @pytest.fixture
 async def client(door: Served) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    http = anthropic.DefaultAsyncHttpxClient(trust_env=False)
-    async with anthropic.AsyncAnthropic(
-        api_key=door.key, base_url=door.url, http_client=http, max_retries=0
-    ) as made:
+    async with client_of(door) as made:
         yield made
 
 
@@ -354,3 +359,31 @@ async def test_what_has_no_effect_is_named(door: Served, client: Any) -> None:
     raw = await client.messages.with_raw_response.create(**hello(service_tier="auto"))
     assert raw.headers["x-trimtab-note"] == "left out, as it has no effect here: service_tier"
     assert "service_tier" not in door.model.bodies[0]
+
+
+class Known:
+    """Knows the same of everybody."""
+
+    def of(self, tenant: str, user_id: str) -> str:
+        return f"{user_id} of {tenant} likes short answers"
+
+
+async def test_policies_and_personas_are_those_of_chats(tmp_path: Path) -> None:
+    async with served(tmp_path, Known()) as door, client_of(door) as client:
+        door.gateway.serve(Rollout(3, Version("support-v2", "support-base")), policy="support")
+        raw = await client.messages.with_raw_response.create(
+            **hello(model="support", system="Be kind", metadata={"user_id": "ada"})
+        )
+        message = await raw.parse()
+        listed = [model.id async for model in client.models.list()]
+        user, answer = await door.logged()
+    assert (raw.headers["x-trimtab-policy"], message.model) == ("support", "support-v2")
+    assert raw.headers["x-trimtab-persona"] == "used"
+    (sent,) = door.model.bodies
+    assert sent["model"] == "support-base"
+    assert sent["messages"][0] == {
+        "role": "system",
+        "content": "Be kind\nWhat is known of the user: ada of local likes short answers",
+    }
+    assert (user.message.text, answer.policy) == ("Hello", "support")
+    assert listed == ["assistant", "assistant-v0", "support", "support-v2"]

@@ -11,6 +11,7 @@ import pytest
 from services.gateway.app.histories import Histories, History
 from services.gateway.domain.stored import StoredCompletion
 from shared.language.errors import InvalidArgument
+from shared.language.identifiers import user_id_of
 from shared.language.messages import text_message
 from shared.language.turns import Turn
 from tests.unit.gateway.conftest import MemoryCompletions
@@ -28,8 +29,8 @@ class Hall:
             self.stored, lambda: self.now, most_bytes=1000, within_s=within_s
         )
 
-    def remember(self, tenant: str, name: str, size: int = 100) -> None:
-        history = History(({"role": "user", "content": name},), size=size)
+    def remember(self, tenant: str, name: str, size: int = 100, user: str = "") -> None:
+        history = History(({"role": "user", "content": name},), user=user, size=size)
         self.histories.remember(tenant, name, f"conversation of {name}", history)
 
     async def knows(self, tenant: str, name: str) -> bool:
@@ -89,6 +90,14 @@ async def test_an_erased_users_conversations_are_forgotten() -> None:
     assert not await hall.knows("a", "one")
     assert await hall.knows("a", "two")
     assert await hall.knows("b", "one")
+
+
+async def test_an_erased_user_is_forgotten_before_anything_is_stored() -> None:
+    hall = Hall()
+    hall.remember("a", "one", user="auth0|ada")
+    hall.remember("a", "two", user="bob")
+    hall.histories.forget_user("a", user_id_of("auth0|ada"))
+    assert [await hall.knows("a", name) for name in ("one", "two")] == [False, True]
 
 
 async def test_an_answer_of_another_gateway_is_found_once_it_is_stored() -> None:
