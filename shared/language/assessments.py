@@ -24,16 +24,22 @@ _OF_USERS = {
     *("feedback", "thumb", "thumbs", "thumbs_up", "thumbs_up_down", "like", "liked"),
     *("stars", "star_rating", "csat", "nps"),
 }
+# Of these more is worse, so that a high figure, even a person's, is no praise.
+_FAULTS = {
+    *("toxicity", "toxic", "bias", "hallucination", "hallucinated", "harmfulness", "harmful"),
+    *("pii", "contains_pii", "pii_leakage", "prompt_injection", "jailbreak", "refusal"),
+    *("perplexity", "latency", "cost", "tokens"),
+}
 # What evaluators measure, by the names that their libraries give.
 _METRICS = {
-    *("toxicity", "bias", "hallucination", "faithfulness", "groundedness", "factuality"),
+    *_FAULTS,
+    *("faithfulness", "groundedness", "factuality"),
     *("relevance", "relevancy", "answer_relevance", "answer_relevancy", "context_relevance"),
     *("context_relevancy", "context_precision", "context_recall", "context_correctness"),
     *("correctness", "answer_correctness", "goal_accuracy", "accuracy", "exact_match"),
-    *("coherence", "fluency", "conciseness", "helpfulness", "harmfulness", "completeness"),
-    *("similarity", "semantic_similarity", "bleu", "rouge", "bertscore", "perplexity"),
-    *("pii", "contains_pii", "pii_leakage", "prompt_injection", "jailbreak", "refusal"),
-    *("latency", "cost", "tokens", "json_validity", "readability", "sentiment"),
+    *("coherence", "fluency", "conciseness", "helpfulness", "completeness"),
+    *("similarity", "semantic_similarity", "bleu", "rouge", "bertscore"),
+    *("json_validity", "readability", "sentiment"),
 }
 _SCALES = {
     **dict.fromkeys(
@@ -86,19 +92,21 @@ class Assessment:
 
 
 def is_of_person(source: str, name: str) -> bool:
-    """Whether a score is a person's opinion: by who gave it, otherwise by the score's name. What says neither
-    is an evaluator's."""
+    """Whether a score is a person's opinion of the answer: by who gave it, otherwise by the score's name. What
+    says neither is an evaluator's, and how much of a fault there is, whoever says so, is a figure."""
     who = _words(source)
+    if _words(name) in _FAULTS:
+        return False
     if who in _PEOPLE:
         return True
     return who not in _EVALUATORS and _words(name) in _OF_USERS
 
 
 def is_of_evaluator(source: str, name: str) -> bool:
-    """Whether it surely is an evaluator's: by who gave it, or, where that is not said, by the name of what is
-    measured."""
-    who = _words(source)
-    return who in _EVALUATORS or (who not in _PEOPLE and _words(name) in _METRICS)
+    """Whether it surely is a figure, and no person's opinion of the answer: by who gave it, or, where that is
+    not said, by the name of what is measured."""
+    who, what = _words(source), _words(name)
+    return who in _EVALUATORS or what in _FAULTS or (who not in _PEOPLE and what in _METRICS)
 
 
 def rating_of(name: str, value: float, low: float | None, high: float | None, how: str) -> Rating:

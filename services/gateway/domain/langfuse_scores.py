@@ -61,7 +61,8 @@ def read_score(score: object) -> ExplicitFeedback | Assessment:
 
 def _is_of_person(score: Mapping[str, Any], name: str) -> bool:
     corrects = _kind(score) == "CORRECTION"
-    return corrects or bool(score.get("queueId")) or is_of_person(_source(score), name)
+    source = "annotation" if score.get("queueId") else _source(score)
+    return corrects or is_of_person(source, name)
 
 
 def _opinion(score: Mapping[str, Any], name: str) -> Value | None:

@@ -70,6 +70,7 @@ def test_what_people_said(fields: dict[str, Any], value: Any) -> None:
         ({"name": "hallucination", "value": True, "dataType": "BOOLEAN", "source": "EVAL"}, 1, ""),
         ({"name": "toxicity", "value": 0.97, "source": "API"}, 0.97, ""),
         ({"name": "user_feedback", "value": 1, "source": "EVAL"}, 1, ""),
+        ({"name": "hallucination", "value": True, "source": "ANNOTATION"}, 1, ""),
         ({"name": "tone", "value": "rude", "source": "EVAL", "comment": "shouts"}, None, "rude"),
     ],
 )

@@ -23,6 +23,9 @@ from shared.language.opinions import Rating
         ("ANNOTATION", "correctness", True),
         ("HUMAN", "correctness", True),
         ("human", "", True),
+        # A person who marks a fault does not praise the answer.
+        ("human", "toxicity", False),
+        ("ANNOTATION", "Hallucination", False),
     ],
 )
 def test_only_what_a_person_said_is_an_opinion(source: str, name: str, person: bool) -> None:
