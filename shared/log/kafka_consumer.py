@@ -182,26 +182,35 @@ class _Assigned(ConsumerRebalanceListener):
 
 
 def record_of(message: Any) -> Record:
-    """Records of other producers may lack headers: their position becomes their id, the same on each retry."""
-    headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
-    place = f"{message.topic}/{message.partition}/{message.offset}"
-    stamp = datetime.fromtimestamp(message.timestamp / 1000, UTC)
-    try:
-        time = datetime.fromisoformat(headers.pop("ce_time", "")) if "ce_time" in headers else stamp
-    except ValueError:
-        time = stamp
+    """Records of other producers may lack headers, or their values: their position becomes their id, the same
+    on each retry."""
+    headers: dict[str, bytes | None] = dict(message.headers or ())
     event = Event(
         topic=message.topic,
-        id=headers.pop("ce_id", place),
-        key=(message.key or b"").decode(errors="replace"),
+        id=_text(headers.get("ce_id")) or f"{message.topic}/{message.partition}/{message.offset}",
+        key=_text(message.key),
         value=message.value or b"",
-        source=headers.pop("ce_source", ""),
-        time=time,
+        source=_text(headers.get("ce_source")),
+        time=_time(_text(headers.get("ce_time")), message.timestamp),
         headers={
-            k: v for k, v in headers.items() if not k.startswith("ce_") and k != "content-type"
+            name: _text(value)
+            for name, value in headers.items()
+            if not name.startswith("ce_") and name != "content-type"
         },
     )
     return Record(event, Partition(message.topic, message.partition), message.offset)
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode(errors="replace") if value else ""
+
+
+def _time(said: str, stamp_ms: int) -> datetime:
+    """Kafka's own, if the event says none that can be read."""
+    try:
+        return datetime.fromisoformat(said)
+    except ValueError:
+        return datetime.fromtimestamp(stamp_ms / 1000, UTC)
 
 
 def offsets(positions: Positions) -> dict[Any, Any]:

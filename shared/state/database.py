@@ -20,9 +20,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shared.log.events import Event, Partition, Positions
 from shared.state import migrations
 from shared.state.engine import create_in_memory, is_in_memory, open_engine
+from shared.state.rows import insert_rows
 from shared.state.tables import COUNTS, METADATA, OUTBOX, POSITIONS, SEEN
 
 _WROTE = "trimtab_wrote"
+_ONCE = "ON CONFLICT (stage, event_id) DO NOTHING RETURNING event_id"
 # How often a waiting loop looks for what another process has committed, in seconds. Commits of its own
 # process wake it.
 LOOKS_S = 5.0
@@ -219,14 +221,25 @@ class Transaction:
         """An INSERT that supports ON CONFLICT, in this database's dialect."""
         return _insert(table, self.connection.dialect.name)
 
+    def insert_rows(
+        self,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        after: str = "",
+    ) -> list[Any]:
+        """For thousands of rows of plain values: see shared.state.rows."""
+        if not rows:
+            return []
+        self.connection.info.setdefault(_WROTE, set()).add(table)
+        return insert_rows(self.connection, table, columns, rows, after=after)
+
     def first_time(self, stage: str, event_ids: Sequence[str]) -> set[str]:
         """Those of the ids that the stage has not seen before, each once. Remembers them."""
-        rows = [{"stage": stage, "event_id": event_id} for event_id in sorted(set(event_ids))]
-        if not rows:
-            return set()
-        insert = self.insert(SEEN).on_conflict_do_nothing(index_elements=["stage", "event_id"])
-        insert = insert.returning(SEEN.c.event_id)
-        return set(self.connection.execute(insert, rows).scalars())
+        rows = [(stage, event_id) for event_id in sorted(set(event_ids))]
+        new = self.insert_rows(SEEN, ("stage", "event_id"), rows, after=_ONCE)
+        return {event_id for (event_id,) in new}
 
     def positions(self, stage: str) -> dict[Partition, int]:
         return positions_of(self.connection, stage)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from shared.language.errors import Unavailable
 from shared.state.database import Database, Transaction
+from shared.state.tables import SEEN
 
 TABLES = sa.MetaData()
 COUNTER = sa.Table(
@@ -50,6 +51,38 @@ def increment(database: Database, rounds: int = ROUNDS) -> None:
     for _ in range(rounds):
         with database.begin() as transaction:
             _increment(transaction)
+
+
+def test_rows_of_one_statement_are_all_there_in_order_and_wake_who_waits(
+    database: Database,
+) -> None:
+    waker, others = database.waker(COUNTER), database.waker(SEEN)
+    # More values than a statement takes.
+    rows = [(f"n{n}", n, "50% 'ü'?") for n in range(25_000)]
+    with database.begin() as transaction:
+        assert transaction.insert_rows(COUNTER, ("name", "value", "words"), rows) == []
+    assert (waker.is_set(), others.is_set()) == (True, False)
+    with database.read() as connection:
+        query = sa.select(COUNTER).where(COUNTER.c.name != "n").order_by(COUNTER.c.value)
+        assert [tuple(row) for row in connection.execute(query)] == rows
+
+
+def test_no_rows_write_nothing(database: Database) -> None:
+    waker = database.waker(COUNTER)
+    with database.begin() as transaction:
+        assert transaction.insert_rows(COUNTER, (), []) == []
+        assert transaction.first_time("s", []) == set()
+    assert not waker.is_set()
+
+
+def test_a_row_that_is_there_stops_all_or_is_passed_over(database: Database) -> None:
+    rows = [("m", 1), ("n", 2)]
+    with database.begin() as transaction:
+        with pytest.raises(sa.exc.IntegrityError), transaction.savepoint():
+            transaction.insert_rows(COUNTER, ("name", "value"), rows)
+        after = "ON CONFLICT (name) DO NOTHING RETURNING name, value"
+        new = transaction.insert_rows(COUNTER, ("name", "value"), rows, after=after)
+    assert [tuple(row) for row in new] == [("m", 1)]
 
 
 def test_no_update_of_two_threads_is_lost(database: Database, database_url: str) -> None:

@@ -33,10 +33,10 @@ class SqlTurnWriter:
         rows = [_row(turn) for turn in turns]
         try:
             with self._transaction.savepoint():
-                # With RETURNING, SQLAlchemy sends all rows in one statement. SQLite's driver releases the
-                # interpreter with each statement, and a busy thread keeps it for a while; row by row, that was
-                # most of the time.
-                self._transaction.connection.execute(TURNS.insert().returning(TURNS.c.seq), rows)
+                # All in one statement. SQLite's driver releases the interpreter with each statement, and a busy
+                # thread keeps it for a while; row by row, that was most of the time.
+                values = [tuple(row.values()) for row in rows]
+                self._transaction.insert_rows(TURNS, tuple(rows[0]) if rows else (), values)
         except sa.exc.IntegrityError:
             return False
         self._widen(turns, rows)
@@ -79,7 +79,7 @@ class SqlTurnWriter:
         }
         upsert = insert.on_conflict_do_update(
             index_elements=["tenant", "conversation_id"], set_=changes
-        ).returning(CONVERSATIONS.c.turn_count)  # as above
+        ).returning(CONVERSATIONS.c.turn_count)  # then SQLAlchemy, too, sends one statement
         self._transaction.connection.execute(upsert, list(wider.values()))
 
 
