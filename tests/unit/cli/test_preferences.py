@@ -125,6 +125,9 @@ def test_a_bad_preference_names_its_field(record: dict[str, Any], field: str) ->
         # These say nothing more of a conversation.
         ({"traceId": "t", "input": "x", "output": "y"}, "openai"),
         ({"label": "spam", "conversation": "x", "history": [], "chosen": None}, "openai"),
+        ({"chat": {"id": 5}, "mapping": {}, "history": {}, "data": {}, "meta": {}}, "openai"),
+        # Open WebUI's list of messages is one branch of its tree.
+        ({"history": {"messages": {}}, "models": ["m"]}, "open-webui"),
     ],
 )
 def test_more_fields_never_mean_less(more: dict[str, Any], format_name: str) -> None:
