@@ -11,6 +11,7 @@ from services.cli.ports import Platform, Probe
 from shared.language.errors import NotFound, TrimtabError, Unavailable
 
 SERVICES = ("interaction", "feedback", "reward", "evaluation", "drift", "retrain", "registry")
+_MOST_POLICIES = 100
 PROBED = ("gateway", "dashboard", "kafka", "mlflow", "vllm")
 
 
@@ -64,6 +65,14 @@ def rollout(platform: Platform) -> Json | None:
         return platform.call("registry", "GetRollout", {}).get("rollout")
     except (Unavailable, NotFound):
         return None
+
+
+def policies(platform: Platform) -> list[Json]:
+    """The tenant's; none if the registry is unavailable."""
+    try:
+        return listed(platform, "registry", "ListPolicies", "policies", {}, _MOST_POLICIES)
+    except Unavailable:
+        return []
 
 
 def listed(

@@ -25,7 +25,7 @@ def list_(
         str,
         typer.Option(
             "--filter",
-            help='Conditions joined by AND: user_id = "u", channel, model_version, label, score < 0.2,'
+            help='Conditions joined by AND: user_id = "u", channel, model_version, policy, label, score < 0.2,'
             ' create_time >= "..."',
         ),
     ] = "",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from services.cli.app.platform import SERVICES, Health, health, rollout, stage_counts
+from services.cli.app.platform import SERVICES, Health, health, policies, rollout, stage_counts
+from services.cli.commands.policies import policy_table
 from services.cli.commands.session import UNAVAILABLE, Session, session_of
 from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
@@ -14,7 +15,8 @@ _OUTCOMES = ("taken", "made", "abstained", "dropped", "waiting")
 
 
 def status(context: typer.Context) -> None:
-    """Show the health of every part, the counts and lag of every stage, and which versions serve.
+    """Show the health of every part, the counts and lag of every stage, and which versions serve for
+    each policy.
 
     Exits with 4 if a part is unavailable.
 
@@ -27,14 +29,22 @@ def status(context: typer.Context) -> None:
     parts = health(session.platform, session.probe)
     up = [one.name for one in parts if one.up and one.name in SERVICES]
     counts, lags = stage_counts(session.platform, up)
-    served = rollout(session.platform)
+    served, named = rollout(session.platform), policies(session.platform)
     document = {
         "parts": [{"name": one.name, "up": one.up, "detail": one.detail} for one in parts],
         "stages": counts,
         "lag": lags,
         "rollout": served,
+        "policies": named,
     }
-    session.show(document, lambda: _people(session, parts, counts, lags, served))
+
+    def people() -> None:
+        _people(session, parts, counts, lags, served)
+        if len(named) > 1:
+            session.line("")
+            policy_table(session, named)
+
+    session.show(document, people)
     if not all(one.up for one in parts):
         raise typer.Exit(UNAVAILABLE)
 

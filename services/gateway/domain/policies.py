@@ -41,7 +41,7 @@ class Catalogue:
         """A policy answers by its rollout, a version itself; None if `model` is neither."""
         rollout = self._rollouts.get(model)
         if rollout is not None:
-            return Chosen(model, rollout.for_user(tenant, user_id))
+            model = rollout.for_user(tenant, user_id).name
         return self._versions.get(model)
 
     def names(self) -> list[str]:

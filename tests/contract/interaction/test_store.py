@@ -280,6 +280,19 @@ def test_labels(store: Store) -> None:
     assert counts == {("taken", ""): 6, ("made", ""): 5, ("abstained", "ABSTAINED"): 1}
 
 
+def test_the_policy_of_a_conversation_is_that_of_a_version_that_answered(store: Store) -> None:
+    versions = ("support-v2", "support-v10", "support-vip-v1", "support-v", "support-v1x-v3")
+    for name, version in zip("abcde", versions, strict=True):
+        store.take([replace(said(name, 1, "x"), model_version=version)])
+    store.take([said("f", 0, "x")])
+    assert store.found(filter_text='policy = "support"') == ["a", "b"]
+    assert store.found(filter_text='policy = "support-vip"') == ["c"]
+    assert store.found(filter_text='policy != "support"') == ["c", "d", "e", "f"]
+    with pytest.raises(InvalidArgument) as refused:
+        store.found(filter_text='policy = "Support"')
+    assert refused.value.field == "filter"
+
+
 def test_scores_are_means_of_the_latest(store: Store) -> None:
     store.take([said(name, 0, "hello") for name in "abc"])
     store.log.publish(

@@ -78,7 +78,7 @@ def test_status_adds_up_each_stage(trimtab: Any) -> None:
 
 def test_status_of_what_is_away_says_so_and_exits_with_4(trimtab: Any) -> None:
     answers = {"drift.Check": away("drift"), "registry.Check": away("registry")}
-    answers["registry.GetRollout"] = away("registry")
+    answers["registry.GetRollout"] = answers["registry.ListPolicies"] = away("registry")
     ran = trimtab("--json", "status", answers=answers, down=("kafka",))
     assert ran.code == 4
     down = {one["name"]: one["detail"] for one in ran.json["parts"] if not one["up"]}
@@ -87,7 +87,7 @@ def test_status_of_what_is_away_says_so_and_exits_with_4(trimtab: Any) -> None:
         "registry": "registry is not reachable",
         "kafka": "kafka: Connection refused",
     }
-    assert ran.json["rollout"] is None
+    assert (ran.json["rollout"], ran.json["policies"]) == (None, [])
 
 
 def test_lists_go_on_page_by_page_up_to_the_limit(trimtab: Any) -> None:

@@ -80,6 +80,17 @@ def test_what_serves_for_each_policy_is_listed(trimtab: Any) -> None:
     assert scripted.json["policies"][1]["revision"] == "4"
 
 
+def test_status_shows_what_serves_for_each_policy(trimtab: Any) -> None:
+    assistant = {"name": "tenants/local/policies/assistant", "champion_version": "assistant-v0"}
+    answers = {"ListPolicies": {"policies": [assistant, SUPPORT]}}
+    ran = trimtab("status", answers=answers)
+    assert ["support", "support-v2", "support-v3"] in [
+        one.split()[:3] for one in ran.out.splitlines()
+    ]
+    assert len(trimtab("status", "--json", answers=answers).json["policies"]) == 2
+    assert "base model" not in trimtab("status").out  # with one policy: its rollout says it all
+
+
 def test_an_update_names_what_changes_and_what_returns(trimtab: Any) -> None:
     line = ("policies", "update", "support", "--canary-share", "0.1", "--unset", "gate.win_rate")
     ran = trimtab(

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Answer] = {
     "Check": {"status": "SERVING"},
     "GetStageCounts": {"counts": [], "lag": {}},
     "GetRollout": CHAMPION,
+    "ListPolicies": {"policies": [{"name": "tenants/local/policies/assistant"}]},
 }
 
 

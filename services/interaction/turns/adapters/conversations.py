@@ -22,6 +22,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as pb
 from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
 from shared.language.paging import Term
+from shared.language.policies import check_policy_id
 from shared.language.times import from_microseconds, microseconds
 from shared.language.turns import Turn
 from shared.state.database import Database
@@ -120,11 +121,12 @@ def _condition(term: Term) -> sa.ColumnElement[bool]:
             reason="INVALID_FILTER",
             field="filter",
         )
-    if term.field == "model_version":
+    if term.field in ("model_version", "policy"):
+        by = TURNS.c.model_version
         answered = sa.exists().where(
             TURNS.c.tenant == CONVERSATIONS.c.tenant,
             TURNS.c.conversation_id == CONVERSATIONS.c.conversation_id,
-            TURNS.c.model_version == term.value,
+            _is_version_of(term.value) if term.field == "policy" else by == term.value,
         )
         return answered if term.operator == "=" else ~answered
     if term.field == "label":
@@ -135,6 +137,15 @@ def _condition(term: Term) -> sa.ColumnElement[bool]:
         )
         return labelled if term.operator == "=" else ~labelled
     return _compare(CONVERSATIONS.c[term.field], term.operator, term.value)
+
+
+def _is_version_of(policy: str) -> sa.ColumnElement[bool]:
+    """Whether the turn's version is called P-v and a number: of support-v1 and support-vip-v1, only the first
+    is a version of support."""
+    first = f"{check_policy_id(policy, 'filter')}-v"
+    rest = sa.func.substr(TURNS.c.model_version, len(first) + 1)
+    numbered = (sa.func.ltrim(rest, "0123456789") == "") & (rest != "")
+    return TURNS.c.model_version.startswith(first, autoescape=True) & numbered
 
 
 def _mean_score() -> sa.ScalarSelect[Any]:

@@ -20,7 +20,9 @@ from shared.language.turns import Turn
 
 # Up to how many a list is counted, as counting reads all of it for each page.
 _COUNTED = 10_000
-FILTER_FIELDS = ("user_id", "channel", "model_version", "create_time", "label", "score")
+FILTER_FIELDS = (
+    "user_id", "channel", "model_version", "policy", "create_time", "label", "score",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -404,6 +404,7 @@ class ListConversationsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """AND of terms: user_id = "u" (what the application calls the user, or their id), channel = "openai", model_version = "assistant-v1",
+    policy = "assistant" (a version of it answered),
     create_time >= "2026-01-01T00:00:00Z", create_time < "...", label = "dissatisfied" (also
     "satisfied", "explicit" and what a follow-up is, such as "reattempt_with_feedback"),
     score < 0.2 (mean reward of its answers)
