@@ -8,11 +8,13 @@ import pytest
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.ingesting import Ingesting
+from services.gateway.domain.answers import Answer, answer_turns
 from services.gateway.http_api.documents import read_feedback
 from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import completion_id_of, conversation_id_of, id_of, user_id_of
 from shared.language.messages import text_message
+from shared.language.turns import Turn
 from tests.names import NAMES
 from tests.unit.gateway.genai import MemorySink, a_linker, chat
 from tests.unit.gateway.test_completions import stored
@@ -137,3 +139,13 @@ async def test_integers_of_any_size_in_a_chat(gateway: Any, number: int) -> None
     _, reply = await gateway.logged()
     assert reply.user_id == user_id_of(number)
     assert json.loads(reply.metadata["openai.request"])["max_tokens"] == number
+
+
+def test_other_choices_name_the_completion_by_the_id_under_which_it_is_found() -> None:
+    answer = Answer()
+    choices = [{"index": n, "message": {"content": f"say {n}"}} for n in range(2)]
+    answer.add({"id": "replica-1/chat 7", "choices": choices})
+    first = Turn("local", "c", 1, text_message("assistant", ""), "ada")
+    (_, said), (_, other) = answer_turns(answer, first, "")
+    assert said.completion_id == completion_id_of("replica-1/chat 7")
+    assert other.metadata["choice_of"] == said.completion_id

@@ -10,6 +10,7 @@ from google.longrunning import operations_pb2
 
 from services.interaction.erasure import grpc_api
 from services.interaction.erasure.domain import Audit
+from services.interaction.turns.domain.acceptance import Limits, accept_assessment
 from shared.calls.client import aio_channel, metadata, translated
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.common.v1 import common_pb2 as common
@@ -19,8 +20,10 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import user_data_pb2
 from shared.gen.trimtab.interaction.v1.user_data_pb2_grpc import UserDataServiceStub
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import conversation_id_of, id_of, user_id_of
+from shared.language.identifiers import completion_id_of, conversation_id_of, id_of, user_id_of
+from shared.language.times import now
 from shared.language.topics import FEEDBACK_GIVEN
 from shared.privacy import holdings
 from shared.state.stage import drain
@@ -79,6 +82,13 @@ async def test_feedback_and_preferences_take_any_name(edge: Edge) -> None:
         id_of("a/b", "turn"),
         "not-helpful",
     )
+
+
+def test_what_evaluators_say_is_of_the_same_user_and_answer() -> None:
+    said = Assessment("", "toxicity", 0.5, user_id="a b", completion_id="a/b", turn_id="a/c")
+    taken = accept_assessment(said, "local", now(), Limits())
+    assert taken.user_id == user_id_of("a b")
+    assert (taken.completion_id, taken.turn_id) == (completion_id_of("a/b"), id_of("a/c", "turn"))
 
 
 class Recorded:
