@@ -11,7 +11,7 @@ import httpx
 
 from services.cli.domain import Json
 from services.cli.domain.records import Conversation, Item, sorted_out
-from shared.language.assessments import Assessment, is_of_evaluator
+from shared.language.assessments import Assessment
 from shared.language.errors import STATUS, Internal, TrimtabError, Unavailable
 from shared.language.json_text import encode
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
@@ -19,7 +19,6 @@ from shared.language.opinions import Category, Demonstration, ExplicitFeedback, 
 from shared.language.pairs import Pair
 
 _OK = (200, 207)
-_SCORES = "assessments"
 _Refusals = list[tuple[int, str, str, str]]
 
 
@@ -43,8 +42,6 @@ class HttpImport:
         encoded, refused = sorted_out(_encode, items)
         asks = [(name, [(p, one) for p, item in encoded for one in item[name]]) for name in _ENCODE]
         answers = [self._pool.submit(self._post, *ask) for ask in asks if ask[1]]
-        if judged := [(p, one) for p, item in encoded for one in item[_SCORES]]:
-            answers.append(self._pool.submit(self._post_scores, judged))
         return HttpSent(answers, refused)
 
     def close(self) -> None:
@@ -57,18 +54,6 @@ class HttpImport:
         return [
             (documents[one["position"]][0], one["field"], one["reason"], one["detail"])
             for one in answer["refused"]
-        ]
-
-    def _post_scores(self, scores: list[tuple[int, bytes]]) -> _Refusals:
-        """What evaluators say has no route of ours but Langfuse's, which names events instead of places."""
-        events = [
-            b'{"id":"%d","type":"score-create","body":%b}' % (place, one)
-            for place, (_, one) in enumerate(scores)
-        ]
-        answer = self._asked("/api/public/ingestion", "batch", events)
-        return [
-            (scores[int(one["id"])][0], "", one["message"].partition(" at ")[0], one["message"])
-            for one in answer["errors"]
         ]
 
     def _asked(self, path: str, name: str, documents: Sequence[bytes]) -> Json:
@@ -100,10 +85,9 @@ class HttpImport:
 
 def _encode(item: Item) -> dict[str, list[bytes]]:
     """Its documents, by route."""
-    documents = {
+    return {
         name: [encode(write(one)) for one in getattr(item, name)] for name, write in _ENCODE.items()
     }
-    return documents | {_SCORES: [encode(_score(one)) for one in item.assessments]}
 
 
 def _conversation(said: Conversation) -> Json:
@@ -184,24 +168,26 @@ def _preference(stated: Pair) -> Json:
     }
 
 
-def _score(said: Assessment) -> Json:
-    """In Langfuse's form. Whoever judged, it was no person."""
-    known = is_of_evaluator(said.evaluator, "")
+def _assessment(said: Assessment) -> Json:
     return {
         "id": said.assessment_id,
         "name": said.name,
-        "value": said.label if said.value is None else said.value,
-        "observationId": said.completion_id,
-        "sessionId": said.conversation_id,
-        "comment": said.explanation,
-        "timestamp": said.create_time.isoformat() if said.create_time else "",
-        "metadata": {"source": said.evaluator if known else "evaluator"},
+        "value": said.value,
+        "label": said.label,
+        "explanation": said.explanation,
+        "evaluator": said.evaluator,
+        "completion_id": said.completion_id,
+        "conversation_id": said.conversation_id,
+        "turn_id": said.turn_id,
+        "user": said.user_id,
+        "created": said.create_time.isoformat() if said.create_time else None,
     }
 
 
 _ENCODE: dict[str, Callable[[Any], Json]] = {
     "conversations": _conversation,
     "feedback": _feedback,
+    "assessments": _assessment,
     "preferences": _preference,
 }
 

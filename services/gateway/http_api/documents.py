@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from services.gateway.app.ingesting import PlacedTurn
 from services.gateway.http_api.names import (
+    AssessmentName,
     Completion,
     Conversation,
     FeedbackName,
@@ -20,6 +21,7 @@ from services.gateway.http_api.names import (
     TurnName,
     User,
 )
+from shared.language.assessments import Assessment
 from shared.language.attempts import too_deep
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
@@ -82,6 +84,23 @@ class FeedbackDocument(BaseModel):
     category: str = ""
     demonstration: str = ""
     comment: str = ""
+    created: datetime | None = None
+
+
+class AssessmentDocument(BaseModel):
+    """What an evaluator said: `name` is what was measured, `value` a number on the evaluator's own scale. The
+    target is as for feedback, without a place."""
+
+    id: AssessmentName = ""
+    name: str = Field(min_length=1)
+    completion_id: Completion = ""
+    conversation_id: Conversation = ""
+    turn_id: TurnName = ""
+    user: User = ""
+    value: float | None = None
+    label: str = ""
+    explanation: str = ""
+    evaluator: str = ""
     created: datetime | None = None
 
 
@@ -203,6 +222,25 @@ def read_feedback(document: object) -> list[ExplicitFeedback]:
         numbered = [read.id, *(f"{read.id}.{number}" for number in range(1, len(said)))]
         said = [replace(one, feedback_id=name) for one, name in zip(said, numbered, strict=True)]
     return said
+
+
+def read_assessment(document: object) -> Assessment:
+    """InvalidArgument names the field that is wrong."""
+    read = parse(AssessmentDocument, document)
+    return Assessment(
+        tenant="",
+        name=read.name,
+        value=read.value,
+        label=read.label,
+        explanation=read.explanation,
+        evaluator=read.evaluator,
+        assessment_id=read.id,
+        completion_id=read.completion_id,
+        conversation_id=read.conversation_id,
+        turn_id=read.turn_id,
+        user_id=read.user,
+        create_time=_aware(read.created),
+    )
 
 
 def read_preference(document: object) -> Pair:

@@ -1,4 +1,4 @@
-"""/v1/conversations, /v1/feedback and /v1/preferences."""
+"""/v1/conversations, /v1/feedback, /v1/assessments and /v1/preferences."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.refusals import Refused
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.documents import (
+    AssessmentDocument,
     ConversationDocument,
     FeedbackDocument,
     PreferenceDocument,
     items_of,
+    read_assessment,
     read_conversation,
     read_feedback,
     read_preference,
@@ -67,6 +69,16 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         if (refused or declined) and not batched:
             return _single((*refused, *_refusals(declined))[0], warnings)
         return _answer(items, {"feedback_ids": ids}, [*refused, *_refusals(declined)], warnings)
+
+    @router.post("/v1/assessments")
+    async def assessments(request: Request) -> JSONResponse:
+        caller = admission.caller(request)
+        body = await admission.read_batch(request)
+        items = items_of(body, "assessments")
+        said, refused = _sorted_out(read_assessment, items)
+        declined = await ingesting.log_assessments(caller.tenant, said) if said else []
+        warnings = warnings_of(AssessmentDocument, items, body, "assessments")
+        return _answer(items, {}, [*refused, *_refusals(declined)], warnings)
 
     @router.post("/v1/preferences")
     async def preferences(request: Request) -> JSONResponse:

@@ -87,6 +87,12 @@ def feedback(n: int) -> Any:
     return {**given, **target, "user": "ada", "comment": f"good {n}"}
 
 
+def assessment(n: int) -> Any:
+    said = {"name": "toxicity", "value": 0.9, "label": "high", "explanation": f"good {n}"}
+    target = {"conversation_id": "c", "turn_id": "t", "user": "ada", "created": 1.7e9}
+    return {"id": f"a-{n}", **said, **target, "evaluator": "judge", "completion_id": ""}
+
+
 def preference(n: int) -> Any:
     sides = {"chosen": [{"role": "assistant", "content": "b"}], "rejected": "c", "comment": "d"}
     return {"id": f"p-{n}", "user": "ada", "prompt": f"good {n}", **sides, "created": 1.7e9}
@@ -94,7 +100,12 @@ def preference(n: int) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "good"),
-    [("conversations", conversation), ("feedback", feedback), ("preferences", preference)],
+    [
+        ("conversations", conversation),
+        ("feedback", feedback),
+        ("assessments", assessment),
+        ("preferences", preference),
+    ],
 )
 @MANY
 @given(data=st.data())

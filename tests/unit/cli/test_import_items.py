@@ -114,8 +114,13 @@ def test_scores_of_evaluators_go_through_the_gateway_as_such() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         bodies.append((request.url.path, json.loads(request.content)))
-        error = {"id": "1", "status": 400, "message": "INVALID_BODY at value: no number"}
-        return httpx.Response(207, json={"successes": [], "errors": [error]})
+        refused = {
+            "position": 1,
+            "field": "value",
+            "reason": "INVALID_VALUE",
+            "detail": "no number",
+        }
+        return httpx.Response(207, json={"accepted": 1, "refused": [refused]})
 
     target = HttpImport("http://gateway", "k")
     target._client = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(answer))
@@ -125,13 +130,9 @@ def test_scores_of_evaluators_go_through_the_gateway_as_such() -> None:
     refusals = target.send(items).refusals()
     target.close()
     ((path, body),) = bodies
-    assert path == "/api/public/ingestion"
-    first, second = (event["body"] for event in body["batch"])
-    assert (first["value"], first["observationId"], first["metadata"]) == (
-        0.97,
-        "o1",
-        {"source": "EVAL"},
-    )
-    # The name alone would make it a person's.
-    assert (second["sessionId"], second["metadata"]) == ("c", {"source": "evaluator"})
-    assert refusals == [(2, "", "INVALID_BODY", "INVALID_BODY at value: no number")]
+    assert path == "/v1/assessments"
+    first, second = body["assessments"]
+    said = ("name", "value", "evaluator", "completion_id", "conversation_id")
+    assert [first[name] for name in said] == ["toxicity", 0.97, "EVAL", "o1", ""]
+    assert [second[name] for name in said] == ["stars", 4, "API", "", "c"]
+    assert refusals == [(2, "value", "INVALID_VALUE", "no number")]

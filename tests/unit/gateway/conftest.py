@@ -45,6 +45,7 @@ from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.contracts.turns import decode_turn
 from shared.gen.trimtab.common.v1 import common_pb2 as pb
+from shared.language.assessments import Assessment
 from shared.language.errors import InvalidArgument, NotFound, TrimtabError, Unavailable
 from shared.language.keys import fixed_keys
 from shared.language.opinions import ExplicitFeedback
@@ -67,6 +68,7 @@ class MemorySink:
         self.fails: dict[str, TrimtabError] = {}
         self.turns: list[Turn] = []
         self.feedback: list[tuple[str, ExplicitFeedback]] = []
+        self.assessments: list[Assessment] = []
         self.preferences: list[tuple[str, Pair]] = []
         self.away = False
 
@@ -97,7 +99,8 @@ class MemorySink:
         return [f"f{place}" for place in range(len(feedback))], []
 
     async def log_assessments(self, tenant: str, assessments: Any) -> list[Refused]:
-        raise NotImplementedError
+        self.assessments += assessments
+        return []
 
     async def log_preferences(
         self, tenant: str, preferences: Sequence[Pair]

@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from shared.language.assessments import Assessment
+from shared.language.identifiers import user_id_of
 from shared.language.opinions import Category, Demonstration, Rating
 
 GOOD: dict[str, Any] = {
@@ -246,3 +248,22 @@ async def test_warnings_of_a_body_are_few(gateway: Any) -> None:
         "count": 1,
         "detail": "request is not read",
     }
+
+
+async def test_assessments_are_taken_in_batches(gateway: Any) -> None:
+    said = {"name": "toxicity", "value": 0.97, "evaluator": "judge", "completion_id": "x"}
+    items = [
+        said,
+        {"value": 1},
+        {**said, "id": "a/1", "user": "auth0|ada", "value": None, "label": "high"},
+    ]
+    answer = await gateway.http.post("/v1/assessments", json={"assessments": items})
+    assert answer.status_code == 207
+    body = answer.json()
+    assert body["accepted"] == 2
+    assert [(one["position"], one["field"]) for one in body["refused"]] == [(1, "name")]
+    first, second = gateway.sink.assessments
+    assert first == Assessment("", "toxicity", 0.97, evaluator="judge", completion_id="x")
+    assert (second.label, second.value) == ("high", None)
+    assert second.assessment_id.startswith("assessment-")
+    assert second.user_id == user_id_of("auth0|ada")
