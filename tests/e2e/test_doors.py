@@ -137,7 +137,7 @@ def test_an_instrumented_application(
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         **convention,
     }
-    user = f"ada-{protocol}-{len(convention)}"
+    user = f"ada-{protocol}-{'-'.join(convention.values())}"
     with PolicyServer() as model:
         ran = house.run(sys.executable, "-c", APPLICATION, model.url, protocol, user, **exporting)
     assert ran.returncode == 0, ran.stderr

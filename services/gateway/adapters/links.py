@@ -130,7 +130,8 @@ class SqlLinks:
         wanted = [key for one in asked for key in direct(one.question)]
         with self.database.read() as connection:
             first = find(connection, wanted)
-            found = {*first, *find(connection, of_conversations(first))}
+            more = [key for one in asked for key in of_conversations(one.question, first)]
+            found = {*first, *find(connection, more)}
         oldest_first = sorted(found, key=lambda link: link.made)
         for one in asked:
             one.loop.call_soon_threadsafe(_settle, one.answer, oldest_first)

@@ -62,6 +62,11 @@ class ReportedCall:
         return self.asked[0].create_time or _EARLIEST if self.asked else _EARLIEST
 
     @property
+    def ended(self) -> datetime:
+        answer = self.answer
+        return (answer.create_time if answer else None) or self.began
+
+    @property
     def user_id(self) -> str:
         """Empty if nobody is named."""
         first = self.turns[0]
@@ -145,7 +150,7 @@ class ReportedCalls:
         beside: LinkIndex,
         call: ReportedCall,
     ) -> tuple[list[PlacedTurn], list[Link]]:
-        linked = self._linker.position(question, links, call.began, beside)
+        linked = self._linker.position(question, links, call.ended, beside)
         if call.unfinished and _may_continue(linked, links):
             return [], []
         linked = self._named(tenant, call, linked)
@@ -171,8 +176,7 @@ class ReportedCalls:
         if answer is None or linked.position.repeated:
             return []
         kept = [replace(turn, turn_id=_id_of(turn)) for turn in turns]
-        made = answer.create_time or call.began
-        return self._linker.links_of(linked, kept, [answer.message], made)
+        return self._linker.links_of(linked, kept, [answer.message], call.ended)
 
 
 def _may_continue(linked: Linked, links: Sequence[Link]) -> bool:

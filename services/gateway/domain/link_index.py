@@ -11,6 +11,8 @@ from services.gateway.domain.linking import Link, Question
 ALIKE = 64
 # How many of a conversation's or a caller's newest links are looked at.
 LATEST = 16
+# The same of a user, who is looked up only to see what they did last.
+_LAST = 4
 # What kind of digest or id, and the digests or ids.
 Key = tuple[str, ...]
 
@@ -28,7 +30,7 @@ class LinkIndex:
     def found(self, question: Question) -> list[Link]:
         """Oldest first, each once."""
         found = dict(self._of(direct(question)))
-        found |= dict(self._of(of_conversations(found.values())))
+        found |= dict(self._of(of_conversations(question, found.values())))
         order = sorted((link.made, number) for number, link in found.items())
         return [found[number] for _, number in order]
 
@@ -64,8 +66,7 @@ class LinkIndex:
 
 
 def direct(question: Question) -> Iterator[tuple[Key, int]]:
-    """What a question asks for directly, and how many of each at most. Links of the conversations found in this
-    way belong to the answer, too."""
+    """What a question asks for directly, and how many of each at most."""
     yield ("history", question.history), ALIKE
     for digest in question.prefixes:
         yield ("answered", digest), ALIKE
@@ -75,16 +76,24 @@ def direct(question: Question) -> Iterator[tuple[Key, int]]:
         yield ("answered", question.answered), ALIKE
         yield ("parent", question.answered), ALIKE
     if question.known:
-        yield ("thread", question.thread), LATEST
+        yield ("thread", question.thread), LATEST if question.name else _LAST
     if question.led:
         yield ("exchange", question.led, question.said), ALIKE
     if question.name:
         yield ("conversation", question.tenant, question.name), LATEST
 
 
-def of_conversations(links: Iterable[Link]) -> Iterator[tuple[Key, int]]:
-    """The keys of these links' conversations, each once."""
-    keys = {("conversation", link.tenant, link.conversation_id): LATEST for link in links}
+def of_conversations(question: Question, links: Iterable[Link]) -> Iterator[tuple[Key, int]]:
+    """The keys of the conversations that the question may continue, each once; `links` are what was found
+    directly. Their links belong to the answer, too."""
+    prefixes = set(question.prefixes)
+    keys = {
+        ("conversation", link.tenant, link.conversation_id): LATEST
+        for link in links
+        if link.history == question.history
+        or link.answered in prefixes
+        or (question.led and (link.asked, link.said) == (question.led, question.said))
+    }
     yield from keys.items()
 
 

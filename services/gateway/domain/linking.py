@@ -114,8 +114,8 @@ class Question:
     asked: str = ""
     said: str = ""
     led: str = ""
-    ids: frozenset[str] = frozenset()
     request_id: str = ""
+    completion_id: str = ""
     repeated: bool = False
     # The chain over history and answer, if the answer is known already.
     answered: str = ""
@@ -178,8 +178,8 @@ def question_of(secret: bytes, call: Call) -> Question:
         asked=asked,
         said=said,
         led=led,
-        ids=frozenset({call.request_id, call.completion_id} - {""}),
         request_id=call.request_id,
+        completion_id=call.completion_id,
         repeated=call.repeated,
         answered=chain_on(secret, chain[-1], call.answer) if call.answer else "",
         unfinished=call.unfinished,

@@ -19,6 +19,8 @@ REGENERATION, EDIT = "regeneration", "edit"
 _AGAIN_WITHIN = timedelta(minutes=2)
 # Likewise in a named conversation, where it is no new one.
 _AGAIN_IN_NAMED_WITHIN = timedelta(minutes=10)
+# How far the clocks of those who report one call may be apart.
+_AT_ONCE = timedelta(seconds=2)
 # System messages that begin differently each time, this often in a row, tell nothing.
 _VOICES_IN_A_ROW = 4
 
@@ -44,6 +46,8 @@ class CallPosition:
 
 def position_of(question: Question, links: Sequence[Link], now: datetime) -> CallPosition:
     """`links`: what `Links.find` returned, oldest first."""
+    if not links:
+        return CallPosition(question.name)
     by_conversation: dict[str, list[Link]] = {}
     for link in links:
         by_conversation.setdefault(link.conversation_id, []).append(link)
@@ -75,11 +79,7 @@ class _Placing:
         same = [
             link
             for link in self.links
-            if link.history == question.history
-            and (
-                question.ids & {link.request_id, link.completion_id}
-                or ((question.repeated or link.is_open) and link.voice == question.voice)
-            )
+            if link.history == question.history and self._is_the_same(link)
         ]
         if not same:
             return None
@@ -175,13 +175,17 @@ class _Placing:
         return self._within(link, told, told - 1)
 
     def _choice(self, found: Sequence[Link]) -> Link:
-        """Of links that gave the same answer after the same history. Those that nothing
-        continued from yet take precedence: so unnamed callers are told apart as long as there is one."""
+        """Of links that gave the same answer after the same history: the one whose conversation was asked the
+        same before, or one that nothing continued from yet, so that callers and chats that begin alike are told
+        apart. Of both, what was used last."""
         plain = [link for link in found if not link.aside] or found
         plain = [link for link in plain if link.voice == self.question.voice] or plain
         again = {link.conversation_id for link in self._again()} if self.question.known else set()
         asked = [link for link in plain if link.conversation_id in again]
         waiting = [link for link in plain if self._ends_with(link)]
+        if asked and waiting:
+            last = self.by_conversation[asked[-1].conversation_id][-1]
+            return waiting[-1] if waiting[-1].made > last.made else asked[-1]
         return (asked or waiting or plain)[-1]
 
     # -- without a known answer, in a named conversation -------------------------------------------------
@@ -250,6 +254,16 @@ class _Placing:
         )
 
     # -- what is known ---------------------------------------------------------------------------------------
+
+    def _is_the_same(self, link: Link) -> bool:
+        """Whether it is the same request as the question, whose history is the same."""
+        question = self.question
+        if question.request_id and question.request_id == link.request_id:
+            return True
+        # Through two doors, or by two instrumentations; some servers use an id for more than one completion.
+        if question.completion_id and question.completion_id == link.completion_id:
+            return abs(self.now - link.made) <= _AT_ONCE
+        return (question.repeated or link.is_open) and link.voice == question.voice
 
     def _answered(self, told: int) -> dict[int, Link]:
         """By place from `told` on."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from services.gateway.domain.telemetry import Event, Span
 from shared.access.quotas import Quotas
 from shared.language.errors import Unavailable
 from shared.language.messages import default_turn_id
+from tests.unit.gateway.conftest import NOW
 from tests.unit.gateway.genai import START, MemorySink, a_linker
 
 SECOND = 1_000_000_000
@@ -254,9 +256,23 @@ async def test_a_chat_through_the_proxy_that_is_reported_too_counts_once(gateway
     )
     assert len(await gateway.logged()) == 2
     said = answer.choices[0].message.content
-    same = call(1, "hi", answer=said, user__id="ada", **{"gen_ai.response.id": answer.id})
+    known: dict[str, Any] = {"user.id": "ada", "gen_ai.response.id": answer.id}
+    at = int(NOW.timestamp()) * SECOND
+    same = replace(call(1, "hi", answer=said, **known), start_ns=at - SECOND, end_ns=at)
     await telemetry.spans("local", [same])
     assert len(gateway.sink.turns) == 2
+
+
+async def test_a_server_that_uses_one_id_twice_loses_no_chat(
+    telemetry: CustomerTelemetry, sink: MemorySink
+) -> None:
+    one_id: dict[str, Any] = {"gen_ai.response.id": "chatcmpl-1", "user.id": "ada"}
+    texts = ("hi", "Hello!", "more", "Sure.")
+    for number in (1, 3):
+        first = call(number, *texts[:1], answer=texts[1], **one_id)
+        await telemetry.spans("acme", [first])
+        await telemetry.spans("acme", [call(number + 1, *texts[:3], answer=texts[3], **one_id)])
+    assert [[said[1] for said in one] for one in stored(sink).values()] == [list(texts)] * 2
 
 
 async def test_an_opinion_on_a_trace_is_one_on_its_conversation(
