@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.rollouts import RolloutCache, some_of
 from services.gateway.codec.rollouts import decode_kept, decode_served, encode_kept
 from services.gateway.domain.policies import Served
 from shared.calls.client import metadata
@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
 # Whose rollout a file holds that was written before there were policies.
 _OWN_TENANT = "local"
+# How many policies a line of the log names.
+_NAMED = 10
 
 
 class RolloutFile:
@@ -76,12 +78,13 @@ class RolloutFollower:
 
     async def _heard(self, said: Sequence[pb.Served], whole: bool) -> None:
         served = [one for one in map(_believed, said) if one is not None]
+        news = [one for one in served if self._rollouts.served.get(one.key) != one]
         refused = self._rollouts.heard(served, whole=whole)
-        for key in sorted(refused):
+        if refused:
             _log.error(
                 "what the registry says about %s is older than what is in use; it is refused. If the registry"
                 " was set back on purpose, remove %s and restart the gateway",
-                key.name,
+                some_of([key.name for key in sorted(refused)], _NAMED),
                 self._file.path,
             )
         try:
@@ -89,7 +92,7 @@ class RolloutFollower:
             await asyncio.to_thread(self._file.save, known)
         except OSError as error:
             _log.error("what is served cannot be saved for a restart: %s", error)
-        for one in served:
+        for one in news:
             if one.key not in refused:
                 _log.info("%s", _words(one))
 

@@ -98,13 +98,19 @@ def chosen_for(rollouts: RolloutCache, model: object, tenant: str, user_id: str)
     chosen = catalogue.choose(model, tenant, user_id)
     if chosen is None:
         raise NotFound(
-            f"The model {model[:80]!r} does not exist; use one of: {_some(catalogue.names())}",
+            f"The model {model[:80]!r} does not exist; use one of: {_names(catalogue)}",
             reason="MODEL_NOT_FOUND",
             field="model",
         )
     return chosen
 
 
-def _some(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - _NAMED} more, see /v1/models"] if len(names) > _NAMED else []
-    return ", ".join([*names[:_NAMED], *more])
+def _names(catalogue: Catalogue) -> str:
+    names = catalogue.names()
+    return some_of(names, _NAMED) + (", see /v1/models" if len(names) > _NAMED else "")
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """`most` of the names, and how many there are besides."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])

@@ -133,6 +133,28 @@ async def test_what_is_older_is_refused_for_that_policy_alone(
         assert rollouts.refused == set()
 
 
+async def test_what_is_known_already_is_no_news(
+    tmp_path: Path, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A gateway that connects again hears of all policies, and logs those that changed."""
+    caplog.set_level("INFO", "services.gateway.adapters.rollouts")
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    async with followed.following(registry):
+        await registry.messages.put([own(1), support(1)])
+        await registry.messages.put(None)
+        await registry.messages.put([own(1), support(2)])
+        await eventually(lambda: followed.revision(SUPPORT) == 2)
+        await registry.messages.put(None)
+        await registry.messages.put([])
+        await eventually(lambda: len(followed.rollouts.refused) == 2)
+    said = [one.getMessage() for one in caplog.records]
+    assert sum("support-v1" in one for one in said) == 2
+    assert sum("assistant-v1" in one for one in said) == 1
+    (error,) = [one for one in said if "older" in one]
+    assert "tenants/acme/policies/support, tenants/local/policies/assistant is" in error
+
+
 async def test_a_registry_that_names_no_champion_is_not_believed(
     tmp_path: Path, eventually: Any
 ) -> None:
