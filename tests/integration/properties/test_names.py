@@ -26,7 +26,7 @@ from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 from shared.language.identifiers import conversation_id_of, is_segment, parse_name, user_id_of
 from shared.language.paging import parse_filter
 from tests.integration.properties.doors import MANY, Doors
-from tests.integration.properties.test_items import TIME, conversation, feedback, preference
+from tests.integration.properties.items import TIME, conversation, feedback, preference
 from tests.integration.properties.test_items_over_grpc import pair, turn
 from tests.names import NAMES
 
