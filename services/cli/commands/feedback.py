@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from services.cli.app.platform import listed, told_of
+from services.cli.commands.options import OnePolicy
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import estimate_words, text_of
 from services.cli.domain import Json
 from shared.language.errors import Internal
+from shared.language.policies import ASSISTANT, is_same
 
 app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-ups.")
 heads_app = typer.Typer()
@@ -26,7 +29,9 @@ _OFFLINE = "services.feedback.training.offline"
 
 
 @app.command("list")
-def list_(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> None:
+def list_(
+    context: typer.Context, filter_: Filter = "", limit: Limit = 20, policy: OnePolicy = ""
+) -> None:
     """List judged follow-ups and joined explicit feedback.
 
     Terms: user_id, conversation_id, model_version, kind, source, abstained.
@@ -34,12 +39,11 @@ def list_(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
     \b
     Examples:
       trimtab feedback list --filter 'kind = "reattempt_with_feedback"'
-      trimtab feedback list --filter 'model_version = "assistant-v1"' --json
+      trimtab feedback list --policy support --filter 'source = "explicit"' --json
     """
     session = session_of(context)
-    found = listed(
-        session.platform, "feedback", "ListFeedback", "feedback", {"filter": filter_}, limit
-    )
+    wanted, keep = {"filter": filter_}, partial(_is_of, policy)
+    found = listed(session.platform, "feedback", "ListFeedback", "feedback", wanted, limit, keep)
     session.show({"feedback": found}, lambda: _labels(session, found))
 
 
@@ -86,7 +90,9 @@ def personas(context: typer.Context, limit: Limit = 20) -> None:
 
 
 @app.command()
-def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> None:
+def pairs(
+    context: typer.Context, filter_: Filter = "", limit: Limit = 20, policy: OnePolicy = ""
+) -> None:
     """List preference pairs, kept, dropped, filtered and waiting, with reasons.
 
     Terms: user_id, conversation_id, source, state. Filtered: found unfit to learn from before anything
@@ -94,11 +100,12 @@ def pairs(context: typer.Context, filter_: Filter = "", limit: Limit = 20) -> No
 
     \b
     Examples:
-      trimtab feedback pairs --filter 'state = "kept"'
+      trimtab feedback pairs --policy support --filter 'state = "kept"'
       trimtab feedback pairs --filter 'state = "filtered" AND user_id = "ada"' --json
     """
     session = session_of(context)
-    found = listed(session.platform, "feedback", "ListPairs", "pairs", {"filter": filter_}, limit)
+    wanted, keep = {"filter": filter_}, partial(_is_of, policy)
+    found = listed(session.platform, "feedback", "ListPairs", "pairs", wanted, limit, keep)
     session.show({"pairs": found}, lambda: _pairs(session, found))
 
 
@@ -268,6 +275,11 @@ def _offline(context: typer.Context, command: str, given: list[str]) -> None:
     raise typer.Exit(session.run_program(_OFFLINE, [command, *given, *as_json]))
 
 
+def _is_of(policy: str, one: Json) -> bool:
+    """Whether feedback or a pair is of the policy; true of all if none is named."""
+    return not policy or is_same((one.get("pair") or one)["policy"], policy)
+
+
 def _labels(session: Session, found: list[Json]) -> None:
     rows = [
         (
@@ -301,6 +313,7 @@ def _pairs(session: Session, found: list[Json]) -> None:
             one["state"].removeprefix("PAIR_STATE_").lower(),
             one["reason"],
             one["pair"]["source"].removeprefix("PAIR_SOURCE_").lower(),
+            one["pair"]["policy"] or ASSISTANT,
             one["pair"]["user_id"],
             f"{one['pair']['reward_margin']:.2f}",
             _short(text_of(one["pair"].get("chosen"))),
@@ -308,7 +321,7 @@ def _pairs(session: Session, found: list[Json]) -> None:
         )
         for one in found
     ]
-    columns = ("state", "reason", "source", "user", ">margin", "chosen", "rejected")
+    columns = ("state", "reason", "source", "policy", "user", ">margin", "chosen", "rejected")
     session.table(columns, rows, "No pair matches.")
 
 

@@ -205,6 +205,23 @@ def test_drift_is_narrowed_by_the_versions_policy(
     assert len(trimtab(*line, "--json", answers=answers).json[field]) == 5
 
 
+def test_feedback_and_pairs_are_narrowed_by_what_they_say(trimtab: Any) -> None:
+    policies = ("support", "", "assistant", "sales")
+    answers = {
+        "ListFeedback": {"feedback": [{"feedback_id": p or "none", "policy": p} for p in policies]},
+        "ListPairs": {"pairs": [{"pair": {"pair_id": p or "none", "policy": p}} for p in policies]},
+    }
+    for said, found in (("support", ["support"]), ("assistant", ["none", "assistant"])):
+        ran = trimtab("feedback", "list", "--policy", said, "--json", answers=answers)
+        assert [one["feedback_id"] for one in ran.json["feedback"]] == found
+        ran = trimtab("feedback", "pairs", "--policy", said, "--json", answers=answers)
+        assert [one["pair"]["pair_id"] for one in ran.json["pairs"]] == found
+    table = trimtab("feedback", "pairs", answers=answers).out
+    assert [line.split()[3] for line in table.splitlines()] == [
+        *("policy", "support", "assistant", "assistant", "sales"),
+    ]
+
+
 def test_an_import_belongs_to_one_policy(trimtab: Any, tmp_path: Path) -> None:
     talk = {"id": "c", "messages": [{"role": "user", "content": "Hi"}]}
     pair = {"id": "p", "prompt": "Hi", "chosen": "Hello", "rejected": "What?"}
