@@ -10,7 +10,15 @@ from typing import Any
 
 import msgspec
 
+
+def _number(digits: str) -> int | float:
+    number = float(digits)
+    return int(number) if number.is_integer() else number
+
+
 _DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
+_BY_VALUE = msgspec.json.Decoder(float_hook=_number)
+_SORTED = msgspec.json.Encoder(order="sorted")
 # A pair, a half, any other escape.
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -63,6 +71,15 @@ def decode_batch(text: bytes | bytearray, level: int) -> Any:
             raise error from None
         except RecursionError:
             return _leniently(_without_deep(_mended(text), level))
+
+
+def by_value(text: str) -> str:
+    """One spelling for all documents of the same value, as many clients read what they were given and write it
+    anew: with other spaces, another order of names, or 20 for 20.0. What cannot be read is returned as is."""
+    try:
+        return _SORTED.encode(_BY_VALUE.decode(text)).decode()
+    except (ValueError, RecursionError):
+        return text
 
 
 def encode(value: Any) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shared.language.identifiers import stable_id
-from shared.language.json_text import tidied
+from shared.language.json_text import by_value
 
 ROLES = ("system", "user", "assistant", "tool")
 # How a turn that replaces another came about; "" if it replaces none.
@@ -86,25 +86,9 @@ def _part_content(part: Part) -> str:
         case Media(uri, _):
             return uri
         case ToolCall(call_id, function, arguments):
-            return f"{call_id} {function} {_by_value(arguments)}"
+            return f"{call_id} {function} {by_value(arguments or '{}')}"
         case ToolResult(call_id, result):
             return f"{call_id} {result}"
-
-
-def _by_value(arguments: str) -> str:
-    """Many clients read a call's arguments and write them anew, with other spaces, another order, or 20 for
-    20.0: they are the same. What is no JSON is taken as it is."""
-    try:
-        read = json.loads(arguments or "{}", parse_float=_number)
-        text = json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return arguments
-    return tidied(text)
-
-
-def _number(digits: str) -> int | float:
-    number = float(digits)
-    return int(number) if number.is_integer() else number
 
 
 def text_message(role: str, text: str) -> Message:
