@@ -159,9 +159,8 @@ class Links(Protocol):
     """Answered calls by their digests. Old ones are removed; a call that finds none begins a conversation."""
 
     async def find(self, question: Question) -> list[Link]:
-        """Oldest first, each once: links with the question's history, links that answered one of its prefixes,
-        links with its parent, and those that continue from the first of these. Never raises; empty rather
-        than late."""
+        """Oldest first, each once: what domain/link_index.py says that the question asks for, and the newest
+        links of the conversations that it may continue. Never raises; empty rather than late."""
 
     def remember(self, link: Link) -> None:
         """Found in this process immediately; durable, and found in others, a moment later."""

@@ -105,7 +105,7 @@ class _Placing:
         for length in question.answers:
             found = [link for link in self.links if link.answered == question.chain[length]]
             if found:
-                return self._after(self._choice(found), length)
+                return self._after(*self._latest_end(self._choice(found), length))
         return None
 
     def _cut(self) -> CallPosition | None:
@@ -114,7 +114,7 @@ class _Placing:
         if not question.known:
             return None
         before = [link for link in self.links if question.said and link.said == question.said]
-        exact = [link for link in before if question.led and link.asked == question.led]
+        exact = self._exchanges()
         if not question.name:
             return self._after(exact[-1], question.newest) if exact else None
         named = self._named()
@@ -173,6 +173,14 @@ class _Placing:
                 if length < told and not before.aside and self._ends_with(before):
                     return self._within(before, length, length - 1)
         return self._within(link, told, told - 1)
+
+    def _latest_end(self, link: Link, length: int) -> tuple[Link, int]:
+        """The link, or a later one: where an application cuts histories, what it carries is the end of one,
+        even if the conversation began with the same words."""
+        ends = [one for one in self._exchanges() if self._is_later(one, link)]
+        if not ends or _carries_whole(self._of(link.conversation_id)):
+            return link, length
+        return ends[-1], self.question.newest
 
     def _choice(self, found: Sequence[Link]) -> Link:
         """Of links that gave the same answer after the same history: the one whose conversation was asked the
@@ -294,6 +302,15 @@ class _Placing:
 
     def _of(self, conversation_id: str) -> list[Link]:
         return [link for link in self.by_conversation.get(conversation_id, ()) if not link.aside]
+
+    def _exchanges(self) -> list[Link]:
+        """Calls that asked and answered as the last exchange that the question carries."""
+        question = self.question
+        return [
+            link
+            for link in self.links
+            if question.led and (link.asked, link.said) == (question.led, question.said)
+        ]
 
     def _named(self) -> list[Link]:
         """What was said under the question's name, wherever it was put."""
