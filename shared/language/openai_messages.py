@@ -89,7 +89,7 @@ def _content_part(part: object, name: str) -> Part:
     kind = part["type"]
     if kind in ("text", "refusal"):
         return Text(str(part.get(kind, "")))
-    held = part.get(kind)
+    held = part.get(kind) or {name: one for name, one in part.items() if name != "type"}
     uri = held.get("url") or held.get("file_id") if isinstance(held, Mapping) else held
     # Media is kept by reference; inline data is named by its digest.
     if not isinstance(uri, str) or uri.startswith("data:"):

@@ -85,6 +85,34 @@ def test_feedback_over_grpc(doors: Doors, bad: common.ExplicitFeedback) -> None:
     _refuses_the_second(doors, doors.run(log()).refusals)
 
 
+@MANY
+@given(
+    bad=st.builds(
+        lambda time, **fields: _timed(common.Assessment(**fields), time),
+        _TIME,
+        conversation_id=UTF8,
+        completion_id=UTF8,
+        name=UTF8,
+        explanation=UTF8,
+        user_id=UTF8,
+        value=st.floats() | st.none(),
+    )
+)
+def test_assessments_over_grpc(doors: Doors, bad: common.Assessment) -> None:
+    doors.journal.items.clear()
+    good = [
+        common.Assessment(conversation_id="c", name="toxicity", explanation=f"good {n}")
+        for n in (1, 3)
+    ]
+
+    async def log() -> Any:
+        stub = pb_grpc.InteractionServiceStub(doors.channel)
+        request = pb.LogAssessmentsRequest(assessments=[good[0], bad, good[1]])
+        return await stub.LogAssessments(request, metadata=metadata("acme"))
+
+    _refuses_the_second(doors, doors.run(log()).refusals)
+
+
 def pair(text: str, **fields: Any) -> events_pb2.PreferencePair:
     sides = {name: message(name, common.ROLE_ASSISTANT) for name in ("chosen", "rejected")}
     source = events_pb2.PAIR_SOURCE_IMPORT

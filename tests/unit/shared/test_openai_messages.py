@@ -47,6 +47,12 @@ def test_audio_of_a_user_is_kept_by_its_digest() -> None:
     assert (part.mime_type, part.uri[:7]) == ("input_audio", "sha256:")
 
 
+def test_parts_of_unknown_kinds_are_told_apart() -> None:
+    parts: list[Any] = [{"type": "tool_use", "id": name, "input": {}} for name in ("a", "b")]
+    first, second = read_message({"role": "assistant", "content": parts}, "m").parts
+    assert first != second
+
+
 def test_a_tools_picture_is_kept_beside_its_result() -> None:
     content = [
         {"type": "text", "text": "done"},
