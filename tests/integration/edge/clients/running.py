@@ -30,6 +30,8 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+# Some libraries compute for many seconds when they are imported.
+PATIENCE_S = 240
 GIVEN = '{"city": "Paris"}'
 # What every client says, in three calls with a growing history; the second ends with a call of the tool.
 TALK = [
@@ -107,7 +109,7 @@ class Door:
             env={**plain, **given, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=90,
+            timeout=PATIENCE_S,
             text=True,
         )
         assert ran.returncode == 0, ran.stdout

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.edge.clients.running import TALK, TOOL, Door, talk
+import pytest
+
+from tests.integration.edge.clients.running import PATIENCE_S, TALK, TOOL, Door, talk
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     get_cached_client().flush()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_three_calls_are_one_conversation(door: Door) -> None:
     lines = door.otlp(
         LANGSMITH_TRACING="true", LANGSMITH_OTEL_ENABLED="true", LANGSMITH_OTEL_ONLY="true"

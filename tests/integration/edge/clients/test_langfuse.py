@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from shared.gen.trimtab.common.v1 import common_pb2 as common
-from tests.integration.edge.clients.running import TALK, Door, talk, three_calls
+from tests.integration.edge.clients.running import PATIENCE_S, TALK, Door, talk, three_calls
 from tests.integration.edge.store import KEY
 
 
@@ -31,6 +33,7 @@ def main() -> None:
     langfuse.shutdown()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_its_generations_are_one_conversation_and_its_scores_find_them(door: Door) -> None:
     said = await door.run(
         __file__,

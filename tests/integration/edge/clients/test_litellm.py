@@ -9,7 +9,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.integration.edge.clients.running import TALK, Door, talk, three_calls
+import pytest
+
+from tests.integration.edge.clients.running import PATIENCE_S, TALK, Door, talk, three_calls
 from tests.integration.edge.store import KEY
 
 
@@ -28,6 +30,7 @@ def main() -> None:
     provider.force_flush()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_three_calls_are_one_conversation(door: Door) -> None:
     said = await door.run(
         __file__,

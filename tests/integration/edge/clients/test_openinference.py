@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.integration.edge.clients.running import TALK, Door, exporting, talk, three_calls
+import pytest
+
+from tests.integration.edge.clients.running import (
+    PATIENCE_S,
+    TALK,
+    Door,
+    exporting,
+    talk,
+    three_calls,
+)
 
 
 def main() -> None:
@@ -17,6 +26,7 @@ def main() -> None:
     provider.shutdown()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_three_calls_are_one_conversation(door: Door) -> None:
     assert await door.run(__file__, **door.otlp()) == ""
     turns = await door.said("openinference-1")

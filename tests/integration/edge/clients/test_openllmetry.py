@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.integration.edge.clients.running import TALK, Door, exporting, talk, three_calls
+import pytest
+
+from tests.integration.edge.clients.running import (
+    PATIENCE_S,
+    TALK,
+    Door,
+    exporting,
+    talk,
+    three_calls,
+)
 
 
 def main() -> None:
@@ -36,6 +45,7 @@ class _Naming:
         return lambda *_, **__: True
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_three_calls_are_one_conversation(door: Door) -> None:
     assert await door.run(__file__, **door.otlp()) == ""
     turns = await door.said("openllmetry-1")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.edge.clients.running import Door, talk
+from tests.integration.edge.clients.running import PATIENCE_S, Door, talk
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def main() -> None:
     meters.shutdown()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.mark.parametrize("over", ["http", "grpc"])
 async def test_every_signal_is_taken_without_a_word_in_the_applications_log(
     door: Door, over: str

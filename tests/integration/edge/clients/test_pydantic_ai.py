@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.edge.clients.running import GIVEN, Door, exporting, talk
+import pytest
+
+from tests.integration.edge.clients.running import GIVEN, PATIENCE_S, Door, exporting, talk
 
 
 def main() -> None:
@@ -22,6 +24,7 @@ def main() -> None:
     provider.shutdown()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_two_runs_are_one_conversation_with_turns_of_the_tool(door: Door) -> None:
     assert await door.run(__file__, **door.otlp()) == ""
     turns = await door.said("pydantic-1", 8)

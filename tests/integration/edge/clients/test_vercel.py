@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.integration.edge.clients.running import GIVEN, TALK, Door, exporting, talk
+import pytest
+
+from tests.integration.edge.clients.running import GIVEN, PATIENCE_S, TALK, Door, exporting, talk
 
 SAID: list[dict[str, Any]] = [
     {"role": "system", "content": "Be kind"},
@@ -85,6 +87,7 @@ def main() -> None:
     provider.shutdown()
 
 
+@pytest.mark.timeout(PATIENCE_S + 60)
 async def test_only_the_steps_are_counted_and_they_are_one_conversation(door: Door) -> None:
     assert await door.run(__file__, **door.otlp()) == ""
     turns = await door.said("vercel-1")
