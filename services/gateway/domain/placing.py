@@ -266,12 +266,14 @@ class _Placing:
     def _is_the_same(self, link: Link) -> bool:
         """Whether it is the same request as the question, whose history is the same."""
         question = self.question
+        alike = link.voice == question.voice
         if question.request_id and question.request_id == link.request_id:
-            return True
+            # A proxy's name for one request may stand for all the calls that were made because of it.
+            return alike or bool(question.answered)
         # Through two doors, or by two instrumentations; some servers use an id for more than one completion.
         if question.completion_id and question.completion_id == link.completion_id:
             return abs(self.now - link.made) <= _AT_ONCE
-        return (question.repeated or link.is_open) and link.voice == question.voice
+        return alike and (question.repeated or link.is_open)
 
     def _answered(self, told: int) -> dict[int, Link]:
         """By place from `told` on."""

@@ -128,6 +128,12 @@ def test_a_request_that_is_sent_again_is_no_signal_and_no_turn() -> None:
     ]
 
 
+def test_a_proxys_name_for_a_request_stands_for_all_the_calls_made_because_of_it() -> None:
+    talk = Talk()
+    router = talk.say("A seat", answer="travel", system="Classify", request="r-1")
+    assert talk.say("A seat", answer="In 12C.", system="Be kind", request="r-1") != router
+
+
 # -- side calls ----------------------------------------------------------------------------------
 
 
