@@ -1,5 +1,5 @@
-"""Messages in whatever form a tracing tool kept them: a text, OpenAI's request or answer, LangChain's objects,
-or JSON of these."""
+"""Messages in whatever form a tracing tool kept them: a text, OpenAI's request or answer, Anthropic's messages,
+LangChain's objects, or JSON of these."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_loosely(said: object, field: str, role: str) -> list[Message]:
     found = _json(said)
     if found is None or found in ("", [], {}):
         return []
-    items = _items(found)
+    items = [one for item in _items(found) for one in _in_openais_form(item)]
     read = [_message(one, f"{field}[{place}]", role) for place, one in enumerate(items)]
     return [message for message in read if message.role != "system"]
 
@@ -59,6 +59,26 @@ def _items(said: Any) -> list[Any]:
         if isinstance(made := said.get("generations"), list):
             return [_of_choice(one) for one in _items(made)[:1]]
     return [said]
+
+
+def _in_openais_form(said: Any) -> list[Any]:
+    """A message of Anthropic's, whose calls and results are parts of it; any other as it is."""
+    content = said.get("content") if isinstance(said, Mapping) else None
+    if not isinstance(content, list) or "kwargs" in said:
+        return [said]
+    kinds = [one.get("type") if isinstance(one, Mapping) else "" for one in content]
+    if "tool_use" not in kinds and "tool_result" not in kinds:
+        return [said]
+    parts = list(zip(kinds, content, strict=True))
+    results = [
+        {"role": "tool", "tool_call_id": one.get("tool_use_id"), "content": one.get("content")}
+        for kind, one in parts
+        if kind == "tool_result"
+    ]
+    calls = [_call({**one, "args": one.get("input")}) for kind, one in parts if kind == "tool_use"]
+    rest = [one for kind, one in parts if kind not in ("tool_use", "tool_result", "thinking")]
+    said = {**said, "content": rest, "tool_calls": calls}
+    return [*results, said] if rest or calls else results
 
 
 def _of_choice(choice: Any) -> Any:

@@ -80,6 +80,33 @@ LANGFUSE_BY_HAND = {
     "langfuse.observation.input": json.dumps(OPENAI),
     "langfuse.observation.output": "It is sunny",
 }
+LANGFUSE_ANTHROPIC = {
+    **LANGFUSE,
+    "langfuse.observation.input": json.dumps(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "hm"},
+                    {
+                        "type": "tool_use",
+                        "id": "call_1",
+                        "name": "weather",
+                        "input": {"city": "Paris"},
+                    },
+                ],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "sunny"}],
+            },
+        ]
+    ),
+    "langfuse.observation.output": json.dumps(
+        {"role": "assistant", "content": [{"type": "text", "text": "It is sunny"}]}
+    ),
+}
 VERCEL = {
     "ai.operationId": "ai.streamText.doStream",
     "operation.name": "ai.streamText.doStream",
@@ -236,6 +263,7 @@ def span(attributes: dict[str, Any]) -> Span:
         (OPENINFERENCE_VALUES, "openinference", "x"),
         (LANGFUSE, "langfuse", SPAN),
         (LANGFUSE_BY_HAND, "langfuse", SPAN),
+        (LANGFUSE_ANTHROPIC, "langfuse", SPAN),
         (VERCEL, "vercel", "x"),
         (LANGSMITH, "langsmith", ""),
         (OPENLLMETRY, "gen_ai", ""),
