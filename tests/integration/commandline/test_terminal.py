@@ -29,7 +29,7 @@ SHOWN = (
 PROGRAM = r"""
 from services.cli import main
 from services.cli.commands.session import Session
-from tests.unit.cli.test_terminal import conversation
+from tests.integration.commandline.test_terminal import conversation
 from tests.unit.cli.twins import TwinPlatform, TwinProbe, TwinTarget
 from services.cli.adapters.files import LocalFiles
 
