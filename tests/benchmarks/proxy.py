@@ -152,7 +152,9 @@ def until_made(interaction: str, turns: int) -> int:
 async def _made(interaction: str) -> int:
     async with aio_channel(interaction) as channel:
         answer = await StageServiceStub(channel).GetStageCounts(common.GetStageCountsRequest())
-    return sum(one.count for one in answer.counts if one.outcome == "made")
+    return sum(
+        one.count for one in answer.counts if (one.stage, one.outcome) == ("interaction", "made")
+    )
 
 
 @contextmanager
