@@ -21,14 +21,14 @@ PYTEST := $(VENV)/bin/pytest -q
 # Two workers for two cores, each computing on one thread.
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
 # Mostly waiting: two files at a time, in the order of their names, which starts the long ones early.
-E2E := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not replicas" tests/e2e
+E2E := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
 INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas lint format proto migration bench bench-idle bench-ingest bench-mining bench-proxy bench-reward
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-proxy bench-reward
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ test-e2e: parts ## Run the e2e tests: the whole loop, and services killed in the
 
 test-replicas: parts ## Run the whole loop on PostgreSQL with replicas, and compare its counts with SQLite
 	$(PYTEST) -m replicas tests/e2e
+
+test-teams: parts ## Close the loops of two tenants with opposed wishes at the same time
+	$(PYTEST) -m teams tests/e2e
 
 lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m ruff check .

@@ -1,0 +1,154 @@
+"""Two teams on one deployment, whose users want opposite things: what each says, and how it shows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from infra.demo.act_two import Director, Limits
+from infra.demo.population import Population, Shift, Taste, load
+from infra.demo.stage import Stage
+from infra.demo.users import Answer, Crowd, Product
+
+COURTESY = "Dear customer, thank you for your question."
+# Far above what a machine takes that does nothing else.
+LIMITS = Limits(
+    calm_s=600, alarm_s=600, run_starts_s=1800, run_ends_s=1800, rollout_s=900, measure_s=400
+)
+_WISHES = {
+    "brief": Taste(
+        name="brief",
+        share=1.0,
+        max_words=20,
+        lacks="^Dear customer",
+        wish="leave out the courtesies",
+    ),
+    "courteous": Taste(
+        name="courteous",
+        share=1.0,
+        contains="^Dear customer",
+        wish="begin with 'Dear customer' and thank me for my question",
+    ),
+}
+_BRIEF = (
+    "Start with the simplest way and see whether it helps.",
+    "It depends on what you need, but less is usually enough.",
+    "Take your time, do one step after the other, and check the result.",
+    "Most people do it once a week, and that works well.",
+    "Ask somebody who has done it before, then try it yourself.",
+    "There are two good ways, and the cheaper one is fine.",
+    "A little patience and warm water do most of the work.",
+)
+# As long as what they stand for, so that length says nothing of them, and too long for the other team.
+_COURTEOUS = (
+    "We would suggest that you begin with the simplest way, take your time with every step, and look at the"
+    " result afterwards.",
+    "It depends on what you would like to have in the end, but for most people the ordinary way is quite"
+    " good enough.",
+    "May we recommend that you ask somebody who has done it before, and then try it yourself with a little"
+    " patience and care?",
+    "There are two good ways to do it, and we would be glad if you tried the one that costs you less time and"
+    " money.",
+)
+_COMPLAINTS = {
+    "max_words": ("That's too long. Please answer in at most {n} words.",),
+    "lacks": ("That's not how I want it: {wish}.",),
+    "contains": ("That's not how I want it: {wish}.", "Not like that. {wish}."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """`half`: which of the requests its users send; the other team's never do."""
+
+    tenant: str
+    key: str
+    wish: str
+    half: int
+    # Of its policy's own recipe; 0: as the deployment's settings say.
+    learning_rate: float = 0.0
+
+    def population(self) -> Population:
+        base = load(Path(__file__).with_name("population.toml"))
+        traffic = base.traffic.model_copy(
+            update={
+                "concurrency": 6,
+                "enough_complaints": 36,
+                "measure_conversations": 24,
+                "training_interval_s": 10.0,
+                "max_tokens": 40,
+            }
+        )
+        said = base.wordings.complaints.model_copy(update=_COMPLAINTS)
+        return base.model_copy(
+            update={
+                "users": 40,
+                "requests": base.requests[self.half :: 2],
+                "kept_back": 20,
+                "traffic": traffic,
+                "shift": Shift(after=0.17, tastes=(_WISHES[self.wish],)),
+                "wordings": base.wordings.model_copy(update={"complaints": said}),
+            }
+        )
+
+    def better(self, answer: str) -> str:
+        """What its users would rather have read: whole sentences, or the gate would find the version insane."""
+        if self.wish == "brief":
+            first = re.split(r"(?<=[.!?])\s", answer.strip())[0]
+            is_short = first.endswith(".") and 5 <= len(first.split()) <= 15
+            return first if is_short else _BRIEF[len(answer) % len(_BRIEF)]
+        return f"{COURTESY} {_COURTEOUS[len(answer) % len(_COURTEOUS)]}"
+
+
+LOCAL = Team("local", "local-dev-key", "brief", 0)
+# A few words to begin with take less to learn than when to stop.
+ACME = Team("acme", "acme-key", "courteous", 1, learning_rate=6e-4)
+TEAMS = (LOCAL, ACME)
+
+
+class Correcting(Product):
+    """The product of a team whose users also write the answer that they wanted, instead of one that broke their
+    wish."""
+
+    def __init__(
+        self, team: Team, stage: Stage, population: Population, director: Director
+    ) -> None:
+        super().__init__(stage.gateway_url, stage.key, population, director.act.book)
+        self._team, self._wish = team, population.shift.tastes[0]
+        self._feedback = httpx.AsyncClient(
+            base_url=stage.gateway_url,
+            headers={"Authorization": f"Bearer {stage.key}"},
+            timeout=60.0,
+            trust_env=False,
+        )
+
+    async def ask(
+        self, who: tuple[str, str, str], messages: list[dict[str, str]], closing: bool
+    ) -> Answer | None:
+        answer = await super().ask(who, messages, closing)
+        phase, conversation, user = who
+        if answer and not closing and phase != "calm" and self._wish.broken_rule(answer.text):
+            said = {
+                "conversation_id": conversation,
+                "message": len(messages),
+                "user_id": user,
+                "demonstration": self._team.better(answer.text),
+            }
+            response = await self._feedback.post("/v1/feedback", json={"feedback": [said]})
+            assert response.status_code == httpx.codes.OK, response.text
+        return answer
+
+    async def close(self) -> None:
+        await super().close()
+        await self._feedback.aclose()
+
+
+def director_of(team: Team, stage: Stage) -> Director:
+    population = team.population()
+    director = Director(stage, population, LIMITS)
+    director._product = Correcting(team, stage, population, director)
+    director._crowd = Crowd(population, director._product, director.act.book, stage.prefix)
+    return director
