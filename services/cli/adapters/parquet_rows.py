@@ -29,7 +29,7 @@ def rows_of(stream: IO[bytes], path: Path, name: str) -> Iterator[Record]:
             source = copied
         with pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False) as file:
             schema, number = _schema(file.schema_arrow), 0
-            for batch in file.iter_batches(_ROWS):
+            for batch in file.iter_batches(_ROWS, use_threads=False):
                 for row in batch.cast(schema, safe=False).to_pylist():
                     number += 1
                     yield Record(name, number, encode(row))

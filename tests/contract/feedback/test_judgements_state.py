@@ -11,8 +11,8 @@ from services.feedback.mining.app.unsure import STAGE
 from services.feedback.mining.domain import Compared, JudgementState
 from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
+from tests.integration.feedback.test_unsure import RULES, reads, talks
 from tests.unit.feedback.house import House
-from tests.unit.feedback.test_unsure import RULES, reads, talks
 
 
 @pytest.fixture

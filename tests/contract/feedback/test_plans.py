@@ -22,9 +22,9 @@ from shared.privacy.erasure import Erasure
 from shared.state.database import Database
 from shared.state.stage import drain
 from tests.contract.state import opened
+from tests.integration.feedback.test_unsure import RULES, reads
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import LONG, House
-from tests.unit.feedback.test_unsure import RULES, reads
 
 # One row a tenant.
 GROWING = sorted(table.name for table in METADATA.sorted_tables if table is not HEAD_LOOKS)

@@ -22,10 +22,10 @@ from shared.privacy.erasure import Erasure
 from shared.state.database import Database
 from shared.state.jobs import Finish, Job
 from shared.state.tables import JOBS
+from tests.integration.feedback.test_kill import killed_before_commit, restarted
 from tests.unit.feedback import raters
 from tests.unit.feedback.house import House, turn, turn_event
 from tests.unit.feedback.raters import BAD, MODEL, TALKS, V1
-from tests.unit.feedback.test_kill import killed_before_commit, restarted
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 from services.feedback.mining.app.agreement import evidence
 from services.feedback.mining.domain import Compared
 from shared.statistics.intervals import wilson
-from tests.unit.feedback.test_unsure import RULES_OF_100
+from tests.integration.feedback.test_unsure import RULES_OF_100
 
 
 def judged(

@@ -30,9 +30,9 @@ from shared.state.stage import drain
 from shared.state.tables import JOBS
 from shared.statistics.betting import GRID
 from shared.statistics.intervals import wilson
+from tests.integration.feedback.test_kill import killed_before_commit, restarted
 from tests.unit.feedback import house as houses
 from tests.unit.feedback.house import LONG, House
-from tests.unit.feedback.test_kill import killed_before_commit, restarted
 
 # The keyword classifier of the twin house is not sure of "maybe".
 COMPLAINT, PRAISE = "maybe it could be told in fewer words", "maybe that was good"
