@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 from services.registry.app.policies import Policies
@@ -80,17 +79,6 @@ class RegistryServicer(PolicyServicer):
     ) -> pb.GetRolloutResponse:
         key = decode_key(tenant_of(context), request.policy)
         return pb.GetRolloutResponse(rollout=await self._rollout(key))
-
-    async def WatchRollout(
-        self, request: pb.WatchRolloutRequest, context: Any
-    ) -> AsyncIterator[pb.WatchRolloutResponse]:
-        key = decode_key(tenant_of(context), request.policy)
-        revision = -1
-        async for _ in self._feed.looks():
-            rollout = await self._rollout(key)
-            if rollout.revision != revision:
-                revision = rollout.revision
-                yield pb.WatchRolloutResponse(rollout=rollout)
 
     async def PromoteVersion(
         self, request: pb.PromoteVersionRequest, context: Any

@@ -374,13 +374,13 @@ def test_looking_wakes_nobody(house: House):
 async def test_watchers_hear_of_a_change_at_once(house: House):
     import asyncio
 
-    stream: Any = house.servicer.WatchRollout(pb.WatchRolloutRequest(), Calling("local"))
-    first = await anext(stream)
+    stream: Any = house.servicer.WatchServed(pb.WatchServedRequest(), Calling(""))
+    [first] = (await anext(stream)).served
     assert first.rollout.champion.version == "assistant-v0"
     await asyncio.to_thread(house.register, "a")
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.to_thread(house.app.start_rollout, "local", "r", "assistant-v1", 0.25, "a", "b")
-    changed = await asyncio.wait_for(waiting, 10)  # not after the 60 s
+    [changed] = (await asyncio.wait_for(waiting, 10)).served  # not after the 60 s
     assert changed.rollout.canary.version == "assistant-v1"
     assert changed.rollout.canary_share == 0.25
     assert changed.rollout.revision == 2

@@ -23,7 +23,7 @@ ROLES = {
         Feedback: ListHeads ListJudgements ListWaitingFeedback
         Interaction: GetConversation ListConversations
         PersonalData: ExportPersonalData
-        Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions WatchRollout
+        Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions
         Retrain: GetRun ListRuns PreviewSnapshot
         Reward: ListRewardModels Score ScoreStream
         Stage: GetStageCounts

@@ -1123,45 +1123,6 @@ class GetRolloutResponse(_message.Message):
 Global___GetRolloutResponse: _TypeAlias = GetRolloutResponse  # noqa: Y015
 
 @_typing.final
-class WatchRolloutRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POLICY_FIELD_NUMBER: _builtins.int
-    policy: _builtins.str
-    def __init__(
-        self,
-        *,
-        policy: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchRolloutRequest: _TypeAlias = WatchRolloutRequest  # noqa: Y015
-
-@_typing.final
-class WatchRolloutResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ROLLOUT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def rollout(self) -> Global___Rollout: ...
-    def __init__(
-        self,
-        *,
-        rollout: Global___Rollout | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchRolloutResponse: _TypeAlias = WatchRolloutResponse  # noqa: Y015
-
-@_typing.final
 class PromoteVersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

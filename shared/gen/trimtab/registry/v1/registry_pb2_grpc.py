@@ -92,11 +92,6 @@ class RegistryServiceStub:
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutResponse.FromString,
                 _registered_method=True)
-        self.WatchRollout = channel.unary_stream(
-                '/trimtab.registry.v1.RegistryService/WatchRollout',
-                request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutRequest.SerializeToString,
-                response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutResponse.FromString,
-                _registered_method=True)
         self.PromoteVersion = channel.unary_unary(
                 '/trimtab.registry.v1.RegistryService/PromoteVersion',
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.PromoteVersionRequest.SerializeToString,
@@ -193,13 +188,6 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchRollout(self, request, context):
-        """The rollout now, and after each change.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def PromoteVersion(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -275,11 +263,6 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.GetRollout,
                     request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutRequest.FromString,
                     response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutResponse.SerializeToString,
-            ),
-            'WatchRollout': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchRollout,
-                    request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutRequest.FromString,
-                    response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutResponse.SerializeToString,
             ),
             'PromoteVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.PromoteVersion,
@@ -597,33 +580,6 @@ class RegistryService:
             '/trimtab.registry.v1.RegistryService/GetRollout',
             trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutRequest.SerializeToString,
             trimtab_dot_registry_dot_v1_dot_registry__pb2.GetRolloutResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchRollout(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/trimtab.registry.v1.RegistryService/WatchRollout',
-            trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutRequest.SerializeToString,
-            trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,8 +56,6 @@ class RegistryServiceStub:
     StartRollout: _grpc.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]
     """Makes a verified version the canary."""
     GetRollout: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetRolloutRequest, _registry_pb2.GetRolloutResponse]
-    WatchRollout: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchRolloutRequest, _registry_pb2.WatchRolloutResponse]
-    """The rollout now, and after each change."""
     PromoteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]
     RollbackVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]
     RejectVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]
@@ -90,8 +88,6 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     StartRollout: _aio.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]  # type: ignore[assignment]
     """Makes a verified version the canary."""
     GetRollout: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetRolloutRequest, _registry_pb2.GetRolloutResponse]  # type: ignore[assignment]
-    WatchRollout: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchRolloutRequest, _registry_pb2.WatchRolloutResponse]  # type: ignore[assignment]
-    """The rollout now, and after each change."""
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]  # type: ignore[assignment]
     RollbackVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]  # type: ignore[assignment]
     RejectVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]  # type: ignore[assignment]
@@ -187,14 +183,6 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.GetRolloutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.GetRolloutResponse, _abc.Awaitable[_registry_pb2.GetRolloutResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def WatchRollout(
-        self,
-        request: _registry_pb2.WatchRolloutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchRolloutResponse], _abc.AsyncIterator[_registry_pb2.WatchRolloutResponse]]:
-        """The rollout now, and after each change."""
 
     @_abc_1.abstractmethod
     def PromoteVersion(
