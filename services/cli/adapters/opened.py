@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -71,8 +72,9 @@ class _Unpacked(io.RawIOBase):
         buffer[:count], self._held = self._held[:count], self._held[count:]
         return count
 
+    @abstractmethod
     def _more(self) -> bytes:
-        raise NotImplementedError
+        """At least one byte, until the end."""
 
 
 class _Begun(_Unpacked):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from shared.language.json_text import decode_piece, encode
 
-
-class ChunkTranslator(Protocol):
-    """Makes another API's events of a chat's. It keeps what it needs from one call to the next."""
-
-    def translate(self, piece: bytes) -> bytes:
-        """The events for `piece`; empty if there are none yet."""
+_BROKEN = "the model server ended the stream before the answer was complete; send the request again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +48,50 @@ class Waiting:
 
 
 Event = Chunk | Failed | Ended | Waiting
+
+
+class ChatTranslator(ABC):
+    """Makes another API's events of a chat's. It keeps what it needs from one call to the next."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def translate(self, piece: bytes) -> bytes:
+        """The events for `piece`; empty if there are none yet, and after the last one."""
+        return b"".join(self._translated(event) for event in events_of(piece) if not self._over)
+
+    def _translated(self, event: Event) -> bytes:
+        match event:
+            case Chunk():
+                return self._chunk(event)
+            case Waiting():
+                return self._waiting()
+            case Failed(message):
+                self._over = True
+                return self._failed(message)
+            case Ended():
+                self._over = True
+                return self._ended() if self._is_complete else self._failed(_BROKEN)
+
+    @property
+    @abstractmethod
+    def _is_complete(self) -> bool:
+        """Whether the answer came to its end."""
+
+    @abstractmethod
+    def _chunk(self, chunk: Chunk) -> bytes: ...
+
+    @abstractmethod
+    def _ended(self) -> bytes:
+        """The last events of a complete answer."""
+
+    @abstractmethod
+    def _failed(self, words: str) -> bytes:
+        """The last event of one that broke off."""
+
+    @abstractmethod
+    def _waiting(self) -> bytes:
+        """What keeps the connection open."""
 
 
 def events_of(piece: bytes) -> Iterator[Event]:

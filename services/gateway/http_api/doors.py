@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from services.gateway.app.answering import Answering, Streamed, Whole
-from services.gateway.codec.chat_stream import ChunkTranslator
+from services.gateway.codec.chat_stream import ChatTranslator
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.chat import CHAT_TURNS, ClosedStream
 from services.gateway.ports import Caller, TurnQuota
@@ -56,14 +56,14 @@ def passed_on(answer: Whole) -> Response:
     return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
 
 
-def streamed(answer: Streamed, translator: ChunkTranslator, left_out: Sequence[str]) -> Response:
+def streamed(answer: Streamed, translator: ChatTranslator, left_out: Sequence[str]) -> Response:
     headers = {**_noted(answer.headers, left_out), "cache-control": "no-cache"}
     events = _translated(answer.events, translator)
     return ClosedStream(events, headers=headers, media_type="text/event-stream")
 
 
 async def _translated(
-    events: AsyncIterator[bytes], translator: ChunkTranslator
+    events: AsyncIterator[bytes], translator: ChatTranslator
 ) -> AsyncGenerator[bytes, None]:
     try:
         async for piece in events:

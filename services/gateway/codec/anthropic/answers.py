@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.gateway.codec.chat_stream import Chunk, Ended, Event, Failed, events_of, server_sent
+from services.gateway.codec.chat_stream import ChatTranslator, Chunk, server_sent
 from services.gateway.domain.answer_ids import message_id
 from shared.language.json_text import decode
 
@@ -18,7 +18,6 @@ _STOP_REASONS = {
 }
 # When a version was released is not known here.
 _CREATED = "1970-01-01T00:00:00Z"
-_BROKEN = "the model server ended the stream before the answer was complete; send the request again"
 
 
 def models_page(names: Sequence[str]) -> dict[str, Any]:
@@ -56,10 +55,11 @@ def message_of(completion: Mapping[str, Any], *, thinking: bool) -> dict[str, An
     }
 
 
-class MessageEvents:
+class MessageEvents(ChatTranslator):
     """A streamed chat as Anthropic's events. Blocks follow one another: the reasoning, the text, each call."""
 
     def __init__(self, *, thinking: bool) -> None:
+        super().__init__()
         self._thinking = thinking
         self._kind = ""
         self._block = -1
@@ -67,18 +67,13 @@ class MessageEvents:
         self._calls: dict[int, int] = {}
         self._usage: Mapping[str, Any] = {}
         self._choice: Mapping[str, Any] = {}
-        self._begun = self._over = False
+        self._begun = False
 
-    def translate(self, piece: bytes) -> bytes:
-        return b"".join(self._event(event) for event in events_of(piece) if not self._over)
+    @property
+    def _is_complete(self) -> bool:
+        return bool(self._choice)
 
-    def _event(self, event: Event) -> bytes:
-        if isinstance(event, Chunk):
-            return self._chunk(event)
-        if isinstance(event, Ended):
-            return self._end()
-        if isinstance(event, Failed):
-            return self._fail(event.message)
+    def _waiting(self) -> bytes:
         return server_sent("ping", {})
 
     def _chunk(self, chunk: Chunk) -> bytes:
@@ -102,7 +97,7 @@ class MessageEvents:
             "stop_sequence": None,
             "usage": _usage(document.get("usage")),
         }
-        return server_sent("message_start", {"message": message}) + server_sent("ping", {})
+        return server_sent("message_start", {"message": message}) + self._waiting()
 
     def _said(self, delta: Mapping[str, Any]) -> list[bytes]:
         events: list[bytes] = []
@@ -146,10 +141,7 @@ class MessageEvents:
         self._kind = ""
         return server_sent("content_block_stop", {"index": self._block})
 
-    def _end(self) -> bytes:
-        if not self._choice:
-            return self._fail(_BROKEN)
-        self._over = True
+    def _ended(self) -> bytes:
         delta = _stop(self._choice, bool(self._calls))
         return b"".join(
             [
@@ -159,8 +151,7 @@ class MessageEvents:
             ]
         )
 
-    def _fail(self, words: str) -> bytes:
-        self._over = True
+    def _failed(self, words: str) -> bytes:
         return server_sent("error", {"error": {"type": "api_error", "message": words}})
 
 

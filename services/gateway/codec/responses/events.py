@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.gateway.codec.chat_stream import Chunk, Ended, Event, Failed, events_of, server_sent
+from services.gateway.codec.chat_stream import ChatTranslator, Chunk, server_sent
 from services.gateway.codec.responses.answers import (
     begun,
     call_item,
@@ -18,14 +18,13 @@ from services.gateway.domain.answers import Answer
 from shared.language.json_text import tidied
 from shared.language.messages import ToolCall
 
-_BROKEN = "the model server ended the stream before the answer was complete; send the request again"
 
-
-class ResponseEvents:
+class ResponseEvents(ChatTranslator):
     """Items follow one another: the text, then each call. `answered` is called with the answer once it is
     complete, before the caller is told so."""
 
     def __init__(self, repeated: Mapping[str, Any], answered: Callable[[Answer], None]) -> None:
+        super().__init__()
         self._repeated, self._answered = repeated, answered
         self._response: dict[str, Any] = {}
         self._answer = Answer()
@@ -35,18 +34,12 @@ class ResponseEvents:
         self._text: list[str] = []
         self._call: tuple[int, ToolCall, list[str]] | None = None
         self._calls = 0
-        self._over = False
 
-    def translate(self, piece: bytes) -> bytes:
-        return b"".join(self._event(event) for event in events_of(piece) if not self._over)
+    @property
+    def _is_complete(self) -> bool:
+        return self._answer.ended
 
-    def _event(self, event: Event) -> bytes:
-        if isinstance(event, Chunk):
-            return self._chunk(event)
-        if isinstance(event, Ended):
-            return self._end()
-        if isinstance(event, Failed):
-            return self._fail(event.message)
+    def _waiting(self) -> bytes:
         return b": waiting\n\n"
 
     def _chunk(self, chunk: Chunk) -> bytes:
@@ -128,17 +121,13 @@ class ResponseEvents:
         self._output.append(item)
         return told
 
-    def _end(self) -> bytes:
-        if not self._answer.ended:
-            return self._fail(_BROKEN)
-        self._over = True
+    def _ended(self) -> bytes:
         events = self._finish_item()
         response = finished(self._response, self._answer)
         self._answered(self._answer)
         return b"".join([*events, self._tell(f"response.{response['status']}", response=response)])
 
-    def _fail(self, words: str) -> bytes:
-        self._over = True
+    def _failed(self, words: str) -> bytes:
         error = {"code": "server_error", "message": words}
         if not self._response:
             return self._tell("error", **error, param=None)
