@@ -52,6 +52,7 @@ from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey
 from shared.language.turns import Turn
+from tests.unit.gateway import genai
 from tests.unit.gateway.disk import FullDisk
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -377,3 +378,14 @@ async def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> None:
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[..., Any]:
     return eventually
+
+
+@pytest.fixture
+def sink() -> genai.MemorySink:
+    """Where what is reported over OpenTelemetry arrives."""
+    return genai.MemorySink()
+
+
+@pytest.fixture
+def telemetry(sink: genai.MemorySink) -> CustomerTelemetry:
+    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), genai.a_linker())

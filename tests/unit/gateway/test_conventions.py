@@ -7,11 +7,9 @@ import pytest
 
 from services.gateway.adapters.metrics import TelemetryCollector
 from services.gateway.app.customer_telemetry import CustomerTelemetry
-from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.telemetry import Span
-from shared.access.quotas import Quotas
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
-from tests.unit.gateway.genai import END, SPAN, START, TRACE, MemorySink, a_linker, chat
+from tests.unit.gateway.genai import END, SPAN, START, TRACE, MemorySink, chat
 
 GIVEN = '{"city": "Paris"}'
 TALK = [
@@ -240,16 +238,6 @@ LITELLM = {
         ]
     ),
 }
-
-
-@pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
-
-
-@pytest.fixture
-def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
 
 
 def span(attributes: dict[str, Any]) -> Span:

@@ -34,11 +34,6 @@ OTHER_TRACE = "f" * 32
 
 
 @pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
-
-
-@pytest.fixture
 async def http(sink: MemorySink) -> AsyncIterator[httpx.AsyncClient]:
     ingesting, answers = Ingesting(sink, Quotas(dict)), NewestAnswers()
     authenticator = KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict))

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
-from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.telemetry import Event, Span
-from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.opinions import Category, Rating
@@ -25,21 +23,10 @@ from tests.unit.gateway.genai import (
     START,
     TRACE,
     MemorySink,
-    a_linker,
     chat,
     span,
     words,
 )
-
-
-@pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
-
-
-@pytest.fixture
-def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
 
 
 async def test_a_span_becomes_turns(telemetry: CustomerTelemetry, sink: MemorySink) -> None:

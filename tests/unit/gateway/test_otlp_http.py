@@ -16,7 +16,6 @@ from opentelemetry.proto.common.v1 import common_pb2 as otlp
 
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.app.customer_telemetry import CustomerTelemetry
-from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.telemetry import Span
 from services.gateway.http_api import otlp as door
 from services.gateway.http_api import problems
@@ -25,17 +24,7 @@ from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.language.keys import fixed_keys
 from shared.language.times import now
-from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, a_linker, chat, words
-
-
-@pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
-
-
-@pytest.fixture
-def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
+from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, chat, words
 
 
 @pytest.fixture

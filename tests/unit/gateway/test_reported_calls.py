@@ -14,21 +14,11 @@ from shared.access.quotas import Quotas
 from shared.language.errors import Unavailable
 from shared.language.messages import default_turn_id
 from tests.unit.gateway.conftest import NOW
-from tests.unit.gateway.genai import START, MemorySink, a_linker
+from tests.unit.gateway.genai import START, MemorySink
 
 SECOND = 1_000_000_000
 # Index, text, version, signal.
 Said = list[tuple[int, str, str, str]]
-
-
-@pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
-
-
-@pytest.fixture
-def telemetry(sink: MemorySink) -> CustomerTelemetry:
-    return CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker())
 
 
 def messages(texts: Sequence[str], system: str = "") -> list[dict[str, Any]]:
