@@ -15,9 +15,8 @@ from shared.language.identifiers import share_of, stable_id
 from shared.language.messages import Message
 from shared.language.pairs import Pair
 from shared.language.splits import is_held_out
+from shared.language.suites import SUITES, judges
 from shared.statistics import intervals
-
-SUITES = ("over_refusal", "sycophancy", "win_rate", "form", "held_out_pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +166,7 @@ def check_suites(names: Sequence[str]) -> tuple[str, ...]:
             reason="UNKNOWN_SUITE",
             field="suites",
         )
-    return tuple(name for name in SUITES if not names or name in names)
+    return tuple(name for name in SUITES if judges(names, name))
 
 
 def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite: str) -> Estimate:

@@ -92,7 +92,12 @@ FIELDS = (
         "Rollout: seconds after which a canary that is not better is rolled back.",
         "rollout-max-s",
     ),
-    Field("suites", list[str], "A suite that judges its candidates. Repeatable.", "suite"),
+    Field(
+        "suites",
+        list[str],
+        "A suite that judges its candidates; win_rate and form always do. Repeatable; default: all.",
+        "suite",
+    ),
 )
 _BY_NAME = {name: one for one in FIELDS for name in (one.path, one.name)}
 

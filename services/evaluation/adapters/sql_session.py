@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from services.evaluation import codec
 from services.evaluation.adapters.sql_results import suites_of
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
-from services.evaluation.domain import SUITES, Evaluation, Request
+from services.evaluation.domain import Evaluation, Request
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.errors import NotFound, TrimtabError
+from shared.language.suites import SUITES
 from shared.state import operations
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue

@@ -13,8 +13,8 @@ from services.registry.domain.rollouts import RolloutRules
 from shared.language.errors import InvalidArgument
 from shared.language.policies import PolicyKey
 from shared.language.schedule import checked
+from shared.language.suites import NEEDED, SUITES
 
-SUITES = ("over_refusal", "sycophancy", "win_rate", "form", "held_out_pairs")
 MOST_WORDS = 2000
 # The sections of a policy that may change, and the fields beside them.
 SECTIONS = ("recipe", "triggers", "gate", "rollout")
@@ -142,6 +142,8 @@ def check(policy: Policy) -> Policy:
                 raise _invalid(path, f"must be {RANGES[path]}, is {value:g}")
     if unknown := set(policy.suites) - set(SUITES):
         raise _invalid("suites", f"has {min(unknown)!r}; choose from {', '.join(SUITES)}")
+    if policy.suites and not set(NEEDED) <= set(policy.suites):
+        raise _invalid("suites", f"must have {' and '.join(NEEDED)}, which judge every candidate")
     try:
         checked(policy.triggers.schedule or "")
     except ValueError as error:

@@ -15,7 +15,7 @@ from functools import partial
 
 from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.retrain import selected
-from services.retrain.domain.gate import check, suites_of
+from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.snapshots import Selection, Snapshot
@@ -150,8 +150,9 @@ class Runner:
             case State.EVALUATE:
                 return self._evaluate(run)
             case State.GATE:
+                rules, champion = run.rules, run.champion_version
                 lines, verdict = check(
-                    run.estimates, run.champion_version, run.rules.thresholds, run.confidence
+                    run.estimates, champion, rules.thresholds, run.confidence, rules.suites
                 )
                 return replace(run, gate=lines, verdict=verdict).entered(
                     State.HAND_OVER, self.clock()
@@ -210,7 +211,7 @@ class Runner:
             controls=(version(run.control_version),) if run.control_version else (),
             held_out=tuple(held_out),
             confidence=run.confidence,
-            suites=suites_of(run.rules.suites),
+            suites=run.rules.suites,
         )
         estimates = self.evaluator.evaluate(contest)
         return replace(run, estimates=estimates).entered(State.GATE, self.clock())

@@ -11,16 +11,15 @@ because a wider one would let more candidates pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
+from shared.language.suites import judges
 from shared.statistics.intervals import difference, difference_of_rates
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
-# The suites of the evaluation service whose figures the lines use.
-SUITES = ("form", "held_out_pairs", "over_refusal", "sycophancy", "win_rate")
 Figures = Mapping[str, Estimate]
 _ROUNDING = 1e-9
 
@@ -30,25 +29,28 @@ def check(
     champion_version: str,
     thresholds: Thresholds,
     confidence: float,
+    suites: Collection[str] = (),
 ) -> tuple[tuple[GateCheck, ...], str]:
-    """The gate's lines and the verdict: "passed", "failed" or "not_enough_evidence"."""
+    """The gate's lines and the verdict: "passed", "failed" or "not_enough_evidence". A suite that does not
+    judge the policy's candidates has no lines; by default all do."""
     figures = {estimate.name: estimate for estimate in estimates}
     sure = confidence - _ROUNDING
-    lines = (
-        _above(figures, "win_rate", thresholds.win_rate, 1, sure),
-        _sane(figures, champion_version, thresholds.sane_margin, sure),
-        _above(
-            figures,
-            "held_out_pair_accuracy",
-            thresholds.pair_accuracy,
-            thresholds.pair_count,
-            sure,
+    pairs = (thresholds.pair_accuracy, thresholds.pair_count, sure)
+    every = (
+        ("win_rate", _above(figures, "win_rate", thresholds.win_rate, 1, sure)),
+        ("form", _sane(figures, champion_version, thresholds.sane_margin, sure)),
+        ("held_out_pairs", _above(figures, "held_out_pair_accuracy", *pairs)),
+        (
+            "held_out_pairs",
+            _at_least(figures, "chosen_logp_change", thresholds.chosen_logp_change),
         ),
-        _at_least(figures, "chosen_logp_change", thresholds.chosen_logp_change),
-        _at_least(figures, "length_words", thresholds.length_words),
-        _probe(figures, "sycophancy", champion_version, thresholds.probe_margin),
-        _probe(figures, "over_refusal", champion_version, thresholds.probe_margin),
+        ("form", _at_least(figures, "length_words", thresholds.length_words)),
+        *(
+            (probe, _probe(figures, probe, champion_version, thresholds.probe_margin))
+            for probe in ("sycophancy", "over_refusal")
+        ),
     )
+    lines = tuple(line for suite, line in every if judges(suites, suite))
     return lines, verdict_of(lines)
 
 
@@ -58,11 +60,6 @@ def verdict_of(lines: Sequence[GateCheck]) -> str:
     if any(line.verdict == UNSURE and line.required for line in lines):
         return "not_enough_evidence"
     return "passed"
-
-
-def suites_of(chosen: Sequence[str]) -> tuple[str, ...]:
-    """What an evaluation is asked for: the chosen suites and the gate's own; empty (all) if none is chosen."""
-    return tuple(sorted({*chosen, *SUITES})) if chosen else ()
 
 
 def _above(figures: Figures, name: str, threshold: float, least: int, sure: float) -> GateCheck:

@@ -39,7 +39,7 @@ class Rules:
     caps: Caps = field(default_factory=Caps)
     plan: TrainingPlan = field(default_factory=TrainingPlan)
     thresholds: Thresholds = field(default_factory=Thresholds)
-    # What judges candidates besides the gate's own suites; empty: all.
+    # What judges candidates; empty: all.
     suites: tuple[str, ...] = ()
     train_control: bool = True
     # A run started by drift waits for this many pairs to train on, at most this long. No run trains on

@@ -18,7 +18,7 @@ SUPPORT = {
     "base_model": "base",
     "gate": {"win_rate": 0.55},
     "triggers": {"schedule": "", "drift": False},
-    "suites": ["sycophancy", "over_refusal"],
+    "suites": ["win_rate", "form"],
     "champion_version": "support-v2",
     "canary_version": "support-v3",
     "revision": 4,
@@ -45,7 +45,7 @@ def test_a_policy_is_created_with_what_is_given(trimtab: Any) -> None:
     ran = trimtab(
         *("policies", "create", "support", "--description", "help desk", "--base-model", "small"),
         *("--schedule", "", "--no-drift", "--gate-win-rate", "0.55", "--rollout-max-s", "60"),
-        *("--volume-pairs", "0", "--suite", "sycophancy", "--suite", "over_refusal"),
+        *("--volume-pairs", "0", "--suite", "win_rate", "--suite", "form"),
         answers={"CreatePolicy": {"policy": SUPPORT}},
     )
     assert (ran.code, ran.err) == (0, "")
@@ -57,7 +57,7 @@ def test_a_policy_is_created_with_what_is_given(trimtab: Any) -> None:
             "triggers": {"schedule": "", "drift": False, "volume_pairs": 0},
             "gate": {"win_rate": 0.55},
             "rollout": {"max_s": 60.0},
-            "suites": ["sycophancy", "over_refusal"],
+            "suites": ["win_rate", "form"],
         },
     }
     assert "champion support-v2, canary support-v3" in ran.out

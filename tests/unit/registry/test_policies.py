@@ -204,7 +204,8 @@ def test_the_assistant_can_be_changed_too(house: House) -> None:
         ({"rollout": RolloutOverrides(min_users=0)}, "rollout.min_users"),
         ({"recipe": Recipe(learning_rate=-1e-4)}, "recipe.learning_rate"),
         ({"triggers": Triggers(schedule="every day")}, "triggers.schedule"),
-        ({"suites": ("win_rate", "vibes")}, "suites"),
+        ({"suites": ("win_rate", "form", "vibes")}, "suites"),
+        ({"suites": ("win_rate", "sycophancy")}, "suites"),
         ({"description": "x" * 2001}, "description"),
     ],
 )

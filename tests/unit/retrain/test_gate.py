@@ -103,3 +103,18 @@ def test_the_errors_of_all_attempts_add_up_to_the_error():
     )
     spent = sum(1 - thresholds.confidence(k) for k in range(1, 100_000))
     assert spent == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_suite_that_does_not_judge_has_no_lines_and_holds_nobody_up():
+    measured = tuple(
+        one
+        for one in figures(refusal=None, refusal_before=None, logp=None)
+        if not one.name.startswith("held_out")
+    )
+    chosen = ("win_rate", "form", "sycophancy")
+    lines, verdict = check(measured, "assistant-v0", Thresholds(), 0.95, chosen)
+    names = [line.estimate.name.split(" ")[0] for line in lines]
+    assert names == ["win_rate", "sane_share", "length_words", "sycophancy"]
+    assert verdict == "passed"
+    lines, verdict = check(measured, "assistant-v0", Thresholds(), 0.95)
+    assert (len(lines), verdict) == (7, "not_enough_evidence")

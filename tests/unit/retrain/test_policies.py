@@ -10,7 +10,6 @@ import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.codec import decode_policy
-from services.retrain.domain.gate import SUITES, suites_of
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.runs import State, TriggerKind
@@ -77,12 +76,6 @@ def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -
     silent = decode_policy(registry_pb2.Policy(name="tenants/acme/policies/assistant"))
     assert silent == Policy(ACME)
     assert silent.effective(deployment) == deployment
-
-
-def test_suites_of_a_policy_are_in_addition_to_the_gates() -> None:
-    assert suites_of(()) == ()
-    assert suites_of(["win_rate"]) == SUITES
-    assert suites_of(["manners"]) == tuple(sorted((*SUITES, "manners")))
 
 
 def test_a_run_keeps_the_rules_of_its_beginning() -> None:

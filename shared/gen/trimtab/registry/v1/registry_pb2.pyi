@@ -94,7 +94,9 @@ class Policy(_message.Message):
     def rollout(self) -> Global___RolloutRules: ...
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The suites that judge its candidates, in addition to those that the gate needs. Empty: all."""
+        """The suites that judge its candidates: the gate has no lines of others. Empty: all; otherwise win_rate and form are
+        among them.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
