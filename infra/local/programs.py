@@ -23,6 +23,8 @@ class Program:
     ports: tuple[int, ...]
     ready: Callable[[], None]
     is_service: bool = False
+    # Whether it answers users. The others yield the processors to those that do.
+    is_serving: bool = False
     # The user it runs as when the stack is run by root (empty: the same), and the signal that stops it.
     user: str = ""
     stop_signal: str = "TERM"
@@ -102,6 +104,7 @@ def _vllm(settings: StackSettings) -> Program:
         environment=_marked(settings, OFFLINE | _vllm_environment(settings)),
         ports=settings.ports()["vllm"],
         ready=lambda: health.http(f"http://{settings.host}:{vllm.port}/health"),
+        is_serving=True,
     )
 
 
@@ -135,4 +138,5 @@ def _service(settings: StackSettings, name: str, service: Service) -> Program:
         ports=settings.ports()[name],
         ready=asked,
         is_service=True,
+        is_serving=name == "gateway",
     )

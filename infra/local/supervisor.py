@@ -21,6 +21,8 @@ from infra.local.programs import Program
 
 STOP_WAIT_S = 20
 START_WAIT_S = 30
+# One machine runs everything: what answers users goes first, and what is logged of it waits a little.
+_YIELDING = ("nice", "-n", "10")
 # States of a part that is running, or is about to.
 _RUNS = ("RUNNING", "STARTING", "BACKOFF")
 
@@ -131,9 +133,10 @@ class Supervisor:
 
     def _program(self, program: Program) -> dict[str, object]:
         user = {"user": program.user} if program.user else {}
+        command = program.command if program.is_serving else (*_YIELDING, *program.command)
         return user | {
             "stopsignal": program.stop_signal,
-            "command": " ".join(_quoted(word) for word in program.command),
+            "command": " ".join(_quoted(word) for word in command),
             "environment": ",".join(f"{k}={_quoted(v)}" for k, v in program.environment.items()),
             "autostart": "false",
             "autorestart": "true",

@@ -11,7 +11,7 @@ from infra.local.parts import java_major
 from infra.local.programs import programs
 from infra.local.settings import load
 from infra.local.stack import LocalStack, PartState, Starts
-from infra.local.supervisor import _quoted
+from infra.local.supervisor import Supervisor, _quoted
 
 
 def test_every_service_is_a_program_after_the_real_parts(tmp_path: Path) -> None:
@@ -26,6 +26,15 @@ def test_vllm_serves_the_base_under_its_name(tmp_path: Path) -> None:
     at = vllm.command.index("--served-model-name")
     assert vllm.command[at + 1] == "smollm2-135m-instruct"
     assert vllm.environment["VLLM_LORA_RESOLVER_CACHE_DIR"] == str(tmp_path / "adapters")
+
+
+def test_what_answers_users_goes_before_what_is_logged_of_it(tmp_path: Path) -> None:
+    found = programs(load(tmp_path))
+    program_of = Supervisor(tmp_path)._program
+    yields = {
+        name for name, one in found.items() if "'nice' '-n' '10'" in program_of(one)["command"]
+    }
+    assert found.keys() - yields == {"vllm", "gateway"}
 
 
 def test_json_and_percent_survive_the_configuration_file() -> None:
