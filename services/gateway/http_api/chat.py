@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import anyio
 from fastapi import APIRouter, Request
+from starlette.datastructures import Headers
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -62,7 +63,16 @@ class ChatEndpoint:
         caller = self._admission.caller(request)
         self._quota.turns(caller.tenant, CHAT_TURNS)
         body = await self._admission.read_object(request)
-        return await self._answering.answer(body, request.headers, caller.tenant, caller.key_digest)
+        headers = looked_up(request.headers)
+        return await self._answering.answer(body, headers, caller.tenant, caller.key_digest)
+
+
+def looked_up(headers: Headers) -> dict[str, str]:
+    """The headers, the first of each name. A chat asks for many that are not there, and starlette compares each
+    with all of them."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers.raw)
+    }
 
 
 def _start(answer: Whole) -> Message:
