@@ -32,7 +32,9 @@ def test_what_answers_users_goes_before_what_is_logged_of_it(tmp_path: Path) -> 
     found = programs(load(tmp_path))
     program_of = Supervisor(tmp_path)._program
     yields = {
-        name for name, one in found.items() if "'nice' '-n' '10'" in program_of(one)["command"]
+        name
+        for name, one in found.items()
+        if str(program_of(one)["command"]).startswith("'nice' '-n' '10' ")
     }
     assert found.keys() - yields == {"vllm", "gateway"}
 
