@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.language.identifiers import stable_id, turn_name
-from shared.language.messages import Message, content_of
+from shared.language.messages import Message, content_of, default_turn_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Turn:
     replaces_turn_id: str = ""
     # The policy that answers in this conversation; empty: assistant.
     policy: str = ""
+
+    @property
+    def id(self) -> str:
+        """Its `turn_id`, or the one that it is given when it is accepted."""
+        return self.turn_id or default_turn_id(self.index, self.message)
 
     @property
     def name(self) -> str:

@@ -20,7 +20,6 @@ from shared.language.errors import (
     TrimtabError,
     Unavailable,
 )
-from shared.language.messages import default_turn_id
 from shared.language.turns import Turn
 from shared.redaction.redactor import Redactor
 
@@ -297,6 +296,4 @@ class Recorder:
 
 
 def _named(turn: Turn) -> Turn:
-    return (
-        turn if turn.turn_id else replace(turn, turn_id=default_turn_id(turn.index, turn.message))
-    )
+    return turn if turn.turn_id else replace(turn, turn_id=turn.id)

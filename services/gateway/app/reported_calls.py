@@ -24,7 +24,6 @@ from services.gateway.domain.linking import Call, Link, Question
 from services.gateway.domain.placing import REGENERATION
 from shared.language.attempts import attempted
 from shared.language.errors import TrimtabError, Unavailable
-from shared.language.messages import default_turn_id
 from shared.language.turns import Turn
 
 K = TypeVar("K")
@@ -175,7 +174,7 @@ class ReportedCalls:
         answer = call.answer
         if answer is None or linked.position.repeated:
             return []
-        kept = [replace(turn, turn_id=_id_of(turn)) for turn in turns]
+        kept = [replace(turn, turn_id=turn.id) for turn in turns]
         return self._linker.links_of(linked, kept, [answer.message], call.ended)
 
 
@@ -211,11 +210,6 @@ def _turns(call: ReportedCall, linked: Linked, linker: Linker) -> Iterator[Place
             one = here.completion_id or call.span_id
             here = replace(here, turn_id=linker.sibling_id(linked, index, here.message, one))
         yield PlacedTurn(call.place, place, here)
-
-
-def _id_of(turn: Turn) -> str:
-    """As it will be named."""
-    return turn.turn_id or default_turn_id(turn.index, turn.message)
 
 
 def _kept(held: OrderedDict[K, str], key: K, value: str) -> str:

@@ -25,7 +25,7 @@ from shared.language.identifiers import (
     model_id_of,
     user_id_of,
 )
-from shared.language.messages import content_of, default_turn_id
+from shared.language.messages import content_of
 from shared.language.opinions import Category, Demonstration, ExplicitFeedback, Rating, Value
 from shared.language.pairs import Pair, PairSource
 from shared.language.policies import check_policy_id
@@ -96,7 +96,7 @@ def accept_turn(turn: Turn, tenant: str, now: datetime, limits: Limits) -> Turn:
         )
     check_policy_id(turn.policy)
     _check_content(turn, limits)
-    turn_id = turn.turn_id or default_turn_id(turn.index, turn.message)
+    turn_id = turn.id
     create_time = _checked_time(turn.create_time, now)
     if (turn.tenant, turn.turn_id, turn.create_time) == (tenant, turn_id, create_time):
         return turn  # nothing was missing
