@@ -21,7 +21,9 @@ PYTEST := $(VENV)/bin/pytest -q
 # Two workers for two cores, each computing on one thread.
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
 # Mostly waiting: two files at a time, in the order of their names, which starts the long ones early.
-E2E := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not replicas and not teams" tests/e2e
+# The files of a worker share its real parts.
+REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
 INSTALLED := $(VENV)/.installed
@@ -76,20 +78,20 @@ logs: $(INSTALLED) ## Follow the logs (PART=name for one part)
 
 # -- checking -------------------------------------------------------------------------------
 
-test: ## Run every test: unit; contract and integration, sharing the same real parts; e2e
+test: ## Run every test: unit, contract and integration, e2e
 	@$(MAKE) parts
 	$(UNIT)
-	$(PYTEST) tests/contract tests/integration
+	$(REAL) tests/contract tests/integration
 	$(E2E)
 
 test-unit: parts ## Run the unit tests: no network, no broker
 	$(UNIT)
 
 test-contract: parts ## Run the contract tests: each port's twin and its real adapter
-	$(PYTEST) tests/contract
+	$(REAL) tests/contract
 
 test-integration: parts ## Run the integration tests: real Kafka, MLflow, vLLM
-	$(PYTEST) tests/integration
+	$(REAL) tests/integration
 
 test-e2e: parts ## Run the e2e tests: the whole loop, and services killed in the middle of it
 	$(E2E)
