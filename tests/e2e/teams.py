@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,7 @@ from infra.demo.act_two import Director, Limits
 from infra.demo.population import Population, Shift, Taste, load
 from infra.demo.stage import Stage
 from infra.demo.users import Answer, Crowd, Product
+from shared.gen.trimtab.registry.v1 import registry_pb2
 
 COURTESY = "Dear customer, thank you for your question."
 # Far above what a machine takes that does nothing else.
@@ -42,17 +43,7 @@ _BRIEF = (
     "There are two good ways, and the cheaper one is fine.",
     "A little patience and warm water do most of the work.",
 )
-# As long as what they stand for, so that length says nothing of them, and too long for the other team.
-_COURTEOUS = (
-    "We would suggest that you begin with the simplest way, take your time with every step, and look at the"
-    " result afterwards.",
-    "It depends on what you would like to have in the end, but for most people the ordinary way is quite"
-    " good enough.",
-    "May we recommend that you ask somebody who has done it before, and then try it yourself with a little"
-    " patience and care?",
-    "There are two good ways to do it, and we would be glad if you tried the one that costs you less time and"
-    " money.",
-)
+_SENTENCE = re.compile(r"[^\s.!?][^.!?]*[.!?](?=\s|$)")
 _COMPLAINTS = {
     "max_words": ("That's too long. Please answer in at most {n} words.",),
     "lacks": ("That's not how I want it: {wish}.",),
@@ -68,8 +59,8 @@ class Team:
     key: str
     wish: str
     half: int
-    # Of its policy's own recipe; 0: as the deployment's settings say.
-    learning_rate: float = 0.0
+    # Of its policy; what it does not set is as the deployment's settings say.
+    recipe: registry_pb2.Recipe = field(default_factory=registry_pb2.Recipe)
 
     def population(self) -> Population:
         base = load(Path(__file__).with_name("population.toml"))
@@ -96,16 +87,23 @@ class Team:
 
     def better(self, answer: str) -> str:
         """What its users would rather have read: whole sentences, or the gate would find the version insane."""
-        if self.wish == "brief":
-            first = re.split(r"(?<=[.!?])\s", answer.strip())[0]
-            is_short = first.endswith(".") and 5 <= len(first.split()) <= 15
-            return first if is_short else _BRIEF[len(answer) % len(_BRIEF)]
-        return f"{COURTESY} {_COURTEOUS[len(answer) % len(_COURTEOUS)]}"
+        sentences = _SENTENCE.findall(answer)
+        if self.wish == "courteous":
+            # The model's own words but for the beginning: what follows it must not be unlearnt.
+            return " ".join([COURTESY, *sentences])
+        is_short = bool(sentences) and 5 <= len(sentences[0].split()) <= 15
+        return sentences[0] if is_short else _BRIEF[len(answer) % len(_BRIEF)]
 
 
 LOCAL = Team("local", "local-dev-key", "brief", 0)
-# A few words to begin with take less to learn than when to stop.
-ACME = Team("acme", "acme-key", "courteous", 1, learning_rate=6e-4)
+# Few words to begin with are learnt soon; pushed further, nothing is said but these.
+ACME = Team(
+    "acme",
+    "acme-key",
+    "courteous",
+    1,
+    recipe=registry_pb2.Recipe(learning_rate=3e-4, batch_pairs=8, max_steps=16),
+)
 TEAMS = (LOCAL, ACME)
 
 

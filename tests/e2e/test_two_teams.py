@@ -110,13 +110,10 @@ async def _act(world: World, team: Team) -> Played:
 
 async def _prepare(clients: Clients, team: Team) -> None:
     """The team's own recipe, if it has one; the other's and the deployment's stay as they are."""
-    if team.learning_rate:
-        policy = registry_pb2.Policy(
-            name=PolicyKey(team.tenant).name,
-            recipe=registry_pb2.Recipe(learning_rate=team.learning_rate),
-        )
+    if changed := [f"recipe.{field.name}" for field, _ in team.recipe.ListFields()]:
+        policy = registry_pb2.Policy(name=PolicyKey(team.tenant).name, recipe=team.recipe)
         request = registry_pb2.UpdatePolicyRequest(policy=policy)
-        request.update_mask.paths.append("recipe.learning_rate")
+        request.update_mask.paths.extend(changed)
         await clients.ask(clients.registry.UpdatePolicy, request)
 
 
