@@ -66,8 +66,9 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
     triggers = _told(policy.triggers)
     if "train_control" in plan:
         triggers["train_control"] = plan.pop("train_control")
-    if "lora_rank" in plan:
-        plan["rank"] = plan.pop("lora_rank")
+    for field in ("rank", "layers"):
+        if f"lora_{field}" in plan:
+            plan[field] = plan.pop(f"lora_{field}")
     return Policy(
         key=PolicyKey(tenant, name),
         base_model=policy.base_model,

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from infra.demo.act_two import Director, Limits
-from infra.demo.population import Population, Shift, Taste, load
+from infra.demo.population import Population, Shift, Taste, load, word_count
 from infra.demo.stage import Stage
 from infra.demo.users import Answer, Crowd, Product
 from shared.gen.trimtab.registry.v1 import registry_pb2
@@ -23,7 +23,7 @@ _WISHES = {
     "brief": Taste(
         name="brief",
         share=1.0,
-        max_words=20,
+        max_words=30,
         lacks="^Dear customer",
         wish="leave out the courtesies",
     ),
@@ -70,7 +70,7 @@ class Team:
                 "enough_complaints": 36,
                 "measure_conversations": 24,
                 "training_interval_s": 10.0,
-                "max_tokens": 40,
+                "max_tokens": 60,
             }
         )
         said = base.wordings.complaints.model_copy(update=_COMPLAINTS)
@@ -91,18 +91,16 @@ class Team:
         if self.wish == "courteous":
             # The model's own words but for the beginning: what follows it must not be unlearnt.
             return " ".join([COURTESY, *sentences])
-        is_short = bool(sentences) and 5 <= len(sentences[0].split()) <= 15
-        return sentences[0] if is_short else _BRIEF[len(answer) % len(_BRIEF)]
+        fits = [
+            n for n in range(len(sentences)) if 8 <= word_count(" ".join(sentences[: n + 1])) <= 28
+        ]
+        return " ".join(sentences[: fits[-1] + 1]) if fits else _BRIEF[len(answer) % len(_BRIEF)]
 
 
 LOCAL = Team("local", "local-dev-key", "brief", 0)
-# Few words to begin with are learnt soon; pushed further, nothing is said but these.
+# What an answer begins with takes more layers to learn: fewer begin with it again and again.
 ACME = Team(
-    "acme",
-    "acme-key",
-    "courteous",
-    1,
-    recipe=registry_pb2.Recipe(learning_rate=3e-4, batch_pairs=8, max_steps=16),
+    "acme", "acme-key", "courteous", 1, recipe=registry_pb2.Recipe(lora_layers=20, max_steps=13)
 )
 TEAMS = (LOCAL, ACME)
 

@@ -36,19 +36,16 @@ SETTINGS = {
     "TRIMTAB_FEEDBACK_FILTER_EVERY_S": "0.5",
     "TRIMTAB_FEEDBACK_REWARD_MIN_PAIRS": "4",
     "TRIMTAB_REWARD_MIN_PAIRS": "6",
-    "TRIMTAB_RETRAIN_MIN_PAIRS": "24",
+    "TRIMTAB_RETRAIN_MIN_PAIRS": "36",
     "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "900",
+    # How far to push decides everything, and these steps do; a margin depends on the wish.
     "TRIMTAB_RETRAIN_MAX_STEPS": "12",
-    "TRIMTAB_RETRAIN_BATCH_PAIRS": "4",
-    "TRIMTAB_RETRAIN_LEARNING_RATE": "0.001",
-    # A margin of 1.5 is reached long before a model begins with words that it would never have begun with.
     "TRIMTAB_RETRAIN_STOP_MARGIN": "6",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
-    # So few answers could not show a difference below 0.15. The real gate has a test of its own.
-    "TRIMTAB_RETRAIN_GATE_SANE_MARGIN": "0.3",
-    "TRIMTAB_EVALUATION_PROMPTS": "48",
+    # Fewer could not show that a version is as sane as the one before, within the gate's margin.
+    "TRIMTAB_EVALUATION_PROMPTS": "96",
     "TRIMTAB_EVALUATION_PAIRS": "8",
-    "TRIMTAB_EVALUATION_ANSWER_TOKENS": "40",
+    "TRIMTAB_EVALUATION_ANSWER_TOKENS": "60",
     "TRIMTAB_EVALUATION_REFUSAL_TOKENS": "12",
     "TRIMTAB_REGISTRY_MIN_USERS": "4",
     "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "800",

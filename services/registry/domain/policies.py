@@ -51,6 +51,8 @@ RANGES = {
     "recipe.batch_pairs": Range(1, 4096),
     "recipe.persona_share": _SHARE,
     "recipe.lora_rank": Range(1, 512),
+    "recipe.lora_layers": Range(1, 1000),
+    "recipe.stop_margin": Range(0, 1000, low_open=True),
     "triggers.volume_pairs": Range(0, 1_000_000_000),
     "triggers.cooldown_s": Range(0, 10 * 366 * 86_400),
     "gate.win_rate": _SHARE,
@@ -79,6 +81,8 @@ class Recipe:
     persona_share: float | None = None
     lora_rank: int | None = None
     train_control: bool | None = None
+    lora_layers: int | None = None
+    stop_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

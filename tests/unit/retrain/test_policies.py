@@ -47,7 +47,9 @@ def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -
         name="tenants/local/policies/sales",
         base_model="large",
         suites=["win_rate"],
-        recipe=registry_pb2.Recipe(beta=0.3, lora_rank=4, train_control=False),
+        recipe=registry_pb2.Recipe(
+            beta=0.3, lora_rank=4, lora_layers=20, stop_margin=6, train_control=False
+        ),
         triggers=registry_pb2.Triggers(schedule="", volume_pairs=0, drift=False),
         gate=registry_pb2.GateThresholds(win_rate=0.6, error=0.01),
     )
@@ -70,7 +72,7 @@ def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -
         drift=False,
         cooldown_s=7,
         train_control=False,
-        plan=TrainingPlan(seed=9, beta=0.3, rank=4),
+        plan=TrainingPlan(seed=9, beta=0.3, rank=4, layers=20, stop_margin=6),
         thresholds=Thresholds(length_words=3, win_rate=0.6, error=0.01),
     )
     silent = decode_policy(registry_pb2.Policy(name="tenants/acme/policies/assistant"))

@@ -141,6 +141,8 @@ class Recipe(_message.Message):
     PERSONA_SHARE_FIELD_NUMBER: _builtins.int
     LORA_RANK_FIELD_NUMBER: _builtins.int
     TRAIN_CONTROL_FIELD_NUMBER: _builtins.int
+    LORA_LAYERS_FIELD_NUMBER: _builtins.int
+    STOP_MARGIN_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
     beta: _builtins.float
     nll_weight: _builtins.float
@@ -149,6 +151,10 @@ class Recipe(_message.Message):
     persona_share: _builtins.float
     lora_rank: _builtins.int
     train_control: _builtins.bool
+    lora_layers: _builtins.int
+    """How many of the last layers the adapter changes."""
+    stop_margin: _builtins.float
+    """Training stops when DPO's mean margin over three steps reaches it."""
     def __init__(
         self,
         *,
@@ -160,10 +166,12 @@ class Recipe(_message.Message):
         persona_share: _builtins.float | None = ...,
         lora_rank: _builtins.int | None = ...,
         train_control: _builtins.bool | None = ...,
+        lora_layers: _builtins.int | None = ...,
+        stop_margin: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "train_control", b"train_control"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "train_control", b"train_control"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_pairs: _TypeAlias = _typing.Literal["batch_pairs"]  # noqa: Y015
     _WhichOneofArgType__batch_pairs: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs"]  # noqa: Y015
@@ -171,6 +179,8 @@ class Recipe(_message.Message):
     _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__lora_layers: _TypeAlias = _typing.Literal["lora_layers"]  # noqa: Y015
+    _WhichOneofArgType__lora_layers: _TypeAlias = _typing.Literal["_lora_layers", b"_lora_layers"]  # noqa: Y015
     _WhichOneofReturnType__lora_rank: _TypeAlias = _typing.Literal["lora_rank"]  # noqa: Y015
     _WhichOneofArgType__lora_rank: _TypeAlias = _typing.Literal["_lora_rank", b"_lora_rank"]  # noqa: Y015
     _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
@@ -179,6 +189,8 @@ class Recipe(_message.Message):
     _WhichOneofArgType__nll_weight: _TypeAlias = _typing.Literal["_nll_weight", b"_nll_weight"]  # noqa: Y015
     _WhichOneofReturnType__persona_share: _TypeAlias = _typing.Literal["persona_share"]  # noqa: Y015
     _WhichOneofArgType__persona_share: _TypeAlias = _typing.Literal["_persona_share", b"_persona_share"]  # noqa: Y015
+    _WhichOneofReturnType__stop_margin: _TypeAlias = _typing.Literal["stop_margin"]  # noqa: Y015
+    _WhichOneofArgType__stop_margin: _TypeAlias = _typing.Literal["_stop_margin", b"_stop_margin"]  # noqa: Y015
     _WhichOneofReturnType__train_control: _TypeAlias = _typing.Literal["train_control"]  # noqa: Y015
     _WhichOneofArgType__train_control: _TypeAlias = _typing.Literal["_train_control", b"_train_control"]  # noqa: Y015
     @_typing.overload
@@ -188,6 +200,8 @@ class Recipe(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lora_layers) -> _WhichOneofReturnType__lora_layers | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lora_rank) -> _WhichOneofReturnType__lora_rank | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
@@ -195,6 +209,8 @@ class Recipe(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nll_weight) -> _WhichOneofReturnType__nll_weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__persona_share) -> _WhichOneofReturnType__persona_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_margin) -> _WhichOneofReturnType__stop_margin | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__train_control) -> _WhichOneofReturnType__train_control | None: ...
 
