@@ -136,8 +136,8 @@ async def _acts(
 ) -> Report:
     if await Watch(stage.clients).played_before():
         raise DemoFailed(
-            "this stack's loop has been closed before: its champion has learnt these users' taste, so"
-            " no drift would come. `make clean` removes it; then `make demo` again."
+            "this stack has raised the demo's alarm before, whatever came of it, and would not raise it"
+            " again. `make clean` removes the stack; then `make demo` again."
         )
     before = await holdings(stage.clients)
     one = None
