@@ -203,6 +203,8 @@ def test_the_assistant_can_be_changed_too(house: House) -> None:
         ({"rollout": RolloutOverrides(alpha=float("nan"))}, "rollout.alpha"),
         ({"rollout": RolloutOverrides(min_users=0)}, "rollout.min_users"),
         ({"recipe": Recipe(learning_rate=-1e-4)}, "recipe.learning_rate"),
+        ({"recipe": Recipe(lora_layers=0)}, "recipe.lora_layers"),
+        ({"recipe": Recipe(stop_margin=0)}, "recipe.stop_margin"),
         ({"triggers": Triggers(schedule="every day")}, "triggers.schedule"),
         ({"suites": ("win_rate", "form", "vibes")}, "suites"),
         ({"suites": ("win_rate", "sycophancy")}, "suites"),
