@@ -106,7 +106,7 @@ lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/lint-imports --no-cache --config infra/lint/imports.toml
 	$(PY) -m infra.lint.protos
 	$(PY) protos/generate.py --check
 	$(PY) -m infra.lint.lines

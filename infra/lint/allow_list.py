@@ -18,25 +18,26 @@ class AllowListContract(Contract):
     """Options:
 
     - modules: the set, as module expressions; submodules are included.
-    - allowed: the modules that they may import; submodules are allowed, too.
-    - within_service: on by default: a module may import the rest of its own `services.X`, which other
-      contracts check.
+    - outside: what is not in the set after all, as module expressions; submodules are included. With it a
+      set can be a whole tree without its edges, so that a new module is in the set until it is named.
+    - allowed: what the set may import: names of modules, or patterns such as `services.**.domain`;
+      submodules are allowed, too.
     """
 
     type_name = "allow_list"
 
     modules = fields.SetField(subfield=fields.ModuleExpressionField())
+    outside = fields.SetField(subfield=fields.ModuleExpressionField(), required=False, default=())
     allowed = fields.SetField(subfield=fields.StringField())
-    within_service = fields.BooleanField(required=False, default=True)
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
-        found = module_expressions_to_modules(graph, self.modules, as_packages=True)  # type: ignore[arg-type]
-        names = {module.name for module in found}
+        names = _named(graph, self.modules) - _named(graph, self.outside)
+        allowed = self._allowed_roots(graph)
         refused = [
             (importer, imported)
             for importer in sorted(names)
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
-            if imported not in names and not self._is_allowed(importer, imported)
+            if imported not in names and not _is_allowed(imported, allowed)
         ]
         return ContractCheck(kept=not refused, metadata={"refused": refused})
 
@@ -47,15 +48,23 @@ class AllowListContract(Contract):
         output.print_error(f"Allowed: {', '.join(sorted(self._names()))}", bold=False)
         output.new_line()
 
-    def _is_allowed(self, importer: str, imported: str) -> bool:
-        if imported.partition(".")[0] in sys.stdlib_module_names:
-            return True
-        if self.within_service and importer.startswith("services."):
-            service = ".".join(importer.split(".")[:2])
-            if imported == service or imported.startswith(f"{service}."):
-                return True
-        return any(imported == one or imported.startswith(f"{one}.") for one in self._names())
+    def _allowed_roots(self, graph: grimp.ImportGraph) -> set[str]:
+        plain = {name for name in self._names() if "*" not in name}
+        for pattern in self._names() - plain:
+            plain |= graph.find_matching_modules(pattern)
+        return plain
 
     def _names(self) -> set[str]:
         """import-linter replaces the field with the option's value."""
         return cast(set[str], self.allowed)
+
+
+def _named(graph: grimp.ImportGraph, expressions: object) -> set[str]:
+    found = module_expressions_to_modules(graph, expressions, as_packages=True)  # type: ignore[arg-type]
+    return {module.name for module in found}
+
+
+def _is_allowed(imported: str, roots: set[str]) -> bool:
+    if imported.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    return any(imported == root or imported.startswith(f"{root}.") for root in roots)

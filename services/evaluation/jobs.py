@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.evaluation.adapters.sql_session import EVALUATE_JOB, TRACK_JOB
 from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import tracked
-from services.evaluation.ports import Session, Store
+from services.evaluation.ports import EVALUATE_JOB, TRACK_JOB, Session, Store
 from shared.language.errors import Internal, TrimtabError
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker

@@ -13,6 +13,9 @@ from shared.language.errors import TrimtabError
 from shared.language.estimates import Estimate
 from shared.language.messages import Message
 
+# Kinds of durable jobs.
+EVALUATE_JOB, TRACK_JOB = "evaluation.evaluate", "evaluation.track"
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

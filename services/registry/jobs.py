@@ -6,10 +6,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from services.registry.adapters.sql_session import ALIASES, WITHDRAWALS
 from services.registry.app.changes import with_versions
 from services.registry.app.judge import Judge
-from services.registry.ports import AdapterStore, ModelStore, Store
+from services.registry.ports import ALIASES, WITHDRAWALS, AdapterStore, ModelStore, Store
 from shared.language.policies import ASSISTANT, PolicyKey
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker

@@ -10,6 +10,11 @@ from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
 from shared.language.policies import PolicyKey
 
+# The job that sets MLflow's aliases.
+ALIASES = "registry.aliases"
+# The job that removes the adapter of a version that was rejected.
+WITHDRAWALS = "registry.withdrawals"
+
 
 class Session(Protocol):
     """One transaction over the registry's state: all of it or nothing."""

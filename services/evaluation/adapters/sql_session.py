@@ -11,6 +11,7 @@ from services.evaluation import codec
 from services.evaluation.adapters.sql_results import suites_of
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from services.evaluation.domain import Evaluation, Request
+from services.evaluation.ports import EVALUATE_JOB, TRACK_JOB
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.errors import NotFound, TrimtabError
 from shared.language.suites import SUITES
@@ -18,7 +19,7 @@ from shared.state import operations
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 
-EVALUATE_JOB, TRACK_JOB, STAGE = "evaluation.evaluate", "evaluation.track", "evaluation"
+STAGE = "evaluation"
 
 
 class SqlSession:

@@ -17,16 +17,13 @@ from services.registry.codec.events import encode_promotion
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
+from services.registry.ports import ALIASES, WITHDRAWALS
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
 from shared.language.policies import PolicyKey, policy_of_version
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue
 
-# The job that sets MLflow's aliases.
-ALIASES = "registry.aliases"
-# The job that removes the adapter of a version that was rejected.
-WITHDRAWALS = "registry.withdrawals"
 _OWNED = (VERSIONS, ROLLOUTS, ROLLOUT_USERS)
 
 
