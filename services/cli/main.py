@@ -123,7 +123,9 @@ def run(arguments: Sequence[str], factory: SessionFactory) -> int:
         return report(error, as_json)
     except ValidationError as error:
         named = ", ".join(str(one["loc"][0]).upper() for one in error.errors())
-        sys.stderr.write(f"error: SETTINGS: TRIMTAB_{named} has a wrong value. Next: correct it.\n")
+        sys.stderr.write(
+            f"error: SETTINGS: TRIMTAB_{named} has an invalid value. Next: correct it.\n"
+        )
         return USAGE
 
 

@@ -244,7 +244,7 @@ def _whose(name: str, context: Any) -> tuple[str, str]:
     """(tenant, user id) of a persona's name, which has what the application calls the user."""
     tenant, said = parse_name(name, "tenants/*/users/**/persona")
     if tenant != tenant_of(context):
-        raise PermissionDenied(f"{name[:80]} is of another tenant", reason="FOREIGN_TENANT")
+        raise PermissionDenied(f"{name[:80]} belongs to another tenant", reason="FOREIGN_TENANT")
     return tenant, checked_user(said)
 
 
@@ -254,7 +254,7 @@ def _terms(text: str, fields: tuple[str, ...]) -> tuple[Term, ...]:
     for term in terms:
         if term.operator not in ("=", "!="):
             raise InvalidArgument(
-                f"the filter can compare {term.field} only by = or !=",
+                f"the filter can compare {term.field} only with = or !=",
                 reason="INVALID_FILTER",
                 field="filter",
             )

@@ -43,7 +43,9 @@ def train(folder: Path, job: dict[str, Any]) -> None:
     snapshot = read_pairs(job["snapshot"], "train")
     pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
     if not pairs:
-        raise SystemExit(f"none of the {len(snapshot)} pairs has two answers that differ where cut")
+        raise SystemExit(
+            f"none of the {len(snapshot)} pairs has two answers that still differ once they are cut"
+        )
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     policy = LoraPolicy(load_model(base), shape, plan.seed)
 

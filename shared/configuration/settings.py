@@ -122,7 +122,7 @@ class CommonSettings(BaseSettings):
             own = told.data.get("base_model")
             if name == told.data.get("base_model_name") and folder != own:
                 raise ValueError(
-                    f"{name!r} is in {folder} here, and in {own} by TRIMTAB_BASE_MODEL"
+                    f"{name!r} is in {folder} here, but in {own} according to TRIMTAB_BASE_MODEL"
                 )
         return models
 

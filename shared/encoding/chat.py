@@ -107,8 +107,8 @@ class ChatTokens:
             except (TemplateError, TypeError, ValueError) as error:
                 refused = error
         raise FailedPrecondition(
-            f"the chat template refuses an ordinary conversation: {refused}; mend the chat template of the base"
-            " model",
+            f"the chat template refuses an ordinary conversation: {refused}; correct the chat template of the"
+            " base model",
             reason="TEMPLATE_REFUSES",
         ) from refused
 

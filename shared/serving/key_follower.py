@@ -80,7 +80,7 @@ class KeyFollower:
                     wait_s = 0.25
                     self._received(response)
             except grpc.RpcError as error:
-                _log.info("changes of keys do not arrive from interaction: %s", error.code())
+                _log.info("changes to keys are not arriving from interaction: %s", error.code())
             self.connected = False
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

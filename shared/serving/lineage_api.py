@@ -81,7 +81,7 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
                 letters = letters_of(self._log, topic, conversation)
                 steps += [_step(one) for one in reversed(letters)]
             except Unavailable as error:
-                _log.info("dead letters of %s are unknown: %s", topic, error)
+                _log.info("the dead letters of %s could not be read: %s", topic, error)
                 steps.append(LineageStep("deadletters", "", _UNKNOWN, error.reason, topic))
         return [step for step in steps if turn_id in ("", step.turn_id) or not step.turn_id]
 

@@ -107,7 +107,7 @@ class SqlStage:
             _log.warning("%s is waiting: %s", self.name, error)
             return error.retry_after_s or 1.0
         except Exception:
-            _log.exception("%s failed on a batch; taking it again", self.name)
+            _log.exception("%s failed on a batch; retrying it", self.name)
             return 0.2
         return 0.0
 

@@ -86,7 +86,7 @@ def rate(
     count = len(outcomes)
     several = count if groups is None else len(set(groups))
     if groups is not None and len(groups) != count:
-        raise ValueError("groups must be as many as outcomes")
+        raise ValueError("there must be as many groups as outcomes")
     value = sum(outcomes) / count if count else 0.5
     low, high = wilson(value * count, count, confidence)
     method = "wilson"
@@ -155,7 +155,7 @@ def bootstrap_mean(
     count. Raises ValueError without values, or unless `groups` is as long as `values`.
     """
     if not len(values) or (groups is not None and len(groups) != len(values)):
-        raise ValueError("values must not be empty, and groups as many as values")
+        raise ValueError("there must be values, and as many groups as values")
     keys = range(len(values)) if groups is None else groups
     sums: dict[Hashable, list[float]] = {}
     for key, value in zip(keys, values, strict=True):

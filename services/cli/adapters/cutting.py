@@ -110,7 +110,9 @@ def _spread(stream: IO[bytes], start: bytes, name: str) -> Iterator[Record]:
         more = stream.read(CHUNK)
         if not more:
             if held.strip(_BLANK) and (begin >= 0 or held.strip(_BLANK + b"]")):
-                error = InvalidArgument("the file ends in the middle of it", reason="UNREADABLE")
+                error = InvalidArgument(
+                    "the file ends in the middle of the record", reason="UNREADABLE"
+                )
                 yield Record(name, line, held, error)
             return
         held += more

@@ -366,7 +366,7 @@ def _fitted(session: Session, found: Json) -> None:
     session.line(f"{found['reason']}: {counts}, {held_out}")
     if head := found.get("head"):
         gain = estimate_words(head["log_loss_gain"])
-        session.line(f"{head['name']} against {head['against']}: saves {gain} nats a label")
+        session.line(f"{head['name']} against {head['against']}: saves {gain} nats per label")
 
 
 def _judgements(session: Session, told: Json) -> None:
@@ -383,9 +383,11 @@ def _judgements(session: Session, told: Json) -> None:
     ]
     columns = ("state", "says", ">dissatisfied", "user", "conversation", "model")
     session.table(columns, rows, "The served model has not been asked about any follow-up yet.")
-    counts = "its labels count" if told["trusted"] else "its labels are shadows"
+    counts = "its labels count" if told["trusted"] else "its labels are kept, but do not count"
     words = estimate_words(told.get("agreement"))
-    always = f"; the commoner answer alone: {told['commonest']:.3g}" if words != "-" else ""
+    always = (
+        f"; always giving the more common answer: {told['commonest']:.3g}" if words != "-" else ""
+    )
     session.line(f"agreement with people: {words}{always}; {counts}")
 
 

@@ -41,16 +41,21 @@ def import_(
         int, typer.Option(min=0, help="Import at most this many records; 0: all.")
     ] = 0,
     batch: Annotated[int, typer.Option(min=1, max=5000, help="Messages in one call.")] = 500,
-    in_flight: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=64, help="How many calls run at the same time.")
+    ] = 4,
     refused: Annotated[
         Path, typer.Option(help="File for refused records; correct them in it, then import it.")
     ] = Path("refused.jsonl"),
     state: Annotated[
         Path | None,
-        typer.Option(help="File for the progress, to continue after a break; removed at the end."),
+        typer.Option(
+            help="File that keeps the progress, so that an interrupted import can go on; removed at the end."
+        ),
     ] = None,
     user: Annotated[
-        str, typer.Option(help="Whose the records are that name nobody, such as ChatGPT's.")
+        str,
+        typer.Option(help="The user to whom records that name nobody belong, such as ChatGPT's."),
     ] = "",
     score: Annotated[
         list[str] | None,
@@ -62,7 +67,7 @@ def import_(
     policy: Annotated[
         str,
         typer.Option(
-            help="To which policy all of it belongs, such as support; default: assistant."
+            help="The policy to which all records belong, such as support; default: assistant."
         ),
     ] = "",
 ) -> None:
@@ -170,8 +175,8 @@ def _progress(record: Record, done: Imported, rate: int) -> str:
 def _people(session: Session, done: Imported, report: Path) -> None:
     session.line(
         f"{done.records} of {done.read} records imported: {done.conversations} conversations with"
-        f" {done.turns} turns, {done.feedback} of feedback, {done.preferences} preferences,"
-        f" {done.assessments} scores of evaluators."
+        f" {done.turns} turns, {done.feedback} pieces of feedback, {done.preferences} preferences,"
+        f" {done.assessments} scores by evaluators."
     )
     if done.ignored:
         fields = ", ".join(f"{name} in {count}" for name, count in sorted(done.ignored.items()))

@@ -121,11 +121,11 @@ def update(
         list[str] | None,
         typer.Option(
             metavar="FIELD",
-            help="Return this field, such as gate.win_rate, to the deployment's value. Repeatable.",
+            help="Reset this field, such as gate.win_rate, to the deployment's value. Repeatable.",
         ),
     ] = None,
     revision: Annotated[
-        int, typer.Option(min=0, help="Only if this is still its revision. 0: whatever it is.")
+        int, typer.Option(min=0, help="Only if its revision is still this one. 0: whatever it is.")
     ] = 0,
     *,
     given: Mapping[str, Any],
@@ -144,7 +144,7 @@ def update(
     session = session_of(context)
     removed = unset_paths(unset or ())
     if both := sorted(set(removed) & given.keys()):
-        raise InvalidArgument(f"{both[0]} is given and unset: choose one", reason="USAGE")
+        raise InvalidArgument(f"{both[0]} is both set and unset: choose one", reason="USAGE")
     if not (given or removed):
         raise InvalidArgument("nothing to change: give options, or --unset FIELD", reason="USAGE")
     request = {
@@ -222,7 +222,7 @@ def _people(session: Session, found: Json) -> None:
     session.table(
         ("setting", "value"), [row for row in own if row[1]], "It has no settings of its own."
     )
-    session.line("The rest is as the deployment's settings say.")
+    session.line("Everything else follows the deployment's settings.")
 
 
 def _words(value: Any) -> str:

@@ -170,7 +170,7 @@ def _run(session: Session, found: Json) -> None:
     if found["gate_attempt"]:
         session.line(
             f"attempt {found['gate_attempt']} against {found['champion_version']}:"
-            f" the gate asks for intervals of {found['gate_confidence']:.4g}"
+            f" the gate requires intervals at a confidence of {found['gate_confidence']:.4g}"
         )
     rows = [_gate_row(line) for line in found["gate"]]
     session.line("")

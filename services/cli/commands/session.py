@@ -129,7 +129,7 @@ def next_step(error: TrimtabError) -> str:
     for kind, words in steps:
         if isinstance(error, kind):
             return words
-    return "look into the service's log (`make logs`)"
+    return "look at the service's log (`make logs`)"
 
 
 def report(error: TrimtabError, as_json: bool) -> int:

@@ -91,7 +91,7 @@ def _adds_up(of: dict[str, int]) -> str:
 def show_rollout(session: Session, served: Json | None) -> None:
     """Which versions serve, for people to read."""
     if not served or not served.get("champion"):
-        session.line("No version serves: the registry has none, or is unavailable.")
+        session.line("No version is serving: the registry has none, or is unavailable.")
         return
     rows = []
     canary = served.get("canary")

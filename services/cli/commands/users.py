@@ -145,7 +145,7 @@ def export(
 
     def people() -> None:
         session.note(whose.note)
-        session.table(("what", ">records"), rows, "There is no data of this user.")
+        session.table(("what", ">records"), rows, "There is no data about this user.")
 
     session.show(document, people)
 
@@ -231,7 +231,7 @@ def _erasure(session: Session, found: Json, note: str = "") -> None:
         )
     if found["state"] == COMPLETE:
         session.line(
-            f"{found['keys_destroyed']} keys destroyed: the topics hold only ciphertext of the user."
+            f"{found['keys_destroyed']} keys destroyed: the topics hold only ciphertext about the user."
         )
 
 

@@ -59,7 +59,7 @@ class Batches:
         if asked is None:
             raise InvalidArgument(
                 "its request was not read before it, and an output alone has no question: import a folder"
-                " with both files, the file of requests named so that it comes first",
+                " with both files, named so that the file of requests comes first",
                 reason="NO_REQUEST",
                 field="custom_id",
             )

@@ -97,7 +97,7 @@ def _sharegpt_message(one: Json, field: str) -> tuple[Message, str]:
     value = one.get("value")
     if not isinstance(value, str):
         raise InvalidArgument(
-            f"{field}.value is not a text", reason="INVALID_RECORD", field=f"{field}.value"
+            f"{field}.value is not text", reason="INVALID_RECORD", field=f"{field}.value"
         )
     if role == "call":
         return Message("assistant", tuple(_calls(value))), f"{field}.value"

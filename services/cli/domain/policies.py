@@ -33,18 +33,18 @@ FIELDS = (
     Field("recipe.learning_rate", float, "Training: the learning rate."),
     Field("recipe.beta", float, "Training: DPO's beta; larger stays nearer to the champion."),
     Field("recipe.nll_weight", float, "Training: weight of the chosen answers' likelihood."),
-    Field("recipe.max_steps", int, "Training: steps at most."),
+    Field("recipe.max_steps", int, "Training: the largest number of steps."),
     Field("recipe.batch_pairs", int, "Training: pairs in a step."),
     Field("recipe.persona_share", float, "Training: share of pairs that show the user's persona."),
-    Field("recipe.stop_margin", float, "Training: the margin that is pushed far enough."),
+    Field("recipe.stop_margin", float, "Training: the margin at which training stops."),
     Field("recipe.lora_rank", int, "Training: the adapter's rank."),
     Field("recipe.lora_layers", int, "Training: how many of the last layers it changes."),
-    Field("recipe.train_control", bool, "Training: a control beside it, by SFT alone."),
-    Field("triggers.schedule", str, 'When a run starts by itself: cron in UTC; "" never.'),
-    Field("triggers.volume_pairs", int, "New pairs that start a run; 0: none do."),
+    Field("recipe.train_control", bool, "Training: also train a control, by SFT alone."),
+    Field("triggers.schedule", str, 'When runs start by themselves: cron in UTC; "" never.'),
+    Field("triggers.volume_pairs", int, "How many new pairs start a run; 0: they start none."),
     Field("triggers.drift", bool, "Whether an alarm about its champion starts a run."),
-    Field("triggers.cooldown_s", float, "Seconds after a run in which alarms start none."),
-    Field("gate.win_rate", float, "Gate: the win rate must lie above it.", "gate-win-rate"),
+    Field("triggers.cooldown_s", float, "Seconds after a run during which alarms start no other."),
+    Field("gate.win_rate", float, "Gate: the win rate must lie above this.", "gate-win-rate"),
     Field(
         "gate.sane_margin",
         float,
@@ -54,7 +54,7 @@ FIELDS = (
     Field(
         "gate.pair_accuracy",
         float,
-        "Gate: the accuracy on held-out pairs must lie above it.",
+        "Gate: the accuracy on held-out pairs must lie above this.",
         "gate-pair-accuracy",
     ),
     Field(
@@ -85,8 +85,12 @@ FIELDS = (
         "gate-error",
     ),
     Field("rollout.canary_share", float, "Rollout: share of users sent to a canary."),
-    Field("rollout.alpha", float, "Rollout: the chance, at most, that one no better is promoted."),
-    Field("rollout.worse_by", float, "Rollout: tolerated harm, in dissatisfaction rate."),
+    Field(
+        "rollout.alpha",
+        float,
+        "Rollout: the largest chance that a canary that is no better is promoted.",
+    ),
+    Field("rollout.worse_by", float, "Rollout: how much higher the dissatisfaction rate may be."),
     Field("rollout.min_users", int, "Rollout: users on each side that a promotion needs."),
     Field(
         "rollout.max_s",
@@ -129,7 +133,7 @@ def unset_paths(said: Iterable[str]) -> list[str]:
         if found is None:
             known = ", ".join(one.path for one in FIELDS)
             raise InvalidArgument(
-                f"{name[:60]!r} is no field of a policy; choose from {known}", reason="USAGE"
+                f"{name[:60]!r} is not a field of a policy; choose from {known}", reason="USAGE"
             )
         paths.append(found.path)
     return paths

@@ -66,7 +66,7 @@ def spoken(said: Any, field: str, role: str) -> list[Message]:
         found = _messages(said, field)
     else:
         raise InvalidArgument(
-            f"{field} is neither a text nor messages", reason="INVALID_RECORD", field=field
+            f"{field} is neither text nor messages", reason="INVALID_RECORD", field=field
         )
     heard = [message for message in found if message.role != "system"]
     for message in heard:

@@ -189,7 +189,7 @@ def own_name(value: object, name: str) -> str | float:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InvalidArgument(
-            f"{name} must be a text or a number (got {str(value)[:40]!r})",
+            f"{name} must be text or a number (got {str(value)[:40]!r})",
             reason="INVALID_ID",
             field=name,
         )

@@ -98,7 +98,7 @@ class _Conversation:
             if waiting is not None:
                 reason = "TO_JUDGE" if waiting.ready else "CONTEXT_MISSING"
                 yield LineageStep(
-                    mining.STAGE, row.turn_id, WAITING, reason, "its follow-up is there"
+                    mining.STAGE, row.turn_id, WAITING, reason, "its follow-up has arrived"
                 )
             elif row.idx + 1 not in followed:
                 yield LineageStep(mining.STAGE, row.turn_id, WAITING, "NO_FOLLOW_UP")

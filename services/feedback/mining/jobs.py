@@ -237,7 +237,7 @@ class UnsureJobs(Generic[W]):
     def perform(self, job: Job) -> Finish:
         mined = self.reads.mined(str(job.payload["feedback_id"]))
         if mined is None:
-            raise NotFound(f"feedback {job.payload['feedback_id']} does not exist any more")
+            raise NotFound(f"feedback {job.payload['feedback_id']} no longer exists")
         label = self.judge.judge(mined)
         trusted = self.trust.agreement(mined.tenant).trusted
 

@@ -96,7 +96,7 @@ class PairJobs:
     def _mined(self, job: Job) -> Mined:
         mined = self.feedback.mined(str(job.payload["feedback_id"]))
         if mined is None:
-            raise NotFound(f"feedback {job.payload['feedback_id']} does not exist any more")
+            raise NotFound(f"feedback {job.payload['feedback_id']} no longer exists")
         return mined
 
     def _outcome(self, mined: Mined) -> Outcome:

@@ -100,7 +100,7 @@ class WatchCollector(Collector):
         policies.add_metric([], len(self._rollouts.policies()))
         refused = GaugeMetricFamily(
             "trimtab_gateway_rollout_refused",
-            "Policies about which the registry says something older than what is in use, which is refused.",
+            "Policies for which the registry sent a state older than the one in use, which is refused.",
         )
         refused.add_metric([], len(self._rollouts.refused))
         return [connected, policies, refused]

@@ -83,7 +83,7 @@ class RolloutFollower:
         if refused:
             _log.error(
                 "what the registry says about %s is older than what is in use; it is refused. If the registry"
-                " was set back on purpose, remove %s and restart the gateway",
+                " was restored to an earlier state on purpose, remove %s and restart the gateway",
                 some_of([key.name for key in sorted(refused)], _NAMED),
                 self._file.path,
             )

@@ -212,7 +212,7 @@ class CustomerTelemetry:
         if not known.started:
             raise InvalidArgument(
                 "the answer came without the messages that led to it: their log records went"
-                " elsewhere, or too long ago",
+                " elsewhere, or came too long ago",
                 reason="SPAN_CUT",
                 field="event_name",
             )

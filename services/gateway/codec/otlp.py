@@ -159,7 +159,7 @@ def _one_by_one(
                 work = partial(_decoded, kind=kind, resources=resources, read=read)
                 found.append(_read(work, item, _span_id_in(item, span_id_field)))
     if not any(isinstance(one, Unread) for one in found):
-        raise _undecodable(f"the body is not that message: {cause}", "body") from cause
+        raise _undecodable(f"the body cannot be decoded: {cause}", "body") from cause
     return found
 
 
@@ -214,7 +214,7 @@ def _list(holder: Any, name: str) -> list[Any]:
     if holder == TOO_DEEP:
         raise too_deep()
     if not isinstance(holder, dict):
-        raise _undecodable(f"what should hold {name} is not an object", name)
+        raise _undecodable(f"the parent of {name} is not an object", name)
     found = holder.get(name, holder.get(_SNAKE[name]))
     if found is not None and not isinstance(found, list):
         raise _undecodable(f"{name} is not a list", name)

@@ -44,4 +44,4 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _broken() -> InvalidArgument:
-    return InvalidArgument("the message is cut off, or no protobuf", reason="UNDECODABLE")
+    return InvalidArgument("the message is cut off, or is not protobuf", reason="UNDECODABLE")

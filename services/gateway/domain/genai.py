@@ -127,7 +127,7 @@ def _part(part: object, field: str) -> Part | None:
     said = _object(part, field)
     kind = said.get("type")
     if not isinstance(kind, str):
-        raise _wrong(f"{field}.type must be a text", f"{field}.type")
+        raise _wrong(f"{field}.type must be text", f"{field}.type")
     if kind in _SILENT:
         return None
     if kind == "text":

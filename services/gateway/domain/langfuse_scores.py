@@ -99,7 +99,7 @@ def _kind(score: Mapping[str, Any]) -> str:
 def _number(score: Mapping[str, Any]) -> float:
     value = score.get("value")
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong("value must be a number or a text", "value")
+        raise _wrong("value must be a number or text", "value")
     return float(value)
 
 

@@ -22,8 +22,9 @@ from shared.language.openai_messages import has_content
 from shared.language.turns import Turn
 
 _UNKNOWN = (
-    "their messages are in attributes `{}.*`, which is no convention that is read here; use an instrumentation"
-    " that writes OpenTelemetry GenAI, OpenInference, Langfuse, LangSmith or Vercel AI SDK spans"
+    "their messages are in attributes `{}.*`, which is not a convention that is read here; use an"
+    " instrumentation that writes OpenTelemetry GenAI, OpenInference, Langfuse, LangSmith or Vercel AI SDK"
+    " spans"
 )
 _SILENT = "they carry no messages; {}"
 

@@ -87,7 +87,7 @@ def _ingested(events: Sequence[object], refused: dict[int, Refused]) -> JSONResp
         elif _is_score(event):
             errors.append({"id": name, "status": 400, "message": _words(refused[place])})
         else:
-            advice = "only scores are taken here: upgrade the SDK to version 3 or later, which sends OTLP"
+            advice = "only scores are accepted here: upgrade the SDK to version 3 or later, which sends OTLP"
             errors.append({"id": name, "status": 400, "message": advice})
     return JSONResponse({"successes": successes, "errors": errors}, _SOME_REFUSED)
 

@@ -27,7 +27,7 @@ def _text(said: object) -> object:
 def _by(rule: Callable[[object], str]) -> BeforeValidator:
     def read(said: object) -> str:
         if isinstance(said, bool) or not isinstance(said, str | int | float | None):
-            raise ValueError("must be a text or a number")
+            raise ValueError("must be text or a number")
         return rule(said)
 
     return BeforeValidator(read)

@@ -106,7 +106,7 @@ def unsqueezed(body: bytes, encoding: str, most: int) -> bytes:
     if inflate.unconsumed_tail:
         raise BodyTooLarge(f"the body has more than {most} bytes when unpacked", field="body")
     if not inflate.eof:
-        raise InvalidArgument("the gzip is cut off", reason="BROKEN_GZIP", field="body")
+        raise InvalidArgument("the gzip data is cut off", reason="BROKEN_GZIP", field="body")
     return whole
 
 

@@ -104,7 +104,7 @@ class AdapterFolder:
 
     def _check_config(self, config: Mapping[str, Any], of_base: Path) -> None:
         if config.get("peft_type") != "LORA":
-            raise _refused("adapter_config.json is not of a LoRA adapter")
+            raise _refused("adapter_config.json does not describe a LoRA adapter")
         base = str(config.get("base_model_name_or_path", ""))
         if base != str(of_base):
             raise _refused(f"the adapter is for another base model: {base!r}", "FOREIGN_BASE")
@@ -130,7 +130,7 @@ def check_tensors(
             raise _refused(f"the base model has {layers} layers, none for {key}", "UNKNOWN_KEY")
         wanted = (rank, inputs) if match.group(3) == "A" else (outputs, rank)
         if tensor.shape != wanted:
-            raise _refused(f"{key} must be {wanted}, is {tensor.shape}", "WRONG_SHAPE")
+            raise _refused(f"{key} must be {wanted}, but is {tensor.shape}", "WRONG_SHAPE")
         other = "B" if match.group(3) == "A" else "A"
         if key.replace(f"lora_{match.group(3)}", f"lora_{other}") not in tensors:
             raise _refused(f"{key} has no lora_{other} beside it", "UNKNOWN_KEY")

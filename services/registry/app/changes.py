@@ -106,7 +106,7 @@ def known(session: Session, tenant: str, version: str) -> Version:
 
 def no_policy(key: PolicyKey) -> NotFound:
     return NotFound(
-        f"there is no policy {key.policy!r}; `trimtab policies list` names those that there are",
+        f"there is no policy {key.policy!r}; `trimtab policies list` lists those that exist",
         reason="POLICY_NOT_FOUND",
         field="policy",
     )

@@ -68,7 +68,7 @@ class Policies:
         which it began, and so does a run."""
         if not paths:
             raise InvalidArgument(
-                "update_mask says nothing; name the fields that change, such as `gate.win_rate`",
+                "update_mask is empty; name the fields that change, such as `gate.win_rate`",
                 reason="INVALID_MASK",
                 field="update_mask",
             )
@@ -152,7 +152,8 @@ class Policies:
             gone,
             (
                 f"requests for the model {key.policy!r} and its versions are answered with 404",
-                f"the adapters of {len(gone)} versions leave the replicas{': ' + names if gone else ''}",
+                f"the adapters of {len(gone)} versions are removed from the replicas"
+                f"{': ' + names if gone else ''}",
                 "MLflow keeps its record of the versions",
                 "its pairs stay with their users until retention or erasure; no policy is trained on them",
                 f"the name {key.policy!r} cannot be used again",
@@ -188,7 +189,7 @@ def _is_free(session: Session, key: PolicyKey) -> None:
             field="policy_id",
         )
     raise AlreadyExists(
-        f"there is a policy {key.policy!r} already; `trimtab policies update` changes it",
+        f"policy {key.policy!r} already exists; `trimtab policies update` changes it",
         reason="POLICY_EXISTS",
         field="policy_id",
     )

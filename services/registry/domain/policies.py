@@ -143,7 +143,7 @@ def check(policy: Policy) -> Policy:
         for name, value in _set(getattr(policy, section)):
             path = f"{section}.{name}"
             if path in RANGES and value not in RANGES[path]:
-                raise _invalid(path, f"must be {RANGES[path]}, is {value:g}")
+                raise _invalid(path, f"must be {RANGES[path]}, but is {value:g}")
     if unknown := set(policy.suites) - set(SUITES):
         raise _invalid("suites", f"has {min(unknown)!r}; choose from {', '.join(SUITES)}")
     if policy.suites and not set(NEEDED) <= set(policy.suites):
@@ -180,7 +180,7 @@ def _set(section: Any) -> Iterator[tuple[str, Any]]:
 
 def _no_path(path: str) -> InvalidArgument:
     return InvalidArgument(
-        f"{path[:60]!r} cannot be changed; what can is {', '.join(CHANGEABLE)}, and the fields of "
+        f"{path[:60]!r} cannot be changed; what can be changed is {', '.join(CHANGEABLE)}, and the fields of "
         f"{', '.join(SECTIONS)}; for another base model, create another policy",
         reason="INVALID_MASK",
         field="update_mask",

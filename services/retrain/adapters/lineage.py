@@ -82,7 +82,7 @@ def _in_runs(
             detail = f"{run.model_version} was trained on it: snapshot {snapshot} of {run.run} ({verdict})"
             yield LineageStep(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
         else:
-            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which made no version"
+            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which produced no version"
             yield LineageStep(
                 STAGE, "", WAITING, "NO_VERSION", detail, pair.pair_id, run.create_time
             )

@@ -48,7 +48,7 @@ class GrpcEvaluator:
             self._begun[contest.request_id] = operation.name
             state = evaluation_pb2.EvaluateMetadata()
             operation.metadata.Unpack(state)
-            raise Waiting(state.progress, f"evaluates: {state.step or 'begins'}")
+            raise Waiting(state.progress, f"evaluating: {state.step or 'starting'}")
         self._begun.pop(contest.request_id, None)
         if operation.HasField("error"):
             raise _failure(operation.error)

@@ -52,10 +52,10 @@ class GrpcPolicies:
         except NotFound:
             raise
         except TrimtabError as error:
-            # What was known last serves better than no run.
+            # The last known policy is better than no run.
             if key not in self._known and key.policy != ASSISTANT:
                 raise
-            _log.warning("%s as it was known last: %s", key.name, error)
+            _log.warning("%s is used as last known: %s", key.name, error)
             return self._known.get(key, Policy(key))
         return decode_policy(found.policy)
 
@@ -65,11 +65,11 @@ class GrpcPolicies:
             self._known = {policy.key: policy for _, policy in found}
             self._is_away = False
             for _, error in refused:
-                _log.error("a policy of the registry's is left out: %s", error)
+                _log.error("a policy from the registry is left out: %s", error)
         except TrimtabError as error:
             # A warning once, not every few seconds while it lasts.
             level = logging.DEBUG if self._is_away else logging.WARNING
-            _log.log(level, "policies stay as they were known last: %s", error)
+            _log.log(level, "policies are used as last known: %s", error)
             self._is_away = True
 
     def _all(self) -> list[pb.Policy]:

@@ -65,7 +65,7 @@ class SubprocessTrainer:
         found = self.bases.get(name) if name else self.base_model
         if found is None:
             raise FailedPrecondition(
-                f"there are no weights of the base model {name!r}: name their folder in TRIMTAB_BASE_MODELS",
+                f"there are no weights for the base model {name!r}: name their folder in TRIMTAB_BASE_MODELS",
                 reason="NO_SUCH_BASE",
             )
         return found

@@ -319,7 +319,7 @@ def is_final(error: Exception) -> bool:
 
 def _said(error: Exception, run: Run) -> str:
     if isinstance(error, NotFound) and error.reason == _GONE:
-        return f"the policy {run.key.name} does not exist any more: it was deleted during the run"
+        return f"the policy {run.key.name} no longer exists: it was deleted during the run"
     return f"{type(error).__name__}: {error}"
 
 
@@ -332,8 +332,8 @@ def _check(selection: Selection, rules: Rules) -> None:
         )
     if users < rules.least_users:
         raise FailedPrecondition(
-            f"the pairs to train on are of {users} users, at least {rules.least_users} are"
-            " needed: a few must not speak for all",
+            f"the pairs to train on come from {users} users; at least {rules.least_users} are"
+            " needed, so that a few do not speak for all",
             reason="TOO_FEW_USERS",
         )
 

@@ -66,10 +66,10 @@ def _lanes(runs: Iterable[Run]) -> dict[PolicyKey, deque[Run]]:
 
 
 def before(run: Run, others: Sequence[Run]) -> str:
-    """What a queued run waits for, in words: `others` are before it."""
+    """What a queued run waits for, in words: `others` are ahead of it."""
     if not others:
         return "is next"
     of_others = all(one.key != run.key for one in others)
     if len(others) == 1:
-        return f"1 run{' of another policy' if of_others else ''} is before it"
-    return f"{len(others)} runs{' of other policies' if of_others else ''} are before it"
+        return f"1 run{' of another policy' if of_others else ''} is ahead of it"
+    return f"{len(others)} runs{' of other policies' if of_others else ''} are ahead of it"

@@ -73,7 +73,7 @@ def train(data: TrainingSet, folds: int, bootstraps: int, l2: float, seed: int =
     for left_out in range(folds):
         rows = rows_without(data, left_out)
         if not len(rows):
-            raise ValueError(f"all comparisons are of users in fold {left_out}")
+            raise ValueError(f"all comparisons come from users in fold {left_out}")
         for bootstrap in range(bootstraps):
             rng = np.random.default_rng([seed, left_out, bootstrap])
             fitted.append((*_member(data, rows, l2, rng), left_out))

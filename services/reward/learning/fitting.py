@@ -117,7 +117,7 @@ def fit(
     kept, dropped = newest(pairs, options.most_per_user)
     if len(kept) < LEAST_PAIRS or len({one.topic for one in kept}) < FOLDS:
         raise FailedPrecondition(
-            f"{len(kept)} pairs on {len({one.topic for one in kept})} prompts are too few: give"
+            f"{len(kept)} pairs on {len({one.topic for one in kept})} prompts are not enough: give"
             f" {LEAST_PAIRS} pairs on {FOLDS} prompts or more",
             reason="TOO_FEW_PAIRS",
         )

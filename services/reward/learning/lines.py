@@ -101,9 +101,9 @@ def _object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _wrong("line", f"is no JSON: {error}") from error
+        raise _wrong("line", f"is not JSON: {error}") from error
     if not isinstance(row, dict):
-        raise _wrong("line", "is no JSON object")
+        raise _wrong("line", "is not a JSON object")
     return row
 
 

@@ -41,7 +41,7 @@ def fit_ratings(
     topics = len({one.topic for one in rated})
     if len(rated) < LEAST_RATINGS or len(levels) < 2 or topics < FOLDS:
         raise FailedPrecondition(
-            f"{len(rated)} ratings of {len(levels)} kinds on {topics} prompts are too few: give"
+            f"{len(rated)} ratings of {len(levels)} kinds on {topics} prompts are not enough: give"
             f" {LEAST_RATINGS} of 2 kinds on {FOLDS} prompts or more",
             reason="TOO_FEW_RATINGS",
         )

@@ -158,7 +158,10 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
     counted = {**RUN, "gate_attempt": 3, "gate_confidence": 1 - 0.05 / 12}
     shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": counted}})
     text = " ".join(shown.out.split())
-    assert "attempt 3 against assistant-v0: the gate asks for intervals of 0.9958" in text
+    assert (
+        "attempt 3 against assistant-v0: the gate requires intervals at a confidence of 0.9958"
+        in text
+    )
     assert "runs/r1 succeeded passed" in text
     assert "119 pairs of 33 users to train on, 31 held out; the largest user's share is 12%" in text
     assert "left out: 2 TOO_OLD, 4 USER_SHARE" in text

@@ -113,11 +113,11 @@ def test_judgements_are_listed_with_their_agreement(trimtab: Callable[..., Any])
     assert "shadow positive 0.15 ada c1 smollm2" in lines
     assert any(line.startswith("abstained NO_MAJORITY") for line in lines)
     assert (
-        "agreement with people: 0.85 [0.767, 0.907] of 120 from 24 users; the commoner answer alone: 0.6;"
-        " its labels count"
+        "agreement with people: 0.85 [0.767, 0.907] of 120 from 24 users; always giving the more common answer:"
+        " 0.6; its labels count"
     ) in lines
     nothing = trimtab("feedback", "judge", answers={"ListJudgements": {}})
-    assert "agreement with people: -; its labels are shadows" in nothing.out
+    assert "agreement with people: -; its labels are kept, but do not count" in nothing.out
     as_json = trimtab("feedback", "judge", "--json", answers={"ListJudgements": JUDGEMENTS}).json
     assert (as_json["trusted"], as_json["agreement"]["low"]) == (True, 0.767)
 

@@ -110,9 +110,9 @@ def test_an_update_names_what_changes_and_what_returns(trimtab: Any) -> None:
         ((), "nothing to change: give options, or --unset FIELD"),
         (
             ("--unset", "gate.speed"),
-            "'gate.speed' is no field of a policy; choose from description",
+            "'gate.speed' is not a field of a policy; choose from description",
         ),
-        (("--beta", "0.2", "--unset", "beta"), "recipe.beta is given and unset: choose one"),
+        (("--beta", "0.2", "--unset", "beta"), "recipe.beta is both set and unset: choose one"),
         (("--beta", "much"), "Invalid value for '--beta'"),
     ],
 )

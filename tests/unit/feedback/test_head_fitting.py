@@ -70,7 +70,7 @@ def test_own_weights_are_held_to_the_shipped_ones() -> None:
 
 
 def test_one_sort_of_label_fits_nothing() -> None:
-    with pytest.raises(ValueError, match="above and below a half"):
+    with pytest.raises(ValueError, match="above and below one half"):
         fit(nothing(4), np.zeros(4), np.array([1.0, 1.0, 0.5, 0.9]), RECALIBRATED)
 
 

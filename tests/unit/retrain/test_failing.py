@@ -114,7 +114,7 @@ def test_too_few_pairs_or_users_end_a_run_at_the_first_attempt(least: dict[str, 
     house = House(**least)
     house.mine(5, 0)
     house.start("r1", "ann")
-    words = "5 users, at least 6" if least else "5 pairs to train on, at least 8"
+    words = "5 users; at least 6" if least else "5 pairs to train on, at least 8"
     run = house.walk()
     assert words in run.error
     assert [s.attempts for s in run.steps if s.state == State.SNAPSHOT] == [1]

@@ -31,7 +31,7 @@ def test_an_evaluation_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     operation.metadata.Pack(pb.EvaluateMetadata(step="form", progress=0.6))
     with pytest.raises(Waiting) as waiting:
         evaluator(monkeypatch, operation).evaluate(CONTEST)
-    assert (waiting.value.progress, waiting.value.words) == (0.6, "evaluates: form")
+    assert (waiting.value.progress, waiting.value.words) == (0.6, "evaluating: form")
 
 
 def test_figures_come_as_they_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:

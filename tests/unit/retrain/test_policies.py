@@ -214,7 +214,7 @@ def test_a_policy_deleted_meanwhile_ends_its_run_with_a_clear_word() -> None:
     run = house.walk()
     assert (run.state, run.verdict) == (State.FAILED, "error")
     assert run.error == (
-        "the policy tenants/local/policies/sales does not exist any more: it was deleted during the run"
+        "the policy tenants/local/policies/sales no longer exists: it was deleted during the run"
     )
     assert [step.attempts for step in run.steps if step.state == State.SNAPSHOT] == [1]
 

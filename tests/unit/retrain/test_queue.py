@@ -112,10 +112,10 @@ def test_a_run_of_a_thousand_is_placed_quickly_and_once() -> None:
 def test_what_a_run_waits_for_in_words() -> None:
     mine, other, third = queued("a/x", "b/x", "c/x")
     assert before(mine, []) == "is next"
-    assert before(mine, [other]) == "1 run of another policy is before it"
-    assert before(mine, [other, third]) == "2 runs of other policies are before it"
-    assert before(mine, [replace(mine, number=9), other]) == "2 runs are before it"
-    assert before(mine, [replace(mine, number=9)]) == "1 run is before it"
+    assert before(mine, [other]) == "1 run of another policy is ahead of it"
+    assert before(mine, [other, third]) == "2 runs of other policies are ahead of it"
+    assert before(mine, [replace(mine, number=9), other]) == "2 runs are ahead of it"
+    assert before(mine, [replace(mine, number=9)]) == "1 run is ahead of it"
 
 
 ACME, SALES = PolicyKey("acme"), PolicyKey("local", "sales")
@@ -131,14 +131,14 @@ def test_queued_runs_take_turns_and_say_what_they_wait_for() -> None:
     sales, acme = house.start("r1", key=SALES), house.start("r1", key=ACME)
     assert (first.progress_words, acme.progress_words) == (
         "is next",
-        "1 run of another policy is before it",
+        "1 run of another policy is ahead of it",
     )
     house.walk(2)
     house.runner.advance(lambda: False)
     said = {one.run: one.progress_words for one in [*house.runs(9), *house.runs(9, "acme")]}
-    assert said[acme.run] == "1 run of another policy is before it"
-    assert said[sales.run] == "2 runs of other policies are before it"
-    assert said[second.run] == "3 runs are before it"
+    assert said[acme.run] == "1 run of another policy is ahead of it"
+    assert said[sales.run] == "2 runs of other policies are ahead of it"
+    assert said[second.run] == "3 runs are ahead of it"
     house.walk_all()
     ended = sorted([*house.runs(9), *house.runs(9, "acme")], key=lambda one: one.begun or START)
     assert [one.run for one in ended] == [first.run, acme.run, sales.run, second.run]

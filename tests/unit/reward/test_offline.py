@@ -45,8 +45,8 @@ def test_preferences_are_read_as_trl_writes_them() -> None:
 @pytest.mark.parametrize(
     ("line", "field", "words"),
     [
-        ("nonsense", "line", "no JSON"),
-        ("[1]", "line", "no JSON object"),
+        ("nonsense", "line", "not JSON"),
+        ("[1]", "line", "not a JSON object"),
         ('{"prompt": "a", "chosen": "b"}', "rejected", "missing"),
         ('{"prompt": "a", "chosen": "b", "rejected": "b"}', "rejected", "same"),
         ('{"prompt": "a", "chosen": "b", "rejected": 3}', "rejected", "list of messages"),

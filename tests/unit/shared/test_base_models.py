@@ -25,7 +25,7 @@ def test_the_deployments_own_base_model_is_always_there(monkeypatch: pytest.Monk
         ('{"../large": "/models/large"}', "cannot name a base model"),
         ('{"assistant-v3": "/models/large"}', "cannot name a base model"),
         ('{"acme.support-v3": "/models/large"}', "cannot name a base model"),
-        ('{"small": "/models/large"}', "is in /models/large here, and in /models/small"),
+        ('{"small": "/models/large"}', "is in /models/large here, but in /models/small"),
     ],
 )
 def test_a_name_that_collides_stops_the_start(

@@ -200,7 +200,7 @@ class SqlHeadWrites:
             return False
         if is_full(self._transaction, FIT_JOB, tenant, 1):
             raise FailedPrecondition(
-                "a head is being fitted already: wait for its end, see `trimtab feedback heads`",
+                "a head is already being fitted: wait until it is done (`trimtab feedback heads`)",
                 reason="FIT_UNDER_WAY",
             )
         looks = self._transaction.insert(HEAD_LOOKS).values(tenant=tenant, looked=now.timestamp())

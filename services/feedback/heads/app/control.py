@@ -42,7 +42,7 @@ class ControlHeads:
 def _not_serving(name: str, serving: HeadCard | None) -> FailedPrecondition | NotFound:
     if serving is None:
         return NotFound(
-            "no head of your own is serving: the shipped head judges already",
+            "no head of your own is serving: the shipped head already judges",
             reason="NO_HEAD_SERVES",
             field="name",
         )

@@ -33,7 +33,7 @@ _STEPS = 200
 def fit(rows: Any, shipped: Floats, bad: Floats, strength: float) -> Correction:
     """`bad` [n] in [0, 1]. Raises ValueError unless some are above and some below a half."""
     if not (bad > 0.5).any() or not (bad < 0.5).any():
-        raise ValueError("labels above and below a half are needed")
+        raise ValueError("labels above and below one half are needed")
     columns = np.zeros(0, dtype=np.int64)
     if math.isfinite(strength):
         columns = np.flatnonzero(np.diff(rows.tocsc().indptr)).astype(np.int64)

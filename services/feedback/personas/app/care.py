@@ -108,7 +108,7 @@ def _correction(line_id: str, text: str) -> PersonaLine | None:
     text = " ".join(text.split())
     if not text and not line_id:
         raise InvalidArgument(
-            "give the text that is right, or the id of the line that is wrong",
+            "give the correct text, or the id of the line that is wrong",
             reason="EMPTY_CORRECTION",
             field="text",
         )

@@ -78,7 +78,7 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     said = objects(body.get("messages"), "messages")
     if said and said[-1][1].get("role") == "assistant":
         raise unsupported(
-            "messages must end with the user's: beginning the answer for the model is not supported",
+            "messages must end with the user's: beginning the model's answer for it is not supported",
             f"{said[-1][0]}.role",
         )
     found = _system(body.get("system"))
@@ -127,7 +127,7 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
 def _tool(tool: Mapping[str, Any], name: str) -> dict[str, Any]:
     if tool.get("type") not in (None, "custom"):
         raise unsupported(
-            f"{name}.type: {str(tool['type'])[:40]!r} runs at Anthropic, and not here; only tools with an "
+            f"{name}.type: {str(tool['type'])[:40]!r} runs at Anthropic, not here; only tools with an "
             "input_schema are supported",
             f"{name}.type",
         )

@@ -161,7 +161,7 @@ def _reference(item: Item, name: str) -> tuple[str, int | None]:
     found = answer_item_of(said)
     if found is None:
         raise unsupported(
-            f"{name}.id: only items of this gateway's answers are kept, not {said[:80]!r}; send the item",
+            f"{name}.id: only items of this gateway's own answers are kept, not {said[:80]!r}; send the item",
             f"{name}.id",
         )
     return found

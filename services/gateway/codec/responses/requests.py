@@ -107,7 +107,7 @@ def _previous(said: object) -> str:
     if found := completion_of_response(name):
         return found
     raise InvalidArgument(
-        f"Previous response with id {name[:80]!r} not found: it is not of this gateway",
+        f"Previous response with id {name[:80]!r} not found: it did not come from this gateway",
         reason="PREVIOUS_RESPONSE_NOT_FOUND",
         field="previous_response_id",
     )
@@ -119,7 +119,7 @@ def _refuse_unsupported(body: Mapping[str, Any]) -> None:
             raise unsupported(f"{name} is not supported by this gateway; leave it out", name)
     include = body.get("include")
     if body.get("top_logprobs") or (isinstance(include, list) and _LOGPROBS in include):
-        raise unsupported("logprobs are only in /v1/chat/completions", "top_logprobs")
+        raise unsupported("logprobs are only supported in /v1/chat/completions", "top_logprobs")
 
 
 def _items(said: object) -> list[tuple[str, Mapping[str, Any]]]:
@@ -142,7 +142,7 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
 def _tool(tool: Mapping[str, Any], name: str) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise unsupported(
-            f"{name}.type must be function: {str(tool.get('type'))[:40]!r} runs at OpenAI, and not here",
+            f"{name}.type must be function: {str(tool.get('type'))[:40]!r} runs at OpenAI, not here",
             f"{name}.type",
         )
     function = {"name": a_text(tool.get("name"), f"{name}.name")}

@@ -89,6 +89,6 @@ OPENINFERENCE = Convention(
     lambda span: _KIND in span.attributes,
     lambda span: str(span.attributes[_KIND]).upper() == "LLM",
     read,
-    "unset OPENINFERENCE_HIDE_INPUTS, OPENINFERENCE_HIDE_OUTPUTS and their likes",
+    "unset OPENINFERENCE_HIDE_INPUTS, OPENINFERENCE_HIDE_OUTPUTS and the like",
     _ASKED,
 )

@@ -43,7 +43,9 @@ class Conversations:
         owner, said = parse_name(name, "tenants/*/conversations/**")
         if owner != tenant:
             raise PermissionDenied(
-                f"{name[:80]} is not of tenant {tenant!r}", reason="TENANT_MISMATCH", field="name"
+                f"{name[:80]} does not belong to tenant {tenant!r}",
+                reason="TENANT_MISMATCH",
+                field="name",
             )
         found = self._reads.find(tenant, conversation_id_of(said))
         if found is None:
