@@ -17,6 +17,7 @@ def encode_estimate(estimate: Estimate) -> pb.Estimate:
         users=estimate.users,
         suite=estimate.suite,
         method=estimate.method,
+        group=estimate.group,
     )
 
 
@@ -31,4 +32,5 @@ def decode_estimate(estimate: pb.Estimate) -> Estimate:
         users=estimate.users,
         suite=estimate.suite,
         method=estimate.method,
+        group=estimate.group,
     )

@@ -36,6 +36,7 @@ def decode_pair(pair: pb.PreferencePair) -> Pair:
         evidence=tuple(pair.evidence),
         feedback_text=pair.feedback_text,
         policy=pair.policy,
+        groups=tuple(pair.groups),
     )
 
 
@@ -54,6 +55,7 @@ def encode_pair(pair: Pair) -> pb.PreferencePair:
         evidence=pair.evidence,
         feedback_text=pair.feedback_text,
         policy=pair.policy,
+        groups=pair.groups,
     )
     for message in pair.prompt:
         write_message(message, encoded.prompt.add())

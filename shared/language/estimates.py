@@ -19,3 +19,5 @@ class Estimate:
     users: int = 0
     suite: str = ""
     method: str = ""
+    # The group of people that it is about; empty: everyone.
+    group: str = ""

@@ -49,6 +49,8 @@ class Pair:
     feedback_text: str = ""
     # The policy whose answers are compared: no other is trained on the pair. Empty: assistant.
     policy: str = ""
+    # The groups of people that the user was known to be in when it was made.
+    groups: tuple[str, ...] = ()
 
     @property
     def time(self) -> datetime:

@@ -10,6 +10,7 @@ FEEDBACK_MINED = "feedback.mined.v1"
 PREFERENCE_PROPOSED = "preference.proposed.v1"
 PREFERENCE_MINED = "preference.mined.v1"
 PERSONA_UPDATED = "persona.updated.v1"
+MEMBERSHIP_UPDATED = "membership.updated.v1"
 REWARD_SCORED = "reward.scored.v1"
 EVALUATION_COMPLETED = "evaluation.completed.v1"
 DRIFT_DETECTED = "drift.detected.v1"
@@ -27,6 +28,7 @@ ALL = (
     PREFERENCE_PROPOSED,
     PREFERENCE_MINED,
     PERSONA_UPDATED,
+    MEMBERSHIP_UPDATED,
     REWARD_SCORED,
     EVALUATION_COMPLETED,
     DRIFT_DETECTED,

@@ -108,6 +108,8 @@ def test_a_pair_comes_back_whole(source: PairSource) -> None:
         model_version="assistant-v1",
         evidence=("tenants/acme/feedback/f1",),
         feedback_text="shorter",
+        policy="support",
+        groups=("shorter", "plan=free"),
     )
     assert decode_pair(encode_pair(pair)) == pair
     assert pair.request == "Two and two?"
@@ -122,7 +124,9 @@ def test_a_pair_of_a_source_that_is_not_known_has_none() -> None:
 
 
 def test_an_estimate_comes_back_whole() -> None:
-    estimate = Estimate("win_rate", 0.75, 0.5, 0.875, 0.975, 48, 30, "win_rate", "wilson")
+    estimate = Estimate(
+        "win_rate", 0.75, 0.5, 0.875, 0.975, 48, 30, "win_rate", "wilson", "shorter"
+    )
     assert decode_estimate(encode_estimate(estimate)) == estimate
 
 

@@ -527,6 +527,7 @@ class Estimate(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     SUITE_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     value: _builtins.float
     low: _builtins.float
@@ -540,6 +541,8 @@ class Estimate(_message.Message):
     """The suite or probe that it belongs to."""
     method: _builtins.str
     """How the interval was computed, such as "wilson" or "bootstrap-by-user"."""
+    group: _builtins.str
+    """The group of people that it is about; empty: everyone."""
     def __init__(
         self,
         *,
@@ -552,10 +555,11 @@ class Estimate(_message.Message):
         users: _builtins.int = ...,
         suite: _builtins.str = ...,
         method: _builtins.str = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "count", b"count", "high", b"high", "low", b"low", "method", b"method", "name", b"name", "suite", b"suite", "users", b"users", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "count", b"count", "group", b"group", "high", b"high", "low", b"low", "method", b"method", "name", b"name", "suite", b"suite", "users", b"users", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

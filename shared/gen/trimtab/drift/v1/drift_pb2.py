@@ -27,7 +27,7 @@ from shared.gen.trimtab.common.v1 import access_pb2 as trimtab_dot_common_dot_v1
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrimtab/drift/v1/drift.proto\x12\x10trimtab.drift.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/events/v1/events.proto\"J\n\x11ListAlarmsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x12ListAlarmsResponse\x12(\n\x06\x61larms\x18\x01 \x03(\x0b\x32\x18.trimtab.events.v1.Alarm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetAlarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetAlarmResponse\x12\'\n\x05\x61larm\x18\x01 \x01(\x0b\x32\x18.trimtab.events.v1.Alarm\"\xc2\x01\n\x06Stream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x14\n\x0cobservations\x18\x05 \x01(\x03\x12\x1e\n\x16reference_observations\x18\x06 \x01(\x03\x12\x16\n\x0ereference_mean\x18\x07 \x01(\x01\x12\r\n\x05log_e\x18\x08 \x01(\x01\x12\x15\n\rlog_threshold\x18\t \x01(\x01\"\x14\n\x12ListStreamsRequest\"@\n\x13ListStreamsResponse\x12)\n\x07streams\x18\x01 \x03(\x0b\x32\x18.trimtab.drift.v1.Stream\"z\n\x06\x42ucket\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0b\n\x03sum\x18\x04 \x01(\x01\x12\r\n\x05users\x18\x05 \x01(\x03\"\xa4\x01\n\x12ListBucketsRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08\x62ucket_s\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x13ListBucketsResponse\x12)\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x18.trimtab.drift.v1.Bucket\x12\x10\n\x08\x62ucket_s\x18\x02 \x01(\x05\x32\x8a\x03\n\x0c\x44riftService\x12]\n\nListAlarms\x12#.trimtab.drift.v1.ListAlarmsRequest\x1a$.trimtab.drift.v1.ListAlarmsResponse\"\x04\xc8\xf3\x18\x02\x12W\n\x08GetAlarm\x12!.trimtab.drift.v1.GetAlarmRequest\x1a\".trimtab.drift.v1.GetAlarmResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0bListStreams\x12$.trimtab.drift.v1.ListStreamsRequest\x1a%.trimtab.drift.v1.ListStreamsResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0bListBuckets\x12$.trimtab.drift.v1.ListBucketsRequest\x1a%.trimtab.drift.v1.ListBucketsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrimtab/drift/v1/drift.proto\x12\x10trimtab.drift.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/events/v1/events.proto\"J\n\x11ListAlarmsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x12ListAlarmsResponse\x12(\n\x06\x61larms\x18\x01 \x03(\x0b\x32\x18.trimtab.events.v1.Alarm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetAlarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetAlarmResponse\x12\'\n\x05\x61larm\x18\x01 \x01(\x0b\x32\x18.trimtab.events.v1.Alarm\"\xd1\x01\n\x06Stream\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x14\n\x0cobservations\x18\x05 \x01(\x03\x12\x1e\n\x16reference_observations\x18\x06 \x01(\x03\x12\x16\n\x0ereference_mean\x18\x07 \x01(\x01\x12\r\n\x05log_e\x18\x08 \x01(\x01\x12\x15\n\rlog_threshold\x18\t \x01(\x01\x12\r\n\x05group\x18\n \x01(\t\"\x14\n\x12ListStreamsRequest\"@\n\x13ListStreamsResponse\x12)\n\x07streams\x18\x01 \x03(\x0b\x32\x18.trimtab.drift.v1.Stream\"z\n\x06\x42ucket\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0b\n\x03sum\x18\x04 \x01(\x01\x12\r\n\x05users\x18\x05 \x01(\x03\"\xb3\x01\n\x12ListBucketsRequest\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08\x62ucket_s\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05group\x18\x06 \x01(\t\"R\n\x13ListBucketsResponse\x12)\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x18.trimtab.drift.v1.Bucket\x12\x10\n\x08\x62ucket_s\x18\x02 \x01(\x05\x32\x8a\x03\n\x0c\x44riftService\x12]\n\nListAlarms\x12#.trimtab.drift.v1.ListAlarmsRequest\x1a$.trimtab.drift.v1.ListAlarmsResponse\"\x04\xc8\xf3\x18\x02\x12W\n\x08GetAlarm\x12!.trimtab.drift.v1.GetAlarmRequest\x1a\".trimtab.drift.v1.GetAlarmResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0bListStreams\x12$.trimtab.drift.v1.ListStreamsRequest\x1a%.trimtab.drift.v1.ListStreamsResponse\"\x04\xc8\xf3\x18\x02\x12`\n\x0bListBuckets\x12$.trimtab.drift.v1.ListBucketsRequest\x1a%.trimtab.drift.v1.ListBucketsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,17 +51,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETALARMRESPONSE']._serialized_start=345
   _globals['_GETALARMRESPONSE']._serialized_end=404
   _globals['_STREAM']._serialized_start=407
-  _globals['_STREAM']._serialized_end=601
-  _globals['_LISTSTREAMSREQUEST']._serialized_start=603
-  _globals['_LISTSTREAMSREQUEST']._serialized_end=623
-  _globals['_LISTSTREAMSRESPONSE']._serialized_start=625
-  _globals['_LISTSTREAMSRESPONSE']._serialized_end=689
-  _globals['_BUCKET']._serialized_start=691
-  _globals['_BUCKET']._serialized_end=813
-  _globals['_LISTBUCKETSREQUEST']._serialized_start=816
-  _globals['_LISTBUCKETSREQUEST']._serialized_end=980
-  _globals['_LISTBUCKETSRESPONSE']._serialized_start=982
-  _globals['_LISTBUCKETSRESPONSE']._serialized_end=1064
-  _globals['_DRIFTSERVICE']._serialized_start=1067
-  _globals['_DRIFTSERVICE']._serialized_end=1461
+  _globals['_STREAM']._serialized_end=616
+  _globals['_LISTSTREAMSREQUEST']._serialized_start=618
+  _globals['_LISTSTREAMSREQUEST']._serialized_end=638
+  _globals['_LISTSTREAMSRESPONSE']._serialized_start=640
+  _globals['_LISTSTREAMSRESPONSE']._serialized_end=704
+  _globals['_BUCKET']._serialized_start=706
+  _globals['_BUCKET']._serialized_end=828
+  _globals['_LISTBUCKETSREQUEST']._serialized_start=831
+  _globals['_LISTBUCKETSREQUEST']._serialized_end=1010
+  _globals['_LISTBUCKETSRESPONSE']._serialized_start=1012
+  _globals['_LISTBUCKETSRESPONSE']._serialized_end=1094
+  _globals['_DRIFTSERVICE']._serialized_start=1097
+  _globals['_DRIFTSERVICE']._serialized_end=1491
 # @@protoc_insertion_point(module_scope)

@@ -125,6 +125,7 @@ class Stream(_message.Message):
     REFERENCE_MEAN_FIELD_NUMBER: _builtins.int
     LOG_E_FIELD_NUMBER: _builtins.int
     LOG_THRESHOLD_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     stream: _builtins.str
     tenant: _builtins.str
     model_version: _builtins.str
@@ -135,6 +136,8 @@ class Stream(_message.Message):
     reference_mean: _builtins.float
     log_e: _builtins.float
     log_threshold: _builtins.float
+    group: _builtins.str
+    """The group of people whose stream it is; empty: everyone."""
     def __init__(
         self,
         *,
@@ -147,10 +150,11 @@ class Stream(_message.Message):
         reference_mean: _builtins.float = ...,
         log_e: _builtins.float = ...,
         log_threshold: _builtins.float = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_e", b"log_e", "log_threshold", b"log_threshold", "model_version", b"model_version", "observations", b"observations", "reference_mean", b"reference_mean", "reference_observations", b"reference_observations", "state", b"state", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "log_e", b"log_e", "log_threshold", b"log_threshold", "model_version", b"model_version", "observations", b"observations", "reference_mean", b"reference_mean", "reference_observations", b"reference_observations", "state", b"state", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,10 +237,13 @@ class ListBucketsRequest(_message.Message):
     BUCKET_S_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     stream: _builtins.str
     tenant: _builtins.str
     bucket_s: _builtins.int
     """Width of a bucket in seconds; 0: chosen so that about 60 cover the data."""
+    group: _builtins.str
+    """Only of this group of people; empty: of everyone."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -249,10 +256,11 @@ class ListBucketsRequest(_message.Message):
         bucket_s: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_s", b"bucket_s", "end_time", b"end_time", "start_time", b"start_time", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_s", b"bucket_s", "end_time", b"end_time", "group", b"group", "start_time", b"start_time", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

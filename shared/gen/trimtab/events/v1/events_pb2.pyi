@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
+from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -336,6 +337,7 @@ class FeedbackMined(_message.Message):
     INHERITS_FROM_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: derived from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -395,6 +397,12 @@ class FeedbackMined(_message.Message):
     def signals(self) -> Global___FollowUpSignals:
         """Of follow-ups."""
 
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups of people that the user was known to be in when it was made: the learnt one, or "unknown", and declared
+        segments as "key=value". Empty while there are none.
+        """
+
     def __init__(
         self,
         *,
@@ -424,10 +432,11 @@ class FeedbackMined(_message.Message):
         inherits_from: _builtins.str = ...,
         head: _builtins.str = ...,
         policy: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "groups", b"groups", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +499,7 @@ class PreferencePair(_message.Message):
     FEEDBACK_TEXT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     pair_id: _builtins.str
     tenant: _builtins.str
     user_id: _builtins.str
@@ -520,6 +530,10 @@ class PreferencePair(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As FeedbackMined.groups."""
+
     def __init__(
         self,
         *,
@@ -540,10 +554,11 @@ class PreferencePair(_message.Message):
         feedback_text: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         policy: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "create_time", b"create_time", "rejected", b"rejected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "policy", b"policy", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "groups", b"groups", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "policy", b"policy", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,6 +768,7 @@ class RewardScored(_message.Message):
     STD_FIELD_NUMBER: _builtins.int
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     user_id: _builtins.str
     conversation_id: _builtins.str
@@ -764,6 +780,10 @@ class RewardScored(_message.Message):
     reward_model: _builtins.str
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As FeedbackMined.groups."""
+
     def __init__(
         self,
         *,
@@ -776,14 +796,37 @@ class RewardScored(_message.Message):
         std: _builtins.float = ...,
         reward_model: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "model_version", b"model_version", "reward", b"reward", "reward_model", b"reward_model", "std", b"std", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "groups", b"groups", "model_version", b"model_version", "reward", b"reward", "reward_model", b"reward_model", "std", b"std", "tenant", b"tenant", "turn_id", b"turn_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RewardScored: _TypeAlias = RewardScored  # noqa: Y015
+
+@_typing.final
+class MembershipUpdated(_message.Message):
+    """membership.updated.v1: every change of which groups a user belongs to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def membership(self) -> _people_pb2.Membership: ...
+    def __init__(
+        self,
+        *,
+        membership: _people_pb2.Membership | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipUpdated: _TypeAlias = MembershipUpdated  # noqa: Y015
 
 @_typing.final
 class EvaluationCompleted(_message.Message):
@@ -842,6 +885,7 @@ class Alarm(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     GUARANTEE_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """alarms/{alarm}"""
     stream: _builtins.str
@@ -861,6 +905,8 @@ class Alarm(_message.Message):
     since_change: _builtins.int
     guarantee: _builtins.str
     """What is guaranteed, in words."""
+    group: _builtins.str
+    """The group of people that it is about; empty: everyone."""
     @_builtins.property
     def current(self) -> _common_pb2.Estimate: ...
     @_builtins.property
@@ -890,10 +936,11 @@ class Alarm(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         guarantee: _builtins.str = ...,
         examples: _abc.Iterable[_builtins.str] | None = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "create_time", b"create_time", "current", b"current"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "create_time", b"create_time", "current", b"current", "detector", b"detector", "direction", b"direction", "examples", b"examples", "guarantee", b"guarantee", "log_e", b"log_e", "log_threshold", b"log_threshold", "model_version", b"model_version", "name", b"name", "observations", b"observations", "reference_mean", b"reference_mean", "since_change", b"since_change", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "create_time", b"create_time", "current", b"current", "detector", b"detector", "direction", b"direction", "examples", b"examples", "group", b"group", "guarantee", b"guarantee", "log_e", b"log_e", "log_threshold", b"log_threshold", "model_version", b"model_version", "name", b"name", "observations", b"observations", "reference_mean", b"reference_mean", "since_change", b"since_change", "stream", b"stream", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

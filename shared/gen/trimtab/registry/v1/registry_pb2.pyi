@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
+from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -70,6 +71,7 @@ class Policy(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/policies/{policy}. The id has 1 to 40 lower-case letters, digits and hyphens, begins with a
     letter, and does not end like a version (-v1).
@@ -102,6 +104,10 @@ class Policy(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def interests(self) -> _people_pb2.Interests:
+        """How the interests of groups of people are weighed where they conflict."""
+
     def __init__(
         self,
         *,
@@ -118,10 +124,11 @@ class Policy(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        interests: _people_pb2.Interests | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "gate", b"gate", "recipe", b"recipe", "rollout", b"rollout", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "gate", b"gate", "interests", b"interests", "recipe", b"recipe", "rollout", b"rollout", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "canary_version", b"canary_version", "champion_version", b"champion_version", "create_time", b"create_time", "description", b"description", "gate", b"gate", "name", b"name", "recipe", b"recipe", "revision", b"revision", "rollout", b"rollout", "suites", b"suites", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "canary_version", b"canary_version", "champion_version", b"champion_version", "create_time", b"create_time", "description", b"description", "gate", b"gate", "interests", b"interests", "name", b"name", "recipe", b"recipe", "revision", b"revision", "rollout", b"rollout", "suites", b"suites", "triggers", b"triggers", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,10 +538,13 @@ class UpdatePolicyRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The policy's revision on which the caller based the change: FAILED_PRECONDITION with reason POLICY_CHANGED if it
     has changed since. 0: whatever it is.
     """
+    actor: _builtins.str
+    """Who changes it: recorded with a change of `interests`."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """`name` says which; the other fields are the new values."""
@@ -549,10 +559,11 @@ class UpdatePolicyRequest(_message.Message):
         policy: Global___Policy | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         revision: _builtins.int = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy", b"policy", "revision", b"revision", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,6 +835,8 @@ class Rollout(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
@@ -851,6 +864,12 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def champion_dissatisfaction(self) -> _common_pb2.Estimate: ...
+    @_builtins.property
+    def interests(self) -> _people_pb2.Interests:
+        """The rule that applied when it began, and what is known of each group: the largest first."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupEvidence]: ...
     def __init__(
         self,
         *,
@@ -867,14 +886,59 @@ class Rollout(_message.Message):
         words: _builtins.str = ...,
         tenant: _builtins.str = ...,
         policy: _builtins.str = ...,
+        interests: _people_pb2.Interests | None = ...,
+        groups: _abc.Iterable[Global___GroupEvidence] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "interests", b"interests", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class GroupEvidence(_message.Message):
+    """What a rollout found of one group of people: those known to be in it at their first follow-up that counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    CANARY_DISSATISFACTION_FIELD_NUMBER: _builtins.int
+    CHAMPION_DISSATISFACTION_FIELD_NUMBER: _builtins.int
+    LOG_E_NOT_WORSE_FIELD_NUMBER: _builtins.int
+    LOG_E_WORSE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    log_e_not_worse: _builtins.float
+    """Log e-values for "the canary is not worse than the margin" and for "it is worse than the margin"."""
+    log_e_worse: _builtins.float
+    verdict: _builtins.str
+    """"not_worse", "worse", or "untold" as long as the evidence allows neither."""
+    words: _builtins.str
+    @_builtins.property
+    def canary_dissatisfaction(self) -> _common_pb2.Estimate: ...
+    @_builtins.property
+    def champion_dissatisfaction(self) -> _common_pb2.Estimate: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        canary_dissatisfaction: _common_pb2.Estimate | None = ...,
+        champion_dissatisfaction: _common_pb2.Estimate | None = ...,
+        log_e_not_worse: _builtins.float = ...,
+        log_e_worse: _builtins.float = ...,
+        verdict: _builtins.str = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary_dissatisfaction", b"canary_dissatisfaction", "champion_dissatisfaction", b"champion_dissatisfaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_dissatisfaction", b"canary_dissatisfaction", "champion_dissatisfaction", b"champion_dissatisfaction", "group", b"group", "log_e_not_worse", b"log_e_not_worse", "log_e_worse", b"log_e_worse", "verdict", b"verdict", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupEvidence: _TypeAlias = GroupEvidence  # noqa: Y015
 
 @_typing.final
 class RegisterVersionRequest(_message.Message):

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
+from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -144,6 +145,46 @@ class Snapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PairsByGroupEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class UsersByGroupEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DIGEST_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     TRAIN_PAIRS_FIELD_NUMBER: _builtins.int
@@ -153,6 +194,8 @@ class Snapshot(_message.Message):
     PAIRS_BY_SOURCE_FIELD_NUMBER: _builtins.int
     LARGEST_USER_SHARE_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    PAIRS_BY_GROUP_FIELD_NUMBER: _builtins.int
+    USERS_BY_GROUP_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 of its content."""
     uri: _builtins.str
@@ -168,6 +211,12 @@ class Snapshot(_message.Message):
     def left_out(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many pairs are in neither set, by reason, such as USER_SHARE."""
 
+    @_builtins.property
+    def pairs_by_group(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many training pairs of how many users each group of people has."""
+
+    @_builtins.property
+    def users_by_group(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
         self,
         *,
@@ -180,10 +229,12 @@ class Snapshot(_message.Message):
         pairs_by_source: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         largest_user_share: _builtins.float = ...,
         left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        pairs_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        users_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,6 +322,8 @@ class Run(_message.Message):
     TRAINING_COUNTS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -311,6 +364,14 @@ class Run(_message.Message):
     def training_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many pairs training cut (PROMPT_CUT, ANSWER_CUT) or left out (ALIKE_WHERE_CUT); no reason with 0."""
 
+    @_builtins.property
+    def interests(self) -> _people_pb2.Interests:
+        """The rule that applied when it began."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whom it helped and whom it hurt, in words: one line a group, those who lost first."""
+
     def __init__(
         self,
         *,
@@ -336,10 +397,12 @@ class Run(_message.Message):
         training_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         tenant: _builtins.str = ...,
         policy: _builtins.str = ...,
+        interests: _people_pb2.Interests | None = ...,
+        effects: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

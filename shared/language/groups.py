@@ -1,0 +1,84 @@
+"""Groups of people: learnt from what users prefer, or segments that a team declares.
+
+What is made of a user's words carries the names of the groups that the user was known to be in then: the
+learnt one ("shorter"), or UNKNOWN, and segments as `key=value`. What a comparison counts by must not depend on
+what the compared answers brought about, so what is learnt later does not change these names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from shared.language.errors import InvalidArgument
+
+# The learnt group of those of whom too little is known, or who wish to count as none.
+UNKNOWN = "unknown"
+MOST_SEGMENTS = 8
+_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
+_MOST_OF_VALUE = 60
+
+
+class Basis(StrEnum):
+    """Why a user counts as one of a group; the first outranks the other."""
+
+    CORRECTED = "corrected"
+    LEARNT = "learnt"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Which groups a user belongs to. `group` is empty while the tenant's users are not divided;
+    `probabilities` are of every learnt group and add up to one; `judgements` are the preferences and judged
+    answers that they rest on, `evidence` the names of the newest."""
+
+    tenant: str
+    user_id: str
+    version: int
+    update_time: datetime
+    group: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    basis: Basis = Basis.LEARNT
+    judgements: int = 0
+    evidence: tuple[str, ...] = ()
+    segments: Mapping[str, str] = field(default_factory=dict)
+    reward_model: str = ""
+    actor: str = ""
+    reason: str = ""
+    is_removed: bool = False
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names that figures are told by: the learnt group first."""
+        learnt = (self.group,) if self.group else ()
+        return (*learnt, *(segment(key, value) for key, value in sorted(self.segments.items())))
+
+
+def segment(key: str, value: str) -> str:
+    """A declared segment's name: a learnt group has no `=` in its own."""
+    return f"{key}={value}"
+
+
+def is_segment(group: str) -> bool:
+    return "=" in group
+
+
+def learnt(groups: Iterable[str]) -> str:
+    """The learnt group among a user's; empty if there is none."""
+    return next((group for group in groups if not is_segment(group)), "")
+
+
+def check_segment(key: str, value: str, name: str = "segments") -> tuple[str, str]:
+    """Key and value as they are kept. InvalidArgument names the field if they cannot be a segment."""
+    value = " ".join(value.split())
+    if not _KEY.fullmatch(key) or not 0 < len(value) <= _MOST_OF_VALUE or not value.isprintable():
+        raise InvalidArgument(
+            f"{name} has {key[:60]!r}: {value[:60]!r}; a segment's key has 1 to 40 lower-case letters, digits,"
+            f" '_', '.' and '-' and begins with a letter, its value 1 to {_MOST_OF_VALUE} characters",
+            reason="INVALID_SEGMENT",
+            field=name,
+        )
+    return key, value
