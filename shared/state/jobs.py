@@ -23,7 +23,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.language.errors import Unavailable
+from shared.language.errors import PermissionDenied, Unauthenticated, Unavailable, Unimplemented
 from shared.state.database import LOOKS_S, Database, Transaction
 from shared.state.loop import repeat
 from shared.state.tables import JOBS
@@ -31,6 +31,10 @@ from shared.state.tables import JOBS
 _log = logging.getLogger(__name__)
 # How long to rest when a job is due that another replica is about to take, in seconds.
 _LEAST_REST_S = 0.02
+# What another service refuses whatever the job is, until somebody gives this one other credentials or updates
+# the other; and how soon to ask again, in seconds.
+_REFUSALS = (Unauthenticated, PermissionDenied, Unimplemented)
+_ASKS_AGAIN_S = 30.0
 
 
 class Postpone(Exception):
@@ -138,8 +142,9 @@ class _Turns:
 class Worker:
     """Does the jobs of one kind. `perform` does the slow part and returns what finishes it in a transaction.
 
-    After Unavailable and Postpone a job is tried again for as long as it takes; after any other error it is
-    tried `max_attempts` times in all, then `abandon` decides in a transaction what becomes of it.
+    After Unavailable and Postpone, and while another service refuses our credentials or does not know the
+    call, a job is tried again for as long as it takes; after any other error it is tried `max_attempts` times
+    in all, then `abandon` decides in a transaction what becomes of it.
     """
 
     database: Database
@@ -177,6 +182,9 @@ class Worker:
             self._later(job, error.delay_s, error.reason, counted=False)
         except Unavailable as error:
             self._later(job, error.retry_after_s or 1.0, str(error), counted=False)
+        except _REFUSALS as error:
+            _log.error("job %s waits until somebody helps: %s: %s", job.id, error.reason, error)
+            self._later(job, _ASKS_AGAIN_S, str(error), counted=False)
         except Exception as error:
             self._failed(job, error)
         return True

@@ -19,6 +19,8 @@ _TOP_TOKENS = 20
 _SHORT = 1500
 # Statuses that pass by themselves: a full queue, or a request that did not arrive in time.
 _PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+# Until somebody gives it our credentials.
+_REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 class VllmPolicy:
@@ -88,10 +90,11 @@ class VllmPolicy:
             raise NotFound(
                 f"serving does not know the model {asked['model']!r}", reason="MODEL_NOT_SERVED"
             )
-        if response.status_code in _PASSING or response.is_server_error:
+        reason = _reason_to_wait(response)
+        if reason:
             raise Unavailable(
                 f"serving answered {response.status_code}; the evaluation will ask again",
-                reason="SERVING_BUSY" if response.is_client_error else "SERVING_FAILED",
+                reason=reason,
                 retry_after_s=3.0,
             )
         if response.is_error:
@@ -109,6 +112,14 @@ class VllmPolicy:
                 reason="SERVING_AWAY",
                 retry_after_s=3.0,
             ) from error
+
+
+def _reason_to_wait(response: httpx.Response) -> str:
+    if response.status_code in _REFUSALS:
+        return "SERVING_REFUSES_US"
+    if response.status_code in _PASSING:
+        return "SERVING_BUSY"
+    return "SERVING_FAILED" if response.is_server_error else ""
 
 
 def _tokens(choice: Mapping[str, Any]) -> dict[str, float]:

@@ -76,6 +76,8 @@ def test_a_prompt_that_serving_refuses_is_asked_again_shorter_and_in_turns(
         (404, NotFound, "MODEL_NOT_SERVED"),
         (429, Unavailable, "SERVING_BUSY"),
         (408, Unavailable, "SERVING_BUSY"),
+        (401, Unavailable, "SERVING_REFUSES_US"),
+        (403, Unavailable, "SERVING_REFUSES_US"),
         (503, Unavailable, "SERVING_FAILED"),
         (400, Internal, "INTERNAL"),
     ],

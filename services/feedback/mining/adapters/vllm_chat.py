@@ -55,7 +55,7 @@ class VllmChat:
             response = self._client.post(url, json=body)
         except httpx.HTTPError as error:
             raise _away(f"{url} did not answer: {error!r}") from error
-        if response.status_code >= 500 or response.status_code in (404, 408, 429):
+        if response.status_code >= 500 or response.status_code in (401, 403, 404, 408, 429):
             raise _away(f"{url} answered {response.status_code}")
         if response.status_code >= 400:
             detail = response.text[:200]
