@@ -28,10 +28,11 @@ from shared.language.errors import Unavailable
 from shared.language.identifiers import check_segment, stable_id, user_name
 from shared.language.times import now
 from shared.language.topics import USER_ERASURE_REPORTED, USER_ERASURE_REQUESTED
-from shared.log.events import Event, EventLog, Record
+from shared.log.events import ERASED, Event, EventLog, Record
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker, enqueue
 from shared.state.loop import repeat
+from shared.state.outbox import drop_refused
 from shared.state.stage import SqlStage
 from shared.state.tables import ERASURE_NOTES, JOBS, OUTBOX
 
@@ -274,7 +275,8 @@ def _noted(connection: sa.Connection, erasure: str, kind: str) -> list[str]:
 def _clear_outbox(transaction: Transaction, owner: str) -> int:
     """Removes the user's unpublished events; returns how many."""
     several = (" " + OUTBOX.c.owner + " ").contains(f" {owner} ", autoescape=True)
-    return int(transaction.connection.execute(OUTBOX.delete().where(several)).rowcount)
+    refused = drop_refused(transaction, several, ERASED)
+    return refused + int(transaction.connection.execute(OUTBOX.delete().where(several)).rowcount)
 
 
 @dataclass(frozen=True, slots=True)

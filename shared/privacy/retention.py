@@ -1,8 +1,8 @@
 """Removal by age: rows in every service's database are removed when their tenant's retention period is over.
 
 A service says which of its rows age and by which column (AgedRows), as it does for erasures; the kernel's own
-(ids of seen events, operations) are always among them. Rows are removed in small transactions, so that nobody
-waits long for one; how many were removed is counted by place.
+(ids of seen events, operations, refused events) are always among them. Rows are removed in small transactions,
+so that nobody waits long for one; how many were removed is counted by place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from shared.language.retention import RetentionPolicy
 from shared.state.database import Database, Transaction
+from shared.state.outbox import drop_refused_before
 from shared.state.tables import OPERATIONS, SEEN, SEEN_MARKS
 
 STAGE = "retention"
@@ -138,6 +139,22 @@ class SeenEvents:
             transaction.connection.execute(insert.on_conflict_do_nothing())
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedEvents:
+    """Events that Kafka will never accept. They expire as on a topic: after `days`, for every tenant; 0 keeps
+    them forever."""
+
+    days: float
+    place: str = "outbox"
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        if not self.days:
+            return 0
+        return drop_refused_before(transaction, now - timedelta(days=self.days), most)
+
+
 class Retention:
     """Removes what has expired, one place after the other. `clock` tells the current time."""
 
@@ -148,16 +165,29 @@ class Retention:
         policy: RetentionPolicy,
         clock: Callable[[], datetime],
         seen_days: float,
+        topic_days: float = 30.0,
     ) -> None:
-        kernel = (SeenEvents(seen_days), AgedRows("operations", OPERATIONS, OPERATIONS.c.created))
+        kernel = (
+            SeenEvents(seen_days),
+            AgedRows("operations", OPERATIONS, OPERATIONS.c.created),
+            RefusedEvents(topic_days),
+        )
         self._database, self._policy, self._clock = database, policy, clock
         self._aging: Sequence[Aging] = (*aging, *kernel)
         self._more = False
 
     def once(self) -> int:
-        """Removes a batch from each place; returns how many rows. More may be left."""
-        gone = [self._forget(one) for one in self._aging]
+        """Removes a batch from each place; returns how many rows. More may be left. Raises the first error of a
+        place once all were tried."""
+        gone, errors = [], []
+        for one in self._aging:
+            try:
+                gone.append(self._forget(one))
+            except Exception as error:  # noqa: BLE001 - raised below; one place must not keep the others full
+                errors.append(error)
         self._more = any(count >= _BATCH for count in gone)
+        if errors:
+            raise errors[0]
         return sum(gone)
 
     def rest_s(self) -> float:

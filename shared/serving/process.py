@@ -173,7 +173,7 @@ def _process_of(service: Service) -> Process:
 def forgetting(common: CommonSettings, database: Database, aging: Sequence[Aging]) -> Background:
     """The thread that removes what has expired from a service's database, by TRIMTAB_RETENTION."""
     policy = RetentionPolicy(common.retention)
-    retention = Retention(database, aging, policy, now, common.seen_days)
+    retention = Retention(database, aging, policy, now, common.seen_days, common.topic_days)
     return "retention", repeat("retention", retention.once, idle_s=retention.rest_s)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from shared.language.errors import InvalidArgument
+from shared.language.times import now
 from shared.language.topics import dead_letters
 from shared.log.events import Event, EventLog
-from shared.state.database import Database
+from shared.state.database import Database, Transaction
 from shared.state.loop import repeat
 from shared.state.tables import OUTBOX
 
@@ -28,7 +30,8 @@ _RELAYS_LOCK = 7_236_004
 @dataclass(frozen=True, slots=True)
 class OutboxRelay:
     """Publishes the outbox in order and deletes what Kafka holds. An event that Kafka will never accept (it is
-    too large) is set aside with the reason, counted as waiting and logged as an error; the others go on."""
+    too large) is set aside with the reason, counted as waiting and logged as an error; the others go on. From
+    then on its `time` says when that was: it is removed as long after that as a topic would have kept it."""
 
     database: Database
     log: EventLog
@@ -79,8 +82,33 @@ class OutboxRelay:
                 if (error := refused.get(row.seq)) is not None:
                     _log.error("set aside event %s for %s: %s", row.event_id, row.topic, error)
                     mine = OUTBOX.update().where(OUTBOX.c.seq == row.seq)
-                    transaction.connection.execute(mine.values(refused=error.reason))
+                    aside = {"refused": error.reason, "time": _text_of(now())}
+                    transaction.connection.execute(mine.values(aside))
+                    transaction.count(STAGE, "taken")
                     transaction.count(STAGE, "waiting", error.reason)
+
+
+def drop_refused(transaction: Transaction, which: sa.ColumnElement[bool], reason: str) -> int:
+    """Removes events that were set aside, and counts them as dropped for `reason`; returns how many."""
+    delete = OUTBOX.delete().where(which, OUTBOX.c.refused != "").returning(OUTBOX.c.refused)
+    gone = Counter(transaction.connection.execute(delete).scalars())
+    for refused, count in sorted(gone.items()):
+        transaction.count(STAGE, "waiting", refused, -count)
+    if gone:
+        transaction.count(STAGE, "dropped", reason, gone.total())
+    return gone.total()
+
+
+def drop_refused_before(transaction: Transaction, before: datetime, most: int) -> int:
+    """Removes up to `most` events that were set aside earlier, the oldest first; returns how many."""
+    old = (OUTBOX.c.refused != "") & (OUTBOX.c.time < _text_of(before))
+    oldest = sa.select(OUTBOX.c.seq).where(old).order_by(OUTBOX.c.seq).limit(most)
+    return drop_refused(transaction, OUTBOX.c.seq.in_(oldest), "AGED")
+
+
+def _text_of(time: datetime) -> str:
+    """In UTC with all its digits, so that texts are ordered as the times are."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def outbox_event(row: Any) -> Event:

@@ -40,6 +40,7 @@ OUTBOX = sa.Table(
     sa.Column("key", sa.String, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("source", sa.String, nullable=False),
+    # The event's; once it is refused, when that was.
     sa.Column("time", sa.String, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     # Event.owner; an erased owner's rows are removed.

@@ -34,7 +34,19 @@ class AgedSnapshots:
     clock: Callable[[], datetime]
 
     def once(self) -> None:
-        gone = sum(self._forget(digest) for digest in self.snapshots.digests())
+        """Raises the first error of a snapshot once all were tried: a damaged one keeps no other."""
+        gone, errors = 0, []
+        for digest in self.snapshots.digests():
+            try:
+                gone += self._forget(digest)
+            except Exception as error:  # noqa: BLE001 - raised below
+                _log.exception("it is unknown whether snapshot %s is past its time", digest)
+                errors.append(error)
+        self._count(gone)
+        if errors:
+            raise errors[0]
+
+    def _count(self, gone: int) -> None:
         if gone:
             with self.database.begin() as transaction:
                 transaction.count(STAGE, "taken", n=gone)

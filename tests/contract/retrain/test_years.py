@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
-from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
+from services.retrain.adapters.snapshots import DATASHEET, ParquetSnapshots, read_pairs
 from services.retrain.adapters.tables import PAIRS, PERSONAS
 from services.retrain.app.retrain import selected
 from services.retrain.domain.selection import select
@@ -104,3 +104,14 @@ def test_a_tenant_with_a_shorter_rule_leaves_snapshots_of_several_earlier(years:
     before = {digest: years.snapshots.written(digest) for digest in years.snapshots.digests()}
     years.aged.once()
     assert {digest: years.snapshots.written(digest) for digest in before} == before
+
+
+def test_a_damaged_snapshot_keeps_no_other(years: Years) -> None:
+    years.pass_days(0)
+    first, *others = years.snapshots.digests()
+    (Path(years.snapshots.place_of(first)) / DATASHEET).write_text("{")
+    years.now += timedelta(days=181)
+    with pytest.raises(ValueError, match="Expecting"):
+        years.aged.once()
+    assert others
+    assert years.snapshots.digests() == [first]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -221,6 +222,25 @@ def test_an_erasure_killed_in_the_middle_reports_what_it_removed_once(database: 
     assert {one.place: one.count for one in report.removals} == {"notes": 3, "outbox": 1}
     assert [one.event.id for one in log.records("in.v1")] == ["stays"]
     assert counts(database)["made", ""] == 1
+
+
+def test_what_was_set_aside_of_an_erased_owner_waits_no_more(database: Database) -> None:
+    log = MemoryEventLog(max_message_bytes=1_000)
+    with database.begin() as transaction:
+        for user in ("ann", "ben"):
+            said = event(user, owner=f"tenants/local/users/{user}")
+            transaction.emit(replace(said, value=b"x" * 2_000))
+    OutboxRelay(database, log).relay_once()
+    assert counts(database) == {("taken", ""): 2, ("waiting", "EVENT_TOO_LARGE"): 2}
+    erasing = Erasing("test", database, log, RowRemover([]))
+    asked = Requested(Erasure("er1", "local", "ann"), 0, 1)
+    log.publish([requested_event(asked, "erasures/er1")])
+    drain_only(erasing.stage())
+    assert erasing.worker().run_once()
+    outbox = {(o, reason): n for stage, o, reason, n in database.counts() if stage == "outbox"}
+    assert outbox == {
+        ("taken", ""): 2, ("waiting", "EVENT_TOO_LARGE"): 1, ("dropped", "ERASED"): 1,
+    }  # fmt: skip
 
 
 def lease_ends(database: Database) -> None:

@@ -9,9 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from shared.language.retention import Keep, RetentionPolicy
-from shared.privacy.retention import AgedRows, Retention
-from shared.state.database import Database
-from shared.state.tables import SEEN, SEEN_MARKS
+from shared.language.times import now
+from shared.log.events import Event
+from shared.log.memory import MemoryEventLog
+from shared.privacy.retention import AgedRows, Aging, Retention
+from shared.state.database import Database, Transaction
+from shared.state.outbox import OutboxRelay
+from shared.state.tables import OUTBOX, SEEN, SEEN_MARKS
 
 TABLES = sa.MetaData()
 SAID = sa.Table(
@@ -142,3 +146,46 @@ def test_numbers_are_not_given_twice_when_all_are_forgotten(database: Database) 
         transaction.first_time("s", ["new"])
         number = transaction.connection.execute(sa.select(SEEN.c.seq)).scalar_one()
     assert number > 50
+
+
+def test_events_that_kafka_never_accepts_go_as_they_would_from_a_topic(database: Database) -> None:
+    """A month after they were refused, however old what they tell of is."""
+    log = MemoryEventLog(max_message_bytes=10)
+    with database.begin() as transaction:
+        for name, words in (("long", b"x" * 99), ("short", b"x")):
+            transaction.emit(Event("out.v1", name, "k", words, "test", START - timedelta(days=900)))
+    OutboxRelay(database, log).relay_once()
+    with database.begin() as transaction:
+        transaction.emit(Event("out.v1", "waits", "k", b"x", "test", START - timedelta(days=900)))
+    clock = Clock()
+    retention = _retention(database, clock)
+    clock.now = now() + timedelta(days=29.9)
+    assert retention.once() == 0
+    clock.now += timedelta(days=0.2)
+    assert retention.once() == 1
+    with database.read() as connection:
+        assert connection.execute(sa.select(OUTBOX.c.event_id)).scalars().all() == ["waits"]
+    counts = {(one, reason): n for stage, one, reason, n in database.counts() if stage == "outbox"}
+    assert counts == {
+        ("taken", ""): 1, ("waiting", "EVENT_TOO_LARGE"): 0, ("dropped", "AGED"): 1,
+    }  # fmt: skip
+
+
+class Broken:
+    place = "broken"
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        raise ZeroDivisionError
+
+
+def test_a_place_that_fails_keeps_no_other_full(database: Database) -> None:
+    policy = RetentionPolicy({"*": Keep(store_days=30)})
+    aging: list[Aging] = [Broken(), AgedRows("notes", NOTES, NOTES.c.time)]
+    retention = Retention(database, aging, policy, Clock(), seen_days=3)
+    with database.begin() as transaction:
+        transaction.connection.execute(NOTES.insert(), [{"id": 1, "time": 0.0}])
+    with pytest.raises(ZeroDivisionError):
+        retention.once()
+    assert _count(database, NOTES) == 0

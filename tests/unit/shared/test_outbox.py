@@ -33,7 +33,10 @@ def test_an_event_that_is_too_large_is_set_aside_and_the_others_go_on() -> None:
     relay = OutboxRelay(database, log)
     assert relay.relay_once() == 6
     assert [record.event.id for record in log.records("out.v1")] == ["e0", "e2", "e3", "e5"]
-    assert database.counts() == [("outbox", "waiting", "EVENT_TOO_LARGE", 2)]
+    assert database.counts() == [
+        ("outbox", "taken", "", 2),
+        ("outbox", "waiting", "EVENT_TOO_LARGE", 2),
+    ]
     with database.read() as connection:
         kept = connection.execute(sa.select(OUTBOX.c.event_id, OUTBOX.c.refused)).all()
     assert kept == [("e1", "EVENT_TOO_LARGE"), ("e4", "EVENT_TOO_LARGE")]
