@@ -153,7 +153,7 @@ async def wire(
     )
     register_collectors(use_cases, personas)
     erasing = wire_erasing(
-        database, log, spool, links=links, histories=histories, personas=personas
+        database, log, spool, links=links, histories=histories, answers=answers, personas=personas
     )
     return Process(
         name="gateway",
@@ -265,13 +265,14 @@ def wire_erasing(
     *,
     links: SqlLinks,
     histories: Histories,
+    answers: NewestAnswers,
     personas: PersonaCache,
 ) -> Erasing:
     """What is in memory is removed on the event loop, which owns it."""
     loop = asyncio.get_running_loop()
 
     def forget(tenant: str, conversation_ids: Set[str]) -> None:
-        for memory in (links.memory, histories):
+        for memory in (links.memory, histories, answers):
             loop.call_soon_threadsafe(memory.forget, tenant, conversation_ids)
 
     def forget_user(tenant: str, user_id: str) -> None:

@@ -6,7 +6,7 @@ Other telemetry is ignored and counted. What cannot be read is refused with its 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +15,7 @@ from typing import TypeVar
 from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.ingesting import Ingesting, RefusedMessage
 from services.gateway.app.linking import Linker
+from services.gateway.app.newest import Newest
 from services.gateway.app.reported_calls import ReportedCall, ReportedCalls
 from services.gateway.domain.conventions.semconv import DETAILS
 from services.gateway.domain.evaluations import EVALUATION, Opinion, read_evaluation
@@ -81,15 +82,11 @@ class _Memory:
     """The newest spans, by tenant, trace and span. Older ones are forgotten, as if they had never come."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: OrderedDict[tuple[str, str, str], _Known] = OrderedDict()
+        self._known: Newest[tuple[str, str], _Known] = Newest(most)
 
     def of(self, tenant: str, trace_id: str, span_id: str) -> _Known:
-        key = (tenant, trace_id, span_id)
-        found = self._known.pop(key, None) or _Known()
-        self._known[key] = found
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
+        found = self._known.get(tenant, (trace_id, span_id)) or _Known()
+        self._known.put(tenant, (trace_id, span_id), found)
         return found
 
 

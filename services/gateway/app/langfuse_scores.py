@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from services.gateway.app.answers import NewestAnswers
+from services.gateway.app.answers import AnswerPlace, NewestAnswers
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.langfuse_scores import read_score
 from services.gateway.domain.refusals import Refused
 from shared.language.assessments import Assessment
 from shared.language.attempts import sorted_out
 from shared.language.opinions import ExplicitFeedback
-from shared.language.turns import Turn
 
 
 class LangfuseScores:
@@ -37,7 +36,9 @@ class LangfuseScores:
         return said if answer is None else _about(said, answer)
 
 
-def _about(said: ExplicitFeedback | Assessment, answer: Turn) -> ExplicitFeedback | Assessment:
+def _about(
+    said: ExplicitFeedback | Assessment, answer: AnswerPlace
+) -> ExplicitFeedback | Assessment:
     """On the answer by its completion's id, otherwise by its place in the conversation."""
     if answer.completion_id:
         return replace(said, completion_id=answer.completion_id, conversation_id="")

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
+from services.gateway.app.ingesting import Ingesting
 from services.gateway.domain.genai import read_messages
 from services.gateway.domain.telemetry import Event, Span
+from shared.access.quotas import Quotas
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 from shared.language.opinions import Category, Rating
@@ -23,6 +25,7 @@ from tests.unit.gateway.genai import (
     START,
     TRACE,
     MemorySink,
+    a_linker,
     chat,
     span,
     words,
@@ -364,3 +367,11 @@ def test_messages_are_read_or_refused_with_their_field(messages: list[Any]) -> N
         assert error.field.startswith("gen_ai.input.messages")
     else:
         assert all(one.role in ("user", "assistant", "tool") for one in read)
+
+
+async def test_another_tenants_flood_does_not_cut_a_call(sink: MemorySink) -> None:
+    telemetry = CustomerTelemetry(Ingesting(sink, Quotas(dict)), a_linker(), remembered_spans=10)
+    await telemetry.logs("acme", MESSAGES[:2])
+    for number in range(50):
+        await telemetry.logs("flood", [replace(MESSAGES[0], span_id=f"s{number}")])
+    assert (await telemetry.logs("acme", MESSAGES[2:])).refused == ()
