@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,9 +38,6 @@ class Database:
     write transaction begins by taking an advisory lock. So a read, a decision and a write in one transaction
     are safe and need no retry. Readers wait for nobody and see one moment of the whole database.
 
-    With `writers="many"` PostgreSQL's writers do not take turns: only for a store that bases no decision on
-    what it reads, or whose every write states what it must not overwrite.
-
     With `revisions`, a service's folder of migrations, the database is upgraded to the newest of them;
     without, the tables are created as they are in the code: for tests, and for data that is not kept.
 
@@ -52,11 +49,9 @@ class Database:
         url: str,
         *tables: sa.MetaData,
         revisions: Path | None = None,
-        writers: Literal["one", "many"] = "one",
     ) -> None:
         self.engine = open_engine(url)
         self._sqlite = self.engine.dialect.name == "sqlite"
-        self._takes_lock = writers == "one" and not self._sqlite
         self._writing = threading.RLock()
         self._committed: list[tuple[sa.Table | None, Callable[[], None]]] = []
         sa.event.listen(self.engine, "after_cursor_execute", _note_write)
@@ -76,7 +71,7 @@ class Database:
         turn = self._writing if self._sqlite else nullcontext()
         with turn, self.engine.begin() as connection:
             connection.info.pop(_WROTE, None)
-            if self._takes_lock:
+            if not self._sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITERS_LOCK)))
             transaction = Transaction(connection)
             yield transaction
