@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from shared.language.retention import RetentionPolicy
 from shared.state.database import Database, Transaction
 from shared.state.outbox import drop_refused_before
+from shared.state.queries import distinct_of
 from shared.state.tables import OPERATIONS, SEEN, SEEN_MARKS
 
 STAGE = "retention"
@@ -103,6 +104,29 @@ def _rules(policy: RetentionPolicy, *, has_tenants: bool) -> list[tuple[_Tenants
     return [*own, (_Tenants(without=policy.tenants), everybody)]
 
 
+class AgedOperations:
+    """Long-running operations. Their index begins with the tenant, so each tenant's oldest are looked up, also
+    of those that follow the rule for everybody."""
+
+    place = "operations"
+
+    def forget(
+        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
+    ) -> int:
+        tenants = transaction.connection.execute(distinct_of(OPERATIONS.c.tenant)).scalars().all()
+        gone = 0
+        for tenant in tenants:
+            if (days := policy.of(tenant).store_days) and gone < most:
+                before = (now - timedelta(days=days)).timestamp()
+                expired = (OPERATIONS.c.tenant == tenant) & (OPERATIONS.c.created < before)
+                oldest = sa.select(OPERATIONS.c.name).where(expired).order_by(OPERATIONS.c.created)
+                these = OPERATIONS.c.name.in_(oldest.limit(most - gone))
+                gone += int(
+                    transaction.connection.execute(OPERATIONS.delete().where(these)).rowcount
+                )
+        return gone
+
+
 @dataclass(frozen=True, slots=True)
 class SeenEvents:
     """Ids of events that were taken. They expire after `days`, for every tenant: an event comes again if its
@@ -169,7 +193,7 @@ class Retention:
     ) -> None:
         kernel = (
             SeenEvents(seen_days),
-            AgedRows("operations", OPERATIONS, OPERATIONS.c.created),
+            AgedOperations(),
             RefusedEvents(topic_days),
         )
         self._database, self._policy, self._clock = database, policy, clock

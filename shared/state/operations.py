@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
 from google.longrunning import operations_pb2
@@ -12,6 +13,7 @@ from google.rpc import status_pb2
 from shared.contracts.status import encode_error
 from shared.language.errors import NotFound, TrimtabError
 from shared.state.database import Database, Transaction
+from shared.state.queries import distinct_of
 from shared.state.tables import OPERATIONS
 
 
@@ -57,11 +59,19 @@ def get(database: Database, name: str, tenant: str | None = None) -> operations_
 
 def newest(database: Database, tenant: str | None, most: int) -> list[operations_pb2.Operation]:
     """The newest `most` operations of one tenant, or of all."""
-    query = sa.select(OPERATIONS.c.body).order_by(OPERATIONS.c.created.desc()).limit(most)
-    if tenant is not None:
-        query = query.where(OPERATIONS.c.tenant.in_(("", tenant)))
+    columns = (OPERATIONS.c.body, OPERATIONS.c.created)
+    query = sa.select(*columns).order_by(OPERATIONS.c.created.desc()).limit(most)
+    found: list[Any] = []
     with database.read() as connection:
-        return [operations_pb2.Operation.FromString(r.body) for r in connection.execute(query)]
+        tenants = {"", tenant} if tenant is not None else _tenants(connection)
+        for one in tenants:  # the index begins with it
+            found += connection.execute(query.where(OPERATIONS.c.tenant == one))
+    found.sort(key=lambda row: row.created, reverse=True)
+    return [operations_pb2.Operation.FromString(row.body) for row in found[:most]]
+
+
+def _tenants(connection: sa.Connection) -> set[str]:
+    return set(connection.execute(distinct_of(OPERATIONS.c.tenant)).scalars())
 
 
 def _get(

@@ -27,6 +27,11 @@ def start_telemetry(service: str, *, level: str = "INFO", otlp_endpoint: str = "
     sampler = ParentBased(TraceIdRatioBased(1.0)) if otlp_endpoint else ALWAYS_OFF
     provider = TracerProvider(resource=resource, sampler=sampler)
     if otlp_endpoint:
-        exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=True)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(BatchSpanProcessor(exporter_to(otlp_endpoint)))
     trace.set_tracer_provider(provider)
+
+
+def exporter_to(endpoint: str) -> OTLPSpanExporter:
+    """Over TLS to `https://...`, otherwise in clear text. Whom it trusts, and what it shows to be let in, are
+    OpenTelemetry's own settings: OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_EXPORTER_OTLP_HEADERS."""
+    return OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
-
-from shared.state.database import Database
 
 Statement = tuple[str, Any]
 
 
+class Store(Protocol):
+    @property
+    def engine(self) -> sa.Engine: ...
+
+
 @contextmanager
-def recorded(database: Database) -> Iterator[list[Statement]]:
+def recorded(database: Store) -> Iterator[list[Statement]]:
     """What is executed meanwhile, but for inserts."""
     said: list[Statement] = []
 
@@ -29,7 +32,7 @@ def recorded(database: Database) -> Iterator[list[Statement]]:
         sa.event.remove(database.engine, "before_cursor_execute", note)
 
 
-def whole_tables(database: Database, statements: list[Statement], tables: sa.MetaData) -> list[str]:
+def whole_tables(database: Store, statements: list[Statement], tables: sa.MetaData) -> list[str]:
     """Of each statement that would read one of the tables whole, or sort what it found, however much that is:
     the step and the statement.
 
@@ -46,7 +49,7 @@ def whole_tables(database: Database, statements: list[Statement], tables: sa.Met
     return found
 
 
-def _plan(database: Database, statement: str, parameters: Any) -> list[str]:
+def _plan(database: Store, statement: str, parameters: Any) -> list[str]:
     is_sqlite = database.engine.dialect.name == "sqlite"
     explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
     with database.engine.connect() as connection:

@@ -51,9 +51,8 @@ def _first_time(since_change: Sequence[Observation], newest: Observation) -> dat
 
 def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interval:
     """The mean of the values with a 95% interval that allows for several values per user: people differ more
-    than one person does from time to time. A value whose user is no longer known counts as its own user."""
-    values = [one.value for one in observations]
-    users: list[Hashable] = [one.user_id or place for place, one in enumerate(observations)]
+    than one person does from time to time."""
+    values, users = [one.value for one in observations], users_of(observations)
     if is_rate:
         found = rate(values, users, CONFIDENCE)
         low, high, method = found.low, found.high, found.method
@@ -62,6 +61,11 @@ def interval_of(observations: Sequence[Observation], *, is_rate: bool) -> Interv
         method = "bootstrap-by-user"
     mean = float(np.mean(values))
     return Interval(mean, low, high, CONFIDENCE, len(values), len(set(users)), method)
+
+
+def users_of(observations: Sequence[Observation]) -> list[Hashable]:
+    """Whose each value is. One whose user is no longer known counts as its own user."""
+    return [one.user_id or place for place, one in enumerate(observations)]
 
 
 def guarantee(stream: str, reference: Reference, detector: Detector, watching: Watching) -> str:

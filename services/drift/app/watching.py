@@ -6,12 +6,12 @@ the detector and the alarm it raises happen together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.drift.app.alarms import alarm_of
+from services.drift.app.alarms import alarm_of, users_of
 from services.drift.detectors.detector import Detector, Reference
 from services.drift.detectors.falling_mean import FallingMean
 from services.drift.detectors.novelty import Novelty, distance, distances_within
@@ -106,7 +106,7 @@ class Watcher:
         if state.position < self.watching.reference_observations:
             return state
         kept = self.streams.recalled(state.key, state.epoch, 0)
-        return _started(state, [one.value for one in kept])
+        return _started(state, [one.value for one in kept], users_of(kept))
 
     def _rested(self, state: StreamState) -> StreamState:
         rested = replace(state, rested=state.rested + 1)
@@ -161,6 +161,8 @@ def _counted(state: StreamState) -> StreamState:
     return replace(state, position=state.position + 1, observations=state.observations + 1)
 
 
-def _started(state: StreamState, values: list[float]) -> StreamState:
-    reference, memory = DETECTORS[state.key.stream].start(values)
+def _started(
+    state: StreamState, values: list[float], users: list[Hashable] | None = None
+) -> StreamState:
+    reference, memory = DETECTORS[state.key.stream].start(values, users)
     return replace(state, phase="watching", reference=reference, memory=memory)

@@ -5,7 +5,7 @@ To add one, write one file next to this one, and one line in app/watching.py tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,8 +39,11 @@ class Detector(Protocol):
     def is_rate(self) -> bool:
         """Whether the values are 0 and 1."""
 
-    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
-        """Learns the reference from the first values, of which there is at least one."""
+    def start(
+        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+    ) -> tuple[Reference, Memory]:
+        """Learns the reference from the first values, of which there is at least one. `users` names each
+        value's user; by default each is another's."""
 
     def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
         """The memory after one more value. `uniform` in [0, 1) is drawn for this value, to break ties."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import exp
 
 import numpy as np
@@ -17,16 +17,19 @@ _MOST = 0.999
 
 class FallingMean:
     """Values are squashed by 1 - 1/(1 + exp(-(v - mean)/std)), with the reference's own mean and std: high
-    when the value is low. `bound` is an upper 95% bound of that (Hoeffding)."""
+    when the value is low. `bound` is an upper 95% bound of that (Hoeffding), as wide as its users allow."""
 
     name = "e-shiryaev-roberts"
     direction = "down"
     is_rate = False
 
-    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
+    def start(
+        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+    ) -> tuple[Reference, Memory]:
         count, mean, std = len(values), float(np.mean(values)), float(np.std(values)) or 1.0
         squashed = [squashed_down(value, mean, std) for value in values]
         bound = e_detector.hoeffding_upper(float(np.mean(squashed)), count, _CONFIDENCE)
+        bound = e_detector.widened(bound, squashed, users, _CONFIDENCE)
         reference = Reference(count, mean, std, min(bound, _MOST))
         return reference, e_detector.remembered(e_detector.nothing_seen())
 

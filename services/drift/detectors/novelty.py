@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ class Novelty:
     direction = "up"
     is_rate = False
 
-    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
+    def start(
+        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+    ) -> tuple[Reference, Memory]:
         reference = Reference(len(values), float(np.mean(values)), float(np.std(values)), 0.0)
         evidence = e_detector.no_evidence(len(conformal.POWERS))
         return reference, {**e_detector.remembered(evidence), "scores": {}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -15,15 +15,19 @@ _MOST = 0.999
 
 
 class RisingRate:
-    """Values are 0 or 1. `bound` is an upper 95% bound of their rate (Clopper and Pearson)."""
+    """Values are 0 or 1. `bound` is an upper 95% bound of their rate (Clopper and Pearson), as wide as its
+    users allow."""
 
     name = "e-shiryaev-roberts"
     direction = "up"
     is_rate = True
 
-    def start(self, values: Sequence[float]) -> tuple[Reference, Memory]:
+    def start(
+        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+    ) -> tuple[Reference, Memory]:
         count = len(values)
         bound = e_detector.clopper_pearson_upper(round(sum(values)), count, _CONFIDENCE)
+        bound = e_detector.widened(bound, values, users, _CONFIDENCE)
         spread = float(np.std(values)) or 1.0
         reference = Reference(count, float(np.mean(values)), spread, min(bound, _MOST))
         return reference, e_detector.remembered(e_detector.nothing_seen())

@@ -58,7 +58,7 @@ def _is_bounded(found: str) -> bool:
     step, statement = found.split(":", 1)
     if "ORDER BY" in step or "DISTINCT" in statement:
         # Of one conversation or a page of them, of a tenant's files, of a tenant's keys.
-        few = ("conversation_id = ", "conversation_id IN", "FROM archived_parts", "FROM api_keys")
+        few = ("conversation_id = ?", "conversation_id IN", "FROM archived_parts", "FROM api_keys")
         return any(one in statement for one in few)
     return any(f" {name}" in step for name in SMALL)
 

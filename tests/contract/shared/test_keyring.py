@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from shared.vault.keyring import CachedKeyring, Key, KeyState
 from shared.vault.migrations import TABLES
 from shared.vault.sql_keyring import SqlKeyring
 from shared.vault.tables import METADATA
+from tests.contract.plans import recorded, whole_tables
 
 ANN, BEN = "tenants/a/users/ann", "tenants/a/users/ben"
 
@@ -149,6 +151,27 @@ def test_no_change_is_missed_when_two_processes_change_keys_at_once(
     states = {one: opened.key.state for one, opened in cache.for_opening(ids).items()}
     assert states == dict.fromkeys(ids, KeyState.CLOSING)
     other.close_connections()
+
+
+@dataclass(frozen=True)
+class _Engine:
+    engine: sa.Engine
+
+
+def test_nothing_reads_all_keys_or_all_changes(keyring: SqlKeyring) -> None:
+    store = _Engine(keyring._engine)
+    with recorded(store) as asked:
+        keys = keyring.of_owners([ANN, BEN], 1.0)
+        keyring.by_ids([key.id for key in keys.values()])
+        _, last = keyring.changes(None)
+        keyring.close([ANN, BEN])
+        assert len(keyring.changes(last)[0]) == 2
+        assert keyring.destroy([keys[ANN].id], now=50.0) == 1
+        assert keyring.of_owners([ANN], 51.0)[ANN].generation == 2
+    assert len(asked) > 10
+    # The generations of some owners are sorted.
+    found = whole_tables(store, asked, METADATA)
+    assert [one for one in found if "keys.owner IN" not in one] == []
 
 
 def test_the_keys_that_are_used_stay_in_memory(database_url: str) -> None:

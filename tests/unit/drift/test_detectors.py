@@ -1,6 +1,7 @@
 """Detectors by value: increments by hand, exact alarms on seeded streams, and a quiet stream."""
 
 import json
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from services.drift.app.watching import DETECTORS
 from services.drift.detectors import conformal, e_detector
 from services.drift.detectors.detector import Detector
+from services.drift.detectors.falling_mean import FallingMean
+from services.drift.detectors.rising_rate import RisingRate
 
 LOG_THRESHOLD = log(2000)
 
@@ -65,6 +68,29 @@ def test_bounds_of_the_reference() -> None:
     assert e_detector.clopper_pearson_upper(8, 80) == pytest.approx(0.17320, abs=1e-5)
     assert e_detector.clopper_pearson_upper(80, 80) == 1.0
     assert e_detector.hoeffding_upper(0.5, 80) == pytest.approx(0.63684, abs=1e-5)
+
+
+def test_the_bound_of_a_rate_is_as_wide_as_its_users_allow() -> None:
+    """Eight dissatisfied values of eighty: of eighty people, and of one in ten."""
+    values = [1.0] * 8 + [0.0] * 72
+    alone, _ = RisingRate().start(values)
+    assert alone.bound == pytest.approx(0.17320, abs=1e-5)
+    assert RisingRate().start(values, list(range(80)))[0] == alone
+    ten, _ = RisingRate().start(values, [place // 8 for place in range(80)])
+    # Of ten people drawn anew more than three are dissatisfied in 1 of 100, more than two in 7.
+    assert ten.bound == pytest.approx(0.3)
+    assert replace(ten, bound=alone.bound) == alone
+
+
+def test_the_bound_of_a_mean_is_as_wide_as_its_users_allow() -> None:
+    """Forty bad rewards of eighty: of eighty people, of ten in twenty, and of one in two."""
+    rewards = [0.0] * 40 + [1.0] * 40
+    alone, twenty, two = (
+        FallingMean().start(rewards, [place // several for place in range(80)])[0].bound
+        for several in (1, 4, 40)
+    )
+    assert alone == twenty == pytest.approx(0.63684, abs=1e-5)
+    assert two == pytest.approx(1 / (1 + exp(-1.0)))
 
 
 def test_p_values_are_randomised_ranks() -> None:

@@ -138,6 +138,19 @@ def test_an_alarms_interval_is_as_wide_as_its_users_allow() -> None:
     assert (nameless.low, nameless.high, nameless.users) == (low, high, 50)
 
 
+def test_the_bound_that_is_tested_against_is_as_wide_as_its_users_allow(
+    database: Database, log: MemoryEventLog
+) -> None:
+    """Ten people, one of whom says eight times that it is bad: of eighty the bound would be 0.173."""
+    stage = feedback_stage(database, log, Watching(reference_observations=80))
+    log.publish([mined(n, bad=n // 8 == 3, user_id=f"p{n // 8}") for n in range(80)])
+    drain(stage)
+    (stream,) = SqlReadings(database).streams("local")
+    assert stream.reference is not None
+    assert (stream.reference.count, stream.reference.mean) == (80, pytest.approx(0.1))
+    assert stream.reference.bound == pytest.approx(0.3)
+
+
 def test_late_rewards_of_the_last_fifty_models_are_known(
     database: Database, log: MemoryEventLog
 ) -> None:

@@ -1,5 +1,6 @@
 """The registry's use cases on SQLite in memory and twins of what is outside."""
 
+import asyncio
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -314,17 +315,19 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
     house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
     stop, asked = threading.Event(), []
 
+    answers = [ValueError("?"), Unavailable("a 429", retry_after_s=0.01), Internal("a 400")]
+
     def check(served_name: str) -> None:
         asked.append(served_name)
         if len(asked) == 3:
             stop.set()
-        raise (Internal("a 400"), Unavailable("a 429", retry_after_s=0.01), ValueError("?"))[
-            len(asked) - 1
-        ]
+        raise answers.pop()
 
     monkeypatch.setattr(house.fleet, "check", check)
     _, (_, fleet) = clocks(house.judge, 0.01)
-    fleet(stop)
+    thread = threading.Thread(target=fleet, args=(stop,), daemon=True)
+    thread.start()
+    thread.join(10)
     assert len(asked) == 3
     assert house.app.rollout(HOME)[2] is not None
 
@@ -372,8 +375,6 @@ def test_looking_wakes_nobody(house: House):
 
 
 async def test_watchers_hear_of_a_change_at_once(house: House):
-    import asyncio
-
     stream: Any = house.servicer.WatchServed(pb.WatchServedRequest(), Calling(""))
     [first] = (await anext(stream)).served
     assert first.rollout.champion.version == "assistant-v0"

@@ -40,7 +40,7 @@ from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.state.sessions import SqlStore
 from shared.state.stage import drain
-from tests.unit.retrain.pairs import LOCAL, many
+from tests.unit.retrain.pairs import LOCAL, TRAINED, many, pair
 from tests.unit.retrain.test_gate import figures
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -110,6 +110,11 @@ class House:
         for one in many(train, held_out, key):
             value = events_pb2.PreferenceMined(pair=encode_pair(one)).SerializeToString()
             self.publish(PREFERENCE_MINED, one.pair_id, value)
+        drain(self.pairs)
+
+    def publish_pair(self, number: int) -> None:
+        mined = events_pb2.PreferenceMined(pair=encode_pair(pair(number, TRAINED[number])))
+        self.publish(PREFERENCE_MINED, f"p{number}", mined.SerializeToString())
         drain(self.pairs)
 
     def alarm(

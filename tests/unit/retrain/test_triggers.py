@@ -6,6 +6,8 @@ import threading
 from datetime import timedelta
 from unittest.mock import Mock
 
+import pytest
+
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import State, TriggerKind
@@ -15,6 +17,7 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import (
     Unavailable,
 )
+from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey
 from shared.language.topics import (
     PERSONA_UPDATED,
@@ -30,6 +33,7 @@ def test_the_registry_is_asked_about_an_alarm_outside_of_any_transaction():
     house = House()
     house.mine()
     seen: list[bool] = []
+    threads: list[threading.Thread] = []
 
     def champion(key: PolicyKey) -> str:
         writing = threading.Event()
@@ -40,12 +44,14 @@ def test_the_registry_is_asked_about_an_alarm_outside_of_any_transaction():
 
         thread = threading.Thread(target=write)
         thread.start()
+        threads.append(thread)
         seen.append(writing.wait(5))
-        thread.join()
         return "assistant-v0"
 
     object.__setattr__(house.app, "champion", champion)
     house.alarm("a")
+    for thread in threads:
+        thread.join(5)
     assert seen == [True]
     assert house.counts(ALARMS) == {"taken": 1, "waitingREGISTRY": 0, "made": 1}
 
@@ -72,10 +78,30 @@ def test_an_alarm_waits_for_pairs_then_runs():
     assert run.progress_words == "waiting for pairs: 10 of 20"
     assert run.progress == 0.5
     for n in range(100, 110):
-        value = events_pb2.PreferenceMined(pair=encode_pair(pair(n, TRAINED[n])))
-        house.publish(PREFERENCE_MINED, f"p{n}", value.SerializeToString())
-    drain(house.pairs)
+        house.publish_pair(n)
     assert house.walk(2).state == State.TRAIN
+
+
+def test_while_an_alarm_waits_pairs_are_read_only_when_another_came(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    read: list[int] = []
+    pairs = SqlSession.pairs
+
+    def noted(session: SqlSession, key: PolicyKey, most: int) -> list[Pair]:
+        found = pairs(session, key, most)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(SqlSession, "pairs", noted)
+    house = House(pairs_wait_s=60)
+    house.mine(10, 0)
+    house.alarm("a")
+    house.walk(5)
+    assert read == [10]
+    house.publish_pair(100)
+    house.walk(5)
+    assert read == [10, 11]
 
 
 def test_an_alarm_waits_no_longer_than_set():

@@ -60,12 +60,24 @@ async def _get(address: str, calling: Calling, name: str) -> str:
     return str(found.name)
 
 
+async def _wait(address: str, calling: Calling, name: str) -> str:
+    async with aio_channel(address, calling) as channel:
+        request = pb.WaitOperationRequest(name=f"operations/{name}")
+        request.timeout.FromMilliseconds(10)
+        with translated("test"):
+            found = await pb_grpc.OperationsStub(channel).WaitOperation(
+                request, metadata=metadata()
+            )
+    return str(found.name)
+
+
 async def test_a_key_sees_the_operations_of_its_own_tenant(address: str) -> None:
     acme = Calling(api_key=SECRETS["acme"])
     assert await _names(address, acme) == ["operations/a", "operations/shared"]
-    assert await _get(address, acme, "a") == "operations/a"
-    with pytest.raises(NotFound):
-        await _get(address, acme, "g")
+    for asked in (_get, _wait):
+        assert await asked(address, acme, "a") == "operations/a"
+        with pytest.raises(NotFound):
+            await asked(address, acme, "g")
 
 
 async def test_an_internal_caller_sees_all(address: str) -> None:
