@@ -1,6 +1,6 @@
 """The PyPI package chitchat-dataset as the log of a product: real chats between two people.
 
-One side is taken as the assistant: whoever wrote second. What one sender wrote in a row becomes one
+The one who wrote second is taken as the assistant. What one sender wrote in a row becomes one
 turn, line by line, so roles alternate. Chats that nobody answered (3,150 of 7,168) and empty texts
 are left out. The raters gave three marks from 1 to 10 ("witty", "upbeat", "interesting") for the
 chat as a whole; they become one rating, the mean, with the marks in the comment, in the name of the
@@ -68,7 +68,7 @@ def convert(raw: Mapping[str, Any]) -> Iterator[HumanChat]:
 
 
 def _turns(messages: list[list[dict[str, str]]]) -> tuple[tuple[ChatTurn, ...], str]:
-    """Alternating turns, and the id of the user: whoever wrote first."""
+    """Alternating turns, and the id of the user: the one who wrote first."""
     turns: list[ChatTurn] = []
     user = ""
     for said in (one for message in messages for one in message if one["text"].strip()):

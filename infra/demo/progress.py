@@ -60,7 +60,7 @@ class Progress:
         """Looks until it is done (True) or time is up (False) and reports progress, unless it is over within
         `quiet_s`.
 
-        A service that is away for a moment is asked again; its words stand in the line.
+        A service that is unavailable for a moment is asked again; its words stand in the line.
         """
         began, said = time.monotonic(), 0.0
         while True:

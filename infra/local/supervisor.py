@@ -140,7 +140,7 @@ class Supervisor:
             "environment": ",".join(f"{k}={_quoted(v)}" for k, v in program.environment.items()),
             "autostart": "false",
             "autorestart": "true",
-            # A service that dies while Kafka is away must come back when Kafka does, however late.
+            # A service that dies while Kafka is unavailable must come back when Kafka does, however late.
             "startretries": 1000,
             "stopwaitsecs": STOP_WAIT_S,
             "stopasgroup": "true",

@@ -76,7 +76,8 @@ class Answers:
 
 
 async def look(peers: Peers, asked: Asked, now: datetime, before: Loop | None = None) -> Loop:
-    """Never raises because a service is away or slow: its section says so and shows what was known `before`."""
+    """Never raises because a service is unavailable or slow: its section says so and shows what was known
+    `before`."""
     answers = Answers()
     since = now - timedelta(seconds=asked.window_s)
     parts = asyncio.gather(*(_part(peers, name, before) for name in PLACES))

@@ -17,8 +17,8 @@ from services.dashboard.domain import (
 
 
 class Peers(Protocol):
-    """Calls raise TrimtabError: Unavailable if the service is away, DeadlineExceeded if it is slow, NotFound if
-    there is nothing yet."""
+    """Calls raise TrimtabError: Unavailable if the service cannot be reached, DeadlineExceeded if it is slow,
+    NotFound if there is nothing yet."""
 
     async def passage(self, part: str) -> Passage:
         """What went through a service."""

@@ -42,7 +42,7 @@ class FeedbackSettings(ServiceSettings):
     # The newest labels that count: of all, and of each user.
     heads_most_labels: int = Field(default=5000, ge=10)
     heads_most_per_user: int = Field(default=20, ge=1)
-    # The gate: the chance of an interval to miss, over all attempts on one head; how much lower the
+    # The gate: the chance that an interval misses, over all attempts on one head; how much lower the
     # AUROC may be; and what it must be above.
     heads_gate_error: float = Field(default=0.05, gt=0, lt=1)
     heads_gate_auroc_margin: float = Field(default=0.05, ge=0, le=1)
@@ -63,7 +63,7 @@ class FeedbackSettings(ServiceSettings):
     # How long explicit feedback waits for its turn, and a follow-up for its answer.
     explicit_wait_s: float = Field(default=120.0, ge=0)
     answer_wait_s: float = Field(default=120.0, ge=0)
-    # A rating of a whole conversation is joined once no turn of it came for so long.
+    # A rating of a whole conversation is joined once none of its turns has come for this long.
     conversation_quiet_s: float = Field(default=3.0, ge=0)
 
     # What of one tenant may wait: follow-ups to be judged, explicit feedback whose turn is not logged, pairs

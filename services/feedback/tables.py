@@ -132,7 +132,7 @@ USERS = sa.Table(
     sa.Column("has_persona", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("persona_version", sa.Integer, nullable=False, server_default="0"),
     sa.Column("persona_since", sa.Float, nullable=False, server_default="0"),
-    # When the user was heard of last (Unix time): what retention goes by.
+    # When the user last said anything (Unix time): what retention goes by.
     sa.Column("seen", sa.Float, nullable=False, server_default="0"),
     sa.Index("users_by_age", "seen"),
 )

@@ -90,11 +90,11 @@ class Policies(Protocol):
     """The registry's policies."""
 
     def known(self) -> Mapping[PolicyKey, Policy]:
-        """All of them, as of a few seconds ago; while the registry is unavailable, those known last."""
+        """All of them, as of a few seconds ago; while the registry is unavailable, the last known ones."""
 
     def get(self, key: PolicyKey) -> Policy:
         """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist now, and Unavailable while the
-        registry is unavailable, except for `assistant` and for policies that were known last."""
+        registry is unavailable, except for `assistant` and for policies that are still known."""
 
 
 class Store(Protocol):
@@ -163,7 +163,7 @@ class Evaluator(Protocol):
 
 
 class VersionRegistry(Protocol):
-    """Versions are named within their tenant. Whatever is asked of a policy that does not exist any more raises
+    """Versions are named within their tenant. Whatever is asked of a policy that no longer exists raises
     NotFound (POLICY_NOT_FOUND)."""
 
     def champion(self, key: PolicyKey) -> Candidate: ...

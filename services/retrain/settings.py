@@ -22,11 +22,11 @@ class RetrainSettings(ServiceSettings):
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.
     snapshots: str = ""
-    # Whose runs those are that were made before there were policies.
+    # The tenant of runs that are older than policies.
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)
 
-    # Triggers and what follows are for policies that say nothing else of their own.
+    # Triggers and what follows apply to policies that do not set them themselves.
     # A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
     schedule: str = ""
     volume_pairs: int = Field(default=0, ge=0)

@@ -168,8 +168,8 @@ class Progress:
 class TrainingRules:
     """When a model is trained, and on what.
 
-    `min_data`: pairs and ratings of the first model, `min_users` the people behind them: one or two
-    must not speak for all; `growth`: by which share the data must have
+    `min_data`: pairs and ratings of the first model, `min_users` the people behind them: so that one or two
+    people do not speak for all; `growth`: by which share the data must have
     grown for the next, or the pairs alone: many ratings must not put off what pairs have to say.
     `pairs_suffice`: from so many pairs on, all ratings together weigh `ratings_share` of them,
     since pairs say what is better on the same request and ratings only across requests.

@@ -80,7 +80,7 @@ def _fail(transaction: Transaction, operation: str, error: TrimtabError) -> None
 @dataclass(frozen=True, slots=True)
 class Tracking:
     """The job that logs a model to the tracker. It is separate from training, so that no model is lost while
-    the tracker is away. `described` turns a tenant's model into a run."""
+    the tracker is unavailable. `described` turns a tenant's model into a run."""
 
     models: RewardModels
     writer: Writer

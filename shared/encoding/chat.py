@@ -60,7 +60,7 @@ class ChatTokens:
         self._by_policy = _any_of(special)
         self._by_others = _any_of(special | {one for one in written if one in template})
         self._control = {tokenizer.convert_tokens_to_ids(one) for one in special | written}
-        # Nobody can write a mark: they are drawn anew in each process.
+        # Nobody can write a mark: each process draws its own.
         self._mark = f"mark{secrets.token_hex(12)}n"
 
     def prompt(self, messages: Sequence[Message], most: int = PROMPT_TOKENS) -> Reading:
@@ -94,9 +94,9 @@ class ChatTokens:
         return ids + self.ids(text[start:])
 
     def rendered(self, messages: Sequence[Message]) -> str:
-        """By the chat template: with calls in its own form if it has one, else as text; or, if it refuses them
-        so (two turns of a role in a row, a role it does not know), as turns of user and assistant. What the
-        messages say is not made inert."""
+        """By the chat template: with calls in its own form if it has one, otherwise as text; or, if it
+        refuses them so (two turns of a role in a row, a role it does not know), as turns of user and
+        assistant. What the messages say is not made inert."""
         for form in self._forms(tuple(messages)):
             try:
                 return str(

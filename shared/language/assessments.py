@@ -92,8 +92,9 @@ class Assessment:
 
 
 def is_of_person(source: str, name: str) -> bool:
-    """Whether a score is a person's opinion of the answer: by who gave it, otherwise by the score's name. What
-    says neither is an evaluator's, and how much of a fault there is, whoever says so, is a figure."""
+    """Whether a score is a person's opinion of the answer: by who gave it, otherwise by the score's name. If
+    neither tells, an evaluator gave it. A measure of a fault, such as toxicity, is a figure no matter who
+    gave it."""
     who = _words(source)
     if _words(name) in _FAULTS:
         return False

@@ -74,8 +74,9 @@ def decode_batch(text: bytes | bytearray, level: int) -> Any:
 
 
 def by_value(text: str) -> str:
-    """One spelling for all documents of the same value, as many clients read what they were given and write it
-    anew: with other spaces, another order of names, or 20 for 20.0. What cannot be read is returned as is."""
+    """One spelling for all documents of the same value, because many clients parse what they were given and
+    write it again, with other spaces, another order of names, or 20 for 20.0. What cannot be read is
+    returned as is."""
     try:
         return _SORTED.encode(_BY_VALUE.decode(text)).decode()
     except (ValueError, RecursionError):

@@ -155,7 +155,7 @@ def _plain_part(part: Part) -> str:
 
 
 def _with_tools(message: Message) -> list[dict[str, Any]]:
-    """A message for each result, then one for all else."""
+    """A message for each result, then one for everything else."""
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     calls = [part for part in message.parts if isinstance(part, ToolCall) and _is_object(part)]
     said = tuple(part for part in message.parts if part not in results and part not in calls)
@@ -169,7 +169,8 @@ def _with_tools(message: Message) -> list[dict[str, Any]]:
 
 
 def _is_object(call: ToolCall) -> bool:
-    """Whether engines and templates can read its arguments; text otherwise, for one refuses all."""
+    """Whether engines and templates can read its arguments; otherwise it is sent as text, since one that
+    cannot be read makes them refuse the whole request."""
     try:
         return isinstance(json.loads(call.arguments), dict)
     except ValueError:

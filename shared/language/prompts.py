@@ -17,7 +17,7 @@ from shared.language.messages import (
     text_message,
 )
 
-# Stands where the inside of a message was cut.
+# Stands where the middle of a message was cut out.
 GAP = "\n[...]\n"
 Messages = tuple[Message, ...]
 Length = Callable[[Messages], int]
@@ -28,8 +28,8 @@ def cut_in_middle(messages: Messages, limit: int, length: Length) -> Messages:
 
     What stays longest are the system messages (with the persona), the last thing that the user said, and the
     newest turns. Whole messages go first, the oldest first: what is left after the system messages begins with
-    a user's turn, and no tool's result stays without its call. If what must stay is still too long, its longest
-    messages lose their inside: each keeps its beginning and its end, with GAP in between.
+    a user's turn, and no tool's result stays without its call. If what must stay is still too long, its
+    longest messages lose their middle: each keeps its beginning and its end, with GAP in between.
 
     The result may be longer than `limit` if even empty messages are."""
     if length(messages) <= limit:

@@ -25,7 +25,7 @@ def insert_rows(
 ) -> list[Any]:
     """Inserts `rows`, in their order; their values (text, numbers, bytes) stand in the order of `columns`.
     `after` is what follows the values, in SQL that both databases know; what it returns is given back. Raises
-    what SQLAlchemy raises. Whoever waits for writes learns nothing of it: see Transaction.insert_rows."""
+    what SQLAlchemy raises. Listeners for commits are not told of it: use Transaction.insert_rows for that."""
     returned: list[Any] = []
     for some in batches(rows, _MOST_VALUES // len(columns)):
         statement = _statement(connection.dialect, table, tuple(columns), len(some), after)

@@ -62,7 +62,7 @@ def endings(steps: list[Json]) -> dict[str, Json]:
 
 
 def place_in(said: str) -> tuple[str, str, str]:
-    """(tenant, conversation, turn) of a resource name, empty if it does not say; whatever else is what an
+    """(tenant, conversation, turn) of a resource name, empty if it does not say; anything else is what an
     application calls a conversation."""
     for pattern in ("tenants/*/conversations/**/turns/**", "tenants/*/conversations/**"):
         with suppress(InvalidArgument):

@@ -230,8 +230,8 @@ def fit(
     \b
     A line: {"messages": [{"role": "user", "content": "..."}, ...], "label": "dissatisfied"}
     The last message is the user's follow-up. Labels are free, two or more; instead of one label, the
-    shares of raters: {"dissatisfied": 0.67, "fine": 0.33}. Bad lines are told and left out (exit
-    code 1; listed in refused.jsonl of the folder). The figures are those of held-out folds.
+    shares of raters: {"dissatisfied": 0.67, "fine": 0.33}. Bad lines are reported and left out (exit
+    code 1; refused.jsonl in the folder lists them). The figures are those of held-out folds.
 
     \b
     Examples:
@@ -254,7 +254,7 @@ def score(
     ],
     threads: Threads = 0,
 ) -> None:
-    """Judge follow-ups by a fitted model: a line out for each line in, in the same order.
+    """Judge follow-ups with a fitted model: one line out for each line in, in the same order.
 
     \b
     Out: {"probabilities": {"dissatisfied": 0.91, "fine": 0.09}, "abstained": false}

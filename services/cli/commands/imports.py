@@ -99,8 +99,8 @@ def import_(
     none. After a break the same command continues where it stopped. Refused records are listed with
     file, line, field, reason and the record itself, the rest is imported, and the exit code is 1:
     correct the records in the list, then import the list.
-    Conversations and preferences belong to --policy, and only that policy is trained on them. The
-    same preferences imported for two policies are two; a conversation belongs to the first.
+    Conversations and preferences belong to --policy, and only that policy is trained on them. The same
+    preferences imported for two policies count as two; a conversation belongs to the first.
 
     \b
     Examples:

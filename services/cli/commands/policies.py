@@ -67,8 +67,8 @@ def create(
 ) -> None:
     """Create a policy. Requests name it in `model`, and the base model answers until a version is promoted.
 
-    NAME has 1 to 40 lower-case letters, digits and hyphens, and is never used again after a deletion. What is
-    not given is as the deployment's settings say, also when they change.
+    NAME has 1 to 40 lower-case letters, digits and hyphens, and is never used again after a deletion. What
+    is not given follows the deployment's settings, also when they change.
 
     \b
     Examples:

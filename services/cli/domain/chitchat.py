@@ -8,7 +8,7 @@ from services.cli.domain import Json
 
 
 def chitchat(raw: Json) -> Iterator[tuple[str, Json]]:
-    """The chats of the package chitchat-dataset in OpenAI's format. Whoever wrote second is taken as the
+    """The chats of the package chitchat-dataset in OpenAI's format. The one who wrote second is taken as the
     assistant. What one person wrote in a row becomes one message. Unanswered chats are left out."""
     for name, chat in raw.items():
         said = [one for group in chat["messages"] for one in group if one["text"].strip()]

@@ -108,8 +108,8 @@ class Ignored:
 
 
 class Reader:
-    """Reads the records of one import, in order, as some formats refer to earlier records. `user`: whose the
-    records are that name nobody."""
+    """Reads the records of one import, in order, as some formats refer to earlier records. `user`: to whom
+    records that name nobody belong."""
 
     def __init__(
         self, format_name: str = "auto", scores: Scores | None = None, user: str = ""

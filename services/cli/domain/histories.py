@@ -1,6 +1,6 @@
 """Records that name no conversation, as logs of stateless calls: each carries the history so far. A record that
-goes on where a known one of the same user ends, or repeats how it begins, is of the same conversation. One that
-parts from it on the way is a conversation of its own: other people may have begun with the same words."""
+goes on where a known one of the same user ends, or repeats how it begins, is of the same conversation. One
+that departs from it midway is a conversation of its own: other people may have begun with the same words."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Langfuse:
         return Item((self._placed(made, voice_of(asked), is_session=bool(session)),))
 
     def _placed(self, said: Conversation, voice: str, *, is_session: bool) -> Conversation:
-        """Calls of one trace whose histories are not one another's, such as a router's and the answer's, are
+        """Calls of one trace of which neither continues the other, such as a router's and the answer's, are
         parts of their own; calls of several traces whose history grows are one conversation."""
         if is_session:
             return self._sessions.placed(said, voice)

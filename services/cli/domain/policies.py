@@ -119,7 +119,7 @@ def document_of(given: Mapping[str, Any]) -> Json:
 
 
 def value_of(policy: Json, path: str) -> Any:
-    """None if it is not set: then it is as the deployment's settings say."""
+    """None if it is not set: then the deployment's settings apply."""
     section, _, name = path.rpartition(".")
     found = (policy.get(section) or {}) if section else policy
     return found.get(name)

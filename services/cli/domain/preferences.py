@@ -23,7 +23,7 @@ from shared.language.sides import parted, texts
 # Where HH-RLHF's transcripts change the speaker.
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
-# Where records have the history, the first that is there.
+# Where records have the history; the first that exists counts.
 _PROMPTS = ("prompt", "conversations", "messages", "instruction", "question")
 
 

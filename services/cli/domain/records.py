@@ -182,7 +182,7 @@ def check_message(message: Message, name: str) -> None:
 
 
 def own_name(value: object, name: str) -> str | float:
-    """What the file calls a user, a conversation and so on: a text or a number, from which the functions of
+    """What the file calls a user, a conversation and so on: text or a number, from which the functions of
     shared.language.identifiers make the id; empty if there is none. InvalidArgument for anything else, as it
     names nothing."""
     if value is None:

@@ -1,13 +1,13 @@
 """Records of one conversation that hold only what their call carried: the whole history, a window of it, or the
 new messages alone.
 
-Each is placed by what it repeats: it begins where the conversation begins (its history grew, or it came out of
-order), or its first messages are the last that are known, or it follows on the end. A history that parts from
-what is known after an answer replaces what stood there: an edit or a regeneration. The same words said twice
-are told apart by the answers' completion ids, where records have them.
+Each is placed by what it repeats: it begins where the conversation begins (its history grew, or it came out
+of order), or its first messages are the last that are known, or it follows on the end. A history that departs
+from what is known after an answer replaces what stood there: an edit or a regeneration. The same words said
+twice are told apart by the answers' completion ids, where records have them.
 
-A record that repeats nothing and has other instructions (its system message begins otherwise) is a side call,
-such as a title or a router's: it becomes a part of its own, with an id of its own.
+A record that repeats nothing and has other instructions (its system message begins differently) is a side
+call, such as a title or a router's: it becomes a part of its own, with an id of its own.
 """
 
 from __future__ import annotations

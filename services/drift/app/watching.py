@@ -53,9 +53,9 @@ class Watcher:
         return state is not None and observation.scale in state.former_scales
 
     def observe(self, observation: Observation) -> None:
-        """Takes one value: it is always drawn, and tested if it is the first of its conversation (with unit
+        """Takes one value: it is always plotted, and tested if it is the first of its conversation (with unit
         "conversation"). A vector's value is its distance to the reference, so vectors that make up the
-        reference are not drawn."""
+        reference are not plotted."""
         if not observation.vector:
             self.streams.draw(observation)
         if not self._is_unit(observation):

@@ -1,7 +1,7 @@
-"""What goes when its tenant's time is over (shared.privacy.retention).
+"""What is removed when its tenant's retention period is over (shared.privacy.retention).
 
-A head that serves, and the names of whom it learnt from, stay for as long as it serves: an erasure must be
-able to say so. So does the newest version of a persona that is there. What still waited ends as dropped AGED:
+A head that serves, and the names of the users it learnt from, stay for as long as it serves: an erasure must
+be able to name them. So does the newest version of a persona. What was still waiting ends as dropped AGED:
 the counts of every stage still add up. Explicit feedback that waits ends by its own time (EXPLICIT_WAIT_S).
 """
 

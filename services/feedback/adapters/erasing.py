@@ -59,8 +59,8 @@ _JOBS |= {SAMPLE: (PAIRS_STAGE, "SAMPLES"), unsure.JOB: (unsure.STAGE, unsure.WA
 
 
 def _of_both(place: str, table: sa.Table) -> tuple[Rows, Rows]:
-    """Rows that quote a conversation, whoever they are of. By one and then by the other: for either of two a
-    database would go through all of the tenant's."""
+    """Rows that quote a conversation, whichever user they belong to. One query for each condition: for both
+    in one, a database would read all of the tenant's rows."""
     return Rows(place, table, of_user(table)), Rows(place, table, of_conversation(table))
 
 
@@ -172,7 +172,7 @@ def _remove_waiting(erasure: Erasure, transaction: Transaction) -> int:
 
 
 def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transaction) -> int:
-    """A worker that has one in hand finds it gone and keeps nothing of it."""
+    """A worker that is doing one finds it gone and stores nothing."""
     theirs = JOBS.c.kind.in_(_JOBS) & JOBS.c.tenant.in_(("", erasure.tenant))
     query = sa.select(JOBS.c.id, JOBS.c.kind, JOBS.c.payload).where(theirs)
     of_them = {"tenant": erasure.tenant, "user_id": erasure.user_id}
@@ -188,8 +188,8 @@ def _withdraw_jobs(erasure: Erasure, feedback_ids: set[str], transaction: Transa
 
 
 def _fit_again(erasure: Erasure, transaction: Transaction) -> None:
-    """A head that is being fitted read what is removed: its job is withdrawn, so that it is not kept, and
-    asked for anew."""
+    """A head that is being fitted has read what is removed: its job is withdrawn, so that its result is not
+    kept, and requested again."""
     query = sa.select(JOBS.c.id, JOBS.c.payload).where(
         JOBS.c.kind == FIT_JOB, JOBS.c.tenant.in_(("", erasure.tenant))
     )

@@ -151,7 +151,7 @@ class _Conversation:
         return list(dict.fromkeys(found))
 
     def _rows(self, table: sa.Table, order: sa.Column[int]) -> Sequence[sa.Row[tuple[object]]]:
-        """Sorted here: asked for an order, SQLite would go through all the tenant's rows in it."""
+        """Sorted here: with ORDER BY, SQLite would walk through all of the tenant's rows in that order."""
         query = sa.select(table).where(
             table.c.tenant == self._tenant, table.c.conversation_id == self._conversation_id
         )

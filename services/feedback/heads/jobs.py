@@ -1,7 +1,7 @@
 """Background work of tenants' own heads: the schedule, the fits, and telling the tracker.
 
 A fit is a durable job. Its version, the verdict, whether it serves, and the job that tells the tracker are
-one transaction: a kill leaves all of it or nothing, and a tracker that is away holds up no head.
+one transaction: a kill leaves all of it or nothing, and a tracker that is unavailable holds up no head.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HeadSchedule:
         return when is not None and when <= now
 
     def _retire(self) -> None:
-        """Heads that correct another head than the one that ships now: they do not serve any more."""
+        """Heads that correct another head than the one that ships now: they no longer serve."""
         for tenant, version in self.heads.other_shipped():
             with self.database.begin() as transaction:
                 self.writes_of(transaction).retire(tenant, version, OTHER_SHIPPED_HEAD)
@@ -70,7 +70,7 @@ class HeadSchedule:
 
 
 def ask_fit(transaction: Transaction, look: Look) -> bool:
-    """Once for each look, and not while another fit of the tenant's is under way: that is the look."""
+    """Once for each look; not while another fit of the tenant is under way, which counts as the look."""
     job = f"{FIT_JOB}:{look.tenant}:{look.looked.timestamp()}"
     if is_full(transaction, FIT_JOB, look.tenant, 1):
         return False

@@ -19,8 +19,8 @@ class TrackedHead(NamedTuple):
 
 
 class HeadTracker(Protocol):
-    """Where people compare versions of heads. Both calls raise Unavailable while it is away, and may be
-    repeated."""
+    """Where people compare versions of heads. Both calls raise Unavailable while it is unavailable, and may
+    be repeated."""
 
     def log(self, model: str, run: TrackedRun) -> TrackedHead:
         """Writes the run, and makes it a version of `model`: one for each run's key."""
@@ -44,7 +44,7 @@ class HeadReads(Protocol):
 
     def labels(self, tenant: str, most: int) -> list[HeadLabel]:
         """Follow-ups whose answer the same user judged outside the conversation, the newest judgements
-        first; of what was said in place of something else only the last."""
+        first; where one replaced another, only the last."""
 
     def looks(self) -> list[Look]: ...
 
@@ -57,7 +57,7 @@ class HeadReads(Protocol):
         """With its arrays, as an .npz."""
 
     def other_shipped(self) -> list[tuple[str, int]]:
-        """(tenant, version) of heads that serve, but correct a head that is not shipped any more."""
+        """(tenant, version) of heads that serve, but correct a head that is no longer shipped."""
 
 
 class HeadWrites(Protocol):

@@ -36,7 +36,7 @@ class Waiting(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """`lost`: ids of follow-ups whose turns are not there any more; `last`: the tenant served last."""
+    """`lost`: ids of follow-ups whose turns no longer exist; `last`: the tenant served last."""
 
     found: list[FollowUp]
     lost: list[str]
@@ -45,8 +45,8 @@ class Ready(NamedTuple):
 
 class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """[len(texts), dimensions], float32, rows of unit length; the same text gives the same row
-        whatever stands beside it (cosine above 0.999)."""
+        """[len(texts), dimensions], float32, rows of unit length; the same text gives the same row whatever
+        else is in the call (cosine above 0.999)."""
 
 
 class ChatModel(Protocol):
@@ -63,7 +63,7 @@ class ChatModel(Protocol):
     def complete(
         self, messages: Sequence[Message], n: int, temperature: float, max_tokens: int
     ) -> tuple[str, ...]:
-        """`n` answers. Raises Unavailable while the model is away, InvalidArgument if it refuses
+        """`n` answers. Raises Unavailable while the model is unavailable, InvalidArgument if it refuses
         the messages (too long, say)."""
 
 
@@ -74,14 +74,14 @@ class Turns(Protocol):
         """False if the conversation has a turn at that index."""
 
     def cut(self, turn: Turn) -> tuple[int, int]:
-        """Takes what stands at the turn's place and after it out of the conversation, to make room for it:
-        it was made instead. Forgets the follow-ups among it that waited: how many of those were ready,
-        and of how many the answer was missing. Does nothing if the turn itself is known."""
+        """Removes what stands at the turn's place and after it from the conversation, because the turn
+        replaces it. Forgets the waiting follow-ups among it; returns how many of those were ready, and for
+        how many the answer was missing. Does nothing if the turn itself is known."""
 
     def at(self, tenant: str, conversation_id: str, index: int) -> Turn | None: ...
 
     def get(self, tenant: str, conversation_id: str, turn_id: str) -> Turn | None:
-        """Whether or not another one stands in its place."""
+        """Also if another one has taken its place."""
 
     def before(self, tenant: str, conversation_id: str, index: int, most: int) -> list[Turn]:
         """The last `most` turns before `index`, oldest first."""
@@ -104,7 +104,7 @@ class FollowUps(Protocol):
         is no answer. False if no follow-up waited."""
 
     def take(self, feedback_id: str) -> bool:
-        """Removes one; True for whoever removed it."""
+        """Removes one; True for the caller that removed it."""
 
     def drop_up_to(self, tenant: str, place: int, most: int) -> int:
         """Removes up to `most` that are ready, the oldest first, up to a place; how many."""

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class FilterLoop:
     """Has the reward model judge what is PROPOSED, a batch of each tenant in turn. A tenant without a reward
-    model, or whose judging fails, rests for `rests_s` and holds nobody up; of what waits of a tenant the newest
-    `most_waiting` stay."""
+    model, or whose judging fails, rests for `rests_s` and holds up nobody; of what a tenant has waiting, the
+    newest `most_waiting` stay."""
 
     database: Database
     reads: PairReads

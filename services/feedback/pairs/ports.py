@@ -30,7 +30,7 @@ class Scores:
 
 class RewardScorer(Protocol):
     def score(self, tenant: str, candidates: Sequence[Candidate]) -> Scores:
-        """One reward for each candidate. Raises Unavailable while the service is away, and
+        """One reward for each candidate. Raises Unavailable while the service is unavailable, and
         FailedPrecondition with reason REWARD_MODEL_UNTRAINED until there is a model."""
 
 
@@ -56,7 +56,7 @@ class Pairs(Protocol):
         """PROPOSED to DROPPED: up to `most` of a tenant, the oldest first, up to a place; how many."""
 
     def settle(self, pair: Pair, state: PairState, reason: str) -> bool:
-        """PROPOSED to KEPT (published) or DROPPED; True for whoever changed it."""
+        """PROPOSED to KEPT (published) or DROPPED; True for the caller that changed it."""
 
 
 class PairWork(PersonaWork, Protocol):

@@ -180,13 +180,13 @@ def _labelled(
     return Source(talks, truth, [one.dialogue for one in found], vectors[2], rows)
 
 
-def exchange_of(talk: Conversation) -> Exchange:
+def exchange_of(one: Conversation) -> Exchange:
     """As the service sees it: the answer is the last before the follow-up, and so much before it."""
-    place = max(n for n, (role, _) in enumerate(talk.messages[:-1]) if role == "assistant")
-    before = talk.messages[:place][-FeedbackSettings().context_messages :]
+    place = max(n for n, (role, _) in enumerate(one.messages[:-1]) if role == "assistant")
+    before = one.messages[:place][-FeedbackSettings().context_messages :]
     while len(before) > 1 and before[0][0] != "user":
         before = before[1:]
-    return Exchange(talk.request, talk.answer, talk.follow_up, before)
+    return Exchange(one.request, one.answer, one.follow_up, before)
 
 
 def _quality(sources: dict[str, Source], logits: dict[str, Floats]) -> float:

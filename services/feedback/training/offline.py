@@ -4,8 +4,8 @@
     score  --model DIR --input x.jsonl --output y.jsonl
 
 `-` is standard input or output. Progress and problems go to standard error; a summary goes to
-standard output (to standard error where the scores go there), as JSON with --json. Bad lines are
-told with line and field and left out of a fit (DIR/refused.jsonl lists them); in scores such a line
+standard output (to standard error where the scores go there), as JSON with --json. Bad lines are reported
+with line and field and left out of a fit (DIR/refused.jsonl lists them); in scores such a line
 keeps its place: labels as in the fitted lines, abstained, reason BAD_LINE. Exit codes as of
 `trimtab`: 0 ok, 1 some lines were refused, 2 usage, 3 not found. `trimtab feedback fit` runs this.
 """

@@ -70,7 +70,7 @@ class Histories:
         self._sizes: dict[str, int] = {}
 
     async def of(self, tenant: str, completion_id: str, field: str) -> History:
-        """InvalidArgument naming `field` if it is not known (PREVIOUS_RESPONSE_NOT_FOUND) or can not be
+        """InvalidArgument naming `field` if it is not known (PREVIOUS_RESPONSE_NOT_FOUND) or cannot be
         repeated; Unavailable if interaction is."""
         self._drop_old(tenant)
         mine = self._kept.get(tenant)

@@ -1,7 +1,7 @@
 """Links calls that were reported over OpenTelemetry into conversations, by the rules by which chats are linked.
 
-A call comes as turns at their places in the request, with the conversation that it names, or else its trace. It
-leaves as the turns that its conversation lacks, at their places there.
+A call comes as turns at their places in the request, with the conversation that it names, otherwise its
+trace. It leaves as the turns that its conversation lacks, at their places there.
 """
 
 from __future__ import annotations

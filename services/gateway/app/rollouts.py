@@ -78,7 +78,7 @@ class RolloutCache:
         return {key for key, one in self.served.items() if one.rollout is not None}
 
     def _list(self, tenants: Iterable[str]) -> None:
-        """Lists these tenants' policies anew; those of others stay as they are."""
+        """Lists these tenants' policies again; those of others stay as they are."""
         changed: dict[str, dict[str, Rollout]] = {
             tenant: {ASSISTANT: self._first} for tenant in tenants
         }

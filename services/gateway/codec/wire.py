@@ -12,7 +12,7 @@ _SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 def inside(message: bytes, number: int) -> Iterator[bytes]:
     """What the message holds in its fields of that number, if these are messages, texts or bytes.
-    InvalidArgument if it is cut off or no protobuf."""
+    InvalidArgument if it is cut off or is not protobuf."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -143,7 +143,7 @@ def instructions_in(messages: Sequence[Message]) -> str:
 
 
 def with_text_user(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body with a user that model servers accept: they refuse one that is no string."""
+    """The body with a user that model servers accept: they refuse one that is not a string."""
     said = body.get("user")
     if said is None or isinstance(said, str):
         return body

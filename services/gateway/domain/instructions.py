@@ -1,5 +1,5 @@
-"""The system messages of a call that was reported over OpenTelemetry, in any convention. They are no part of a
-conversation; how they begin tells side calls from the chat.
+"""The system messages of a call that was reported over OpenTelemetry, in any convention. They are not part
+of a conversation; how they begin tells side calls from the chat.
 """
 
 from __future__ import annotations

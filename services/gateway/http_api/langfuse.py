@@ -1,6 +1,6 @@
 """What the Langfuse SDK calls besides OTLP, so that pointing its `host` here is all an application changes.
 
-It authenticates with HTTP Basic: any public key, and as the secret key one of ours.
+It authenticates with HTTP Basic: any public key, and one of the gateway's keys as the secret key.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Policies: what their owners may set, and within which bounds. What is not set is as the deployment's settings
-say."""
+"""Policies: what their owners may set, and within which bounds. What is not set follows the deployment's
+settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of before there were policies: a deployment had one tenant, which its settings name."""
+"""Runs from before there were policies: a deployment had one tenant, which its settings name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.state.tables import JOBS, OPERATIONS
 
 def adopt(database: Database, tenant: str, rules: Rules) -> None:
     """Gives `tenant` the runs that name none, with their operations, attempts and waiting alarms. Those that
-    have not ended go on by `rules`, but for the thresholds and the plan that they began with. Once that is
+    have not ended go on by `rules`, except for the thresholds and the plan that they began with. Once that is
     done, doing it again changes nothing."""
     with database.begin() as transaction:
         connection, session = transaction.connection, SqlSession(transaction)

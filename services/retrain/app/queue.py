@@ -29,7 +29,7 @@ class Line:
 
 
 def line_of(session: Session, wait: Wait) -> Line:
-    """`wait` says what a queued run itself waits for, if anything: it is not in anybody's way meanwhile."""
+    """`wait` says what a queued run itself waits for, if anything: it holds up no other run meanwhile."""
     under_way = session.under_way()
     current = next((run for run in under_way if run.state != State.QUEUED), None)
     queued = [run for run in under_way if run.state == State.QUEUED]

@@ -13,7 +13,7 @@ from shared.language.policies import PolicyKey
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What it says of its runs: `plan`, `thresholds` and `rules` are fields of TrainingPlan, Thresholds and
-    Rules. What it does not say is as the deployment's settings say."""
+    Rules. What it does not set follows the deployment's settings."""
 
     key: PolicyKey
     # The name that vLLM serves its base model under.

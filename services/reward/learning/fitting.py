@@ -148,7 +148,7 @@ def fit(
 def _teach(
     extractors: Sequence[Extractor], pairs: Sequence[Preference], options: Options, tell: Tell
 ) -> None:
-    """Blocks that learn are taught before anything is made of them, and not by users whom the surface
+    """Blocks that learn are taught before their features are used, and not by users whom the surface
     of their choices alone gives away."""
     learners = [one for one in extractors if isinstance(one, Learner)]
     if not learners:

@@ -5,12 +5,12 @@ whose reward explains their preferences best (E), each group's reward is learnt 
 ten rounds. Departures:
 
 1. The rewards are linear on few features (`Comparisons.differences`), with L2.
-2. In the E step a pair is judged by rewards that did not learn from it (two halves, each judged by
-   the other's reward): else a flexible reward remembers its users and nobody moves.
+2. In the E step a pair is judged by rewards that did not learn from it (two halves, each judged by the
+other's reward): otherwise a flexible reward remembers its users and nobody moves.
 3. The first start sorts users along the main direction of their own gradients, the others are drawn
    by chance; the best likelihood wins.
-4. A group of fewer than `least_share` of the users (at least LEAST_USERS) is dissolved: a handful
-   who act together are no group of people, and are left for trust.py to look at.
+4. A group of fewer than `least_share` of the users (at least LEAST_USERS) is dissolved: a handful who act
+together are not a group of people, and are left for trust.py to look at.
 5. The number of groups is the largest that orders the pairs of users that no reward has seen
    clearly better (`choose`).
 6. Every user speaks with one voice: rows are weighed so that nobody counts more than the median

@@ -25,7 +25,7 @@ from shared.language.errors import FailedPrecondition
 
 # How sure a score is, the ensemble says.
 _OPTIONS = Options(members=0)
-# Whoever said less is in no group: one pair may be judged, but nothing else is left to know them by.
+# A user who said less is in no group: judging one pair would leave nothing else to tell their group by.
 LEAST_PAIRS_OF_USER = 3
 
 

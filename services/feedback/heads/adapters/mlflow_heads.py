@@ -16,7 +16,7 @@ _RUN = "run_key"
 
 
 class MlflowHeads:
-    """One registered model a tenant; its versions carry the run's key as a tag. MLflow is imported when it
+    """One registered model per tenant; its versions carry the run's key as a tag. MLflow is imported when it
     is first used: it takes longer than the service's own start."""
 
     def __init__(self, url: str, timeout_s: float = 5.0) -> None:

@@ -87,7 +87,7 @@ class SqlHeadReads:
 
     def labels(self, tenant: str, most: int) -> list[HeadLabel]:
         """Follow-ups whose answer the same user judged outside the conversation, the newest judgements
-        first; of what was said in place of something else only the last."""
+        first; where one replaced another, only the last."""
         said, follow_up = FEEDBACK, FEEDBACK.alias("follow_up")
         same = [
             said.c[name] == follow_up.c[name]
@@ -134,7 +134,7 @@ class SqlHeadReads:
         return _card(row), row.weights
 
     def other_shipped(self) -> list[tuple[str, int]]:
-        """(tenant, version) of heads that serve, but correct a head that is not shipped any more."""
+        """(tenant, version) of heads that serve, but correct a head that is no longer shipped."""
         query = sa.select(HEADS.c.tenant, HEADS.c.version)
         with self._database.read() as connection:
             rows = connection.execute(query.where(_SERVES, HEADS.c.shipped != self._name)).all()

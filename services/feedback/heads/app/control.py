@@ -1,4 +1,4 @@
-"""A person's hand on tenants' own heads: fit one now, take back the one that serves."""
+"""What a person may do to tenants' own heads: fit one now, or take back the one that serves."""
 
 from __future__ import annotations
 

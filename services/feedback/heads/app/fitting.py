@@ -6,7 +6,7 @@ with z the shipped head's logit and x its inputs. Slope and shift alone are Plat
 d refits the head with the shipped one as the prior: its weights are held to those shipped by L2 (a
 Gaussian prior; "regularised adaptation", Chelba & Acero 2004). How strongly is chosen by cross entropy
 on folds of users that were not fitted on; infinitely strong leaves Platt's scaling. Departure: the slope
-has a prior, too, worth about four labels, so that few labels do not turn the head over. Labels may be soft.
+has a prior, too, worth about four labels, so that a few labels cannot overturn the head. Labels may be soft.
 Pure functions of arrays.
 """
 

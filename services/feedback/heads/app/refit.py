@@ -1,4 +1,4 @@
-"""A tenant's own labels into a head of dissatisfaction, if there are enough of them and the gate lets it.
+"""A tenant's own labels into a head of dissatisfaction, if there are enough of them and the gate allows it.
 
 A label is a follow-up whose answer its user also judged outside the conversation: dissatisfaction is one
 minus the normalised value (of several values their mean). The head is fitted on users who are not held out
@@ -6,7 +6,8 @@ minus the normalised value (of several values their mean). The head is fitted on
 
 Counts of stage "feedback.heads", one for each time that a tenant's labels are looked at: made: "promoted";
 abstained: NOTHING_NEW, TOO_FEW_LABELS, TOO_FEW_USERS, TOO_FEW_HELD_OUT_USERS, ONE_SIDED (nothing was
-fitted), NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE (the gate; see app.heads.gate); dropped: FAILED; waiting: TO_FIT.
+fitted), NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE (the gate; see heads/app/gate.py); dropped: FAILED; waiting:
+TO_FIT.
 """
 
 from __future__ import annotations

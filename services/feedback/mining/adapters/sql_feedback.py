@@ -99,7 +99,7 @@ class SqlFeedback:
         return turn is not None and turn.user_id == mined.user_id
 
     def _place(self, mined: Mined) -> int:
-        """Of the follow-up; before all others if it is not there any more."""
+        """Of the follow-up; before all others if it no longer exists."""
         turn = self._turns.get(mined.tenant, mined.conversation_id, mined.follow_up_turn_id)
         return turn.index if turn else -1
 

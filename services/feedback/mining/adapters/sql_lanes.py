@@ -18,7 +18,7 @@ def tenants_with(
 
 
 def from_after(tenants: list[str], last: str) -> list[str]:
-    """The same, beginning with whoever comes after `last`: round robin."""
+    """The same, beginning with the tenant after `last`: round robin."""
     later = [tenant for tenant in tenants if tenant > last]
     return later + tenants[: len(tenants) - len(later)]
 

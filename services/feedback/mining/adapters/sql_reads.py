@@ -118,7 +118,7 @@ def _ready_of(connection: sa.Connection, tenant: str, most: int) -> Sequence[Any
 def _follow_up(
     connection: sa.Connection, row: Any, context: int, characters: int
 ) -> FollowUp | None:
-    """None if its turn or its answer is not there any more."""
+    """None if its turn or its answer no longer exists."""
     before = turns_before(connection, row.tenant, row.conversation_id, row.idx + 1, context + 2)
     if [turn.index for turn in before[-2:]] != [row.idx - 1, row.idx]:
         return None

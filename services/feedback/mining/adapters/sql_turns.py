@@ -173,7 +173,7 @@ def every_turn(tenant: str, conversation_id: str) -> sa.Select[Any]:
 
 
 def takers_of(connection: sa.Connection, tenant: str, conversation_id: str) -> set[str]:
-    """Users who took part. Without DISTINCT: for it SQLite would go through all the tenant's turns."""
+    """Users who took part. Without DISTINCT: with it, SQLite would read all of the tenant's turns."""
     query = sa.select(TURNS.c.user_id).where(
         TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
     )

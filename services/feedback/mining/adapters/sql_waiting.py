@@ -65,7 +65,8 @@ class SqlWaiting:
         self._connection.execute(update.values(due=due, failures=failures))
 
     def wake(self, turn: Turn) -> None:
-        """By each of its names: for either of two SQLite would go through all that waits of the tenant."""
+        """One query for each of its names: for two in one, SQLite would read everything of the tenant that
+        waits."""
         about = [EXPLICIT.c.conversation_id == turn.conversation_id]
         if turn.completion_id:
             about.append(EXPLICIT.c.completion_id == turn.completion_id)

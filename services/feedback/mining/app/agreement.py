@@ -6,7 +6,7 @@ before every use, so that an interval for one look would let a bad judge pass so
 by betting (shared.statistics.betting), which may be looked at after every user, must both reject:
 
 - that the judge agrees with people no more often than `least`;
-- that it agrees no more often than whoever always says what was commoner among the users before.
+- that it agrees no more often than always giving the answer that was more common among the users before.
 
 Each user brings one value, their first comparison: a user's follow-ups are alike. The chance to ever trust a
 judge for which either holds is at most `error`. One that gets worse loses its wealth, and the trust with it.
@@ -27,7 +27,7 @@ from shared.statistics.intervals import Interval, rate
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """`commonest`: how often whoever says the commoner thing is right."""
+    """`commonest`: how often always giving the more common answer is right."""
 
     rate: Interval
     commonest: float
@@ -61,7 +61,8 @@ class TrustRules:
 
 
 def evidence(compared: Sequence[Compared], least: float) -> tuple[float, float]:
-    """Logarithms of both tests' e-values, against `least` and against the commoner thing."""
+    """Logarithms of both tests' e-values, against `least` and against always giving the more common
+    answer."""
     above, surer = START, START
     bad = good = 0
     for one in _first_of_each(compared, 1):

@@ -80,8 +80,8 @@ class JoinExplicit(Generic[W]):
             self.consequences.after_explicit(mined, work)
 
     def quiet_at(self, explicit: ExplicitFeedback, work: W) -> float:
-        """When a rating of a whole conversation may be joined if no turn comes any more (Unix time); 0 if
-        that is no matter: it is of one answer, or there is none."""
+        """When a rating of a whole conversation may be joined if no more turns come (Unix time); 0 if it
+        need not wait: it is of one answer, or there is none."""
         if not explicit.is_of_conversation:
             return 0.0
         last = work.turns.last_arrival(explicit.tenant, explicit.conversation_id)

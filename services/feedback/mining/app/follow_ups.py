@@ -2,8 +2,8 @@
 
 Counts of stage "feedback.turns", one for each turn taken:
 made: "judged" (a label was published), "context" (assistant's and other turns), "first_turn",
-"no_answer_before" (a user's turn after another user's), "edit" (said anew: what it stands for was to be
-judged), "alternative" (one of several answers, which the conversation did not go on with);
+"no_answer_before" (a user's turn after another user's), "edit" (a corrected message: the original was the
+follow-up to judge), "alternative" (one of several answers, which the conversation did not go on with);
 abstained: LOW_CONFIDENCE, SIGNALS_DISAGREE, TOO_SHORT, NON_TEXT (published too);
 dropped: ALREADY_KNOWN, NO_ANSWER (its answer never came), REPLACED (another turn took its place, or that
 of its answer, before it was judged), BACKLOG (too many of the tenant waited);
@@ -141,7 +141,7 @@ def exchange_of_mined(mined: Mined) -> Exchange:
 
 
 def lose(feedback_id: str, work: MiningWork) -> None:
-    """A follow-up whose turns went before it was judged."""
+    """A follow-up whose turns were removed before it was judged."""
     if work.follow_ups.take(feedback_id):
         work.count(STAGE, "waiting", "TO_JUDGE", -1)
         work.count(STAGE, "dropped", "NO_ANSWER")

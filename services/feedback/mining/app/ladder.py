@@ -56,7 +56,7 @@ def step_of(kind: FollowUpKind, follow_up: str, similarity: float) -> Step:
 
 def part_of(follow_up: str, answer: str) -> str:
     """The part of the answer that the follow-up names: what it quotes of it, or "the second point".
-    Empty if it names none, or none that is there."""
+    Empty if it names none, or one that does not exist."""
     for quoted in _QUOTED.findall(follow_up):
         place = answer.lower().find(quoted.strip().lower())
         if place >= 0:

@@ -1,4 +1,4 @@
-"""Every pair's way in: it is screened, then stored. What is screened out is stored, too, with its
+"""How every pair comes in: it is screened, then stored. What is screened out is stored, too, with its
 reason, but published nowhere: nobody learns from it.
 
 Counts of stage "feedback.pairs" that end here: dropped: PROMPT_NO_WORDS, PROMPT_SMALL_TALK,
@@ -66,8 +66,8 @@ class Propose:
     screen: Screen = field(default_factory=Screen)
 
     def __call__(self, pair: Pair, work: PairWork, state: PairState = PairState.PROPOSED) -> bool:
-        """Stores it and counts what became of it, but for "taken"; False, and no count, if it is
-        known already."""
+        """Stores it and counts what became of it, except "taken"; returns False, and counts nothing, if it
+        is known already."""
         keys = duplicates.band_keys(pair.chosen.text)
         problem = self.screen.problem_of(pair)
         if not problem and self.screen.is_repeated(pair, work.pairs.alike(pair, keys)):

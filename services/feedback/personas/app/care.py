@@ -17,8 +17,8 @@ _MOST_STRUCK = 50
 
 @dataclass(frozen=True, slots=True)
 class CarePersonas:
-    """Each call is one transaction. `redact` (tenant, text): what is said here is stored without what the
-    tenant's policy wants out, as at every other door."""
+    """Each call is one transaction. `redact` (tenant, text): texts are redacted by the tenant's policy
+    before they are stored, as at every other door."""
 
     store: PersonaStore
     clock: Callable[[], datetime]

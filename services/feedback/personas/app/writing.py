@@ -1,7 +1,7 @@
 """A short description of what one user wants, line by line, each with the turns that support it.
 
 RLHI (arXiv 2509.25137) has a language model summarise one user's long-term history. Departures: at
-most 60 words; it is updated line by line (app/persona_lines.py says how), so that what was said long
+most 60 words; it is updated line by line (app/lines.py says how), so that what was said long
 ago stays until something newer contradicts it; the user's complaints are given verbatim and come
 first; a sentence that nothing the user said supports is dropped, and a user who complained gets
 their own words quoted instead when none is left ("template").

@@ -1,6 +1,6 @@
 """Labelled conversations under open licences, as their makers publish them; read by path, never shipped.
 
-Each talk gives one Labelled for every user turn after an answer. Gzip or plain.
+Each conversation gives one Labelled for every user turn after an answer. Gzip or plain.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def intents(path: Path) -> list[Labelled]:
     "reject" (any critique, too) before "accept" before "other".
     """
     found = []
-    for name, talk in json.loads(_read(path)).items():
+    for name, chat in json.loads(_read(path)).items():
         before: list[tuple[str, str]] = []
         answered = False
-        for one in talk["dialogue_info"].values():
+        for one in chat["dialogue_info"].values():
             seeker = one["role"] == "seeker"
             words = _TITLE.sub(r"\1", one["utterance_text"])
             before.append(("user" if seeker else "assistant", words))
@@ -56,10 +56,10 @@ def thumbs(folder: Path) -> list[Labelled]:
 
 
 def _thumbs(path: Path, name: str) -> Iterator[Labelled]:
-    for number, talk in enumerate(json.loads(_read(path))):
+    for number, chat in enumerate(json.loads(_read(path))):
         before: list[tuple[str, str]] = []
         thumb: int | None = None
-        for one in talk["dialog"]:
+        for one in chat["dialog"]:
             of_bot = one["sender_class"] == "Bot"
             before.append(("assistant" if of_bot else "user", str(one["text"])))
             if not of_bot and thumb is not None:

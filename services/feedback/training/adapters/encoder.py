@@ -35,7 +35,7 @@ _TRAIN_BATCH, _SCORE_BATCH, _LENGTH_STEP = 32, 32, 2
 _ENOUGH_LINES, _MOST_EPOCHS = 3_000, 8
 _WARM_UP, _WEIGHT_DECAY, _CLIP, _DROPOUT = 0.1, 0.01, 1.0, 0.1
 # The rate by the steps: how far all of them together may lead away from the published weights. Farther,
-# it judges what it was fitted on no better, and other talk worse.
+# it judges what it was fitted on no better, and other conversations worse.
 _FAR, _MOST_RATE = 0.03, 3e-4
 _TELL_S = 15.0
 # Batches of lines alike in length, drawn from so many batches of shuffled lines.
@@ -229,8 +229,8 @@ def _shortened(ids: Ids) -> Ids:
 
 
 def _tensors(inputs: Sequence[tuple[Ids, Ids]]) -> tuple[Tensor, Tensor]:
-    """ids and segments, each [batch, longest]. Few different lengths: a product of another shape
-    than those before is planned anew."""
+    """ids and segments, each [batch, longest]. Few different lengths: a product of a new shape has to be
+    planned first."""
     longest = -(-max(len(ids) for ids, _ in inputs) // _LENGTH_STEP) * _LENGTH_STEP
     ids = np.zeros((len(inputs), longest), dtype=np.int64)
     parts = np.full((len(inputs), longest), _PADDING, dtype=np.int64)

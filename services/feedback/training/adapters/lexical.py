@@ -80,7 +80,7 @@ class LexicalModel:
             weights, bias, mean, scale = (
                 kept[n].astype(np.float64) for n in ("weights", "bias", "mean", "scale")
             )
-            # Models of before letters were counted have no such entry.
+            # Models from before letters were counted lack this entry.
             letters = "letters" in kept.files and bool(kept["letters"])
         return cls(weights, bias, mean, scale, letters)
 

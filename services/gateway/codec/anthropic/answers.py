@@ -167,7 +167,7 @@ def _stop(choice: Mapping[str, Any], called: bool) -> dict[str, Any]:
 
 
 def _usage(said: Mapping[str, Any] | None) -> dict[str, int]:
-    """Anthropic counts what came from the cache apart."""
+    """Anthropic counts what came from the cache separately."""
     said = said or {}
     cached = (said.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return {
@@ -183,7 +183,7 @@ def _reasoning(said: Mapping[str, Any]) -> str:
 
 
 def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that are no JSON object, of a model that erred or was cut off, are given as text."""
+    """Arguments that are not a JSON object, because the model erred or was cut off, are given as text."""
     function = call.get("function") or {}
     arguments = function.get("arguments") or "{}"
     try:

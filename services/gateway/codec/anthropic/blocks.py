@@ -63,7 +63,7 @@ def asked_messages(role: str, blocks: Sequence[tuple[str, Block]]) -> list[dict[
 
 
 def _tool_result(block: Block, name: str) -> tuple[dict[str, Any], Parts]:
-    """The message, and what a tool's message can not hold: images, which follow as the user's."""
+    """The message, and what a tool's message cannot hold: images, which follow as the user's."""
     content = block.get("content") or ""
     parts: Parts = [{"type": "text", "text": content}]
     if not isinstance(content, str):

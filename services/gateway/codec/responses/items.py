@@ -143,7 +143,7 @@ def _add_call(found: list[dict[str, Any]], call: dict[str, Any]) -> None:
 
 
 def _output(item: Item, name: str) -> list[dict[str, Any]]:
-    """The result, and what a tool's message can not hold: images, which follow as the user's."""
+    """The result, and what a tool's message cannot hold: images, which follow as the user's."""
     said, field = item.get("output"), f"{name}.output"
     parts: Parts = [{"type": "text", "text": said}]
     if not isinstance(said, str):
