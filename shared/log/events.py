@@ -36,6 +36,8 @@ class Event:
 
 
 class Partition(NamedTuple):
+    """One part of a topic: its records are in order, and its offsets count from 0."""
+
     topic: str
     number: int
 
@@ -99,6 +101,8 @@ class Page(NamedTuple):
 
 
 class EventLog(Protocol):
+    """Topics of events, each kept in order within a key. After Unavailable a call may be repeated."""
+
     def publish(self, events: Sequence[Event]) -> None:
         """Returns once all replicas hold every event (acks=all), in the order given within a key.
 

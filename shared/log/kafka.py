@@ -73,6 +73,7 @@ class KafkaEventLog:
         self._producer = _Client(self._new_producer)
 
     def publish(self, events: Sequence[Event]) -> None:
+        """As EventLog.publish. Waits at most `timeout_s` for a broker, and as long for confirmations."""
         producer = None
         try:
             producer = self._producer.get()
@@ -94,6 +95,8 @@ class KafkaEventLog:
         topics: Sequence[str],
         positions: Callable[[Sequence[Partition]], Positions] | None = None,
     ) -> KafkaGroupConsumer:
+        """As EventLog.consume. The consumer raises Unavailable (EVENT_LOG_STUCK), too, if its client stops
+        answering."""
         return KafkaGroupConsumer(
             group,
             topics,
@@ -108,6 +111,7 @@ class KafkaEventLog:
         )
 
     def transactional_writer(self, transactional_id: str) -> KafkaTransactionalWriter:
+        """As EventLog.transactional_writer. Waits for the coordinator."""
         try:
             producer = self._new_producer(transactional_id=transactional_id, retry_backoff_ms=5)
             producer.init_transactions()
@@ -118,6 +122,7 @@ class KafkaEventLog:
     def read_back(
         self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
     ) -> Page:
+        """As EventLog.read_back, with a client of its own. Unavailable after PATIENCE_S without an answer."""
         number = partition_of(key, self._partitions) if key else None
         options = {"bootstrap_servers": self._bootstrap, "group_id": None, **_CONSUMING}
         options["bootstrap_timeout_ms"] = self._bootstrap_ms
@@ -125,6 +130,8 @@ class KafkaEventLog:
         return self._within("reader", work)
 
     def ensure_topics(self, topics: Sequence[str]) -> None:
+        """As EventLog.ensure_topics. Also sets size and retention of topics that exist already. Unavailable
+        after PATIENCE_S without an answer."""
         wanted = {name for topic in topics for name in (topic, dead_letters(topic))}
 
         def create(admin: Any) -> None:
@@ -136,6 +143,8 @@ class KafkaEventLog:
         self._administer(create)
 
     def lag(self, group: str, topics: Sequence[str]) -> dict[str, int]:
+        """As EventLog.lag; a partition without a committed position counts from its beginning. Unavailable
+        after PATIENCE_S without an answer."""
         return self._administer(partial(_lag, group=group, topics=topics))
 
     def _served(self, group: str, but: str) -> bool:
@@ -171,6 +180,7 @@ class KafkaEventLog:
         return frozenset()
 
     def close(self) -> None:
+        """Waits for what the producer still sends."""
         self._producer.close()
 
     def _new_producer(self, **options: Any) -> Any:
@@ -267,10 +277,14 @@ class _Client:
 
 
 class KafkaTransactionalWriter:
+    """A shared.log.events.TransactionalWriter. A write that fails is aborted: readers see none of it."""
+
     def __init__(self, producer: Any, timeout_s: float) -> None:
         self._producer, self._timeout_s = producer, timeout_s
 
     def write(self, events: Sequence[Event], group: str, positions: Positions) -> None:
+        """As TransactionalWriter.write. After Unavailable open another writer with the same id and repeat
+        it."""
         try:
             self._producer.begin_transaction()
             try:

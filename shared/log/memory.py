@@ -26,6 +26,7 @@ class MemoryEventLog:
         self._away = False
 
     def go_away(self, away: bool = True) -> None:
+        """From now on reading and writing raise Unavailable; `go_away(False)` brings the log back."""
         self._away = away
 
     def records(self, topic: str) -> list[Record]:
@@ -115,6 +116,8 @@ class MemoryEventLog:
 
 
 class MemoryConsumer:
+    """A shared.log.events.Consumer. Raises Unavailable after `go_away`."""
+
     def __init__(self, log: MemoryEventLog, group: str, positions: dict[Partition, int]) -> None:
         self._log, self._group, self._positions = log, group, positions
 
@@ -149,6 +152,9 @@ class MemoryConsumer:
 
 
 class MemoryTransactionalWriter:
+    """A shared.log.events.TransactionalWriter. Raises Unavailable after `go_away`, and once a newer writer
+    has its id."""
+
     def __init__(self, log: MemoryEventLog, transactional_id: str) -> None:
         self._log, self._id = log, transactional_id
 

@@ -26,6 +26,9 @@ Holdings = Callable[[str, str], Iterable[Held]]
 
 
 class PersonalDataServicer(pb_grpc.PersonalDataServiceServicer):
+    """Exports data of the caller's tenant. An error of the service ends the stream: an export is complete or
+    fails. InvalidArgument (MISSING_USER) without a user."""
+
     def __init__(self, service: str, holdings: Holdings) -> None:
         self._service, self._holdings = service, holdings
 

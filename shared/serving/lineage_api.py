@@ -42,6 +42,8 @@ class TraceServicer(pb_grpc.TraceServiceServicer):
     async def TraceConversation(
         self, request: pb.TraceConversationRequest, context: Any
     ) -> pb.TraceConversationResponse:
+        """InvalidArgument if neither a conversation nor a completion is named; NotFound for a completion that
+        this service does not know."""
         return await asyncio.to_thread(self._trace, tenant_of(context), request)
 
     def _trace(

@@ -69,6 +69,9 @@ class LagMeter:
 
 
 class StageServicer(pb_grpc.StageServiceServicer):
+    """The counts of this service's stages. Unavailable while its database is; a lag that is not known is left
+    out."""
+
     def __init__(self, service: str, database: Database, lag: LagMeter) -> None:
         self._service, self._database, self._lag = service, database, lag
 
@@ -100,12 +103,15 @@ class DeadLetterServicer(pb_grpc.DeadLetterServiceServicer):
     async def ListDeadLetters(
         self, request: pb.ListDeadLettersRequest, context: Any
     ) -> pb.ListDeadLettersResponse:
+        """Newest first. InvalidArgument for a topic that no stage here reads; Unavailable while Kafka is."""
         stages = self._stages(request.topic)
         return await asyncio.to_thread(self._list, request, stages)
 
     async def ReplayDeadLetters(
         self, request: pb.ReplayDeadLettersRequest, context: Any
     ) -> pb.ReplayDeadLettersResponse:
+        """Publishes again what was not replayed yet; how many. After Unavailable it may be repeated: nothing
+        is replayed twice."""
         stages = self._stages(request.topic)
         replayed = await asyncio.to_thread(self._replay, request.topic, stages)
         return pb.ReplayDeadLettersResponse(replayed=replayed)

@@ -33,6 +33,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
 class KeyState(StrEnum):
+    """What a key may still do: see above."""
+
     LIVE = "live"
     CLOSING = "closing"
     DESTROYED = "destroyed"

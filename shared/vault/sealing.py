@@ -54,6 +54,7 @@ class SealedEventLog:
         self._log, self._keyring = log, keyring
 
     def publish(self, events: Sequence[Event]) -> None:
+        """As EventLog.publish. An event whose owner was erased after it was made is published empty."""
         self._log.publish(seal(events, self._keyring))
 
     def consume(
@@ -70,6 +71,7 @@ class SealedEventLog:
     def read_back(
         self, topic: str, before: Positions | None = None, most: int = 50, key: str = ""
     ) -> Page:
+        """As EventLog.read_back. What cannot be opened is marked unreadable, and raises nothing."""
         page = self._log.read_back(topic, before, most, key)
         return page._replace(records=unseal(page.records, self._keyring))
 
@@ -80,6 +82,8 @@ class SealedEventLog:
         return self._log.lag(group, topics)
 
     def erased(self, key_ids: Collection[str]) -> set[str]:
+        """As EventLog.erased: asks the keyring, with changes at most `ttl_s` old. Raises Unavailable while it
+        is unavailable: then nothing may be stored."""
         wanted = {one for key_id in key_ids for one in key_id.split(",") if one}
         if not wanted:
             return set()
@@ -92,6 +96,8 @@ class SealedEventLog:
 
 
 class SealedConsumer:
+    """Opens what it polls. Raises Unavailable while the keyring or the log is unavailable."""
+
     def __init__(self, consumer: Consumer, keyring: CachedKeyring) -> None:
         self._consumer, self._keyring = consumer, keyring
 
@@ -109,6 +115,8 @@ class SealedConsumer:
 
 
 class SealedWriter:
+    """Seals what it writes. Raises Unavailable while the keyring or the log is unavailable."""
+
     def __init__(self, writer: TransactionalWriter, keyring: CachedKeyring) -> None:
         self._writer, self._keyring = writer, keyring
 

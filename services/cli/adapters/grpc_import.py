@@ -61,6 +61,8 @@ class GrpcSent:
 
 
 class GrpcImport:
+    """The ImportTarget that calls interaction directly."""
+
     def __init__(
         self, address: str, tenant: str, calling: Calling, timeout_s: float = 60.0
     ) -> None:

@@ -14,6 +14,9 @@ from shared.language.errors import Unavailable
 
 
 class GrpcPlatform:
+    """The Platform port. Raises what the service raised; Unavailable, with its address, if it cannot be
+    reached."""
+
     def __init__(
         self, addresses: dict[str, str], tenant: str, calling: Calling | None = None
     ) -> None:

@@ -33,6 +33,8 @@ class HttpSent:
 
 
 class HttpImport:
+    """The ImportTarget that posts to a gateway."""
+
     def __init__(self, url: str, key: str, threads: int = 4) -> None:
         self._url, self._key = url, key
         self._pool = ThreadPoolExecutor(threads)

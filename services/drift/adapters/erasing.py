@@ -21,6 +21,9 @@ ROWS = (
 
 
 class SqlHoldings:
+    """What is held of a user, for an export. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

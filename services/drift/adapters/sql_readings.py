@@ -30,6 +30,8 @@ Position = tuple[float, str]
 
 
 class SqlReadings:
+    """The Readings port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

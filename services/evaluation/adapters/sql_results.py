@@ -14,6 +14,8 @@ from shared.state.database import Database
 
 
 class SqlAnswers:
+    """The Answers port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -37,6 +39,8 @@ class SqlAnswers:
 
 
 class SqlResults:
+    """The Results port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

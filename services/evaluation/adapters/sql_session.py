@@ -23,6 +23,9 @@ STAGE = "evaluation"
 
 
 class SqlSession:
+    """The Session port within one transaction, which the caller commits. Every method raises Unavailable
+    while the database is unavailable."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction, self._connection = transaction, transaction.connection
 

@@ -39,6 +39,9 @@ _PAIR_OUTCOMES = {
 
 
 class FeedbackLineage(Lineage):
+    """shared.serving.lineage.Lineage of feedback. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -18,6 +18,8 @@ from shared.language.turns import Turn
 
 
 class InteractionCompletions:
+    """The StoredCompletions port."""
+
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 10.0) -> None:
         self._stub, self._timeout_s = CompletionServiceStub(channel), timeout_s
 

@@ -29,6 +29,9 @@ M = TypeVar("M")
 
 
 class InteractionSink:
+    """The Sink port. Raises what interaction raises; Unavailable if it cannot be reached or does not answer
+    in time."""
+
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 30.0) -> None:
         self._stub, self._timeout_s = InteractionServiceStub(channel), timeout_s
 

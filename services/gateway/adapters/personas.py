@@ -12,6 +12,8 @@ from shared.language.identifiers import persona_name
 
 
 class FeedbackPersonas:
+    """The PersonaSource port. Raises what feedback raises."""
+
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 5.0) -> None:
         self._stub, self._timeout_s = FeedbackServiceStub(channel), timeout_s
 

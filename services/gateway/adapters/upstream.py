@@ -70,6 +70,9 @@ class HttpUpstream:
 
 
 class HttpReply:
+    """A response whose body is read once, by `read` or by `lines`. Close it: until then its connection is in
+    use."""
+
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 

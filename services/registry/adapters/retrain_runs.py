@@ -13,6 +13,8 @@ _TIMEOUT_S = 10.0
 
 
 class RetrainRuns:
+    """The Runs port. Raises what retrain raises; Unavailable if it cannot be reached."""
+
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = RetrainServiceStub(channel)
 

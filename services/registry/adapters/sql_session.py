@@ -28,6 +28,9 @@ _OWNED = (VERSIONS, ROLLOUTS, ROLLOUT_USERS)
 
 
 class SqlSession:
+    """The Session port within one transaction. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._connection = transaction.connection

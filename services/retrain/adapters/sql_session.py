@@ -30,6 +30,9 @@ _RUNS = sa.select(RUNS.c.tenant, RUNS.c.body)
 
 
 class SqlSession:
+    """The Session port within one transaction. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._connection = transaction.connection

@@ -21,6 +21,9 @@ from shared.state.database import Database
 
 
 class RewardLineage(Lineage):
+    """shared.serving.lineage.Lineage of the reward service. Every method raises Unavailable while the
+    database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

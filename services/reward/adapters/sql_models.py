@@ -37,6 +37,8 @@ _TASTES = "tastes_"
 
 
 class SqlRewardModels:
+    """The RewardModels port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

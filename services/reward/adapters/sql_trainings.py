@@ -13,6 +13,8 @@ from shared.state.jobs import enqueue
 
 
 class SqlTrainingRequests:
+    """The TrainingRequests port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

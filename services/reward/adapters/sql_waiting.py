@@ -16,6 +16,8 @@ from shared.state.database import Database, Transaction
 
 
 class SqlWaitingAnswers:
+    """The WaitingAnswers port. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -43,6 +45,8 @@ class SqlWaitingAnswers:
 
 
 class SqlScoredAnswers:
+    """The ScoredAnswers port within one transaction."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 

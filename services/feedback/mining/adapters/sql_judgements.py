@@ -18,6 +18,8 @@ from shared.state.database import Database, Transaction
 
 
 class SqlJudgementReads:
+    """JudgementReads. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -57,6 +59,8 @@ class SqlJudgementReads:
 
 
 class SqlJudgementWrites:
+    """JudgementWrites within one transaction."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._connection = transaction.connection
 

@@ -24,6 +24,8 @@ STANDS = FEEDBACK.c.replaced.is_(False)
 
 
 class SqlFeedbackReads:
+    """FeedbackReads. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -26,6 +26,8 @@ class WaitingRecord(NamedTuple):
 
 
 class SqlWaiting:
+    """Waiting, and the wakes of mining.ports, within one transaction."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._connection = transaction.connection
 
@@ -76,6 +78,9 @@ class SqlWaiting:
 
 
 class SqlWaitingReads:
+    """What is due, read outside a transaction. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

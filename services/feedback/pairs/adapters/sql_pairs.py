@@ -88,6 +88,8 @@ class SqlPairs:
 
 
 class SqlPairReads:
+    """PairReads. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -108,6 +108,8 @@ class SqlUsers:
 
 
 class SqlPersonaReads:
+    """PersonaReads. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

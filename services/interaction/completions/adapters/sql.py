@@ -35,6 +35,8 @@ def keep_completions(turns: Sequence[Turn], transaction: Transaction) -> None:
 
 
 class SqlCompletions:
+    """The port of stored completions. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

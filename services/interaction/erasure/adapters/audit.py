@@ -31,6 +31,8 @@ _A_PART = 5_000
 
 
 class SqlErasureState:
+    """The audit of erasures. Every method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -66,6 +68,9 @@ class SqlErasureState:
 
 
 class SqlErasureWriter:
+    """ErasureWriter within one transaction: the audit, the operation, the next step and the request change
+    together or not at all."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 

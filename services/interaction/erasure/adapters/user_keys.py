@@ -20,6 +20,9 @@ _AT_A_TIME = 5_000
 
 
 class KeyringUserKeys:
+    """UserKeys on the keyring. `close` and `destroy` raise Unavailable while the keyring is;
+    repeat them then."""
+
     def __init__(
         self, keyring: CachedKeyring, database: Database, clock: Callable[[], float]
     ) -> None:

@@ -24,6 +24,8 @@ AGING = (
 
 
 class SqlKeyWriter:
+    """KeyWriter within one transaction."""
+
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
@@ -42,6 +44,9 @@ class SqlKeyWriter:
 
 
 class SqlKeyStore:
+    """The port of stored keys and quotas. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

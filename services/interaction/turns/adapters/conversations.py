@@ -29,6 +29,9 @@ from shared.state.database import Database
 
 
 class SqlConversationReads:
+    """The stored conversations, read. `page` raises InvalidArgument for a term that it does not support. Every
+    method raises Unavailable while the database is unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -17,6 +17,9 @@ from shared.state.database import Database
 
 
 class InteractionLineage(Lineage):
+    """shared.serving.lineage.Lineage of interaction. Every method raises Unavailable while the database is
+    unavailable."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
