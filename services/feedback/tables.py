@@ -30,7 +30,7 @@ TURNS = sa.Table(
     sa.Column("policy", sa.String, nullable=False, server_default=""),
     sa.Index("turns_by_completion", "tenant", "completion_id"),
     sa.Index("turns_by_user", "tenant", "user_id", "role", "create_time"),
-    sa.Index("turns_by_age", "arrived"),
+    sa.Index("turns_by_age", "tenant", "arrived"),
 )
 PENDING = sa.Table(
     "pending_follow_ups",
@@ -72,7 +72,7 @@ FEEDBACK = sa.Table(
     sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
     sa.Index("feedback_by_tenant", "tenant", "seq"),
     sa.Index("feedback_by_source", "tenant", "source", "seq"),
-    sa.Index("feedback_by_age", "stored"),
+    sa.Index("feedback_by_age", "tenant", "stored"),
     sa.Index("feedback_by_answer", "tenant", "conversation_id", "answer_turn_id"),
     sa.Index("feedback_by_prompt", "tenant", "user_id", "prompt_key"),
     sqlite_autoincrement=True,
@@ -118,7 +118,7 @@ SAID = sa.Table(
     sa.Column("tenant", sa.String, nullable=False, server_default=""),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
-    sa.Index("said_by_age", "stored"),
+    sa.Index("said_by_age", "tenant", "stored"),
 )
 USERS = sa.Table(
     "users",
@@ -134,7 +134,7 @@ USERS = sa.Table(
     sa.Column("persona_since", sa.Float, nullable=False, server_default="0"),
     # When the user last said anything (Unix time): what retention goes by.
     sa.Column("seen", sa.Float, nullable=False, server_default="0"),
-    sa.Index("users_by_age", "seen"),
+    sa.Index("users_by_age", "tenant", "seen"),
 )
 PERSONA_VERSIONS = sa.Table(
     "persona_versions",
@@ -145,7 +145,7 @@ PERSONA_VERSIONS = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
-    sa.Index("persona_versions_by_age", "stored"),
+    sa.Index("persona_versions_by_age", "tenant", "stored"),
 )
 SPENT = sa.Table(
     "spent",
@@ -157,7 +157,7 @@ SPENT = sa.Table(
     sa.Column("count", sa.Integer, nullable=False),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
-    sa.Index("spent_by_age", "stored"),
+    sa.Index("spent_by_age", "tenant", "stored"),
 )
 PAIRS = sa.Table(
     "pairs",
@@ -177,7 +177,7 @@ PAIRS = sa.Table(
     sa.Index("pairs_by_tenant", "tenant", "seq"),
     sa.Index("pairs_by_user", "tenant", "user_id"),
     sa.Index("pairs_by_conversation", "tenant", "conversation_id"),
-    sa.Index("pairs_by_age", "stored"),
+    sa.Index("pairs_by_age", "tenant", "stored"),
     sqlite_autoincrement=True,
 )
 # Pairs by the bands of their chosen answer's MinHash signature.
@@ -193,7 +193,7 @@ BANDS = sa.Table(
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("bands_by_user", "tenant", "user_id", "band"),
     sa.Index("bands_by_conversation", "tenant", "conversation_id"),
-    sa.Index("bands_by_age", "stored"),
+    sa.Index("bands_by_age", "tenant", "stored"),
 )
 # Heads of dissatisfaction fitted on a tenant's own labels, refused ones included: arrays and figures.
 HEADS = sa.Table(
@@ -215,7 +215,7 @@ HEADS = sa.Table(
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("heads_by_state", "state", "shipped"),
-    sa.Index("heads_by_age", "stored"),
+    sa.Index("heads_by_age", "tenant", "stored"),
 )
 # What each was fitted on.
 HEAD_SOURCES = sa.Table(
@@ -229,7 +229,7 @@ HEAD_SOURCES = sa.Table(
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("head_sources_by_user", "tenant", "user_id", "version"),
     sa.Index("head_sources_by_conversation", "tenant", "conversation_id", "version"),
-    sa.Index("head_sources_by_age", "stored"),
+    sa.Index("head_sources_by_age", "tenant", "stored"),
 )
 # Tenants with explicit feedback, and the last look at it (Unix time).
 HEAD_LOOKS = sa.Table(
@@ -264,6 +264,6 @@ JUDGEMENTS = sa.Table(
     sa.Index("judgements_in_order", "tenant", "seq"),
     sa.Index("judgements_by_user", "tenant", "user_id"),
     sa.Index("judgements_by_conversation", "tenant", "conversation_id"),
-    sa.Index("judgements_by_age", "create_time"),
+    sa.Index("judgements_by_age", "tenant", "create_time"),
     sqlite_autoincrement=True,
 )

@@ -44,9 +44,10 @@ class Aging(Protocol):
 @dataclass(frozen=True, slots=True)
 class AgedRows:
     """Rows of a table that expire `store_days` after `time`: a column of Unix time in seconds, in microseconds
-    if `in_microseconds`. Give it an index: it is searched by time. A table without a column `tenant` follows
-    the rule for everybody. `only`: which of the rows. `after` is called with the removed rows, within the
-    transaction: for sums that are stored beside them."""
+    if `in_microseconds`. Give it an index: it is searched by time, for tenants with a rule of their own by
+    tenant and time, or, with `by_tenant`, by tenant and time for each. A table without a column `tenant`
+    follows the rule for everybody. `only`: which of the rows. `after` is called with the removed rows, within
+    the transaction: for sums that are stored beside them."""
 
     place: str
     table: sa.Table
@@ -54,16 +55,25 @@ class AgedRows:
     in_microseconds: bool = False
     only: sa.ColumnElement[bool] | None = None
     after: Callable[[Transaction, Sequence[Any]], None] | None = None
+    by_tenant: bool = False
 
     def forget(
         self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
     ) -> int:
         gone = 0
-        for tenants, days in _rules(policy, has_tenants="tenant" in self.table.c):
+        for tenants, days in self._rules(transaction, policy):
             if days and gone < most:
                 before = (now - timedelta(days=days)).timestamp()
                 gone += self._delete(transaction, self._condition(tenants, before), most - gone)
         return gone
+
+    def _rules(
+        self, transaction: Transaction, policy: RetentionPolicy
+    ) -> list[tuple[_Tenants, int]]:
+        if not self.by_tenant:
+            return _rules(policy, has_tenants="tenant" in self.table.c)
+        found = transaction.connection.execute(distinct_of(self.table.c.tenant)).scalars()
+        return [(_Tenants(only=tenant), policy.of(tenant).store_days) for tenant in found]
 
     def _condition(self, tenants: _Tenants, before_s: float) -> sa.ColumnElement[bool]:
         before = int(before_s * 1_000_000) if self.in_microseconds else before_s
@@ -102,29 +112,6 @@ def _rules(policy: RetentionPolicy, *, has_tenants: bool) -> list[tuple[_Tenants
         return [(_Tenants(), everybody)]
     own = [(_Tenants(only=tenant), policy.of(tenant).store_days) for tenant in policy.tenants]
     return [*own, (_Tenants(without=policy.tenants), everybody)]
-
-
-class AgedOperations:
-    """Long-running operations. Their index begins with the tenant, so each tenant's oldest are looked up, also
-    of those that follow the rule for everybody."""
-
-    place = "operations"
-
-    def forget(
-        self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
-    ) -> int:
-        tenants = transaction.connection.execute(distinct_of(OPERATIONS.c.tenant)).scalars().all()
-        gone = 0
-        for tenant in tenants:
-            if (days := policy.of(tenant).store_days) and gone < most:
-                before = (now - timedelta(days=days)).timestamp()
-                expired = (OPERATIONS.c.tenant == tenant) & (OPERATIONS.c.created < before)
-                oldest = sa.select(OPERATIONS.c.name).where(expired).order_by(OPERATIONS.c.created)
-                these = OPERATIONS.c.name.in_(oldest.limit(most - gone))
-                gone += int(
-                    transaction.connection.execute(OPERATIONS.delete().where(these)).rowcount
-                )
-        return gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +180,7 @@ class Retention:
     ) -> None:
         kernel = (
             SeenEvents(seen_days),
-            AgedOperations(),
+            AgedRows("operations", OPERATIONS, OPERATIONS.c.created, by_tenant=True),
             RefusedEvents(topic_days),
         )
         self._database, self._policy, self._clock = database, policy, clock

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -69,6 +70,8 @@ class AgedWaiting:
         return gone
 
 
+# The index of its age begins with the tenant.
+_aged = partial(AgedRows, by_tenant=True)
 AGING: tuple[Aging, ...] = (
     AgedWaiting(
         AgedRows("follow_ups", PENDING, PENDING.c.arrived, only=PENDING.c.ready),
@@ -80,16 +83,16 @@ AGING: tuple[Aging, ...] = (
         TURNS_STAGE,
         "ANSWER_MISSING",
     ),
-    AgedWaiting(AgedRows("pairs", PAIRS, PAIRS.c.stored, only=_PROPOSED), PAIRS_STAGE, "REWARD"),
-    AgedRows("turns", TURNS, TURNS.c.arrived),
-    AgedRows("feedback", FEEDBACK, FEEDBACK.c.stored),
-    AgedRows("explicit_feedback", SAID, SAID.c.stored),
-    AgedRows("pairs", PAIRS, PAIRS.c.stored, only=~_PROPOSED),
-    AgedRows("pair_bands", BANDS, BANDS.c.stored),
-    AgedRows("persona_versions", PERSONA_VERSIONS, PERSONA_VERSIONS.c.stored, only=~_IS_NEWEST),
-    AgedRows("personas", USERS, USERS.c.seen),
-    AgedRows("limits", SPENT, SPENT.c.stored),
-    AgedRows("judgements", JUDGEMENTS, JUDGEMENTS.c.create_time),
-    AgedRows("head_sources", HEAD_SOURCES, HEAD_SOURCES.c.stored, only=~_SERVES),
-    AgedRows("heads", HEADS, HEADS.c.stored, only=HEADS.c.state != _SERVING),
+    AgedWaiting(_aged("pairs", PAIRS, PAIRS.c.stored, only=_PROPOSED), PAIRS_STAGE, "REWARD"),
+    _aged("turns", TURNS, TURNS.c.arrived),
+    _aged("feedback", FEEDBACK, FEEDBACK.c.stored),
+    _aged("explicit_feedback", SAID, SAID.c.stored),
+    _aged("pairs", PAIRS, PAIRS.c.stored, only=~_PROPOSED),
+    _aged("pair_bands", BANDS, BANDS.c.stored),
+    _aged("persona_versions", PERSONA_VERSIONS, PERSONA_VERSIONS.c.stored, only=~_IS_NEWEST),
+    _aged("personas", USERS, USERS.c.seen),
+    _aged("limits", SPENT, SPENT.c.stored),
+    _aged("judgements", JUDGEMENTS, JUDGEMENTS.c.create_time),
+    _aged("head_sources", HEAD_SOURCES, HEAD_SOURCES.c.stored, only=~_SERVES),
+    _aged("heads", HEADS, HEADS.c.stored, only=HEADS.c.state != _SERVING),
 )

@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 PLACE = "snapshots"
 
 ROWS = (
-    AgedRows("pairs", PAIRS, PAIRS.c.create_time),
-    AgedRows("personas", PERSONAS, PERSONAS.c.update_time),
+    AgedRows("pairs", PAIRS, PAIRS.c.create_time, by_tenant=True),
+    AgedRows("personas", PERSONAS, PERSONAS.c.update_time, by_tenant=True),
 )
 
 

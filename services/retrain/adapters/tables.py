@@ -45,7 +45,7 @@ PAIRS = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.UniqueConstraint("tenant", "pair_id"),
     # For their removal by age.
-    sa.Index("pairs_by_time", "create_time", "pair_id"),
+    sa.Index("pairs_by_age", "tenant", "create_time"),
     sa.Index("pairs_of_policy", "tenant", "policy", "create_time", "pair_id"),
     sa.Index("pairs_of_user", "tenant", "user_id"),
     sa.Index("pairs_of_conversation", "tenant", "conversation_id"),
@@ -60,7 +60,8 @@ PERSONAS = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("update_time", sa.Float, nullable=False, index=True),
+    sa.Column("update_time", sa.Float, nullable=False),
+    sa.Index("personas_by_age", "tenant", "update_time"),
 )
 # Every candidate that was ever compared with a champion, whose name is unique within its tenant. Kept for good:
 # the gate depends on the count.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.retrain.adapters.erasing import RetrainRemover
+from services.retrain.adapters.forgetting import ROWS
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.policies import Policy
@@ -17,7 +18,9 @@ from services.retrain.domain.runs import State
 from services.retrain.domain.snapshots import Persona
 from services.retrain.stages import PAIRS
 from shared.language.policies import PolicyKey
+from shared.language.retention import Keep, RetentionPolicy
 from shared.privacy.erasure import Erasure
+from shared.privacy.retention import Retention
 from shared.state import operations
 from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
@@ -154,6 +157,8 @@ def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path
         with house.database.begin() as transaction:
             remover.remove_rows(erasure, transaction)
         list(remover.holdings("local", TRAINED[1]))
+        rules = RetentionPolicy({"*": Keep(store_days=30), "acme": Keep(store_days=7)})
+        Retention(house.database, ROWS, rules, lambda: house.time, seen_days=3).once()
         with house.store.read() as session:
             session.pairs_of("local", "c3")
             session.runs_of(["a"])

@@ -86,10 +86,11 @@ class SqlTurns:
         return self._first(query.order_by(*newest).limit(1))
 
     def last_arrival(self, tenant: str, conversation_id: str) -> float:
-        query = sa.select(sa.func.max(TURNS.c.arrived)).where(
+        # Asked for the latest only, a database would walk through the tenant's turns, the newest first.
+        query = sa.select(TURNS.c.arrived).where(
             TURNS.c.tenant == tenant, TURNS.c.conversation_id == conversation_id
         )
-        return float(self._connection.execute(query).scalar() or 0.0)
+        return max(self._connection.execute(query).scalars(), default=0.0)
 
     def _first(self, query: sa.Select[Any]) -> Turn | None:
         row = self._connection.execute(query).first()
