@@ -15,6 +15,7 @@ P(the average ever reaches 1/alpha) <= alpha, however often one looks.
 
   - "better":  null hypothesis E[x] <= 0       (the canary is no better)
   - "worse":   null hypothesis E[-x] <= delta  (the canary is worse by delta at most)
+  - "not worse": null hypothesis E[-x] >= delta  (the canary is worse by delta at least)
 
 This holds when, given the past, the next value's expectation obeys the null: one value per user,
 users assigned by a sticky hash. Departure from a plain paired test: the users of a pair may have
@@ -71,13 +72,14 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class RolloutTest:
-    """The state of both tests; each log e-value is to be compared with log(1/alpha)."""
+    """The state of the tests; each log e-value is to be compared with log(1/alpha)."""
 
     champion: Arm = Arm()
     canary: Arm = Arm()
     pairs: int = 0
     log_better: Wealth = START
     log_worse: Wealth = START
+    log_not_worse: Wealth = START
 
     @property
     def log_e_better(self) -> float:
@@ -86,6 +88,10 @@ class RolloutTest:
     @property
     def log_e_worse(self) -> float:
         return log_mean_exp(self.log_worse)
+
+    @property
+    def log_e_not_worse(self) -> float:
+        return log_mean_exp(self.log_not_worse)
 
 
 def update(test: RolloutTest, *, on_canary: bool, value: float, delta: float) -> RolloutTest:
@@ -114,4 +120,5 @@ def _paired(test: RolloutTest, x: float, delta: float) -> RolloutTest:
         pairs=test.pairs + 1,
         log_better=bet(test.log_better, x, worst=1.0),
         log_worse=bet(test.log_worse, -x - delta, worst=1.0 + delta),
+        log_not_worse=bet(test.log_not_worse, x + delta, worst=1.0 - delta),
     )

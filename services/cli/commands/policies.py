@@ -13,14 +13,24 @@ import typer
 from services.cli.app.platform import listed
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
-from services.cli.domain.policies import FIELDS, Field, document_of, mask_of, unset_paths, value_of
+from services.cli.domain.policies import (
+    FIELDS,
+    Field,
+    document_of,
+    interests_of,
+    mask_of,
+    unset_paths,
+    value_of,
+)
 from shared.language.errors import InvalidArgument
+from shared.language.interests import Interests, SmallGroups
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Policies: a team's assistants. Every tenant has `assistant` without creating it.",
 )
 
+INTERESTS = "interests."
 Name = Annotated[str, typer.Argument(help="The policy, such as support.")]
 Reason = Annotated[str, typer.Option("--reason", help="Required: recorded with the deletion.")]
 
@@ -76,7 +86,7 @@ def create(
       trimtab policies create tutor --base-model qwen-0.5b --schedule "0 3 * * *" --no-drift
     """
     session = session_of(context)
-    policy = {**document_of(given), "base_model": base_model}
+    policy = {**document_of(_signed(given)), "base_model": base_model}
     request = {"policy_id": name, "policy": policy}
     made = session.platform.call("registry", "CreatePolicy", request, timeout_s=60.0)["policy"]
     session.show(made, lambda: _people(session, made))
@@ -140,8 +150,9 @@ def update(
       trimtab policies update support --gate-win-rate 0.55 --canary-share 0.1
       trimtab policies update support --unset gate.win_rate --unset schedule
       trimtab policies update support --suite over_refusal --suite sycophancy
+      trimtab policies update support --conflict-rule mean --conflict-reason "a trial among ourselves"
     """
-    session = session_of(context)
+    session, given = session_of(context), _signed(given)
     removed = unset_paths(unset or ())
     if both := sorted(set(removed) & given.keys()):
         raise InvalidArgument(f"{both[0]} is both set and unset: choose one", reason="USAGE")
@@ -192,6 +203,22 @@ def delete(
     session.show(gone, people)
 
 
+def _signed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the name of whoever chooses how interests are weighed."""
+    chooses = any(path.startswith(INTERESTS) for path in given)
+    return {**given, f"{INTERESTS}actor": getpass.getuser()} if chooses else given
+
+
+def interests_words(interests: Interests) -> tuple[str, str]:
+    """The rule for conflicts, and what it does not promise."""
+    small = "are waited for" if interests.small_groups is SmallGroups.HOLD else "are passed over"
+    return (
+        f"conflicts of interest: {interests.words}; margin {interests.margin:g}; "
+        f"groups too small to tell {small}",
+        f"what this does not promise: {interests.limits}",
+    )
+
+
 def policy_table(session: Session, found: list[Json]) -> None:
     rows = [
         (
@@ -218,7 +245,14 @@ def _people(session: Session, found: Json) -> None:
     canary = f", canary {found['canary_version']}" if found["canary_version"] else ""
     session.line(f"base model {found['base_model']}; champion {found['champion_version']}{canary}")
     session.line("")
-    own = [(one.path, _words(value_of(found, one.path))) for one in FIELDS[1:]]
+    for words in interests_words(interests_of(found)):
+        session.line(words)
+    session.line("")
+    own = [
+        (one.path, _words(value_of(found, one.path)))
+        for one in FIELDS[1:]
+        if not one.path.startswith(INTERESTS)
+    ]
     session.table(
         ("setting", "value"), [row for row in own if row[1]], "It has no settings of its own."
     )

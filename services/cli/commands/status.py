@@ -104,5 +104,23 @@ def show_rollout(session: Session, served: Json | None) -> None:
             estimate = served.get(f"{role}_dissatisfaction")
             rows.append((role, version["version"], f"{of:.0%}", estimate_words(estimate)))
     session.table(("role", "version", ">share", "dissatisfied"), rows, "")
+    _show_groups(session, served)
     whose = f"{served['policy'] or ASSISTANT}, revision {served['revision']}"
     session.line(f"{whose}: {served['words']}".rstrip(": "))
+
+
+def _show_groups(session: Session, served: Json) -> None:
+    """Whom the canary helps and whom it hurts, those who lose first."""
+    order = ("worse", "untold", "not_worse")
+    groups = sorted(served.get("groups") or (), key=lambda one: order.index(one["verdict"]))
+    rows = [
+        (
+            one["group"],
+            one["verdict"].replace("_", " "),
+            estimate_words(one["canary_dissatisfaction"]),
+            estimate_words(one["champion_dissatisfaction"]),
+        )
+        for one in groups
+    ]
+    if rows:
+        session.table(("group", "verdict", "on the canary", "on the champion"), rows, "")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from services.cli.domain import Json
 from shared.language.errors import InvalidArgument
+from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,33 @@ FIELDS = (
         "rollout-max-s",
     ),
     Field(
+        "interests.rule",
+        ConflictRule,
+        "How interests of groups of people are weighed where they conflict. `mean` needs a reason.",
+        "conflict-rule",
+    ),
+    Field(
+        "interests.margin",
+        float,
+        "How much higher a group's dissatisfaction rate may become.",
+        "group-margin",
+    ),
+    Field(
+        "interests.small_groups",
+        SmallGroups,
+        "Where a group has too few users to tell: hold the version back, or go on.",
+        "small-groups",
+    ),
+    Field("interests.reason", str, "Why this rule; recorded.", "conflict-reason"),
+    Field(
         "suites",
         list[str],
         "A suite that judges its candidates; win_rate and form always do. Repeatable; default: all.",
         "suite",
     ),
 )
+# Of choices: how the protos' names of them begin.
+_SPOKEN = {ConflictRule: "CONFLICT_RULE_", SmallGroups: "SMALL_GROUPS_"}
 _BY_NAME = {name: one for one in FIELDS for name in (one.path, one.name)}
 
 
@@ -114,8 +137,24 @@ def document_of(given: Mapping[str, Any]) -> Json:
     for path, value in given.items():
         section, _, name = path.rpartition(".")
         into = document.setdefault(section, {}) if section else document
-        into[name] = value
+        into[name] = _SPOKEN[type(value)] + value.name if type(value) in _SPOKEN else value
     return document
+
+
+def interests_of(told: Json) -> Interests:
+    """How a policy, a rollout or a run weighs interests, as the protos' JSON has it."""
+    found = told.get("interests") or {}
+    rule = str(found.get("rule", "")).removeprefix(_SPOKEN[ConflictRule]).lower()
+    small = str(found.get("small_groups", "")).removeprefix(_SPOKEN[SmallGroups]).lower()
+    default, time = Interests(), found.get("set_time")
+    return Interests(
+        rule=ConflictRule(rule) if rule in set(ConflictRule) else default.rule,
+        margin=found.get("margin") or default.margin,
+        small_groups=SmallGroups(small) if small in set(SmallGroups) else default.small_groups,
+        reason=found.get("reason", ""),
+        actor=found.get("actor", ""),
+        set_time=datetime.fromisoformat(time) if time else None,
+    )
 
 
 def value_of(policy: Json, path: str) -> Any:

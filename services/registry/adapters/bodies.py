@@ -9,13 +9,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from services.registry.domain.groups import GroupTest
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules
 from services.registry.domain.versions import Change, State, Version
+from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
-from shared.statistics.betting import Arm, RolloutTest
+from shared.statistics.betting import START, Arm, RolloutTest
 
 _POLICY = TypeAdapter(Policy)
+_INTERESTS = TypeAdapter(Interests)
 # In columns; `version` was in the body of former rows.
 _BESIDE = ("key", "number", "place", "version")
 
@@ -50,6 +53,7 @@ def rollout_body(rollout: Rollout) -> str:
 def read_rollout(row: Any) -> Rollout:
     values = json.loads(row.body)
     start, test, rules = values.pop("start_time"), values.pop("test"), values.pop("rules", None)
+    interests, groups = values.pop("interests", {}), values.pop("groups", [])
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
         | {"update_time": datetime.fromisoformat(values["update_time"])},
@@ -57,6 +61,8 @@ def read_rollout(row: Any) -> Rollout:
         start_time=datetime.fromisoformat(start) if start else None,
         rules=RolloutRules(**rules) if rules else None,
         test=_test(test),
+        interests=_INTERESTS.validate_python(interests),
+        groups=tuple(GroupTest(one["name"], _test(one["test"])) for one in groups),
     )
 
 
@@ -79,6 +85,7 @@ def _test(values: dict[str, Any]) -> RolloutTest:
         pairs=values["pairs"],
         log_better=tuple(values["log_better"]),
         log_worse=tuple(values["log_worse"]),
+        log_not_worse=tuple(values.get("log_not_worse", START)),
     )
 
 

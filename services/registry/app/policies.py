@@ -13,6 +13,7 @@ from services.registry.domain.rollouts import Rollout
 from services.registry.domain.versions import Promotion, State, Version
 from services.registry.ports import Fleet, Runs, Session, Store
 from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from shared.language.interests import Interests
 from shared.language.policies import ASSISTANT, PolicyKey
 
 # How many versions a policy may have for its deletion; each has an adapter of tens of megabytes.
@@ -47,7 +48,8 @@ class Policies:
         self._check_base(wanted.base_model)
         with self.store.begin() as session:
             _is_free(session, wanted.key)
-            return begin(session, wanted, self.clock())
+            now = self.clock()
+            return begin(session, _dated(wanted, Interests(), now), now)
 
     def get(self, key: PolicyKey) -> tuple[Policy, Rollout]:
         with self.store.read() as session:
@@ -79,8 +81,8 @@ class Policies:
                     f"revision {revision} is no longer current, {policy.revision} is; look again, then decide",
                     reason="POLICY_CHANGED",
                 )
-            made = check(changed(policy, wanted, paths))
             now = self.clock()
+            made = _dated(check(changed(policy, wanted, paths)), policy.interests, now)
             made = replace(
                 made,
                 revision=policy.revision + 1,
@@ -193,3 +195,11 @@ def _is_free(session: Session, key: PolicyKey) -> None:
         reason="POLICY_EXISTS",
         field="policy_id",
     )
+
+
+def _dated(policy: Policy, before: Interests, now: datetime) -> Policy:
+    """The policy, with the time at which its interests were set, if they were."""
+    interests = replace(policy.interests, set_time=before.set_time)
+    if interests != before:
+        interests = replace(interests, set_time=now)
+    return replace(policy, interests=interests)

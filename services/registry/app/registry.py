@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from services.registry.app.changes import (
     rollout_of,
     with_versions,
 )
+from services.registry.domain import groups
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules, words
 from services.registry.domain.versions import (
@@ -26,8 +27,8 @@ from services.registry.domain.versions import (
 )
 from services.registry.ports import AdapterStore, Fleet, ModelStore, Session, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
-from shared.statistics.betting import RolloutTest
 
 # An arbitrary number: of all replicas, the one that holds this lock writes to the model store.
 _REGISTERING = 7_236_107
@@ -93,8 +94,16 @@ class Registry:
             return with_versions(session, key)
 
     def start_rollout(
-        self, tenant: str, request_id: str, version: str, share: float, actor: str, reason: str
+        self,
+        tenant: str,
+        request_id: str,
+        version: str,
+        share: float,
+        actor: str,
+        reason: str,
+        expected: Sequence[str] = (),
     ) -> PolicyKey:
+        """`expected`: groups of people of which evidence is needed, though none of their users was seen yet."""
         if not 0.0 <= share <= 1.0:
             raise InvalidArgument("canary_share must be in [0, 1]", field="canary_share")
         with self.store.begin() as session:
@@ -102,11 +111,12 @@ class Registry:
             rollout = rollout_of(session, found.key)
             if not (request_id and found.rollout_request == request_id):
                 _may_be_canary(found, rollout)
-                rules = self._rules(session, found.key)
+                policy = session.policy(found.key) or Policy(found.key)
+                rules = policy.rules(self.rules)
                 now = self.clock()
                 canary = found.became(State.CANARY, actor, reason, now)
                 session.put(replace(canary, rollout_request=request_id))
-                changed = _begun(rollout, version, share, rules, now)
+                changed = _begun(rollout, version, share, rules, policy.interests, expected, now)
                 session.set_rollout(changed)
                 session.tell(
                     Promotion(version, rollout.champion, "canary", reason, actor, changed, now)
@@ -157,9 +167,6 @@ class Registry:
                     Promotion(version, rollout.champion, "rejected", reason, actor, rollout, now)
                 )
             return rejected
-
-    def _rules(self, session: Session, key: PolicyKey) -> RolloutRules:
-        return (session.policy(key) or Policy(key)).rules(self.rules)
 
     def _reserved(self, asked: Registration) -> Version:
         key = asked.key
@@ -227,9 +234,15 @@ def begin(session: Session, policy: Policy, now: datetime) -> Policy:
 
 
 def _begun(
-    rollout: Rollout, version: str, share: float, rules: RolloutRules, now: datetime
+    rollout: Rollout,
+    version: str,
+    share: float,
+    rules: RolloutRules,
+    interests: Interests,
+    expected: Sequence[str],
+    now: datetime,
 ) -> Rollout:
-    return Rollout(
+    begun = Rollout(
         key=rollout.key,
         revision=rollout.revision + 1,
         champions=rollout.champions,
@@ -238,8 +251,10 @@ def _begun(
         canary_share=share or rules.canary_share,
         start_time=now,
         rules=rules,
-        words=words(version, RolloutTest(), rules),
+        interests=interests,
+        groups=groups.expected(expected),
     )
+    return replace(begun, words=words(begun, rules))
 
 
 def _may_be_canary(found: Version, rollout: Rollout) -> None:

@@ -29,6 +29,7 @@ def decode_observation(value: bytes) -> Observation:
         kind=_short(events_pb2.FollowUpKind.Name(mined.kind), "FOLLOW_UP_KIND_"),
         abstained=mined.abstained,
         time=mined.create_time.ToDatetime(tzinfo=UTC),
+        groups=tuple(mined.groups),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from services.registry.domain.policies import (
@@ -13,6 +13,7 @@ from services.registry.domain.policies import (
     Triggers,
 )
 from services.registry.domain.rollouts import Rollout
+from shared.contracts.people import decode_interests, encode_interests
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import PermissionDenied
 from shared.language.identifiers import parse_name
@@ -33,6 +34,7 @@ def encode_policy(policy: Policy, rollout: Rollout) -> pb.Policy:
     )
     for section in ("recipe", "triggers", "gate", "rollout"):
         _write(getattr(policy, section), getattr(encoded, section))
+    encoded.interests.CopyFrom(encode_interests(policy.interests))
     if policy.create_time:
         encoded.create_time.FromDatetime(policy.create_time)
     if policy.update_time:
@@ -51,6 +53,7 @@ def decode_policy(policy: pb.Policy, key: PolicyKey) -> Policy:
         gate=_read(policy.gate, GateThresholds),
         rollout=_read(policy.rollout, RolloutOverrides),
         suites=tuple(dict.fromkeys(policy.suites)),
+        interests=replace(decode_interests(policy.interests), set_time=None),
     )
 
 

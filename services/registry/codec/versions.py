@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from services.registry.domain.rollouts import Rollout, RolloutRules
+from services.registry.domain.groups import said
+from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
 from shared.contracts.estimates import encode_estimate
+from shared.contracts.people import encode_interests
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.identifiers import parse_name
 from shared.language.policies import PolicyKey, check_policy_id
@@ -46,6 +48,8 @@ def encode_rollout(
         words=rollout.words,
         tenant=rollout.key.tenant,
         policy=rollout.key.policy,
+        interests=encode_interests(rollout.interests),
+        groups=_encode_groups(rollout, deployment),
     )
     encoded.update_time.FromDatetime(rollout.update_time)
     # After a rollout the champion may not be the one that was compared; `words` says which were.
@@ -54,6 +58,22 @@ def encode_rollout(
         encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
         encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
     return encoded
+
+
+def _encode_groups(rollout: Rollout, deployment: RolloutRules) -> Iterator[pb.GroupEvidence]:
+    """The largest first."""
+    alpha = (rollout.rules or deployment).alpha
+    placed = sorted(enumerate(rollout.groups), key=lambda found: (-found[1].users, found[0]))
+    for place, one in placed:
+        yield pb.GroupEvidence(
+            group=one.name,
+            canary_dissatisfaction=encode_estimate(dissatisfaction(one.test.canary, one.name)),
+            champion_dissatisfaction=encode_estimate(dissatisfaction(one.test.champion, one.name)),
+            log_e_not_worse=one.test.log_e_not_worse,
+            log_e_worse=one.test.log_e_worse,
+            verdict=one.verdict(place, alpha),
+            words=said(one),
+        )
 
 
 def encode_served(

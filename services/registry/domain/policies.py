@@ -11,13 +11,14 @@ from typing import Any
 
 from services.registry.domain.rollouts import RolloutRules
 from shared.language.errors import InvalidArgument
+from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.schedule import checked
 from shared.language.suites import NEEDED, SUITES
 
 MOST_WORDS = 2000
 # The sections of a policy that may change, and the fields beside them.
-SECTIONS = ("recipe", "triggers", "gate", "rollout")
+SECTIONS = ("recipe", "triggers", "gate", "rollout", "interests")
 CHANGEABLE = ("description", "suites", *SECTIONS)
 
 
@@ -67,6 +68,7 @@ RANGES = {
     "rollout.alpha": Range(0, 1, low_open=True, high_open=True),
     "rollout.worse_by": Range(0, 1, high_open=True),
     "rollout.min_users": _COUNT,
+    "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
 }
 
@@ -126,6 +128,7 @@ class Policy:
     gate: GateThresholds = field(default_factory=GateThresholds)
     rollout: RolloutOverrides = field(default_factory=RolloutOverrides)
     suites: tuple[str, ...] = ()
+    interests: Interests = field(default_factory=Interests)
     create_time: datetime | None = None
     update_time: datetime | None = None
     revision: int = 0
@@ -148,11 +151,27 @@ def check(policy: Policy) -> Policy:
         raise _invalid("suites", f"has {min(unknown)!r}; choose from {', '.join(SUITES)}")
     if policy.suites and not set(NEEDED) <= set(policy.suites):
         raise _invalid("suites", f"must have {' and '.join(NEEDED)}, which judge every candidate")
+    _check_interests(policy.interests)
     try:
         checked(policy.triggers.schedule or "")
     except ValueError as error:
         raise _invalid("triggers.schedule", f"cannot be read: {error}") from error
     return policy
+
+
+def _check_interests(interests: Interests) -> None:
+    """Whoever weighs people's interests otherwise than by default says so by name; that some may lose, and why,
+    in words too."""
+    if interests.rule is ConflictRule.MEAN and not interests.reason.strip():
+        raise _invalid(
+            "interests.reason",
+            f"is required for the rule {ConflictRule.MEAN}: {interests.limits}",
+        )
+    if interests != Interests() and not interests.actor.strip():
+        raise _invalid("interests.actor", "is required, because it is recorded with the rule")
+    for name in ("reason", "actor"):
+        if len(getattr(interests, name)) > MOST_WORDS:
+            raise _invalid(f"interests.{name}", f"may have {MOST_WORDS} characters")
 
 
 def changed(policy: Policy, wanted: Policy, paths: Sequence[str]) -> Policy:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from services.registry.domain import groups
+from services.registry.domain.groups import GroupTest
 from shared.language.estimates import Estimate
+from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.verdicts import dissatisfaction_of
 from shared.statistics.betting import Arm, RolloutTest, update
@@ -45,6 +48,9 @@ class Rollout:
     test: RolloutTest = field(default_factory=RolloutTest)
     # Those that applied when it began; None before the first one.
     rules: RolloutRules | None = None
+    interests: Interests = field(default_factory=Interests)
+    # In the order in which they were first seen.
+    groups: tuple[GroupTest, ...] = ()
     rollback_request: str = ""
     words: str = "no rollout is under way"
 
@@ -70,6 +76,7 @@ class Rollout:
             canary="",
             canary_share=0.0,
             test=test,
+            groups=groups.settled(self.groups),
         )
 
     @property
@@ -92,6 +99,8 @@ class Observation:
     kind: str
     abstained: bool
     time: datetime
+    # In which the user was known to be then.
+    groups: tuple[str, ...] = ()
 
 
 def not_counted(rollout: Rollout, seen: Observation) -> str:
@@ -116,16 +125,22 @@ def observed(rollout: Rollout, seen: Observation, rules: RolloutRules) -> Rollou
     value = dissatisfaction_of(seen.kind)
     if value is None:
         raise ValueError(f"{seen.kind} says nothing about the answer")
-    test = update(
-        rollout.test,
-        on_canary=seen.model_version == rollout.canary,
-        value=value,
-        delta=rules.worse_by,
+    on_canary = seen.model_version == rollout.canary
+    changed = replace(
+        rollout,
+        test=update(rollout.test, on_canary=on_canary, value=value, delta=rules.worse_by),
+        groups=groups.observed(
+            rollout.groups,
+            seen.groups,
+            on_canary=on_canary,
+            value=value,
+            margin=rollout.interests.margin,
+        ),
     )
-    return replace(rollout, test=test, words=words(rollout.canary, test, rules))
+    return replace(changed, words=words(changed, rules))
 
 
-def dissatisfaction(arm: Arm) -> Estimate:
+def dissatisfaction(arm: Arm, group: str = "") -> Estimate:
     """The share of an arm's users who were dissatisfied; each counts once. (0, 0, 1) without users."""
     low, high = wilson(arm.total, arm.users)
     return Estimate(
@@ -137,6 +152,7 @@ def dissatisfaction(arm: Arm) -> Estimate:
         users=arm.users,
         suite="rollout",
         method="wilson",
+        group=group,
     )
 
 
@@ -150,30 +166,77 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
     """None while the evidence is not enough and there is time left."""
     if not rollout.canary or rollout.start_time is None:
         return None
-    test = rollout.test
-    enough = min(test.champion.users, test.canary.users) >= rules.min_users
-    if test.log_e_worse >= rules.log_threshold:
-        return Decision(False, f"measurably worse than the champion: {_figures(test, rules)}")
-    if test.log_e_better >= rules.log_threshold and enough:
-        return Decision(True, f"measurably better than the champion: {_figures(test, rules)}")
+    figures = _figures(rollout, rules)
+    if rollout.test.log_e_worse >= worse_at(rollout.interests, rules):
+        return Decision(False, f"measurably worse than the champion: {figures}")
+    if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
+        return Decision(False, f"{reason}. Of everyone: {figures}")
+    waits = _in_the_way(rollout, rules)
+    if not waits:
+        return Decision(True, f"measurably better than the champion{_for_whom(rollout)}: {figures}")
     if (now - rollout.start_time).total_seconds() > rules.max_s:
         return Decision(
-            False, f"not measurably better within {rules.max_s:.0f} s: {_figures(test, rules)}"
+            False, f"no evidence within {rules.max_s:.0f} s {', and '.join(waits)}: {figures}"
         )
     return None
 
 
-def words(canary: str, test: RolloutTest, rules: RolloutRules) -> str:
-    return f"{canary} is a canary, waiting for evidence: {_figures(test, rules)}"
+def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
+    """What a promotion still needs, in words."""
+    test, waits = rollout.test, []
+    if not _is_better(rollout, rules):
+        waits.append("that it is better than the champion")
+    elif min(test.champion.users, test.canary.users) < rules.min_users:
+        waits.append(f"of {rules.min_users} users on each side")
+    if unsure := groups.in_the_way(rollout.groups, rollout.interests, rules.alpha):
+        named = ", ".join(unsure)
+        waits.append(
+            f"that no group is worse by {rollout.interests.margin:g} (not known of {named})"
+        )
+    return waits
 
 
-def _figures(test: RolloutTest, rules: RolloutRules) -> str:
+def _is_better(rollout: Rollout, rules: RolloutRules) -> bool:
+    """For everyone; by MAXMIN, for the group that is worst off with the champion."""
+    if rollout.interests.rule is ConflictRule.MAXMIN and rollout.groups:
+        found = groups.worst_off(rollout.groups)
+        if found is None:
+            return False
+        place, worst = found
+        return worst.test.log_e_better >= groups.spent(place, rules.alpha)
+    return rollout.test.log_e_better >= rules.log_threshold
+
+
+def worse_at(interests: Interests, rules: RolloutRules) -> float:
+    """The log threshold of the test that everyone is worse: where groups may end a rollout, too, it is the
+    first of theirs, whether any group is seen or not."""
+    is_alone = interests.rule is ConflictRule.MEAN
+    return rules.log_threshold if is_alone else groups.spent(0, rules.alpha)
+
+
+def _for_whom(rollout: Rollout) -> str:
+    stops = rollout.interests.rule is not ConflictRule.MEAN
+    return ", and no group is worse" if rollout.groups and stops else ""
+
+
+def words(rollout: Rollout, rules: RolloutRules) -> str:
     return (
+        f"{rollout.canary} is a canary, waiting for evidence {', and '.join(_in_the_way(rollout, rules))}: "
+        f"{_figures(rollout, rules)}"
+    )
+
+
+def _figures(rollout: Rollout, rules: RolloutRules) -> str:
+    test = rollout.test
+    everyone = (
         f"dissatisfied {_share(test.canary)} on the canary, "
         f"{_share(test.champion)} on the champion; "
         f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {rules.worse_by:g}; "
         f"a promotion needs an e-value of {1 / rules.alpha:.0f} and {rules.min_users} users on each"
+    )
+    return "; ".join(
+        [everyone, *(f"group {one.name}: {groups.said(one)}" for one in rollout.groups)]
     )
 
 

@@ -71,6 +71,7 @@ class RegistryServicer(PolicyServicer):
             request.canary_share,
             request.actor,
             request.reason,
+            tuple(request.expected_groups),
         )
         return pb.StartRolloutResponse(rollout=await self._rollout(key))
 

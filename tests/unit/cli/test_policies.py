@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.cli.domain.policies import FIELDS
+from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import FailedPrecondition, InvalidArgument
 from tests.unit.cli.twins import TwinTarget
@@ -36,6 +37,11 @@ def test_every_field_of_a_policy_has_an_option() -> None:
         f"{section}.{field.name}"
         for section, kind in zip(sections, kinds, strict=True)
         for field in kind.DESCRIPTOR.fields
+    }
+    own = people_pb2.Interests.DESCRIPTOR.fields
+    # Who chose is the caller, and the others are the service's.
+    found |= {f"interests.{one.name}" for one in own} - {
+        f"interests.{name}" for name in ("actor", "set_time", "limits")
     }
     assert {one.path for one in FIELDS} == found | {"description", "suites"}
     assert len({one.name for one in FIELDS}) == len(FIELDS)
@@ -67,6 +73,41 @@ def test_a_policy_is_created_with_what_is_given(trimtab: Any) -> None:
     assert ["triggers.drift", "no"] in rows
     assert ["gate.win_rate", "0.55"] in rows
     assert not any(row[:1] == ["recipe.beta"] for row in rows)
+
+
+def test_a_rule_for_conflicts_is_chosen_in_the_callers_name(
+    trimtab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    chosen = {"rule": "CONFLICT_RULE_MEAN", "reason": "a trial", "actor": "ada", "margin": 0.2}
+    ran = trimtab(
+        *("policies", "update", "support", "--conflict-rule", "mean", "--group-margin", "0.2"),
+        *("--conflict-reason", "a trial", "--small-groups", "go_on"),
+        answers={
+            "UpdatePolicy": {
+                "policy": {
+                    **SUPPORT,
+                    "interests": {**chosen, "small_groups": "SMALL_GROUPS_GO_ON"},
+                }
+            }
+        },
+    )
+    assert (ran.code, ran.err) == (0, "")
+    asked = request_of(ran, "UpdatePolicy")
+    assert asked["policy"]["interests"] == {**chosen, "small_groups": "SMALL_GROUPS_GO_ON"}
+    assert asked["update_mask"] == (
+        "interests.rule,interests.margin,interests.smallGroups,interests.reason,interests.actor"
+    )
+    assert (
+        "conflicts of interest: mean (chosen by ada: a trial); margin 0.2; "
+        "groups too small to tell are passed over"
+    ) in ran.out
+    assert "what this does not promise: groups may lose, whole and lastingly" in ran.out
+
+
+def test_a_policy_whose_rule_nobody_chose_says_so(trimtab: Any) -> None:
+    ran = trimtab("policies", "show", "support", answers={"GetPolicy": {"policy": SUPPORT}})
+    assert "conflicts of interest: no_group_worse (the default; nobody chose it)" in ran.out
 
 
 def test_what_serves_for_each_policy_is_listed(trimtab: Any) -> None:
@@ -240,3 +281,39 @@ def test_an_import_belongs_to_one_policy(trimtab: Any, tmp_path: Path) -> None:
     assert ids == [ids[0], ids[0], f"support.{ids[0]}", f"sales.{ids[0]}"]
     wrong = trimtab("import", str(file), "--policy", "support-v1", target=TwinTarget())
     assert (wrong.code, "INVALID_POLICY_ID: --policy must be" in wrong.err) == (2, True)
+
+
+def test_whom_a_canary_helps_and_hurts_stands_beside_it_losers_first(trimtab: Any) -> None:
+    def rate(value: float) -> dict[str, Any]:
+        return {"value": value, "low": value, "high": value, "count": 9, "users": 9}
+
+    groups = [
+        {
+            "group": name,
+            "verdict": verdict,
+            "canary_dissatisfaction": rate(canary),
+            "champion_dissatisfaction": rate(champion),
+        }
+        for name, verdict, canary, champion in (
+            ("shorter", "not_worse", 0.0, 1.0),
+            ("unknown", "untold", 0.5, 0.5),
+            ("longer", "worse", 1.0, 0.0),
+        )
+    ]
+    rollout = {
+        "champion": {"version": "assistant-v0"},
+        "canary": {"version": "assistant-v1"},
+        "canary_share": 0.5,
+        "groups": groups,
+    }
+    ran = trimtab(
+        "models", "list", answers={"GetRollout": {"rollout": rollout}, "ListVersions": {}}
+    )
+    assert (ran.code, ran.err) == (0, "")
+    rows = [line.split()[:2] for line in ran.out.splitlines() if line]
+    at = [
+        rows.index([group, verdict])
+        for group, verdict in (("longer", "worse"), ("unknown", "untold"))
+    ]
+    assert at == sorted(at)
+    assert rows.index(["shorter", "not"]) > at[-1]

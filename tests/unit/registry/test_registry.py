@@ -240,7 +240,7 @@ def test_time_runs_out(house: House):
     house.judge.tick()
     rollout, _, canary = house.app.rollout(HOME)
     assert canary is None
-    assert "not measurably better within 900 s" in rollout.words
+    assert "no evidence within 900 s that it is better" in rollout.words
 
 
 def test_a_canary_that_a_replica_does_not_serve_goes_back(house: House):

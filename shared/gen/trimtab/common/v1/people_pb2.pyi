@@ -225,14 +225,16 @@ class Interests(_message.Message):
     reason: _builtins.str
     """Why; required for CONFLICT_RULE_MEAN."""
     actor: _builtins.str
-    """Who chose it and when; set by the service."""
+    """Who chose it; required with any choice."""
     margin: _builtins.float
     """How much worse a group may become, in rate of dissatisfaction, in (0, 1)."""
     small_groups: Global___SmallGroups.ValueType
     limits: _builtins.str
     """What the rule does not promise, in words; set by the service."""
     @_builtins.property
-    def set_time(self) -> _timestamp_pb2.Timestamp: ...
+    def set_time(self) -> _timestamp_pb2.Timestamp:
+        """Set by the service."""
+
     def __init__(
         self,
         *,

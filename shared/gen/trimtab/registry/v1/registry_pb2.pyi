@@ -538,13 +538,10 @@ class UpdatePolicyRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    ACTOR_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The policy's revision on which the caller based the change: FAILED_PRECONDITION with reason POLICY_CHANGED if it
     has changed since. 0: whatever it is.
     """
-    actor: _builtins.str
-    """Who changes it: recorded with a change of `interests`."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """`name` says which; the other fields are the new values."""
@@ -559,11 +556,10 @@ class UpdatePolicyRequest(_message.Message):
         policy: Global___Policy | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         revision: _builtins.int = ...,
-        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy", b"policy", "revision", b"revision", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1122,12 +1118,17 @@ class StartRolloutRequest(_message.Message):
     CANARY_SHARE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_GROUPS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     version: _builtins.str
     canary_share: _builtins.float
     """0: as the service's settings say."""
     actor: _builtins.str
     reason: _builtins.str
+    @_builtins.property
+    def expected_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups of people of which evidence is needed, though none of their users may come."""
+
     def __init__(
         self,
         *,
@@ -1136,10 +1137,11 @@ class StartRolloutRequest(_message.Message):
         canary_share: _builtins.float = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
+        expected_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "expected_groups", b"expected_groups", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,152 @@
+"""A rollout, group by group: what is known of each, and what the policy's rule makes of it.
+
+Each group has tests of its own, by the same bets as everyone's (shared/statistics/betting.py). The errors
+together stay within alpha, whenever one looks and however many groups appear:
+
+- "a group is worse by more than the margin" ends a rollout. Everyone is the first test of this family, groups
+  follow in the order in which they were first seen; the k-th is held to alpha / (k (k + 1)), and these add up
+  to alpha.
+- "no group is worse by the margin" is asked for before a promotion. It needs alpha for each alone: a version
+  that is that much worse for one group is promoted only if that group's own test errs (Berger 1982,
+  intersection-union).
+- MAXMIN looks at the figures to see which group is worst off: the gain of the k-th is held to
+  alpha / (k (k + 1)).
+
+A user counts in the groups in which they were known to be when their one value was brought, so that a group is
+never made of those who complained of the canary. "unknown" is a group like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from shared.language.interests import ConflictRule, Interests, SmallGroups
+from shared.statistics.betting import Arm, RolloutTest, update
+
+# Groups beyond these are not told apart.
+MOST_GROUPS = 16
+NOT_WORSE, WORSE, UNTOLD = "not_worse", "worse", "untold"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTest:
+    """Of one group; `test` has the margin of the rollout's interests as its delta."""
+
+    name: str
+    test: RolloutTest = field(default_factory=RolloutTest)
+
+    @property
+    def users(self) -> int:
+        return self.test.champion.users + self.test.canary.users
+
+    def verdict(self, place: int, alpha: float) -> str:
+        """`place`: the group's among those first seen, from 0."""
+        if self.test.log_e_worse >= spent(place + 1, alpha):
+            return WORSE
+        return NOT_WORSE if self.test.log_e_not_worse >= -math.log(alpha) else UNTOLD
+
+
+def spent(place: int, alpha: float) -> float:
+    """The log threshold of the test at `place` (from 0) of a family whose errors add up to alpha."""
+    return -math.log(alpha / ((place + 1) * (place + 2)))
+
+
+def expected(groups: Iterable[str]) -> tuple[GroupTest, ...]:
+    """Tests of groups that are known to exist before any of their users is seen."""
+    return tuple(GroupTest(name) for name in dict.fromkeys(groups))[:MOST_GROUPS]
+
+
+def observed(
+    tests: tuple[GroupTest, ...],
+    groups: Sequence[str],
+    *,
+    on_canary: bool,
+    value: float,
+    margin: float,
+) -> tuple[GroupTest, ...]:
+    """The tests after one more user, who is in `groups`."""
+    known = {one.name for one in tests}
+    new = [GroupTest(name) for name in dict.fromkeys(groups) if name not in known]
+    tests = (*tests, *new)[:MOST_GROUPS]
+    return tuple(
+        replace(one, test=update(one.test, on_canary=on_canary, value=value, delta=margin))
+        if one.name in groups
+        else one
+        for one in tests
+    )
+
+
+def settled(tests: tuple[GroupTest, ...]) -> tuple[GroupTest, ...]:
+    """Once nothing is compared any more."""
+    return tuple(
+        replace(
+            one,
+            test=replace(
+                one.test, champion=one.test.champion.settled, canary=one.test.canary.settled
+            ),
+        )
+        for one in tests
+    )
+
+
+def hurt(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> str:
+    """Which group ends the rollout because it is worse off, in words; empty if none does."""
+    if interests.rule is ConflictRule.MEAN:
+        return ""
+    for place, one in enumerate(tests):
+        if one.verdict(place, alpha) == WORSE:
+            return (
+                f"group {one.name} is worse by more than {interests.margin:g}: {said(one)}; "
+                f"e-value {_e(one.test.log_e_worse)}"
+            )
+    return ""
+
+
+def in_the_way(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> list[str]:
+    """Groups for which it is not shown that they are not worse by the margin. Those with too few users to tell
+    are not among them where the policy says that it goes on without."""
+    if interests.rule is ConflictRule.MEAN:
+        return []
+    lets_small = interests.small_groups is SmallGroups.GO_ON
+    return [
+        one.name
+        for place, one in enumerate(tests)
+        if one.verdict(place, alpha) != NOT_WORSE
+        and not (lets_small and is_small(one, interests.margin, alpha))
+    ]
+
+
+def is_small(one: GroupTest, margin: float, alpha: float) -> bool:
+    """Whether a group has too few users on an arm for the test to tell that nothing changed for them: with n
+    pairs of equal values the e-value is at most (1 + margin / (1 - margin)) ** n."""
+    needed = -math.log(alpha) / math.log1p(margin / (1.0 - margin))
+    return min(one.test.champion.users, one.test.canary.users) < needed
+
+
+def worst_off(tests: Sequence[GroupTest]) -> tuple[int, GroupTest] | None:
+    """The group, with its place, of whose users the largest share is dissatisfied with the champion; None if no
+    group has users on both arms."""
+    told = [
+        (place, one)
+        for place, one in enumerate(tests)
+        if one.test.champion.users and one.test.canary.users
+    ]
+    return max(told, key=lambda found: _rate(found[1].test.champion), default=None)
+
+
+def said(one: GroupTest) -> str:
+    test = one.test
+    return (
+        f"dissatisfied {test.canary.total:.0f} of {test.canary.users} users on the canary, "
+        f"{test.champion.total:.0f} of {test.champion.users} on the champion"
+    )
+
+
+def _rate(arm: Arm) -> float:
+    return arm.total / arm.users
+
+
+def _e(log_e: float) -> str:
+    return f"{math.exp(min(log_e, 700)):.3g}"
