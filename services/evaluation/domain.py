@@ -133,7 +133,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SuiteLimits:
     """How much is asked, so that an evaluation ends in reasonable time."""
 
     # At a confidence of 0.95: see `at`.
@@ -144,7 +144,7 @@ class Limits:
     # At least this share of the prompts is everyday questions, which the training was not about.
     everyday_share: float = 1 / 3
 
-    def at(self, confidence: float) -> Limits:
+    def at(self, confidence: float) -> SuiteLimits:
         """The limits that keep an interval of that confidence as narrow as at 0.95: its width is
         proportional to z / sqrt(n). Never fewer than at 0.95."""
         more = max((_z(confidence) / _z(0.95)) ** 2, 1.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from services.evaluation.domain import Evaluation, Limits, Measured, Prompt, Request
+from services.evaluation.domain import Evaluation, Measured, Prompt, Request, SuiteLimits
 from shared.language.errors import TrimtabError
 from shared.language.estimates import Estimate
 from shared.language.messages import Message
@@ -95,7 +95,7 @@ class Bench:
     scorer: RewardScorer
     answers: Answers
     results: Results
-    limits: Limits
+    limits: SuiteLimits
 
 
 class Session(Protocol):

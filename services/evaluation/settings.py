@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.evaluation.domain import Limits
+from services.evaluation.domain import SuiteLimits
 from shared.configuration.settings import ServiceSettings
 
 
@@ -25,8 +25,8 @@ class EvaluationSettings(ServiceSettings):
     # Concurrent requests to serving.
     parallel: int = Field(default=16, ge=1)
 
-    def limits(self) -> Limits:
-        return Limits(
+    def limits(self) -> SuiteLimits:
+        return SuiteLimits(
             prompts=self.prompts,
             pairs=self.pairs,
             answer_tokens=self.answer_tokens,

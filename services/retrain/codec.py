@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.retrain.domain.policies import Policy
-from services.retrain.domain.runs import Alarm, GateCheck, Run, Step
+from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
@@ -189,7 +189,7 @@ def _encode_check(check: GateCheck) -> pb.GateCheck:
     )
 
 
-def _encode_step(step: Step) -> pb.RunStep:
+def _encode_step(step: RunStep) -> pb.RunStep:
     encoded = pb.RunStep(state=_state(step.state.name), attempts=step.attempts)
     encoded.start_time.FromDatetime(step.start_time)
     if step.end_time:

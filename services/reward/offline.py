@@ -27,15 +27,16 @@ from services.reward.domain import Answer
 from services.reward.learning import lines as contract
 from services.reward.learning.features import MOST_TOKENS
 from services.reward.learning.fitting import Model, Options, fit
-from services.reward.learning.lines import Preference, Rated, Refused
+from services.reward.learning.lines import Preference, Rated
 from services.reward.learning.rating import fit_ratings
 from services.reward.learning.report import report
 from services.reward.learning.table import Extractor, Learner, Surface, extract
 from shared.commandline.line_files import reading, tell, tell_refused, write_lines, writing
-from shared.commandline.offline import OK, REFUSED, add_options, exit_code, set_threads, summary
+from shared.commandline.offline import OK, REFUSED, exit_code, fit_and_score, set_threads, summary
 from shared.configuration.settings import CommonSettings, load
 from shared.encoding.sentences import SentenceEncoder
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.refused_lines import Refused
 
 CHUNK = 2048
 ACCURATE, FAST, SURFACE, TUNED = "accurate", "fast", "surface", "tuned"
@@ -217,23 +218,18 @@ def _groups(value: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.reward.offline")
-    commands = parser.add_subparsers(required=True)
-    fitting = commands.add_parser("fit", help="fit a reward model on preferences")
-    fitting.set_defaults(run=run_fit)
-    fitting.add_argument("--output", required=True, help="folder for what is fitted")
+    parser, fitting = fit_and_score(
+        "python -m services.reward.offline",
+        run_fit,
+        "fit a reward model on preferences",
+        run_score,
+        "score answers",
+    )
     fitting.add_argument("--groups", type=_groups, default=0, help="auto, or how many")
     fitting.add_argument("--features", choices=tuple(BLOCKS), default=ACCURATE)
     fitting.add_argument("--length", choices=("keep", "remove"), default="keep")
     fitting.add_argument("--members", type=int, default=8, help="of the ensemble")
     fitting.add_argument("--most-per-user", type=int, default=50)
-    fitting.add_argument("--seed", type=int, default=0)
-    scoring = commands.add_parser("score", help="score answers")
-    scoring.set_defaults(run=run_score)
-    scoring.add_argument("--model", required=True, help="folder that a fit wrote")
-    scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
-    for command in (fitting, scoring):
-        add_options(command)
     return parser
 
 

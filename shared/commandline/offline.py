@@ -37,10 +37,29 @@ def exit_code(run: Callable[[argparse.Namespace], int], given: argparse.Namespac
         return {NotFound: NOT_FOUND, InvalidArgument: USAGE}.get(type(error), REFUSED)
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--input", required=True, help="JSON lines; - is standard input")
-    command.add_argument("--threads", type=int, default=0, help="0: one per core")
-    command.add_argument("--json", action="store_true", help="print the summary as JSON")
+Command = Callable[[argparse.Namespace], int]
+
+
+def fit_and_score(
+    program: str, fit: Command, fit_help: str, score: Command, score_help: str
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser of a program with the commands `fit` and `score`, whose `run` is what they do; and that of
+    `fit`, to add its own options to."""
+    parser = argparse.ArgumentParser(prog=program)
+    commands = parser.add_subparsers(required=True)
+    fitting = commands.add_parser("fit", help=fit_help)
+    fitting.set_defaults(run=fit)
+    fitting.add_argument("--output", required=True, help="folder for what is fitted")
+    fitting.add_argument("--seed", type=int, default=0)
+    scoring = commands.add_parser("score", help=score_help)
+    scoring.set_defaults(run=score)
+    scoring.add_argument("--model", required=True, help="folder that a fit wrote")
+    scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
+    for command in (fitting, scoring):
+        command.add_argument("--input", required=True, help="JSON lines; - is standard input")
+        command.add_argument("--threads", type=int, default=0, help="0: one per core")
+        command.add_argument("--json", action="store_true", help="print the summary as JSON")
+    return parser, fitting
 
 
 def summary(document: Mapping[str, Any], as_json: bool, target: TextIO) -> None:

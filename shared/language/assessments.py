@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.language.errors import InvalidArgument
-from shared.language.identifiers import conversation_name, stable_id
+from shared.language.identifiers import stable_id, target_name
 from shared.language.opinions import Rating
 
 # Who gave a score, as those who keep scores call them: OpenTelemetry's `gen_ai.evaluation.evaluator.type`,
@@ -76,9 +76,7 @@ class Assessment:
     @property
     def target(self) -> str:
         """Also the event's key: the conversation's name where it is known."""
-        if self.conversation_id:
-            return conversation_name(self.tenant, self.conversation_id)
-        return f"tenants/{self.tenant}/completions/{self.completion_id}"
+        return target_name(self.tenant, self.conversation_id, self.completion_id)
 
     @property
     def digest(self) -> str:

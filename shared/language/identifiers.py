@@ -139,6 +139,13 @@ def feedback_name(tenant: str, feedback_id: str) -> str:
     return f"tenants/{tenant}/feedback/{feedback_id}"
 
 
+def target_name(tenant: str, conversation_id: str, completion_id: str) -> str:
+    """What an opinion or an assessment is about, and its event's key: the conversation where it is known."""
+    if conversation_id:
+        return conversation_name(tenant, conversation_id)
+    return f"tenants/{tenant}/completions/{completion_id}"
+
+
 def parse_name(name: str, pattern: str) -> tuple[str, ...]:
     """The variable segments of `name`: parse_name("tenants/a/users/b", "tenants/*/users/*") = ("a", "b").
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.language.identifiers import conversation_name, stable_id
+from shared.language.identifiers import stable_id, target_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,7 @@ class ExplicitFeedback:
     @property
     def target(self) -> str:
         """Also the event's key: the conversation's name where it is known."""
-        if self.conversation_id:
-            return conversation_name(self.tenant, self.conversation_id)
-        return f"tenants/{self.tenant}/completions/{self.completion_id}"
+        return target_name(self.tenant, self.conversation_id, self.completion_id)
 
     @property
     def digest(self) -> str:

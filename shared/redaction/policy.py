@@ -30,7 +30,14 @@ from shared.configuration.settings import CommonSettings, stop
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import check_segment
 from shared.redaction.patterns import compiled
-from shared.redaction.redactor import KINDS, Action, Pattern, Policies, Policy, Redactor
+from shared.redaction.redactor import (
+    KINDS,
+    Action,
+    Pattern,
+    RedactionPolicies,
+    RedactionPolicy,
+    Redactor,
+)
 from shared.telemetry.metrics import REDACTIONS
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
@@ -56,11 +63,11 @@ def redactor_of(common: CommonSettings, service: str) -> Redactor:
     return Redactor(policies, key, counted)
 
 
-def read_policies(path: Path | None) -> Policies:
+def read_policies(path: Path | None) -> RedactionPolicies:
     """The default policies without a path. Raises InvalidArgument naming the field, such as
     `tenants.acme.email`."""
     if path is None:
-        return Policies()
+        return RedactionPolicies()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,9 +75,9 @@ def read_policies(path: Path | None) -> Policies:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _wrong(f"is not TOML: {error}", str(path)) from error
     _only(document, ("default", "tenants"), "")
-    default = _policy(_table(document, "default", ""), Policy(), "default")
+    default = _policy(_table(document, "default", ""), RedactionPolicy(), "default")
     tenants = _table(document, "tenants", "")
-    return Policies(
+    return RedactionPolicies(
         default,
         {
             check_segment(name, "tenants"): _policy(
@@ -81,7 +88,7 @@ def read_policies(path: Path | None) -> Policies:
     )
 
 
-def _policy(table: Mapping[str, Any], default: Policy, place: str) -> Policy:
+def _policy(table: Mapping[str, Any], default: RedactionPolicy, place: str) -> RedactionPolicy:
     _only(table, _FIELDS, f"{place}.")
     actions = dict(default.actions)
     actions |= {kind: _action(table[kind], f"{place}.{kind}") for kind in KINDS if kind in table}

@@ -71,7 +71,7 @@ class Pattern:
 
 
 @dataclass(frozen=True)
-class Policy:
+class RedactionPolicy:
     """`actions` by kind, OFF where a kind is missing; `phone_regions` are ISO 3166 codes."""
 
     actions: Mapping[str, Action] = field(default_factory=lambda: {"secret": Action.MASK})
@@ -105,11 +105,11 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
-    default: Policy = field(default_factory=Policy)
-    tenants: Mapping[str, Policy] = field(default_factory=dict)
+class RedactionPolicies:
+    default: RedactionPolicy = field(default_factory=RedactionPolicy)
+    tenants: Mapping[str, RedactionPolicy] = field(default_factory=dict)
 
-    def of(self, tenant: str) -> Policy:
+    def of(self, tenant: str) -> RedactionPolicy:
         return self.tenants.get(tenant, self.default)
 
     @property
@@ -151,11 +151,11 @@ class Redactor:
 
     def __init__(
         self,
-        policies: Policies | None = None,
+        policies: RedactionPolicies | None = None,
         key: str = "",
         counted: Counted = lambda kind, action, n: None,
     ) -> None:
-        self._policies = policies or Policies()
+        self._policies = policies or RedactionPolicies()
         self._key, self._counted = key.encode(), counted
 
     @contextmanager
@@ -195,7 +195,7 @@ _PLACEHOLDER = re.compile(
 class Redaction:
     """One policy applied to one item; collects in `counts` what was taken out, by kind and action."""
 
-    def __init__(self, policy: Policy, key: bytes) -> None:
+    def __init__(self, policy: RedactionPolicy, key: bytes) -> None:
         self._policy, self._key = policy, key
         self.counts: Counter[tuple[str, str]] = Counter()
         self.dropped = ""

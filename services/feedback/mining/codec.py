@@ -11,13 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.feedback.mining.app.agreement import Agreement
 from services.feedback.mining.domain import (
+    FollowUpStep,
     Judgement,
     JudgementState,
     Label,
     Mined,
     Signals,
     Source,
-    Step,
 )
 from services.feedback.mining.ports import Waiting
 from shared.contracts.estimates import encode_estimate
@@ -46,7 +46,7 @@ _KINDS = {kind: events.FollowUpKind.Value(f"FOLLOW_UP_KIND_{kind.name}") for kin
 _SOURCES = {
     source: events.FeedbackSource.Value(f"FEEDBACK_SOURCE_{source.name}") for source in Source
 }
-_STEPS = {step: events.FollowUpStep.Value(f"FOLLOW_UP_STEP_{step.name}") for step in Step}
+_STEPS = {step: events.FollowUpStep.Value(f"FOLLOW_UP_STEP_{step.name}") for step in FollowUpStep}
 _STATES = {
     state: pb.JudgementState.Value(f"JUDGEMENT_STATE_{state.name}") for state in JudgementState
 }

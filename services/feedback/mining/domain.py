@@ -17,7 +17,7 @@ KINDS = tuple(FollowUpKind)
 BACKLOG = "BACKLOG"
 
 
-class Step(StrEnum):
+class FollowUpStep(StrEnum):
     """What a follow-up does about the answer: finer than its kind."""
 
     # Asks the same again, in these words or others.
@@ -118,7 +118,7 @@ class Mined:
     # Explicit feedback in whose place this stands.
     replaces: tuple[str, ...] = ()
     # None of explicit feedback.
-    step: Step | None = None
+    step: FollowUpStep | None = None
     signals: Signals | None = None
     # The part of the answer that the user spoke of; empty for all of it.
     about: str = ""

@@ -23,7 +23,7 @@ from shared.state.stage import SqlStage
 GROUPS = {TURNS: (INTERACTION_LOGGED,), EXPLICIT: (FEEDBACK_GIVEN,)}
 
 
-class Waiting(Protocol):
+class WaitingRecords(Protocol):
     """Records that wait, within one transaction."""
 
     def is_full(self, tenant: str, most: int) -> bool:
@@ -52,7 +52,7 @@ class ExplicitHandler(Generic[W]):
 
     join: JoinExplicit[W]
     work_of: Callable[[Transaction], W]
-    waiting_of: Callable[[Transaction], Waiting]
+    waiting_of: Callable[[Transaction], WaitingRecords]
     now: Callable[[], float]
     wait_s: float
     most_waiting: int

@@ -50,7 +50,7 @@ LEFT_OUT = ("iard", "convai2")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Corpus:
     """`bad` [n] is 1 where the user was dissatisfied; `kinds` [n, KINDS] by a head that did not see
     the line; lines of one `dialogue` (of seeds: of one wording) stand in one fold."""
 
@@ -63,8 +63,8 @@ class Source:
     def rows(self, mean: Floats, scale: Floats) -> Any:
         return inputs_of(self.conversations, self.vectors, self.kinds, mean, scale)
 
-    def part(self, which: Numbers) -> Source:
-        return Source(
+    def part(self, which: Numbers) -> Corpus:
+        return Corpus(
             [self.conversations[one] for one in which],
             self.bad[which],
             [self.dialogues[one] for one in which],
@@ -81,7 +81,7 @@ class Report(NamedTuple):
     left_out: dict[str, Floats]
 
 
-def fit_head(sources: Sequence[Source], strength: float) -> DissatisfactionHead:
+def fit_head(sources: Sequence[Corpus], strength: float) -> DissatisfactionHead:
     """Logistic regression, L2; not calibrated. Every source weighs as much as a thousand lines."""
     from scipy import sparse
     from sklearn.linear_model import LogisticRegression
@@ -100,11 +100,11 @@ def fit_head(sources: Sequence[Source], strength: float) -> DissatisfactionHead:
     return DissatisfactionHead(weights, float(model.intercept_[0]), mean, scale)
 
 
-def odds(head: DissatisfactionHead, source: Source) -> Floats:
+def odds(head: DissatisfactionHead, source: Corpus) -> Floats:
     return np.asarray(source.rows(head.mean, head.scale) @ head.weights + head.bias)
 
 
-def fit(sources: dict[str, Source]) -> tuple[DissatisfactionHead, Report, float]:
+def fit(sources: dict[str, Corpus]) -> tuple[DissatisfactionHead, Report, float]:
     """The calibrated head, what was judged held out, and the strength chosen."""
     trials = {strength: leave_out(sources, strength) for strength in STRENGTHS}
     strength = max(STRENGTHS, key=lambda one: _quality(sources, trials[one]))
@@ -117,7 +117,7 @@ def fit(sources: dict[str, Source]) -> tuple[DissatisfactionHead, Report, float]
     return calibrated, Report(*shown), strength
 
 
-def leave_out(sources: dict[str, Source], strength: float) -> dict[str, Floats]:
+def leave_out(sources: dict[str, Corpus], strength: float) -> dict[str, Floats]:
     found = {}
     for name in LEFT_OUT:
         others = [source for other, source in sources.items() if other != name]
@@ -125,7 +125,7 @@ def leave_out(sources: dict[str, Source], strength: float) -> dict[str, Floats]:
     return found
 
 
-def leave_folds_out(sources: dict[str, Source], strength: float) -> dict[str, Floats]:
+def leave_folds_out(sources: dict[str, Corpus], strength: float) -> dict[str, Floats]:
     folds = {name: folds_of(source.dialogues, FOLDS, seed=0) for name, source in sources.items()}
     found = {name: np.zeros(len(source.bad)) for name, source in sources.items()}
     for fold in range(FOLDS):
@@ -139,7 +139,7 @@ def leave_folds_out(sources: dict[str, Source], strength: float) -> dict[str, Fl
     return found
 
 
-def calibrate(sources: dict[str, Source], logits: dict[str, Floats]) -> tuple[float, float]:
+def calibrate(sources: dict[str, Corpus], logits: dict[str, Floats]) -> tuple[float, float]:
     """Platt's slope and shift, every source weighing the same."""
     from sklearn.linear_model import LogisticRegression
 
@@ -150,7 +150,7 @@ def calibrate(sources: dict[str, Source], logits: dict[str, Floats]) -> tuple[fl
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def read_sources(iard: Path, convai2: Path, embedder: SentenceEncoder) -> dict[str, Source]:
+def read_sources(iard: Path, convai2: Path, embedder: SentenceEncoder) -> dict[str, Corpus]:
     head = load_head(HEAD)
     return {
         "seeds": _seeds(embedder),
@@ -159,25 +159,25 @@ def read_sources(iard: Path, convai2: Path, embedder: SentenceEncoder) -> dict[s
     }
 
 
-def _seeds(embedder: SentenceEncoder) -> Source:
+def _seeds(embedder: SentenceEncoder) -> Corpus:
     exchanges, numbers = read_seeds(SEEDS)
     kinds = np.array(numbers)
     vectors = embed_exchanges(embedder, exchanges)
     bad = np.array([KINDS[kind] in DISSATISFIED for kind in numbers], dtype=np.float64)
     rows = held_out(exchanges, design(exchanges, *vectors), kinds)[0]
     wordings = [one.follow_up.lower() for one in exchanges]
-    return Source([one.conversation for one in exchanges], bad, wordings, vectors[2], rows)
+    return Corpus([one.conversation for one in exchanges], bad, wordings, vectors[2], rows)
 
 
 def _labelled(
     found: Sequence[corpora.Labelled], bad: set[str], embedder: SentenceEncoder, head: Head
-) -> Source:
+) -> Corpus:
     exchanges = [exchange_of(one.conversation) for one in found]
     vectors = embed_exchanges(embedder, exchanges)
     rows = head.probabilities(design(exchanges, *vectors))
     truth = np.array([one.label in bad for one in found], dtype=np.float64)
     talks = [one.conversation for one in exchanges]
-    return Source(talks, truth, [one.dialogue for one in found], vectors[2], rows)
+    return Corpus(talks, truth, [one.dialogue for one in found], vectors[2], rows)
 
 
 def exchange_of(one: Conversation) -> Exchange:
@@ -189,14 +189,14 @@ def exchange_of(one: Conversation) -> Exchange:
     return Exchange(one.request, one.answer, one.follow_up, before)
 
 
-def _quality(sources: dict[str, Source], logits: dict[str, Floats]) -> float:
+def _quality(sources: dict[str, Corpus], logits: dict[str, Floats]) -> float:
     return sum(
         auroc_interval(sources[name].bad, found, sources[name].dialogues, resamples=0)[0]
         for name, found in logits.items()
     )
 
 
-def tell(sources: dict[str, Source], report: Report) -> None:
+def tell(sources: dict[str, Corpus], report: Report) -> None:
     for name, source in sources.items():
         print(f"{name}: {len(source.bad)} lines, {source.bad.mean():.3f} dissatisfied")
         for how, found in (("folds", report.folds), ("source left out", report.left_out)):
@@ -207,13 +207,13 @@ def tell(sources: dict[str, Source], report: Report) -> None:
             print(f"    {group:16s} {len(which)} lines, {part}")
 
 
-def figures(source: Source, logits: Floats) -> str:
+def figures(source: Corpus, logits: Floats) -> str:
     value, low, high = auroc_interval(source.bad, logits, source.dialogues)
     error = calibration_error(1.0 / (1.0 + np.exp(-logits)), source.bad)
     return f"AUROC {value:.3f} [{low:.3f}, {high:.3f}], ECE {error:.3f}"
 
 
-def groups_of(source: Source) -> dict[str, Numbers]:
+def groups_of(source: Corpus) -> dict[str, Numbers]:
     words = np.array([len(one.follow_up.split()) for one in source.conversations])
     place = np.array([len(one.said("user")) for one in source.conversations])
     found = {

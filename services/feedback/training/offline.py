@@ -24,20 +24,21 @@ import numpy as np
 
 from services.feedback.mining.app.features import Conversation
 from services.feedback.training.app import lines as contract
-from services.feedback.training.app.fitting import Fitted, Judge, Learner, fit
-from services.feedback.training.app.lines import BAD_LINE, Example, Refused
+from services.feedback.training.app.fitting import FittedJudge, Judge, Learner, fit
+from services.feedback.training.app.lines import BAD_LINE, Example
 from shared.commandline.line_files import reading, tell, tell_refused, write_lines, writing
 from shared.commandline.offline import (
     OK,
     REFUSED,
-    add_options,
     cores,
     exit_code,
+    fit_and_score,
     set_threads,
     summary,
 )
 from shared.configuration.settings import CommonSettings, load
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.refused_lines import Refused
 
 CHUNK = 4_096
 STRENGTHS = (0.1, 0.3, 1.0)
@@ -146,7 +147,7 @@ def _score_chunk(
     )
 
 
-def _save(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
+def _save(fitted: FittedJudge, folder: Path, about: dict[str, object]) -> None:
     from services.feedback.training.adapters.folder import save_judge
 
     try:
@@ -157,7 +158,9 @@ def _save(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
         ) from error
 
 
-def _fit_summary(fitted: Fitted, count: int, refused: int, seconds: float) -> dict[str, object]:
+def _fit_summary(
+    fitted: FittedJudge, count: int, refused: int, seconds: float
+) -> dict[str, object]:
     found = fitted.figures
     return {
         "lines": count,
@@ -178,19 +181,14 @@ def _fit_summary(fitted: Fitted, count: int, refused: int, seconds: float) -> di
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.feedback.training.offline")
-    commands = parser.add_subparsers(required=True)
-    fitting = commands.add_parser("fit", help="fit a judge of follow-ups on labelled lines")
-    fitting.set_defaults(run=run_fit)
-    fitting.add_argument("--output", required=True, help="folder for what is fitted")
-    fitting.add_argument("--seed", type=int, default=0)
+    parser, fitting = fit_and_score(
+        "python -m services.feedback.training.offline",
+        run_fit,
+        "fit a judge of follow-ups on labelled lines",
+        run_score,
+        "judge follow-ups",
+    )
     fitting.add_argument("--models", choices=("all", "lexical"), default="all")
-    scoring = commands.add_parser("score", help="judge follow-ups")
-    scoring.set_defaults(run=run_score)
-    scoring.add_argument("--model", required=True, help="folder that a fit wrote")
-    scoring.add_argument("--output", required=True, help="JSON lines; - is standard output")
-    for command in (fitting, scoring):
-        add_options(command)
     return parser
 
 

@@ -9,7 +9,7 @@ from services.feedback.mining.ports import ChatModel, FeedbackReads
 from services.feedback.pairs.adapters.sql_pairs import SqlPairReads
 from services.feedback.pairs.app.contrasts import Contrast
 from services.feedback.pairs.app.demonstrations import Demonstrate
-from services.feedback.pairs.app.limits import Limits
+from services.feedback.pairs.app.limits import UserLimits
 from services.feedback.pairs.app.making import FilterPairs, ProposeRewrite, SampleUnderPersona
 from services.feedback.pairs.app.preferences import STAGE, TakePreference
 from services.feedback.pairs.app.proposing import Propose, Screen
@@ -92,9 +92,9 @@ def wire_pairs(
     )
 
 
-def limits_of(settings: FeedbackSettings) -> Limits:
+def limits_of(settings: FeedbackSettings) -> UserLimits:
     channels = tuple(name.strip() for name in settings.live_channels.split(",") if name.strip())
-    return Limits(
+    return UserLimits(
         persona_min_turns=settings.persona_min_turns,
         pairs_per_user_day=settings.pairs_per_user_day,
         ubr_per_user_day=settings.ubr_per_user_day,

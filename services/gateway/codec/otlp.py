@@ -87,7 +87,7 @@ def read_logs(body: bytes) -> list[Event | Unread]:
 def read_spans_json(body: bytes) -> list[Span | Unread]:
     """As `read_spans`. InvalidArgument if the body as a whole is not JSON of that form."""
 
-    def read(placed: Placed) -> Span:
+    def read(placed: ResourceItem) -> Span:
         span = _message(trace_pb2.Span, placed.item, "span")
         return _span(span, placed.resource_attributes())
 
@@ -95,7 +95,7 @@ def read_spans_json(body: bytes) -> list[Span | Unread]:
 
 
 def read_logs_json(body: bytes) -> list[Event | Unread]:
-    def read(placed: Placed) -> Event:
+    def read(placed: ResourceItem) -> Event:
         record = _message(logs_pb2.LogRecord, placed.item, "log record")
         return _record(record, placed.resource_attributes())
 
@@ -124,7 +124,7 @@ def no_metrics() -> metrics.ExportMetricsServiceResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ResourceItem:
     """An item of an export in JSON, with the resource above it. `item` is an error if what should hold items
     does not."""
 
@@ -182,7 +182,7 @@ def _span_id_in(item: bytes, field: int) -> str:
     return found[:8].hex() if isinstance(found, bytes) else ""
 
 
-def _read_json(body: bytes, names: _Names, read: Callable[[Placed], T]) -> list[T | Unread]:
+def _read_json(body: bytes, names: _Names, read: Callable[[ResourceItem], T]) -> list[T | Unread]:
     try:
         document = decode_batch(body, _ITEM_LEVEL)
     except (ValueError, RecursionError) as error:
@@ -192,14 +192,14 @@ def _read_json(body: bytes, names: _Names, read: Callable[[Placed], T]) -> list[
     return [_read(read, placed, _span_id(placed.item)) for placed in _placed(document, names)]
 
 
-def _placed(document: Mapping[str, Any], names: _Names) -> Iterator[Placed]:
+def _placed(document: Mapping[str, Any], names: _Names) -> Iterator[ResourceItem]:
     """InvalidArgument if the outermost list is none. What is wrong further inside counts as one item."""
     outer, middle, inner = names
     for held in _list(document, outer):
         resource = held.get("resource") if isinstance(held, dict) else None
         for scope in _list_or_error(held, middle):
             for item in _list_or_error(scope, inner):
-                yield Placed(resource, item)
+                yield ResourceItem(resource, item)
 
 
 def _list_or_error(holder: object, name: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Conducts an erasure from the request to the complete audit record (for the steps see domain.Step)."""
+"""Conducts an erasure from the request to the complete audit record (for the steps see domain.ErasureStep)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.interaction.erasure.domain import ROUNDS, Audit, Report, Step, operation_name
+from services.interaction.erasure.domain import ROUNDS, Audit, ErasureStep, Report, operation_name
 from services.interaction.erasure.ports import ErasureState, ErasureWriter, UserKeys
 from shared.language.errors import InvalidArgument
 from shared.language.identifiers import stable_id
@@ -40,22 +40,22 @@ class Conductor:
             if known is None and under_way is None:
                 audit = self._new(erasure, tenant, subject, user_id, actor)
                 writer.add(audit)
-                writer.begin(audit, Step.CLOSE)
+                writer.begin(audit, ErasureStep.CLOSE)
             return operation_name(under_way or erasure)
 
-    def perform(self, erasure: str, step: Step) -> Finish:
+    def perform(self, erasure: str, step: ErasureStep) -> Finish:
         """Does the part of a step that must happen outside of a transaction; returns the rest, for its end."""
         audit = self.state.find(erasure)
         if audit is None:
             raise RuntimeError(f"step {step} belongs to no erasure: {erasure}")
         match step:
-            case Step.CLOSE:
+            case ErasureStep.CLOSE:
                 return self._close(audit)
-            case Step.ASK:
+            case ErasureStep.ASK:
                 return lambda writer: writer.ask(audit)
-            case Step.DESTROY:
+            case ErasureStep.DESTROY:
                 return self._destroy(audit)
-            case Step.COMPLETE:
+            case ErasureStep.COMPLETE:
                 return lambda writer: self._complete(audit, writer)
 
     def reported(self, writer: ErasureWriter, erasure: str, report: Report) -> bool:
@@ -89,7 +89,7 @@ class Conductor:
 
         def finish(writer: ErasureWriter) -> None:
             writer.note_keys(audit.erasure, ids)
-            writer.begin(audit, Step.ASK, 2 * self.keys.settles_s)
+            writer.begin(audit, ErasureStep.ASK, 2 * self.keys.settles_s)
 
         return finish
 
@@ -101,9 +101,9 @@ class Conductor:
         if not audit.waiting_for:
             if audit.round < ROUNDS:
                 audit = writer.change(erasure, round=audit.round + 1)
-                writer.begin(audit, Step.ASK)
+                writer.begin(audit, ErasureStep.ASK)
             else:
-                writer.begin(audit, Step.DESTROY)
+                writer.begin(audit, ErasureStep.DESTROY)
         writer.show(audit)
 
     def _destroy(self, audit: Audit) -> Finish:
@@ -111,7 +111,7 @@ class Conductor:
 
         def finish(writer: ErasureWriter) -> None:
             changed = writer.change(audit.erasure, keys_destroyed=destroyed)
-            writer.begin(changed, Step.COMPLETE, self.keys.settles_s)
+            writer.begin(changed, ErasureStep.COMPLETE, self.keys.settles_s)
 
         return finish
 

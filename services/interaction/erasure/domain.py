@@ -10,7 +10,7 @@ from enum import StrEnum
 ROUNDS = 2
 
 
-class Step(StrEnum):
+class ErasureStep(StrEnum):
     """Each step begins the next in its own transaction, so that after a kill -9 a step may be repeated but none
     is skipped."""
 

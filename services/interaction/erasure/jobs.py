@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.interaction.erasure.app import Conductor
-from services.interaction.erasure.domain import Step
+from services.interaction.erasure.domain import ErasureStep
 from services.interaction.erasure.ports import ErasureWriter
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
@@ -19,7 +19,7 @@ def steps(
     """Performs the steps for as long as it takes: an erasure must not end with something left."""
 
     def perform(job: Job) -> Finish:
-        finish = conductor.perform(str(job.payload["erasure"]), Step(job.payload["step"]))
+        finish = conductor.perform(str(job.payload["erasure"]), ErasureStep(job.payload["step"]))
         return lambda transaction: finish(writer(transaction))
 
     return Worker(database, JOB, perform, _never_given_up, max_attempts=1_000_000)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from services.interaction.erasure.domain import Audit, Report, Step
+from services.interaction.erasure.domain import Audit, ErasureStep, Report
 
 
 class ErasureWriter(Protocol):
@@ -26,7 +26,7 @@ class ErasureWriter(Protocol):
     def add_report(self, erasure: str, report: Report) -> None:
         """A service's first report of a round counts."""
 
-    def begin(self, audit: Audit, step: Step, delay_s: float = 0.0) -> None:
+    def begin(self, audit: Audit, step: ErasureStep, delay_s: float = 0.0) -> None:
         """The step is performed after the commit, and once however often it is begun."""
 
     def note_keys(self, erasure: str, key_ids: Collection[str]) -> None:

@@ -12,8 +12,8 @@ from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import (
     Alarm,
     Run,
+    RunStep,
     State,
-    Step,
     Trigger,
     TriggerKind,
 )
@@ -164,7 +164,7 @@ class Retrain:
             rules=policy.effective(self.rules),
             request_id=name,
             pairs_until=pairs_until,
-            steps=(Step(State.QUEUED, 0, now),),
+            steps=(RunStep(State.QUEUED, 0, now),),
         )
         run = placed(session, begun)
         session.put(run)

@@ -55,7 +55,7 @@ class GateCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RunStep:
     """How often a state was attempted (also after kills), and when."""
 
     state: State
@@ -95,7 +95,7 @@ class Run:
     mlflow_run_id: str = ""
     # The number of this candidate among those compared with its champion, from 1; 0 before the evaluation.
     attempt: int = 0
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RunStep, ...] = ()
     failures: int = 0
     progress: float = 0.0
     progress_words: str = ""
@@ -125,7 +125,7 @@ class Run:
         if steps and steps[-1].end_time is None:
             steps = (*steps[:-1], replace(steps[-1], end_time=now))
         if state not in ENDED:
-            steps = (*steps, Step(state, 0, now))
+            steps = (*steps, RunStep(state, 0, now))
         return replace(
             self,
             state=state,

@@ -20,18 +20,7 @@ from services.reward.domain import Answer
 from shared.language.errors import InvalidArgument
 from shared.language.messages import Message
 from shared.language.openai_messages import read_message
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A line (from 1) that is not taken, the field that is wrong, and what is wrong with it."""
-
-    line: int
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.field}: {self.problem}"
+from shared.language.refused_lines import Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from services.feedback.mining.domain import KINDS
 from services.feedback.training.fit import SEEDS, read_seeds
 from services.feedback.training.fit_dissatisfaction import (
     STRENGTHS,
-    Source,
+    Corpus,
     calibrate,
     fit,
     fit_head,
 )
 
 
-def seeds_by_words() -> Source:
+def seeds_by_words() -> Corpus:
     """The seeds with the twin's vectors, so that nothing but words is known."""
     exchanges, kinds = read_seeds(SEEDS)
     exchanges, kinds = exchanges[::3], kinds[::3]
@@ -24,13 +24,13 @@ def seeds_by_words() -> Source:
     rows = np.full((len(kinds), len(KINDS)), 1 / len(KINDS))
     vectors = HashingEmbedder(8).embed([one.follow_up for one in exchanges])
     wordings = [one.follow_up.lower() for one in exchanges]
-    return Source([one.conversation for one in exchanges], bad, wordings, vectors, rows)
+    return Corpus([one.conversation for one in exchanges], bad, wordings, vectors, rows)
 
 
 def test_sources_weigh_the_same_whatever_their_size() -> None:
     source = seeds_by_words()
     half = source.part(np.arange(0, len(source.bad), 2))
-    twice = Source(
+    twice = Corpus(
         half.conversations * 2,
         np.concatenate([half.bad] * 2),
         half.dialogues * 2,

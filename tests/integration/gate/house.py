@@ -15,7 +15,7 @@ from services.evaluation.adapters.tables import METADATA as EVALUATIONS
 from services.evaluation.adapters.vllm_policy import VllmPolicy
 from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import Evaluations
-from services.evaluation.domain import Limits
+from services.evaluation.domain import SuiteLimits
 from services.evaluation.jobs import Evaluating
 from services.evaluation.ports import Bench
 from services.registry.adapters.adapter_folder import AdapterFolder
@@ -80,7 +80,7 @@ class Evaluator:
             SqlResults(database),
             # The gate's verdict on a good adapter is a matter of chance as long as answers are few: asked this
             # many, the interval is so narrow that chance hardly matters.
-            Limits(prompts=72),
+            SuiteLimits(prompts=72),
         )
         self._app = Evaluations(store, now)
         evaluate = EvaluateVersion(bench)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.evaluation.domain import Limits, Request, Version
+from services.evaluation.domain import Request, SuiteLimits, Version
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
@@ -17,7 +17,7 @@ NIGHTS, CHAMPIONS = 30, 400
 def candidate(rng: np.random.Generator, wins: float, confidence: float) -> tuple[Estimate, ...]:
     """The figures of one whose answers win so often, from as many prompts as that confidence asks for."""
     request = Request("e", "local", Version("v1", "v1"), confidence=confidence)
-    count = Limits().at(confidence).prompts
+    count = SuiteLimits().at(confidence).prompts
     groups = [f"prompt:{n}" for n in range(count)]
     outcomes = (rng.random(count) < wins).astype(float)
     won = request.rate("win_rate", request.model, list(outcomes), groups, "win_rate")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.evaluation.domain import Limits, Request, Version, sampled
+from services.evaluation.domain import Request, SuiteLimits, Version, sampled
 from services.evaluation.suites.form import distinct, is_sane, repeated
 from services.evaluation.suites.over_refusal import is_refusal
 from services.evaluation.suites.questions import shipped
@@ -30,9 +30,9 @@ def test_no_cases_say_nothing() -> None:
 
 
 def test_limits_grow_with_confidence_and_never_shrink() -> None:
-    assert Limits().at(0.95) == Limits().at(0.5) == Limits()
+    assert SuiteLimits().at(0.95) == SuiteLimits().at(0.5) == SuiteLimits()
     # Attempt 4 of the gate, 0.9975: (3.023 / 1.960)² = 2.379
-    assert (Limits().at(0.9975).prompts, Limits().at(0.9975).pairs) == (115, 77)
+    assert (SuiteLimits().at(0.9975).prompts, SuiteLimits().at(0.9975).pairs) == (115, 77)
 
 
 def test_pairs_are_sampled_one_of_each_user_first() -> None:

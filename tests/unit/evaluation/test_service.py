@@ -15,7 +15,7 @@ from services.evaluation.adapters.sql_session import SqlSession, operation_name
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS, METADATA
 from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import Evaluations
-from services.evaluation.domain import Limits
+from services.evaluation.domain import SuiteLimits
 from services.evaluation.jobs import Evaluating, Tracking
 from services.evaluation.ports import Bench
 from shared.calls.client import aio_channel, metadata
@@ -67,7 +67,7 @@ def _policy() -> ScriptedPolicy:
 class House:
     policy: ScriptedPolicy = field(default_factory=_policy)
     scorer: ScriptedScorer = field(default_factory=lambda: ScriptedScorer(lambda t: -len(t)))
-    limits: Limits = field(default_factory=lambda: Limits(prompts=24, pairs=8))
+    limits: SuiteLimits = field(default_factory=lambda: SuiteLimits(prompts=24, pairs=8))
     database: Database = field(default_factory=lambda: Database("sqlite://", METADATA))
 
     def __post_init__(self) -> None:
@@ -239,7 +239,7 @@ def test_a_judge_that_never_stays_fails_the_evaluation() -> None:
 
 
 def test_more_confidence_asks_more_and_widens_no_more_than_it_must() -> None:
-    house = House(limits=Limits(prompts=24, pairs=8))
+    house = House(limits=SuiteLimits(prompts=24, pairs=8))
     operation = house.start(_request(confidence=0.99))
     house.finish()
     figures = house.figures(operation)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.feedback.mining.app.ladder import part_of, step_of
-from services.feedback.mining.domain import Label, Mined, Source, Step
+from services.feedback.mining.domain import FollowUpStep, Label, Mined, Source
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.topics import FEEDBACK_MINED
@@ -16,20 +16,20 @@ WITH, WITHOUT = FollowUpKind.REATTEMPT_WITH_FEEDBACK, FollowUpKind.REATTEMPT_WIT
 @pytest.mark.parametrize(
     ("kind", "follow_up", "similarity", "step"),
     [
-        (FollowUpKind.POSITIVE, "thanks, never mind the rest", 0.0, Step.POSITIVE),
-        (WITH, "shorter please", 0.9, Step.CORRECTION_WITH_DETAIL),
-        (WITHOUT, "how is the weather in May?", 0.65, Step.REPEAT),
-        (WITHOUT, "that's wrong", 0.64, Step.CORRECTION_WITHOUT_DETAIL),
-        (WITHOUT, "What do you mean?", 0.1, Step.CLARIFICATION),
-        (WITHOUT, "Are you sure?", 0.1, Step.CLARIFICATION),
-        (WITHOUT, "I don’t get it", 0.9, Step.CLARIFICATION),
-        (WITHOUT, "Never mind.", 0.1, Step.ABANDONED),
-        (FollowUpKind.NONE, "forget it, I'll look elsewhere", 0.1, Step.ABANDONED),
-        (FollowUpKind.NONE, "ok", 0.9, Step.NONE),
-        (FollowUpKind.NEW_REQUEST, "what does that mean for cats?", 0.9, Step.NONE),
+        (FollowUpKind.POSITIVE, "thanks, never mind the rest", 0.0, FollowUpStep.POSITIVE),
+        (WITH, "shorter please", 0.9, FollowUpStep.CORRECTION_WITH_DETAIL),
+        (WITHOUT, "how is the weather in May?", 0.65, FollowUpStep.REPEAT),
+        (WITHOUT, "that's wrong", 0.64, FollowUpStep.CORRECTION_WITHOUT_DETAIL),
+        (WITHOUT, "What do you mean?", 0.1, FollowUpStep.CLARIFICATION),
+        (WITHOUT, "Are you sure?", 0.1, FollowUpStep.CLARIFICATION),
+        (WITHOUT, "I don’t get it", 0.9, FollowUpStep.CLARIFICATION),
+        (WITHOUT, "Never mind.", 0.1, FollowUpStep.ABANDONED),
+        (FollowUpKind.NONE, "forget it, I'll look elsewhere", 0.1, FollowUpStep.ABANDONED),
+        (FollowUpKind.NONE, "ok", 0.9, FollowUpStep.NONE),
+        (FollowUpKind.NEW_REQUEST, "what does that mean for cats?", 0.9, FollowUpStep.NONE),
     ],
 )
-def test_steps(kind: FollowUpKind, follow_up: str, similarity: float, step: Step) -> None:
+def test_steps(kind: FollowUpKind, follow_up: str, similarity: float, step: FollowUpStep) -> None:
     assert step_of(kind, follow_up, similarity) is step
 
 
@@ -87,7 +87,7 @@ def test_step_satisfaction_part_and_signals_are_published() -> None:
     )
     assert label.signals.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
     stored = house.parts.feedback.page("local", (), None, 10).items[0]
-    assert (stored.step, stored.about) == (Step.CORRECTION_WITHOUT_DETAIL, "Rivers flow.")
+    assert (stored.step, stored.about) == (FollowUpStep.CORRECTION_WITHOUT_DETAIL, "Rivers flow.")
     assert stored.signals is not None and stored.signals.gap_s == 1.0
 
 
@@ -118,4 +118,4 @@ def test_steps_are_those_of_the_protocol() -> None:
     names = {
         name.removeprefix("FOLLOW_UP_STEP_").lower() for name in dict(events.FollowUpStep.items())
     }
-    assert {step.value for step in Step} == names - {"unspecified"}
+    assert {step.value for step in FollowUpStep} == names - {"unspecified"}

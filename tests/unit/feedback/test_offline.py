@@ -18,8 +18,9 @@ from services.feedback.training.adapters.lexical import LexicalLearner
 from services.feedback.training.app import blend as blending
 from services.feedback.training.app import fitting
 from services.feedback.training.app.fitting import fit, folds_of
-from services.feedback.training.app.lines import Example, Refused, groups_of, read
+from services.feedback.training.app.lines import Example, groups_of, read
 from shared.language.errors import FailedPrecondition
+from shared.language.refused_lines import Refused
 from shared.statistics import classification
 from tests.unit.feedback.follow_ups import conversation, labelled, synthetic
 

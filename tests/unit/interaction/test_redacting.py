@@ -30,13 +30,13 @@ from shared.language.times import now
 from shared.language.topics import INTERACTION_LOGGED
 from shared.language.turns import Turn
 from shared.log.memory import MemoryEventLog
-from shared.redaction.redactor import Action, Policies, Policy, Redactor
+from shared.redaction.redactor import Action, RedactionPolicies, RedactionPolicy, Redactor
 from shared.state.database import Database
 from shared.state.stage import SqlStage, drain
 
 MAIL = "bob@example.com"
 LIMITS = Limits(max_turn_bytes=1024)
-REDACTOR = Redactor(Policies(tenants={"acme": Policy({"email": Action.MASK})}))
+REDACTOR = Redactor(RedactionPolicies(tenants={"acme": RedactionPolicy({"email": Action.MASK})}))
 TURN = Turn("", "c-1", 2, text_message("user", f"I am {MAIL}"), "ada")
 
 

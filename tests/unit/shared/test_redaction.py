@@ -15,16 +15,23 @@ from shared.language.errors import InvalidArgument
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult, text_message
 from shared.redaction.patterns import compiled
 from shared.redaction.policy import read_policies, redactor_of
-from shared.redaction.redactor import KINDS, Action, Pattern, Policies, Policy, Redactor
+from shared.redaction.redactor import (
+    KINDS,
+    Action,
+    Pattern,
+    RedactionPolicies,
+    RedactionPolicy,
+    Redactor,
+)
 
-MASK_ALL = Policy(dict.fromkeys(KINDS, Action.MASK), phone_regions=("US", "DE"))
+MASK_ALL = RedactionPolicy(dict.fromkeys(KINDS, Action.MASK), phone_regions=("US", "DE"))
 KEY = "an-installation's-own-key"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAbC=\n-----END RSA PRIVATE KEY-----"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 
 
-def masked(text: str, policy: Policy = MASK_ALL) -> str:
-    return Redactor(Policies(policy), KEY).text("acme", text)
+def masked(text: str, policy: RedactionPolicy = MASK_ALL) -> str:
+    return Redactor(RedactionPolicies(policy), KEY).text("acme", text)
 
 
 @pytest.mark.parametrize(
@@ -75,19 +82,19 @@ def test_by_default_only_secrets_are_masked() -> None:
 
 
 def test_a_hash_is_one_persons_within_a_tenant_and_nobodys_across() -> None:
-    policy = Policy({"email": Action.HASH, "phone": Action.HASH})
-    redactor = Redactor(Policies(policy), KEY)
+    policy = RedactionPolicy({"email": Action.HASH, "phone": Action.HASH})
+    redactor = Redactor(RedactionPolicies(policy), KEY)
     first, again = redactor.text("acme", "Bob@X.de"), redactor.text("acme", "bob@x.de")
     assert first == again
     assert first.startswith("[EMAIL:") and len(first) == len("[EMAIL:]") + 12
     assert redactor.text("other", "bob@x.de") != first
-    assert Redactor(Policies(policy), "another key").text("acme", "bob@x.de") != first
+    assert Redactor(RedactionPolicies(policy), "another key").text("acme", "bob@x.de") != first
     spaced, plain = redactor.text("acme", "+49 30 901820"), redactor.text("acme", "+4930901820")
     assert spaced == plain
 
 
 def test_drop_takes_the_whole_message() -> None:
-    redactor = Redactor(Policies(Policy({"secret": Action.DROP})))
+    redactor = Redactor(RedactionPolicies(RedactionPolicy({"secret": Action.DROP})))
     said = Message(
         "user", (Text("look"), Text("AKIAIOSFODNN7EXAMPLE"), Media("https://x/y", "i/p"))
     )
@@ -99,7 +106,7 @@ def test_drop_takes_the_whole_message() -> None:
 
 
 def test_metadata_only_keeps_lengths_and_keyed_digests() -> None:
-    redactor = Redactor(Policies(Policy(metadata_only=True)), KEY)
+    redactor = Redactor(RedactionPolicies(RedactionPolicy(metadata_only=True)), KEY)
     stored = redactor.message("acme", text_message("user", "How are you?")).text
     assert stored.startswith("[TEXT 12 ") and "How" not in stored
     assert redactor.text("acme", stored) == stored
@@ -109,7 +116,7 @@ def test_metadata_only_keeps_lengths_and_keyed_digests() -> None:
 
 
 def test_arguments_of_tools_stay_json() -> None:
-    redactor = Redactor(Policies(MASK_ALL))
+    redactor = Redactor(RedactionPolicies(MASK_ALL))
     call = ToolCall("c1", "pay", '{"card": 4111111111111111, "to": "a\\u0040b.de", "n": 3}')
     (stored,) = redactor.message("acme", Message("assistant", (call,))).parts
     assert stored == ToolCall("c1", "pay", '{"card":"[CARD]","to":"[EMAIL]","n":3}')
@@ -119,8 +126,8 @@ def test_arguments_of_tools_stay_json() -> None:
 
 def test_json_in_metadata_stays_json_in_every_policy() -> None:
     said = {"openai.request": '{"user": "a@b.de", "n": 4111111111111111}', "note": "a@b.de"}
-    for policy in (MASK_ALL, Policy(MASK_ALL.actions, metadata_only=True)):
-        with Redactor(Policies(policy), KEY).of("acme") as redaction:
+    for policy in (MASK_ALL, RedactionPolicy(MASK_ALL.actions, metadata_only=True)):
+        with Redactor(RedactionPolicies(policy), KEY).of("acme") as redaction:
             stored = redaction.metadata(said)
         assert stored == {
             "openai.request": '{"user":"[EMAIL]","n":"[CARD]"}',
@@ -131,7 +138,8 @@ def test_json_in_metadata_stays_json_in_every_policy() -> None:
 def test_what_is_taken_out_is_counted_by_kind() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     redactor = Redactor(
-        Policies(MASK_ALL), counted=lambda kind, action, n: counts.update({(kind, action): n})
+        RedactionPolicies(MASK_ALL),
+        counted=lambda kind, action, n: counts.update({(kind, action): n}),
     )
     with redactor.of("acme") as redaction:
         redaction.text("a@b.de, c@d.de, 10.0.0.1")
@@ -142,11 +150,13 @@ def test_what_is_taken_out_is_counted_by_kind() -> None:
 
 def test_an_own_kind_comes_before_the_built_in_ones() -> None:
     own = Pattern("CUSTOMER", compiled(r"CU-\d{6,10}", "regex"), Action.MASK)
-    assert masked("CU-4155552671", Policy(MASK_ALL.actions, ("US",), (own,))) == "[CUSTOMER]"
+    assert (
+        masked("CU-4155552671", RedactionPolicy(MASK_ALL.actions, ("US",), (own,))) == "[CUSTOMER]"
+    )
 
 
 def test_a_category_stays_an_identifier() -> None:
-    redactor = Redactor(Policies(MASK_ALL))
+    redactor = Redactor(RedactionPolicies(MASK_ALL))
     for name, kinds in (("a@b.de", {"EMAIL": 1}), ("EMAIL", {})):
         with redactor.of("acme") as redaction:
             assert (redaction.label(name), redaction.kinds) == ("EMAIL", kinds)
@@ -168,14 +178,14 @@ _PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_PIECES, max_size=12).map("".join), st.sampled_from(list(Action)))
 def test_redacting_twice_changes_nothing(said: str, action: Action) -> None:
-    policy = Policy(dict.fromkeys(KINDS, action), phone_regions=("US",))
+    policy = RedactionPolicy(dict.fromkeys(KINDS, action), phone_regions=("US",))
     once = masked(said, policy)
     assert masked(once, policy) == once
 
 
 def test_a_message_without_anything_costs_microseconds() -> None:
     said = ("The weather in spring tends to be mild; pack a coat, just as you like it. " * 10)[:700]
-    redactor, message = Redactor(Policies(MASK_ALL)), text_message("user", said)
+    redactor, message = Redactor(RedactionPolicies(MASK_ALL)), text_message("user", said)
     rounds = [_seconds(lambda: redactor.message("acme", message)) for _ in range(5)]
     assert min(rounds) < 60e-6  # 13 us alone on a core
 

@@ -17,7 +17,7 @@ from shared.log.events import Event, Partition, Record
 from shared.state.database import Database, Transaction
 
 
-class WaitingRecord(NamedTuple):
+class WaitingRow(NamedTuple):
     place: int
     record: Record
     # Unix time.
@@ -26,7 +26,7 @@ class WaitingRecord(NamedTuple):
 
 
 class SqlWaiting:
-    """Waiting, and the wakes of mining.ports, within one transaction."""
+    """WaitingRecords, and the wakes of mining.ports, within one transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._connection = transaction.connection
@@ -84,12 +84,12 @@ class SqlWaitingReads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, now: float, most: int) -> list[WaitingRecord]:
+    def due(self, now: float, most: int) -> list[WaitingRow]:
         with self._database.read() as connection:
             tenants = tenants_with(connection, EXPLICIT, sa.true())[:most]
             share = most // max(len(tenants), 1)
             rows = [row for tenant in tenants for row in _due_of(connection, tenant, now, share)]
-        return [WaitingRecord(row.seq, _record(row), row.arrived, row.failures) for row in rows]
+        return [WaitingRow(row.seq, _record(row), row.arrived, row.failures) for row in rows]
 
     def next_due(self) -> float | None:
         query = sa.select(sa.func.min(EXPLICIT.c.due))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from services.feedback.mining.domain import Step
+from services.feedback.mining.domain import FollowUpStep
 from shared.language.verdicts import DISSATISFIED, FollowUpKind
 
 # Of the seeds' re-attempts, rewordings of the request lie above (their least twentieth: 0.78), all
@@ -38,20 +38,24 @@ _QUOTED = re.compile(r"[\"“«]([^\"”»]{3,200})[\"”»]")
 _ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
 
-def step_of(kind: FollowUpKind, follow_up: str, similarity: float) -> Step:
+def step_of(kind: FollowUpKind, follow_up: str, similarity: float) -> FollowUpStep:
     """`similarity`: the cosine of follow-up and request."""
     words = follow_up.lower().replace("’", "'")
     if kind is FollowUpKind.POSITIVE:
-        return Step.POSITIVE
+        return FollowUpStep.POSITIVE
     if _ABANDONED.search(words):
-        return Step.ABANDONED
+        return FollowUpStep.ABANDONED
     if kind not in DISSATISFIED:
-        return Step.NONE
+        return FollowUpStep.NONE
     if kind is FollowUpKind.REATTEMPT_WITH_FEEDBACK:
-        return Step.CORRECTION_WITH_DETAIL
+        return FollowUpStep.CORRECTION_WITH_DETAIL
     if _CLARIFICATION.search(words):
-        return Step.CLARIFICATION
-    return Step.REPEAT if similarity >= REPEATS_FROM else Step.CORRECTION_WITHOUT_DETAIL
+        return FollowUpStep.CLARIFICATION
+    return (
+        FollowUpStep.REPEAT
+        if similarity >= REPEATS_FROM
+        else FollowUpStep.CORRECTION_WITHOUT_DETAIL
+    )
 
 
 def part_of(follow_up: str, answer: str) -> str:

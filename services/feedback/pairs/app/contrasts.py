@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from services.feedback.mining.domain import Mined, Source
-from services.feedback.pairs.app.limits import Limits, may_pair
+from services.feedback.pairs.app.limits import UserLimits, may_pair
 from services.feedback.pairs.app.proposing import Propose
 from services.feedback.pairs.domain import PAIRS, pair_id
 from services.feedback.pairs.ports import PairWork
@@ -33,7 +33,7 @@ class Contrast:
     """`min_gap`: how far apart the probabilities of dissatisfaction with two versions' answers are at
     least."""
 
-    limits: Limits
+    limits: UserLimits
     propose: Propose = field(default_factory=Propose)
     min_gap: float = 0.5
 

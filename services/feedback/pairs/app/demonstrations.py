@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.feedback.mining.domain import Mined
 from services.feedback.pairs.app.filters.duplicates import jaccard
-from services.feedback.pairs.app.limits import Limits, may_pair
+from services.feedback.pairs.app.limits import UserLimits, may_pair
 from services.feedback.pairs.app.proposing import Propose
 from services.feedback.pairs.domain import DEMONSTRATED, PAIRS, pair_id
 from services.feedback.pairs.ports import PairWork
@@ -20,7 +20,7 @@ EDITED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Demonstrate:
-    limits: Limits
+    limits: UserLimits
     propose: Propose
 
     def __call__(self, mined: Mined, better: str, work: PairWork) -> None:

@@ -10,7 +10,7 @@ from services.feedback.pairs.ports import PairWork
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UserLimits:
     persona_min_turns: int = 3
     pairs_per_user_day: int = 20
     ubr_per_user_day: int = 1
@@ -20,7 +20,7 @@ class Limits:
     live_channels: tuple[str, ...] = ("openai",)
 
 
-def may_pair(limits: Limits, mined: Mined, work: PairWork) -> bool:
+def may_pair(limits: UserLimits, mined: Mined, work: PairWork) -> bool:
     """Takes one of the user's pairs of the day; counts if there is none left."""
     day = day_of(mined.create_time)
     if work.users.spend(mined.tenant, mined.user_id, "pairs", day, limits.pairs_per_user_day):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from services.feedback.pairs.app.limits import Limits
+from services.feedback.pairs.app.limits import UserLimits
 from services.feedback.pairs.app.proposing import Propose
 from services.feedback.pairs.domain import PAIRS, day_of
 from services.feedback.pairs.ports import PairWork
@@ -24,7 +24,7 @@ class TakePreference:
     """Proposes the pair as it stands, within its user's daily cap: reward models learn from it, and
     the filter decides whether policies do."""
 
-    limits: Limits
+    limits: UserLimits
     propose: Propose
 
     def __call__(self, pair: Pair, work: PairWork) -> None:

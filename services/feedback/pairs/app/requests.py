@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from services.feedback.mining.domain import BACKLOG, Mined
 from services.feedback.pairs.app.contrasts import Contrast
 from services.feedback.pairs.app.demonstrations import Demonstrate
-from services.feedback.pairs.app.limits import Limits, may_pair
+from services.feedback.pairs.app.limits import UserLimits, may_pair
 from services.feedback.pairs.domain import (
     DEMONSTRATED,
     PAIRS,
@@ -43,7 +43,7 @@ _OF_FEEDBACK = (
 class Requests:
     """mining.ports.Consequences."""
 
-    limits: Limits
+    limits: UserLimits
     contrast: Contrast
     demonstrate: Demonstrate
 

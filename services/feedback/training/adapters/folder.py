@@ -15,7 +15,7 @@ from typing import Any
 from services.feedback.training.adapters.encoder import EncoderModel
 from services.feedback.training.adapters.lexical import LexicalModel
 from services.feedback.training.app.blend import Blend, Cascade
-from services.feedback.training.app.fitting import Fitted, Judge, Model
+from services.feedback.training.app.fitting import FittedJudge, Judge, Model
 from shared.language.errors import InvalidArgument, NotFound
 
 FORMAT = 3
@@ -23,7 +23,7 @@ _FILE = "model.json"
 _KINDS: dict[str, type] = {"lexical": LexicalModel, "encoder": EncoderModel}
 
 
-def save_judge(fitted: Fitted, folder: Path, about: dict[str, object]) -> None:
+def save_judge(fitted: FittedJudge, folder: Path, about: dict[str, object]) -> None:
     """`about` is kept with it: where it came from. model.json is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _FILE).unlink(missing_ok=True)

@@ -52,7 +52,7 @@ class Cascade:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class FoldFigures:
     """What the held-out folds say. `auroc` by label, the label's majority against the rest."""
 
     lines: int
@@ -122,10 +122,10 @@ def choose_threshold(rows: Floats, shares: Floats) -> float:
     return float(np.floor(best[order[last]] * 1e6) / 1e6)
 
 
-def figures(rows: Floats, shares: Floats, labels: Sequence[str], threshold: float) -> Figures:
+def figures(rows: Floats, shares: Floats, labels: Sequence[str], threshold: float) -> FoldFigures:
     truth, said, best = shares.argmax(1), rows.argmax(1), rows.max(1)
     judged, right = best >= threshold, said == truth
-    return Figures(
+    return FoldFigures(
         lines=len(rows),
         log_loss=float(-(shares * np.log(rows + 1e-12)).sum(1).mean()),
         accuracy=float(right.mean()),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from services.feedback.mining.app.features import Conversation, Floats
 from services.feedback.training.app import blend as blending
-from services.feedback.training.app.blend import Blend, Cascade, Figures
+from services.feedback.training.app.blend import Blend, Cascade, FoldFigures
 from services.feedback.training.app.lines import (
     LOW_CONFIDENCE,
     NOTHING_SAID,
@@ -101,16 +101,16 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedJudge:
     judge: Judge
     chosen: tuple[str, ...]
     folds: int
-    figures: Figures
+    figures: FoldFigures
 
 
 def fit(
     examples: Sequence[Example], kinds: Sequence[Sequence[Learner]], seed: int, tell: Tell
-) -> Fitted:
+) -> FittedJudge:
     """Raises FailedPrecondition where there are too few lines or labels."""
     labels = labels_of(examples)
     if len(labels) < 2:
@@ -141,7 +141,7 @@ def fit(
     for learner in chosen:
         tell(f"{learner.name}: all {len(examples)} lines")
         models.append(learner.fit(conversations, shares, seed))
-    return Fitted(
+    return FittedJudge(
         Judge(labels, tuple(models), blend, cascade),
         tuple(learner.name for learner in chosen),
         len(judged),

@@ -18,23 +18,12 @@ from typing import Any
 import numpy as np
 
 from services.feedback.mining.app.features import Conversation, Floats
+from shared.language.refused_lines import Refused
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # Shares that were rounded: 0.33 three times.
 _ROUNDING = 0.02
 NOTHING_SAID, LOW_CONFIDENCE, BAD_LINE = "NOTHING_SAID", "LOW_CONFIDENCE", "BAD_LINE"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A line (from 1) that is not taken, the field that is wrong, and what is wrong with it."""
-
-    line: int
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.field}: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)

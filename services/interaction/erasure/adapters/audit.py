@@ -9,7 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.interaction.erasure.codec import encode_audit
-from services.interaction.erasure.domain import Audit, Report, Step, erasure_name, operation_name
+from services.interaction.erasure.domain import (
+    Audit,
+    ErasureStep,
+    Report,
+    erasure_name,
+    operation_name,
+)
 from services.interaction.erasure.jobs import JOB
 from services.interaction.tables import (
     CONVERSATIONS,
@@ -111,7 +117,7 @@ class SqlErasureWriter:
         )
         self._transaction.connection.execute(insert.on_conflict_do_nothing())
 
-    def begin(self, audit: Audit, step: Step, delay_s: float = 0.0) -> None:
+    def begin(self, audit: Audit, step: ErasureStep, delay_s: float = 0.0) -> None:
         job_id = f"{JOB}:{audit.erasure}:{step}:{audit.round}"
         payload = {"erasure": audit.erasure, "step": step.value}
         enqueue(self._transaction, JOB, job_id, payload, delay_s)
