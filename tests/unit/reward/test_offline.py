@@ -10,13 +10,9 @@ import pytest
 from services.reward import offline
 from services.reward.domain import Answer
 from services.reward.learning.fitting import newest
-from services.reward.learning.lines import (
-    Preference,
-    Refused,
-    read_answers,
-    read_learnt,
-)
+from services.reward.learning.lines import Preference, read_answers, read_learnt
 from shared.commandline.offline import NOT_FOUND, REFUSED
+from shared.language.refused_lines import Refused
 from tests.unit.reward.people import asked, population
 
 

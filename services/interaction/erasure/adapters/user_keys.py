@@ -11,7 +11,7 @@ from services.interaction.erasure.adapters.audit import conversations_of
 from services.interaction.erasure.domain import Audit, erasure_name
 from services.interaction.tables import ERASURE_KEYS, TURNS
 from shared.gen.trimtab.common.v1 import common_pb2
-from shared.language.identifiers import conversation_name, user_name
+from shared.language.identifiers import target_name, user_name
 from shared.state.database import Database
 from shared.vault.keyring import CachedKeyring
 
@@ -62,7 +62,7 @@ class KeyringUserKeys:
         theirs = (TURNS.c.tenant == audit.tenant) & (TURNS.c.user_id == audit.user_id)
         with self._database.read() as connection:
             for conversation_id in connection.execute(conversations_of(audit)).scalars():
-                yield conversation_name(audit.tenant, conversation_id)
+                yield target_name(audit.tenant, conversation_id, "")
             for body in connection.execute(sa.select(TURNS.c.body).where(theirs)).scalars():
                 if completion := common_pb2.Turn.FromString(body).completion_id:
-                    yield f"tenants/{audit.tenant}/completions/{completion}"
+                    yield target_name(audit.tenant, "", completion)
