@@ -147,6 +147,7 @@ def test_a_rating_of_a_conversation_is_looked_at_when_it_has_become_quiet() -> N
 
 def test_what_was_never_logged_is_given_up_when_its_time_is_over() -> None:
     house = House(explicit_wait_s=60.0)
+    house.wait(3600)
     waiting(house, 0)
     house.wait(59)
     assert house.parts.sweep.once() == 0

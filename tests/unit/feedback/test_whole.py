@@ -97,11 +97,19 @@ def test_an_answer_that_comes_late_is_waited_for(house: House) -> None:
 
 
 def test_a_follow_up_whose_answer_never_comes_is_dropped_once_all_turns_are_taken() -> None:
-    house = House(answer_wait_s=0.0)
+    house = House(answer_wait_s=60.0)
     house.log_turns(turn("ada", "c1", 2, "thanks"))
     house.settle()
+    house.wait(59)
+    assert house.parts.late.once() == 0
+    house.wait(2)
+    # Turns are still to be taken: its answer may be among them.
+    house.log_turns(turn("ben", "c2", 0, "hello"))
+    assert house.parts.late.once() == 0
+    house.settle()
     assert house.parts.late.once() == 1
-    assert house.counts("feedback.turns") == {("taken", ""): 1, ("dropped", "NO_ANSWER"): 1}
+    counts = {("taken", ""): 2, ("made", "first_turn"): 1, ("dropped", "NO_ANSWER"): 1}
+    assert house.counts("feedback.turns") == counts
 
 
 def test_what_is_no_follow_up_is_counted_as_what_it_is(house: House) -> None:
