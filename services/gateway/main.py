@@ -116,41 +116,17 @@ async def wire(
     peers = await open_peers(common, settings, stack)
     database = Database(settings.database_url, revisions=Path(__file__).with_name("migrations"))
     log = open_event_log(common)
-    sink = InteractionSink(peers.interaction)
     spool = FileSpool(_folder(common) / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
-    recorder = wire_recorder(common, settings, spool, sink)
-    rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
-    authenticator, keys = wire_access(common, settings)
     links, personas = wire_links(settings, database), wire_personas(settings, peers)
-    ingesting = Ingesting(sink, authenticator)
+    histories = Histories(InteractionCompletions(peers.interaction), time.monotonic)
     answers = NewestAnswers()
-    linker = Linker(links, link_secret(settings.link_secret, _folder(common) / "link.secret"), now)
-    telemetry = CustomerTelemetry(ingesting, linker, answers=answers)
-    answering = wire_answering(
-        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker,
-        personas=personas if settings.personas else NoPersonas(),
+    authenticator, keys = wire_access(common, settings)
+    rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
+    use_cases = wire_use_cases(
+        common, settings, peers, spool=spool, links=links, personas=personas, histories=histories,
+        answers=answers, authenticator=authenticator, rollouts=rollouts, keys=keys,
     )  # fmt: skip
-    completions = InteractionCompletions(peers.interaction)
-    histories = Histories(completions, time.monotonic)
-    use_cases = UseCases(
-        admission=Admission(authenticator, settings.max_body_mb * 1024 * 1024),
-        quota=authenticator,
-        answering=answering,
-        counting=TokenCounting(
-            rollouts, HttpUpstream(peers.models, common.vllm_replicas, TOKENIZE)
-        ),
-        completions=completions,
-        histories=histories,
-        ingesting=ingesting,
-        telemetry=telemetry,
-        scores=LangfuseScores(ingesting, answers),
-        recorder=recorder,
-        rollouts=rollouts,
-        keys_connected=lambda: keys.connected,
-        meter=RequestMeter(REGISTRY),
-        lifespan=_flushing(recorder, settings.drain_s),
-    )
     register_collectors(use_cases, personas)
     erasing = wire_erasing(
         database, log, spool, links=links, histories=histories, answers=answers, personas=personas
@@ -160,7 +136,7 @@ async def wire(
         host=common.host,
         servers=[
             http_server(build(use_cases, settings.origins), common, settings),
-            *otlp_servers(authenticator, telemetry, common, settings),
+            *otlp_servers(authenticator, use_cases.telemetry, common, settings),
         ],
         database=database,
         log=log,
@@ -172,7 +148,7 @@ async def wire(
             ("outbox", OutboxRelay(database, log).run),
         ],
         tasks=[
-            ("recorder", recorder.run),
+            ("recorder", use_cases.recorder.run),
             ("personas", personas.run),
             follow_rollouts,
             ("keys", keys.run),
@@ -180,6 +156,47 @@ async def wire(
         groups=erasing.groups,
         metrics_port=settings.metrics_port,
         drain_s=settings.drain_s,
+    )
+
+
+def wire_use_cases(
+    common: CommonSettings,
+    settings: GatewaySettings,
+    peers: Peers,
+    *,
+    spool: FileSpool,
+    links: SqlLinks,
+    personas: PersonaCache,
+    histories: Histories,
+    answers: NewestAnswers,
+    authenticator: KeyAuthenticator,
+    rollouts: RolloutCache,
+    keys: KeyFollower,
+) -> UseCases:
+    sink = InteractionSink(peers.interaction)
+    recorder = wire_recorder(common, settings, spool, sink)
+    ingesting = Ingesting(sink, authenticator)
+    linker = Linker(links, link_secret(settings.link_secret, _folder(common) / "link.secret"), now)
+    answering = wire_answering(
+        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker,
+        personas=personas if settings.personas else NoPersonas(),
+    )  # fmt: skip
+    tokenizers = HttpUpstream(peers.models, common.vllm_replicas, TOKENIZE)
+    return UseCases(
+        admission=Admission(authenticator, settings.max_body_mb * 1024 * 1024),
+        quota=authenticator,
+        answering=answering,
+        counting=TokenCounting(rollouts, tokenizers),
+        completions=InteractionCompletions(peers.interaction),
+        histories=histories,
+        ingesting=ingesting,
+        telemetry=CustomerTelemetry(ingesting, linker, answers=answers),
+        scores=LangfuseScores(ingesting, answers),
+        recorder=recorder,
+        rollouts=rollouts,
+        keys_connected=lambda: keys.connected,
+        meter=RequestMeter(REGISTRY),
+        lifespan=_flushing(recorder, settings.drain_s),
     )
 
 

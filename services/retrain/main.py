@@ -70,20 +70,8 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         reading,
     )
     adopt(database, settings.tenant, app.rules)
-    root = common.data / "retrain"
-    snapshots = ParquetSnapshots(settings.snapshots or str(root / "snapshots"))
-    runner = Runner(
-        store=app.store,
-        snapshots=snapshots,
-        trainer=SubprocessTrainer(
-            root / "runs", common.base_model, settings.torch_threads, bases=common.bases
-        ),
-        evaluator=GrpcEvaluator(channel(common.evaluation_address, calling)),
-        registry=registry,
-        recorder=MlflowRuns(common.mlflow_url, now),
-        clock=now,
-        reading=reading,
-    )
+    snapshots = ParquetSnapshots(settings.snapshots or str(_folder(common) / "snapshots"))
+    runner = wire_runner(common, settings, app, snapshots, registry)
     aged = AgedSnapshots(database, snapshots, RetentionPolicy(common.retention), now)
     remover = RetrainRemover(database, snapshots, app)
     erasing = Erasing("retrain", database, log, remover)
@@ -118,6 +106,30 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         aging=ROWS,
         lineage=RetrainLineage(app.store, snapshots, app.rules, reading),
     )
+
+
+def wire_runner(
+    common: CommonSettings,
+    settings: RetrainSettings,
+    app: Retrain,
+    snapshots: ParquetSnapshots,
+    registry: GrpcRegistry,
+) -> Runner:
+    runs, threads = _folder(common) / "runs", settings.torch_threads
+    return Runner(
+        store=app.store,
+        snapshots=snapshots,
+        trainer=SubprocessTrainer(runs, common.base_model, threads, bases=common.bases),
+        evaluator=GrpcEvaluator(channel(common.evaluation_address, calling_of(common))),
+        registry=registry,
+        recorder=MlflowRuns(common.mlflow_url, now),
+        clock=now,
+        reading=app.reading,
+    )
+
+
+def _folder(common: CommonSettings) -> Path:
+    return common.data / "retrain"
 
 
 if __name__ == "__main__":
