@@ -32,6 +32,9 @@ class KeyBook:
     def put(self, keys: Iterable[LiveKey], quotas: Mapping[str, Quota]) -> None:
         """Replaces everything that was known."""
         self._keys = {key.digest: key for key in (*keys, *self.fixed)}
+        known = {key.key_id for key in self._keys.values()}
+        with self._lock:  # keys that ended are not used any more
+            self._reported = {one: at for one, at in self._reported.items() if one in known}
         self.quotas = dict(quotas)
 
     def find(self, secret: str) -> LiveKey:

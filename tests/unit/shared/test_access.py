@@ -180,6 +180,18 @@ def test_uses_of_keys_are_told_about_once_a_minute() -> None:
     assert book.take_uses() == {"k-tt_x": time}
 
 
+def test_a_key_that_ended_is_remembered_no_longer() -> None:
+    kept, ended = new_secret(), new_secret()
+    book = book_of(key(kept, "reader"), key(ended, "reader"))
+    for secret in (kept, ended):
+        book.find(secret)
+    assert len(book.take_uses()) == len(book._reported) == 2
+    book.put([key(kept, "reader")], {})
+    assert list(book._reported) == [f"k-{kept[-4:]}"]
+    book.find(kept)  # it was reported a moment ago
+    assert book.take_uses() == {}
+
+
 async def test_over_tls_only_who_trusts_the_authority_gets_through() -> None:
     ours = Authority("ours")
     cert, private = ours.issue("localhost")
