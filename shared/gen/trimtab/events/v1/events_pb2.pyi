@@ -1080,9 +1080,7 @@ class UserErasureRequested(_message.Message):
     tenant: _builtins.str
     user_id: _builtins.str
     round: _builtins.int
-    """It is asked for twice: the second round takes what was on its way from one service to another
-    while the first went on. From 1.
-    """
+    """It is asked for twice: the second round removes what was in transit between services during the first. From 1."""
     part: _builtins.int
     """A user may have taken part in more conversations than one event should name: which of `parts` events this
     is, from 0. A service begins once it has them all.

@@ -384,7 +384,7 @@ class CorrectPersonaRequest(_message.Message):
     line_id: _builtins.str
     """The wrong line; without it `text` is added."""
     text: _builtins.str
-    """The right line, at most 60 words; without it the line is struck."""
+    """The correct line, at most 60 words; without it the line is removed."""
     actor: _builtins.str
     """Who makes the correction; recorded."""
     def __init__(

@@ -136,7 +136,7 @@ Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
 class Recipe(_message.Message):
-    """How it is trained. A field that is not set is as the deployment's settings say; likewise below."""
+    """How it is trained. A field that is not set follows the deployment's settings; likewise below."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -598,7 +598,7 @@ class DeletePolicyRequest(_message.Message):
     reason: _builtins.str
     """Required: recorded."""
     validate_only: _builtins.bool
-    """Only says what would go."""
+    """Only says what would be removed."""
     def __init__(
         self,
         *,
@@ -623,7 +623,7 @@ class DeletePolicyResponse(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What goes and what stays, in words."""
+        """What is removed and what stays, in words."""
 
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

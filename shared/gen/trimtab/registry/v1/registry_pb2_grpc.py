@@ -149,7 +149,7 @@ class RegistryServiceServicer:
     def WatchServed(self, request, context):
         """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
         as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-        that was away when they went has to hear of it, and takes a registry that leaves one out for a lagging one.
+        that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

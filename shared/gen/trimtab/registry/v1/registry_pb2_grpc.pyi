@@ -45,7 +45,7 @@ class RegistryServiceStub:
     WatchServed: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]
     """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
     as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-    that was away when they went has to hear of it, and takes a registry that leaves one out for a lagging one.
+    that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
     """
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
@@ -77,7 +77,7 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     WatchServed: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]  # type: ignore[assignment]
     """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
     as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-    that was away when they went has to hear of it, and takes a registry that leaves one out for a lagging one.
+    that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
     """
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
@@ -142,7 +142,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchServedResponse], _abc.AsyncIterator[_registry_pb2.WatchServedResponse]]:
         """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
         as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-        that was away when they went has to hear of it, and takes a registry that leaves one out for a lagging one.
+        that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
         """
 
     @_abc_1.abstractmethod
