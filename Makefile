@@ -30,7 +30,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-proxy bench-reward
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ bench-ingest: parts ## Measure ingest compared with Phoenix and MLflow, time to 
 
 bench-mining: parts ## Measure the offline judge of follow-ups on labelled data (TRIMTAB_REAL_DATA)
 	$(PY) -m tests.benchmarks.mining $(OPTIONS)
+
+bench-people: parts ## Measure whom a loop helps and whom it hurts: simulated rollouts group by group
+	$(PY) -m tests.benchmarks.people $(OPTIONS)
 
 bench-reward: parts ## Measure offline reward models: accuracy, groups of users, trust
 	$(PY) -m tests.benchmarks.reward $(OPTIONS)
