@@ -22,7 +22,7 @@ TURNS = sa.Table(
     sa.Column("completion_id", sa.String, nullable=False),
     sa.Column("channel", sa.String, nullable=False),
     sa.Column("arrived", sa.Float, nullable=False),
-    # Another turn stands in its place now: it is no part of the conversation, but can be spoken of.
+    # Another turn stands in its place now: it is not part of the conversation, but can still be referred to.
     sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     # What it says of the turn that it was made instead of, and that turn's id.
     sa.Column("signal", sa.String, nullable=False, server_default=""),

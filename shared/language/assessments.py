@@ -24,7 +24,7 @@ _OF_USERS = {
     *("feedback", "thumb", "thumbs", "thumbs_up", "thumbs_up_down", "like", "liked"),
     *("stars", "star_rating", "csat", "nps"),
 }
-# Of these more is worse, so that a high figure, even a person's, is no praise.
+# Of these more is worse, so that a high figure, even a person's, is not praise.
 _FAULTS = {
     *("toxicity", "toxic", "bias", "hallucination", "hallucinated", "harmfulness", "harmful"),
     *("pii", "contains_pii", "pii_leakage", "prompt_injection", "jailbreak", "refusal"),

@@ -155,7 +155,7 @@ def _subscribe(
     # The partitions must be known before joining the group. If they become known afterwards, the client
     # (kafka-python 3.0.12, coordinator/base.py: join_group_async) rejoins because they differ from those it
     # assigned. If rejoining takes longer than one poll, the client forgets to apply its assignment: with the
-    # new assignment nothing differs any more, so the next poll sees no reason to finish joining. The member
+    # new assignment nothing differs any longer, so the next poll sees no reason to finish joining. The member
     # then keeps its partitions and receives nothing from them, until `_look` notices. Asking for all topics
     # is the one public call that waits for the cluster's response.
     consumer.topics()

@@ -7,8 +7,8 @@ topics, is unreadable.
 A key goes through three states:
 
     LIVE       seals and opens
-    CLOSING    its owner is being erased: it still seals what is made of the owner's data, but opens
-               nothing any more, so that in the end all of it is lost
+    CLOSING    its owner is being erased: it still seals what is made of the owner's data, but no
+               longer opens anything, so that in the end all of it is lost
     DESTROYED  the secret is gone; the row stays as a tombstone with the time
 
 What an owner says after the key was destroyed gets a key of the next generation. What was made before

@@ -43,7 +43,7 @@ def files_of(path: Path) -> list[Path]:
 
 def records_of(path: Path, name: str) -> Iterator[Record]:
     """In order, as records of the file `name`. What cannot be cut out of the file becomes a record with its
-    error. The last one is of the file as a whole if it is no export, or cannot be read any further."""
+    error. The last one is of the file as a whole if it is not an export, or cannot be read any further."""
     line = 0
     try:
         for record in _records(path, name):

@@ -53,7 +53,7 @@ def _source(path: Path) -> io.BufferedReader:
 
 
 def _encoding(start: bytes) -> str:
-    """Empty for UTF-8, and for what is no text."""
+    """Empty for UTF-8, and for what is not text."""
     return next((name for mark, name in _MARKS if start.startswith(mark)), "")
 
 

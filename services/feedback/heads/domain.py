@@ -153,7 +153,7 @@ def head_name(version: int) -> str:
 
 
 def version_of(name: str) -> int:
-    """Raises InvalidArgument for what is no name of a head."""
+    """Raises InvalidArgument for what is not the name of a head."""
     number = name.removeprefix(PREFIX)
     if not name.startswith(PREFIX) or not number.isdecimal():
         raise InvalidArgument(

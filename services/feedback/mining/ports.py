@@ -101,7 +101,7 @@ class FollowUps(Protocol):
 
     def wake(self, turn: Turn, *, is_answer: bool) -> bool:
         """Turn `index` came after its follow-up: makes the follow-up ready, or forgets it if `turn`
-        is no answer. False if no follow-up waited."""
+        is not an answer. False if no follow-up waited."""
 
     def take(self, feedback_id: str) -> bool:
         """Removes one; True for the caller that removed it."""

@@ -95,7 +95,7 @@ class ChatTranslator(ABC):
 
 
 def events_of(piece: bytes) -> Iterator[Event]:
-    """Data that is no chunk is left out."""
+    """Data that is not a chunk is left out."""
     for event in piece.split(b"\n\n"):
         if event.startswith(b":"):
             yield Waiting()

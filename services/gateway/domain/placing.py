@@ -17,7 +17,7 @@ REGENERATION, EDIT = "regeneration", "edit"
 # If a named user sends their first message again within this time, it may ask for another answer. Later it
 # begins a new conversation with the same words ("hi").
 _AGAIN_WITHIN = timedelta(minutes=2)
-# Likewise in a named conversation, where it is no new one.
+# Likewise in a named conversation, where it does not begin a new one.
 _AGAIN_IN_NAMED_WITHIN = timedelta(minutes=10)
 # How far the clocks of those who report one call may be apart.
 _AT_ONCE = timedelta(seconds=2)

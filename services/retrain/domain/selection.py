@@ -162,7 +162,7 @@ def _largest_share(pairs: Sequence[Pair]) -> float:
 
 
 def _calls(answer: Message) -> bool:
-    """Such an answer is not trained on: which tools there were is not known, and half of it is no text."""
+    """Such an answer is not trained on: which tools there were is not known, and half of it is not text."""
     return any(isinstance(part, ToolCall) for part in answer.parts)
 
 

@@ -82,7 +82,7 @@ def train(data: TrainingSet, folds: int, bootstraps: int, l2: float, seed: int =
 
 
 def rows_without(data: TrainingSet, left_out: int) -> Ints:
-    """Rows that are no data of any user in the fold."""
+    """Rows that are not data of any user in the fold."""
     clear = [all(data.fold_of[u] != left_out for u in users) for users in data.users]
     return np.flatnonzero(clear)
 

@@ -140,7 +140,7 @@ def choose(data: Comparisons, most: int, l2: float, seed: int = 0) -> tuple[int,
     A held-out user's pair is judged by the mixture of the groups' rewards, weighed by what the
     user's other pairs say. More groups are taken only where users gain clearly (2.5 standard
     errors over users, who count alike) over the number taken so far. Orders are compared and not
-    likelihoods: several rewards of one taste and different steepness raise these, and are no groups.
+    likelihoods: several rewards of one taste and different steepness raise these, and are not groups.
     """
     most = min(most, data.user_count // (2 * LEAST_USERS))
     if most < 2:

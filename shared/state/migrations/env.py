@@ -10,7 +10,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=context.config.attributes.get("tables"),
     include_name=described,
-    render_as_batch=True,  # SQLite alters a table by creating it anew
+    render_as_batch=True,  # SQLite alters a table by creating it again
 )
 with context.begin_transaction():
     context.run_migrations()

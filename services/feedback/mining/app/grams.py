@@ -21,7 +21,7 @@ _SCALE = 0.1
 _FARTHEST = 5.0
 _QUOTED = re.compile(r'"[^"]{1,80}"|@\d+')
 _NUMBER = re.compile(r"\d+(?:[:.,]\d+)*")
-# Capitals inside a sentence; a lone I is no name.
+# Capitals inside a sentence; a lone I is not a name.
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&]+(?: (?:of |the |and )*[A-Z][\w'&]+)*")
 _TOKENS = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[?!]|\.\.+")
 

@@ -2,7 +2,7 @@
 
 A regenerated answer that the user went on from is chosen, the one that it replaced is rejected. And
 where two versions answered the same prompt, the one that the user was clearly more content with. Both
-answers are of one policy: what one team's assistant says is no version of what another's says.
+answers are of one policy: what one team's assistant says is not a version of what another's says.
 Nothing is generated for these pairs, so they cost no model time; the reward model judges them like all
 proposals.
 

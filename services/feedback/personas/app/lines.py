@@ -123,7 +123,7 @@ class Merged:
 
 
 def states_a_wish(text: str) -> bool:
-    """Whether a turn that is no complaint says how its user wants things to be, in general."""
+    """Whether a turn that is not a complaint says how its user wants things to be, in general."""
     return bool(_STATES.search(text))
 
 
