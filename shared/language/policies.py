@@ -37,8 +37,7 @@ def version_name(policy: str, number: int) -> str:
 
 def policy_of_version(version: str) -> str:
     """The policy whose version has this name; empty for a name that is not a version's, such as `gpt-4o`.
-    Another
-    system's model may be called like a version: this says nothing about who wrote an answer."""
+    Another system's model may be called like a version: this says nothing about who wrote an answer."""
     found = _VERSION.fullmatch(version)
     return found[1] if found else ""
 

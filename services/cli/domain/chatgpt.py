@@ -6,8 +6,7 @@ message.metadata   model_slug: the version; hidden messages are left out
 conversation_id    or id
 
 Reasoning, custom instructions and empty messages are not turns. What an answer sends to a tool is a call,
-what
-the tool says its result. Nobody is named in it: the user is given with `--user`.
+what the tool says its result. Nobody is named in it: the user is given with `--user`.
 """
 
 from __future__ import annotations
