@@ -19,6 +19,9 @@ class Newest(Generic[K, V]):
         # By tenant, the oldest first.
         self._kept: dict[str, OrderedDict[K, V]] = {}
 
+    def __len__(self) -> int:
+        return self._size
+
     def get(self, tenant: str, key: K) -> V | None:
         mine = self._kept.get(tenant)
         return None if mine is None else mine.get(key)
@@ -31,6 +34,11 @@ class Newest(Generic[K, V]):
         mine.move_to_end(key)
         while self._size > self._most:
             self._drop_oldest(tenant if self._has_its_share(tenant) else self._largest())
+
+    def pop(self, tenant: str, key: K) -> None:
+        """Whether it is there or not."""
+        if key in self._kept.get(tenant, ()):
+            self._drop(tenant, key)
 
     def forget(self, tenant: str, which: Callable[[V], bool]) -> None:
         mine = self._kept.get(tenant, OrderedDict())

@@ -122,6 +122,18 @@ async def test_the_users_of_longest_ago_make_room(
     assert [user for _, user in source.asked] == ["ada", "ben", "eve", "ben"]
 
 
+async def test_a_tenant_of_many_users_keeps_nobody_waiting(
+    book: PersonaCache, source: MemoryPersonas
+) -> None:
+    for number in range(5_000):
+        book.of("flood", f"u{number}")
+    book.of("local", "ada")
+    await settled(book)
+    assert source.asked[:2] == [("flood", "u0"), ("local", "ada")]
+    assert len(source.asked) == 1_001
+    assert book.of("local", "ada") == "Likes it short."
+
+
 async def test_the_erased_are_forgotten_also_while_they_are_asked_for(
     book: PersonaCache, source: MemoryPersonas, tmp_path: Path
 ) -> None:
