@@ -75,12 +75,18 @@ class KeyFollower:
     async def _follow(self, stub: KeyServiceAsyncStub) -> None:
         wait_s = 0.25
         while True:
+            watch = stub.WatchKeys(pb.WatchKeysRequest(), metadata=metadata())
             try:
-                async for response in stub.WatchKeys(pb.WatchKeysRequest(), metadata=metadata()):
-                    wait_s = 0.25
+                async for response in watch:
                     self._received(response)
+                    wait_s = 0.25
             except grpc.RpcError as error:
                 _log.info("changes to keys are not arriving from interaction: %s", error.code())
+            except Exception:  # noqa: BLE001 - it would end the process, and again after each start
+                _log.exception(
+                    "what interaction sent cannot be read; the last known keys stay valid"
+                )
+            watch.cancel()
             self.connected = False
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

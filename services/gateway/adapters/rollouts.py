@@ -60,18 +60,19 @@ class RolloutFollower:
         wait_s = 0.25
         while True:
             whole = True
+            watch = self._stub.WatchServed(pb.WatchServedRequest(), metadata=metadata())
             try:
-                async for response in self._stub.WatchServed(
-                    pb.WatchServedRequest(), metadata=metadata()
-                ):
-                    wait_s = 0.25
+                async for response in watch:
                     await self._heard(response.served, whole)
-                    whole = False
+                    wait_s, whole = 0.25, False
             except grpc.RpcError as error:
                 _log.info(
                     "the registry is unavailable; what was served last stays in use: %s",
                     error.code(),
                 )
+            except Exception:  # noqa: BLE001 - it would end the process, and again after each start
+                _log.exception("what the registry sent cannot be read; what was served last stays")
+            watch.cancel()
             self._rollouts.lost()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)

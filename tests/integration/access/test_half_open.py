@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from infra.local.settings import free_ports
@@ -19,7 +22,9 @@ from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import Rollout, Version
 from shared.access.key_book import KeyBook
-from shared.calls.client import Calling, aio_channel
+from shared.calls.client import Calling, aio_channel, metadata
+from shared.calls.server import RpcServer
+from shared.gen.trimtab.interaction.v1 import keys_pb2, keys_pb2_grpc
 from shared.language.policies import PolicyKey
 from shared.language.times import now
 from shared.serving.key_follower import KeyFile, KeyFollower
@@ -156,3 +161,40 @@ async def test_a_peer_that_goes_silent_is_noticed_and_heard_again(tmp_path: Path
     )
     assert max(noticed) < NOTICED_S
     assert min(noticed) > 5  # not because the peer said so
+
+
+class Counting(keys_pb2_grpc.KeyServiceServicer):
+    """How many watch it."""
+
+    watching = 0
+
+    async def WatchKeys(
+        self, request: keys_pb2.WatchKeysRequest, context: Any
+    ) -> AsyncIterator[keys_pb2.WatchKeysResponse]:
+        self.watching += 1
+        try:
+            yield keys_pb2.WatchKeysResponse()
+            await asyncio.Event().wait()
+        finally:
+            self.watching -= 1
+
+
+@pytest.mark.slow
+async def test_a_service_lets_go_of_a_watcher_that_vanished() -> None:
+    """Without a word from the watcher: it sends no pings of its own."""
+    counting = Counting()  # type: ignore[abstract]
+    add = partial(keys_pb2_grpc.add_KeyServiceServicer_to_server, counting)
+    server = RpcServer("watched", [("trimtab.interaction.v1.KeyService", add)], drain_s=0.1)
+    wire = Wire(await server.start())
+    async with wire.opened() as entrance, grpc.aio.insecure_channel(f"127.0.0.1:{entrance}") as to:
+        watch = keys_pb2_grpc.KeyServiceStub(to).WatchKeys(
+            keys_pb2.WatchKeysRequest(), metadata=metadata()
+        )
+        try:
+            assert await watch.read() == keys_pb2.WatchKeysResponse()
+            wire.cut()
+            assert await until(lambda: counting.watching == 0, NOTICED_S) > 5
+        finally:
+            wire.mend()
+            watch.cancel()
+            await server.drain()

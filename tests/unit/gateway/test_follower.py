@@ -11,6 +11,7 @@ import pytest
 
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
@@ -167,6 +168,36 @@ async def test_a_registry_that_names_no_champion_is_not_believed(
         await registry.messages.put([support(1)])
         await eventually(lambda: followed.revision(SUPPORT) == 1)
         assert followed.revision(OWN) == 1
+
+
+class Numbered(Registry):
+    """Says to its n-th watch that it is at revision n, and ends it."""
+
+    watches = 0
+
+    async def WatchServed(
+        self, request: pb.WatchServedRequest, context: Any
+    ) -> AsyncIterator[pb.WatchServedResponse]:
+        self.watches += 1
+        yield pb.WatchServedResponse(served=[own(self.watches)])
+
+
+async def test_what_cannot_be_read_ends_no_gateway(
+    tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, taken, revisions = Followed(tmp_path / "rollout.json"), RolloutCache.heard, []
+
+    def heard(cache: RolloutCache, said: Sequence[Served], *, whole: bool) -> set[PolicyKey]:
+        revisions.append(said[0].rollout.revision if said[0].rollout else 0)
+        if revisions[-1] == 2:
+            raise ZeroDivisionError
+        return taken(cache, said, whole=whole)
+
+    monkeypatch.setattr(RolloutCache, "heard", heard)
+    registry = Numbered()  # type: ignore[abstract]
+    async with followed.following(registry):
+        await eventually(lambda: followed.revision(OWN) == 3)
+    assert revisions[:3] == [1, 2, 3]
 
 
 async def test_a_deleted_policy_is_gone_for_good(tmp_path: Path, eventually: Any) -> None:
