@@ -119,6 +119,9 @@ def test_agreement_by_hand() -> None:
     assert (found.commonest, found.trusted) == (0.5, True)
     assert not RULES_OF_100.agreement(compared(94, 5, bad=50)).trusted  # one follow-up too few
     assert not RULES_OF_100.agreement(compared(77, 23, bad=50)).trusted
+    # The interval is above 0.75, but it is one for a single look.
+    found = RULES_OF_100.agreement(compared(85, 15, bad=50))
+    assert (round(found.rate.low, 3), found.trusted) == (0.767, False)
     # Of 100 of which 90 say the same, that alone would agree nearly as often.
     assert not RULES_OF_100.agreement(compared(95, 5, bad=90)).trusted
     nothing = RULES_OF_100.agreement([])
