@@ -36,8 +36,9 @@ _FEEDBACK_FIELDS = (
     "kind",
     "source",
     "abstained",
+    "group",
 )
-_PAIR_FIELDS = ("user_id", "conversation_id", "source", "state")
+_PAIR_FIELDS = ("user_id", "conversation_id", "source", "state", "group")
 _MOST_CLASSIFIED = 256
 
 

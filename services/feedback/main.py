@@ -14,6 +14,7 @@ from services.feedback.mining.adapters.vllm_chat import VllmChat
 from services.feedback.pairs import stages as pair_stages
 from services.feedback.pairs.adapters.grpc_reward import GrpcRewardScorer
 from services.feedback.pairs.adapters.offensive import LinearModerator
+from services.feedback.people import stages as people_stages
 from services.feedback.settings import FeedbackSettings
 from services.feedback.wiring.ground import Ground
 from services.feedback.wiring.service import Ports, wire
@@ -46,7 +47,12 @@ def build(common: CommonSettings, settings: FeedbackSettings) -> Service:
             operations_api.mount(database),
         ],
         background=rooms.background(),
-        groups={**mining_stages.GROUPS, **pair_stages.GROUPS, **rooms.erasing.groups},
+        groups={
+            **people_stages.GROUPS,
+            **mining_stages.GROUPS,
+            **pair_stages.GROUPS,
+            **rooms.erasing.groups,
+        },
         lineage=FeedbackLineage(database),
         aging=AGING,
     )

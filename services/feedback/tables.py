@@ -65,6 +65,8 @@ FEEDBACK = sa.Table(
     # See domain.Mined.
     sa.Column("prompt_key", sa.String, nullable=False, server_default=""),
     sa.Column("answer_turn_id", sa.String, nullable=False, server_default=""),
+    # The groups that its user was known to be in: each between line ends.
+    sa.Column("groups", sa.String, nullable=False, server_default=""),
     # Later feedback has replaced it: it is kept, but not shown.
     sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     # When it was stored (Unix time): what retention goes by.
@@ -147,6 +149,18 @@ PERSONA_VERSIONS = sa.Table(
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("persona_versions_by_age", "tenant", "stored"),
 )
+# Which groups of people each user is known to be in: the newest that the reward service said.
+MEMBERSHIPS = sa.Table(
+    "memberships",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    # When it was stored (Unix time): what retention goes by.
+    sa.Column("stored", sa.Float, nullable=False),
+    sa.Index("memberships_by_age", "tenant", "stored"),
+)
 SPENT = sa.Table(
     "spent",
     METADATA,
@@ -171,6 +185,8 @@ PAIRS = sa.Table(
     sa.Column("state", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    # As in feedback.
+    sa.Column("groups", sa.String, nullable=False, server_default=""),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
     sa.Index("pairs_by_state", "state", "tenant", "seq"),

@@ -8,18 +8,20 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed, told_of
+from services.cli.commands import heads
 from services.cli.commands.options import OnePolicy
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.words import estimate_words, text_of
 from services.cli.domain import Json
-from shared.language.errors import Internal
 from shared.language.policies import ASSISTANT, is_same
 
 app = typer.Typer(no_args_is_help=True, help="What was mined from users' follow-ups.")
-heads_app = typer.Typer()
-app.add_typer(heads_app, name="heads")
+app.add_typer(heads.app, name="heads")
 
 Filter = Annotated[str, typer.Option("--filter", help="Terms joined by AND; see the examples.")]
+Group = Annotated[
+    str, typer.Option("--group", help="Only users of this group, such as shorter or team=sales.")
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most this many.")]
 Input = Annotated[str, typer.Option("--input", help="File of JSON lines; - reads standard input.")]
 Threads = Annotated[
@@ -30,19 +32,25 @@ _OFFLINE = "services.feedback.training.offline"
 
 @app.command("list")
 def list_(
-    context: typer.Context, filter_: Filter = "", limit: Limit = 20, policy: OnePolicy = ""
+    context: typer.Context,
+    filter_: Filter = "",
+    limit: Limit = 20,
+    policy: OnePolicy = "",
+    group: Group = "",
 ) -> None:
     """List judged follow-ups and joined explicit feedback.
 
-    Terms: user_id, conversation_id, model_version, kind, source, abstained.
+    Terms: user_id, conversation_id, model_version, kind, source, abstained, group. Groups are those that
+    the user was known to be in when it was judged.
 
     \b
     Examples:
       trimtab feedback list --filter 'kind = "reattempt_with_feedback"'
       trimtab feedback list --policy support --filter 'source = "explicit"' --json
+      trimtab feedback list --group shorter --filter 'kind = "reattempt_with_feedback"'
     """
     session = session_of(context)
-    wanted, keep = {"filter": filter_}, partial(_is_of, policy)
+    wanted, keep = {"filter": _with_group(filter_, group)}, partial(_is_of, policy)
     found = listed(session.platform, "feedback", "ListFeedback", "feedback", wanted, limit, keep)
     session.show({"feedback": found}, lambda: _labels(session, found))
 
@@ -91,107 +99,27 @@ def personas(context: typer.Context, limit: Limit = 20) -> None:
 
 @app.command()
 def pairs(
-    context: typer.Context, filter_: Filter = "", limit: Limit = 20, policy: OnePolicy = ""
+    context: typer.Context,
+    filter_: Filter = "",
+    limit: Limit = 20,
+    policy: OnePolicy = "",
+    group: Group = "",
 ) -> None:
     """List preference pairs, kept, dropped, filtered and waiting, with reasons.
 
-    Terms: user_id, conversation_id, source, state. Filtered: found unfit to learn from before anything
+    Terms: user_id, conversation_id, source, state, group. Filtered: found unfit to learn from before anything
     could; dropped: the reward model preferred the original.
 
     \b
     Examples:
       trimtab feedback pairs --policy support --filter 'state = "kept"'
       trimtab feedback pairs --filter 'state = "filtered" AND user_id = "ada"' --json
+      trimtab feedback pairs --group team=sales --json
     """
     session = session_of(context)
-    wanted, keep = {"filter": filter_}, partial(_is_of, policy)
+    wanted, keep = {"filter": _with_group(filter_, group)}, partial(_is_of, policy)
     found = listed(session.platform, "feedback", "ListPairs", "pairs", wanted, limit, keep)
     session.show({"pairs": found}, lambda: _pairs(session, found))
-
-
-@heads_app.callback(invoke_without_command=True)
-def heads(context: typer.Context, limit: Limit = 20) -> None:
-    """List the dissatisfaction heads fitted on your own users' thumbs and ratings, newest first.
-
-    Each was compared on held-out users with the head that was serving; "saves" is log loss in nats per label.
-    Heads that did not pass the gate are listed with the reason: NOT_BETTER, CAN_NOT_TELL, RANKS_WORSE. Heads
-    are fitted on a schedule; `fit` fits one now, and `retire` takes the serving one out of service.
-
-    \b
-    Examples:
-      trimtab feedback heads
-      trimtab feedback heads --json | jq '.heads[] | {version, state, reason, log_loss_gain}'
-      trimtab feedback heads fit --wait
-    """
-    if context.invoked_subcommand:
-        return
-    session = session_of(context)
-    told = told_of(session.platform, "feedback", "ListHeads", "heads", {}, limit)
-    session.show(told, lambda: _heads(session, told))
-
-
-@heads_app.command("fit")
-def fit_head(
-    context: typer.Context,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the fit has ended, and show the result.")
-    ] = False,
-    request_id: Annotated[
-        str, typer.Option(help="Repeating a request with the same id starts no second fit.")
-    ] = "",
-) -> None:
-    """Fit a head on your users' labels now, without waiting for the schedule.
-
-    The new head serves only if it passes the gate: on held-out users it must save log loss, rank better than
-    chance, and rank no worse than the head before it. Each attempt makes the gate stricter. With --wait the
-    exit code is 0 if the head was promoted; otherwise it is 1, and the reason is shown: NOT_BETTER,
-    CAN_NOT_TELL, RANKS_WORSE, or why nothing was fitted, such as TOO_FEW_LABELS.
-
-    \b
-    Examples:
-      trimtab feedback heads fit --wait
-      trimtab feedback heads fit --wait --json | jq '.reason, .head.log_loss_gain'
-      trimtab feedback heads fit --request-id after-the-campaign
-    """
-    session = session_of(context)
-    operation = session.platform.call("feedback", "FitHead", {"request_id": request_id})
-    if not wait:
-        name = operation["name"]
-        session.show(operation, lambda: session.line(f"{name} has started."))
-        return
-    while not operation.get("done"):
-        request = {"name": operation["name"], "timeout": "5s"}
-        operation = session.platform.call("feedback", "WaitOperation", request)
-    if error := operation.get("error"):
-        raise Internal(str(error.get("message", "the fit failed")), reason="FIT_FAILED")
-    found = operation["response"]
-    session.show(found, lambda: _fitted(session, found))
-    raise typer.Exit(0 if found["reason"] == "promoted" else 1)
-
-
-@heads_app.command("retire")
-def retire_head(
-    context: typer.Context,
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="Such as heads/dissatisfaction-v3; without it, the head that is serving."
-        ),
-    ] = "",
-) -> None:
-    """Take the serving head out of service: the shipped head judges until another passes the gate.
-
-    What it has judged stays. The next fit needs new labels, so the same head does not return the same night.
-
-    \b
-    Examples:
-      trimtab feedback heads retire
-      trimtab feedback heads retire heads/dissatisfaction-v3 --json
-    """
-    session = session_of(context)
-    told = session.platform.call("feedback", "RetireHead", {"name": name})
-    words = f"{told['head']['name']} is retired; serving: {told['serving']}"
-    session.show(told, lambda: session.line(words))
 
 
 @app.command()
@@ -275,6 +203,13 @@ def _offline(context: typer.Context, command: str, given: list[str]) -> None:
     raise typer.Exit(session.run_program(_OFFLINE, [command, *given, *as_json]))
 
 
+def _with_group(filter_: str, group: str) -> str:
+    if not group:
+        return filter_
+    value = group.replace("\\", "\\\\").replace('"', '\\"')
+    return " AND ".join(part for part in (filter_, f'group = "{value}"') if part.strip())
+
+
 def _is_of(policy: str, one: Json) -> bool:
     """Whether feedback or a pair is of the policy; true of all if none is named."""
     return not policy or is_same((one.get("pair") or one)["policy"], policy)
@@ -284,6 +219,7 @@ def _labels(session: Session, found: list[Json]) -> None:
     rows = [
         (
             one["user_id"],
+            ", ".join(one["groups"]),
             one["model_version"],
             one["source"].removeprefix("FEEDBACK_SOURCE_").lower(),
             f"abstained: {one['abstain_reason']}" if one["abstained"] else _kind(one["kind"]),
@@ -296,6 +232,7 @@ def _labels(session: Session, found: list[Json]) -> None:
     ]
     columns = (
         "user",
+        "groups",
         "version",
         "source",
         "kind",
@@ -315,58 +252,15 @@ def _pairs(session: Session, found: list[Json]) -> None:
             one["pair"]["source"].removeprefix("PAIR_SOURCE_").lower(),
             one["pair"]["policy"] or ASSISTANT,
             one["pair"]["user_id"],
+            ", ".join(one["pair"]["groups"]),
             f"{one['pair']['reward_margin']:.2f}",
             _short(text_of(one["pair"].get("chosen"))),
             _short(text_of(one["pair"].get("rejected"))),
         )
         for one in found
     ]
-    columns = ("state", "reason", "source", "policy", "user", ">margin", "chosen", "rejected")
-    session.table(columns, rows, "No pair matches.")
-
-
-def _heads(session: Session, told: Json) -> None:
-    rows = [
-        (
-            one["name"].rsplit("/", 1)[-1],
-            one["state"].removeprefix("HEAD_STATE_").lower(),
-            one["reason"],
-            "refitted" if one["refitted"] else "recalibrated",
-            f"{one['labels']} of {one['users']}",
-            estimate_words(one["log_loss_gain"]),
-            f"{one['auroc_before']['value']:.3f} to {one['auroc_after']['value']:.3f}",
-            one["against"].rsplit("/", 1)[-1],
-            one.get("create_time", ""),
-        )
-        for one in told["heads"]
-    ]
-    columns = (
-        "head",
-        "state",
-        "reason",
-        "how",
-        "labels of users",
-        "saves",
-        "AUROC",
-        "against",
-        "made",
-    )
-    session.table(columns, rows, "No head has been fitted on your users' labels yet.")
-    session.line(f"serving: {told['serving']}")
-    if look := told.get("look"):
-        counts = f"{look['labels']} labels of {look['users']} users to fit on"
-        held_out = f"{look['held_out_users']} held-out users to judge by"
-        when = f"; next look {look['next_time']}" if look.get("next_time") else ""
-        session.line(f"last look: {look['reason'] or 'none yet'}, {counts}, {held_out}{when}")
-
-
-def _fitted(session: Session, found: Json) -> None:
-    counts = f"{found['labels']} labels of {found['users']} users to fit on"
-    held_out = f"{found['held_out_users']} held-out users to judge by"
-    session.line(f"{found['reason']}: {counts}, {held_out}")
-    if head := found.get("head"):
-        gain = estimate_words(head["log_loss_gain"])
-        session.line(f"{head['name']} against {head['against']}: saves {gain} nats per label")
+    columns = ("state", "reason", "source", "policy", "user", "groups", ">margin")
+    session.table((*columns, "chosen", "rejected"), rows, "No pair matches.")
 
 
 def _judgements(session: Session, told: Json) -> None:

@@ -1,7 +1,8 @@
 """What is removed when its tenant's retention period is over (shared.privacy.retention).
 
 A head that serves, and the names of the users it learnt from, stay for as long as it serves: an erasure must
-be able to name them. So does the newest version of a persona. What was still waiting ends as dropped AGED:
+be able to name them. So does the newest version of a persona, and a membership, while its user says
+anything. What was still waiting ends as dropped AGED:
 the counts of every stage still add up. Explicit feedback that waits ends by its own time (EXPLICIT_WAIT_S).
 """
 
@@ -23,6 +24,7 @@ from services.feedback.tables import (
     HEAD_SOURCES,
     HEADS,
     JUDGEMENTS,
+    MEMBERSHIPS,
     PAIRS,
     PENDING,
     PERSONA_VERSIONS,
@@ -45,6 +47,9 @@ _IS_NEWEST = sa.exists().where(
     USERS.c.tenant == PERSONA_VERSIONS.c.tenant,
     USERS.c.user_id == PERSONA_VERSIONS.c.user_id,
     USERS.c.persona_version == PERSONA_VERSIONS.c.version,
+)
+_SPEAKS = sa.exists().where(
+    USERS.c.tenant == MEMBERSHIPS.c.tenant, USERS.c.user_id == MEMBERSHIPS.c.user_id
 )
 _PROPOSED = PAIRS.c.state == PairState.PROPOSED.value
 
@@ -91,6 +96,7 @@ AGING: tuple[Aging, ...] = (
     _aged("pair_bands", BANDS, BANDS.c.stored),
     _aged("persona_versions", PERSONA_VERSIONS, PERSONA_VERSIONS.c.stored, only=~_IS_NEWEST),
     _aged("personas", USERS, USERS.c.seen),
+    _aged("memberships", MEMBERSHIPS, MEMBERSHIPS.c.stored, only=~_SPEAKS),
     _aged("limits", SPENT, SPENT.c.stored),
     _aged("judgements", JUDGEMENTS, JUDGEMENTS.c.create_time),
     _aged("head_sources", HEAD_SOURCES, HEAD_SOURCES.c.stored, only=~_SERVES),

@@ -26,6 +26,7 @@ from services.feedback.tables import (
     FEEDBACK,
     HEAD_SOURCES,
     JUDGEMENTS,
+    MEMBERSHIPS,
     PAIRS,
     PENDING,
     PERSONA_VERSIONS,
@@ -34,6 +35,7 @@ from services.feedback.tables import (
     TURNS,
     USERS,
 )
+from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.batches import batches
 from shared.log.events import ERASED
@@ -71,6 +73,7 @@ _ROWS = (
     *_of_both("pair_bands", BANDS),
     Rows("personas", USERS, of_user(USERS)),
     Rows("persona_versions", PERSONA_VERSIONS, of_user(PERSONA_VERSIONS)),
+    Rows("memberships", MEMBERSHIPS, of_user(MEMBERSHIPS)),
     Rows("limits", SPENT, of_user(SPENT)),
     *_of_both("judgements", JUDGEMENTS),
     *_of_both("head_sources", HEAD_SOURCES),
@@ -136,6 +139,9 @@ class SqlHoldings:
             versions = sa.select(PERSONA_VERSIONS.c.value).where(of_user(PERSONA_VERSIONS)(user))
             for row in connection.execute(versions.order_by(PERSONA_VERSIONS.c.version)):
                 yield "persona_version", events.Persona.FromString(row.value)
+            found = sa.select(MEMBERSHIPS.c.value).where(of_user(MEMBERSHIPS)(user))
+            for row in connection.execute(found):
+                yield "membership", people_pb2.Membership.FromString(row.value)
             judged = sa.select(JUDGEMENTS).where(of_user(JUDGEMENTS)(user))
             for one in connection.execute(judged.order_by(JUDGEMENTS.c.seq)).mappings():
                 yield "judgement", {name: value for name, value in one.items() if name != "seq"}

@@ -9,6 +9,7 @@ from services.feedback.mining.adapters.sql_feedback import SqlFeedback
 from services.feedback.mining.adapters.sql_turns import SqlFollowUps, SqlTurns
 from services.feedback.mining.adapters.sql_waiting import SqlWaiting
 from services.feedback.pairs.adapters.sql_pairs import SqlPairs
+from services.feedback.people.adapters.sql_people import SqlMemberships
 from services.feedback.personas.adapters.sql_personas import SqlUsers
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue, is_full
@@ -22,6 +23,7 @@ class UnitOfWork:
         self, transaction: Transaction, now: Callable[[], float], most_jobs: int = 10_000
     ) -> None:
         self._transaction, self._most_jobs = transaction, most_jobs
+        self.memberships = SqlMemberships(transaction, now)
         self.turns = SqlTurns(transaction, now)
         self.follow_ups = SqlFollowUps(transaction, now)
         self.feedback = SqlFeedback(transaction, now)

@@ -111,6 +111,7 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         inherits_from=mined.inherits_from,
         head=mined.label.head,
         policy=mined.policy,
+        groups=mined.groups,
     )
 
 
@@ -145,6 +146,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         about=mined.about,
         inherits_from=mined.inherits_from,
         policy=mined.policy,
+        groups=tuple(mined.groups),
     )
 
 

@@ -124,6 +124,8 @@ class Mined:
     about: str = ""
     # Of hindsight: the feedback whose label it has.
     inherits_from: str = ""
+    # The groups of people that the user was known to be in when it was stored.
+    groups: tuple[str, ...] = ()
 
     @property
     def request(self) -> str:

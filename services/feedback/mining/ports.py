@@ -114,8 +114,9 @@ class FeedbackWrites(Protocol):
     """What was mined, within one transaction."""
 
     def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
-        """Stores, and publishes on feedback.mined.v1; False if it is there already. `replaced`: later feedback
-        has replaced it already."""
+        """Stores it, and publishes it on feedback.mined.v1, with the groups that its user is known to be in
+        now, whatever `mined.groups` says; False if it is there already. `replaced`: later feedback has
+        replaced it already."""
 
     def alike(self, mined: Mined) -> list[Mined]:
         """What the same user said for sure, and did not take back, of other versions' answers to the

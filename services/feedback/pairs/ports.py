@@ -43,8 +43,9 @@ class Pairs(Protocol):
     """Preference pairs, within one transaction."""
 
     def add(self, stored: StoredPair, keys: Sequence[str] = ()) -> bool:
-        """Stores a pair, to be found by `keys`; publishes it on preference.proposed.v1 if it is
-        PROPOSED, on preference.mined.v1 if it is KEPT. False if it is there already."""
+        """Stores a pair, to be found by `keys`, with the groups that its user is known to be in now, whatever
+        `pair.groups` says; publishes it on preference.proposed.v1 if it is PROPOSED, on preference.mined.v1 if
+        it is KEPT. False if it is there already."""
 
     def alike(self, pair: Pair, keys: Sequence[str]) -> list[Pair]:
         """Other pairs of the same user that were stored with one of the keys."""

@@ -13,6 +13,8 @@ from services.feedback.mining.adapters.sql_reads import SqlFeedbackReads
 from services.feedback.mining.ports import ChatModel, Embedder
 from services.feedback.pairs.app.proposing import Propose
 from services.feedback.pairs.ports import Moderator, RewardScorer
+from services.feedback.people.app.following import STAGE as PEOPLE
+from services.feedback.people.stages import MembershipsHandler
 from services.feedback.personas.adapters.sql_personas import SqlPersonaReads
 from services.feedback.wiring.ground import Ground
 from services.feedback.wiring.heads import HeadRoom, classifier_of, load_shipped, wire_heads
@@ -24,6 +26,7 @@ from shared.redaction.redactor import Redactor
 from shared.serving.process import Background
 from shared.state import operations
 from shared.state.outbox import OutboxRelay
+from shared.state.stage import SqlStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Rooms:
     ground: Ground
+    people: SqlStage
     mining: MiningRoom
     personas: PersonaRoom
     pairs: PairRoom
@@ -50,6 +54,7 @@ class Rooms:
 
     def background(self) -> list[Background]:
         return [
+            (PEOPLE, self.people.run),
             *self.mining.background(self.ground),
             *self.personas.background(self.ground),
             *self.pairs.background(self.ground),
@@ -86,6 +91,7 @@ def wire(ground: Ground, ports: Ports) -> Rooms:
     personas = SqlPersonaReads(database)
     return Rooms(
         ground,
+        MembershipsHandler(ground.work_of).stage(database, ground.log),
         wire_mining(ground, feedback, classifier, ports.chat, requests_of(settings, propose)),
         wire_personas(ground, feedback, ports.chat, ports.redactor.text),
         wire_pairs(ground, feedback, personas, ports.chat, ports.scorer, propose),

@@ -110,6 +110,9 @@ def test_what_runs_by_itself(database: Database) -> None:
     house.chat._script = reads
 
     def lives() -> None:
+        for version, gone in ((1, False), (2, False), (2, True), (3, False)):
+            house.belongs("ada", "shorter", version=version, removed=gone)
+            drain(house.parts.people)
         house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please", LONG, "thanks")
         house.chat_with("ada", "c2", "what is a river?", LONG, "maybe it could be better")
         targets: tuple[dict[str, Any], ...] = ({"completion_id": "c1-1"}, {"conversation_id": "c9"})
@@ -146,6 +149,8 @@ def test_what_people_ask_for(database: Database) -> None:
             parts.feedback.page("local", (Term("kind", "=", "positive"),), after, 10)
             parts.feedback.waiting("local", after, 10)
             parts.pairs.page("local", (Term("state", "=", "kept"),), after, 10)
+            for listed in (parts.feedback, parts.pairs):
+                listed.page("local", (Term("group", "=", "shorter"),), after, 10)
             parts.judgements.page("local", after, 10)
             parts.heads.page("local", after, 10)
         parts.personas.personas("local", "", 10)

@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from infra.local.paths import REPO
-from services.feedback.tables import HEADS, METADATA
+from services.feedback.people.adapters.sql_people import groups_of
+from services.feedback.tables import HEADS, MEMBERSHIPS, METADATA
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.language.topics import (
     FEEDBACK_MINED,
@@ -124,6 +125,30 @@ def test_two_processes_at_everything(
         assert (one.returncode, "Traceback" in errors) == (0, False), errors
     assert outcome(house) == alone
     assert house.adds_up()
+
+
+def test_updates_of_memberships_taken_by_both_leave_the_newest(
+    databases: Callable[[], Database],
+) -> None:
+    """Whichever replica takes which version, and however often."""
+    first = House(databases(), **SETTINGS)
+    second = beside(first.log, databases())
+    users = [f"u{number}" for number in range(6)]
+    for version in (2, 1, 3):
+        for user in users:
+            first.belongs(user, f"v{version}", version=version)
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(drain, house.parts.people) for house in (first, second)]:
+                done.result()
+    with first.database.read() as connection:
+        rows = connection.execute(sa.select(MEMBERSHIPS.c.user_id, MEMBERSHIPS.c.version)).all()
+        assert sorted(tuple(row) for row in rows) == [(user, 3) for user in users]
+        assert {groups_of(connection, "local", user) for user in users} == {("v3",)}
+    assert first.counts("feedback.people") == {
+        ("taken", ""): 18,
+        ("made", "known"): 12,
+        ("dropped", "OUT_OF_DATE"): 6,
+    }
 
 
 def test_one_batch_judged_by_both_counts_once(databases: Callable[[], Database]) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from services.feedback.adapters.erasing import FeedbackRemover, SqlHoldings
+from services.feedback.mining.adapters.sql_reads import SqlFeedbackReads
+from services.feedback.pairs.adapters.sql_pairs import SqlPairReads
 from shared.gen.trimtab.events.v1 import events_pb2 as events
+from shared.language.paging import Term
 from shared.language.topics import FEEDBACK_MINED, PERSONA_UPDATED, PREFERENCE_PROPOSED
 from shared.privacy.erasure import Erasure
 from tests.contract.state import opened
@@ -20,6 +23,7 @@ def house(database_url: str) -> Iterator[House]:
         made = House(database)
         made.scorer.trained = False
         for user in ("ada", "ben"):
+            made.belongs(user, "shorter", "team=sales")
             made.chat_with(user, f"c-{user}", "About rivers?", LONG, "Please, shorter!", "The Roe.")
         made.settle()
         yield made
@@ -62,5 +66,44 @@ def test_one_users_rows_go_and_the_others_stay(house: House) -> None:
     assert (first["turns"], first["feedback"], first["pairs"], first["personas"]) == (4, 1, 1, 1)
     assert set(gone[1].values()) == {0}
     assert list(SqlHoldings(house.database)("local", "ada")) == []
-    assert len(list(SqlHoldings(house.database)("local", "ben"))) == 4
+    assert first["memberships"] == 1
+    assert len(list(SqlHoldings(house.database)("local", "ben"))) == 5
     assert house.adds_up()
+
+
+def test_groups_are_stored_with_what_they_are_of_and_found_by_name(house: House) -> None:
+    house.belongs("ben", "longer", version=2)
+    house.belongs("ben", "lists", version=1)
+    house.chat_with("ben", "c2", "About lakes?", LONG, "Please, shorter!")
+    house.settle()
+    found = {}
+    for group in ("shorter", "longer", "lists", "team=sales", "Shorter", "team=%"):
+        for operator in ("=", "!="):
+            term = (Term("group", operator, group),)
+            pages = (reads.page("local", term, None, 9) for reads in _lists(house))
+            found[group, operator] = tuple(page.total for page in pages)
+    # Three complaints and a pair of each: two of "shorter", one of "longer" without a segment.
+    every, one, two, none = (3, 3), (1, 1), (2, 2), (0, 0)
+    assert found == {
+        ("shorter", "="): two,
+        ("shorter", "!="): one,
+        ("longer", "="): one,
+        ("longer", "!="): two,
+        ("lists", "="): none,
+        ("lists", "!="): every,
+        ("team=sales", "="): two,
+        ("team=sales", "!="): one,
+        ("Shorter", "="): none,
+        ("Shorter", "!="): every,
+        ("team=%", "="): none,
+        ("team=%", "!="): every,
+    }
+    assert house.counts("feedback.people") == {
+        ("taken", ""): 4,
+        ("made", "known"): 3,
+        ("dropped", "OUT_OF_DATE"): 1,
+    }
+
+
+def _lists(house: House) -> tuple[SqlFeedbackReads, SqlPairReads]:
+    return house.parts.feedback, house.parts.pairs

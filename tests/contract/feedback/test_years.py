@@ -50,6 +50,7 @@ def a_month(house: House, month: int) -> None:
     for tenant in ("long", "short"):
         name = f"{tenant}{month}"
         texts = ("what is a river?", LONG, "shorter please", LONG, "thanks", LONG, "maybe")
+        house.belongs(name, "shorter", "team=sales", tenant=tenant)
         house.chat_with(name, name, *texts, tenant=tenant)
         for mode, up in ((common.FEEDBACK_MODE_ADD, False), (common.FEEDBACK_MODE_REPLACE, True)):
             given = common.ExplicitFeedback(
@@ -90,9 +91,32 @@ def test_three_years_are_no_larger_than_one(database: Database) -> None:
     assert first == second == third
     # Five months of the one tenant (the sixth is over by minutes), and one of the other.
     assert first["turns"] == 7 * (5 + 1)
-    assert all(first[name] for name in ("feedback", "pairs", "persona_versions", "judgements"))
+    assert all(first[name] for name in ("feedback", "pairs", "persona_versions", "memberships"))
+    assert first["judgements"] > 0
     assert first["waiting_explicit"] == first["pending_follow_ups"] == first["jobs"] == 0
     assert house.adds_up()
+
+
+def test_a_membership_stays_while_its_user_says_anything(database: Database) -> None:
+    house = House(database)
+    for user in ("ada", "ben"):
+        house.belongs(user, "shorter")
+        house.chat_with(user, f"{user}1", "what is a river?", LONG, "shorter please")
+    house.settle()
+    house.wait(179 * DAY_S)
+    house.chat_with("ada", "ada2", "what is a lake?", LONG, "shorter please")
+    house.settle()
+    house.wait(2 * DAY_S)
+    forget(house)
+    for user in ("ada", "ben"):
+        house.chat_with(user, f"{user}3", "what is a sea?", LONG, "shorter please")
+    house.settle()
+    listed = house.parts.feedback.page("local", (), None, 10).items
+    assert {one.conversation_id: one.groups for one in listed} == {
+        "ada2": ("shorter",),
+        "ada3": ("shorter",),
+        "ben3": (),
+    }
 
 
 def test_what_waited_and_is_forgotten_is_counted(database: Database) -> None:

@@ -263,6 +263,22 @@ def test_feedback_and_pairs_are_narrowed_by_what_they_say(trimtab: Any) -> None:
     ]
 
 
+def test_feedback_and_pairs_are_narrowed_and_shown_by_group(trimtab: Any) -> None:
+    groups = ["shorter", "team=sales"]
+    answers = {
+        "ListFeedback": {"feedback": [{"user_id": "ada", "groups": groups}]},
+        "ListPairs": {"pairs": [{"pair": {"user_id": "ada", "groups": groups}}]},
+    }
+    for line in (("feedback", "list"), ("feedback", "pairs")):
+        ran = trimtab(*line, "--group", "team=sales", answers=answers)
+        assert ran.platform.asked[0][2]["filter"] == 'group = "team=sales"'
+        assert "shorter, team=sales" in ran.out
+        both = (*line, "--filter", 'source = "import"', "--group", 'a"b\\c')
+        asked = trimtab(*both, answers=answers).platform.asked[0][2]["filter"]
+        assert asked == 'source = "import" AND group = "a\\"b\\\\c"'
+        assert trimtab(*line, answers=answers).platform.asked[0][2]["filter"] == ""
+
+
 def test_an_import_belongs_to_one_policy(trimtab: Any, tmp_path: Path) -> None:
     talk = {"id": "c", "messages": [{"role": "user", "content": "Hi"}]}
     pair = {"id": "p", "prompt": "Hi", "chosen": "Hello", "rejected": "What?"}

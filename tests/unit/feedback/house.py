@@ -20,10 +20,11 @@ from services.feedback.wiring.ground import Ground
 from services.feedback.wiring.service import Ports, Rooms, wire
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.common.v1 import people_pb2 as people
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.messages import Message, text_message
 from shared.language.times import now
-from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED
+from shared.language.topics import FEEDBACK_GIVEN, INTERACTION_LOGGED, MEMBERSHIP_UPDATED
 from shared.language.verdicts import DISSATISFIED, FollowUpKind
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
@@ -136,8 +137,33 @@ class House:
         event = Event(FEEDBACK_GIVEN, f"given.{feedback.feedback_id}", key, value, "t", NOW)
         self.log.publish([event])
 
+    def belongs(
+        self,
+        user: str,
+        *groups: str,
+        version: int = 1,
+        tenant: str = "local",
+        removed: bool = False,
+    ) -> None:
+        """The reward service says that the user is in the groups: segments as `key=value`."""
+        segments = dict(name.split("=", 1) for name in groups if "=" in name)
+        member = people.Membership(
+            tenant=tenant,
+            user_id=user,
+            version=version,
+            group=next((name for name in groups if "=" not in name), ""),
+            segments=segments,
+            removed=removed,
+        )
+        value = events.MembershipUpdated(membership=member).SerializeToString()
+        event_id = (
+            f"{tenant}.{user}.{version}.{removed}.{len(self.log.records(MEMBERSHIP_UPDATED))}"
+        )
+        self.log.publish([Event(MEMBERSHIP_UPDATED, event_id, f"{tenant}.{user}", value, "t", NOW)])
+
     def settle(self) -> None:
         """Until nothing is left to do."""
+        drain(self.parts.people)
         drain(self.parts.turns)
         drain(self.parts.explicit)
         drain(self.parts.preferences)
@@ -170,6 +196,7 @@ def parts_of(rooms: Rooms) -> SimpleNamespace:
     """What tests step by hand."""
     mining, pairs, heads = rooms.mining, rooms.pairs, rooms.heads
     return SimpleNamespace(
+        people=rooms.people,
         turns=mining.turns,
         explicit=mining.explicit,
         preferences=pairs.preferences,

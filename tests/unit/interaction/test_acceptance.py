@@ -87,6 +87,13 @@ async def test_the_same_preference_makes_the_same_event() -> None:
     assert decode_pair(pair) == replace(GOOD, tenant="local", pair_id=pair.pair_id, create_time=NOW)
 
 
+def test_a_preference_cannot_claim_groups() -> None:
+    claims = replace(GOOD, groups=("longer", "team=sales"))
+    accepted = accept_pair(claims, "local", NOW, LIMITS)
+    assert accepted.groups == ()
+    assert accepted.pair_id == accept_pair(GOOD, "local", NOW, LIMITS).pair_id
+
+
 def test_one_preference_stated_for_two_policies_is_two() -> None:
     said = [replace(GOOD, policy=policy) for policy in ("", "assistant", "support", "sales")]
     first, named, support, sales = (accept_pair(one, "local", NOW, LIMITS) for one in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from services.feedback.mining.adapters.sql_turns import SqlTurns, takers_of, turn_of, turns_of
 from services.feedback.mining.codec import decode_mined, encode_mined, mined_event
 from services.feedback.mining.domain import Mined, Source, Standing, follow_up_id
+from services.feedback.people.adapters.sql_people import column_of, groups_of
 from services.feedback.tables import FEEDBACK, HEAD_LOOKS, SAID, TURNS
 from shared.language.identifiers import user_name
 from shared.state.database import Transaction
@@ -23,6 +25,7 @@ class SqlFeedback:
         self._turns, self._now = SqlTurns(transaction, now), now
 
     def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
+        mined = replace(mined, groups=groups_of(self._connection, mined.tenant, mined.user_id))
         added = self._added(
             FEEDBACK,
             feedback_id=mined.feedback_id,
@@ -36,6 +39,7 @@ class SqlFeedback:
             channel=mined.channel,
             prompt_key=mined.prompt_key,
             answer_turn_id=mined.answer_turn_id,
+            groups=column_of(mined.groups),
             replaced=replaced,
             stored=self._now(),
             value=encode_mined(mined).SerializeToString(),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from services.feedback.mining.ports import Page
+from services.feedback.people.adapters.sql_people import column_of
 from shared.language.paging import Term
 from shared.state.database import Database
 
@@ -46,6 +47,10 @@ def conditions(table: sa.Table, terms: Sequence[Term]) -> list[Any]:
 
 
 def _condition(table: sa.Table, term: Term) -> Any:
+    if term.field == "group":
+        # `replace`, not LIKE: it tells letters' case, and takes % and _ as they are.
+        without = sa.func.replace(table.c.groups, column_of((term.value,)), "")
+        return without != table.c.groups if term.operator == "=" else without == table.c.groups
     value: str | bool = term.value
     if term.field == "abstained":
         value = term.value.lower() == "true"

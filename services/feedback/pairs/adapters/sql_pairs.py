@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from services.feedback.mining.adapters.sql_pages import conditions, page
 from services.feedback.mining.ports import Page
 from services.feedback.pairs.codec import decode_pair, encode_pair, kept_event, proposed_event
 from services.feedback.pairs.domain import PairState, StoredPair
+from services.feedback.people.adapters.sql_people import column_of, groups_of
 from services.feedback.tables import BANDS, PAIRS
 from shared.language.paging import Term
 from shared.language.pairs import Pair
@@ -29,7 +31,8 @@ class SqlPairs:
         self._now = now
 
     def add(self, stored: StoredPair, keys: Sequence[str] = ()) -> bool:
-        pair = stored.pair
+        groups = groups_of(self._connection, stored.pair.tenant, stored.pair.user_id)
+        pair = replace(stored.pair, groups=groups)
         statement = self._transaction.insert(PAIRS).values(
             pair_id=pair.pair_id,
             tenant=pair.tenant,
@@ -38,6 +41,7 @@ class SqlPairs:
             source=str(pair.source),
             state=stored.state.value,
             reason=stored.reason,
+            groups=column_of(groups),
             stored=self._now(),
             value=encode_pair(pair).SerializeToString(),
         )

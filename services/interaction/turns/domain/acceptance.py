@@ -141,7 +141,8 @@ def accept_assessment(
 
 
 def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
-    """The stated pair with tenant, ids and time filled in. Raises as `accept_turn` does."""
+    """The stated pair with tenant, ids and time filled in, and without groups: which of them a user is in is
+    known here, not claimed. Raises as `accept_turn` does."""
     _check_tenant(pair.tenant, tenant)
     pair = _with_ids(pair, _OF_PAIR)
     checked_user(pair.user_id)
@@ -153,7 +154,8 @@ def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
         )
     check_policy_id(pair.policy)
     _check_sides(pair, limits)
-    accepted = replace(pair, tenant=tenant, create_time=_checked_time(pair.create_time, now))
+    time = _checked_time(pair.create_time, now)
+    accepted = replace(pair, tenant=tenant, create_time=time, groups=())
     return accepted if pair.pair_id else replace(accepted, pair_id=accepted.digest)
 
 

@@ -102,8 +102,8 @@ class ListFeedbackRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms over: user_id, conversation_id, model_version, kind, source, abstained. Users and
-    conversations by their ids, or by what the application calls them.
+    """AND of terms over: user_id, conversation_id, model_version, kind, source, abstained, group. Users and
+    conversations by their ids, or by what the application calls them; group: those whose groups have it.
     """
     page_size: _builtins.int
     page_token: _builtins.str
@@ -587,7 +587,7 @@ class ListPairsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms over: user_id, conversation_id, source, state; users and conversations as in
+    """AND of terms over: user_id, conversation_id, source, state, group; users and conversations as in
     ListFeedbackRequest.
     """
     page_size: _builtins.int
