@@ -31,14 +31,16 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`user_id` is empty for a prompt that no user wrote."""
+    """`user_id` is empty for a prompt that no user wrote; `people` is the learnt group of people that the user
+    is known to be in, if any."""
 
     messages: tuple[Message, ...]
     user_id: str = ""
+    people: str = ""
 
     @property
-    def group(self) -> str:
-        """Cases of the same group are not independent."""
+    def cluster(self) -> str:
+        """Cases of the same cluster are not independent."""
         return f"user:{self.user_id}" if self.user_id else f"prompt:{self.messages[-1].text}"
 
 
@@ -85,24 +87,26 @@ class Request:
         name: str,
         version: Version,
         outcomes: Sequence[float],
-        groups: Sequence[str],
+        clusters: Sequence[str],
         suite: str,
+        group: str = "",
     ) -> Estimate:
-        """A rate of outcomes in [0, 1] (ties are halves), widened by user."""
-        found = intervals.rate(outcomes, groups, self.confidence)
-        return _estimate(self.label(name, version), found, groups, suite)
+        """A rate of outcomes in [0, 1] (ties are halves), widened by user; `group`: of people, if it is about
+        one."""
+        found = intervals.rate(outcomes, clusters, self.confidence)
+        return replace(_estimate(self.label(name, version), found, clusters, suite), group=group)
 
     def mean(
         self,
         name: str,
         version: Version,
         values: Sequence[float],
-        groups: Sequence[str],
+        clusters: Sequence[str],
         suite: str,
     ) -> Estimate:
         """A mean with a bootstrap by user; (0, 0, 0) of no values."""
-        found = intervals.mean(values, groups, self.confidence)
-        return _estimate(self.label(name, version), found, groups, suite)
+        found = intervals.mean(values, clusters, self.confidence)
+        return _estimate(self.label(name, version), found, clusters, suite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,9 @@ def check_suites(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in SUITES if judges(names, name))
 
 
-def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite: str) -> Estimate:
+def _estimate(
+    name: str, found: intervals.Interval, clusters: Sequence[str], suite: str
+) -> Estimate:
     return Estimate(
         name=name,
         value=found.value,
@@ -177,7 +183,7 @@ def _estimate(name: str, found: intervals.Interval, groups: Sequence[str], suite
         high=found.high,
         confidence=found.confidence,
         count=found.count,
-        users=len({group for group in groups if group.startswith("user:")}),
+        users=len({one for one in clusters if one.startswith("user:")}),
         suite=suite,
         method=found.method,
     )

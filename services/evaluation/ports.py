@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -57,9 +57,26 @@ class JudgeChanged(Exception):
     """More than one reward model scored. Rewards of two models cannot be compared."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of answers, in order: everyone's reward, and each group's by the group's name; and the one model that
+    gave them."""
+
+    rewards: tuple[float, ...]
+    groups: tuple[Mapping[str, float], ...]
+    judge: str
+
+    def part(self, start: int, size: int) -> Scores:
+        rows = slice(start, start + size)
+        return replace(self, rewards=self.rewards[rows], groups=self.groups[rows])
+
+    def of_group(self, group: str) -> list[float]:
+        return [by_group[group] for by_group in self.groups]
+
+
 class RewardScorer(Protocol):
-    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
-        """Returns rewards from one model, and its name. Raises JudgeChanged if more than one model scored,
+    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> Scores:
+        """By one model. Raises JudgeChanged if more than one model scored,
         FailedPrecondition (REWARD_MODEL_UNTRAINED) until a model is trained, and Unavailable while the
         service is unavailable."""
 

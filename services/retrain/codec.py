@@ -8,12 +8,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from services.retrain.domain.effects import effects
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.pairs import decode_pair, encode_pair
+from shared.contracts.people import decode_interests, encode_interests
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
@@ -69,6 +71,8 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
     for field in ("rank", "layers"):
         if f"lora_{field}" in plan:
             plan[field] = plan.pop(f"lora_{field}")
+    if policy.HasField("interests"):
+        triggers["interests"] = decode_interests(policy.interests)
     return Policy(
         key=PolicyKey(tenant, name),
         base_model=policy.base_model,
@@ -114,6 +118,8 @@ def encode_run(run: Run) -> pb.Run:
         tenant=run.tenant,
         policy=run.policy,
         training_counts=run.training_counts,
+        interests=encode_interests(run.rules.interests),
+        effects=effects(run.estimates, run.rules.interests),
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)

@@ -109,7 +109,7 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class WellBeing:
     """How well users are served: over users, of the share of their pairs that are ordered as they chose
-    (learning/welfare.py)."""
+    (shared/statistics/welfare.py)."""
 
     mean: float
     worst_group: float

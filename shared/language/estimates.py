@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -21,3 +22,10 @@ class Estimate:
     method: str = ""
     # The group of people that it is about; empty: everyone.
     group: str = ""
+
+
+def figure_name(estimate: Estimate) -> str:
+    """What a tracker may call it: a group's figure is apart from everyone's."""
+    if not estimate.group:
+        return estimate.name
+    return f"{estimate.name}/group/{re.sub(r'[^A-Za-z0-9_. -]', '_', estimate.group)}"

@@ -12,6 +12,7 @@ import typer
 
 from services.cli.app.platform import listed
 from services.cli.commands.session import Session, session_of
+from services.cli.commands.words import interests_words
 from services.cli.domain import Json
 from services.cli.domain.policies import (
     FIELDS,
@@ -23,7 +24,6 @@ from services.cli.domain.policies import (
     value_of,
 )
 from shared.language.errors import InvalidArgument
-from shared.language.interests import Interests, SmallGroups
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -207,16 +207,6 @@ def _signed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the name of whoever chooses how interests are weighed."""
     chooses = any(path.startswith(INTERESTS) for path in given)
     return {**given, f"{INTERESTS}actor": getpass.getuser()} if chooses else given
-
-
-def interests_words(interests: Interests) -> tuple[str, str]:
-    """The rule for conflicts, and what it does not promise."""
-    small = "are waited for" if interests.small_groups is SmallGroups.HOLD else "are passed over"
-    return (
-        f"conflicts of interest: {interests.words}; margin {interests.margin:g}; "
-        f"groups too small to tell {small}",
-        f"what this does not promise: {interests.limits}",
-    )
 
 
 def policy_table(session: Session, found: list[Json]) -> None:

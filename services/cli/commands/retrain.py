@@ -10,7 +10,9 @@ import typer
 from services.cli.app.platform import listed
 from services.cli.commands.options import OnePolicy, PolicyName
 from services.cli.commands.session import ERROR, Session, session_of
+from services.cli.commands.words import interests_words
 from services.cli.domain import Json
+from services.cli.domain.policies import interests_of
 from shared.language.policies import ASSISTANT
 
 app = typer.Typer(
@@ -101,7 +103,7 @@ def preview(context: typer.Context, policy: PolicyName = "") -> None:
 
 @app.command()
 def show(context: typer.Context, run: RunName) -> None:
-    """Show a run: its snapshot, and the gate line by line.
+    """Show a run: whom it helped and whom it hurt, its snapshot, and the gate line by line.
 
     \b
     Example:
@@ -158,9 +160,14 @@ def _get(session: Session, run: str) -> Json:
 
 
 def _run(session: Session, found: Json) -> None:
+    # Whom it helped and whom it hurt comes before all else.
+    for words in found.get("effects") or ():
+        session.line(words)
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
+    for words in interests_words(interests_of(found)):
+        session.line(words)
     snapshot = found.get("snapshot")
     if snapshot:
         _snapshot(session, snapshot)
@@ -195,8 +202,9 @@ def _counts(session: Session, what: str, counts: Json) -> None:
 
 def _gate_row(line: Json) -> tuple[object, ...]:
     figure = line.get("estimate") or {}
+    group = f" of {figure['group']}" if figure.get("group") else ""
     return (
-        figure.get("name"),
+        f"{figure.get('name')}{group}",
         f"{figure.get('value', 0):.3g}",
         f"{figure.get('low', 0):.3g} to {figure.get('high', 0):.3g}",
         figure.get("count"),

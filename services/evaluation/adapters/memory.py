@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.evaluation.domain import Prompt
-from services.evaluation.ports import JudgeChanged, Sampling
+from services.evaluation.ports import JudgeChanged, Sampling, Scores
 from shared.language.errors import FailedPrecondition, NotFound, Unavailable
 from shared.language.messages import Message
 
@@ -60,20 +60,24 @@ class ScriptedLogprobs:
 class ScriptedScorer:
     """Rewards an answer by `value`; raises FailedPrecondition while `value` is None, as before the first
     model. A new model is trained after each call: its name counts up, and its rewards are higher by `shift`
-    each time. The first `changes` calls raise JudgeChanged."""
+    each time. The first `changes` calls raise JudgeChanged. `groups`: rewards of groups of people."""
 
     value: Callable[[str], float] | None
     shift: float = 0.0
     changes: int = 0
+    groups: Mapping[str, Callable[[str], float]] = field(default_factory=dict)
     judged: list[tuple[str, str]] = field(default_factory=list)
     calls: int = 0
 
-    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
+    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> Scores:
         if self.value is None:
             raise FailedPrecondition("no model yet", reason="REWARD_MODEL_UNTRAINED")
         self.calls += 1
         if self.calls <= self.changes:
             raise JudgeChanged("a reward model was trained meanwhile")
         self.judged += [(prompt.user_id, text) for prompt, text in items]
-        rewards = [self.value(text) + self.shift * self.calls for _, text in items]
-        return rewards, f"rewardModels/reward-v{self.calls}"
+        return Scores(
+            tuple(self.value(text) + self.shift * self.calls for _, text in items),
+            tuple({name: of(text) for name, of in self.groups.items()} for _, text in items),
+            f"rewardModels/reward-v{self.calls}",
+        )

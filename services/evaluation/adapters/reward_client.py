@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 
 from services.evaluation.domain import Prompt
-from services.evaluation.ports import JudgeChanged
+from services.evaluation.ports import JudgeChanged, Scores
 from shared.calls.client import metadata, translated
 from shared.contracts.messages import encode_message
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
@@ -25,12 +25,12 @@ class GrpcRewardScorer:
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = pb_grpc.RewardServiceStub(channel)
 
-    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> tuple[list[float], str]:
+    def score(self, tenant: str, items: Sequence[tuple[Prompt, str]]) -> Scores:
         requests = [
             pb.ScoreStreamRequest(items=[_encode(*one) for one in batch])
             for batch in batches(items, _BATCH)
         ]
-        rewards: list[float] = []
+        scores: list[pb.Score] = []
         judges: set[str] = set()
         with translated("reward"):
             responses = self._stub.ScoreStream(
@@ -39,11 +39,15 @@ class GrpcRewardScorer:
                 timeout=_TIMEOUT_S * len(requests),
             )
             for response in responses:
-                rewards += [score.reward for score in response.scores]
+                scores += response.scores
                 judges.add(response.reward_model)
         if len(judges) != 1:
             raise JudgeChanged(f"scored by {sorted(judges)}")
-        return rewards, judges.pop()
+        return Scores(
+            tuple(score.reward for score in scores),
+            tuple(dict(score.groups) for score in scores),
+            judges.pop(),
+        )
 
 
 def _encode(prompt: Prompt, text: str) -> pb.ScoreItem:

@@ -10,6 +10,7 @@ from datetime import datetime
 from services.evaluation.domain import Evaluation, Request
 from services.evaluation.ports import Store
 from shared.language.errors import NotFound
+from shared.language.estimates import figure_name
 from shared.language.policies import policy_of_version
 from shared.tracking.port import TrackedRun
 
@@ -51,9 +52,10 @@ class Evaluations:
 def tracked(evaluation: Evaluation) -> TrackedRun:
     metrics: dict[str, float] = {}
     for estimate in evaluation.estimates:
-        metrics[estimate.name] = estimate.value
-        metrics[f"{estimate.name}.low"] = estimate.low
-        metrics[f"{estimate.name}.high"] = estimate.high
+        name = figure_name(estimate)
+        metrics[name] = estimate.value
+        metrics[f"{name}.low"] = estimate.low
+        metrics[f"{name}.high"] = estimate.high
     content = json.dumps([asdict(estimate) for estimate in evaluation.estimates], indent=1)
     return TrackedRun(
         # Versions of two tenants may have one name.

@@ -30,7 +30,7 @@ _ROUNDS = 300
 
 def measure(request: Request, bench: Bench) -> Measured:
     asked = prompts(request, bench)
-    groups = [prompt.group for prompt in asked]
+    clusters = [prompt.cluster for prompt in asked]
     sampling = Sampling(bench.limits.answer_tokens)
     estimates = []
     for version in request.all_versions:
@@ -38,8 +38,8 @@ def measure(request: Request, bench: Bench) -> Measured:
         lengths = [float(len(text.split())) for text in given]
         sane = [float(is_sane(text, bench.limits.answer_tokens)) for text in given]
         estimates += [
-            request.mean("length_words", version, lengths, groups, SUITE),
-            request.rate("sane_share", version, sane, groups, SUITE),
+            request.mean("length_words", version, lengths, clusters, SUITE),
+            request.rate("sane_share", version, sane, clusters, SUITE),
             _diversity(request.label("distinct_2", version), given, request.confidence),
         ]
     return Measured(tuple(estimates))

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from services.evaluation.domain import Measured, Request, Version, sampled
 from services.evaluation.ports import Bench
 from shared.language.estimates import Estimate
+from shared.language.groups import learnt
 from shared.language.pairs import Pair
 
 SUITE = "held_out_pairs"
+ACCURACY = "held_out_pair_accuracy"
 Logprobs = Sequence[tuple[float, int]]
 
 
@@ -47,13 +49,28 @@ def _of_version(
     policy: Logprobs,
     reference: Logprobs,
 ) -> list[Estimate]:
-    groups = [f"user:{pair.user_id}" for pair in pairs]
+    clusters = [f"user:{pair.user_id}" for pair in pairs]
     gains = [ours - theirs for (ours, _), (theirs, _) in zip(policy, reference, strict=True)]
     chosen, rejected = gains[: len(pairs)], gains[len(pairs) :]
     margins = [won - lost for won, lost in zip(chosen, rejected, strict=True)]
     right = [1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in margins]
     per_token = [gain / max(n, 1) for gain, (_, n) in zip(chosen, reference, strict=False)]
     return [
-        request.rate("held_out_pair_accuracy", version, right, groups, SUITE),
-        request.mean("chosen_logp_change", version, per_token, groups, SUITE),
+        request.rate(ACCURACY, version, right, clusters, SUITE),
+        request.mean("chosen_logp_change", version, per_token, clusters, SUITE),
+        *_by_group(request, version, pairs, right),
     ]
+
+
+def _by_group(
+    request: Request, version: Version, pairs: Sequence[Pair], right: Sequence[float]
+) -> list[Estimate]:
+    """The accuracy on the pairs of each learnt group of people; empty where no user is known to be in one."""
+    of = [learnt(pair.groups) for pair in pairs]
+    estimates = []
+    for group in sorted(set(of) - {""}):
+        mine = [at for at, name in enumerate(of) if name == group]
+        clusters = [f"user:{pairs[at].user_id}" for at in mine]
+        cases = [right[at] for at in mine]
+        estimates.append(request.rate(ACCURACY, version, cases, clusters, SUITE, group))
+    return estimates

@@ -9,6 +9,7 @@ from importlib.resources import files
 from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
 from shared.language.batches import batches
+from shared.language.groups import learnt
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
 
@@ -28,7 +29,9 @@ def prompts(request: Request, bench: Bench) -> list[Prompt]:
     limits = bench.limits.at(request.confidence)
     unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
-    held_out = [Prompt(p.prompt, p.user_id) for p in sampled(list(unique.values()), most)]
+    held_out = [
+        Prompt(p.prompt, p.user_id, learnt(p.groups)) for p in sampled(list(unique.values()), most)
+    ]
     everyday = [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]
     return [*held_out, *everyday[: limits.prompts - len(held_out)]]
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from services.evaluation.domain import Measured, Prompt, Request, Version
-from services.evaluation.ports import Bench, JudgeChanged, Sampling
+from services.evaluation.ports import Bench, JudgeChanged, Sampling, Scores
+from services.evaluation.suites import by_group
 from services.evaluation.suites.questions import answers, prompts
 from shared.language.errors import FailedPrecondition, Internal
 from shared.language.estimates import Estimate
@@ -37,18 +38,21 @@ def measure(request: Request, bench: Bench) -> Measured:
     spoken = [prompt.messages for prompt in asked]
     written = {v: answers(request, bench, v, spoken, sampling) for v in request.all_versions}
     try:
-        rewards, judge = _scored(request, bench, asked, written)
+        found = _scored(request, bench, asked, written)
     except FailedPrecondition as error:
         if error.reason != UNTRAINED:
             raise
         return _not_measured(request, error.reason)
-    theirs = rewards[request.champion]
-    groups = [prompt.group for prompt in asked]
+    champion = found[request.champion]
+    clusters = [prompt.cluster for prompt in asked]
     wins = {
-        v: [_win(*pair) for pair in zip(rewards[v], theirs, strict=True)] for v in request.rivals
+        v: [_win(*pair) for pair in zip(found[v].rewards, champion.rewards, strict=True)]
+        for v in request.rivals
     }
-    estimates = [request.rate(SUITE, v, outcomes, groups, SUITE) for v, outcomes in wins.items()]
-    return Measured(tuple(estimates), judge)
+    estimates = [request.rate(SUITE, v, outcomes, clusters, SUITE) for v, outcomes in wins.items()]
+    estimates += by_group.win_rates(request, asked, found, request.champion, _win, SUITE)
+    estimates += by_group.well_being(request, asked, found, SUITE)
+    return Measured(tuple(estimates), champion.judge)
 
 
 def _scored(
@@ -56,16 +60,15 @@ def _scored(
     bench: Bench,
     asked: Sequence[Prompt],
     written: Mapping[Version, Sequence[str]],
-) -> tuple[dict[Version, list[float]], str]:
-    """Each version's rewards in the order of the prompts, and the one model that gave them."""
+) -> dict[Version, Scores]:
+    """Each version's scores in the order of the prompts, all by one model."""
     items = [pair for texts in written.values() for pair in zip(asked, texts, strict=True)]
     for _ in range(_MOST_CHANGES):
         try:
-            rewards, judge = bench.scorer.score(request.tenant, items)
+            scores = bench.scorer.score(request.tenant, items)
         except JudgeChanged:
             continue
-        parts = [rewards[i * len(asked) : (i + 1) * len(asked)] for i in range(len(written))]
-        return dict(zip(written, parts, strict=True)), judge
+        return {v: scores.part(i * len(asked), len(asked)) for i, v in enumerate(written)}
     raise Internal(
         f"the reward model changed {_MOST_CHANGES} times while the answers were scored; "
         "evaluate again once no reward model is being trained",

@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained
+from shared.language.estimates import figure_name
 
 _log = logging.getLogger(__name__)
 _EXPERIMENT = "trimtab-retrain"  # followed by the tenant: runs of tenants do not mix
@@ -80,7 +81,7 @@ class MlflowRuns:
 
     def _close(self, run: Run) -> None:
         now_ms = int(self._clock().timestamp() * 1000)
-        figures = [Metric(_key(e.name), e.value, now_ms, 0) for e in run.estimates]
+        figures = [Metric(_key(figure_name(e)), e.value, now_ms, 0) for e in run.estimates]
         tags = [
             RunTag("verdict", run.verdict),
             RunTag("model_version", run.model_version),

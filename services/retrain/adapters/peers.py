@@ -8,6 +8,7 @@ import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from services.retrain.codec import encode_contest
+from services.retrain.domain.effects import of_groups
 from services.retrain.domain.runs import Run
 from services.retrain.ports import Candidate, Contest, Waiting
 from shared.calls.client import metadata, translated
@@ -108,7 +109,11 @@ class GrpcRegistry:
 
     def start_rollout(self, run: Run, reason: str) -> None:
         request = pb.StartRolloutRequest(
-            request_id=run.run, version=run.model_version, actor=_ACTOR, reason=reason
+            request_id=run.run,
+            version=run.model_version,
+            actor=_ACTOR,
+            reason=reason,
+            expected_groups=[one.group for one in of_groups(run.estimates)],
         )
         self._ask(self._stub.StartRollout, run.tenant, request)
 

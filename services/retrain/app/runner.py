@@ -152,7 +152,12 @@ class Runner:
             case State.GATE:
                 rules, champion = run.rules, run.champion_version
                 lines, verdict = check(
-                    run.estimates, champion, rules.thresholds, run.confidence, rules.suites
+                    run.estimates,
+                    champion,
+                    rules.thresholds,
+                    run.confidence,
+                    rules.suites,
+                    rules.interests,
                 )
                 return replace(run, gate=lines, verdict=verdict).entered(
                     State.HAND_OVER, self.clock()

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from services.retrain.domain.effects import FAIL, PASS, UNSURE, group_lines
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
+from shared.language.interests import Interests
 from shared.language.suites import judges
 from shared.statistics.intervals import difference, difference_of_rates
 
-PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
 Figures = Mapping[str, Estimate]
 _ROUNDING = 1e-9
 
@@ -30,14 +31,17 @@ def check(
     thresholds: Thresholds,
     confidence: float,
     suites: Collection[str] = (),
+    interests: Interests | None = None,
 ) -> tuple[tuple[GateCheck, ...], str]:
     """The gate's lines and the verdict: "passed", "failed" or "not_enough_evidence". A suite that does not
-    judge the policy's candidates has no lines; by default all do."""
-    figures = {estimate.name: estimate for estimate in estimates}
+    judge the policy's candidates has no lines; by default all do. Groups of people have lines of their own, as
+    the rule for conflicts says."""
+    figures = {estimate.name: estimate for estimate in estimates if not estimate.group}
     sure = confidence - _ROUNDING
     pairs = (thresholds.pair_accuracy, thresholds.pair_count, sure)
     every = (
         ("win_rate", _above(figures, "win_rate", thresholds.win_rate, 1, sure)),
+        *group_lines(estimates, interests or Interests(), sure),
         ("form", _sane(figures, champion_version, thresholds.sane_margin, sure)),
         ("held_out_pairs", _above(figures, "held_out_pair_accuracy", *pairs)),
         (
@@ -55,7 +59,7 @@ def check(
 
 
 def verdict_of(lines: Sequence[GateCheck]) -> str:
-    if any(line.verdict == FAIL for line in lines):
+    if any(line.verdict == FAIL and line.required for line in lines):
         return "failed"
     if any(line.verdict == UNSURE and line.required for line in lines):
         return "not_enough_evidence"

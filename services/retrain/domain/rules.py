@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.retrain.domain.selection import Alike, Caps, none_alike
 from services.retrain.domain.training import TrainingPlan
+from shared.language.interests import Interests
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Rules:
     thresholds: Thresholds = field(default_factory=Thresholds)
     # What judges candidates; empty: all.
     suites: tuple[str, ...] = ()
+    # How groups' interests are weighed where they conflict.
+    interests: Interests = field(default_factory=Interests)
     train_control: bool = True
     # A run started by drift waits for this many pairs to train on, at most this long. No run trains on
     # fewer than `least_pairs`.

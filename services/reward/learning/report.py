@@ -13,8 +13,8 @@ from services.reward.learning.calibration import calibration_error
 from services.reward.learning.fitting import FOLDS, Fitted
 from services.reward.learning.groups import by_user, rightness
 from services.reward.learning.table import NOBODY, Table
-from services.reward.learning.welfare import welfare
 from shared.statistics.intervals import rate
+from shared.statistics.welfare import welfare
 
 Array = NDArray[np.float64]
 Json = dict[str, Any]

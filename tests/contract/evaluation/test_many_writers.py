@@ -15,7 +15,7 @@ from shared.language.estimates import Estimate
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.state.outbox import OutboxRelay
 from tests.contract.state import opened
-from tests.unit.evaluation.test_service import House, _request
+from tests.unit.evaluation.test_service import House, asked_for
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def completed(house: House) -> int:
 
 def test_the_same_request_to_two_at_once_is_measured_once(houses: tuple[House, House]) -> None:
     with ThreadPoolExecutor(4) as threads:
-        started = [threads.submit(houses[n % 2].start, _request()) for n in range(8)]
+        started = [threads.submit(houses[n % 2].start, asked_for()) for n in range(8)]
         assert len({one.result() for one in started}) == 1
         performed = [threads.submit(house.worker.run_once) for house in houses]
         assert sorted(one.result() for one in performed) == [False, True]
@@ -42,7 +42,7 @@ def test_the_same_request_to_two_at_once_is_measured_once(houses: tuple[House, H
 
 
 def test_the_first_result_of_a_suite_stays_with_its_judge(houses: tuple[House, House]) -> None:
-    houses[0].start(_request())
+    houses[0].start(asked_for())
     (evaluation,) = houses[0].app.page("local", None, 1)
 
     def keep(n: int) -> None:
@@ -58,11 +58,11 @@ def test_the_first_result_of_a_suite_stays_with_its_judge(houses: tuple[House, H
 
 START = """
 import sys
-from tests.contract.evaluation.test_many_writers import House, _request, opened
+from tests.contract.evaluation.test_many_writers import House, asked_for, opened
 with opened("evaluation", sys.argv[1]) as database:
     house = House(database=database)
     for n in range(10):
-        house.start(_request(request_id=f"r{n}", suites=["over_refusal"]))
+        house.start(asked_for(request_id=f"r{n}", suites=["over_refusal"]))
         house.worker.run_once()
 """
 

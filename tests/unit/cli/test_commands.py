@@ -169,6 +169,19 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
     assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
 
 
+def test_a_run_begins_with_whom_it_helped_and_whom_it_hurt(trimtab: Any) -> None:
+    effects = ["hurt: people who prefer longer: 10%", "helped: people who prefer shorter: 90%"]
+    mean = {"rule": "CONFLICT_RULE_MEAN", "actor": "ada", "reason": "a trial"}
+    told = {**RUN, "effects": effects, "interests": mean}
+    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
+    lines = shown.out.splitlines()
+    assert lines[:2] == effects
+    assert lines[2].startswith("runs/r1  succeeded  passed")
+    text = " ".join(shown.out.split())
+    assert "conflicts of interest: mean (chosen by ada: a trial)" in text
+    assert "what this does not promise: groups may lose" in text
+
+
 def test_watch_follows_a_run_to_its_end(trimtab: Any) -> None:
     states = iter(["TRAIN", "TRAIN", "GATE", "REJECTED"])
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.evaluation.adapters.reward_client import GrpcRewardScorer
 from services.evaluation.domain import Prompt
-from services.evaluation.ports import JudgeChanged
+from services.evaluation.ports import JudgeChanged, Scores
 from shared.calls.client import channel
 from shared.gen.trimtab.reward.v1 import reward_pb2 as pb
 from shared.language.messages import text_message
@@ -30,11 +30,11 @@ class Stub:
             first = sum(self.sizes)
             self.sizes.append(len(request.items))
             rewards = range(first, first + len(request.items))
-            scores = [pb.Score(reward=float(reward)) for reward in rewards]
+            scores = [pb.Score(reward=at, groups={"shorter": -at}) for at in map(float, rewards)]
             yield pb.ScoreStreamResponse(scores=scores, reward_model=judge)
 
 
-def scored(monkeypatch: pytest.MonkeyPatch, *judges: str) -> tuple[list[float], str]:
+def scored(monkeypatch: pytest.MonkeyPatch, *judges: str) -> Scores:
     with channel("127.0.0.1:9") as opened:
         scorer, stub = GrpcRewardScorer(opened), Stub(judges)
         monkeypatch.setattr(scorer, "_stub", stub)
@@ -46,8 +46,10 @@ def scored(monkeypatch: pytest.MonkeyPatch, *judges: str) -> tuple[list[float], 
 def test_rewards_come_in_order_with_the_one_model_that_gave_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rewards, judge = scored(monkeypatch, "rewardModels/1", "rewardModels/1", "rewardModels/1")
-    assert (rewards, judge) == ([float(n) for n in range(300)], "rewardModels/1")
+    found = scored(monkeypatch, "rewardModels/1", "rewardModels/1", "rewardModels/1")
+    assert (found.rewards, found.judge) == (tuple(map(float, range(300))), "rewardModels/1")
+    assert found.of_group("shorter") == [-float(n) for n in range(300)]
+    assert found.part(128, 2).rewards == (128.0, 129.0)
 
 
 def test_a_second_model_in_one_call_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ class House:
         return {estimate.name: estimate for estimate in response.evaluation.estimates}
 
 
-def _request(**changes: object) -> pb.EvaluateRequest:
+def asked_for(**changes: object) -> pb.EvaluateRequest:
     request = pb.EvaluateRequest(
         request_id="r1",
         model_version="assistant-v1",
@@ -139,7 +139,7 @@ def _pair(user: str) -> events.PreferencePair:
 
 def test_every_suite_by_its_values() -> None:
     house = House()
-    operation = house.start(_request())
+    operation = house.start(asked_for())
     house.finish()
     figures = house.figures(operation)
     assert (figures["win_rate"].value, figures["win_rate"].count) == (1.0, 24)
@@ -164,7 +164,7 @@ def test_every_suite_by_its_values() -> None:
 
 def test_the_judge_only_judges_held_out_users_and_nobodys_prompts() -> None:
     house = House()
-    house.start(_request())
+    house.start(asked_for())
     house.finish()
     judged = {user for user, _ in house.scorer.judged}
     assert judged == {*HELD_OUT, ""}
@@ -173,7 +173,7 @@ def test_the_judge_only_judges_held_out_users_and_nobodys_prompts() -> None:
 def test_a_resumed_evaluation_asks_only_for_what_it_had_not_got() -> None:
     undisturbed, house = House(), House()
     for one in (undisturbed, house):
-        operation = one.start(_request())
+        operation = one.start(asked_for())
     undisturbed.finish()
     # Serving goes away in the middle of the win rate: 88 refusal answers, then some of 72.
     house.policy.answers_until_away = 110
@@ -187,12 +187,12 @@ def test_a_resumed_evaluation_asks_only_for_what_it_had_not_got() -> None:
 
 def test_each_evaluation_draws_the_champions_answers_anew() -> None:
     house = House()
-    house.start(_request())
+    house.start(asked_for())
     house.finish()
     asked = house.policy.asked
     with house.database.read() as connection:
         assert connection.execute(sa.select(ANSWERS)).all() == []
-    again = house.start(_request(request_id="r2"))
+    again = house.start(asked_for(request_id="r2"))
     house.finish()
     assert house.policy.asked == 2 * asked
     assert house.figures(again)["win_rate"].value == 1.0
@@ -201,7 +201,7 @@ def test_each_evaluation_draws_the_champions_answers_anew() -> None:
 @pytest.mark.parametrize("served_name", ["v1", "nobody serves this"])
 def test_only_figures_stay_of_an_evaluation_that_has_ended(served_name: str) -> None:
     house = House()
-    house.start(_request(served_name=served_name))
+    house.start(asked_for(served_name=served_name))
     house.finish()
     with house.database.read() as connection:
         assert connection.execute(sa.select(ANSWERS)).all() == []
@@ -212,7 +212,7 @@ def test_a_reward_model_trained_in_between_does_not_decide_the_win_rate() -> Non
     """Every call of the judge finds a newer model, whose rewards are all higher than the one's before."""
     house = House(scorer=ScriptedScorer(lambda text: -len(text), shift=1000.0))
     house.policy.voices = dict.fromkeys(("v1", "base", "sft"), lambda text: SHORT)
-    operation = house.start(_request())
+    operation = house.start(asked_for())
     house.finish()
     figures = house.figures(operation)
     assert (figures["win_rate"].value, figures["win_rate@sft-v1"].value) == (0.5, 0.5)
@@ -222,7 +222,7 @@ def test_a_reward_model_trained_in_between_does_not_decide_the_win_rate() -> Non
 
 def test_a_judge_that_changes_while_it_scores_scores_again_and_the_last_is_named() -> None:
     house = House(scorer=ScriptedScorer(lambda text: -len(text), changes=2))
-    operation = house.start(_request())
+    operation = house.start(asked_for())
     house.finish()
     assert house.figures(operation)["win_rate"].value == 1.0
     (evaluation,) = house.app.page("local", None, 1)
@@ -231,7 +231,7 @@ def test_a_judge_that_changes_while_it_scores_scores_again_and_the_last_is_named
 
 def test_a_judge_that_never_stays_fails_the_evaluation() -> None:
     house = House(scorer=ScriptedScorer(lambda text: -len(text), changes=1000))
-    operation = house.start(_request())
+    operation = house.start(asked_for())
     house.finish()
     done = operations.get(house.database, operation)
     assert (done.error.code, house.scorer.calls) == (13, 9)  # three calls for each attempt
@@ -240,7 +240,7 @@ def test_a_judge_that_never_stays_fails_the_evaluation() -> None:
 
 def test_more_confidence_asks_more_and_widens_no_more_than_it_must() -> None:
     house = House(limits=SuiteLimits(prompts=24, pairs=8))
-    operation = house.start(_request(confidence=0.99))
+    operation = house.start(asked_for(confidence=0.99))
     house.finish()
     figures = house.figures(operation)
     # (2.576 / 1.960)² = 1.727 times as many
@@ -251,7 +251,7 @@ def test_more_confidence_asks_more_and_widens_no_more_than_it_must() -> None:
 
 def test_the_same_request_id_is_the_same_evaluation_and_counts_once() -> None:
     house = House()
-    first, second = house.start(_request()), house.start(_request())
+    first, second = house.start(asked_for()), house.start(asked_for())
     assert first == second
     house.finish()
     OutboxRelay(house.database, house.log).relay_once()
@@ -267,7 +267,7 @@ def test_the_same_request_id_is_the_same_evaluation_and_counts_once() -> None:
 
 def test_without_a_judge_the_win_rate_rests_on_nothing_and_says_so() -> None:
     house = House(scorer=ScriptedScorer(None))
-    operation = house.start(_request(suites=["win_rate"]))
+    operation = house.start(asked_for(suites=["win_rate"]))
     house.finish()
     figure = house.figures(operation)["win_rate"]
     assert (figure.count, figure.low, figure.high) == (0, 0.0, 1.0)
@@ -276,7 +276,7 @@ def test_without_a_judge_the_win_rate_rests_on_nothing_and_says_so() -> None:
 
 def test_a_model_that_is_not_served_fails_the_operation() -> None:
     house = House()
-    operation = house.start(_request(request_id="r3", served_name="unknown"))
+    operation = house.start(asked_for(request_id="r3", served_name="unknown"))
     house.finish()
     done = operations.get(house.database, operation)
     assert done.done
@@ -286,7 +286,7 @@ def test_a_model_that_is_not_served_fails_the_operation() -> None:
 def test_the_tracker_gets_each_evaluation_once() -> None:
     house = House()
     house.tracker.go_away()
-    house.start(_request(suites=["over_refusal"]))
+    house.start(asked_for(suites=["over_refusal"]))
     house.finish()
     assert house.tracking.run_once()
     house.tracker.go_away(False)
@@ -308,7 +308,7 @@ async def test_the_api() -> None:
         async with aio_channel(f"127.0.0.1:{port}") as channel:
             stub = pb_grpc.EvaluationServiceStub(channel)
             for changes in ({"suites": ["nonsense"]}, {}):
-                wrong = _request(**changes)
+                wrong = asked_for(**changes)
                 if not changes:
                     wrong.model_version = ""
                 with pytest.raises(grpc.RpcError) as raised:
@@ -317,7 +317,7 @@ async def test_the_api() -> None:
                 assert error.field == ("suites" if changes else "model_version")
             for number in range(3):
                 await stub.Evaluate(
-                    _request(request_id=f"q{number}", suites=["over_refusal"]), metadata=caller
+                    asked_for(request_id=f"q{number}", suites=["over_refusal"]), metadata=caller
                 )
             await asyncio.to_thread(house.finish)
             listed = await stub.ListEvaluations(

@@ -17,7 +17,7 @@ from services.reward.learning.groups import (
     rightness,
 )
 from services.reward.learning.trust import weigh
-from services.reward.learning.welfare import gini, welfare
+from shared.statistics.welfare import gini, welfare
 
 
 def test_gini_by_hand() -> None:

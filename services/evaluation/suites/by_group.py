@@ -1,0 +1,116 @@
+"""Whom a version helps and whom it hurts: figures of `win_rate`, group by group of people.
+
+- `win_rate` of a group: over all prompts, which answer the group's own reward prefers. The prompts are of many
+  users and of none, so it says how the version's answers suit the group, whoever asked.
+- `welfare_*` of a version: of each user among the prompts, the mean chance that they would rather have its
+  answers than an average one, by the reward of the group that they are known to be in (by everyone's if they
+  are known to be in none); over users the mean, the 20th percentile and the Gini coefficient, and the least of
+  the groups' means (shared/statistics/welfare.py). The chance is the logistic of the reward (Bradley-Terry),
+  which has mean 0 over the answers that the judge learnt from. Bootstrap by user, with the same draws for all
+  versions.
+
+Both are empty, or of one group, where the judge divides nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, fields
+
+import numpy as np
+
+from services.evaluation.domain import Prompt, Request, Version
+from services.evaluation.ports import Scores
+from shared.language.estimates import Estimate
+from shared.language.groups import UNKNOWN
+from shared.statistics.welfare import Welfare, welfare
+
+_ROUNDS = 500
+_LEAST_USERS = 2
+Win = Callable[[float, float], float]
+
+
+def win_rates(
+    request: Request,
+    asked: Sequence[Prompt],
+    found: Mapping[Version, Scores],
+    champion: Version,
+    win: Win,
+    suite: str,
+) -> list[Estimate]:
+    """For each group and rival, in the order of the groups' names."""
+    clusters = [prompt.cluster for prompt in asked]
+    estimates = []
+    for group in _groups(found[champion]):
+        theirs = found[champion].of_group(group)
+        for version in request.rivals:
+            ours = found[version].of_group(group)
+            wins = [win(*pair) for pair in zip(ours, theirs, strict=True)]
+            estimates.append(request.rate(suite, version, wins, clusters, suite, group))
+    return estimates
+
+
+def well_being(
+    request: Request, asked: Sequence[Prompt], found: Mapping[Version, Scores], suite: str
+) -> list[Estimate]:
+    """Four figures a version; none with fewer than two users."""
+    users = sorted({prompt.user_id for prompt in asked if prompt.user_id})
+    if len(users) < _LEAST_USERS:
+        return []
+    estimates = []
+    for version, scores in found.items():
+        values, groups = _of_users(users, asked, scores)
+        estimates += _estimates(request, version, values, groups, suite)
+    return estimates
+
+
+def _groups(scores: Scores) -> list[str]:
+    """Those by which every answer was scored."""
+    return sorted(set.intersection(*map(set, scores.groups))) if scores.groups else []
+
+
+def _of_users(
+    users: Sequence[str], asked: Sequence[Prompt], scores: Scores
+) -> tuple[list[float], list[int]]:
+    """Each user's value, and the number of their group."""
+    said: dict[str, list[float]] = {user: [] for user in users}
+    people = {prompt.user_id: prompt.people or UNKNOWN for prompt in asked}
+    for prompt, reward, by_group in zip(asked, scores.rewards, scores.groups, strict=True):
+        if prompt.user_id:
+            said[prompt.user_id].append(_chance(by_group.get(prompt.people, reward)))
+    names = sorted({people[user] for user in users})
+    values = [float(np.mean(said[user])) for user in users]
+    return values, [names.index(people[user]) for user in users]
+
+
+def _estimates(
+    request: Request, version: Version, values: list[float], groups: list[int], suite: str
+) -> list[Estimate]:
+    names = [one.name for one in fields(Welfare)]
+    rng, each, of = np.random.default_rng(0), np.array(values), np.array(groups)
+    drawn = []
+    for _ in range(_ROUNDS):
+        rows = rng.integers(len(each), size=len(each))
+        drawn.append(astuple(welfare(each[rows].tolist(), of[rows].tolist())))
+    tail = (1 - request.confidence) / 2
+    lows, highs = np.quantile(np.array(drawn), [tail, 1 - tail], axis=0)
+    return [
+        Estimate(
+            name=request.label(f"welfare_{name}", version),
+            value=value,
+            low=min(float(low), value),
+            high=max(float(high), value),
+            confidence=request.confidence,
+            count=len(values),
+            users=len(values),
+            suite=suite,
+            method="bootstrap-by-user",
+        )
+        for name, value, low, high in zip(
+            names, astuple(welfare(values, groups)), lows, highs, strict=True
+        )
+    ]
+
+
+def _chance(reward: float) -> float:
+    return float(1 / (1 + np.exp(-reward)))

@@ -1,0 +1,95 @@
+"""Whom a run helped and whom it hurt: the gate's lines for groups of people, and a line of words for each.
+
+A group's figure is the win rate against the champion under the group's own reward. Its interval at the gate's
+confidence says what may be said: helped (above a half), hurt (below it), no change that could hurt by more
+than the margin, or not told. Each line is asked alone, so that a version which is that much worse for one group
+passes only if that group's own figure errs: no correction for their number is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.retrain.domain.runs import GateCheck
+from shared.language.estimates import Estimate
+from shared.language.interests import ConflictRule, Interests, SmallGroups
+
+PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
+_NAME = "win_rate"
+_HURT, _UNTOLD, _SAME, _HELPED = range(4)
+_WORDS = {
+    _HURT: "hurt",
+    _UNTOLD: "not told",
+    _SAME: "not hurt",
+    _HELPED: "helped",
+}
+
+
+def of_groups(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """The candidate's win rates, one a group."""
+    return [one for one in estimates if one.group and one.name == _NAME]
+
+
+def group_lines(
+    estimates: Sequence[Estimate], interests: Interests, sure: float
+) -> list[tuple[str, GateCheck]]:
+    """(suite, line) of each group: not worse by the margin; by MAXMIN, one of them must gain besides. By MEAN
+    the lines are for information."""
+    found = of_groups(estimates)
+    lines = [_not_worse(one, interests, sure) for one in found]
+    if interests.rule is ConflictRule.MAXMIN and found:
+        lines.append(_one_gains(found, sure))
+    return [(one.suite, line) for one, line in zip([*found, *found[:1]], lines, strict=False)]
+
+
+def effects(estimates: Sequence[Estimate], interests: Interests) -> tuple[str, ...]:
+    """In words, those who lost first; one line of everyone where nobody is divided into groups, and none before
+    the evaluation."""
+    found = of_groups(estimates)
+    if not found:
+        everyone = [one for one in estimates if one.name == _NAME and not one.group and one.count]
+        return tuple(
+            f"{_WORDS[_judged(one, interests.margin)]}: everyone (no groups are told apart): {_figures(one)}"
+            for one in everyone
+        )
+    judged = [(_judged(one, interests.margin), one) for one in found]
+    return tuple(
+        f"{_WORDS[how]}: people who prefer {one.group}: {_figures(one)}"
+        for how, one in sorted(judged, key=lambda found: (found[0], found[1].value))
+    )
+
+
+def _judged(one: Estimate, margin: float) -> int:
+    if one.high < 0.5:
+        return _HURT
+    if one.low > 0.5:
+        return _HELPED
+    return _SAME if one.low >= 0.5 - margin else _UNTOLD
+
+
+def _not_worse(one: Estimate, interests: Interests, sure: float) -> GateCheck:
+    threshold = 0.5 - interests.margin
+    rule = f"low >= {threshold:g}"
+    stops = interests.rule is not ConflictRule.MEAN
+    if one.confidence < sure:
+        words = f"{_figures(one)}: the confidence is too low for this attempt"
+        return GateCheck(one, rule, threshold, UNSURE, words, required=stops)
+    verdict = PASS if one.low >= threshold else FAIL if one.high < threshold else UNSURE
+    words = _figures(one)
+    if verdict == UNSURE and interests.small_groups is SmallGroups.GO_ON:
+        stops, words = False, f"{words}: not told; the policy goes on without"
+    return GateCheck(one, rule, threshold, verdict, words, required=stops)
+
+
+def _one_gains(found: Sequence[Estimate], sure: float) -> GateCheck:
+    """Which group is worst off with the champion, its users say in the rollout; here, some group must gain."""
+    best = max(found, key=lambda one: one.low)
+    verdict = PASS if best.low > 0.5 and best.confidence >= sure else UNSURE
+    return GateCheck(best, "low > 0.5 for one group", 0.5, verdict, _figures(best))
+
+
+def _figures(one: Estimate) -> str:
+    return (
+        f"their reward prefers its answers to the champion's {one.value:.0%} of the time "
+        f"[{one.low:.0%}, {one.high:.0%}], {one.count} requests, {one.users} users'"
+    )
