@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from services.registry.domain.groups import GroupTest
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules
-from services.registry.domain.versions import Change, State, Version
+from services.registry.domain.versions import Change, Composition, State, Version
 from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.betting import START, Arm, RolloutTest
@@ -35,6 +35,7 @@ def read_version(row: Any) -> Version:
     )
     state = State(values.pop("state"))
     time = datetime.fromisoformat(values.pop("create_time"))
+    composition = values.pop("composition", None)
     return Version(
         **values,
         key=_key(row),
@@ -43,6 +44,7 @@ def read_version(row: Any) -> Version:
         state=state,
         create_time=time,
         changes=changes,
+        composition=Composition(**composition) if composition else None,
     )
 
 

@@ -102,8 +102,10 @@ class Registry:
         actor: str,
         reason: str,
         expected: Sequence[str] = (),
+        only_for: Sequence[str] = (),
     ) -> PolicyKey:
-        """`expected`: groups of people of which evidence is needed, though none of their users was seen yet."""
+        """`expected`: groups of people of which evidence is needed, though none of their users was seen yet.
+        `only_for`: groups whose users get the version; everyone else gets what the champion gives them."""
         if not 0.0 <= share <= 1.0:
             raise InvalidArgument("canary_share must be in [0, 1]", field="canary_share")
         with self.store.begin() as session:
@@ -114,7 +116,8 @@ class Registry:
                 policy = session.policy(found.key) or Policy(found.key)
                 rules = policy.rules(self.rules)
                 now = self.clock()
-                canary = found.became(State.CANARY, actor, reason, now)
+                composed = found.only_for(only_for, known(session, tenant, rollout.champion))
+                canary = composed.became(State.CANARY, actor, reason, now)
                 session.put(replace(canary, rollout_request=request_id))
                 changed = _begun(rollout, version, share, rules, policy.interests, expected, now)
                 session.set_rollout(changed)

@@ -30,6 +30,7 @@ def encode_version(version: Version) -> pb.ModelVersion:
         tenant=version.key.tenant,
         policy=version.key.policy,
     )
+    _write_composition(version, encoded)
     encoded.create_time.FromDatetime(version.create_time)
     return encoded
 
@@ -60,6 +61,12 @@ def encode_rollout(
     return encoded
 
 
+def _write_composition(version: Version, into: pb.ModelVersion) -> None:
+    if found := version.composition:
+        into.composition.served_names.update(found.served_names)
+        into.composition.others = found.others
+
+
 def _encode_groups(rollout: Rollout, deployment: RolloutRules) -> Iterator[pb.GroupEvidence]:
     """The largest first."""
     alpha = (rollout.rules or deployment).alpha
@@ -81,11 +88,12 @@ def encode_served(
 ) -> pb.Served:
     """Without a rollout: the policy was deleted. All policies go into one message, so that their versions are
     only named."""
-    named = [
-        pb.ModelVersion(version=one.version, served_name=one.served_name, state=_state(one.state))
-        for one in askable
-    ]
-    served = pb.Served(tenant=key.tenant, policy=key.policy, askable=named)
+    served = pb.Served(tenant=key.tenant, policy=key.policy)
+    for one in askable:
+        named = served.askable.add(
+            version=one.version, served_name=one.served_name, state=_state(one.state)
+        )
+        _write_composition(one, named)
     if rollout is not None:
         served.rollout.CopyFrom(rollout)
     return served

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -48,9 +48,20 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Composition:
+    """What answers whom, where one version is several weights: by group of people the served name, and the one
+    for everyone else."""
+
+    served_names: Mapping[str, str]
+    others: str
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """Immutable weights under a name of their own. `number` rises within the policy; 0 is the base model, which
-    has no `adapter_path`. `place` is its place among all versions, in the order in which they were made."""
+    has no `adapter_path`. `place` is its place among all versions, in the order in which they were made.
+    `composition` is set at a rollout that is for some groups of people only; without one, everyone gets the
+    version's own weights."""
 
     key: PolicyKey
     number: int
@@ -69,11 +80,21 @@ class Version:
     tags: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     place: int = 0
+    composition: Composition | None = None
 
     @property
     def version(self) -> str:
         """Its id: unique within the tenant."""
         return version_name(self.key.policy, self.number)
+
+    def only_for(self, groups: Sequence[str], champion: Version) -> Version:
+        """The version for users of `groups`, everyone else getting what `champion` gives them; without groups,
+        for everyone."""
+        if not groups:
+            return replace(self, composition=None)
+        before = champion.composition or Composition({}, champion.served_name)
+        served = {**before.served_names, **dict.fromkeys(groups, self.served_name)}
+        return replace(self, composition=Composition(served, before.others))
 
     def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
         """Raises FailedPrecondition for a change of state that is not allowed."""

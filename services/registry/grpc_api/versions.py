@@ -72,6 +72,7 @@ class RegistryServicer(PolicyServicer):
             request.actor,
             request.reason,
             tuple(request.expected_groups),
+            tuple(request.only_groups),
         )
         return pb.StartRolloutResponse(rollout=await self._rollout(key))
 

@@ -13,7 +13,7 @@ from services.registry.domain import groups
 from services.registry.domain.groups import NOT_WORSE, UNTOLD, WORSE, GroupTest
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import RolloutRules, worse_at
-from services.registry.domain.versions import State
+from services.registry.domain.versions import Composition, State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
@@ -265,3 +265,39 @@ async def test_the_rule_its_limits_and_the_groups_are_told(house: House) -> None
     assert first.canary_dissatisfaction.group == BRIEF
     assert first.words == ("dissatisfied 0 of 1 users on the canary, 1 of 1 on the champion")
     assert (first.verdict, second.verdict) == (UNTOLD, UNTOLD)
+
+
+async def test_a_version_for_some_groups_leaves_everyone_else_with_what_they_had(
+    house: House,
+) -> None:
+    """Twice: the second is for others than the first, and both go on serving theirs."""
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
+    canary = house.app.rollout(HOME)[2]
+    assert canary is not None
+    assert canary.composition == Composition({BRIEF: "assistant-v1"}, "base")
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    house.register("b")
+    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y", (), (THOROUGH, UNKNOWN))
+    served = Composition(
+        {BRIEF: "assistant-v1", THOROUGH: "assistant-v2", UNKNOWN: "assistant-v2"}, "base"
+    )
+    answer = await house.servicer.GetRollout(pb.GetRolloutRequest(), Calling("local"))
+    told = answer.rollout
+    assert dict(told.canary.composition.served_names) == served.served_names
+    assert (told.canary.composition.others, told.champion.composition.others) == ("base", "base")
+    house.app.rollback(HOME, "", "ada", "no")
+    assert house.app.rollout(HOME)[1].composition == Composition({BRIEF: "assistant-v1"}, "base")
+
+
+def test_a_version_for_everyone_takes_the_place_of_those_for_some(house: House) -> None:
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    house.register("b")
+    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y")
+    canary = house.app.rollout(HOME)[2]
+    assert canary is not None
+    assert canary.composition is None
+    ((_, served),) = house.serving.changes(None)[0].items()
+    assert [one.composition is None for one in served.askable] == [True, False, True]

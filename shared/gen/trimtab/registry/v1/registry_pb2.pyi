@@ -38,7 +38,6 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     VERSION_STATE_REJECTED: _VersionState.ValueType  # 6
     VERSION_STATE_ROLLED_BACK: _VersionState.ValueType  # 7
     VERSION_STATE_DELETED: _VersionState.ValueType  # 8
-    """With its policy."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper): ...
 
@@ -51,7 +50,6 @@ VERSION_STATE_RETIRED: VersionState.ValueType  # 5
 VERSION_STATE_REJECTED: VersionState.ValueType  # 6
 VERSION_STATE_ROLLED_BACK: VersionState.ValueType  # 7
 VERSION_STATE_DELETED: VersionState.ValueType  # 8
-"""With its policy."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 @_typing.final
@@ -78,9 +76,7 @@ class Policy(_message.Message):
     """
     description: _builtins.str
     base_model: _builtins.str
-    """The name under which every vLLM replica serves the base model. Empty on creation: the deployment's. It cannot
-    change.
-    """
+    """The name under which every vLLM replica serves the base model. Empty on creation: the deployment's. Fixed."""
     champion_version: _builtins.str
     """What serves now; set by the service."""
     canary_version: _builtins.str
@@ -96,18 +92,14 @@ class Policy(_message.Message):
     def rollout(self) -> Global___RolloutRules: ...
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The suites that judge its candidates: the gate has no lines of others. Empty: all; otherwise win_rate and form are
-        among them.
-        """
+        """The suites that judge its candidates: the gate has no lines of others. win_rate and form are among them. Empty: all."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def interests(self) -> _people_pb2.Interests:
-        """How the interests of groups of people are weighed where they conflict."""
-
+    def interests(self) -> _people_pb2.Interests: ...
     def __init__(
         self,
         *,
@@ -734,6 +726,7 @@ class ModelVersion(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    COMPOSITION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}, such as modelVersions/assistant-v3; it is unique within the tenant."""
     version: _builtins.str
@@ -757,6 +750,10 @@ class ModelVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateChange]: ...
+    @_builtins.property
+    def composition(self) -> _people_pb2.Composition:
+        """Set if only some groups of people get its own weights."""
+
     def __init__(
         self,
         *,
@@ -774,10 +771,11 @@ class ModelVersion(_message.Message):
         changes: _abc.Iterable[Global___StateChange] | None = ...,
         tenant: _builtins.str = ...,
         policy: _builtins.str = ...,
+        composition: _people_pb2.Composition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["composition", b"composition", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "policy", b"policy", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "composition", b"composition", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "policy", b"policy", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1119,6 +1117,7 @@ class StartRolloutRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_GROUPS_FIELD_NUMBER: _builtins.int
+    ONLY_GROUPS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     version: _builtins.str
     canary_share: _builtins.float
@@ -1129,6 +1128,10 @@ class StartRolloutRequest(_message.Message):
     def expected_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Groups of people of which evidence is needed, though none of their users may come."""
 
+    @_builtins.property
+    def only_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only users known to be in these get it, the others what the champion gives them; empty: everyone gets it."""
+
     def __init__(
         self,
         *,
@@ -1138,10 +1141,11 @@ class StartRolloutRequest(_message.Message):
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
         expected_groups: _abc.Iterable[_builtins.str] | None = ...,
+        only_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "expected_groups", b"expected_groups", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "expected_groups", b"expected_groups", "only_groups", b"only_groups", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
