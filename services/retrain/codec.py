@@ -58,7 +58,9 @@ def decode_alarm(alarm: events_pb2.Alarm) -> Alarm:
         raise InvalidArgument("the alarm has no name", reason="INCOMPLETE_ALARM", field="name")
     if not alarm.tenant:
         raise InvalidArgument("the alarm has no tenant", reason="INCOMPLETE_ALARM", field="tenant")
-    return Alarm(alarm.name, alarm.stream, alarm.direction, alarm.model_version, alarm.tenant)
+    return Alarm(
+        alarm.name, alarm.stream, alarm.direction, alarm.model_version, alarm.tenant, alarm.group
+    )
 
 
 def decode_policy(policy: registry_pb2.Policy) -> Policy:
@@ -137,6 +139,8 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         pairs_by_source=snapshot.pairs_by_source,
         largest_user_share=snapshot.largest_user_share,
         left_out=snapshot.left_out,
+        pairs_by_group=snapshot.pairs_by_group,
+        users_by_group=snapshot.users_by_group,
     )
 
 

@@ -191,6 +191,11 @@ def _snapshot(session: Session, snapshot: Json) -> None:
         f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
         f" the largest user's share is {snapshot['largest_user_share']:.0%}"
     )
+    groups = snapshot["users_by_group"]
+    if groups:
+        counted = snapshot["pairs_by_group"]
+        told = [f"{name} {counted[name]} pairs of {users} users" for name, users in groups.items()]
+        session.line(f"by group: {', '.join(sorted(told))}")
     _counts(session, "left out", snapshot["left_out"])
 
 

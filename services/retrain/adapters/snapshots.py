@@ -23,6 +23,7 @@ _FIELDS = [
     *((name, pa.string()) for name in ("source", "prompt", "chosen", "rejected", "persona")),
     *((name, pa.float64()) for name in ("confidence", "reward_margin")),
     *((name, pa.string()) for name in ("reward_model", "model_version", "create_time")),
+    ("groups", pa.list_(pa.string())),
 ]
 SCHEMA = pa.schema(_FIELDS)
 DATASHEET = "datasheet.json"
@@ -170,12 +171,15 @@ def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:
 def _pair(row: dict[str, Any]) -> Pair:
     prompt = tuple(map(message_of, json.loads(row.pop("prompt"))))
     source = row.pop("source")
+    # Snapshots of before have no such column.
+    groups = tuple(row.pop("groups", None) or ())
     return Pair(
         source=PairSource(source) if source in set(PairSource) else None,
         prompt=prompt,
         chosen=text_message("assistant", row.pop("chosen")),
         rejected=text_message("assistant", row.pop("rejected")),
         create_time=datetime.fromisoformat(row.pop("create_time")),
+        groups=groups,
         **row,
     )
 

@@ -100,9 +100,8 @@ class Retrain:
         last = session.runs(policy.key.tenant, None, 1, policy.key.policy)
         if last and (now - last[0].update_time).total_seconds() < rules.cooldown_s:
             return "COOLING_DOWN"
-        detail = f"{alarm.name}: {alarm.stream} {alarm.direction} on {alarm.model_version}"
         until = now + timedelta(seconds=rules.pairs_wait_s)
-        self._begin(session, policy, Trigger(TriggerKind.DRIFT, detail), alarm.name, until)
+        self._begin(session, policy, Trigger(TriggerKind.DRIFT, alarm.words), alarm.name, until)
         return ""
 
     def get(self, tenant: str, run: str) -> Run:

@@ -154,8 +154,16 @@ class Alarm:
     # Unique within the tenant.
     model_version: str
     tenant: str
+    # Of people; empty: everyone.
+    group: str = ""
+
+    @property
+    def words(self) -> str:
+        whose = f" of {self.group}" if self.group else ""
+        return f"{self.name}: {self.stream}{whose} {self.direction} on {self.model_version}"
 
 
 def is_trigger(alarm: Alarm) -> bool:
-    """More dissatisfaction or less reward. Novelty alone does not mean that anything is wrong."""
+    """More dissatisfaction or less reward, of everyone or of a group. Novelty alone does not mean that anything
+    is wrong."""
     return (alarm.stream, alarm.direction) in {("dissatisfaction", "up"), ("reward", "down")}

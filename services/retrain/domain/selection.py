@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
 from services.retrain.domain.training import ALIKE
+from shared.language.groups import UNKNOWN, learnt
 from shared.language.messages import Message, ToolCall
 from shared.language.pairs import Pair
 
 _BOUNDS = ("PART_IS_FULL", "SOURCE_CAP", "DAY_CAP", "USER_CAP", "USER_DAY_CAP")
-_USER, _TAKEN = _BOUNDS.index("USER_CAP"), len(_BOUNDS)
+# Of those, the ones that all users share.
+_ROOMS = _BOUNDS[:3]
+_USER, _TAKEN = _BOUNDS.index("USER_CAP"), -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Caps:
     source_shares: Mapping[str, float] = field(default_factory=dict)
 
 
+# What is counted, and how many are allowed: of users, for each number that is tried.
+_Bound = tuple[tuple[str, ...], float | NDArray[np.int64]]
 # Whether training would see two answers that are the same: those of `pair` may differ only where they are cut.
 Alike = Callable[[Pair], bool]
 
@@ -72,73 +77,118 @@ def verdicts(
 ) -> list[tuple[Pair, str]]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
     ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP,
-    SOURCE_CAP.
+    SOURCE_CAP, GROUP_SHARE.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
-    than `user_share` applies; the number 1 applies whatever the shares are."""
+    than `user_share` applies; the number 1 applies whatever the shares are.
+
+    Of what all users share (the part's room, and the caps by day and source), each learnt group of people has
+    an equal share first: its newest pairs fill it, then the newest of anybody fill what is left. GROUP_SHARE:
+    the pair would be in if there were no groups."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
-    trials = _Trials(caps, are_alike)
-    judged = [(pair, _part(pair), trials.judge(pair)) for pair in newest]
-    column = trials.chosen()
+    problems = _problems(newest, caps, are_alike)
+    candidates = [pair for pair, problem in zip(newest, problems, strict=True) if not problem]
+    found = iter(_chosen(candidates, caps))
+    return [(pair, problem or next(found)) for pair, problem in zip(newest, problems, strict=True)]
+
+
+def _problems(newest: Sequence[Pair], caps: Caps, are_alike: Alike) -> list[str]:
+    """Why each pair is left out whatever the others are; empty for candidates."""
+    oldest: datetime | None = None
+    found = []
+    for pair in newest:
+        problem = _useless(pair, are_alike)
+        if not problem:
+            oldest = oldest or pair.time - timedelta(days=caps.max_age_days)
+            problem = "TOO_OLD" if pair.time < oldest else ""
+        found.append(problem)
+    return found
+
+
+def _useless(pair: Pair, are_alike: Alike) -> str:
+    """Why nothing could be learnt from the pair, whatever the caps are; empty if something could."""
+    if _calls(pair.chosen) or _calls(pair.rejected):
+        return "ANSWER_CALLS_A_TOOL"
+    chosen, rejected = pair.chosen.text.strip(), pair.rejected.text.strip()
+    if not (pair.prompt and chosen and rejected) or chosen == rejected:
+        return "NOTHING_TO_LEARN"
+    return ALIKE if are_alike(pair) else ""
+
+
+def _chosen(candidates: Sequence[Pair], caps: Caps) -> list[str]:
+    """The verdict on each."""
+    plain = _Trials(caps).verdicts(candidates)
+    if not any(learnt(pair.groups) for pair in candidates):
+        return plain
+    fair = _Trials(caps, _groups_by_part(candidates)).verdicts(candidates)
     return [
-        (pair, found if isinstance(found, str) else trials.name(found[column], column, part))
-        for pair, part, found in judged
+        "GROUP_SHARE" if found in _ROOMS and without == _part(pair) else found
+        for pair, found, without in zip(candidates, fair, plain, strict=True)
     ]
 
 
-class _Trials:
-    """What has been taken so far, for each number of train pairs that a user may have: arrays [numbers]."""
+def _groups_by_part(candidates: Sequence[Pair]) -> dict[str, int]:
+    """How many groups have pairs for each part."""
+    found = {(_part(pair), _group(pair)) for pair in candidates}
+    return Counter(part for part, _ in found)
 
-    def __init__(self, caps: Caps, are_alike: Alike) -> None:
-        self._caps, self._are_alike = caps, are_alike
+
+def _group(pair: Pair) -> str:
+    """The learnt group. A pair that was made before there were groups says nothing of its user's."""
+    return learnt(pair.groups) or UNKNOWN
+
+
+class _Trials:
+    """What has been taken so far, for each number of train pairs that a user may have: arrays [numbers].
+    `groups`: among how many groups each part is shared first; empty: it is not."""
+
+    def __init__(self, caps: Caps, groups: Mapping[str, int] | None = None) -> None:
+        self._caps, self._groups = caps, groups or {}
         self._most = np.arange(max(caps.pairs_per_user, 1), 0, -1)
         self._none = np.zeros(len(self._most), dtype=np.int64)
         self._taken: dict[tuple[str, ...], NDArray[np.int64]] = {}
-        self._train_users: set[str] = set()
-        self._oldest: datetime | None = None
 
-    def judge(self, pair: Pair) -> str | NDArray[np.int64]:
-        """Why the pair is left out for every number; or, for each number, the index of the bound that was
-        reached, and _TAKEN where none was."""
-        if reason := self._useless(pair):
-            return reason
-        self._oldest = self._oldest or pair.time - timedelta(days=self._caps.max_age_days)
-        if pair.time < self._oldest:
-            return "TOO_OLD"
-        bounds = self._bounds(pair)
+    def verdicts(self, candidates: Sequence[Pair]) -> list[str]:
+        """Of pairs newest first: the part, or the bound that was reached."""
+        had = [np.zeros(len(self._most), dtype=bool)] * len(candidates)
+        if self._groups:
+            in_share = [(*self._bounds(pair), *self._shares(pair)) for pair in candidates]
+            had = [self._take(one, no) == _TAKEN for one, no in zip(in_share, had, strict=True)]
+        places = [
+            np.where(taken, _TAKEN, self._take(self._bounds(pair), taken))
+            for pair, taken in zip(candidates, had, strict=True)
+        ]
+        column = self._column({pair.user for pair in candidates if not pair.is_held_out})
+        return [
+            self._name(place[column], column, _part(pair))
+            for pair, place in zip(candidates, places, strict=True)
+        ]
+
+    def _take(self, bounds: Sequence[_Bound], had: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Takes a pair where it is not `had` yet and no bound is reached: for each number the index of the
+        first bound that is, and _TAKEN where none is."""
         full = np.stack([self._taken.get(key, self._none) >= bound for key, bound in bounds])
         is_left_out = full.any(axis=0)
         for key, _ in bounds:
-            self._taken[key] = self._taken.get(key, self._none) + ~is_left_out
-        if not pair.is_held_out:
-            self._train_users.add(pair.user)
+            self._taken[key] = self._taken.get(key, self._none) + ~(is_left_out | had)
         return np.where(is_left_out, full.argmax(axis=0), _TAKEN)
 
-    def _useless(self, pair: Pair) -> str:
-        """Why nothing could be learnt from the pair, whatever the caps are; empty if something could."""
-        if _calls(pair.chosen) or _calls(pair.rejected):
-            return "ANSWER_CALLS_A_TOOL"
-        chosen, rejected = pair.chosen.text.strip(), pair.rejected.text.strip()
-        if not (pair.prompt and chosen and rejected) or chosen == rejected:
-            return "NOTHING_TO_LEARN"
-        return ALIKE if self._are_alike(pair) else ""
-
-    def chosen(self) -> int:
+    def _column(self, train_users: Iterable[str]) -> int:
         """The index of the number that applies."""
-        of_users = [self._taken[("user", user)] for user in self._train_users]
+        of_users = [self._taken[("user", user)] for user in train_users]
         largest = np.max(of_users, axis=0) if of_users else self._none
         shares = largest / np.maximum(self._taken.get(("train",), self._none), 1)
         within = np.flatnonzero(shares <= self._caps.user_share)
         return int(within[0]) if len(within) else len(self._most) - 1
 
-    def name(self, place: int, column: int, part: str) -> str:
+    def _name(self, place: int, column: int, part: str) -> str:
         if place == _TAKEN:
             return part
         is_less = part == "train" and self._most[column] != self._caps.pairs_per_user
         return "USER_SHARE" if place == _USER and is_less else _BOUNDS[place]
 
-    def _bounds(self, pair: Pair) -> list[tuple[tuple[str, ...], float | NDArray[np.int64]]]:
+    def _bounds(self, pair: Pair) -> list[_Bound]:
         """What the pair counts towards, and how many of those are allowed, in the order of _BOUNDS."""
         caps, part, user = self._caps, _part(pair), pair.user
         room = caps.held_out_pairs if pair.is_held_out else caps.train_pairs
@@ -150,6 +200,12 @@ class _Trials:
             (("user", user), caps.pairs_per_user if pair.is_held_out else self._most),
             (("user", user, day), caps.pairs_per_user_day),
         ]
+
+    def _shares(self, pair: Pair) -> list[_Bound]:
+        """Its group's shares of what all users share."""
+        group, among = f"group {_group(pair)}", self._groups[_part(pair)]
+        shared = self._bounds(pair)[: len(_ROOMS)]
+        return [((*key, group), bound // among) for key, bound in shared]
 
 
 def _part(pair: Pair) -> str:
@@ -171,9 +227,11 @@ def _canonical(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def describe(selection: Selection, uri: str) -> Snapshot:
-    """The datasheet: how many pairs of which sources and of how many users, the share of the largest user,
-    and how many pairs were left out for which reasons."""
+    """The datasheet: how many pairs of which sources and groups and of how many users, the share of the largest
+    user, and how many pairs were left out for which reasons."""
     users = Counter(pair.user for pair in selection.train)
+    groups = Counter(group for pair in selection.train for group in pair.groups)
+    in_groups = {(group, pair.user) for pair in selection.train for group in pair.groups}
     sources = Counter(source_of(pair) for pair in selection.train)
     return Snapshot(
         digest=digest_of(selection),
@@ -185,4 +243,6 @@ def describe(selection: Selection, uri: str) -> Snapshot:
         pairs_by_source=dict(sorted(sources.items())),
         largest_user_share=_largest_share(selection.train),
         left_out=selection.left_out,
+        pairs_by_group=dict(sorted(groups.items())),
+        users_by_group=dict(sorted(Counter(group for group, _ in in_groups).items())),
     )

@@ -39,7 +39,9 @@ class Selection:
 
 
 def row_of(pair: Pair) -> dict[str, object]:
-    """The pair as a flat row, with the prompt as JSON (message_row) and the answers as text."""
+    """The pair as a flat row, with the prompt as JSON (message_row) and the answers as text. A pair without
+    groups has none in its row either, so that its digest is as it was before pairs had any."""
+    groups = {"groups": list(pair.groups)} if pair.groups else {}
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
@@ -56,6 +58,7 @@ def row_of(pair: Pair) -> dict[str, object]:
         "reward_model": pair.reward_model,
         "model_version": pair.model_version,
         "create_time": pair.time.isoformat(),
+        **groups,
     }
 
 
@@ -88,3 +91,6 @@ class Snapshot:
     largest_user_share: float
     # By reason: see selection.verdicts.
     left_out: Mapping[str, int] = field(default_factory=dict)
+    # To train on, of each group of people, learnt ones and segments.
+    pairs_by_group: Mapping[str, int] = field(default_factory=dict)
+    users_by_group: Mapping[str, int] = field(default_factory=dict)

@@ -31,6 +31,8 @@ RUN = {
         "held_out_pairs": 31,
         "largest_user_share": 0.125,
         "left_out": {"USER_SHARE": 4, "TOO_OLD": 2},
+        "pairs_by_group": {"shorter": 90, "longer": 20, "unknown": 9},
+        "users_by_group": {"shorter": 20, "longer": 10, "unknown": 3},
     },
     "training_counts": {"PROMPT_CUT": 3, "ANSWER_CUT": 1},
     "gate": [
@@ -165,6 +167,10 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
     assert "runs/r1 succeeded passed" in text
     assert "119 pairs of 33 users to train on, 31 held out; the largest user's share is 12%" in text
     assert "left out: 2 TOO_OLD, 4 USER_SHARE" in text
+    by_group = (
+        "longer 20 pairs of 10 users, shorter 90 pairs of 20 users, unknown 9 pairs of 3 users"
+    )
+    assert f"by group: {by_group}" in text
     assert "in training: 1 ANSWER_CUT, 3 PROMPT_CUT" in text
     assert "win_rate 0.64 0.52 to 0.75 60 low >= 0.5 pass better than the champion" in text
 

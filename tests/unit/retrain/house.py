@@ -124,6 +124,7 @@ class House:
         direction: str = "up",
         version: str = "assistant-v0",
         tenant: str = "local",
+        group: str = "",
     ) -> None:
         alarm = events_pb2.Alarm(
             name=f"alarms/{name}",
@@ -131,6 +132,7 @@ class House:
             direction=direction,
             model_version=version,
             tenant=tenant,
+            group=group,
         )
         value = events_pb2.DriftDetected(alarm=alarm).SerializeToString()
         self.publish(DRIFT_DETECTED, name, value)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from services.retrain.codec import encode_run
+from services.retrain.codec import encode_run, encode_snapshot
 from services.retrain.domain.runs import State
+from services.retrain.domain.selection import Caps
 from services.retrain.grpc_api import RetrainServicer
+from shared.contracts.pairs import encode_pair
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import (
     InvalidArgument,
     NotFound,
 )
 from shared.language.estimates import Estimate
+from shared.language.topics import PREFERENCE_MINED
 from shared.state import operations
+from shared.state.stage import drain
 from tests.unit.retrain.house import House, caller
-from tests.unit.retrain.pairs import LOCAL
+from tests.unit.retrain.pairs import LOCAL, many
 from tests.unit.retrain.test_gate import figures
 
 
@@ -33,6 +39,21 @@ def test_a_run_says_which_pairs_were_left_out_or_cut():
     assert run.snapshot.left_out == preview.left_out == {"ALIKE_WHERE_CUT": 3}
     assert run.training_counts == {"PROMPT_CUT": 3, "ANSWER_CUT": 1}
     assert len(house.evaluator.contests[-1].held_out) == 4
+
+
+def test_a_run_says_which_groups_it_is_trained_on():
+    house = House(caps=Caps(train_pairs=8))
+    for one in many(30, 0):
+        groups = ("longer",) if one.pair_id < "p003" else ("shorter", "team=sales")
+        mined = events_pb2.PreferenceMined(pair=encode_pair(replace(one, groups=groups)))
+        house.publish(PREFERENCE_MINED, one.pair_id, mined.SerializeToString())
+    drain(house.pairs)
+    house.start("r1")
+    preview = encode_snapshot(house.app.preview(LOCAL, lambda digest: digest))
+    for told in (preview, encode_run(house.walk()).snapshot):
+        assert dict(told.pairs_by_group) == {"longer": 3, "shorter": 5, "team=sales": 5}
+        assert dict(told.users_by_group) == {"longer": 3, "shorter": 5, "team=sales": 5}
+        assert told.left_out == {"GROUP_SHARE": 3, "PART_IS_FULL": 19}
 
 
 def test_too_few_pairs_that_differ_are_too_few():

@@ -113,6 +113,18 @@ def test_an_alarm_waits_no_longer_than_set():
     assert house.walk(2).state == State.TRAIN
 
 
+def test_a_groups_alarm_starts_a_run_as_everyones_does():
+    house = House()
+    house.mine()
+    house.alarm("a", group="longer")
+    house.alarm("b")
+    assert (
+        house.runs()[0].trigger.detail == "alarms/a: dissatisfaction of longer up on assistant-v0"
+    )
+    assert ("retrain.alarms", "abstained", "RUN_UNDER_WAY", 1) in house.database.counts()
+    assert ("retrain.alarms", "made", "", 1) in house.database.counts()
+
+
 def test_alarms_that_make_no_run_say_why():
     house = House(cooldown_s=900)
     house.mine()
