@@ -18,6 +18,7 @@ from services.reward.domain import (
     Rating,
     Score,
 )
+from services.reward.people.app.declaring import Appearance
 from shared.contracts import pairs, turns
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.messages import decode_message
@@ -69,8 +70,9 @@ def decode_rating(value: bytes) -> tuple[str, Rating] | None:
     return required(mined.tenant, "tenant"), rating
 
 
-def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
-    """The message, and the turn as an answer without its request, which is not known yet."""
+def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer, Appearance]:
+    """The message, the turn as an answer without its request, which is not known yet, and what it says of its
+    user."""
     turn = turns.decode_logged(value)
     logged = LoggedAnswer(
         required(turn.tenant, "turn.tenant"),
@@ -81,7 +83,10 @@ def decode_turn(value: bytes) -> tuple[Message, LoggedAnswer]:
         Answer("", turn.message.text),
         turn.create_time or LONG_AGO,
     )
-    return turn.message, logged
+    seen = Appearance(
+        logged.tenant, logged.user_id, logged.create_time, turn.channel, turn.metadata
+    )
+    return turn.message, logged, seen
 
 
 def decode_items(items: Sequence[pb.ScoreItem]) -> list[tuple[Answer, str]]:
@@ -153,7 +158,10 @@ def _accuracy(name: str, found: Accuracy) -> common.Estimate:
     )
 
 
-def scored_event(answer: LoggedAnswer, score: Score, name: str, now: datetime) -> Event:
+def scored_event(
+    answer: LoggedAnswer, score: Score, name: str, groups: Sequence[str], now: datetime
+) -> Event:
+    """`groups`: those that the user is known to be in."""
     message = events.RewardScored(
         tenant=answer.tenant,
         user_id=answer.user_id,
@@ -163,6 +171,7 @@ def scored_event(answer: LoggedAnswer, score: Score, name: str, now: datetime) -
         reward=score.reward,
         std=score.std,
         reward_model=name,
+        groups=groups,
     )
     message.create_time.FromDatetime(answer.create_time)
     return Event(

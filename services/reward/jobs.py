@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 TRACK_JOB = "reward.track"
 SCORING = "reward.scoring"
 Clock = Callable[[], datetime]
+# The groups of those of a tenant's users who are known to be in some.
+GroupsOf = Callable[[str, Iterable[str]], dict[str, tuple[str, ...]]]
 Writer = Callable[[Transaction], ModelWriter]
 
 
@@ -108,6 +110,7 @@ class Scoring:
     waiting: WaitingAnswers
     scored: Callable[[Transaction], ScoredAnswers]
     score: ScoreAnswers
+    groups: GroupsOf
     clock: Clock
     batch: int = 64
     rest_s: float = 30.0
@@ -145,11 +148,14 @@ class Scoring:
             return 0
         items = [(answer.answer, answer.user_id) for _, answer in waiting]
         scores, name = self.score(tenant, items)
+        groups = self.groups(tenant, [answer.user_id for _, answer in waiting])
         with self.database.begin() as transaction:
             mine = self.scored(transaction).take([number for number, _ in waiting])
             for (number, answer), score in zip(waiting, scores, strict=True):
                 if number in mine:
-                    transaction.emit(codec.scored_event(answer, score, name, self.clock()))
+                    known = groups.get(answer.user_id, ())
+                    event = codec.scored_event(answer, score, name, known, self.clock())
+                    transaction.emit(event)
             transaction.count(ANSWERS, "waiting", WAITS, -len(mine))
             transaction.count(ANSWERS, "made", "scored", len(mine))
         return len(mine)

@@ -21,6 +21,10 @@ from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.jobs import SCORING, Scoring, Tracking, Trainings
 from services.reward.learning.features import MOST_TOKENS
+from services.reward.people import grpc_api as people_api
+from services.reward.people.adapters.sql_memberships import SqlMembershipReads, SqlMemberships
+from services.reward.people.app.correcting import CorrectMembership
+from services.reward.people.app.declaring import NoteUser
 from services.reward.ports import RewardModels
 from services.reward.settings import RewardSettings
 from services.reward.stages import GROUPS, Intakes
@@ -30,6 +34,7 @@ from shared.encoding.sentences import SentenceEncoder
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
 from shared.privacy.erasure import Erasing
+from shared.redaction.policy import redactor_of
 from shared.serving import operations_api
 from shared.serving.heap import returning_memory
 from shared.serving.opening import open_event_log
@@ -37,6 +42,7 @@ from shared.serving.process import Background, Service, run
 from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.telemetry.setup import start_telemetry
 from shared.tracking.mlflow_tracker import MlflowTracker
 
@@ -49,9 +55,22 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
     encoder = SentenceEncoder(common.encoder, max_tokens=MOST_TOKENS, cached=settings.cached_texts)
     featuriser = Featuriser(encoder)
     score = ScoreAnswers(featuriser, models, rules.folds)
-    intakes = Intakes(TakeData(rules), TakeTurn(settings.backlog), SqlIntake)
+    intakes = Intakes(
+        TakeData(rules),
+        TakeTurn(settings.backlog),
+        SqlIntake,
+        NoteUser(settings.segment_keys, now),
+        SqlMemberships,
+    )
+    memberships = SqlMembershipReads(database)
     scoring = Scoring(
-        database, SqlWaitingAnswers(database), SqlScoredAnswers, score, now, settings.score_batch
+        database,
+        SqlWaitingAnswers(database),
+        SqlScoredAnswers,
+        score,
+        memberships.groups_of,
+        now,
+        settings.score_batch,
     )
     train = TrainModel(featuriser, models, rules)
     remover = RewardRemover(database)
@@ -64,6 +83,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         log=log,
         mounts=[
             _mount(database, models, score),
+            _people(common, database, memberships),
             operations_api.mount(database),
             personal_data.mount("reward", remover.holdings),
         ],
@@ -84,6 +104,12 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
 def _mount(database: Database, models: RewardModels, score: ScoreAnswers) -> Mount:
     trainings, operation = SqlTrainingRequests(database), partial(operations.get, database)
     return grpc_api.mount(grpc_api.RewardServicer(models, score, trainings, operation))
+
+
+def _people(common: CommonSettings, database: Database, memberships: SqlMembershipReads) -> Mount:
+    store = SqlStore(database, SqlMemberships)
+    correct = CorrectMembership(store, now, redactor_of(common, "reward").text)
+    return people_api.mount(people_api.PeopleServicer(memberships, correct))
 
 
 def _jobs(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.reward.domain import TrainingRules
 from shared.configuration.settings import ServiceSettings
+from shared.language.errors import InvalidArgument
+from shared.language.groups import check_segment
 
 
 class RewardSettings(ServiceSettings):
@@ -32,6 +34,23 @@ class RewardSettings(ServiceSettings):
     # Models kept in memory, least recently used first out: about 0.1 MB each.
     kept_models: int = Field(default=64, ge=1)
 
+    # Keys of turns' metadata that are segments beside `segment.*`, and "channel"; comma-separated.
+    segments: str = ""
+
+    @field_validator("segments")
+    @classmethod
+    def _keys(cls, line: str) -> str:
+        for key in _listed(line):
+            try:
+                check_segment(key, "value")
+            except InvalidArgument as error:
+                raise ValueError(error.message) from error
+        return line
+
+    @property
+    def segment_keys(self) -> tuple[str, ...]:
+        return _listed(self.segments)
+
     def rules(self) -> TrainingRules:
         return TrainingRules(
             min_data=self.min_pairs,
@@ -41,3 +60,7 @@ class RewardSettings(ServiceSettings):
             bootstraps=self.bootstraps,
             l2=self.l2,
         )
+
+
+def _listed(line: str) -> tuple[str, ...]:
+    return tuple(key for part in line.split(",") if (key := part.strip()))

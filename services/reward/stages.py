@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from services.reward import codec
 from services.reward.app.taking import ANSWERS, PAIRS, RATINGS, TakeData, TakeTurn
+from services.reward.people.app.declaring import NoteUser
+from services.reward.people.ports import Memberships
 from services.reward.ports import Intake
 from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, PREFERENCE_PROPOSED
 from shared.log.events import EventLog, Record
@@ -22,11 +24,13 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Intakes:
-    """One handler per topic. `intake` writes within a transaction."""
+    """One handler per topic. `intake` and `memberships` write within a transaction."""
 
     take_data: TakeData
     take_turn: TakeTurn
     intake: Callable[[Transaction], Intake]
+    note_user: NoteUser
+    memberships: Callable[[Transaction], Memberships]
 
     def pair(self, record: Record, transaction: Transaction) -> None:
         tenant, pair, own_judgement = codec.decode_pair(record.event.value)
@@ -43,10 +47,11 @@ class Intakes:
         self.take_data.rating(self.intake(transaction), *decoded)
 
     def turn(self, record: Record, transaction: Transaction) -> None:
-        message, logged = codec.decode_turn(record.event.value)
+        message, logged, seen = codec.decode_turn(record.event.value)
         intake = self.intake(transaction)
         if message.role == "user":
             self.take_turn.user(intake, logged)
+            self.note_user(self.memberships(transaction), seen)
         elif message.role == "assistant":
             self.take_turn.assistant(intake, logged)
         else:

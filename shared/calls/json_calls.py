@@ -23,7 +23,7 @@ from shared.gen.trimtab.feedback.v1 import feedback_pb2
 from shared.gen.trimtab.interaction.v1 import interaction_pb2, keys_pb2, user_data_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
-from shared.gen.trimtab.reward.v1 import reward_pb2
+from shared.gen.trimtab.reward.v1 import people_pb2, reward_pb2
 from shared.language.errors import InvalidArgument
 
 Json = dict[str, Any]
@@ -39,6 +39,7 @@ _MODULES = (
     interaction_pb2,
     keys_pb2,
     operations_pb2,
+    people_pb2,
     personal_data_pb2,
     registry_pb2,
     retrain_pb2,

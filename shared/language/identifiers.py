@@ -135,6 +135,10 @@ def persona_name(tenant: str, user_id: str) -> str:
     return f"{user_name(tenant, user_id)}/persona"
 
 
+def membership_name(tenant: str, user_id: str) -> str:
+    return f"{user_name(tenant, user_id)}/membership"
+
+
 def feedback_name(tenant: str, feedback_id: str) -> str:
     return f"tenants/{tenant}/feedback/{feedback_id}"
 

@@ -11,14 +11,31 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.reward.adapters.sql_waiting import change_waiting
-from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
 from services.reward.app.taking import ANSWERS, WAITS
+from services.reward.people.adapters.departing import departed
+from services.reward.tables import (
+    JUDGEMENTS,
+    MEMBERSHIP_VERSIONS,
+    MEMBERSHIPS,
+    MODELS,
+    PAIRS,
+    PROGRESS,
+    RATINGS,
+    REQUESTS,
+    UNSCORED,
+)
 from shared.language.retention import RetentionPolicy
 from shared.language.splits import is_held_out
 from shared.privacy.retention import AgedRows, Aging
 from shared.state.database import Transaction
 
 EXPIRED = "EXPIRED"
+# The newest version of a membership is kept for as long as its user says anything.
+_IS_NEWEST = sa.exists().where(
+    MEMBERSHIPS.c.tenant == MEMBERSHIP_VERSIONS.c.tenant,
+    MEMBERSHIPS.c.user_id == MEMBERSHIP_VERSIONS.c.user_id,
+    MEMBERSHIPS.c.version == MEMBERSHIP_VERSIONS.c.version,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,14 @@ def aging() -> list[Aging]:
     return [
         AgedRows("pairs", PAIRS, PAIRS.c.kept_at, after=_no_longer_learnt_from),
         AgedRows("ratings", RATINGS, RATINGS.c.kept_at, after=_no_longer_learnt_from),
+        AgedRows("judgements", JUDGEMENTS, JUDGEMENTS.c.kept_at),
+        AgedRows("memberships", MEMBERSHIPS, MEMBERSHIPS.c.kept_at, after=departed),
+        AgedRows(
+            "membership_versions",
+            MEMBERSHIP_VERSIONS,
+            MEMBERSHIP_VERSIONS.c.kept_at,
+            only=~_IS_NEWEST,
+        ),
         AgedRows("requests", REQUESTS, REQUESTS.c.kept_at),
         AgedRows("unscored_answers", UNSCORED, UNSCORED.c.kept_at, after=_no_longer_waiting),
         AgedModels(),

@@ -10,10 +10,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.reward.adapters.sql_waiting import change_waiting
-from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, RATINGS, REQUESTS, UNSCORED
 from services.reward.app.taking import ANSWERS, WAITS
 from services.reward.app.training import TRAIN_JOB
 from services.reward.domain import model_name
+from services.reward.people.codec import held, read_membership
+from services.reward.tables import (
+    DUE,
+    JUDGEMENTS,
+    MEMBERS,
+    MEMBERSHIP_VERSIONS,
+    MEMBERSHIPS,
+    MODELS,
+    PAIRS,
+    PROGRESS,
+    RATINGS,
+    REQUESTS,
+    UNSCORED,
+)
 from shared.language.splits import is_held_out
 from shared.log.events import ERASED
 from shared.privacy.erasure import (
@@ -33,8 +46,19 @@ from shared.state.tables import JOBS
 _ROWS = (
     Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
     Rows("ratings", RATINGS, of_user_or_conversation(RATINGS)),
+    Rows("judgements", JUDGEMENTS, of_user_or_conversation(JUDGEMENTS)),
+    Rows("memberships", MEMBERSHIPS, of_user(MEMBERSHIPS)),
+    Rows("membership_versions", MEMBERSHIP_VERSIONS, of_user(MEMBERSHIP_VERSIONS)),
+    Rows("members", MEMBERS, of_user(MEMBERS)),
+    Rows("memberships_due", DUE, of_user(DUE)),
     Rows("requests", REQUESTS, of_user_or_conversation(REQUESTS)),
     Rows("unscored_answers", UNSCORED, of_user_or_conversation(UNSCORED)),
+)
+_HELD = (
+    ("pair", PAIRS),
+    ("rating", RATINGS),
+    ("judgement", JUDGEMENTS),
+    ("unscored_answer", UNSCORED),
 )
 
 
@@ -78,11 +102,16 @@ class RewardRemover:
     def holdings(self, tenant: str, user_id: str) -> Iterator[Held]:
         """Everything held about a user, for an export."""
         user = Erasure("", tenant, user_id)
-        for kind, table in (("pair", PAIRS), ("rating", RATINGS), ("unscored_answer", UNSCORED)):
+        for kind, table in _HELD:
             with self._database.read() as connection:
                 rows = connection.execute(sa.select(table).where(of_user(table)(user))).mappings()
                 for row in rows.all():
                     yield f"reward_{kind}", {k: v for k, v in row.items() if k != "seq"}
+        with self._database.read() as connection:
+            query = sa.select(MEMBERSHIP_VERSIONS.c.value).where(of_user(MEMBERSHIP_VERSIONS)(user))
+            values = connection.execute(query.order_by(MEMBERSHIP_VERSIONS.c.version)).scalars()
+            for value in values.all():
+                yield "membership_version", held(read_membership(value))
 
 
 def _training_rows(connection: sa.Connection, erasure: Erasure) -> list[Any]:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from services.reward.adapters.tables import MODELS, PAIRS, RATINGS, UNSCORED
 from services.reward.app.taking import ANSWERS, WAITS
 from services.reward.app.taking import PAIRS as PAIRS_STAGE
 from services.reward.app.taking import RATINGS as RATINGS_STAGE
 from services.reward.domain import model_name
+from services.reward.tables import MODELS, PAIRS, RATINGS, UNSCORED
 from shared.language.splits import is_held_out
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Lineage, LineageStep
 from shared.state.database import Database

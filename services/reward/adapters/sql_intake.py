@@ -9,7 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.reward.adapters.sql_waiting import change_waiting
-from services.reward.adapters.tables import (
+from services.reward.app.training import TRAIN_JOB
+from services.reward.domain import LoggedAnswer, Pair, Progress, Rating
+from services.reward.tables import (
     PAIRS,
     PROGRESS,
     RATINGS,
@@ -17,8 +19,6 @@ from services.reward.adapters.tables import (
     UNSCORED,
     WAITING,
 )
-from services.reward.app.training import TRAIN_JOB
-from services.reward.domain import LoggedAnswer, Pair, Progress, Rating
 from shared.language.times import now
 from shared.state.database import Transaction
 from shared.state.jobs import enqueue

@@ -12,11 +12,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from services.reward.adapters.model_folder import pack, unpack
-from services.reward.adapters.tables import (
-    MODELS,
-    PAIRS,
-    RATINGS,
-)
 from services.reward.domain import (
     Accuracy,
     Answer,
@@ -30,6 +25,11 @@ from services.reward.domain import (
 from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 from services.reward.ports import RewardModel
+from services.reward.tables import (
+    MODELS,
+    PAIRS,
+    RATINGS,
+)
 from shared.language.errors import NotFound
 from shared.state.database import Database, Transaction
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.reward.adapters.tables import MODELS, UNSCORED, WAITING
 from services.reward.domain import Answer, LoggedAnswer
+from services.reward.tables import MODELS, UNSCORED, WAITING
 from shared.state.database import Database, Transaction
 
 

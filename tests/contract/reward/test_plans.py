@@ -9,7 +9,7 @@ import pytest
 
 from services.reward.adapters.aging import aging
 from services.reward.adapters.lineage import RewardLineage
-from services.reward.adapters.tables import METADATA
+from services.reward.tables import METADATA
 from shared.language.retention import Keep, RetentionPolicy
 from shared.privacy.retention import Retention
 from tests.contract.plans import Statement, recorded, whole_tables

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from services.reward.adapters.aging import aging
-from services.reward.adapters.tables import MODELS, PAIRS, PROGRESS, REQUESTS, UNSCORED, WAITING
 from services.reward.domain import Answer, LoggedAnswer, Pair
+from services.reward.tables import MODELS, PAIRS, PROGRESS, REQUESTS, UNSCORED, WAITING
 from shared.language.retention import Keep, RetentionPolicy
 from shared.language.splits import is_held_out
 from shared.privacy.retention import Retention

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
+import grpc
+
 from services.reward import grpc_api
 from services.reward.adapters.hashing import HashingEncoder
 from services.reward.adapters.sql_intake import SqlIntake
 from services.reward.adapters.sql_models import SqlModelWriter, SqlRewardModels
 from services.reward.adapters.sql_trainings import SqlTrainingRequests
 from services.reward.adapters.sql_waiting import SqlScoredAnswers, SqlWaitingAnswers
-from services.reward.adapters.tables import METADATA
 from services.reward.adapters.tracked_runs import tracked_run
 from services.reward.app.featurising import Featuriser
 from services.reward.app.scoring import ScoreAnswers
@@ -20,16 +21,24 @@ from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.domain import TrainingRules
 from services.reward.jobs import Scoring, Tracking, Trainings
+from services.reward.people import grpc_api as people_api
+from services.reward.people.adapters.sql_memberships import SqlMembershipReads, SqlMemberships
+from services.reward.people.app.correcting import CorrectMembership
+from services.reward.people.app.declaring import NoteUser
 from services.reward.stages import Intakes
+from services.reward.tables import METADATA
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
 from shared.contracts.messages import encode_message
+from shared.contracts.people import decode_membership
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import reward_pb2_grpc as pb_grpc
+from shared.language.groups import Membership
 from shared.language.messages import text_message
 from shared.language.topics import (
     INTERACTION_LOGGED,
+    MEMBERSHIP_UPDATED,
     PREFERENCE_PROPOSED,
     REWARD_SCORED,
 )
@@ -39,6 +48,7 @@ from shared.serving import operations_api
 from shared.state import operations
 from shared.state.database import Database, Transaction
 from shared.state.outbox import OutboxRelay
+from shared.state.sessions import SqlStore
 from shared.state.stage import drain
 from shared.tracking.port import MemoryTracker
 
@@ -60,7 +70,16 @@ class RewardService:
         featuriser = Featuriser(self.encoder)
         self.score = ScoreAnswers(featuriser, self.models, rules.folds)
         self.take_data, self.take_turn = TakeData(rules), TakeTurn(backlog)
-        intakes = Intakes(self.take_data, self.take_turn, self.intake)
+        self.memberships = SqlMembershipReads(self.database)
+        intakes = Intakes(
+            self.take_data,
+            self.take_turn,
+            self.intake,
+            NoteUser(("channel",), lambda: self.now),
+            self.people,
+        )
+        store = SqlStore(self.database, self.people)
+        self.correct = CorrectMembership(store, lambda: self.now, lambda _, text: text)
         self.stages = intakes.stages(self.database, self.log)
         self.learn = TrainModel(featuriser, self.models, rules)
         self.training = Trainings(self.learn, SqlModelWriter, lambda: NOW).worker(self.database)
@@ -70,10 +89,16 @@ class RewardService:
 
     def scores(self, batch: int = 64) -> Scoring:
         waiting = SqlWaitingAnswers(self.database)
-        return Scoring(self.database, waiting, SqlScoredAnswers, self.score, lambda: NOW, batch)
+        groups = self.memberships.groups_of
+        return Scoring(
+            self.database, waiting, SqlScoredAnswers, self.score, groups, lambda: NOW, batch
+        )
 
     def intake(self, transaction: Transaction) -> SqlIntake:
         return SqlIntake(transaction, lambda: self.now)
+
+    def people(self, transaction: Transaction) -> SqlMemberships:
+        return SqlMemberships(transaction, lambda: self.now)
 
     def publish(self, topic: str, identity: str, value: bytes) -> None:
         self.log.publish([Event(topic, identity, "key", value, "test", NOW)])
@@ -104,17 +129,22 @@ class RewardService:
         text: str,
         version: str = "assistant-v0",
         tenant: str = "local",
+        user: str = "u1",
+        metadata: dict[str, str] | None = None,
+        channel: str = "",
     ) -> None:
         turn = common.Turn(
             tenant=tenant,
-            user_id="u1",
+            user_id=user,
+            metadata=metadata,
+            channel=channel,
             conversation_id="c1",
             turn_id=f"t{number}",
             index=number,
             model_version=version,
             message=encode_message(text_message(role, text)),
         )
-        turn.create_time.FromDatetime(NOW)
+        turn.create_time.FromDatetime(self.now)
         value = events.InteractionLogged(turn=turn).SerializeToString()
         self.publish(INTERACTION_LOGGED, f"{tenant}.t{number}", value)
 
@@ -132,6 +162,14 @@ class RewardService:
     def counts(self, stage: str) -> dict[tuple[str, str], int]:
         return {(o, r): n for s, o, r, n in self.database.counts() if s == stage}
 
+    def updated(self) -> list[Membership]:
+        """What was published of memberships."""
+        OutboxRelay(self.database, self.log).relay_once()
+        found = [record.event.value for record in self.log.records(MEMBERSHIP_UPDATED)]
+        return [
+            decode_membership(events.MembershipUpdated.FromString(one).membership) for one in found
+        ]
+
     def scored(self) -> list[events.RewardScored]:
         OutboxRelay(self.database, self.log).relay_once()
         records = self.log.records(REWARD_SCORED)
@@ -141,14 +179,25 @@ class RewardService:
 async def serve(
     service: RewardService, calls: Callable[[pb_grpc.RewardServiceAsyncStub], Awaitable[None]]
 ) -> None:
+    await serve_channel(service, lambda channel: calls(pb_grpc.RewardServiceStub(channel)))
+
+
+async def serve_channel(
+    service: RewardService, calls: Callable[[grpc.aio.Channel], Awaitable[None]]
+) -> None:
     trainings = SqlTrainingRequests(service.database)
     operation = partial(operations.get, service.database)
     servicer = grpc_api.RewardServicer(service.models, service.score, trainings, operation)
-    mounts = [grpc_api.mount(servicer), operations_api.mount(service.database)]
+    people = people_api.PeopleServicer(service.memberships, service.correct)
+    mounts = [
+        grpc_api.mount(servicer),
+        people_api.mount(people),
+        operations_api.mount(service.database),
+    ]
     server = RpcServer("reward", mounts, drain_s=0.1)
     port = await server.start()
     try:
         async with aio_channel(f"127.0.0.1:{port}") as channel:
-            await calls(pb_grpc.RewardServiceStub(channel))
+            await calls(channel)
     finally:
         await server.drain()

@@ -8,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 
 from services.reward.adapters.erasing import RewardRemover
-from services.reward.adapters.tables import PROGRESS, REQUESTS
 from services.reward.app.taking import ANSWERS
 from services.reward.app.training import TRAIN_JOB
+from services.reward.people.domain import Division, Said, composed, nobody_yet
+from services.reward.tables import PROGRESS, REQUESTS
 from shared.language.splits import is_held_out
 from shared.privacy.erasure import Erasure
 from shared.state.jobs import Finish, Job
 from shared.state.tables import JOBS
-from tests.unit.reward.running import RewardService
+from tests.unit.reward.running import NOW, RewardService
 
 USERS = [f"u{n}" for n in range(200) if not is_held_out("local", f"u{n}")]
 FIRST = Erasure("e1", "local", USERS[0], ("c1",))
@@ -38,7 +39,23 @@ def removed(service: RewardService, erasure: Erasure = FIRST) -> dict[str, int]:
 
 
 def test_rows_go_and_there_is_less_to_learn_from(service: RewardService) -> None:
-    assert removed(service) == {"pairs": 1, "ratings": 0, "requests": 1, "unscored_answers": 1}
+    with service.database.begin() as transaction:
+        of_user = nobody_yet("local", USERS[0], NOW)
+        said = replace(of_user, said=Said(segments={"plan": "free"}))
+        people = service.people(transaction)
+        people.put(said, composed(said, Division(), NOW))
+        people.mark_due("local", [USERS[0]])
+    assert removed(service) == {
+        "pairs": 1,
+        "ratings": 0,
+        "judgements": 0,
+        "memberships": 1,
+        "membership_versions": 1,
+        "members": 1,
+        "memberships_due": 1,
+        "requests": 1,
+        "unscored_answers": 1,
+    }
     with service.database.read() as connection:
         progress = connection.execute(sa.select(PROGRESS)).one()
         assert connection.execute(sa.select(REQUESTS)).all() == []
@@ -77,3 +94,8 @@ def test_an_export_gives_what_is_held(service: RewardService) -> None:
     held = list(RewardRemover(service.database).holdings("local", USERS[0]))
     assert [kind for kind, _ in held] == ["reward_pair"]
     assert "Question 0?" in str(held[0][1])
+    service.correct("local", USERS[0], None, {"plan": "free"}, "ada", "it is so")
+    *_, (kind, version) = RewardRemover(service.database).holdings("local", USERS[0])
+    assert kind == "membership_version"
+    assert isinstance(version, dict)
+    assert (version["segments"], version["reason"]) == ({"plan": "free"}, "it is so")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from services.reward.adapters.lineage import RewardLineage
 from services.reward.adapters.sql_intake import SqlIntake
-from services.reward.adapters.tables import METADATA
 from services.reward.domain import Answer, LoggedAnswer, Pair
+from services.reward.tables import METADATA
 from shared.language.splits import is_held_out
 from shared.state.database import Database
 

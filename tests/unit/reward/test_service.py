@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from services.reward.adapters.kept_models import KeptModels
 from services.reward.adapters.sql_waiting import SqlWaitingAnswers
-from services.reward.adapters.tables import MODELS
 from services.reward.domain import Answer, Pair
+from services.reward.tables import MODELS
 from shared.calls.client import metadata
 from shared.contracts.messages import encode_message
 from shared.contracts.status import decode_error

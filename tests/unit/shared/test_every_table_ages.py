@@ -69,6 +69,9 @@ OTHERWISE: dict[str, dict[str, str]] = {
     "reward": {
         "reward_models": "AgedModels",
         "reward_progress": A_TENANT,
+        "people_divisions": A_TENANT,
+        "people_members": WITH_IT,
+        "memberships_due": "goes once it was learnt of",
         "waiting_answers": A_TENANT,
     },
 }

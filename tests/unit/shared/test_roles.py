@@ -13,7 +13,8 @@ ROLES = {
     "writer": """
         Completion: UpdateCompletion
         Feedback: CorrectPersona DeletePersona FreezePersona UnfreezePersona
-        Interaction: LogAssessments LogFeedback LogPreferences LogTurns StreamTurns""",
+        Interaction: LogAssessments LogFeedback LogPreferences LogTurns StreamTurns
+        People: CorrectMembership""",
     "reader": """
         Completion: GetCompletion ListCompletionMessages ListCompletions
         DeadLetter: ListDeadLetters
@@ -22,6 +23,7 @@ ROLES = {
         Feedback: Classify GetPersona ListFeedback ListPairs ListPersonaVersions ListPersonas
         Feedback: ListHeads ListJudgements ListWaitingFeedback
         Interaction: GetConversation ListConversations
+        People: GetMembership ListGroups ListMembershipVersions ListMemberships
         PersonalData: ExportPersonalData
         Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions
         Retrain: GetRun ListRuns PreviewSnapshot

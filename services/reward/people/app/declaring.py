@@ -1,0 +1,83 @@
+"""Segments that a team declares of its users, in the metadata of their turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.reward.people.domain import Standing, composed, nobody_yet
+from services.reward.people.ports import Memberships
+from shared.language.errors import InvalidArgument
+from shared.language.groups import check_segment
+
+SEGMENTS = "reward.segments"
+PREFIX = "segment."
+CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """A user's turn: whose, when, and what came with it."""
+
+    tenant: str
+    user_id: str
+    time: datetime
+    channel: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteUser:
+    """Takes what a turn declares of its user. `named`: metadata keys that are segments, or "channel"."""
+
+    named: tuple[str, ...]
+    clock: Callable[[], datetime]
+
+    def __call__(self, memberships: Memberships, seen: Appearance) -> None:
+        """What cannot be a segment is counted and left out; the turn is never lost for it."""
+        declared = self._declared(seen)
+        former = memberships.get(seen.tenant, seen.user_id)
+        if former is not None and not declared:
+            memberships.touch(seen.tenant, seen.user_id)
+            return
+        division, now = memberships.division(seen.tenant), self.clock()
+        standing = former or nobody_yet(seen.tenant, seen.user_id, now)
+        for key, value in declared:
+            standing = _declare(memberships, standing, key, value, seen.time)
+        if former is not None or standing.declared or division.tastes:
+            memberships.put(standing, composed(standing, division, now))
+
+    def _declared(self, seen: Appearance) -> list[tuple[str, str]]:
+        prefixed = [
+            (key.removeprefix(PREFIX), value)
+            for key, value in seen.metadata.items()
+            if key.startswith(PREFIX)
+        ]
+        values = {**seen.metadata, CHANNEL: seen.channel or seen.metadata.get(CHANNEL, "")}
+        named = [(key, values[key]) for key in self.named if values.get(key)]
+        return sorted(dict([*named, *prefixed]).items())
+
+
+def _declare(
+    memberships: Memberships, standing: Standing, key: str, value: str, time: datetime
+) -> Standing:
+    memberships.count(SEGMENTS, "taken")
+    try:
+        key, value = check_segment(key, value, "metadata")
+    except InvalidArgument as error:
+        memberships.count(SEGMENTS, "abstained", error.reason)
+        return standing
+    former = standing.declared.get(key)
+    found = standing.declares(key, value, time)
+    if found is None:
+        memberships.count(SEGMENTS, "abstained", "TOO_MANY_SEGMENTS")
+        return standing
+    if found is standing:
+        memberships.count(SEGMENTS, "abstained", "OLDER")
+        return standing
+    if former is not None and former.value == value:
+        memberships.count(SEGMENTS, "made", "unchanged")
+        return found
+    memberships.count(SEGMENTS, "made", "declared")
+    return found
