@@ -9,6 +9,7 @@ from datetime import datetime
 from services.evaluation.domain import Evaluation, Request, Version, check_suites
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.pairs import decode_pair, encode_pair
+from shared.contracts.people import decode_composition, encode_composition
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
@@ -29,7 +30,10 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
     champion = None
     if request.champion_version:
         served = request.champion_served_name or request.champion_version
-        champion = Version(request.champion_version, served, request.champion_adapter_path)
+        composition = decode_composition(request.champion_composition)
+        champion = Version(
+            request.champion_version, served, request.champion_adapter_path, composition
+        )
     return Request(
         evaluation=evaluation,
         tenant=tenant,
@@ -66,6 +70,9 @@ def encode_request(request: Request) -> pb.EvaluateRequest:
         suites=request.suites,
         held_out_pairs=[encode_pair(pair) for pair in request.held_out],
         confidence=request.confidence,
+        champion_composition=encode_composition(champion.composition)
+        if champion.composition
+        else None,
     )
 
 

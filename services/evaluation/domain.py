@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
 from statistics import NormalDist
 
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
+from shared.language.groups import Composition
 from shared.language.identifiers import share_of, stable_id
 from shared.language.messages import Message
 from shared.language.pairs import Pair
@@ -27,6 +28,26 @@ class Version:
     name: str
     served_name: str
     adapter_path: str = ""
+    # By group of people, and of everyone else, where not everyone gets its own weights.
+    composition: Composition | None = field(default=None, hash=False)
+
+    def served_to(self, people: str) -> str:
+        """The served name that answers a user of this group; empty: of no known one."""
+        return self.composition.answering((people,)) if self.composition else self.served_name
+
+    @property
+    def all_served(self) -> tuple[str, ...]:
+        if self.composition is None:
+            return (self.served_name,)
+        return tuple(
+            dict.fromkeys((*self.composition.served_names.values(), self.composition.others))
+        )
+
+    def as_served(self, served: str) -> Version:
+        """The version as if everyone got these weights of it."""
+        if self.composition is None:
+            return self
+        return Version(f"{self.name}/{served}", served)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.pairs import decode_pair, encode_pair
-from shared.contracts.people import decode_interests, encode_interests
+from shared.contracts.people import decode_interests, encode_composition, encode_interests
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
@@ -121,7 +121,8 @@ def encode_run(run: Run) -> pb.Run:
         policy=run.policy,
         training_counts=run.training_counts,
         interests=encode_interests(run.rules.interests),
-        effects=effects(run.estimates, run.rules.interests),
+        effects=effects(run.estimates, run.rules.interests, run.only_groups),
+        only_groups=run.only_groups,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -156,6 +157,9 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
         held_out_pairs=[encode_pair(pair) for pair in contest.held_out],
         confidence=contest.confidence,
         suites=contest.suites,
+        champion_composition=encode_composition(contest.champion.composition)
+        if contest.champion.composition
+        else None,
         controls=[
             evaluation_pb2.Control(
                 model_version=control.version,

@@ -13,6 +13,7 @@ from services.retrain.domain.runs import Run
 from services.retrain.domain.snapshots import Persona, Selection, Snapshot
 from services.retrain.domain.training import Trained, TrainingPlan
 from shared.language.estimates import Estimate
+from shared.language.groups import Composition
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey
 
@@ -140,6 +141,8 @@ class Candidate:
     version: str
     served_name: str
     adapter_path: str
+    # What answers whom, where not everyone gets its own weights.
+    composition: Composition | None = None
 
 
 @dataclass(frozen=True, slots=True)

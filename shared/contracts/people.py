@@ -6,7 +6,7 @@ from datetime import UTC
 
 from shared.contracts.messages import write_time
 from shared.gen.trimtab.common.v1 import people_pb2 as pb
-from shared.language.groups import Basis, Membership
+from shared.language.groups import Basis, Composition, Membership
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 _BASES = {basis: pb.MembershipBasis.Value(f"MEMBERSHIP_BASIS_{basis.name}") for basis in Basis}
@@ -54,6 +54,17 @@ def decode_membership(membership: pb.Membership) -> Membership:
         reason=membership.reason,
         is_removed=membership.removed,
     )
+
+
+def encode_composition(composition: Composition) -> pb.Composition:
+    return pb.Composition(served_names=composition.served_names, others=composition.others)
+
+
+def decode_composition(composition: pb.Composition) -> Composition | None:
+    """None of a version whose own weights everyone gets."""
+    if not composition.others:
+        return None
+    return Composition(dict(composition.served_names), composition.others)
 
 
 def encode_interests(interests: Interests) -> pb.Interests:

@@ -57,6 +57,22 @@ class Membership:
         return (*learnt, *(segment(key, value) for key, value in sorted(self.segments.items())))
 
 
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What answers whom, where one version is several weights: by group the served name, and the one for
+    everyone else."""
+
+    served_names: Mapping[str, str]
+    others: str
+
+    def answering(self, groups: Iterable[str]) -> str:
+        """The served name for a user of these groups: of the first that has weights of its own."""
+        return next(
+            (self.served_names[group] for group in groups if group in self.served_names),
+            self.others,
+        )
+
+
 def segment(key: str, value: str) -> str:
     """A declared segment's name: a learnt group has no `=` in its own."""
     return f"{key}={value}"

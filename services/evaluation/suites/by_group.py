@@ -38,11 +38,11 @@ def win_rates(
     win: Win,
     suite: str,
 ) -> list[Estimate]:
-    """For each group and rival, in the order of the groups' names."""
+    """For each group, in the order of their names, and rival: against what the champion gives that group."""
     clusters = [prompt.cluster for prompt in asked]
     estimates = []
-    for group in _groups(found[champion]):
-        theirs = found[champion].of_group(group)
+    for group in _groups(found[request.model]):
+        theirs = found[champion.as_served(champion.served_to(group))].of_group(group)
         for version in request.rivals:
             ours = found[version].of_group(group)
             wins = [win(*pair) for pair in zip(ours, theirs, strict=True)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Sampling
-from services.evaluation.suites.questions import answers, prompts
+from services.evaluation.suites.questions import answers_to, prompts
 from shared.language.estimates import Estimate
 
 SUITE = "form"
@@ -34,7 +34,7 @@ def measure(request: Request, bench: Bench) -> Measured:
     sampling = Sampling(bench.limits.answer_tokens)
     estimates = []
     for version in request.all_versions:
-        given = answers(request, bench, version, [p.messages for p in asked], sampling)
+        given = answers_to(request, bench, version, asked, sampling)
         lengths = [float(len(text.split())) for text in given]
         sane = [float(is_sane(text, bench.limits.answer_tokens)) for text in given]
         estimates += [

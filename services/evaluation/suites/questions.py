@@ -56,6 +56,23 @@ def answers(
     return [found[key] for key in keys]
 
 
+def answers_to(
+    request: Request,
+    bench: Bench,
+    version: Version,
+    asked: Sequence[Prompt],
+    sampling: Sampling,
+) -> list[str]:
+    """One answer per prompt, each by the weights that answer its user."""
+    found: dict[int, str] = {}
+    for served in version.all_served:
+        mine = [n for n, one in enumerate(asked) if version.served_to(one.people) == served]
+        spoken = [asked[n].messages for n in mine]
+        texts = answers(request, bench, version.as_served(served), spoken, sampling)
+        found.update(zip(mine, texts, strict=True))
+    return [found[n] for n in range(len(asked))]
+
+
 def _key(messages: Sequence[Message], sampling: Sampling) -> str:
     spoken = [part for message in messages for part in (message.role, message.text)]
     return stable_id(repr(sampling), *spoken)

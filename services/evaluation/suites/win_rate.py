@@ -36,14 +36,15 @@ def measure(request: Request, bench: Bench) -> Measured:
     asked = prompts(request, bench)
     sampling = Sampling(bench.limits.answer_tokens)
     spoken = [prompt.messages for prompt in asked]
-    written = {v: answers(request, bench, v, spoken, sampling) for v in request.all_versions}
+    writers = [*request.rivals, *map(request.champion.as_served, request.champion.all_served)]
+    written = {v: answers(request, bench, v, spoken, sampling) for v in writers}
     try:
         found = _scored(request, bench, asked, written)
     except FailedPrecondition as error:
         if error.reason != UNTRAINED:
             raise
         return _not_measured(request, error.reason)
-    champion = found[request.champion]
+    champion = _of_users(request.champion, asked, found)
     clusters = [prompt.cluster for prompt in asked]
     wins = {
         v: [_win(*pair) for pair in zip(found[v].rewards, champion.rewards, strict=True)]
@@ -51,7 +52,8 @@ def measure(request: Request, bench: Bench) -> Measured:
     }
     estimates = [request.rate(SUITE, v, outcomes, clusters, SUITE) for v, outcomes in wins.items()]
     estimates += by_group.win_rates(request, asked, found, request.champion, _win, SUITE)
-    estimates += by_group.well_being(request, asked, found, SUITE)
+    of_versions = {v: found[v] for v in request.rivals} | {request.champion: champion}
+    estimates += by_group.well_being(request, asked, of_versions, SUITE)
     return Measured(tuple(estimates), champion.judge)
 
 
@@ -73,6 +75,17 @@ def _scored(
         f"the reward model changed {_MOST_CHANGES} times while the answers were scored; "
         "evaluate again once no reward model is being trained",
         reason="JUDGE_CHANGED",
+    )
+
+
+def _of_users(version: Version, asked: Sequence[Prompt], found: Mapping[Version, Scores]) -> Scores:
+    """The scores of each prompt's answer by the weights that answer its user."""
+    each = [
+        found[version.as_served(version.served_to(one.people))].part(n, 1)
+        for n, one in enumerate(asked)
+    ]
+    return Scores(
+        tuple(one.rewards[0] for one in each), tuple(one.groups[0] for one in each), each[0].judge
     )
 
 

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from services.registry.domain.groups import GroupTest
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules
-from services.registry.domain.versions import Change, Composition, State, Version
+from services.registry.domain.versions import Change, State, Version
+from shared.language.groups import Composition
 from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.betting import START, Arm, RolloutTest

@@ -8,7 +8,7 @@ from services.registry.domain.groups import said
 from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
 from shared.contracts.estimates import encode_estimate
-from shared.contracts.people import encode_interests
+from shared.contracts.people import encode_composition, encode_interests
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.identifiers import parse_name
 from shared.language.policies import PolicyKey, check_policy_id
@@ -62,9 +62,8 @@ def encode_rollout(
 
 
 def _write_composition(version: Version, into: pb.ModelVersion) -> None:
-    if found := version.composition:
-        into.composition.served_names.update(found.served_names)
-        into.composition.others = found.others
+    if version.composition:
+        into.composition.CopyFrom(encode_composition(version.composition))
 
 
 def _encode_groups(rollout: Rollout, deployment: RolloutRules) -> Iterator[pb.GroupEvidence]:

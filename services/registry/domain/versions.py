@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from services.registry.domain.rollouts import Rollout
 from shared.language.errors import FailedPrecondition
+from shared.language.groups import Composition
 from shared.language.policies import PolicyKey, version_name
 
 # Who decides when no person does.
@@ -45,15 +46,6 @@ class Change:
     actor: str
     reason: str
     time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """What answers whom, where one version is several weights: by group of people the served name, and the one
-    for everyone else."""
-
-    served_names: Mapping[str, str]
-    others: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from services.retrain.domain.runs import Run
 from services.retrain.ports import Candidate, Contest, Waiting
 from shared.calls.client import metadata, translated
 from shared.contracts.estimates import decode_estimate
+from shared.contracts.people import decode_composition
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
@@ -114,6 +115,7 @@ class GrpcRegistry:
             actor=_ACTOR,
             reason=reason,
             expected_groups=[one.group for one in of_groups(run.estimates)],
+            only_groups=run.only_groups,
         )
         self._ask(self._stub.StartRollout, run.tenant, request)
 
@@ -139,4 +141,9 @@ def _failure(status: Any) -> TrimtabError:
 
 
 def _candidate(version: pb.ModelVersion) -> Candidate:
-    return Candidate(version.version, version.served_name, version.adapter_path)
+    return Candidate(
+        version.version,
+        version.served_name,
+        version.adapter_path,
+        decode_composition(version.composition),
+    )

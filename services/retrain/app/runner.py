@@ -151,7 +151,7 @@ class Runner:
                 return self._evaluate(run)
             case State.GATE:
                 rules, champion = run.rules, run.champion_version
-                lines, verdict = check(
+                lines, verdict, only = check(
                     run.estimates,
                     champion,
                     rules.thresholds,
@@ -159,9 +159,8 @@ class Runner:
                     rules.suites,
                     rules.interests,
                 )
-                return replace(run, gate=lines, verdict=verdict).entered(
-                    State.HAND_OVER, self.clock()
-                )
+                judged = replace(run, gate=lines, verdict=verdict, only_groups=only)
+                return judged.entered(State.HAND_OVER, self.clock())
         return self._hand_over(run)
 
     def _snapshot(self, run: Run) -> Run:

@@ -4,11 +4,16 @@ A group's figure is the win rate against the champion under the group's own rewa
 confidence says what may be said: helped (above a half), hurt (below it), no change that could hurt by more
 than the margin, or not told. Each line is asked alone, so that a version which is that much worse for one group
 passes only if that group's own figure errs: no correction for their number is needed.
+
+A version that does not pass for everyone may still be what some groups want: if nothing but groups stands in
+its way, it is given to those alone that it surely helps, and everyone else keeps the champion's answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
@@ -42,9 +47,11 @@ def group_lines(
     return [(one.suite, line) for one, line in zip([*found, *found[:1]], lines, strict=False)]
 
 
-def effects(estimates: Sequence[Estimate], interests: Interests) -> tuple[str, ...]:
+def effects(
+    estimates: Sequence[Estimate], interests: Interests, only: Collection[str] = ()
+) -> tuple[str, ...]:
     """In words, those who lost first; one line of everyone where nobody is divided into groups, and none before
-    the evaluation."""
+    the evaluation. `only`: the groups that get the version, where not everyone does."""
     found = of_groups(estimates)
     if not found:
         everyone = [one for one in estimates if one.name == _NAME and not one.group and one.count]
@@ -53,10 +60,57 @@ def effects(estimates: Sequence[Estimate], interests: Interests) -> tuple[str, .
             for one in everyone
         )
     judged = [(_judged(one, interests.margin), one) for one in found]
+    ordered = sorted(judged, key=lambda found: (found[0], found[1].value))
+    return tuple(_words(how, one, bool(only) and one.group not in only) for how, one in ordered)
+
+
+def _words(how: int, one: Estimate, is_spared: bool) -> str:
+    people = f"people who prefer {one.group}"
+    if is_spared:
+        return f"spared: {people}: they keep the answers they had; of the new ones: {_figures(one)}"
+    return f"{_WORDS[how]}: {people}: {_figures(one)}"
+
+
+def helped_alone(estimates: Sequence[Estimate], sure: float) -> tuple[str, ...]:
+    """The groups that a version helps so surely that it may be given to them alone. As the surest of k are
+    looked for, each is held to an error of (1 - confidence) / k."""
+    found = of_groups(estimates)
     return tuple(
-        f"{_WORDS[how]}: people who prefer {one.group}: {_figures(one)}"
-        for how, one in sorted(judged, key=lambda found: (found[0], found[1].value))
+        one.group
+        for one in found
+        if one.confidence >= sure and _low_among(one, len(found)) > 0.5 and len(found) > 1
     )
+
+
+def for_some(lines: Sequence[GateCheck], only: Collection[str]) -> tuple[GateCheck, ...]:
+    """The lines of a version that only these groups get: whoever keeps the champion's answers loses nothing,
+    and whether everyone would gain is for information."""
+    return tuple(_for_some(line, only) for line in lines)
+
+
+def _for_some(line: GateCheck, only: Collection[str]) -> GateCheck:
+    one = line.estimate
+    if one.name != _NAME:
+        return line
+    if one.group and one.group not in only:
+        words = f"not served to them, who keep the answers they had; of these: {line.words}"
+        return replace(line, verdict=PASS, words=words)
+    if one.group:
+        return line
+    return replace(
+        line, required=False, words=f"{line.words}; served to some alone, so for information"
+    )
+
+
+def _low_among(one: Estimate, count: int) -> float:
+    """The lower bound at an error divided by `count`: the interval widened as a normal one would be."""
+    error = 1 - one.confidence
+    wider = _z(error / count) / _z(error)
+    return one.value - (one.value - one.low) * wider
+
+
+def _z(error: float) -> float:
+    return NormalDist().inv_cdf(1 - error / 2)
 
 
 def _judged(one: Estimate, margin: float) -> int:

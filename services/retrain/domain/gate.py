@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from services.retrain.domain.effects import FAIL, PASS, UNSURE, group_lines
+from services.retrain.domain.effects import FAIL, PASS, UNSURE, for_some, group_lines, helped_alone
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.interests import Interests
+from shared.language.interests import ConflictRule, Interests
 from shared.language.suites import judges
 from shared.statistics.intervals import difference, difference_of_rates
 
@@ -32,16 +32,35 @@ def check(
     confidence: float,
     suites: Collection[str] = (),
     interests: Interests | None = None,
-) -> tuple[tuple[GateCheck, ...], str]:
-    """The gate's lines and the verdict: "passed", "failed" or "not_enough_evidence". A suite that does not
-    judge the policy's candidates has no lines; by default all do. Groups of people have lines of their own, as
-    the rule for conflicts says."""
+) -> tuple[tuple[GateCheck, ...], str, tuple[str, ...]]:
+    """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and the groups that alone
+    may get the version (none: everyone may). A suite that does not judge the policy's candidates has no lines;
+    by default all do. Groups of people have lines of their own, as the rule for conflicts says."""
+    rule, sure = interests or Interests(), confidence - _ROUNDING
+    lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
+    verdict = verdict_of(lines)
+    if verdict == "passed" or rule.rule is ConflictRule.MEAN:
+        return lines, verdict, ()
+    only = helped_alone(estimates, sure)
+    narrower = for_some(lines, only)
+    if only and verdict_of(narrower) == "passed":
+        return narrower, "passed", only
+    return lines, verdict, ()
+
+
+def _lines(
+    estimates: Sequence[Estimate],
+    champion_version: str,
+    thresholds: Thresholds,
+    sure: float,
+    suites: Collection[str],
+    interests: Interests,
+) -> tuple[GateCheck, ...]:
     figures = {estimate.name: estimate for estimate in estimates if not estimate.group}
-    sure = confidence - _ROUNDING
     pairs = (thresholds.pair_accuracy, thresholds.pair_count, sure)
     every = (
         ("win_rate", _above(figures, "win_rate", thresholds.win_rate, 1, sure)),
-        *group_lines(estimates, interests or Interests(), sure),
+        *group_lines(estimates, interests, sure),
         ("form", _sane(figures, champion_version, thresholds.sane_margin, sure)),
         ("held_out_pairs", _above(figures, "held_out_pair_accuracy", *pairs)),
         (
@@ -54,8 +73,7 @@ def check(
             for probe in ("sycophancy", "over_refusal")
         ),
     )
-    lines = tuple(line for suite, line in every if judges(suites, suite))
-    return lines, verdict_of(lines)
+    return tuple(line for suite, line in every if judges(suites, suite))
 
 
 def verdict_of(lines: Sequence[GateCheck]) -> str:

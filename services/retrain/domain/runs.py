@@ -91,6 +91,8 @@ class Run:
     estimates: tuple[Estimate, ...] = ()
     gate: tuple[GateCheck, ...] = ()
     verdict: str = ""
+    # The groups of people that alone get the version, if it is not for everyone.
+    only_groups: tuple[str, ...] = ()
     error: str = ""
     mlflow_run_id: str = ""
     # The number of this candidate among those compared with its champion, from 1; 0 before the evaluation.

@@ -7,14 +7,16 @@ from math import exp
 import pytest
 
 from services.evaluation.adapters.memory import ScriptedScorer
+from services.evaluation.codec import decode_request, encode_request
 from services.evaluation.domain import Prompt, Request, Version
 from services.evaluation.ports import Scores
 from services.evaluation.suites import by_group, held_out_pairs
 from services.evaluation.suites.win_rate import _win
 from shared.gen.trimtab.common.v1 import common_pb2 as common
+from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.estimates import Estimate, figure_name
-from shared.language.groups import UNKNOWN
+from shared.language.groups import UNKNOWN, Composition
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.state import operations
@@ -120,14 +122,7 @@ def test_an_evaluation_tells_what_each_group_makes_of_it() -> None:
     asked = asked_for()
     for pair in asked.held_out_pairs:
         pair.groups.append("shorter" if pair.user_id == HELD_OUT[0] else "longer")
-    operation = house.start(asked)
-    house.finish()
-    done = operations.get(house.database, operation)
-    response = pb.EvaluateResponse()
-    done.response.Unpack(response)
-    told: dict[tuple[str, str], common.Estimate] = {
-        (one.name, one.group): one for one in response.evaluation.estimates
-    }
+    told = told_of(house, asked)
     assert told["win_rate", "shorter"].value == 1.0
     assert told["win_rate", "longer"].value < 0.1
     short, long = (1 / (1 + exp((len(text) - 50) / 20)) for text in (SHORT, LONG))
@@ -142,3 +137,39 @@ def test_an_evaluation_tells_what_each_group_makes_of_it() -> None:
 def test_a_figures_name_for_trackers_has_no_odd_characters() -> None:
     found = Estimate("win_rate", 0, 0, 1, group="plan=free & easy")
     assert figure_name(found) == "win_rate/group/plan_free _ easy"
+
+
+def told_of(house: House, asked: pb.EvaluateRequest) -> dict[tuple[str, str], common.Estimate]:
+    operation = house.start(asked)
+    house.finish()
+    response = pb.EvaluateResponse()
+    operations.get(house.database, operation).response.Unpack(response)
+    return {(one.name, one.group): one for one in response.evaluation.estimates}
+
+
+def test_a_champion_of_several_weights_answers_each_group_by_theirs() -> None:
+    """The champion gives "shorter" the same weights as the candidate's, and everyone else the base model."""
+    by_length = {
+        "shorter": lambda text: (50 - len(text)) / 20,
+        "longer": lambda text: (len(text) - 50) / 20,
+    }
+    house = House(scorer=ScriptedScorer(lambda text: -len(text), groups=by_length))
+    composition = people_pb2.Composition(served_names={"shorter": "v1"}, others="base")
+    asked = asked_for(champion_composition=composition, suites=["win_rate", "form"])
+    for pair in asked.held_out_pairs:
+        pair.groups.append("shorter" if pair.user_id in HELD_OUT[:5] else "longer")
+    told = told_of(house, asked)
+    assert told["win_rate", "shorter"].value == 0.5
+    assert told["win_rate", "longer"].value == 0.0
+    # Of 24 requests five are by users who get the short answers from the champion, too.
+    assert told["win_rate", ""].value == pytest.approx((5 * 0.5 + 19) / 24)
+    assert told["length_words@assistant-v0", ""].value == pytest.approx((5 * 5 + 19 * 16) / 24)
+    assert house.policy.asked == 24 * 4  # candidate, control, and the champion's two
+
+
+def test_a_request_keeps_what_the_champion_is_made_of() -> None:
+    composition = people_pb2.Composition(served_names={"shorter": "v1"}, others="base")
+    read = decode_request("e1", "local", asked_for(champion_composition=composition))
+    assert read.champion is not None
+    assert read.champion.composition == Composition({"shorter": "v1"}, "base")
+    assert decode_request("e1", "local", encode_request(read)) == read

@@ -13,11 +13,11 @@ from services.registry.domain import groups
 from services.registry.domain.groups import NOT_WORSE, UNTOLD, WORSE, GroupTest
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import RolloutRules, worse_at
-from services.registry.domain.versions import Composition, State
+from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
-from shared.language.groups import UNKNOWN
+from shared.language.groups import UNKNOWN, Composition
 from shared.language.interests import LIMITS, ConflictRule, Interests, SmallGroups
 from shared.state.stage import drain
 from shared.statistics.betting import GRID

@@ -23,42 +23,76 @@ def of(group: str, value: float, low: float, high: float, confidence: float = 0.
 
 
 GAINS, SAME = of("shorter", 0.9, 0.8, 0.95), of("longer", 0.5, 0.38, 0.62)
+NO_GAIN = of("shorter", 0.5, 0.4, 0.6)
 UNTOLD, LOSES = of("longer", 0.42, 0.3, 0.55), of("longer", 0.1, 0.04, 0.2)
 
 
 @pytest.mark.parametrize(
-    ("interests", "groups", "overall"),
+    ("interests", "groups", "overall", "alone"),
     [
-        (Interests(), [GAINS, SAME], "passed"),
-        (Interests(), [GAINS, LOSES], "failed"),
-        (Interests(), [GAINS, UNTOLD], "not_enough_evidence"),
-        (GO_ON, [GAINS, UNTOLD], "passed"),
-        (GO_ON, [GAINS, LOSES], "failed"),
-        (MEAN, [GAINS, LOSES], "passed"),
-        (MAXMIN, [GAINS, SAME], "passed"),
-        (MAXMIN, [of("shorter", 0.55, 0.42, 0.67), SAME], "not_enough_evidence"),
-        (MAXMIN, [GAINS, LOSES], "failed"),
-        (Interests(), [GAINS, of("longer", 0.5, 0.38, 0.62, 0.9)], "not_enough_evidence"),
+        (Interests(), [GAINS, SAME], "passed", ()),
+        (Interests(), [GAINS, LOSES], "passed", ("shorter",)),
+        (Interests(), [GAINS, UNTOLD], "passed", ("shorter",)),
+        (Interests(), [NO_GAIN, LOSES], "failed", ()),
+        (Interests(), [NO_GAIN, UNTOLD], "not_enough_evidence", ()),
+        # Surely better alone, but not as the surest of two.
+        (Interests(), [of("shorter", 0.62, 0.505, 0.72), LOSES], "failed", ()),
+        (GO_ON, [NO_GAIN, UNTOLD], "passed", ()),
+        (GO_ON, [NO_GAIN, LOSES], "failed", ()),
+        (MEAN, [GAINS, LOSES], "passed", ()),
+        (MAXMIN, [GAINS, SAME], "passed", ()),
+        (MAXMIN, [NO_GAIN, SAME], "not_enough_evidence", ()),
+        (MAXMIN, [GAINS, LOSES], "passed", ("shorter",)),
+        (Interests(), [NO_GAIN, of("longer", 0.5, 0.38, 0.62, 0.9)], "not_enough_evidence", ()),
+        (Interests(), [LOSES], "failed", ()),
     ],
 )
 def test_what_a_rule_makes_of_groups(
-    interests: Interests, groups: list[Estimate], overall: str
+    interests: Interests, groups: list[Estimate], overall: str, alone: tuple[str, ...]
 ) -> None:
     all_figures = (*figures(), *groups)
-    lines, verdict = check(all_figures, "assistant-v0", Thresholds(), 0.95, (), interests)
-    assert verdict == overall
+    lines, verdict, only = check(all_figures, "assistant-v0", Thresholds(), 0.95, (), interests)
+    assert (verdict, only) == (overall, alone)
     named = [line.estimate.group for line in lines if line.estimate.group]
     assert named[: len(groups)] == [one.group for one in groups]
 
 
 def test_a_groups_figure_is_never_taken_for_everyones() -> None:
-    lines, _ = check((*figures(), LOSES), "assistant-v0", Thresholds(), 0.95, (), MEAN)
+    lines, *_ = check((*figures(), LOSES), "assistant-v0", Thresholds(), 0.95, (), MEAN)
     everyone = [line for line in lines if line.estimate.name == "win_rate"]
     assert [(line.estimate.value, line.verdict) for line in everyone] == [
         (0.8, "pass"),
         (0.1, "fail"),
     ]
     assert [line.required for line in everyone] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "overall", "alone"),
+    [
+        ({"win_rate": Estimate("win_rate", 0.45, 0.33, 0.58, count=60)}, "passed", ("shorter",)),
+        ({"sane": Estimate("sane_share", 0.5, 0.4, 0.6, count=60)}, "failed", ()),
+        ({"length": Estimate("length_words", 2, 1, 3, count=60)}, "failed", ()),
+    ],
+)
+def test_only_groups_and_the_mean_may_be_got_around_by_serving_some(
+    changes: dict[str, Estimate], overall: str, alone: tuple[str, ...]
+) -> None:
+    measured = (*figures(**changes), GAINS, LOSES)
+    _, verdict, only = check(measured, "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, only) == (overall, alone)
+
+
+def test_whoever_keeps_their_answers_is_said_to_be_spared() -> None:
+    lines, _, only = check((*figures(), GAINS, LOSES), "assistant-v0", Thresholds(), 0.95)
+    spared = next(line for line in lines if line.estimate.group == "longer")
+    assert spared.verdict == "pass"
+    assert spared.words.startswith("not served to them, who keep the answers they had; of these: ")
+    everyone = next(line for line in lines if line.estimate.name == "win_rate")
+    assert not everyone.required
+    words = effects((GAINS, LOSES), Interests(), only)
+    assert words[0].startswith("spared: people who prefer longer: they keep the answers they had")
+    assert words[1].startswith("helped: people who prefer shorter: ")
 
 
 def test_the_threshold_is_the_margin_below_a_half() -> None:

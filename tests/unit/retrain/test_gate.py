@@ -24,7 +24,7 @@ def figures(**changes: Estimate | None) -> tuple[Estimate, ...]:
 
 
 def verdicts(estimates: tuple[Estimate, ...]) -> tuple[dict[str, str], str]:
-    lines, verdict = check(estimates, "assistant-v0", Thresholds(), 0.95)
+    lines, verdict, _ = check(estimates, "assistant-v0", Thresholds(), 0.95)
     return {line.estimate.name.split(" ")[0]: line.verdict for line in lines}, verdict
 
 
@@ -69,7 +69,7 @@ def test_each_line(name: str, estimate: Estimate | None, line: str, overall: str
 
 
 def test_a_line_says_figure_rule_and_threshold():
-    lines, _ = check(figures(), "assistant-v0", Thresholds(win_rate=0.6), 0.95)
+    lines, *_ = check(figures(), "assistant-v0", Thresholds(win_rate=0.6), 0.95)
     assert (lines[0].rule, lines[0].threshold) == ("low > 0.6", 0.6)
     assert lines[0].words == "0.800 [0.680, 0.880] at 0.95 from 60"
     assert lines[1].rule == "low of (version - champion) >= -0.15"
@@ -86,7 +86,7 @@ def test_users_with_many_answers_widen_the_difference_of_sane_answers():
 
 
 def test_figures_of_less_confidence_than_the_attempt_asks_for_pass_nothing():
-    lines, verdict = check(figures(), "assistant-v0", Thresholds(), 0.975)
+    lines, verdict, _ = check(figures(), "assistant-v0", Thresholds(), 0.975)
     assert verdict == "not_enough_evidence"
     unsure = [line.estimate.name for line in lines if line.verdict == "not_enough_evidence"]
     assert unsure == ["win_rate", "sane_share - sane_share@assistant-v0", "held_out_pair_accuracy"]
@@ -112,9 +112,9 @@ def test_a_suite_that_does_not_judge_has_no_lines_and_holds_nobody_up():
         if not one.name.startswith("held_out")
     )
     chosen = ("win_rate", "form", "sycophancy")
-    lines, verdict = check(measured, "assistant-v0", Thresholds(), 0.95, chosen)
+    lines, verdict, _ = check(measured, "assistant-v0", Thresholds(), 0.95, chosen)
     names = [line.estimate.name.split(" ")[0] for line in lines]
     assert names == ["win_rate", "sane_share", "length_words", "sycophancy"]
     assert verdict == "passed"
-    lines, verdict = check(measured, "assistant-v0", Thresholds(), 0.95)
+    lines, verdict, _ = check(measured, "assistant-v0", Thresholds(), 0.95)
     assert (len(lines), verdict) == (7, "not_enough_evidence")

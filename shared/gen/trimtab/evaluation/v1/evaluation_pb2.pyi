@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
+from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
 from shared.gen.trimtab.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
@@ -36,6 +37,7 @@ class EvaluateRequest(_message.Message):
     HELD_OUT_PAIRS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
+    CHAMPION_COMPOSITION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The same request_id returns the same evaluation."""
     model_version: _builtins.str
@@ -65,6 +67,10 @@ class EvaluateRequest(_message.Message):
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Control]:
         """Further versions to measure with it, such as an SFT control."""
 
+    @_builtins.property
+    def champion_composition(self) -> _people_pb2.Composition:
+        """Set if the champion's own weights are for some groups of people only."""
+
     def __init__(
         self,
         *,
@@ -79,10 +85,11 @@ class EvaluateRequest(_message.Message):
         held_out_pairs: _abc.Iterable[_events_pb2.PreferencePair] | None = ...,
         controls: _abc.Iterable[Global___Control] | None = ...,
         confidence: _builtins.float = ...,
+        champion_composition: _people_pb2.Composition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["champion_composition", b"champion_composition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "champion_adapter_path", b"champion_adapter_path", "champion_served_name", b"champion_served_name", "champion_version", b"champion_version", "confidence", b"confidence", "controls", b"controls", "held_out_pairs", b"held_out_pairs", "model_version", b"model_version", "request_id", b"request_id", "served_name", b"served_name", "suites", b"suites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "champion_adapter_path", b"champion_adapter_path", "champion_composition", b"champion_composition", "champion_served_name", b"champion_served_name", "champion_version", b"champion_version", "confidence", b"confidence", "controls", b"controls", "held_out_pairs", b"held_out_pairs", "model_version", b"model_version", "request_id", b"request_id", "served_name", b"served_name", "suites", b"suites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

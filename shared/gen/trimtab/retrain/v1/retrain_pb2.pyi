@@ -324,6 +324,7 @@ class Run(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     INTERESTS_FIELD_NUMBER: _builtins.int
     EFFECTS_FIELD_NUMBER: _builtins.int
+    ONLY_GROUPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -372,6 +373,10 @@ class Run(_message.Message):
     def effects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Whom it helped and whom it hurt, in words: one line a group, those who lost first."""
 
+    @_builtins.property
+    def only_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups of people that alone get the version; empty: everyone does."""
+
     def __init__(
         self,
         *,
@@ -399,10 +404,11 @@ class Run(_message.Message):
         policy: _builtins.str = ...,
         interests: _people_pb2.Interests | None = ...,
         effects: _abc.Iterable[_builtins.str] | None = ...,
+        only_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
