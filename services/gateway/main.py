@@ -23,11 +23,12 @@ from starlette.types import ASGIApp
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.completions import InteractionCompletions
 from services.gateway.adapters.erasing import GatewayRemover
+from services.gateway.adapters.groups import NobodysGroups, RewardGroups
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.link_table import AGING
 from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.metrics import (
-    PersonaCollector,
+    KnownUsersCollector,
     RecorderCollector,
     RequestMeter,
     TelemetryCollector,
@@ -47,9 +48,10 @@ from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
 from services.gateway.app.linking import Linker
-from services.gateway.app.personas import NoPersonas, PersonaCache, Personas
+from services.gateway.app.personas import NoPersonas
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.user_cache import Keeping, KnownUsers, UserCache
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.grpc_api import mounts
 from services.gateway.http_api.admission import Admission
@@ -80,6 +82,11 @@ _INTERACTION = "trimtab.interaction.v1.InteractionService"
 # How long an idle connection is kept, in seconds: more than the 60 s of load balancers, so that they close
 # first and no request of theirs arrives on a connection that is being closed.
 _KEPT_S = 75
+# After how many times as long as it is fresh a persona is no longer used.
+_PERSONAS_FOR = 10
+# How long what is known of a user's groups is used: more than the time between two chats of somebody who comes
+# every day, whose first answer would otherwise always be the one for everyone else.
+_GROUPS_FOR_S = 36 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class Peers:
     interaction: grpc.aio.Channel
     registry: grpc.aio.Channel
     feedback: grpc.aio.Channel
+    # None without an address.
+    reward: grpc.aio.Channel | None
     models: aiohttp.ClientSession
 
 
@@ -105,6 +114,7 @@ async def open_peers(
         interaction=await opened(common.interaction_address, _INTERACTION),
         registry=await opened(common.registry_address),
         feedback=await opened(common.feedback_address),
+        reward=await opened(common.reward_address) if common.reward_address else None,
         models=await stack.enter_async_context(session),
     )
 
@@ -118,18 +128,18 @@ async def wire(
     log = open_event_log(common)
     spool = FileSpool(_folder(common) / "spool", max_bytes=settings.max_spool_mb * 1024 * 1024)
     stack.callback(spool.close)
-    links, personas = wire_links(settings, database), wire_personas(settings, peers)
+    links, users = wire_links(settings, database), wire_users(settings, peers)
     histories = Histories(InteractionCompletions(peers.interaction), time.monotonic)
     answers = NewestAnswers()
     authenticator, keys = wire_access(common, settings)
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
     use_cases = wire_use_cases(
-        common, settings, peers, spool=spool, links=links, personas=personas, histories=histories,
+        common, settings, peers, spool=spool, links=links, users=users, histories=histories,
         answers=answers, authenticator=authenticator, rollouts=rollouts, keys=keys,
     )  # fmt: skip
-    register_collectors(use_cases, personas)
+    register_collectors(use_cases, users)
     erasing = wire_erasing(
-        database, log, spool, links=links, histories=histories, answers=answers, personas=personas
+        database, log, spool, links=links, histories=histories, answers=answers, users=users
     )
     return Process(
         name="gateway",
@@ -149,7 +159,8 @@ async def wire(
         ],
         tasks=[
             ("recorder", use_cases.recorder.run),
-            ("personas", personas.run),
+            ("personas", users.personas.run),
+            ("groups", users.groups.run),
             follow_rollouts,
             ("keys", keys.run),
         ],
@@ -166,7 +177,7 @@ def wire_use_cases(
     *,
     spool: FileSpool,
     links: SqlLinks,
-    personas: PersonaCache,
+    users: KnownUsers,
     histories: Histories,
     answers: NewestAnswers,
     authenticator: KeyAuthenticator,
@@ -178,15 +189,14 @@ def wire_use_cases(
     ingesting = Ingesting(sink, authenticator)
     linker = Linker(links, link_secret(settings.link_secret, _folder(common) / "link.secret"), now)
     answering = wire_answering(
-        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker,
-        personas=personas if settings.personas else NoPersonas(),
+        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker, users=users
     )  # fmt: skip
     tokenizers = HttpUpstream(peers.models, common.vllm_replicas, TOKENIZE)
     return UseCases(
         admission=Admission(authenticator, settings.max_body_mb * 1024 * 1024),
         quota=authenticator,
         answering=answering,
-        counting=TokenCounting(rollouts, tokenizers),
+        counting=TokenCounting(rollouts, tokenizers, users.groups, settings.headers_of_users),
         completions=InteractionCompletions(peers.interaction),
         histories=histories,
         ingesting=ingesting,
@@ -248,31 +258,41 @@ def wire_answering(
     rollouts: RolloutCache,
     recorder: Recorder,
     linker: Linker,
-    personas: Personas,
+    users: KnownUsers,
 ) -> Answering:
     exchanges = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
     upstream = HttpUpstream(models, common.vllm_replicas)
     return Answering(
         rollouts, upstream, linker, exchanges, now,
-        seeds_allowed=settings.seeds_allowed, personas=personas,
+        seeds_allowed=settings.seeds_allowed,
+        personas=users.personas if settings.personas else NoPersonas(),
+        groups=users.groups,
         user_headers=settings.headers_of_users,
     )  # fmt: skip
 
 
-def register_collectors(use_cases: UseCases, personas: PersonaCache) -> None:
+def register_collectors(use_cases: UseCases, users: KnownUsers) -> None:
     for collector in (
         RecorderCollector(use_cases.recorder),
         TelemetryCollector(use_cases.telemetry),
-        PersonaCollector(personas),
+        KnownUsersCollector(users),
         WatchCollector(use_cases.rollouts, use_cases.keys_connected),
     ):
         REGISTRY.register(collector)
 
 
-def wire_personas(settings: GatewaySettings, peers: Peers) -> PersonaCache:
-    """It is only used if the settings say so."""
-    source = FeedbackPersonas(peers.feedback)
-    return PersonaCache(source, time.monotonic, settings.persona_fresh_s, settings.max_personas)
+def wire_users(settings: GatewaySettings, peers: Peers) -> KnownUsers:
+    """Personas are only used if the settings say so, groups only where a version is a composition."""
+    personas, clock = FeedbackPersonas(peers.feedback), time.monotonic
+    groups = RewardGroups(peers.reward) if peers.reward is not None else NobodysGroups()
+    fresh_s = settings.persona_fresh_s
+    personas_kept = Keeping(fresh_s, _PERSONAS_FOR * fresh_s, settings.max_personas)
+    fresh_s = settings.groups_fresh_s
+    groups_kept = Keeping(fresh_s, max(_GROUPS_FOR_S, fresh_s), settings.max_grouped_users)
+    return KnownUsers(
+        UserCache("a persona", personas.persona, "", clock, personas_kept),
+        UserCache("a user's groups", groups.groups, (), clock, groups_kept),
+    )
 
 
 def wire_erasing(
@@ -283,7 +303,7 @@ def wire_erasing(
     links: SqlLinks,
     histories: Histories,
     answers: NewestAnswers,
-    personas: PersonaCache,
+    users: KnownUsers,
 ) -> Erasing:
     """What is in memory is removed on the event loop, which owns it."""
     loop = asyncio.get_running_loop()
@@ -293,7 +313,7 @@ def wire_erasing(
             loop.call_soon_threadsafe(memory.forget, tenant, conversation_ids)
 
     def forget_user(tenant: str, user_id: str) -> None:
-        loop.call_soon_threadsafe(personas.forget, tenant, user_id)
+        loop.call_soon_threadsafe(users.forget, tenant, user_id)
         loop.call_soon_threadsafe(histories.forget_user, tenant, user_id)
 
     return Erasing("gateway", database, log, GatewayRemover(spool, forget, forget_user))

@@ -42,6 +42,13 @@ class PersonaSource(Protocol):
         """Empty if there is none."""
 
 
+class GroupSource(Protocol):
+    """The reward service. Its errors are logged and counted."""
+
+    async def groups(self, tenant: str, user_id: str) -> tuple[str, ...]:
+        """Those that the user belongs to, the learnt one first; empty if nothing is known."""
+
+
 class Sink(Protocol):
     """The interaction service. Returns once Kafka holds what was accepted; otherwise raises Unavailable (or
     another error that says when to try again), and the caller repeats the whole."""

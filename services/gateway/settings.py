@@ -79,6 +79,10 @@ class GatewaySettings(ServiceSettings):
     personas: bool = False
     persona_fresh_s: float = Field(default=30.0, gt=0)
     max_personas: int = Field(default=10_000, ge=1)
+    # Where a version is a composition: how old what is known of a user's groups may be before it is looked up
+    # again, in seconds, and for how many users it is kept.
+    groups_fresh_s: float = Field(default=60.0, gt=0)
+    max_grouped_users: int = Field(default=50_000, ge=1)
     # Origins whose pages may call the gateway from a browser, comma-separated; "*" for all, empty for none.
     cors_origins: Annotated[str, AfterValidator(_origins)] = ""
     # Headers that name the user if neither the body nor x-trimtab-user does, comma-separated; the first counts.

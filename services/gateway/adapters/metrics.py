@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
-from services.gateway.app.personas import PersonaCache
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.user_cache import KnownUsers
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -106,21 +106,32 @@ class WatchCollector(Collector):
         return [connected, policies, refused]
 
 
-class PersonaCollector(Collector):
-    """Chats by whether a persona was put into their prompt."""
+class KnownUsersCollector(Collector):
+    """Chats by whether a persona was put into their prompt, and by whether the user's groups were known where
+    they decide which weights answer."""
 
-    def __init__(self, personas: PersonaCache) -> None:
-        self._personas = personas
+    def __init__(self, users: KnownUsers) -> None:
+        self._users = users
 
     def collect(self) -> Iterable[Metric]:
-        chats = CounterMetricFamily(
+        personas = _outcomes(
             "trimtab_gateway_personas",
             "Chats by whether the user's persona was known, and lookups that failed.",
-            labels=["outcome"],
+            self._users.personas.counts,
         )
-        for outcome, count in sorted(self._personas.counts.items()):
-            chats.add_metric([outcome], count)
-        return [chats]
+        groups = _outcomes(
+            "trimtab_gateway_groups",
+            "Chats with a composed version by whether the user's groups were known, and lookups that failed.",
+            self._users.groups.counts,
+        )
+        return [personas, groups]
+
+
+def _outcomes(name: str, words: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    found = CounterMetricFamily(name, words, labels=["outcome"])
+    for outcome, count in sorted(counts.items()):
+        found.add_metric([outcome], count)
+    return found
 
 
 class TelemetryCollector(Collector):

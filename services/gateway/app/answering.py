@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from services.gateway.app.exchanges import Exchange, ExchangeLog
+from services.gateway.app.groups import Groups, NoGroups, composed_for
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas, with_persona
 from services.gateway.app.rollouts import RolloutCache, chosen_for
@@ -19,7 +20,7 @@ from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
 _END = b"data: [DONE]"
-_NOBODY = NoPersonas()
+_NOBODY, _NOBODYS = NoPersonas(), NoGroups()
 _SEED_NOTE = "seed left out: the server's CPU build does not support it"
 
 
@@ -53,11 +54,12 @@ class Answering:
         *,
         seeds_allowed: bool = False,
         personas: Personas = _NOBODY,
+        groups: Groups = _NOBODYS,
         user_headers: Sequence[str] = (),
     ) -> None:
         self._rollouts, self._upstream, self._linker, self._log = rollouts, upstream, linker, log
         self._clock, self._seeds_allowed = clock, seeds_allowed
-        self._personas, self._user_headers = personas, user_headers
+        self._personas, self._groups, self._user_headers = personas, groups, user_headers
 
     async def answer(
         self,
@@ -80,10 +82,12 @@ class Answering:
         user_id = chat.user_id(linked.conversation_id)
         chosen = chosen_for(self._rollouts, body.get("model"), tenant, user_id)
         asked = body if kept is None else kept
-        exchange = Exchange(chat, linked, asked, chosen, self._clock())
+        composed = composed_for(chosen.version, self._groups, tenant, chat.speaker)
+        exchange = Exchange(chat, linked, asked, chosen, self._clock(), composed)
         # Not for anonymous users: they are different ones in each conversation.
         persona = self._personas.of(tenant, user_id) if chat.speaker else ""
-        payload = {**with_persona(body, persona), "model": chosen.version.served_name}
+        served_name = composed or chosen.version.served_name
+        payload = {**with_persona(body, persona), "model": served_name}
         said = _headers(exchange)
         if persona:
             said["x-trimtab-persona"] = "used"
@@ -138,11 +142,14 @@ class Answering:
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:
-    return {
+    said = {
         "x-trimtab-policy": exchange.chosen.policy,
         "x-trimtab-version": exchange.chosen.version.name,
         "x-trimtab-conversation": exchange.linked.conversation_id,
     }
+    if exchange.composed:
+        said["x-trimtab-served-name"] = exchange.composed
+    return said
 
 
 def _passed_on(line: bytes, version: str, answer: Answer) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.gateway.app.groups import Groups, composed_for
 from services.gateway.app.rollouts import RolloutCache, chosen_for
+from services.gateway.domain.chat import speaker_of
 from services.gateway.ports import Upstream
 from shared.language.errors import Unavailable
 from shared.language.json_text import decode, encode
@@ -27,15 +29,27 @@ class NotCounted:
 class TokenCounting:
     """`tokenizers`: the model servers' calls of `/tokenize`."""
 
-    def __init__(self, rollouts: RolloutCache, tokenizers: Upstream) -> None:
+    def __init__(
+        self,
+        rollouts: RolloutCache,
+        tokenizers: Upstream,
+        groups: Groups,
+        user_headers: Sequence[str] = (),
+    ) -> None:
         self._rollouts, self._tokenizers = rollouts, tokenizers
+        self._groups, self._user_headers = groups, user_headers
 
-    async def count(self, chat: Mapping[str, Any], tenant: str) -> int | NotCounted:
-        """`chat`: the body of a chat. InvalidArgument and NotFound about the model; Unavailable."""
-        version = chosen_for(self._rollouts, chat.get("model"), tenant, "").version
+    async def count(
+        self, chat: Mapping[str, Any], headers: Mapping[str, str], tenant: str
+    ) -> int | NotCounted:
+        """`chat`: the body of a chat; by the weights that would answer its user. InvalidArgument and NotFound
+        about the model; Unavailable."""
+        speaker = speaker_of(chat, headers, self._user_headers)
+        version = chosen_for(self._rollouts, chat.get("model"), tenant, speaker).version
+        served_name = composed_for(version, self._groups, tenant, speaker) or version.served_name
         asked = {name: chat[name] for name in _OF_PROMPT if name in chat}
         reply = await self._tokenizers.send(
-            encode({**asked, "model": version.served_name}), tenant, ""
+            encode({**asked, "model": served_name}), tenant, speaker
         )
         try:
             content = await reply.read()

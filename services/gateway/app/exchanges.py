@@ -21,13 +21,15 @@ _CHANNEL = "openai"
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A chat while it is answered: as it came, its position in a conversation, and who answers it."""
+    """A chat while it is answered: as it came, its position in a conversation, and who answers it. `composed`:
+    the served name of the weights that do, where the version is a composition."""
 
     chat: Chat
     linked: Linked
     body: Mapping[str, Any]
     chosen: Chosen
     began: datetime
+    composed: str = ""
 
 
 class ExchangeLog:
@@ -78,6 +80,7 @@ class ExchangeLog:
             model_version=exchange.chosen.version.name,
             channel=_CHANNEL,
             policy=exchange.chosen.policy,
+            metadata={"served_name": exchange.composed} if exchange.composed else {},
         )
 
     def _sibling(self, exchange: Exchange, turn: Turn) -> Turn:

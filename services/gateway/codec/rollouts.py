@@ -8,7 +8,9 @@ from typing import Any
 
 from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version
+from shared.contracts.people import decode_composition
 from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.language.groups import Composition
 from shared.language.policies import ASSISTANT, PolicyKey
 
 
@@ -34,7 +36,8 @@ def decode_rollout(rollout: registry_pb2.Rollout, others: Iterable[Version] = ()
 
 
 def decode_version(version: registry_pb2.ModelVersion) -> Version:
-    return Version(version.version, version.served_name or version.version)
+    composition = decode_composition(version.composition)
+    return Version(version.version, version.served_name or version.version, composition)
 
 
 def encode_kept(served: Iterable[Served]) -> dict[str, Any]:
@@ -55,8 +58,15 @@ def decode_kept(kept: dict[str, Any], own_tenant: str) -> list[Served]:
 def _rollout(kept: dict[str, Any]) -> Rollout:
     return Rollout(
         revision=int(kept["revision"]),
-        champion=Version(**kept["champion"]),
-        canary=Version(**kept["canary"]) if kept["canary"] else None,
+        champion=_version(kept["champion"]),
+        canary=_version(kept["canary"]) if kept["canary"] else None,
         canary_share=float(kept["canary_share"]),
-        others=tuple(Version(**other) for other in kept["others"]),
+        others=tuple(map(_version, kept["others"])),
     )
+
+
+def _version(kept: dict[str, Any]) -> Version:
+    """Without a composition if it was written before there were any."""
+    said = kept.get("composition")
+    composition = Composition(dict(said["served_names"]), said["others"]) if said else None
+    return Version(kept["name"], kept["served_name"], composition)

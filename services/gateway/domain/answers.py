@@ -78,9 +78,9 @@ class Answer:
 
 
 def answer_turns(answer: Answer, first: Turn, aborted: str) -> list[tuple[Message, Turn]]:
-    """Each choice with content, and its turn. `first` has the answer's place, time and version. Choice 0 is the
-    answer. The others are its siblings and name it; they are without the completion's id, so that feedback
-    on a completion is about its first choice."""
+    """Each choice with content, and its turn. `first` has the answer's place, time, version and metadata.
+    Choice 0 is the answer. The others are its siblings and name it; they are without the completion's id, so
+    that feedback on a completion is about its first choice."""
     found = []
     for number, choice in sorted(answer.choices.items()):
         message = choice.message()
@@ -93,7 +93,7 @@ def answer_turns(answer: Answer, first: Turn, aborted: str) -> list[tuple[Messag
             first,
             message=message,
             completion_id="" if number else answer.completion_id,
-            metadata={name: value for name, value in said.items() if value},
+            metadata={**first.metadata, **{name: value for name, value in said.items() if value}},
         )
         found.append((message, turn))
     return found

@@ -86,7 +86,7 @@ def read_chat(
     return Chat(
         tenant=tenant,
         key_digest=key_digest,
-        speaker=_speaker(body, headers, user_headers),
+        speaker=speaker_of(body, headers, user_headers),
         named_conversation=_first(map(conversation_id_of, named)),
         messages=turns,
         metadata=_texts(metadata),
@@ -151,7 +151,7 @@ def with_text_user(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "user": text} if (text := _text(said)) else rest
 
 
-def _speaker(
+def speaker_of(
     body: Mapping[str, Any], headers: Mapping[str, str], user_headers: Sequence[str]
 ) -> str:
     """The id of the first that names somebody; empty if none does."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.language.groups import Composition
 from shared.language.identifiers import share_of
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`name` is unique within its tenant. `served_name` is the name that the model server knows it by."""
+    """`name` is unique within its tenant. `served_name` is the name that the model server knows its own weights
+    by; they answer everybody unless there is a `composition`."""
 
     name: str
     served_name: str
+    composition: Composition | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 EXPOSED = (
     "x-trimtab-policy",
     "x-trimtab-version",
+    "x-trimtab-served-name",
     "x-trimtab-conversation",
     "x-trimtab-persona",
     "x-trimtab-note",

@@ -37,7 +37,7 @@ def routes(chats: Chats, counting: TokenCounting) -> APIRouter:
         """Of the prompt as it would be sent, without a persona."""
         caller = chats.admission.caller(request)
         read = read_request(await chats.admission.read_object(request))
-        counted = await counting.count(read.chat, caller.tenant)
+        counted = await counting.count(read.chat, request.headers, caller.tenant)
         if isinstance(counted, int):
             return JSONResponse({"input_tokens": counted})
         refused = passed_on_error(counted.status, counted.body)

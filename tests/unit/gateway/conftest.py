@@ -27,6 +27,7 @@ from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
+from services.gateway.app.groups import Groups, NoGroups
 from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
@@ -267,6 +268,7 @@ class Gateway:
         replicas: int = 1,
         links: Links | None = None,
         personas: Personas | None = None,
+        groups: Groups | None = None,
         cors_origins: Sequence[str] = (),
         user_headers: Sequence[str] = (),
     ) -> None:
@@ -274,7 +276,7 @@ class Gateway:
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.disk = FullDisk()
         self.spool = FileSpool(folder, disk=self.disk)
-        self.personas = personas or NoPersonas()
+        self.personas, self.groups = personas or NoPersonas(), groups or NoGroups()
         self.recorder = Recorder(self.spool, self.sink, pace=Pace(0.01, 0.01, 0.05))
         self.completions = MemoryCompletions()
         self.histories = Histories(self.completions, time.monotonic, within_s=0.0)
@@ -299,9 +301,10 @@ class Gateway:
                     log,
                     lambda: NOW,
                     personas=self.personas,
+                    groups=self.groups,
                     user_headers=self.user_headers,
                 ),
-                counting=TokenCounting(self.rollouts, tokenizers),
+                counting=TokenCounting(self.rollouts, tokenizers, self.groups, self.user_headers),
                 completions=self.completions,
                 histories=self.histories,
                 ingesting=Ingesting(self.sink, authenticator),

@@ -15,7 +15,8 @@ APP = "https://app.example"
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "Hello"}]}
 EXPOSED = {
     "x-trimtab-policy",
-    *("x-trimtab-version", "x-trimtab-conversation", "x-trimtab-persona", "x-trimtab-note"),
+    *("x-trimtab-version", "x-trimtab-served-name", "x-trimtab-conversation"),
+    *("x-trimtab-persona", "x-trimtab-note"),
     *("x-request-id", "x-should-retry", "retry-after", "retry-after-ms"),
 }
 # What OpenAI's JavaScript client sends from a browser, besides our own.

@@ -17,6 +17,7 @@ from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
+from shared.language.groups import Composition
 from shared.language.policies import PolicyKey
 
 OWN, SUPPORT = PolicyKey("local"), PolicyKey("acme", "support")
@@ -168,6 +169,32 @@ async def test_a_registry_that_names_no_champion_is_not_believed(
         await registry.messages.put([support(1)])
         await eventually(lambda: followed.revision(SUPPORT) == 1)
         assert followed.revision(OWN) == 1
+
+
+async def test_compositions_are_followed_and_outlive_the_registry(
+    tmp_path: Path, eventually: Any
+) -> None:
+    registry = Registry()  # type: ignore[abstract]  # serves only what is followed
+    followed = Followed(tmp_path / "rollout.json")
+    said = own(1, canary="assistant-v2")
+    composed = {"shorter": "assistant-v2", "plan=free": "assistant-v3"}
+    for one in (said.rollout.canary, said.askable.add(version="assistant-v3")):
+        one.composition.served_names.update(composed)
+        one.composition.others = "base"
+    async with followed.following(registry):
+        await registry.messages.put([said])
+        await eventually(lambda: followed.revision(OWN) == 1)
+        await eventually(followed.file.path.exists)
+    wanted = Composition(composed, "base")
+    restarted = Followed(tmp_path / "rollout.json")
+    for rollouts in (followed.rollouts, restarted.rollouts):
+        rollout = rollouts.served[OWN].rollout
+        assert rollout is not None
+        assert rollout.versions() == (
+            Version("assistant-v1", "assistant-v1"),
+            Version("assistant-v2", "assistant-v2", wanted),
+            Version("assistant-v3", "assistant-v3", wanted),
+        )
 
 
 class Numbered(Registry):

@@ -13,7 +13,8 @@ from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.link_table import TABLES
 from services.gateway.adapters.personas import FeedbackPersonas
 from services.gateway.adapters.spool import FileSpool
-from services.gateway.app.personas import PersonaCache, with_persona
+from services.gateway.app.personas import with_persona
+from services.gateway.app.user_cache import Keeping, UserCache
 from shared.calls.client import aio_channel
 from shared.calls.server import RpcServer
 from shared.language.errors import Unavailable
@@ -62,22 +63,22 @@ def clock() -> Clock:
 @pytest.fixture
 async def book(
     source: MemoryPersonas, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[PersonaCache]:
-    monkeypatch.setattr("services.gateway.app.personas._PAUSE_S", 0.0)
-    made = PersonaCache(source, clock, fresh_s=30.0, most=2)
+) -> AsyncIterator[UserCache[str]]:
+    monkeypatch.setattr("services.gateway.app.user_cache._PAUSE_S", 0.0)
+    made = UserCache("a persona", source.persona, "", clock, Keeping(30.0, 300.0, most=2))
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
 
 
-async def settled(book: PersonaCache) -> None:
+async def settled(book: UserCache[str]) -> None:
     async with asyncio.timeout(5):
         while book._asked:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
 async def test_the_first_chat_goes_without_and_the_next_has_it(
-    book: PersonaCache, source: MemoryPersonas
+    book: UserCache[str], source: MemoryPersonas
 ) -> None:
     assert book.of("local", "ada") == ""
     await settled(book)
@@ -91,7 +92,7 @@ async def test_the_first_chat_goes_without_and_the_next_has_it(
 
 
 async def test_it_is_asked_for_anew_and_not_used_for_ever(
-    book: PersonaCache, source: MemoryPersonas, clock: Clock
+    book: UserCache[str], source: MemoryPersonas, clock: Clock
 ) -> None:
     book.of("local", "ada")
     await settled(book)
@@ -114,7 +115,7 @@ async def test_it_is_asked_for_anew_and_not_used_for_ever(
 
 
 async def test_the_users_of_longest_ago_make_room(
-    book: PersonaCache, source: MemoryPersonas
+    book: UserCache[str], source: MemoryPersonas
 ) -> None:
     for user in ("ada", "ben", "ada", "eve", "ada", "ben"):
         book.of("local", user)
@@ -123,7 +124,7 @@ async def test_the_users_of_longest_ago_make_room(
 
 
 async def test_a_tenant_of_many_users_keeps_nobody_waiting(
-    book: PersonaCache, source: MemoryPersonas
+    book: UserCache[str], source: MemoryPersonas
 ) -> None:
     for number in range(5_000):
         book.of("flood", f"u{number}")
@@ -135,7 +136,7 @@ async def test_a_tenant_of_many_users_keeps_nobody_waiting(
 
 
 async def test_the_erased_are_forgotten_also_while_they_are_asked_for(
-    book: PersonaCache, source: MemoryPersonas, tmp_path: Path
+    book: UserCache[str], source: MemoryPersonas, tmp_path: Path
 ) -> None:
     book.of("local", "ada")
     await settled(book)
@@ -172,7 +173,7 @@ def test_it_stands_where_training_has_it() -> None:
 
 
 async def test_a_chat_is_sent_with_it_and_logged_without(
-    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaCache
+    start_gateway: Callable[..., Any], tmp_path: Path, book: UserCache[str]
 ) -> None:
     hello = [{"role": "user", "content": "Hello"}]
     async with start_gateway(tmp_path / "spool", personas=book) as gateway:
@@ -190,7 +191,7 @@ async def test_a_chat_is_sent_with_it_and_logged_without(
 
 
 async def test_a_feedback_service_that_stands_still_holds_up_no_chat(
-    start_gateway: Callable[..., Any], tmp_path: Path, book: PersonaCache, source: MemoryPersonas
+    start_gateway: Callable[..., Any], tmp_path: Path, book: UserCache[str], source: MemoryPersonas
 ) -> None:
     source.go_on.clear()
     async with start_gateway(tmp_path / "spool", personas=book) as gateway:

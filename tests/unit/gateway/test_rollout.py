@@ -1,10 +1,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from services.gateway.adapters.rollouts import RolloutFile
 from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version, choose_replica
+from shared.language.groups import Composition
 from shared.language.policies import PolicyKey
 
 CHAMPION, CANARY = Version("assistant-v1", "assistant-v1"), Version("assistant-v2", "assistant-v2")
@@ -46,6 +48,7 @@ def test_replicas_share_the_users_and_a_new_one_moves_few() -> None:
 
 
 FULL = Rollout(7, CHAMPION, CANARY, 0.25, (Version("assistant-v0", "base"),))
+COMPOSED = Version("support-v1", "acme.v1", Composition({"plan=free": "acme.v1"}, "base"))
 
 
 def test_what_was_served_last_is_kept(tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_what_was_served_last_is_kept(tmp_path: Path) -> None:
     assert file.load() == []
     served = [
         Served(PolicyKey("local"), FULL),
-        Served(PolicyKey("acme", "support"), Rollout(2, Version("support-v1", "acme.support-v1"))),
+        Served(PolicyKey("acme", "support"), Rollout(2, COMPOSED, COMPOSED, 0.5, (COMPOSED,))),
         Served(PolicyKey("acme", "sales"), None),
     ]
     file.save(served)
@@ -64,5 +67,21 @@ def test_what_was_served_last_is_kept(tmp_path: Path) -> None:
 
 def test_the_file_of_a_gateway_that_knew_one_rollout_is_read(tmp_path: Path) -> None:
     file = RolloutFile(tmp_path / "rollout.json")
-    file.path.write_text(json.dumps(asdict(FULL)))
-    assert file.load() == [Served(PolicyKey("local", "assistant"), FULL)]
+    own = Served(PolicyKey("local", "assistant"), FULL)
+    assert _loaded(file, asdict(FULL)) == [own]
+    # Neither did it know of compositions.
+    older = [_without_composition(one) for one in (asdict(FULL), {"served": [asdict(own)]})]
+    assert [_loaded(file, one) for one in older] == [[own], [own]]
+
+
+def _loaded(file: RolloutFile, kept: object) -> list[Served]:
+    file.path.write_text(json.dumps(kept))
+    return file.load()
+
+
+def _without_composition(kept: Any) -> Any:
+    if isinstance(kept, dict):
+        return {
+            name: _without_composition(one) for name, one in kept.items() if name != "composition"
+        }
+    return [_without_composition(one) for one in kept] if isinstance(kept, list | tuple) else kept
