@@ -291,7 +291,7 @@ async def test_items_can_be_named_instead_of_sent_again(door: Served, openai_cli
         {"role": "assistant", "content": "On it", "tool_calls": ROME},
     ]
     with pytest.raises(
-        openai.BadRequestError, match="only items of this gateway's answers"
+        openai.BadRequestError, match="only items of this gateway's own answers"
     ) as other:
         reference = {"type": "item_reference", "id": "msg_68a1"}
         await openai_client.responses.create(model="assistant", input=[reference])
