@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -45,10 +45,12 @@ def likeliest(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class PolicyServer:
-    """Serves any model name, on a free port, until left."""
+    """Serves any model name, on a free port, until left. `voices`: what models of these names say to anything;
+    `otherwise`: what all others say. Without either, an answer is made from what was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, voices: Mapping[str, str] | None = None, otherwise: str = "") -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.voices, self._server.otherwise = voices or {}, otherwise
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -66,12 +68,15 @@ class PolicyServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    voices: Mapping[str, str]
+    otherwise: str
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Quiet: a client that is killed in the middle is what is being tested."""
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -80,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("/chat/completions"):
-            texts = [answer(body["messages"], number) for number in range(body.get("n") or 1)]
+            said = self.server.voices.get(body["model"], self.server.otherwise)
+            texts = [said or answer(body["messages"], n) for n in range(body.get("n") or 1)]
             choices = [
                 {
                     "index": number,
