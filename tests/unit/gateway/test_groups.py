@@ -15,6 +15,7 @@ import pytest
 from services.gateway.adapters.erasing import GatewayRemover
 from services.gateway.adapters.groups import NobodysGroups, RewardGroups
 from services.gateway.adapters.link_table import TABLES
+from services.gateway.adapters.metrics import KnownUsersCollector
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.app.groups import composed_for
 from services.gateway.app.user_cache import Keeping, KnownUsers, UserCache
@@ -94,6 +95,13 @@ async def gateway(start_gateway: Start, tmp_path: Path, book: Book) -> AsyncIter
     async with start_gateway(tmp_path / "spool", groups=book) as running:
         running.serve(Rollout(1, COMPOSED, others=(PLAIN,)))
         yield running
+
+
+def no_personas() -> UserCache[str]:
+    async def nothing(tenant: str, user_id: str) -> str:
+        return ""
+
+    return UserCache("a persona", nothing, "", lambda: 0.0, Keeping(1.0, 1.0, most=1))
 
 
 async def settled(book: Book) -> None:
@@ -179,6 +187,9 @@ async def test_the_first_chat_gets_what_is_for_everyone_else(gateway: Any, book:
     await settled(book)
     assert await served(gateway, "ada") == "v3"
     assert book.counts == {"unknown": 1, "used": 1}
+    _, groups = KnownUsersCollector(KnownUsers(no_personas(), book)).collect()
+    counted = {sample.labels["outcome"]: sample.value for sample in groups.samples}
+    assert (groups.name, counted) == ("trimtab_gateway_groups", {"unknown": 1, "used": 1})
 
 
 async def test_a_group_that_changes_or_vanishes_counts_from_the_next_look_up(
@@ -296,13 +307,9 @@ async def test_a_reward_service_that_stands_still_or_is_away_holds_up_no_chat(
 
 
 async def test_the_erased_are_forgotten(book: Book, tmp_path: Path) -> None:
-    async def nothing(tenant: str, user_id: str) -> str:
-        return ""
-
-    personas = UserCache("a persona", nothing, "", lambda: 0.0, Keeping(1.0, 1.0, most=1))
     await known(book, "ada", "ben")
     remover = GatewayRemover(
-        FileSpool(tmp_path), lambda *_: None, KnownUsers(personas, book).forget
+        FileSpool(tmp_path), lambda *_: None, KnownUsers(no_personas(), book).forget
     )
     with Database("sqlite://", TABLES).begin() as transaction:
         remover.remove_rows(Erasure("e1", "local", "ada"), transaction)
