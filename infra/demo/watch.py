@@ -57,12 +57,13 @@ class Watch:
         return version
 
     async def stream(self, version: str) -> drift_pb2.Stream | None:
-        """The dissatisfaction stream of a version; None until it is first seen."""
+        """Everyone's dissatisfaction with a version; None until it is first seen."""
         request = drift_pb2.ListStreamsRequest()
         response = await self._clients.ask(self._clients.drift.ListStreams, request)
         streams: Sequence[drift_pb2.Stream] = response.streams
-        mine = (one for one in streams if (one.stream, one.model_version) == (STREAM, version))
-        return next(mine, None)
+        wanted = (STREAM, "", version)
+        found = (one for one in streams if (one.stream, one.group, one.model_version) == wanted)
+        return next(found, None)
 
     async def alarm(self, version: str) -> events_pb2.Alarm | None:
         """The first alarm since the demo began on a version's dissatisfaction."""

@@ -141,7 +141,7 @@ def _gate_line(line: Json) -> GateLine:
 def alarm(found: Json) -> Alarm:
     return Alarm(
         name=last_segment(found["name"]),
-        stream=found["stream"],
+        stream=_stream_name(found),
         model_version=found["model_version"],
         direction=found["direction"],
         reference_mean=float(found["reference_mean"]),
@@ -158,7 +158,7 @@ def stream(found: Json) -> Stream:
     threshold = float(found["log_threshold"])
     evidence = float(found["log_e"]) / threshold if threshold > 0 else 0.0
     return Stream(
-        found["stream"],
+        _stream_name(found),
         found["model_version"],
         found["state"],
         int(found["observations"]),
@@ -166,6 +166,11 @@ def stream(found: Json) -> Stream:
         float(found["reference_mean"]),
         min(max(evidence, 0.0), 1.0),
     )
+
+
+def _stream_name(found: Json) -> str:
+    """A group's stream by another name, so that it is not taken for everyone's."""
+    return f"{found['stream']} of {found['group']}" if found["group"] else str(found["stream"])
 
 
 def courses(answer: Json) -> Courses:

@@ -47,6 +47,7 @@ def follow_up(mined: events.FeedbackMined) -> MinedFollowUp:
         kind=events.FollowUpKind.Name(mined.kind).removeprefix(_PREFIX).lower(),
         request_embedding=tuple(mined.request_embedding),
         time=decode_time(mined.create_time),
+        groups=tuple(mined.groups),
     )
 
 
@@ -65,6 +66,7 @@ def scored_answer(scored: events.RewardScored) -> ScoredAnswer:
         reward=scored.reward,
         reward_model=scored.reward_model,
         time=decode_time(scored.create_time),
+        groups=tuple(scored.groups),
     )
 
 
@@ -86,6 +88,7 @@ def alarm_message(alarm: Alarm) -> events.Alarm:
         create_time=timestamp(alarm.create_time),
         guarantee=alarm.guarantee,
         examples=alarm.examples,
+        group=alarm.key.group,
     )
 
 
@@ -93,7 +96,7 @@ def alarm_of(message: events.Alarm) -> Alarm:
     """The inverse of `alarm_message`."""
     return Alarm(
         alarm_id=message.name.rpartition("/")[2],
-        key=StreamKey(message.stream, message.tenant, message.model_version),
+        key=StreamKey(message.stream, message.tenant, message.model_version, message.group),
         direction=message.direction,
         detector=message.detector,
         log_e=message.log_e,
@@ -137,6 +140,7 @@ def stream_message(state: StreamState, log_e: float, log_threshold: float) -> pb
         reference_mean=state.reference.mean if state.reference else 0.0,
         log_e=log_e,
         log_threshold=log_threshold,
+        group=state.key.group,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import log
 
-from services.drift.detectors.detector import Memory, Reference
+from services.drift.detectors.detector import ERROR, Memory, Reference
+from shared.language.groups import is_segment
 
 DISSATISFACTION = "dissatisfaction"
 REWARD = "reward"
@@ -15,15 +17,21 @@ STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
 # The width of buckets once they are summed up.
 COURSE_S = 60
+# Groups beyond these have no stream of their own; segments, of which a team may declare any number, take no
+# more than half of the places, so that there are some for what is learnt.
+MOST_GROUPS, MOST_SEGMENTS = 16, 8
+# The place of everyone's stream; groups have the places from 1 on.
+EVERYONE = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """One stream of one version: each has its own detector."""
+    """One stream of one version, of everyone or of a group of people: each has its own detector."""
 
     stream: str
     tenant: str
     model_version: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +53,36 @@ class Watching:
             return self.novelty_rows_between_false_alarms
         return self.mean_rows_between_false_alarms
 
-    def log_threshold(self, stream: str) -> float:
-        """log(1/alpha): the evidence that raises an alarm."""
-        return log(self.rows_between_false_alarms(stream))
+    def log_threshold(self, stream: str, place: int = EVERYONE) -> float:
+        """log(1/alpha), alpha being the stream's part of the budget: the evidence that raises an alarm."""
+        return log(self.rows_between_false_alarms(stream) * parts(stream, place))
+
+    def error(self, stream: str, place: int = EVERYONE) -> float:
+        """The chance that the bound which is learnt from a stream's reference is too low."""
+        return ERROR / parts(stream, place)
+
+
+def parts(stream: str, place: int) -> int:
+    """A stream has one of so many parts of its figure's budget: everyone's has 1/2, the first group's 1/6, the
+    next 1/12, and so on, which adds up to one. Novelty has no groups."""
+    return 1 if stream == NOVELTY else (place + 1) * (place + 2)
+
+
+def placed(groups: Sequence[str], known: Mapping[str, int]) -> dict[str, int]:
+    """The places of all groups that have a stream, new ones among them: each has the first that is free."""
+    places = dict(known)
+    for group in groups:
+        free = set(range(1, MOST_GROUPS + 1)).difference(places.values())
+        has_room = not is_segment(group) or sum(map(is_segment, places)) < MOST_SEGMENTS
+        if free and has_room and group not in places:
+            places[group] = min(free)
+    return places
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One value of one stream. `scale` names what it was measured with (a reward model). A `vector` has no
-    value until it is measured against a reference."""
+    value until it is measured against a reference. `groups`: of people, whose streams it enters, too."""
 
     key: StreamKey
     event_id: str
@@ -63,6 +92,7 @@ class Observation:
     time: datetime
     scale: str = ""
     vector: tuple[float, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +109,7 @@ class MinedFollowUp:
     kind: str
     request_embedding: tuple[float, ...]
     time: datetime
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +124,16 @@ class ScoredAnswer:
     reward: float
     reward_model: str
     time: datetime
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What is kept of a stream: a few numbers. `epoch` counts its references, `position` the values in this
-    epoch, `observations` the values in all epochs."""
+    """What is kept of a stream: a few numbers. `place`: among the streams that share a budget. `epoch` counts
+    its references, `position` the values in this epoch, `observations` the values in all epochs."""
 
     key: StreamKey
+    place: int = EVERYONE
     epoch: int = 0
     phase: str = "learning"
     observations: int = 0

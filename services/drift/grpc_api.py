@@ -40,7 +40,7 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
         states = await asyncio.to_thread(self._readings.streams, tenant_of(context))
         streams = [
             codec.stream_message(
-                state, log_e(state), self._watching.log_threshold(state.key.stream)
+                state, log_e(state), self._watching.log_threshold(state.key.stream, state.place)
             )
             for state in states
         ]
@@ -59,7 +59,7 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
         return await asyncio.to_thread(self._list_buckets, request, tenant)
 
     def _list_alarms(self, request: pb.ListAlarmsRequest, tenant: str) -> pb.ListAlarmsResponse:
-        terms = parse_filter(request.filter, ("stream", "model_version"))
+        terms = parse_filter(request.filter, ("stream", "model_version", "group"))
         for term in terms:
             if term.operator not in ("=", "!="):
                 raise InvalidArgument(
@@ -81,7 +81,7 @@ class DriftServicer(pb_grpc.DriftServiceServicer):
         start = decode_time(request.start_time) if request.HasField("start_time") else None
         end = decode_time(request.end_time) if request.HasField("end_time") else None
         buckets, width = self._readings.buckets(
-            request.stream, tenant, request.bucket_s, start, end
+            request.stream, tenant, request.bucket_s, start, end, request.group
         )
         return pb.ListBucketsResponse(
             buckets=[codec.bucket_message(bucket) for bucket in buckets], bucket_s=width

@@ -20,6 +20,9 @@ class Streams(Protocol):
 
     def save(self, state: StreamState) -> None: ...
 
+    def places(self, key: StreamKey) -> dict[str, int]:
+        """The groups of people that have a stream of the same figure and version, with their places."""
+
     def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
         """True the first time for a conversation and key, which it remembers."""
 
@@ -62,5 +65,7 @@ class Readings(Protocol):
         width_s: int,
         start: datetime | None,
         end: datetime | None,
+        group: str = "",
     ) -> tuple[list[Bucket], int]:
-        """Buckets ordered by time and version, and their width. A `width_s` of 0 means: choose one."""
+        """Everyone's buckets, or a group's, ordered by time and version, and their width. A `width_s` of 0
+        means: choose one."""

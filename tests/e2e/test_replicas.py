@@ -129,7 +129,7 @@ async def fed(world: World, numbers: range) -> None:
 async def is_calm(clients: Clients) -> tuple[bool, Any]:
     """Whether drift has seen all of the calm, and watches."""
     found = await clients.ask(clients.drift.ListStreams, drift_pb2.ListStreamsRequest())
-    calm = [one for one in found.streams if one.stream == "dissatisfaction"]
+    calm = [one for one in found.streams if one.stream == "dissatisfaction" and not one.group]
     done = [(one.observations, one.state) for one in calm] == [(CALM, "watching")]
     return done, calm
 
@@ -153,7 +153,9 @@ async def loop_of(clients: Clients) -> Loop:
         alarms=len(alarms.alarms),
         # Which reward model scores an answer, and so which rewards are comparable, is a matter of time, too.
         observations={
-            one.stream: one.observations for one in streams.streams if one.stream != "reward"
+            one.stream: one.observations
+            for one in streams.streams
+            if one.stream != "reward" and not one.group
         },
         trigger=retrain_pb2.TriggerKind.Name(run.trigger.kind),
         verdict=run.verdict,

@@ -15,6 +15,9 @@ from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
 from shared.language.policies import policy_of_version
 
+# How the stream of no group in particular is called.
+EVERYONE = "everyone"
+
 app = typer.Typer(no_args_is_help=True, help="Watched streams and the alarms they raised.")
 
 
@@ -22,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Watched streams and the alarms the
 def list_(
     context: typer.Context,
     filter_: Annotated[
-        str, typer.Option("--filter", help="Terms joined by AND: stream, model_version.")
+        str, typer.Option("--filter", help="Terms joined by AND: stream, model_version, group.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 20,
     policy: OnePolicy = "",
@@ -33,6 +36,7 @@ def list_(
     Examples:
       trimtab drift list --policy support
       trimtab drift list --filter 'stream = "reward"' --json | jq -r '.alarms[].guarantee'
+      trimtab drift list --filter 'group = "longer"'
     """
     session = session_of(context)
     wanted = {"filter": filter_}
@@ -42,6 +46,7 @@ def list_(
         (
             one["name"],
             f"{one['stream']} {one['direction']}",
+            one["group"] or EVERYONE,
             one["model_version"],
             f"{one['reference_mean']:.3g}",
             estimate_words(one.get("current")),
@@ -50,13 +55,16 @@ def list_(
         )
         for one in found
     ]
-    columns = ("alarm", "stream", "version", ">before", "after", "changed at", "raised at")
+    columns = ("alarm", "stream", "of", "version", ">before", "after", "changed at", "raised at")
     session.show({"alarms": found}, lambda: session.table(columns, rows, "No alarms."))
 
 
 @app.command()
 def streams(context: typer.Context, policy: OnePolicy = "") -> None:
     """List the watched streams: what each has learnt, and how strong its evidence of a change is.
+
+    Dissatisfaction and reward are watched for everyone and for each group of people, under one budget of false
+    alarms, of which everyone's stream has half.
 
     \b
     Examples:
@@ -69,6 +77,7 @@ def streams(context: typer.Context, policy: OnePolicy = "") -> None:
     rows = [
         (
             one["stream"],
+            one["group"] or EVERYONE,
             one["model_version"],
             one["state"],
             one["observations"],
@@ -78,7 +87,7 @@ def streams(context: typer.Context, policy: OnePolicy = "") -> None:
         )
         for one in found
     ]
-    columns = ("stream", "version", "state", ">values", ">reference", ">mean", "evidence")
+    columns = ("stream", "of", "version", "state", ">values", ">reference", ">mean", "evidence")
     session.show(
         {"streams": found},
         lambda: session.table(columns, rows, "No stream has received a value yet."),

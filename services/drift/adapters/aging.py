@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from services.drift.adapters.sql_streams import KEY
 from services.drift.adapters.tables import (
     ALARMS,
     BUCKETS,
@@ -25,8 +26,6 @@ from services.drift.domain import COURSE_S
 from shared.language.retention import RetentionPolicy
 from shared.privacy.retention import AgedRows, Aging
 from shared.state.database import Transaction
-
-_KEY = ("stream", "tenant", "model_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class SummedBuckets:
         while gone < most and (row := transaction.connection.execute(oldest.limit(1)).first()):
             start = row.start // COURSE_S * COURSE_S
             minute = (BUCKETS.c.start >= start) & (BUCKETS.c.start < start + COURSE_S)
-            mine = sa.and_(minute, *(BUCKETS.c[name] == getattr(row, name) for name in _KEY))
+            mine = sa.and_(minute, *(BUCKETS.c[name] == getattr(row, name) for name in KEY))
             _add(transaction, mine, start)
             gone += int(transaction.connection.execute(BUCKETS.delete().where(mine)).rowcount)
         return gone
@@ -57,6 +56,7 @@ def _add(transaction: Transaction, mine: sa.ColumnElement[bool], start: int) -> 
         sa.select(
             BUCKETS.c.stream,
             BUCKETS.c.tenant,
+            BUCKETS.c.group,
             sa.literal(start).label("start"),
             BUCKETS.c.model_version,
             sa.func.sum(BUCKETS.c["count"]),
@@ -64,7 +64,7 @@ def _add(transaction: Transaction, mine: sa.ColumnElement[bool], start: int) -> 
             sa.func.count(sa.distinct(BUCKETS.c.user_id)),
         )
         .where(mine)
-        .group_by(*(BUCKETS.c[name] for name in _KEY))
+        .group_by(*(BUCKETS.c[name] for name in KEY))
     )
     insert = transaction.insert(COURSE).from_select([c.name for c in COURSE.c], summed)
     new = insert.excluded
@@ -116,16 +116,14 @@ class IdleStreams:
     def forget(
         self, transaction: Transaction, policy: RetentionPolicy, now: datetime, most: int
     ) -> int:
-        seen = sa.select(
-            STREAMS.c.stream, STREAMS.c.tenant, STREAMS.c.model_version, STREAMS.c.seen_at
-        )
+        seen = sa.select(*(STREAMS.c[name] for name in KEY), STREAMS.c.seen_at)
         gone = 0
         for row in transaction.connection.execute(seen).all():
             days = policy.of(row.tenant).store_days
             if not days or row.seen_at >= (now - timedelta(days=days)).timestamp():
                 continue
             for table in (VALUES, VECTORS, STREAMS):
-                theirs = sa.and_(*(table.c[name] == getattr(row, name) for name in _KEY))
+                theirs = sa.and_(*(table.c[name] == getattr(row, name) for name in KEY))
                 transaction.connection.execute(table.delete().where(theirs))
             gone += 1
         return gone

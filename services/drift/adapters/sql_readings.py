@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from shared.language.paging import Term
 from shared.state.database import Database
 
 Position = tuple[float, str]
+_KEY = [one.name for one in fields(StreamKey)]
 
 
 class SqlReadings:
@@ -64,11 +65,11 @@ class SqlReadings:
 
     def streams(self, tenant: str) -> list[StreamState]:
         query = sa.select(STREAMS).where(STREAMS.c.tenant == tenant)
-        query = query.order_by(STREAMS.c.stream, STREAMS.c.model_version)
+        query = query.order_by(STREAMS.c.stream, STREAMS.c.model_version, STREAMS.c.place)
         with self._database.read() as connection:
             return [
-                state_of(StreamKey(row.stream, row.tenant, row.model_version), row.state)
-                for row in connection.execute(query)
+                state_of(StreamKey(*(row[name] for name in _KEY)), row["place"], row["state"])
+                for row in connection.execute(query).mappings()
             ]
 
     def buckets(
@@ -78,8 +79,9 @@ class SqlReadings:
         width_s: int,
         start: datetime | None,
         end: datetime | None,
+        group: str = "",
     ) -> tuple[list[Bucket], int]:
-        asked = _Asked(stream, tenant, start, end)
+        asked = _Asked(stream, tenant, start, end, group)
         with self._database.read() as connection:
             width = _width(connection, asked, width_s)
             rows = connection.execute(_grouped(asked, width)).all()
@@ -103,9 +105,11 @@ class _Asked:
     tenant: str
     start: datetime | None
     end: datetime | None
+    group: str
 
     def of(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
-        found = [table.c.stream == self.stream, table.c.tenant == self.tenant]
+        mine = {"stream": self.stream, "tenant": self.tenant, "group": self.group}
+        found = [table.c[name] == value for name, value in mine.items()]
         if self.start:
             found.append(table.c.start >= self.start.timestamp())
         if self.end:

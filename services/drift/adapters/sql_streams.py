@@ -16,6 +16,7 @@ from services.drift.adapters.tables import ALARMS, BUCKETS, DAY_S, STREAMS, TEST
 from services.drift.detectors.detector import Reference
 from services.drift.domain import (
     BUCKET_S,
+    EVERYONE,
     Alarm,
     Observation,
     StreamKey,
@@ -29,13 +30,11 @@ from shared.log.events import Event
 from shared.state.database import Transaction
 from shared.telemetry.spans import trace_headers
 
+KEY = ("stream", "tenant", "group", "model_version")
 
-def of_key(table: sa.Table, key: StreamKey) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        table.c.stream == key.stream,
-        table.c.tenant == key.tenant,
-        table.c.model_version == key.model_version,
-    )
+
+def of_key(table: sa.Table, key: StreamKey, but: str = "") -> sa.ColumnElement[bool]:
+    return sa.and_(*(table.c[name] == value for name, value in asdict(key).items() if name != but))
 
 
 class SqlStreams:
@@ -46,15 +45,20 @@ class SqlStreams:
         self._connection = transaction.connection
 
     def load(self, key: StreamKey) -> StreamState | None:
-        query = sa.select(STREAMS.c.state).where(of_key(STREAMS, key))
+        query = sa.select(STREAMS.c.state, STREAMS.c.place).where(of_key(STREAMS, key))
         row = self._connection.execute(query).first()
-        return state_of(key, row.state) if row else None
+        return state_of(key, row.place, row.state) if row else None
 
     def save(self, state: StreamState) -> None:
-        values = {"state": body_of(state), "seen_at": self._clock().timestamp()}
+        seen_at = self._clock().timestamp()
+        values = {"state": body_of(state), "place": state.place, "seen_at": seen_at}
         insert = self._transaction.insert(STREAMS).values(**asdict(state.key), **values)
-        keys = ["stream", "tenant", "model_version"]
-        self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
+        self._connection.execute(insert.on_conflict_do_update(index_elements=KEY, set_=values))
+
+    def places(self, key: StreamKey) -> dict[str, int]:
+        beside = of_key(STREAMS, key, but="group") & (STREAMS.c.place != EVERYONE)
+        rows = self._connection.execute(sa.select(STREAMS.c.group, STREAMS.c.place).where(beside))
+        return {row.group: row.place for row in rows}
 
     def first_of_conversation(self, key: StreamKey, conversation_id: str) -> bool:
         unit = unit_of(key.stream, f"{key.tenant}/{key.model_version}/{conversation_id}")
@@ -95,7 +99,7 @@ class SqlStreams:
         body = (had.vectors if had else b"") + vector.astype("<f4").tobytes()
         values = {"vectors": body, "dimensions": len(vector)}
         insert = self._transaction.insert(VECTORS).values(**asdict(key), epoch=epoch, **values)
-        keys = ["stream", "tenant", "model_version", "epoch"]
+        keys = [*KEY, "epoch"]
         self._connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
 
     def vectors(self, key: StreamKey, epoch: int) -> NDArray[np.float32]:
@@ -113,7 +117,7 @@ class SqlStreams:
             count=1,
             sum=observation.value,
         )
-        keys = ["stream", "tenant", "model_version", "start", "user_id"]
+        keys = [*KEY, "start", "user_id"]
         sums = {
             "count": BUCKETS.c["count"] + 1,
             "sum": BUCKETS.c["sum"] + observation.value,
@@ -153,16 +157,17 @@ def unit_of(stream: str, conversation: str) -> int:
 
 
 def body_of(state: StreamState) -> dict[str, Any]:
-    """A state as JSON, without its key."""
+    """A state as JSON, without its key and place."""
     body = asdict(state)
-    del body["key"]
+    del body["key"], body["place"]
     return body
 
 
-def state_of(key: StreamKey, body: Mapping[str, Any]) -> StreamState:
+def state_of(key: StreamKey, place: int, body: Mapping[str, Any]) -> StreamState:
     reference = Reference(**body["reference"]) if body["reference"] else None
     scales = tuple(body["former_scales"])
-    return StreamState(**{**body, "key": key, "former_scales": scales, "reference": reference})
+    kept = {**body, "former_scales": scales, "reference": reference}
+    return StreamState(**{**kept, "key": key, "place": place})
 
 
 def _observation(key: StreamKey, row: Any) -> Observation:

@@ -11,10 +11,14 @@ DAY_S = 86_400
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
+_DEFAULTS = {"group": ""}
+
+
 def _key_columns() -> list[sa.Column[Any]]:
+    """`group` is empty for everyone."""
     return [
-        sa.Column(name, sa.String, primary_key=True)
-        for name in ("stream", "tenant", "model_version")
+        sa.Column(name, sa.String, primary_key=True, server_default=_DEFAULTS.get(name))
+        for name in ("stream", "tenant", "group", "model_version")
     ]
 
 
@@ -23,6 +27,8 @@ STREAMS = sa.Table(
     METADATA,
     *_key_columns(),
     sa.Column("state", sa.JSON),
+    # Among the streams that share a budget.
+    sa.Column("place", sa.Integer, nullable=False, server_default="0"),
     # When its last value arrived.
     sa.Column("seen_at", sa.Float, nullable=False, server_default="0"),
     sa.Index("streams_by_tenant", "tenant", "stream", "model_version"),
@@ -69,6 +75,7 @@ COURSE = sa.Table(
     METADATA,
     sa.Column("stream", sa.String, primary_key=True),
     sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("group", sa.String, primary_key=True, server_default=""),
     # Start of COURSE_S seconds, in seconds since 1970.
     sa.Column("start", sa.BigInteger, primary_key=True),
     sa.Column("model_version", sa.String, primary_key=True),
@@ -91,6 +98,7 @@ ALARMS = sa.Table(
     sa.Column("alarm_id", sa.String, primary_key=True),
     sa.Column("stream", sa.String, nullable=False),
     sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("group", sa.String, nullable=False, server_default=""),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),

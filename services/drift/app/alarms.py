@@ -8,7 +8,15 @@ from datetime import datetime
 import numpy as np
 
 from services.drift.detectors.detector import Detector, Reference
-from services.drift.domain import Alarm, Interval, Observation, StreamState, Watching
+from services.drift.domain import (
+    NOVELTY,
+    Alarm,
+    Interval,
+    Observation,
+    StreamState,
+    Watching,
+    parts,
+)
 from shared.language.identifiers import conversation_name, stable_id
 from shared.statistics.intervals import bootstrap_mean, rate
 
@@ -26,21 +34,22 @@ def alarm_of(
     """`since_change`: the kept values since the change began. `newest` raised the alarm."""
     key, start = state.key, reference.count + detector.change_start(state.memory)
     known = (one.conversation_id for one in since_change if one.conversation_id)
+    of_group = (key.group,) if key.group else ()
     names = dict.fromkeys(conversation_name(key.tenant, one) for one in known)
     return Alarm(
-        alarm_id=stable_id(key.tenant, key.stream, key.model_version, newest.event_id),
+        alarm_id=stable_id(key.tenant, key.stream, key.model_version, newest.event_id, *of_group),
         key=key,
         direction=detector.direction,
         detector=detector.name,
         log_e=detector.log_e(state.memory),
-        log_threshold=watching.log_threshold(key.stream),
+        log_threshold=watching.log_threshold(key.stream, state.place),
         reference_mean=reference.mean,
         current=interval_of(since_change, is_rate=detector.is_rate),
         observations=state.observations,
         since_change=state.position - start,
         change_time=_first_time(since_change, newest),
         create_time=newest.time,
-        guarantee=guarantee(key.stream, reference, detector, watching),
+        guarantee=guarantee(state, reference, detector, watching),
         examples=tuple(names)[: watching.examples],
     )
 
@@ -68,8 +77,11 @@ def users_of(observations: Sequence[Observation]) -> list[Hashable]:
     return [one.user_id or place for place, one in enumerate(observations)]
 
 
-def guarantee(stream: str, reference: Reference, detector: Detector, watching: Watching) -> str:
+def guarantee(
+    state: StreamState, reference: Reference, detector: Detector, watching: Watching
+) -> str:
     """In plain words: what is promised, and under which assumption."""
+    stream = state.key.stream
     rows = f"{watching.rows_between_false_alarms(stream):.0f}"
     unit = "conversations" if watching.unit == "conversation" else "turns"
     limit = (
@@ -79,8 +91,22 @@ def guarantee(stream: str, reference: Reference, detector: Detector, watching: W
         else "Every turn is tested. Turns of one conversation depend on each other, so this holds only"
         " as far as the stated bound holds given all earlier turns."
     )
+    family, budget = _shared(state)
     return (
-        f"{detector.premise(reference, unit)}, a false alarm takes {rows} {unit} or more on average,"
-        f" however often you look. {limit} Not covered: the estimate of when the change began, the"
-        " intervals of the figures, and the choice among several streams."
+        f"{detector.premise(reference, unit)},{family} a false alarm takes {rows} {unit} or more on"
+        f" average, however often you look.{budget} {limit} Not covered: the estimate of when the change"
+        " began, the intervals of the figures, and the choice among several figures and versions."
+    )
+
+
+def _shared(state: StreamState) -> tuple[str, str]:
+    """What the promise takes of the other streams, and how it is divided among them."""
+    stream, group = state.key.stream, state.key.group
+    if stream == NOVELTY:
+        return "", ""
+    whose = f"that of the group {group}" if group else "everyone's"
+    return (
+        f" and likewise in every other stream of {stream},",
+        f" This holds for everyone's stream and those of all groups of people together: {whose} has"
+        f" 1/{parts(stream, state.place)} of what they share.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.drift import domain
 from services.drift.app.watching import Watcher
@@ -19,14 +19,16 @@ class Outcome:
 
 
 def take_follow_up(follow_up: MinedFollowUp, watcher: Watcher) -> Outcome:
-    """Takes one judged follow-up: its verdict enters `dissatisfaction`, its request `novelty`."""
+    """Takes one judged follow-up: its verdict enters `dissatisfaction`, its request `novelty`, which has no
+    streams of groups: what people ask about is not what they prefer."""
     if not follow_up.model_version:
         return Outcome("abstained", "NO_VERSION")
     if follow_up.source in ("explicit", "hindsight"):
         return Outcome("abstained", follow_up.source.upper())
     judged = None if follow_up.abstained else dissatisfaction_of(follow_up.kind)
     if judged is not None:
-        watcher.observe(_of(follow_up, domain.DISSATISFACTION, value=judged))
+        judgement = _of(follow_up, domain.DISSATISFACTION, value=judged)
+        watcher.observe(replace(judgement, groups=follow_up.groups))
     if follow_up.request_embedding:
         watcher.observe(_of(follow_up, domain.NOVELTY, vector=follow_up.request_embedding))
     if judged is not None or follow_up.request_embedding:
@@ -46,6 +48,7 @@ def take_score(scored: ScoredAnswer, watcher: Watcher) -> Outcome:
         scored.reward,
         scored.time,
         scored.reward_model,
+        groups=scored.groups,
     )
     if watcher.is_of_former_scale(observation):
         return Outcome("abstained", "FORMER_REWARD_MODEL")

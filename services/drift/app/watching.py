@@ -18,12 +18,14 @@ from services.drift.detectors.novelty import Novelty, distance, distances_within
 from services.drift.detectors.rising_rate import RisingRate
 from services.drift.domain import (
     DISSATISFACTION,
+    EVERYONE,
     NOVELTY,
     REWARD,
     Observation,
     StreamKey,
     StreamState,
     Watching,
+    placed,
 )
 from services.drift.ports import Streams
 from shared.language.identifiers import share_of
@@ -42,7 +44,7 @@ FORMER = 50
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """Watches streams within one transaction. A stream learns a reference, is watched, and rests after an
-    alarm; then it learns a new reference. So one change gives one alarm."""
+    alarm; then it learns a new reference. So one change gives a stream one alarm."""
 
     streams: Streams
     watching: Watching
@@ -53,17 +55,33 @@ class Watcher:
         return state is not None and observation.scale in state.former_scales
 
     def observe(self, observation: Observation) -> None:
-        """Takes one value: it is always plotted, and tested if it is the first of its conversation (with unit
-        "conversation"). A vector's value is its distance to the reference, so vectors that make up the
-        reference are not plotted."""
-        if not observation.vector:
-            self.streams.draw(observation)
-        if not self._is_unit(observation):
+        """Takes one value, into everyone's stream and those of its user's groups: it is always plotted, and
+        tested if it is the first of its conversation (with unit "conversation")."""
+        is_unit = self._is_unit(observation)
+        if observation.vector:
+            if is_unit:
+                self._measure(observation)
             return
+        for key, place in self._watched(observation, may_begin=is_unit):
+            own = replace(observation, key=key)
+            self.streams.draw(own)
+            if is_unit:
+                self._enter(_at_scale(self._state(key, place), own.scale), own)
+
+    def _watched(self, observation: Observation, *, may_begin: bool) -> list[tuple[StreamKey, int]]:
+        """The streams that the value enters, with their places. Which conversations are tested does not depend
+        on groups, so a group has at most as many values as everyone."""
+        key, groups = observation.key, tuple(dict.fromkeys(observation.groups))
+        known = self.streams.places(key) if groups else {}
+        places = placed(groups, known) if may_begin else known
+        of_groups = [(replace(key, group=one), places[one]) for one in groups if one in places]
+        return [(key, EVERYONE), *of_groups]
+
+    def _measure(self, observation: Observation) -> None:
+        """A vector's value is its distance to the reference, so vectors that make up the reference are not
+        plotted."""
         state = _at_scale(self._state(observation.key), observation.scale)
-        if not observation.vector:
-            self._enter(state, observation)
-        elif state.phase == "learning":
+        if state.phase == "learning":
             self._learn_vector(state, observation)
         else:
             vector = np.asarray(observation.vector, dtype=np.float32)
@@ -77,8 +95,8 @@ class Watcher:
             observation.key, observation.conversation_id
         )
 
-    def _state(self, key: StreamKey) -> StreamState:
-        return self.streams.load(key) or StreamState(key)
+    def _state(self, key: StreamKey, place: int = EVERYONE) -> StreamState:
+        return self.streams.load(key) or StreamState(key, place)
 
     def _enter(self, state: StreamState, observation: Observation) -> None:
         self.streams.remember(observation, state.epoch, state.position)
@@ -99,14 +117,22 @@ class Watcher:
         state = _counted(state)
         if state.position >= self.watching.reference_observations:
             values = distances_within(self.streams.vectors(state.key, state.epoch))
-            state = _started(state, values)
+            state = self._started(state, values)
         self.streams.save(state)
 
     def _learnt(self, state: StreamState) -> StreamState:
         if state.position < self.watching.reference_observations:
             return state
         kept = self.streams.recalled(state.key, state.epoch, 0)
-        return _started(state, [one.value for one in kept], users_of(kept))
+        return self._started(state, [one.value for one in kept], users_of(kept))
+
+    def _started(
+        self, state: StreamState, values: list[float], users: list[Hashable] | None = None
+    ) -> StreamState:
+        stream = state.key.stream
+        error = self.watching.error(stream, state.place)
+        reference, memory = DETECTORS[stream].start(values, users, error)
+        return replace(state, phase="watching", reference=reference, memory=memory)
 
     def _rested(self, state: StreamState) -> StreamState:
         rested = replace(state, rested=state.rested + 1)
@@ -120,7 +146,7 @@ class Watcher:
         uniform = share_of(observation.event_id, f"drift-{key.stream}")
         memory = detector.step(state.memory, reference, observation.value, uniform)
         state = replace(state, memory=memory)
-        if detector.log_e(memory) < self.watching.log_threshold(key.stream):
+        if detector.log_e(memory) < self.watching.log_threshold(key.stream, state.place):
             return state
         start = reference.count + detector.change_start(memory)
         since = self.streams.recalled(key, state.epoch, start)
@@ -150,6 +176,7 @@ def _at_scale(state: StreamState, scale: str) -> StreamState:
 def _anew(state: StreamState) -> StreamState:
     return StreamState(
         state.key,
+        state.place,
         epoch=state.epoch + 1,
         observations=state.observations,
         scale=state.scale,
@@ -159,10 +186,3 @@ def _anew(state: StreamState) -> StreamState:
 
 def _counted(state: StreamState) -> StreamState:
     return replace(state, position=state.position + 1, observations=state.observations + 1)
-
-
-def _started(
-    state: StreamState, values: list[float], users: list[Hashable] | None = None
-) -> StreamState:
-    reference, memory = DETECTORS[state.key.stream].start(values, users)
-    return replace(state, phase="watching", reference=reference, memory=memory)

@@ -9,6 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+# The chance that the bound of a reference is too low.
+ERROR = 0.05
 # What a detector keeps about the values it has seen: a few numbers, JSON-shaped, read by nobody else.
 Memory = Mapping[str, Any]
 
@@ -16,12 +18,13 @@ Memory = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Reference:
     """The first `count` values, frozen. `mean` and `std` are in the stream's own unit. `bound` is what the
-    mean is tested against, on the tested scale, for detectors that have one."""
+    mean is tested against, on the tested scale, for detectors that have one; `confidence` is the bound's."""
 
     count: int
     mean: float
     std: float
     bound: float
+    confidence: float = 1.0 - ERROR
 
 
 class Detector(Protocol):
@@ -40,10 +43,13 @@ class Detector(Protocol):
         """Whether the values are 0 and 1."""
 
     def start(
-        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+        self,
+        values: Sequence[float],
+        users: Sequence[Hashable] | None = None,
+        error: float = ERROR,
     ) -> tuple[Reference, Memory]:
         """Learns the reference from the first values, of which there is at least one. `users` names each
-        value's user; by default each is another's."""
+        value's user; by default each is another's. `error`: the chance that the bound is too low."""
 
     def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
         """The memory after one more value. `uniform` in [0, 1) is drawn for this value, to break ties."""

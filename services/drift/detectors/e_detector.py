@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from math import exp, lgamma, log, log1p, sqrt
 from typing import Any
 
+from services.drift.detectors.detector import Reference
 from shared.statistics.betting import log_mean_exp
 from shared.statistics.intervals import bootstrap_mean
 
@@ -99,11 +100,12 @@ def recalled(memory: Mapping[str, Any]) -> Evidence:
     return Evidence(log_sr, log_cusum, tuple(memory["starts"]), memory["count"])
 
 
-def premise(figure: str, bound: float, count: int, unit: str) -> str:
+def premise(figure: str, reference: Reference, unit: str) -> str:
     """The assumption behind the run length, as a clause."""
     return (
-        f"If the mean of {figure}, given what came before, never exceeds {bound:.3f}"
-        f" (an upper 95% confidence bound from the first {count} {unit})"
+        f"If the mean of {figure}, given what came before, never exceeds {reference.bound:.3f}"
+        f" (an upper {100 * reference.confidence:.4g}% confidence bound from the first"
+        f" {reference.count} {unit})"
     )
 
 

@@ -8,29 +8,32 @@ from math import exp
 import numpy as np
 
 from services.drift.detectors import e_detector
-from services.drift.detectors.detector import Memory, Reference
+from services.drift.detectors.detector import ERROR, Memory, Reference
 
-_CONFIDENCE = 0.95
 # A bound of 1 could never be exceeded.
 _MOST = 0.999
 
 
 class FallingMean:
     """Values are squashed by 1 - 1/(1 + exp(-(v - mean)/std)), with the reference's own mean and std: high
-    when the value is low. `bound` is an upper 95% bound of that (Hoeffding), as wide as its users allow."""
+    when the value is low. `bound` is an upper bound of that (Hoeffding), as wide as its users allow."""
 
     name = "e-shiryaev-roberts"
     direction = "down"
     is_rate = False
 
     def start(
-        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+        self,
+        values: Sequence[float],
+        users: Sequence[Hashable] | None = None,
+        error: float = ERROR,
     ) -> tuple[Reference, Memory]:
         count, mean, std = len(values), float(np.mean(values)), float(np.std(values)) or 1.0
         squashed = [squashed_down(value, mean, std) for value in values]
-        bound = e_detector.hoeffding_upper(float(np.mean(squashed)), count, _CONFIDENCE)
-        bound = e_detector.widened(bound, squashed, users, _CONFIDENCE)
-        reference = Reference(count, mean, std, min(bound, _MOST))
+        confidence = 1.0 - error
+        bound = e_detector.hoeffding_upper(float(np.mean(squashed)), count, confidence)
+        bound = e_detector.widened(bound, squashed, users, confidence)
+        reference = Reference(count, mean, std, min(bound, _MOST), confidence)
         return reference, e_detector.remembered(e_detector.nothing_seen())
 
     def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
@@ -44,7 +47,7 @@ class FallingMean:
         return e_detector.change_start(e_detector.recalled(memory))
 
     def premise(self, reference: Reference, unit: str) -> str:
-        return e_detector.premise("1 - squashed reward", reference.bound, reference.count, unit)
+        return e_detector.premise("1 - squashed reward", reference, unit)
 
 
 def squashed_down(value: float, mean: float, std: float) -> float:

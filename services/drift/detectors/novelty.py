@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.drift.detectors import conformal, e_detector
-from services.drift.detectors.detector import Memory, Reference
+from services.drift.detectors.detector import ERROR, Memory, Reference
 
 Vectors = NDArray[np.float32]
 
@@ -22,7 +22,10 @@ class Novelty:
     is_rate = False
 
     def start(
-        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+        self,
+        values: Sequence[float],
+        users: Sequence[Hashable] | None = None,
+        error: float = ERROR,
     ) -> tuple[Reference, Memory]:
         reference = Reference(len(values), float(np.mean(values)), float(np.std(values)), 0.0)
         evidence = e_detector.no_evidence(len(conformal.POWERS))

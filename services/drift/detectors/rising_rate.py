@@ -7,15 +7,14 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from services.drift.detectors import e_detector
-from services.drift.detectors.detector import Memory, Reference
+from services.drift.detectors.detector import ERROR, Memory, Reference
 
-_CONFIDENCE = 0.95
 # A bound of 1 could never be exceeded.
 _MOST = 0.999
 
 
 class RisingRate:
-    """Values are 0 or 1. `bound` is an upper 95% bound of their rate (Clopper and Pearson), as wide as its
+    """Values are 0 or 1. `bound` is an upper bound of their rate (Clopper and Pearson), as wide as its
     users allow."""
 
     name = "e-shiryaev-roberts"
@@ -23,13 +22,17 @@ class RisingRate:
     is_rate = True
 
     def start(
-        self, values: Sequence[float], users: Sequence[Hashable] | None = None
+        self,
+        values: Sequence[float],
+        users: Sequence[Hashable] | None = None,
+        error: float = ERROR,
     ) -> tuple[Reference, Memory]:
-        count = len(values)
-        bound = e_detector.clopper_pearson_upper(round(sum(values)), count, _CONFIDENCE)
-        bound = e_detector.widened(bound, values, users, _CONFIDENCE)
+        count, confidence = len(values), 1.0 - error
+        bound = e_detector.clopper_pearson_upper(round(sum(values)), count, confidence)
+        bound = e_detector.widened(bound, values, users, confidence)
         spread = float(np.std(values)) or 1.0
-        reference = Reference(count, float(np.mean(values)), spread, min(bound, _MOST))
+        mean = float(np.mean(values))
+        reference = Reference(count, mean, spread, min(bound, _MOST), confidence)
         return reference, e_detector.remembered(e_detector.nothing_seen())
 
     def step(self, memory: Memory, reference: Reference, value: float, uniform: float) -> Memory:
@@ -42,4 +45,4 @@ class RisingRate:
         return e_detector.change_start(e_detector.recalled(memory))
 
     def premise(self, reference: Reference, unit: str) -> str:
-        return e_detector.premise("the rate", reference.bound, reference.count, unit)
+        return e_detector.premise("the rate", reference, unit)

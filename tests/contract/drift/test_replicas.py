@@ -11,6 +11,7 @@ from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.domain import Watching
 from services.drift.stages import FEEDBACK, Intakes
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.log.events import Event, EventLog
 from shared.log.memory import MemoryEventLog
 from shared.state.database import Database
@@ -32,9 +33,18 @@ def stages(database: Database, log: EventLog) -> Sequence[SqlStage]:
     return [replace(intakes.feedback_stage(database, log), batch_records=5)]
 
 
+def in_groups(event: Event) -> Event:
+    mined = events_pb2.FeedbackMined.FromString(event.value)
+    mined.groups.extend(["shorter"] if int(mined.feedback_id[1:]) % 2 else ["longer"])
+    return replace(event, value=mined.SerializeToString())
+
+
 def said() -> list[Event]:
-    """A shift, over two partitions; and a request beside each verdict, for a second stream."""
-    events = [*shifted(300, 100), mined(1000, abstained=True), mined(1001, conversation="c7")]
+    """A shift of all, of whom half are in a group, over two partitions; and two values that are not tested."""
+    events = [in_groups(event) for event in shifted(300, 100)] + [
+        mined(1000, abstained=True),
+        mined(1001, conversation="c7"),
+    ]
     return [replace(event, key=f"k{number}") for number, event in enumerate(events)]
 
 
@@ -51,15 +61,26 @@ def test_two_replicas_lose_nothing_and_alarm_once(
             drain(stage)
         assert totals(database, FEEDBACK) == totals(alone, FEEDBACK)
         assert totals(database, FEEDBACK)["made", ""] == 401
-        one, (stream,) = SqlReadings(alone).streams("local"), SqlReadings(database).streams("local")
-        assert (stream.phase, stream.observations, stream.position) == ("alarmed", 400, 400)
-        assert [(s.phase, s.observations, s.reference and s.reference.count) for s in one] == [
-            ("alarmed", 400, 80)
+        one, both = SqlReadings(alone).streams("local"), SqlReadings(database).streams("local")
+        assert [(s.phase, s.observations, s.position) for s in both] == [
+            ("alarmed", 400, 400),
+            ("alarmed", 200, 200),
+            ("alarmed", 200, 200),
         ]
-        assert len(alarms(log)) == 1
+        # Which of the groups came first may differ.
+        assert sorted((s.key.group, s.place) for s in both)[0] == ("", 0)
+        assert sorted(s.place for s in both) == [0, 1, 2]
+        assert [(s.phase, s.observations, s.reference and s.reference.count) for s in one] == [
+            ("alarmed", 400, 80),
+            ("alarmed", 200, 80),
+            ("alarmed", 200, 80),
+        ]
+        assert sorted(alarm.group for alarm in alarms(log)) == ["", "longer", "shorter"]
     published = MemoryEventLog()
     OutboxRelay(database, published).relay_once()
-    (alarm,) = alarms(published)
+    told = {alarm.group: alarm for alarm in alarms(published)}
+    assert sorted(told) == ["", "longer", "shorter"]
+    alarm = told[""]
     # One replica may be ahead of the other: half of the quiet values come before the shift at least.
     assert 150 < alarm.observations <= 400
     assert alarm.current.low > alarm.reference_mean

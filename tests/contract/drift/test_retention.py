@@ -26,6 +26,7 @@ from services.drift.adapters.tables import (
 from services.drift.app.taking import take_follow_up
 from services.drift.app.watching import Watcher
 from services.drift.domain import MinedFollowUp, StreamState, Watching
+from shared.language.paging import Term
 from shared.language.retention import Keep, RetentionPolicy
 from shared.privacy.retention import Retention
 from shared.state.database import Database, Transaction
@@ -55,7 +56,9 @@ def database(database_url: str) -> Iterator[Database]:
         yield kept
 
 
-def follow_up(number: int, tenant: str, version: str, *, bad: bool) -> MinedFollowUp:
+def follow_up(
+    number: int, tenant: str, version: str, *, bad: bool, groups: tuple[str, ...] = ()
+) -> MinedFollowUp:
     time = START + timedelta(days=number / A_DAY)
     return MinedFollowUp(
         feedback_id=f"{version}.f{number}",
@@ -68,6 +71,7 @@ def follow_up(number: int, tenant: str, version: str, *, bad: bool) -> MinedFoll
         kind="reattempt_with_feedback" if bad else "positive",
         request_embedding=tuple(np.random.default_rng(number % 50).normal(size=4)),
         time=time,
+        groups=groups,
     )
 
 
@@ -127,11 +131,53 @@ def test_three_years_are_as_large_as_a_month_and_the_alarm_is_the_same(database:
     assert max(kept["tested_conversations"]) <= 2 * 2 * (7 + 1) * A_DAY + 4
     assert states(database, "local", "v0") == states(database, "ever", "v0")
     mine, ever = (SqlReadings(database).alarms(one, (), None, 10) for one in ("local", "ever"))
-    assert [one.observations for one in ever if one.key.stream == "dissatisfaction"] == [918]
+    assert [one.observations for one in ever if one.key.stream == "dissatisfaction"] == [919]
     assert mine == []  # half a year ago; what they said of figures and intervals was the same:
     with database.read() as connection:
         told = connection.execute(sa.text("SELECT COUNT(*) FROM outbox")).scalar_one()
     assert told == 2 * len(ever)
+
+
+def test_a_groups_stream_ages_as_everyones_and_its_place_is_given_again(
+    database: Database,
+) -> None:
+    def said(day: int, *groups: str) -> None:
+        CLOCK.now = START + timedelta(days=day)
+        one = follow_up(day, "local", "v0", bad=False, groups=groups)
+        with database.begin() as transaction:
+            take_follow_up(one, Watcher(SqlStreams(transaction, CLOCK), WATCHING))
+        forget(database)
+
+    def places() -> dict[str, int]:
+        found = SqlReadings(database).streams("local")
+        return {one.key.group: one.place for one in found if one.key.stream == "dissatisfaction"}
+
+    said(0, "shorter", "longer")
+    said(1, "longer")
+    assert places() == {"": 0, "shorter": 1, "longer": 2}
+    said(31, "longer")
+    assert places() == {"": 0, "longer": 2}
+    said(32, "lists", "team=sales")
+    assert places() == {"": 0, "lists": 1, "longer": 2, "team=sales": 3}
+    # Of what was plotted a month ago nothing is left; what is older than an hour is summed up.
+    CLOCK.now = START + timedelta(days=40)
+    forget(database)
+    asked = ("dissatisfaction", "local", 60, None, None)
+    counts = {
+        group: sum(one.count for one in SqlReadings(database).buckets(*asked, group)[0])
+        for group in ("", "shorter", "longer", "lists")
+    }
+    assert counts == {"": 2, "shorter": 0, "longer": 1, "lists": 1}
+    with database.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(BUCKETS)).scalar() == 0
+        kept = sa.select(VALUES.c.group, sa.func.count()).group_by(VALUES.c.group)
+        mine = kept.where(VALUES.c.stream == "dissatisfaction")
+        assert dict(connection.execute(mine).tuples().all()) == {
+            "": 4,
+            "longer": 3,
+            "lists": 1,
+            "team=sales": 1,
+        }
 
 
 def test_who_said_it_is_forgotten_and_the_value_is_not(database: Database) -> None:
@@ -193,11 +239,18 @@ def test_no_table_is_read_whole(database: Database) -> None:
         with database.begin() as transaction:
             for number in range(200):
                 take(transaction, number)
+            watcher = Watcher(SqlStreams(transaction, CLOCK), WATCHING)
+            for number in range(1000, 1090):
+                groups = ("longer", "team=sales")
+                one = follow_up(number, "local", "v0", bad=False, groups=groups)
+                take_follow_up(one, watcher)
         CLOCK.now = START + timedelta(days=400)
         forget(database)
         readings = SqlReadings(database)
         readings.alarms("local", (), (0.0, "a"), 10)
-        readings.buckets("dissatisfaction", "local", 0, START, CLOCK.now)
+        for group in ("", "longer"):
+            readings.buckets("dissatisfaction", "local", 0, START, CLOCK.now, group)
+        readings.alarms("local", (Term("group", "=", "longer"),), None, 10)
     found = whole_tables(database, asked, METADATA)
     # A row for each version that serves.
     assert [one for one in found if " streams" not in one.split(":")[0]] == []

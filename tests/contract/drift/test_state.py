@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,7 +13,7 @@ from services.drift import codec
 from services.drift.adapters.erasing import ROWS
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
-from services.drift.domain import Observation, StreamKey, Watching
+from services.drift.domain import Observation, StreamKey, StreamState, Watching
 from services.drift.stages import FEEDBACK
 from shared.language.errors import NotFound
 from shared.log.memory import MemoryEventLog
@@ -39,7 +40,7 @@ def test_a_shift_raises_one_alarm_and_counts_once(database: Database) -> None:
         drain(feedback_stage(database, log, Watching(reference_observations=80)))
     (alarm,) = alarms(log)
     readings = SqlReadings(database)
-    assert (alarm.observations, alarm.since_change) == (127, 7)
+    assert (alarm.observations, alarm.since_change) == (128, 8)
     kept = codec.alarm_of(alarm)
     assert readings.alarms("local", (), None, 10) == [kept]
     assert readings.alarm("local", kept.alarm_id) == kept
@@ -47,7 +48,7 @@ def test_a_shift_raises_one_alarm_and_counts_once(database: Database) -> None:
     with pytest.raises(NotFound):
         readings.alarm("acme", alarm.name.split("/")[1])
     (stream,) = readings.streams("local")
-    assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 53)
+    assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 52)
     assert totals(database, FEEDBACK)["taken", ""] == 180
 
 
@@ -84,6 +85,44 @@ def test_what_is_remembered_comes_back_in_order_until_it_is_forgotten(database: 
         assert not streams.first_of_conversation(KEY, "c")
         streams.forget(KEY, 1, before=2)
         assert streams.recalled(KEY, 1, 0) == [observation(2)]
+
+
+def test_streams_of_groups_stand_beside_everyones(database: Database) -> None:
+    longer, team = (replace(KEY, group=group) for group in ("longer", "team=sales"))
+    with database.begin() as transaction:
+        streams = SqlStreams(transaction)
+        for place, key in ((0, KEY), (1, longer), (3, team)):
+            streams.save(StreamState(key, place, observations=place))
+        streams.save(StreamState(replace(longer, model_version="assistant-v1"), 2))
+        streams.save(StreamState(replace(longer, tenant="acme"), 4))
+        streams.save(StreamState(replace(longer, stream="reward"), 5))
+        for key, times in ((KEY, 3), (longer, 2)):
+            for number in range(times):
+                one = replace(observation(number), key=key)
+                streams.remember(one, 0, number)
+                streams.draw(one)
+    with database.begin() as transaction:
+        streams = SqlStreams(transaction)
+        assert streams.places(KEY) == streams.places(longer) == {"longer": 1, "team=sales": 3}
+        assert streams.load(team) == StreamState(team, 3, observations=3)
+        assert [len(streams.recalled(key, 0, 0)) for key in (KEY, longer, team)] == [3, 2, 0]
+    listed = SqlReadings(database).streams("local")
+    assert [
+        (one.key.group, one.place) for one in listed if one.key.stream == "dissatisfaction"
+    ] == [
+        ("", 0),
+        ("longer", 1),
+        ("team=sales", 3),
+        ("longer", 2),
+    ]
+    for group, count in (("", 3), ("longer", 2), ("team=sales", 0)):
+        buckets, _ = SqlReadings(database).buckets(
+            "dissatisfaction", "local", 60, None, None, group
+        )
+        assert sum(one.count for one in buckets) == count
+    with database.begin() as transaction:
+        gone = RowRemover(ROWS).remove_rows(Erasure("e", "local", "u1"), transaction)
+    assert (gone["observations"], gone["buckets"]) == (2, 2)
 
 
 def test_a_users_rows_go_once(database: Database) -> None:

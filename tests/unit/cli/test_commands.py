@@ -244,6 +244,11 @@ def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None
     alarms = {"alarms": [{"name": "alarms/a1", "stream": "reward", "direction": "down"}]}
     ran = trimtab("drift", "list", "--json", answers={"ListAlarms": alarms})
     assert ran.json["alarms"][0]["direction"] == "down"
+    groups = {"alarms": [{"name": "alarms/a2", "stream": "reward", "group": "longer"}]}
+    assert " longer " in trimtab("drift", "list", answers={"ListAlarms": groups}).out
+    both = [{"stream": "reward"}, {"stream": "reward", "group": "longer"}]
+    lines = trimtab("drift", "streams", answers={"ListStreams": {"streams": both}}).out.splitlines()
+    assert [line.split()[1] for line in lines] == ["of", "everyone", "longer"]
     mined = {"feedback": [{"kind": "FOLLOW_UP_KIND_POSITIVE", "dissatisfaction": 0.04}]}
     assert "positive  " in trimtab("feedback", "list", answers={"ListFeedback": mined}).out
     waits = {

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.dashboard import codec
 from services.dashboard.adapters.json_peers import JsonPeers
 from services.dashboard.app import Asked, look
 from services.dashboard.http_api import FRAGMENTS
@@ -162,6 +163,17 @@ async def test_open_pages_share_one_look_and_ask_only_for_the_window(open_page: 
     assert len(calls.asked) == 14  # seven services' counts and seven lists, once
     buckets = next(request for _, method, request in calls.asked if method == "ListBuckets")
     assert buckets == {"stream": "dissatisfaction", "start_time": "2026-11-20T09:40:00Z"}
+
+
+def test_a_groups_stream_is_not_taken_for_everyones() -> None:
+    everyones, groups = (
+        {**twin_calls.STREAMS[0], "group": ""},
+        {**twin_calls.STREAMS[0], "group": "longer"},
+    )
+    assert codec.stream(everyones).stream == "dissatisfaction"
+    assert codec.stream(groups).stream == "dissatisfaction of longer"
+    alarm = {**twin_calls.ALARM, "group": "longer"}
+    assert codec.alarm(alarm).stream == "dissatisfaction of longer"
 
 
 async def test_an_unknown_fragment_is_named(open_page: Open) -> None:

@@ -1,7 +1,9 @@
 """The API over the in-memory database: paging, filters, tenants, buckets."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import log
 from typing import Any
 
 import grpc
@@ -11,7 +13,7 @@ from services.drift import grpc_api
 from services.drift.adapters.sql_readings import SqlReadings
 from services.drift.adapters.sql_streams import SqlStreams
 from services.drift.adapters.tables import METADATA
-from services.drift.domain import Alarm, Interval, Observation, StreamKey, Watching
+from services.drift.domain import Alarm, Interval, Observation, StreamKey, StreamState, Watching
 from shared.calls.client import aio_channel, metadata, translated
 from shared.calls.server import RpcServer
 from shared.gen.trimtab.drift.v1 import drift_pb2 as pb
@@ -26,13 +28,13 @@ LOCAL = metadata("local")
 Stub = Any
 
 
-def alarm(number: int) -> Alarm:
+def alarm(number: int, group: str = "") -> Alarm:
     interval = Interval(0.9, 0.8, 0.95, 0.95, 10, 8, "wilson")
     time = START + timedelta(seconds=number)
     version = f"assistant-v{number % 2}"
     return Alarm(
         alarm_id=f"a{number}",
-        key=StreamKey("dissatisfaction", "local", version),
+        key=StreamKey("dissatisfaction", "local", version, group),
         direction="up",
         detector="e-shiryaev-roberts",
         log_e=8.0,
@@ -94,6 +96,53 @@ async def test_alarms_are_filtered_and_belong_to_a_tenant(
     assert found.alarm.current.low == 0.8
     with pytest.raises(NotFound), translated("drift"):
         await drift.GetAlarm(pb.GetAlarmRequest(name="alarms/a3"), metadata=metadata("acme"))
+
+
+@pytest.fixture
+async def of_groups() -> AsyncIterator[Stub]:
+    database = Database("sqlite://", METADATA)
+    with database.begin() as transaction:
+        streams = SqlStreams(transaction)
+        for number, group in enumerate(("", "longer", "team=sales", "longer")):
+            streams.raise_alarm(alarm(number, group))
+        for place, group in enumerate(("", "longer", "shorter")):
+            key = replace(KEY, group=group)
+            streams.save(StreamState(key, place))
+            for number in range(6 * (place + 1)):
+                time = START + timedelta(seconds=number)
+                streams.draw(Observation(key, f"e{number}", "c", f"u{number}", 1.0, time))
+    servicer = grpc_api.DriftServicer(SqlReadings(database), Watching())
+    server = RpcServer("drift", [grpc_api.mount(servicer)], drain_s=0)
+    port = await server.start()
+    async with aio_channel(f"127.0.0.1:{port}") as channel:
+        yield pb_grpc.DriftServiceStub(channel)
+    await server.drain()
+    database.close()
+
+
+async def test_alarms_streams_and_buckets_name_their_group(of_groups: Stub) -> None:
+    asked = {
+        "": ["longer", "team=sales", "longer", ""],
+        'group = "longer"': ["longer", "longer"],
+        'group = "team=sales"': ["team=sales"],
+        'group = ""': [""],
+        'group != ""': ["longer", "team=sales", "longer"],
+        'group = "longer" AND model_version = "assistant-v0"': [],
+    }
+    for text, groups in asked.items():
+        found = await of_groups.ListAlarms(pb.ListAlarmsRequest(filter=text), metadata=LOCAL)
+        assert [one.group for one in found.alarms] == groups, text
+    listed = await of_groups.ListStreams(pb.ListStreamsRequest(), metadata=LOCAL)
+    thresholds = [(one.group, one.log_threshold) for one in listed.streams]
+    assert thresholds == [
+        ("", pytest.approx(log(2000 * 2))),
+        ("longer", pytest.approx(log(2000 * 6))),
+        ("shorter", pytest.approx(log(2000 * 12))),
+    ]
+    for group, count in (("", 6), ("longer", 12), ("shorter", 18), ("lists", 0)):
+        request = pb.ListBucketsRequest(stream="dissatisfaction", bucket_s=60, group=group)
+        buckets = (await of_groups.ListBuckets(request, metadata=LOCAL)).buckets
+        assert sum(one.count for one in buckets) == count
 
 
 async def test_wrong_requests_are_refused_by_name(drift: Stub) -> None:

@@ -104,15 +104,15 @@ def test_a_shift_raises_one_alarm_with_its_evidence(
         "up",
         "assistant-v0",
     )
-    assert alarm.observations == 127
-    assert (alarm.since_change, alarm.current.count) == (7, 7)
+    assert alarm.observations == 128
+    assert (alarm.since_change, alarm.current.count) == (8, 8)
     assert alarm.change_time.ToDatetime(tzinfo=UTC) == START + timedelta(seconds=120)
-    assert alarm.log_e >= alarm.log_threshold == pytest.approx(np.log(2000))
+    assert alarm.log_e >= alarm.log_threshold == pytest.approx(np.log(2 * 2000))
     assert alarm.current.low > alarm.reference_mean
     assert alarm.examples[0] == "tenants/local/conversations/c120"
     assert "2000 conversations or more" in alarm.guarantee
     (stream,) = SqlReadings(database).streams("local")
-    assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 53)
+    assert (stream.phase, stream.observations, stream.rested) == ("alarmed", 180, 52)
 
 
 def observations(users: list[str], bad: list[bool]) -> list[Observation]:
@@ -223,7 +223,7 @@ def test_rewards_that_fall_alarm_and_a_new_reward_model_starts_a_new_reference(
     log.publish([scored(number, float(reward)) for number, reward in enumerate(rewards)])
     drain(stage)
     (alarm,) = alarms(log)
-    assert (alarm.stream, alarm.direction, alarm.observations) == ("reward", "down", 183)
+    assert (alarm.stream, alarm.direction, alarm.observations) == ("reward", "down", 187)
     assert alarm.current.high < alarm.reference_mean
     log.publish([scored(300, 1.0, "rm-2"), scored(301, 1.0, "rm-1")])
     drain(stage)

@@ -28,7 +28,7 @@ class ListAlarmsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """AND of terms over: stream, model_version."""
+    """AND of terms over: stream, model_version, group; group = "" is everyone."""
     page_size: _builtins.int
     page_token: _builtins.str
     def __init__(
