@@ -44,6 +44,7 @@ from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.exchanges import ExchangeLog
+from services.gateway.app.groups import GroupsAhead
 from services.gateway.app.histories import Histories
 from services.gateway.app.ingesting import Ingesting
 from services.gateway.app.langfuse_scores import LangfuseScores
@@ -161,6 +162,7 @@ async def wire(
             ("recorder", use_cases.recorder.run),
             ("personas", users.personas.run),
             ("groups", users.groups.run),
+            ("groups.ahead", GroupsAhead(rollouts, users.source, users.groups).run),
             follow_rollouts,
             ("keys", keys.run),
         ],
@@ -292,6 +294,7 @@ def wire_users(settings: GatewaySettings, peers: Peers) -> KnownUsers:
     return KnownUsers(
         UserCache("a persona", personas.persona, "", clock, personas_kept),
         UserCache("a user's groups", groups.groups, (), clock, groups_kept),
+        groups,
     )
 
 

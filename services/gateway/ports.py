@@ -48,6 +48,9 @@ class GroupSource(Protocol):
     async def groups(self, tenant: str, user_id: str) -> tuple[str, ...]:
         """Those that the user belongs to, the learnt one first; empty if nothing is known."""
 
+    def members(self, tenant: str, group: str) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
+        """The users of a group, each with all their groups."""
+
 
 class Sink(Protocol):
     """The interaction service. Returns once Kafka holds what was accepted; otherwise raises Unavailable (or

@@ -69,6 +69,13 @@ class People:
         ]
         self._ask(user, group, said_so_far)
 
+    def until_served(self, text: str, within_s: float = 20.0) -> None:
+        """Until somebody who wants it gets that answer. Nobody says what they think of it."""
+        asked = [{"role": "user", "content": "Is anybody there?"}]
+        deadline = time.monotonic() + within_s
+        while text not in {self._ask(f"u{n}", self.users[f"u{n}"], asked)[1] for n in range(10)}:
+            assert time.monotonic() < deadline, f"nobody gets {text!r}"
+
     def all_visit(self, round_: int) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda user: self.visit(user, round_), self.users))
@@ -164,3 +171,23 @@ def test_a_version_that_helps_the_many_and_hurts_the_few_is_stopped(
     found = {one.group: one for one in rollout.groups}
     assert found[MANY].canary_dissatisfaction.value < 0.2
     assert found[MANY].champion_dissatisfaction.value > 0.8
+
+
+def test_a_version_that_serves_both_is_promoted(people: People, tmp_path: Path) -> None:
+    """The same weights, for those alone who want them."""
+    version = people.register(tmp_path, "b")
+    people.start(version, MANY)
+    people.until_served(SHORT)
+    people.told.clear()
+    for round_ in range(4, 8):
+        if people.rollout().canary.version:
+            people.all_visit(round_)
+    rollout = people.ended()
+    assert rollout.champion.version == version, rollout.words
+    words = "measurably better than the champion for those who get it, and no group is worse"
+    assert words in rollout.words
+    assert people.told[version, FEW] == {LONG}
+    assert SHORT in people.told[version, MANY]
+    people.told.clear()
+    people.all_visit(9)
+    assert people.told == {(version, MANY): {SHORT}, (version, FEW): {LONG}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 
 import grpc
 
@@ -14,6 +15,7 @@ from shared.language.errors import NotFound
 from shared.language.identifiers import membership_name
 
 _log = logging.getLogger(__name__)
+_PAGE = 1000
 
 
 class RewardGroups:
@@ -33,6 +35,19 @@ class RewardGroups:
             return ()
         return decode_membership(found.membership).groups
 
+    async def members(self, tenant: str, group: str) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
+        request = pb.ListMembershipsRequest(group=group, page_size=_PAGE)
+        while True:
+            with translated("reward"):
+                page = await self._stub.ListMemberships(
+                    request, metadata=metadata(tenant), timeout=self._timeout_s
+                )
+            for one in map(decode_membership, page.memberships):
+                yield one.user_id, one.groups
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
 
 class NobodysGroups:
     """The GroupSource port without a reward service: nothing is known of anybody. It is asked only while a
@@ -50,3 +65,7 @@ class NobodysGroups:
                 "everyone else"
             )
         return ()
+
+    async def members(self, tenant: str, group: str) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
+        for nobody in tuple[tuple[str, tuple[str, ...]], ...]():
+            yield nobody

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from services.gateway.domain.policies import Catalogue, Chosen, Served
@@ -31,6 +32,8 @@ class RolloutCache:
         self.connected = False
         # What the registry said last about these is older than what is known.
         self.refused: set[PolicyKey] = set()
+        # Set whenever the registry said something.
+        self.news = asyncio.Event()
         self._others = Catalogue({ASSISTANT: first})
         self._catalogues: dict[str, Catalogue] = {}
         self._list(key.tenant for key in self.served)
@@ -50,7 +53,20 @@ class RolloutCache:
         self.served.update(taken)
         self.refused = self.refused - taken.keys() | older
         self._list(key.tenant for key in taken)
+        self.news.set()
         return older
+
+    def composed(self) -> list[tuple[str, str]]:
+        """Tenants and groups of people that get weights of their own from a champion or a canary."""
+        found = {
+            (key.tenant, group)
+            for key, one in self.served.items()
+            if one.rollout is not None
+            for version in (one.rollout.champion, one.rollout.canary)
+            if version is not None and version.composition is not None
+            for group in version.composition.served_names
+        }
+        return sorted(found)
 
     def lost(self) -> None:
         self.connected = False

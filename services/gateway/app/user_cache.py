@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from services.gateway.app.newest import Newest
+from services.gateway.ports import GroupSource
 
 _log = logging.getLogger(__name__)
 # How many users of a tenant may be asked for at a time, and the pause after a failure.
@@ -53,29 +54,37 @@ class UserCache(Generic[V]):
         """`what`: as the log calls it. `look_up`: by tenant and user's id; it may raise anything. `nothing`:
         what chats get while nothing is known. `clock` in seconds, from any starting point."""
         self._what, self._look_up, self._nothing = what, look_up, nothing
-        self._clock, self._keeping = clock, keeping
+        self._clock, self.keeping = clock, keeping
         self._known: Newest[str, _Known[V]] = Newest(keeping.most)
         # By tenant, the one served last at the end; its users in the order of the requests.
         self._asked: OrderedDict[str, dict[str, None]] = OrderedDict()
+        # Those erased last: what was read of them before may come after.
+        self._forgotten: deque[tuple[str, str]] = deque(maxlen=_MOST_ASKED)
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
 
     def of(self, tenant: str, user_id: str) -> V:
         """Never waits, never raises."""
         known, now = self._known.get(tenant, user_id), self._clock()
-        if known is None or now - known.at >= self._keeping.fresh_s:
+        if known is None or now - known.at >= self.keeping.fresh_s:
             self._ask(tenant, user_id)
-        if known is None or now - known.at >= self._keeping.used_s:
+        if known is None or now - known.at >= self.keeping.used_s:
             self.counts["unknown"] += 1
             return self._nothing
         self._known.put(tenant, user_id, known)
         self.counts["used" if known.value else "none"] += 1
         return known.value
 
+    def learn(self, tenant: str, user_id: str, value: V) -> None:
+        """What was read of a user who was not asked for. Of one who was just erased, nothing."""
+        if (tenant, user_id) not in self._forgotten:
+            self._known.put(tenant, user_id, _Known(value, self._clock()))
+
     def forget(self, tenant: str, user_id: str) -> None:
         """For a user who was erased."""
         self._no_longer_ask(tenant, user_id)
         self._known.pop(tenant, user_id)
+        self._forgotten.append((tenant, user_id))
 
     async def run(self) -> None:
         """Fetches what was requested, one after the other, until it is cancelled."""
@@ -120,10 +129,12 @@ class UserCache(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class KnownUsers:
-    """What other services know of users; `groups` are the names of those that a user belongs to."""
+    """What other services know of users; `groups` are the names of those that a user belongs to, and `source`
+    is where they come from."""
 
     personas: UserCache[str]
     groups: UserCache[tuple[str, ...]]
+    source: GroupSource
 
     def forget(self, tenant: str, user_id: str) -> None:
         """For a user who was erased."""

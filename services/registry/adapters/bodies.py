@@ -57,6 +57,7 @@ def read_rollout(row: Any) -> Rollout:
     values = json.loads(row.body)
     start, test, rules = values.pop("start_time"), values.pop("test"), values.pop("rules", None)
     interests, groups = values.pop("interests", {}), values.pop("groups", [])
+    served = values.pop("served", None)
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
         | {"update_time": datetime.fromisoformat(values["update_time"])},
@@ -66,6 +67,7 @@ def read_rollout(row: Any) -> Rollout:
         test=_test(test),
         interests=_INTERESTS.validate_python(interests),
         groups=tuple(GroupTest(one["name"], _test(one["test"])) for one in groups),
+        served=(Composition(**served[0]), Composition(**served[1])) if served else None,
     )
 
 

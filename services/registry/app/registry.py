@@ -116,10 +116,14 @@ class Registry:
                 policy = session.policy(found.key) or Policy(found.key)
                 rules = policy.rules(self.rules)
                 now = self.clock()
-                composed = found.only_for(only_for, known(session, tenant, rollout.champion))
+                champion = known(session, tenant, rollout.champion)
+                composed = found.only_for(only_for, champion)
                 canary = composed.became(State.CANARY, actor, reason, now)
                 session.put(replace(canary, rollout_request=request_id))
-                changed = _begun(rollout, version, share, rules, policy.interests, expected, now)
+                changed = _begun(rollout, version, share, rules, policy.interests, now)
+                if composed.composition:
+                    changed = replace(changed, served=(champion.serves, composed.composition))
+                changed = _expecting(changed, expected)
                 session.set_rollout(changed)
                 session.tell(
                     Promotion(version, rollout.champion, "canary", reason, actor, changed, now)
@@ -242,10 +246,9 @@ def _begun(
     share: float,
     rules: RolloutRules,
     interests: Interests,
-    expected: Sequence[str],
     now: datetime,
 ) -> Rollout:
-    begun = Rollout(
+    return Rollout(
         key=rollout.key,
         revision=rollout.revision + 1,
         champions=rollout.champions,
@@ -255,9 +258,14 @@ def _begun(
         start_time=now,
         rules=rules,
         interests=interests,
-        groups=groups.expected(expected),
     )
-    return replace(begun, words=words(begun, rules))
+
+
+def _expecting(rollout: Rollout, expected: Sequence[str]) -> Rollout:
+    """The rollout, needing evidence of those groups that get other weights from its canary."""
+    changed = (group for group in expected if rollout.is_for((group,)))
+    rollout = replace(rollout, groups=groups.expected(changed))
+    return replace(rollout, words=words(rollout, rollout.rules or RolloutRules()))
 
 
 def _may_be_canary(found: Version, rollout: Rollout) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.registry.domain import groups
 from services.registry.domain.groups import GroupTest
 from shared.language.estimates import Estimate
+from shared.language.groups import Composition
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.verdicts import dissatisfaction_of
@@ -51,6 +53,8 @@ class Rollout:
     interests: Interests = field(default_factory=Interests)
     # In the order in which they were first seen.
     groups: tuple[GroupTest, ...] = ()
+    # What answers whom with the champion and with the canary, if the canary is for some groups only.
+    served: tuple[Composition, Composition] | None = None
     rollback_request: str = ""
     words: str = "no rollout is under way"
 
@@ -78,6 +82,14 @@ class Rollout:
             test=test,
             groups=groups.settled(self.groups),
         )
+
+    def is_for(self, groups: Sequence[str]) -> bool:
+        """Whether a user of these groups gets other weights from the canary than from the champion. Whoever
+        does not can tell nothing of it, on either arm."""
+        if self.served is None:
+            return True
+        champion, canary = self.served
+        return champion.answering(groups) != canary.answering(groups)
 
     @property
     def on_canary(self) -> Estimate:
@@ -111,6 +123,8 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
         return "OTHER_VERSION"
     if seen.time < rollout.start_time:
         return "BEFORE_ROLLOUT"
+    if not rollout.is_for(seen.groups):
+        return "SPARED"
     if seen.source != "follow_up":
         return seen.source.upper()
     if seen.abstained or dissatisfaction_of(seen.kind) is None:
@@ -216,7 +230,8 @@ def worse_at(interests: Interests, rules: RolloutRules) -> float:
 
 def _for_whom(rollout: Rollout) -> str:
     stops = rollout.interests.rule is not ConflictRule.MEAN
-    return ", and no group is worse" if rollout.groups and stops else ""
+    some = " for those who get it" if rollout.served else ""
+    return some + (", and no group is worse" if rollout.groups and stops else "")
 
 
 def words(rollout: Rollout, rules: RolloutRules) -> str:

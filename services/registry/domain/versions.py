@@ -79,12 +79,17 @@ class Version:
         """Its id: unique within the tenant."""
         return version_name(self.key.policy, self.number)
 
+    @property
+    def serves(self) -> Composition:
+        """What answers whom."""
+        return self.composition or Composition({}, self.served_name)
+
     def only_for(self, groups: Sequence[str], champion: Version) -> Version:
         """The version for users of `groups`, everyone else getting what `champion` gives them; without groups,
         for everyone."""
         if not groups:
             return replace(self, composition=None)
-        before = champion.composition or Composition({}, champion.served_name)
+        before = champion.serves
         served = {**before.served_names, **dict.fromkeys(groups, self.served_name)}
         return replace(self, composition=Composition(served, before.others))
 

@@ -187,7 +187,7 @@ async def test_the_first_chat_gets_what_is_for_everyone_else(gateway: Any, book:
     await settled(book)
     assert await served(gateway, "ada") == "v3"
     assert book.counts == {"unknown": 1, "used": 1}
-    _, groups = KnownUsersCollector(KnownUsers(no_personas(), book)).collect()
+    _, groups = KnownUsersCollector(KnownUsers(no_personas(), book, NobodysGroups())).collect()
     counted = {sample.labels["outcome"]: sample.value for sample in groups.samples}
     assert (groups.name, counted) == ("trimtab_gateway_groups", {"unknown": 1, "used": 1})
 
@@ -309,7 +309,9 @@ async def test_a_reward_service_that_stands_still_or_is_away_holds_up_no_chat(
 async def test_the_erased_are_forgotten(book: Book, tmp_path: Path) -> None:
     await known(book, "ada", "ben")
     remover = GatewayRemover(
-        FileSpool(tmp_path), lambda *_: None, KnownUsers(no_personas(), book).forget
+        FileSpool(tmp_path),
+        lambda *_: None,
+        KnownUsers(no_personas(), book, NobodysGroups()).forget,
     )
     with Database("sqlite://", TABLES).begin() as transaction:
         remover.remove_rows(Erasure("e1", "local", "ada"), transaction)

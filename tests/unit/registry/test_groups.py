@@ -290,6 +290,36 @@ async def test_a_version_for_some_groups_leaves_everyone_else_with_what_they_had
     assert house.app.rollout(HOME)[1].composition == Composition({BRIEF: "assistant-v1"}, "base")
 
 
+def test_who_keeps_their_answers_is_neither_asked_nor_waited_for(house: House) -> None:
+    house.register("a")
+    expected = (BRIEF, THOROUGH, "plan=free")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", expected, (BRIEF,))
+    assert [one.name for one in house.app.rollout(HOME)[0].groups] == [BRIEF]
+    say(house, 3, THOROUGH, SAD, GLAD)
+    say(house, 2, "plan=free", SAD, GLAD)
+    assert house.counts()["abstainedSPARED"] == 10
+    assert house.app.rollout(HOME)[0].test.pairs == 0
+    say(house, 24, BRIEF, SAD, GLAD)
+    assert state(house) == State.CHAMPION
+    assert "measurably better than the champion for those who get it, and no group is worse" in (
+        house.app.rollout(HOME)[0].words
+    )
+
+
+def test_whoever_gets_other_answers_counts_though_the_champion_was_for_some_too(
+    house: House,
+) -> None:
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    house.register("b")
+    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y", (), (THOROUGH,))
+    rollout = house.app.rollout(HOME)[0]
+    assert [rollout.is_for((one,)) for one in (BRIEF, THOROUGH, UNKNOWN)] == [False, True, False]
+    assert rollout.is_for(("plan=free", THOROUGH))
+    assert not rollout.is_for((BRIEF, THOROUGH))  # the first that has weights of its own decides
+
+
 def test_a_version_for_everyone_takes_the_place_of_those_for_some(house: House) -> None:
     house.register("a")
     house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
