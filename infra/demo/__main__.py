@@ -18,7 +18,7 @@ from infra.demo.compare import Compared, compare
 from infra.demo.imports import Sent
 from infra.demo.population import DEFAULT, Population, PopulationError, load
 from infra.demo.progress import DemoFailed, Progress
-from infra.demo.report import Report, satisfaction
+from infra.demo.report import Report, effects, satisfaction
 from infra.demo.stage import Stage, overlay, with_overlay
 from infra.demo.watch import Watch
 from infra.local.environment import environment
@@ -151,7 +151,8 @@ async def _acts(
     two = await Director(stage, population, Limits()).play()
     vllm_url = stack.env()["TRIMTAB_VLLM_URLS"].split(",")[0]
     compared = await _side_by_side(stage, two, population, vllm_url)
-    return await _reported(stage, before, one, two, compared)
+    tastes = [taste.name for taste in population.shift.tastes]
+    return await _reported(stage, before, one, two, compared, tastes)
 
 
 async def _side_by_side(
@@ -177,6 +178,7 @@ async def _reported(
     one: act_one.ActOne | None,
     two: ActTwo,
     compared: list[Compared],
+    tastes: list[str],
 ) -> Report:
     imported = one.sent if one else Sent()
     sent = Sendings(
@@ -196,6 +198,7 @@ async def _reported(
         tally=audited.after.tally.minus(before.tally),
         dashboard_url=stage.dashboard_url,
         elapsed_s=stage.progress.elapsed_s,
+        effects=effects(two, tastes),
     )
 
 

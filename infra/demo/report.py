@@ -12,8 +12,10 @@ from infra.demo.audit import Audit, Sendings
 from infra.demo.compare import Compared
 from infra.demo.counts import Tally
 from infra.demo.measures import Rate, rate
+from infra.demo.users import Exchange
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.verdicts import dissatisfaction_of
+from shared.statistics.intervals import difference
 
 # Phases in which a run or its rollout was going on while users chatted.
 UNDER_CHANGE = ("training", "rollout", "measure")
@@ -30,6 +32,23 @@ class Satisfaction:
     mined: Rate
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What became of the users of one taste: how often answers broke it before and at the end."""
+
+    taste: str
+    before: Rate
+    now: Rate
+
+    @property
+    def words(self) -> str:
+        """ "helped" or "hurt" where the intervals of 95% of the difference say so."""
+        if not self.before.count or not self.now.count:
+            return "not told"
+        low, high = difference(self.now.interval, self.before.interval)
+        return "helped" if high < 0 else "hurt" if low > 0 else "no difference told"
+
+
 @dataclass(frozen=True)
 class Report:
     one: ActOne | None
@@ -41,6 +60,7 @@ class Report:
     tally: Tally
     dashboard_url: str
     elapsed_s: float
+    effects: Sequence[Effect] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -66,6 +86,7 @@ class Report:
         run, alarm, book = self.two.run, self.two.alarm, self.two.book
         return {
             "problems": self.problems,
+            "effects": [_effect(one) for one in self.effects],
             "elapsed_s": round(self.elapsed_s, 1),
             "sent": asdict(self.sent),
             "act_one": asdict(self.one) if self.one else None,
@@ -102,6 +123,29 @@ def satisfaction(act: ActTwo, mined: Iterable[Any]) -> list[Satisfaction]:
         ("measured at the end", act.champion, ("measure",)),
     )
     return [_row(act, judged, *row) for row in rows if row[1]]
+
+
+def effects(act: ActTwo, tastes: Iterable[str]) -> list[Effect]:
+    """Of each taste after the shift, those who lost first: as the first champion answered, and as the one that
+    serves at the end does."""
+    before = act.book.in_phase("shift", "training", "rollout")
+    now = act.book.in_phase("measure")
+    found = [
+        Effect(
+            taste,
+            _broken(
+                one for one in before if (one.taste, one.version) == (taste, act.first_champion)
+            ),
+            _broken(one for one in now if (one.taste, one.version) == (taste, act.champion)),
+        )
+        for taste in tastes
+    ]
+    order = ("hurt", "not told", "no difference told", "helped")
+    return sorted(found, key=lambda one: order.index(one.words))
+
+
+def _broken(seen: Iterable[Exchange]) -> Rate:
+    return rate((one.user, bool(one.broken)) for one in seen)
 
 
 def _row(
@@ -160,6 +204,11 @@ def _gate_line(line: Any) -> dict[str, Any]:
         "verdict": line.verdict,
         "words": line.words,
     }
+
+
+def _effect(one: Effect) -> dict[str, Any]:
+    rates = {"before": one.before.as_dict(), "now": one.now.as_dict()}
+    return {"taste": one.taste, "words": one.words} | rates
 
 
 def _satisfaction(one: Satisfaction) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from shared.commandline.terminal import Terminal
 
 
 def show(report: Report, console: Terminal) -> None:
-    for draw in (_came_in, _went, _adds_up, _trained_on, _gate, _rollout, _helped, _compared):
+    for draw in (
+        _people,
+        _came_in,
+        _went,
+        _adds_up,
+        _trained_on,
+        _gate,
+        _rollout,
+        _helped,
+        _compared,
+    ):
         for table in draw(report):
             console.print(table)
             console.print()
@@ -25,6 +35,25 @@ def _table(title: str, *columns: str) -> Table:
         number = column.startswith("#")
         table.add_column(column.lstrip("#"), justify="right" if number else "left", overflow="fold")
     return table
+
+
+def _people(report: Report) -> list[Table]:
+    """Before all else: whom it helped and whom it hurt."""
+    if not report.effects:
+        return []
+    title = f"Whom it helped and whom it hurt ({report.two.champion} serves now): answers that broke a taste"
+    table = _table(
+        title, "people who want", "", "before, after their taste shifted", "now", "#users"
+    )
+    for one in report.effects:
+        style = "bold red" if one.words == "hurt" else None
+        users = f"{one.before.users} / {one.now.users}"
+        table.add_row(one.taste, one.words, one.before.words, one.now.words, users, style=style)
+    said = (
+        [f"the run's gate: {words}" for words in report.two.run.effects] if report.two.run else []
+    )
+    table.caption, table.caption_justify = "\n".join(said) or None, "left"
+    return [table]
 
 
 def _came_in(report: Report) -> list[Table]:

@@ -10,8 +10,8 @@ from infra.demo.act_two import ActTwo
 from infra.demo.audit import Audit, Holdings, Sendings
 from infra.demo.counts import Check, Tally
 from infra.demo.measures import rate
-from infra.demo.report import Report, mined_rate
-from infra.demo.users import FailedCall
+from infra.demo.report import Report, effects, mined_rate
+from infra.demo.users import Exchange, FailedCall
 from shared.gen.trimtab.events.v1 import events_pb2
 
 
@@ -71,6 +71,38 @@ def test_only_judged_follow_ups_are_counted() -> None:
         ]
     )
     assert (found.hits, found.count, found.users) == (1, 3, 2)
+
+
+def seen(taste: str, phase: str, version: str, broken: int, count: int) -> list[Exchange]:
+    return [
+        Exchange(
+            f"c{n}", f"u{n}", phase, taste, version, 50, "max_words" if n < broken else "", "next"
+        )
+        for n in range(count)
+    ]
+
+
+def test_whom_it_helped_and_whom_it_hurt_is_told_by_taste_losers_first() -> None:
+    act = ActTwo(first_champion="v0", champion="v1", verdict="promoted")
+    act.book.exchanges = [
+        *seen("brief", "shift", "v0", 38, 40),
+        *seen("brief", "rollout", "v1", 0, 40),  # not the champion then: says nothing of before
+        *seen("brief", "measure", "v1", 2, 40),
+        *seen("thorough", "shift", "v0", 1, 20),
+        *seen("thorough", "measure", "v1", 19, 20),
+        *seen("lists", "training", "v0", 5, 10),
+        *seen("lists", "measure", "v1", 5, 10),
+    ]
+    found = effects(act, ["brief", "thorough", "lists", "nobody's"])
+    assert [(one.taste, one.words) for one in found] == [
+        ("thorough", "hurt"),
+        ("nobody's", "not told"),
+        ("lists", "no difference told"),
+        ("brief", "helped"),
+    ]
+    assert (found[3].before.hits, found[3].now.hits, found[3].now.users) == (38, 2, 40)
+    told = report(two=act, effects=found).as_dict()["effects"][0]
+    assert (told["taste"], told["words"], told["now"]["hits"]) == ("thorough", "hurt", 19)
 
 
 def test_a_closed_loop_has_no_problems() -> None:
