@@ -196,6 +196,7 @@ class ModelServer:
             return web.Response(status=429, text="slow down", headers=headers)
         if body.get("stream"):
             return await self._stream(request, body)
+        await self.go_on.wait()
         choices = [
             {
                 "index": number,

@@ -141,9 +141,16 @@ async def test_calls_at_the_same_moment_have_places_of_their_own(gateway: Any) -
     ]
 
 
-async def test_a_request_that_comes_twice_at_the_same_moment_has_one_place(gateway: Any) -> None:
+async def test_a_request_that_comes_twice_at_the_same_moment_has_one_place(
+    gateway: Any, eventually: Any
+) -> None:
+    """None of them is answered before all have come: afterwards it would be a regeneration."""
     named: dict[str, Any] = {"extra_headers": {"x-trimtab-conversation": "c-1"}}
-    await asyncio.gather(*[say(gateway, "one", **named) for _ in range(3)])
+    gateway.model.go_on.clear()
+    calls = asyncio.gather(*[say(gateway, "one", **named) for _ in range(3)])
+    await eventually(lambda: len(gateway.model.bodies) == 3)
+    gateway.model.go_on.set()
+    await calls
     assert {(turn.index, turn.signal) for turn in await gateway.logged()} == {(0, ""), (1, "")}
 
 
