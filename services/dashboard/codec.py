@@ -13,6 +13,7 @@ from services.dashboard.domain import (
     Courses,
     Figure,
     GateLine,
+    GroupFigures,
     Passage,
     Persona,
     Personas,
@@ -73,6 +74,7 @@ def figure(estimate: Json | None) -> Figure:
         int(found.get("count", 0)),
         int(found.get("users", 0)),
         found.get("suite", ""),
+        found.get("group", ""),
     )
 
 
@@ -95,7 +97,29 @@ def rollout(answer: Json) -> Rollout | None:
         float(found["log_e_worse"]),
         float(found["log_threshold"]),
         bool(canary),
+        _groups(found),
+        *_interests(found),
     )
+
+
+def _groups(found: Json) -> tuple[GroupFigures, ...]:
+    figures = [
+        GroupFigures(
+            one["group"],
+            one["verdict"].replace("_", " "),
+            figure(one.get("canary_dissatisfaction")),
+            figure(one.get("champion_dissatisfaction")),
+        )
+        for one in found.get("groups", ())
+    ]
+    order = ("worse", "untold", "not worse")
+    return tuple(sorted(figures, key=lambda one: order.index(one.verdict)))
+
+
+def _interests(found: Json) -> tuple[str, str]:
+    """The rule, and what it does not promise."""
+    interests = found.get("interests") or {}
+    return interests.get("words", ""), interests.get("limits", "")
 
 
 def policies(answer: Json) -> tuple[str, ...]:
@@ -125,6 +149,9 @@ def run(found: Json) -> Run:
         progress_words=found["progress_words"],
         created=found.get("create_time") or "",
         gate=tuple(_gate_line(line) for line in found["gate"]),
+        effects=tuple(found.get("effects", ())),
+        rule=_interests(found)[0],
+        limits=_interests(found)[1],
     )
 
 

@@ -75,6 +75,8 @@ class Figure:
     count: int
     users: int
     suite: str = ""
+    # The group of people that it is about; empty: everyone.
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,16 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupFigures:
+    """Of one group of people, with both versions; `verdict` is "worse", "untold" or "not worse"."""
+
+    group: str
+    verdict: str
+    canary: Figure
+    champion: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     policy: str
     revision: int
@@ -98,6 +110,11 @@ class Rollout:
     log_e_worse: float
     log_threshold: float
     under_way: bool
+    # Those who lose first.
+    groups: tuple[GroupFigures, ...] = ()
+    # How interests are weighed where they conflict, and what that does not promise.
+    rule: str = ""
+    limits: str = ""
 
     def progress(self, log_e: float) -> float:
         """How close evidence is to its threshold, in [0, 1]."""
@@ -138,6 +155,10 @@ class Run:
     progress_words: str
     created: str
     gate: tuple[GateLine, ...]
+    # Whom it helped and whom it hurt, in words; how interests were weighed, and what that does not promise.
+    effects: tuple[str, ...] = ()
+    rule: str = ""
+    limits: str = ""
 
     @property
     def ended(self) -> bool:

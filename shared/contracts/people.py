@@ -75,6 +75,7 @@ def encode_interests(interests: Interests) -> pb.Interests:
         margin=interests.margin,
         small_groups=_SMALL[interests.small_groups],
         limits=interests.limits,
+        words=interests.words,
     )
     if interests.set_time:
         write_time(interests.set_time, encoded.set_time)

@@ -58,8 +58,11 @@ class Interests:
 
     @property
     def words(self) -> str:
-        """The rule, who chose it and when, in one line."""
+        """The rule, who chose it and when, and what goes with it, in one line."""
+        small = "are waited for" if self.small_groups is SmallGroups.HOLD else "are passed over"
+        rest = f"margin {self.margin:g}; groups too small to tell {small}"
         if not self.actor:
-            return f"{self.rule} (the default; nobody chose it)"
+            return f"{self.rule} (the default; nobody chose it); {rest}"
         day = f", {self.set_time:%Y-%m-%d}" if self.set_time else ""
-        return f"{self.rule} (chosen by {self.actor}{day}: {self.reason or 'no reason given'})"
+        chosen = f"chosen by {self.actor}{day}: {self.reason or 'no reason given'}"
+        return f"{self.rule} ({chosen}); {rest}"

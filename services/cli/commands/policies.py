@@ -18,7 +18,6 @@ from services.cli.domain.policies import (
     FIELDS,
     Field,
     document_of,
-    interests_of,
     mask_of,
     unset_paths,
     value_of,
@@ -235,7 +234,7 @@ def _people(session: Session, found: Json) -> None:
     canary = f", canary {found['canary_version']}" if found["canary_version"] else ""
     session.line(f"base model {found['base_model']}; champion {found['champion_version']}{canary}")
     session.line("")
-    for words in interests_words(interests_of(found)):
+    for words in interests_words(found.get("interests")):
         session.line(words)
     session.line("")
     own = [

@@ -12,7 +12,6 @@ from services.cli.commands.options import OnePolicy, PolicyName
 from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.commands.words import interests_words
 from services.cli.domain import Json
-from services.cli.domain.policies import interests_of
 from shared.language.policies import ASSISTANT
 
 app = typer.Typer(
@@ -166,7 +165,7 @@ def _run(session: Session, found: Json) -> None:
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
-    for words in interests_words(interests_of(found)):
+    for words in interests_words(found.get("interests")):
         session.line(words)
     snapshot = found.get("snapshot")
     if snapshot:

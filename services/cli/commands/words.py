@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from services.cli.domain import Json
-from shared.language.interests import Interests, SmallGroups
 
 
 def estimate_words(found: Json | None) -> str:
@@ -22,11 +21,11 @@ def text_of(message: Json | None) -> str:
     return "\n".join(part["text"]["text"] for part in parts if part.get("text"))
 
 
-def interests_words(interests: Interests) -> tuple[str, str]:
-    """The rule for conflicts, and what it does not promise."""
-    small = "are waited for" if interests.small_groups is SmallGroups.HOLD else "are passed over"
-    return (
-        f"conflicts of interest: {interests.words}; margin {interests.margin:g}; "
-        f"groups too small to tell {small}",
-        f"what this does not promise: {interests.limits}",
-    )
+def interests_words(found: Json | None) -> list[str]:
+    """The rule for conflicts of interest, and what it does not promise; nothing of what has none."""
+    if not found or not found.get("words"):
+        return []
+    return [
+        f"conflicts of interest: {found['words']}",
+        f"what this does not promise: {found['limits']}",
+    ]

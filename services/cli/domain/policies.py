@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from services.cli.domain import Json
 from shared.language.errors import InvalidArgument
-from shared.language.interests import ConflictRule, Interests, SmallGroups
+from shared.language.interests import ConflictRule, SmallGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +138,6 @@ def document_of(given: Mapping[str, Any]) -> Json:
         into = document.setdefault(section, {}) if section else document
         into[name] = _SPOKEN[type(value)] + value.name if type(value) in _SPOKEN else value
     return document
-
-
-def interests_of(told: Json) -> Interests:
-    """How a policy, a rollout or a run weighs interests, as the protos' JSON has it."""
-    found = told.get("interests") or {}
-    rule = str(found.get("rule", "")).removeprefix(_SPOKEN[ConflictRule]).lower()
-    small = str(found.get("small_groups", "")).removeprefix(_SPOKEN[SmallGroups]).lower()
-    default, time = Interests(), found.get("set_time")
-    return Interests(
-        rule=ConflictRule(rule) if rule in set(ConflictRule) else default.rule,
-        margin=found.get("margin") or default.margin,
-        small_groups=SmallGroups(small) if small in set(SmallGroups) else default.small_groups,
-        reason=found.get("reason", ""),
-        actor=found.get("actor", ""),
-        set_time=datetime.fromisoformat(time) if time else None,
-    )
 
 
 def value_of(policy: Json, path: str) -> Any:

@@ -177,7 +177,7 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
 
 def test_a_run_begins_with_whom_it_helped_and_whom_it_hurt(trimtab: Any) -> None:
     effects = ["hurt: people who prefer longer: 10%", "helped: people who prefer shorter: 90%"]
-    mean = {"rule": "CONFLICT_RULE_MEAN", "actor": "ada", "reason": "a trial"}
+    mean = {"words": "mean (chosen by ada: a trial)", "limits": "groups may lose"}
     told = {**RUN, "effects": effects, "interests": mean}
     shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
     lines = shown.out.splitlines()

@@ -41,7 +41,7 @@ def test_every_field_of_a_policy_has_an_option() -> None:
     own = people_pb2.Interests.DESCRIPTOR.fields
     # Who chose is the caller, and the others are the service's.
     found |= {f"interests.{one.name}" for one in own} - {
-        f"interests.{name}" for name in ("actor", "set_time", "limits")
+        f"interests.{name}" for name in ("actor", "set_time", "limits", "words")
     }
     assert {one.path for one in FIELDS} == found | {"description", "suites"}
     assert len({one.name for one in FIELDS}) == len(FIELDS)
@@ -87,7 +87,11 @@ def test_a_rule_for_conflicts_is_chosen_in_the_callers_name(
             "UpdatePolicy": {
                 "policy": {
                     **SUPPORT,
-                    "interests": {**chosen, "small_groups": "SMALL_GROUPS_GO_ON"},
+                    "interests": {
+                        **chosen,
+                        "words": "mean (chosen by ada)",
+                        "limits": "groups may lose",
+                    },
                 }
             }
         },
@@ -98,16 +102,8 @@ def test_a_rule_for_conflicts_is_chosen_in_the_callers_name(
     assert asked["update_mask"] == (
         "interests.rule,interests.margin,interests.smallGroups,interests.reason,interests.actor"
     )
-    assert (
-        "conflicts of interest: mean (chosen by ada: a trial); margin 0.2; "
-        "groups too small to tell are passed over"
-    ) in ran.out
-    assert "what this does not promise: groups may lose, whole and lastingly" in ran.out
-
-
-def test_a_policy_whose_rule_nobody_chose_says_so(trimtab: Any) -> None:
-    ran = trimtab("policies", "show", "support", answers={"GetPolicy": {"policy": SUPPORT}})
-    assert "conflicts of interest: no_group_worse (the default; nobody chose it)" in ran.out
+    assert "conflicts of interest: mean (chosen by ada)" in ran.out
+    assert "what this does not promise: groups may lose" in ran.out
 
 
 def test_what_serves_for_each_policy_is_listed(trimtab: Any) -> None:

@@ -53,6 +53,23 @@ async def test_who_serves_with_both_estimates(open_page: Open) -> None:
     assert "evidence 13 of the 20 that promote it" in text
 
 
+async def test_groups_of_a_rollout_stand_beside_it_those_who_lose_first(open_page: Open) -> None:
+    html = await fragment(open_page, twin_calls.full(), "serving")
+    text = words(html)
+    assert "longer &lt;b&gt; worse 80% [80%, 80%] 10% [10%, 10%] 4 / 5" in text
+    places = [text.index(name) for name in ("longer", "plan=free", "shorter")]
+    assert places == sorted(places)
+    assert "conflicts of interest: no_group_worse (the default; nobody chose it)" in text
+    assert "It does not promise: a gain is given up" in text
+
+
+async def test_a_run_begins_with_whom_it_helped_and_whom_it_hurt(open_page: Open) -> None:
+    text = words(await fragment(open_page, twin_calls.full(), "runs"))
+    hurt, helped = (text.index(one) for one in ("hurt: people who", "helped: people who"))
+    assert text.index("assistant-v1 succeeded") < hurt < helped < text.rindex("started 12:20")
+    assert "conflicts of interest: mean (chosen by ada: a trial)" in text
+
+
 async def test_runs_with_progress_and_each_gate_line(open_page: Open) -> None:
     html = await fragment(open_page, twin_calls.full(), "runs")
     text = words(html)

@@ -54,6 +54,15 @@ def _estimate(name: str, value: float, low: float, high: float, count: int) -> J
     }
 
 
+def _group(name: str, verdict: str, canary: float, champion: float) -> Json:
+    return {
+        "group": name,
+        "verdict": verdict,
+        "canary_dissatisfaction": _estimate("dissatisfaction", canary, canary, canary, 12),
+        "champion_dissatisfaction": _estimate("dissatisfaction", champion, champion, champion, 15),
+    }
+
+
 def _version(version: str, served: str) -> Json:
     return {"name": f"modelVersions/{version}", "version": version, "served_name": served}
 
@@ -68,6 +77,15 @@ ROLLOUT = {
     "log_e_better": 2.6,
     "log_e_worse": -4.0,
     "log_threshold": 3.0,
+    "interests": {
+        "words": "no_group_worse (the default; nobody chose it)",
+        "limits": "a gain is given up",
+    },
+    "groups": [
+        _group("shorter", "not_worse", 0.1, 0.9),
+        _group("plan=free", "untold", 0.4, 0.5),
+        _group("longer <b>", "worse", 0.8, 0.1),
+    ],
     "words": "assistant-v1 looks better; evidence 13 of the 20 that promote it.",
 }
 
@@ -110,6 +128,8 @@ RUNS = [
             _check("over_refusal", 0.05, 0.01, 0.4, "high <= 0.3", "not_enough_evidence"),
         ],
         model_version="assistant-v1",
+        effects=["hurt: people who prefer longer: 10%", "helped: people who prefer shorter: 90%"],
+        interests={"words": "mean (chosen by ada: a trial)", "limits": "groups may lose"},
     ),
 ]
 ALARM = {

@@ -81,10 +81,17 @@ def test_interests_come_back_whole_and_say_their_limits(rule: ConflictRule) -> N
     encoded = encode_interests(interests)
     assert decode_interests(encoded) == interests
     assert encoded.limits == LIMITS[rule]
-    assert interests.words == f"{rule} (chosen by ada, 2026-11-28: a person wants it)"
+    assert interests.words == (
+        f"{rule} (chosen by ada, 2026-11-28: a person wants it); margin 0.1; "
+        "groups too small to tell are passed over"
+    )
+    assert encoded.words == interests.words
 
 
 def test_interests_that_nobody_set_are_the_default() -> None:
     found = decode_interests(pb.Interests())
     assert found == Interests(ConflictRule.NO_GROUP_WORSE, 0.15, SmallGroups.HOLD)
-    assert found.words == "no_group_worse (the default; nobody chose it)"
+    assert found.words == (
+        "no_group_worse (the default; nobody chose it); margin 0.15; "
+        "groups too small to tell are waited for"
+    )

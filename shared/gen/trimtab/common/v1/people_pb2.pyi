@@ -268,6 +268,7 @@ class Interests(_message.Message):
     MARGIN_FIELD_NUMBER: _builtins.int
     SMALL_GROUPS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     rule: Global___ConflictRule.ValueType
     reason: _builtins.str
     """Why; required for CONFLICT_RULE_MEAN."""
@@ -277,7 +278,8 @@ class Interests(_message.Message):
     """How much worse a group may become, in rate of dissatisfaction, in (0, 1)."""
     small_groups: Global___SmallGroups.ValueType
     limits: _builtins.str
-    """What the rule does not promise, in words; set by the service."""
+    """What the rule does not promise, and the whole of the rest in one line; set by the service."""
+    words: _builtins.str
     @_builtins.property
     def set_time(self) -> _timestamp_pb2.Timestamp:
         """Set by the service."""
@@ -292,10 +294,11 @@ class Interests(_message.Message):
         margin: _builtins.float | None = ...,
         small_groups: Global___SmallGroups.ValueType = ...,
         limits: _builtins.str = ...,
+        words: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "margin", b"margin", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "actor", b"actor", "limits", b"limits", "margin", b"margin", "reason", b"reason", "rule", b"rule", "set_time", b"set_time", "small_groups", b"small_groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin", b"_margin", "actor", b"actor", "limits", b"limits", "margin", b"margin", "reason", b"reason", "rule", b"rule", "set_time", b"set_time", "small_groups", b"small_groups", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
     _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
