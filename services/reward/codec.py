@@ -11,6 +11,7 @@ from services.reward.domain import (
     Accuracy,
     Answer,
     Group,
+    Judgement,
     LoggedAnswer,
     ModelCard,
     Pair,
@@ -31,6 +32,7 @@ from shared.language.identifiers import conversation_name, stable_id, user_id_of
 from shared.language.messages import Message
 from shared.language.pairs import PairSource
 from shared.language.topics import REWARD_SCORED
+from shared.language.verdicts import dissatisfaction_of
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
 
@@ -51,17 +53,44 @@ def decode_pair(value: bytes) -> tuple[str, Pair, bool]:
     return required(pair.tenant, "pair.tenant"), decoded, own
 
 
-def decode_rating(value: bytes) -> tuple[str, Rating] | None:
-    """None unless it is an explicit rating."""
+def decode_mined(value: bytes) -> tuple[str, Rating | Judgement] | None:
+    """An explicit rating, or a follow-up that says whether its user was content; None for anything else."""
     mined = events.FeedbackMined.FromString(value)
-    if mined.source != events.FEEDBACK_SOURCE_EXPLICIT or mined.abstained:
+    if mined.abstained:
         return None
-    context = _messages(mined.context, "context")
+    if mined.source == events.FEEDBACK_SOURCE_EXPLICIT:
+        return _rating(mined)
+    if mined.source == events.FEEDBACK_SOURCE_FOLLOW_UP:
+        return _judgement(mined)
+    return None
+
+
+def _judgement(mined: events.FeedbackMined) -> tuple[str, Judgement] | None:
+    kind = events.FollowUpKind.Name(mined.kind).removeprefix("FOLLOW_UP_KIND_").lower()
+    dissatisfaction = dissatisfaction_of(kind)
+    if dissatisfaction is None:
+        return None
+    judgement = Judgement(
+        required(mined.feedback_id, "feedback_id"),
+        required(mined.user_id, "user_id"),
+        _answer(mined),
+        dissatisfaction < 1,
+        mined.create_time.ToDatetime(UTC),
+        mined.conversation_id,
+    )
+    return required(mined.tenant, "tenant"), judgement
+
+
+def _answer(mined: events.FeedbackMined) -> Answer:
     text = decode_message(mined.answer, "answer").text if mined.answer.parts else ""
+    return Answer(_request(_messages(mined.context, "context")), text)
+
+
+def _rating(mined: events.FeedbackMined) -> tuple[str, Rating]:
     rating = Rating(
         required(mined.feedback_id, "feedback_id"),
         required(mined.user_id, "user_id"),
-        Answer(_request(context), text),
+        _answer(mined),
         1.0 - mined.dissatisfaction,
         mined.create_time.ToDatetime(UTC),
         tuple(mined.replaces),

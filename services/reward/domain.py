@@ -48,6 +48,18 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a follow-up says of the answer before it: whether its user was content."""
+
+    judgement_id: str
+    user_id: str
+    answer: Answer
+    is_content: bool
+    said_at: datetime = LONG_AGO
+    conversation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One term of the loss. `users`: everyone whose data it uses, for cross-fitting."""
 
@@ -149,8 +161,29 @@ class ModelCard:
         return model_name(self.version)
 
 
+_MODEL = "rewardModels/reward-v"
+
+
 def model_name(version: int) -> str:
-    return f"rewardModels/reward-v{version}"
+    return f"{_MODEL}{version}"
+
+
+def version_of(name: str) -> int:
+    """0 if it is not a reward model's name."""
+    digits = name.removeprefix(_MODEL)
+    return int(digits) if digits != name and digits.isdecimal() else 0
+
+
+def judged_by(ratings: Iterable[Rating]) -> list[Judgement]:
+    """What explicit ratings say of whether their users were content; the middle of the scale says nothing."""
+    return [
+        Judgement(one.rating_id, one.user_id, one.answer, one.satisfaction > _MIDDLE, one.said_at)
+        for one in ratings
+        if one.satisfaction != _MIDDLE
+    ]
+
+
+_MIDDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +224,9 @@ class TrainingRules:
     most_data: int = 10_000
     most_per_user: int = 50
     most_from_ratings: int = 1000
+    # Judged answers, which only groups of people are learnt from: the newest, of all and of one user.
+    most_judged: int = 5000
+    most_judged_per_user: int = 20
 
     def next_due(self, data: int) -> int:
         """How much data there must be for the model that follows one trained on `data`."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.reward import codec
 from services.reward.app.scoring import ScoreAnswers
 from services.reward.app.taking import ANSWERS, WAITS
 from services.reward.app.training import TRAIN_JOB, TrainModel
+from services.reward.people.app.learning import KeepNames, division_of
+from services.reward.people.jobs import divide
+from services.reward.people.ports import Memberships
 from services.reward.ports import (
     ModelWriter,
     RewardModel,
@@ -43,13 +46,15 @@ class Trainings:
     for tracking in one."""
 
     train: TrainModel
+    keep_names: KeepNames
     writer: Writer
+    memberships: Callable[[Transaction], Memberships]
     clock: Clock
 
     def perform(self, job: Job) -> Finish:
         tenant, operation = job.payload["tenant"], job.payload.get("operation", "")
         try:
-            model = self.train(tenant, self.clock())
+            model = self.keep_names(tenant, self.train(tenant, self.clock()))
         except FailedPrecondition as error:
             refused = error
             _log.info("no reward model was trained for %s: %s", tenant, refused)
@@ -67,6 +72,8 @@ class Trainings:
         self, transaction: Transaction, tenant: str, operation: str, model: RewardModel
     ) -> None:
         card = self.writer(transaction).add(tenant, model)
+        division = division_of(replace(model, card=card))
+        divide(self.memberships(transaction), transaction, tenant, division)
         payload = {"tenant": tenant, "version": card.version}
         enqueue(transaction, TRACK_JOB, f"{TRACK_JOB}:{tenant}:{card.version}", payload)
         if operation:

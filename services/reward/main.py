@@ -21,10 +21,14 @@ from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.jobs import SCORING, Scoring, Tracking, Trainings
 from services.reward.learning.features import MOST_TOKENS
+from services.reward.learning.people import Probabilities
 from services.reward.people import grpc_api as people_api
+from services.reward.people.adapters.sql_evidence import SqlEvidence
 from services.reward.people.adapters.sql_memberships import SqlMembershipReads, SqlMemberships
 from services.reward.people.app.correcting import CorrectMembership
 from services.reward.people.app.declaring import NoteUser
+from services.reward.people.app.learning import KeepLearnt, KeepNames, LearnMemberships
+from services.reward.people.jobs import LEARNING, Learning, Sweeps
 from services.reward.ports import RewardModels
 from services.reward.settings import RewardSettings
 from services.reward.stages import GROUPS, Intakes
@@ -89,7 +93,8 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         ],
         background=[
             *((stage.name, stage.run) for stage in intakes.stages(database, log)),
-            *_jobs(common, database, train, models),
+            *_jobs(common, database, train, models, memberships),
+            *_learning(database, models, memberships, featuriser),
             (SCORING, scoring.run),
             returning_memory(),
             ("outbox", OutboxRelay(database, log).run),
@@ -113,14 +118,32 @@ def _people(common: CommonSettings, database: Database, memberships: SqlMembersh
 
 
 def _jobs(
-    common: CommonSettings, database: Database, train: TrainModel, models: RewardModels
+    common: CommonSettings,
+    database: Database,
+    train: TrainModel,
+    models: RewardModels,
+    memberships: SqlMembershipReads,
 ) -> list[Background]:
     tracker = MlflowTracker(common.mlflow_url)
+    trainings = Trainings(train, KeepNames(memberships), SqlModelWriter, SqlMemberships, now)
     workers = (
-        Trainings(train, SqlModelWriter, now).worker(database),
+        trainings.worker(database),
+        Sweeps(memberships, SqlMemberships).worker(database),
         Tracking(models, SqlModelWriter, tracker, tracked_run).worker(database),
     )
     return [(worker.kind, worker.run) for worker in workers]
+
+
+def _learning(
+    database: Database,
+    models: RewardModels,
+    memberships: SqlMembershipReads,
+    featuriser: Featuriser,
+) -> list[Background]:
+    probabilities = Probabilities(featuriser)
+    learn = LearnMemberships(memberships, SqlEvidence(database), models, probabilities)
+    keep = KeepLearnt(SqlStore(database, SqlMemberships), now)
+    return [(LEARNING, Learning(memberships, learn, keep).run)]
 
 
 def main() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.domain import LoggedAnswer, ModelCard, Pair, Progress, Rating
+from services.reward.domain import Judgement, LoggedAnswer, ModelCard, Pair, Progress, Rating
+from services.reward.learning.belonging import Belonging
 from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 
@@ -27,11 +28,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class RewardModel:
-    """`tastes`: the rewards of groups of people; None if too few people have said enough."""
+    """`tastes`: the rewards of groups of people, and `belonging`, who is of which; None if too few people have
+    said enough. `members`: the groups' numbers by user, as the model learnt them; they are not stored."""
 
     card: ModelCard
     ensemble: Ensemble
     tastes: Model | None = None
+    belonging: Belonging | None = None
+    members: Mapping[str, int] = field(default_factory=dict)
 
 
 class Intake(Protocol):
@@ -40,6 +44,8 @@ class Intake(Protocol):
     def add_pair(self, tenant: str, pair: Pair) -> bool: ...
 
     def add_rating(self, tenant: str, rating: Rating) -> bool: ...
+
+    def add_judgement(self, tenant: str, judgement: Judgement) -> bool: ...
 
     def drop_ratings(self, tenant: str, rating_ids: Sequence[str]) -> None:
         """Forgets ratings that their users have replaced; later models do not learn from them."""
@@ -79,6 +85,9 @@ class RewardModels(Protocol):
     def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
         """The newest pairs and ratings: at most `most` of each, and `most_per_user` of one user. In order of
         arrival; held-out users included."""
+
+    def judgements(self, tenant: str, most: int, most_per_user: int) -> list[Judgement]:
+        """Likewise."""
 
 
 class ModelWriter(Protocol):

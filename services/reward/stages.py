@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from services.reward import codec
 from services.reward.app.taking import ANSWERS, PAIRS, RATINGS, TakeData, TakeTurn
+from services.reward.domain import Rating
 from services.reward.people.app.declaring import NoteUser
+from services.reward.people.app.learning import note_evidence
 from services.reward.people.ports import Memberships
 from services.reward.ports import Intake
 from shared.language.topics import FEEDBACK_MINED, INTERACTION_LOGGED, PREFERENCE_PROPOSED
@@ -38,13 +40,19 @@ class Intakes:
             transaction.count(PAIRS, "abstained", "OWN_JUDGEMENT")
             return
         self.take_data.pair(self.intake(transaction), tenant, pair)
+        note_evidence(self.memberships(transaction), tenant, pair.user_id)
 
     def rating(self, record: Record, transaction: Transaction) -> None:
-        decoded = codec.decode_rating(record.event.value)
+        decoded = codec.decode_mined(record.event.value)
         if decoded is None:
             transaction.count(RATINGS, "made", "not_a_rating")
             return
-        self.take_data.rating(self.intake(transaction), *decoded)
+        tenant, said = decoded
+        if isinstance(said, Rating):
+            self.take_data.rating(self.intake(transaction), tenant, said)
+        else:
+            self.take_data.judgement(self.intake(transaction), tenant, said)
+        note_evidence(self.memberships(transaction), tenant, said.user_id)
 
     def turn(self, record: Record, transaction: Transaction) -> None:
         message, logged, seen = codec.decode_turn(record.event.value)

@@ -4,8 +4,10 @@ people.rollouts.CASE    of 1,000 simulated rollouts (--rollouts): the share that
                         interval; the median number of users until it is, judged by group and by the test of
                         everyone alone
 
-Users arrive one by one and fall on either arm by chance; each brings one value. Groups are known of the share
-of users in --known; the others are "unknown". Nothing here starts a service.
+people.groups.POPULATION    who is in which group, learnt from made-up users (people_groups.py; --seeds)
+
+In rollouts users arrive one by one and fall on either arm by chance; each brings one value. Groups are known of
+the share of users in --known; the others are "unknown". Nothing here starts a service.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from shared.language.groups import UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.intervals import wilson
+from tests.benchmarks import people_groups
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHAMPION, CANARY = "assistant-v0", "assistant-v1"
@@ -144,8 +147,12 @@ def main() -> None:
     parser.add_argument(
         "--known", type=float, default=0.8, help="share of users whose group is known"
     )
+    parser.add_argument("--seeds", type=int, default=3, help="of each population of --only groups")
+    parser.add_argument("--only", choices=("groups", "rollouts"), help="by default both")
     given = parser.parse_args()
-    for name in CASES:
+    if given.only != "rollouts":
+        people_groups.measure(given.seeds)
+    for name in CASES if given.only != "groups" else ():
         print(json.dumps(figures(name, given.rollouts, given.known)), flush=True)
 
 

@@ -6,7 +6,7 @@ import threading
 
 from cachetools import LRUCache
 
-from services.reward.domain import ModelCard, Pair, Rating
+from services.reward.domain import Judgement, ModelCard, Pair, Rating
 from services.reward.ports import RewardModel, RewardModels
 
 
@@ -35,3 +35,6 @@ class KeptModels:
 
     def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
         return self._models.data(tenant, most, most_per_user)
+
+    def judgements(self, tenant: str, most: int, most_per_user: int) -> list[Judgement]:
+        return self._models.judgements(tenant, most, most_per_user)

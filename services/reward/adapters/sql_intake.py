@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from services.reward.adapters.sql_waiting import change_waiting
 from services.reward.app.training import TRAIN_JOB
-from services.reward.domain import LoggedAnswer, Pair, Progress, Rating
+from services.reward.domain import Judgement, LoggedAnswer, Pair, Progress, Rating
 from services.reward.tables import (
+    JUDGEMENTS,
     PAIRS,
     PROGRESS,
     RATINGS,
@@ -57,6 +58,20 @@ class SqlIntake:
             "kept_at": self._clock().timestamp(),
         }
         return self._insert_new(RATINGS, row)
+
+    def add_judgement(self, tenant: str, judgement: Judgement) -> bool:
+        row = {
+            "tenant": tenant,
+            "judgement_id": judgement.judgement_id,
+            "user_id": judgement.user_id,
+            "request": judgement.answer.request,
+            "answer": judgement.answer.text,
+            "satisfaction": float(judgement.is_content),
+            "said_at": judgement.said_at.timestamp(),
+            "conversation_id": judgement.conversation_id,
+            "kept_at": self._clock().timestamp(),
+        }
+        return self._insert_new(JUDGEMENTS, row)
 
     def drop_ratings(self, tenant: str, rating_ids: Sequence[str]) -> None:
         if rating_ids:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, astuple, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,22 @@ import sqlalchemy as sa
 from services.reward.adapters.model_folder import pack, unpack
 from services.reward.domain import (
     Accuracy,
-    Answer,
     Group,
+    Judgement,
     ModelCard,
     Pair,
     People,
     Rating,
     WellBeing,
 )
+from services.reward.learning.belonging import Belonging
 from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
+from services.reward.learning.patience import Patience
+from services.reward.people.adapters.sql_evidence import judgement_of, pair_of, rating_of
 from services.reward.ports import RewardModel
 from services.reward.tables import (
+    JUDGEMENTS,
     MODELS,
     PAIRS,
     RATINGS,
@@ -33,7 +37,7 @@ from services.reward.tables import (
 from shared.language.errors import NotFound
 from shared.state.database import Database, Transaction
 
-_TASTES = "tastes_"
+_TASTES, _BELONGING = "tastes_", "belonging_"
 
 
 class SqlRewardModels:
@@ -51,7 +55,7 @@ class SqlRewardModels:
             row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
         if row is None:
             raise NotFound(f"there is no reward model version {version}", field="reward_model")
-        return RewardModel(_card(row), *_weights(row.weights))
+        return RewardModel(_card(row), *_weights(row.weights), _belonging(row.weights))
 
     def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
         query = sa.select(MODELS).where(MODELS.c.tenant == tenant)
@@ -65,7 +69,12 @@ class SqlRewardModels:
         with self._database.read() as connection:
             pairs = connection.execute(_newest_rows(PAIRS, tenant, most, most_per_user)).all()
             ratings = connection.execute(_newest_rows(RATINGS, tenant, most, most_per_user)).all()
-        return [_pair(row) for row in pairs[::-1]], [_rating(row) for row in ratings[::-1]]
+        return [pair_of(row) for row in pairs[::-1]], [rating_of(row) for row in ratings[::-1]]
+
+    def judgements(self, tenant: str, most: int, most_per_user: int) -> list[Judgement]:
+        with self._database.read() as connection:
+            rows = connection.execute(_newest_rows(JUDGEMENTS, tenant, most, most_per_user)).all()
+        return [judgement_of(row) for row in rows[::-1]]
 
 
 def _newest_rows(
@@ -113,6 +122,13 @@ def weights_file(model: RewardModel) -> bytes:
         "intercepts": model.ensemble.intercepts,
         "left_out": model.ensemble.left_out,
     }
+    if model.belonging is not None:
+        arrays |= {
+            f"{_BELONGING}coefficients": model.belonging.coefficients,
+            f"{_BELONGING}shares": model.belonging.shares,
+            f"{_BELONGING}patience": np.array(astuple(model.belonging.patience)),
+            f"{_BELONGING}bounds": model.belonging.bounds,
+        }
     if model.tastes is not None:
         about, numbers = pack(model.tastes)
         arrays |= {_TASTES + name: value for name, value in numbers.items()}
@@ -133,6 +149,19 @@ def _weights(content: bytes) -> tuple[Ensemble, Model | None]:
     if not tastes:
         return ensemble, None
     return ensemble, unpack(json.loads(str(tastes.pop("about"))), tastes)
+
+
+def _belonging(content: bytes) -> Belonging | None:
+    """None of models that were made before it was learnt."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        if f"{_BELONGING}shares" not in arrays.files:
+            return None
+        return Belonging(
+            arrays[f"{_BELONGING}coefficients"],
+            arrays[f"{_BELONGING}shares"],
+            Patience(*map(float, arrays[f"{_BELONGING}patience"])),
+            arrays[f"{_BELONGING}bounds"],
+        )
 
 
 def _newest(connection: sa.Connection, tenant: str) -> int:
@@ -169,13 +198,3 @@ def _people(content: dict[str, Any] | None) -> People | None:
     ]
     welfare = {name: WellBeing(**content[name]) for name in ("by_one_model", "by_group_models")}
     return People(**content | welfare | {"groups": tuple(groups)})
-
-
-def _pair(row: Any) -> Pair:
-    better, worse = Answer(row.request, row.better), Answer(row.request, row.worse)
-    return Pair(row.pair_id, row.user_id, better, worse, datetime.fromtimestamp(row.said_at, UTC))
-
-
-def _rating(row: Any) -> Rating:
-    answer, said_at = Answer(row.request, row.answer), datetime.fromtimestamp(row.said_at, UTC)
-    return Rating(row.rating_id, row.user_id, answer, row.satisfaction, said_at)

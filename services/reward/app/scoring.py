@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.reward.app.featurising import Featuriser
-from services.reward.domain import Answer, Score, model_name
+from services.reward.domain import Answer, Score, version_of
 from services.reward.learning.ensemble import NO_FOLD
 from services.reward.learning.people import GroupRewards
 from services.reward.ports import RewardModel, RewardModels
@@ -74,8 +74,6 @@ def judging_fold(tenant: str, user_id: str, folds: int) -> int:
 
 
 def _version(name: str) -> int:
-    prefix = model_name(0)[:-1]
-    digits = name.removeprefix(prefix)
-    if name == digits or not digits.isdecimal():
+    if not (version := version_of(name)):
         raise NotFound(f"there is no reward model {name[:80]!r}", field="reward_model")
-    return int(digits)
+    return version

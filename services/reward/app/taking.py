@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from services.reward.domain import LoggedAnswer, Pair, Rating, TrainingRules
+from services.reward.domain import Judgement, LoggedAnswer, Pair, Rating, TrainingRules
 from services.reward.ports import Intake
 from shared.language.errors import InvalidArgument
 from shared.language.splits import is_held_out
@@ -37,6 +37,15 @@ class TakeData:
         else:
             intake.drop_ratings(tenant, rating.replaces)
             self._kept(intake, tenant, RATINGS, "rating", rating.user_id)
+
+    def judgement(self, intake: Intake, tenant: str, judgement: Judgement) -> None:
+        """Only groups of people are learnt from it, also of those who are held out from all other learning."""
+        if not judgement.answer.text.strip():
+            intake.count(RATINGS, "made", "no_answer")
+        elif not intake.add_judgement(tenant, judgement):
+            intake.count(RATINGS, "abstained", "REPEATED")
+        else:
+            intake.count(RATINGS, "made", "judgement")
 
     def _kept(self, intake: Intake, tenant: str, stage: str, what: str, user_id: str) -> None:
         if is_held_out(tenant, user_id):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from services.reward.app.featurising import Featuriser
 from services.reward.app.scoring import judging_fold
 from services.reward.domain import (
+    LONG_AGO,
     Accuracy,
     Comparison,
+    Judgement,
     ModelCard,
     Pair,
+    Rating,
     TrainingRules,
     comparisons,
+    judged_by,
     recent,
     users_of,
 )
@@ -50,7 +54,10 @@ class TrainModel:
         found = comparisons(seen_pairs, seen_ratings, self._rules)
         ensemble = self._train(tenant, found)
         held_out = [pair for pair in pairs if is_held_out(tenant, pair.user_id)]
-        people, tastes = self._learn_people(seen_pairs) or (None, None)
+        judged = self._judged(tenant, seen_ratings)
+        learnt = self._learn_people(
+            seen_pairs, judged, lambda user: fold(tenant, user, rules.folds), rules.folds
+        )
         card = ModelCard(
             version=0,
             pairs=len(seen_pairs),
@@ -60,9 +67,20 @@ class TrainModel:
             held_out=self._accuracy(tenant, ensemble, held_out),
             cross_fitted=self._accuracy(tenant, ensemble, seen_pairs),
             create_time=now,
-            people=people,
+            people=learnt.people if learnt else None,
         )
-        return RewardModel(card, ensemble, tastes)
+        if learnt is None:
+            return RewardModel(card, ensemble)
+        return RewardModel(card, ensemble, learnt.tastes, learnt.belonging, learnt.members)
+
+    def _judged(self, tenant: str, ratings: Sequence[Rating]) -> list[Judgement]:
+        """What users who are not held out judged, as far as it is recent."""
+        rules = self._rules
+        found = self._models.judgements(tenant, rules.most_judged, rules.most_judged_per_user)
+        newest = max((one.said_at for one in found), default=LONG_AGO)
+        oldest = newest - timedelta(days=rules.max_age_days)
+        kept = [one for one in found if one.said_at >= oldest]
+        return judged_by(ratings) + [one for one in kept if not is_held_out(tenant, one.user_id)]
 
     def _train(self, tenant: str, found: Sequence[Comparison]) -> Ensemble:
         if not found:

@@ -3,9 +3,9 @@
 P(w beats l) = σ(r_w - r_l) (Bradley and Terry 1952, Biometrika 39, eq. 1, with log-strengths), with
 r = θ·x as reward models of RLHF have it (Christiano et al. 2017, arXiv 1706.03741, eq. 1; Ouyang et
 al. 2022, arXiv 2203.02155, eq. 1). Departures: a linear head on frozen features instead of a whole
-language model; comparisons carry weights; L2 on θ.
+language model; comparisons carry weights; L2 on θ; a comparison may have an offset o_i that is known.
 
-    L(θ) = Σ_i a_i · -log σ(θ·d_i) / Σ_i a_i + λ/2 · |θ|²,    d_i = x_w - x_l
+    L(θ) = Σ_i a_i · -log σ(θ·d_i + o_i) / Σ_i a_i + λ/2 · |θ|²,    d_i = x_w - x_l
 
 It is strictly convex for λ > 0, so damped Newton steps find its one minimum.
 """
@@ -20,37 +20,47 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def loss(theta: Array, differences: Array, weights: Array, l2: float) -> float:
-    """`differences` (n, d) of better minus worse, `weights` (n,) with a positive sum."""
-    margins = differences @ theta
+def loss(
+    theta: Array, differences: Array, weights: Array, l2: float, offsets: Array | float = 0.0
+) -> float:
+    """`differences` (n, d) of better minus worse, `weights` (n,) with a positive sum, `offsets` (n,)."""
+    margins = differences @ theta + offsets
     data = float(weights @ np.logaddexp(0.0, -margins)) / float(weights.sum())
     return data + l2 / 2 * float(theta @ theta)
 
 
-def gradient(theta: Array, differences: Array, weights: Array, l2: float) -> Array:
-    missed = _sigmoid(-(differences @ theta)) * weights / weights.sum()
+def gradient(
+    theta: Array, differences: Array, weights: Array, l2: float, offsets: Array | float = 0.0
+) -> Array:
+    missed = _sigmoid(-(differences @ theta + offsets)) * weights / weights.sum()
     slope: Array = l2 * theta - differences.T @ missed
     return slope
 
 
 def fit(
-    differences: Array, weights: Array, l2: float, steps: int = 30, tolerance: float = 1e-6
+    differences: Array,
+    weights: Array,
+    l2: float,
+    offsets: Array | float = 0.0,
+    start: Array | None = None,
+    steps: int = 30,
+    tolerance: float = 1e-6,
 ) -> Array:
-    """θ at the minimum, (d,). Raises ValueError without comparisons or for l2 <= 0.
+    """θ at the minimum, (d,), looked for from `start`. Raises ValueError without comparisons or for l2 <= 0.
 
     θ lies in the span of the differences, so Newton's system is solved there: at most n unknowns.
     """
     if not len(differences) or not weights.sum() > 0 or not l2 > 0:
         raise ValueError("fit needs comparisons with weight and a positive l2")
     basis, coordinates = _span(differences)
-    alpha: Array = np.zeros(basis.shape[0])
+    alpha: Array = np.zeros(basis.shape[0]) if start is None else start @ basis.T
     for _ in range(steps):
-        slope = gradient(alpha, coordinates, weights, l2)
+        slope = gradient(alpha, coordinates, weights, l2, offsets)
         if float(np.abs(slope).max()) < tolerance:
             break
-        hessian = _hessian(alpha, coordinates, weights, l2)
+        hessian = _hessian(alpha, coordinates, weights, l2, offsets)
         step = np.asarray(np.linalg.solve(hessian, slope), dtype=np.float64)
-        size = _damping(lambda at: loss(at, coordinates, weights, l2), alpha, step, slope)
+        size = _damping(lambda at: loss(at, coordinates, weights, l2, offsets), alpha, step, slope)
         alpha = alpha - size * step
     return alpha @ basis
 
@@ -63,8 +73,10 @@ def _span(differences: Array) -> tuple[Array, Array]:
     return basis, differences @ basis.T
 
 
-def _hessian(theta: Array, differences: Array, weights: Array, l2: float) -> Array:
-    p = _sigmoid(differences @ theta)
+def _hessian(
+    theta: Array, differences: Array, weights: Array, l2: float, offsets: Array | float
+) -> Array:
+    p = _sigmoid(differences @ theta + offsets)
     curvature = p * (1 - p) * weights / weights.sum()
     ridge: Array = (differences.T * curvature) @ differences + l2 * np.eye(len(theta))
     return ridge

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from services.reward.learning import calibration, groups, traits, trust
 from services.reward.learning.groups import Comparisons, Grouping, fit_reward
 from services.reward.learning.lines import Preference
+from services.reward.learning.patience import Patience, log_likelihoods
 from services.reward.learning.table import (
     NOBODY,
     Extractor,
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FOLDS, INNER_FOLDS = 5, 3
 STRENGTHS = (0.001, 0.003, 0.01, 0.03)
-TASTE_L2 = 0.03
+TASTE_L2 = 0.01
 MOST_GROUPS = 4
 LEAST_PAIRS = 10
 EVERYONE = "everyone"
@@ -178,7 +179,8 @@ def find_groups(
     """Groups of users, how much each number of groups orders rightly, and whom to trust. One group, and
     nobody to distrust, where no users are named."""
     if len(table.names) < 2 * groups.LEAST_USERS:
-        whole = Grouping(np.zeros(len(table.names), dtype=np.int64), np.zeros((1, 1)), 0.0)
+        nobody = np.zeros(len(table.names))
+        whole = Grouping(nobody.astype(np.int64), np.zeros((1, 1)), 0.0, Patience(), nobody)
         return whole, [], None
     data = taste_space(table)
     tell(f"looking for groups among {len(table.names)} users")
@@ -203,11 +205,8 @@ def learn(
     table: Table, rows: NDArray[np.bool_], weights: Array, l2: float, options: Options
 ) -> Reward:
     """A reward of those rows, standardised over their answers."""
-    data = Comparisons(
-        table.differences[rows], weights[rows], table.confidences[rows], table.users[rows]
-    )
-    theta = fit_reward(data, l2)
-    answers = np.vstack([table.better[rows], table.worse[rows]])
+    theta = fit_reward(_data(table, rows, weights), l2)
+    answers = table.answers(rows)
     if options.without_length:
         theta = theta - length_part(theta, answers, table.surface_at)
     rewards = answers @ theta
@@ -238,7 +237,7 @@ def choose_l2(table: Table, rows: NDArray[np.bool_], weights: Array, options: Op
             out = rows & (folds == one)
             theta = fit_reward(_data(table, rows & (folds != one), weights), l2)
             margins = table.differences[out] @ theta
-            lost -= float(weights[out] @ groups.log_likelihoods(margins, table.confidences[out]))
+            lost -= float(weights[out] @ log_likelihoods(margins, table.confidences[out]))
         losses.append(lost)
     return STRENGTHS[int(np.argmin(losses))]
 
@@ -270,9 +269,7 @@ def _grouped_margins(
 ) -> Array:
     """Margins of the rows in `out` by their users' groups, as assigned without those rows."""
     data, known = taste_space(table), table.users != NOBODY
-    seen = data.where(~out[known])
-    users, numbers = np.unique(seen.users, return_inverse=True)
-    seen = Comparisons(seen.differences, seen.weights, seen.confidences, numbers.astype(np.int64))
+    seen, users = groups.renumbered(data.where(~out[known]))
     grouping = groups.group(seen, count, TASTE_L2, options.seed, starts=3)
     of_user = np.full(len(table.names) + 1, NOBODY)
     of_user[users] = grouping.of_user
@@ -335,5 +332,9 @@ def group_rewards(
 
 def _data(table: Table, rows: NDArray[np.bool_], weights: Array) -> Comparisons:
     return Comparisons(
-        table.differences[rows], weights[rows], table.confidences[rows], table.users[rows]
+        table.differences[rows],
+        weights[rows],
+        table.confidences[rows],
+        table.users[rows],
+        table.levels[rows],
     )

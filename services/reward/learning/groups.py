@@ -11,15 +11,16 @@ other's reward): otherwise a flexible reward remembers its users and nobody move
    by chance; the best likelihood wins.
 4. A group of fewer than `least_share` of the users (at least LEAST_USERS) is dissolved: a handful who act
 together are not a group of people, and are left for trust.py to look at.
-5. The number of groups is the largest that orders the pairs of users that no reward has seen
-   clearly better (`choose`).
-6. Every user speaks with one voice: rows are weighed so that nobody counts more than the median
+5. The number of groups is the largest that makes clearly likelier what users said whom no reward has seen
+   (`choose`). Two groups that order answers alike are one.
+6. A judged answer is a comparison with the average of all answers, on either side of pairs, and how readily a
+   user is content is their own and not their group's (patience.py).
+7. Every user speaks with one voice: rows are weighed so that nobody counts more than the median
    user (`even_weights`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,24 +28,37 @@ from numpy.typing import NDArray
 
 from services.reward.learning import bradley_terry
 from services.reward.learning.calibration import sigmoid
+from services.reward.learning.patience import (
+    Patience,
+    integrated,
+    learnt,
+)
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEAST_USERS = 3
 _USER_FOLDS = 5
-# So many standard errors better on held-out users, or one group less is the answer.
-_CLEARLY = 2.5
+# A hundred times as likely, or one group less is the answer.
+_CLEARLY = float(np.log(100))
+# A round that moves nobody, and no user's patience by more, is the last.
+_STILL = 0.05
+# How far from flat the loss may be in a round that is not the last.
+_ROUGHLY = 1e-4
+# Two rewards that order fewer of the rows differently are of one taste.
+_LEAST_APART = 0.25
 
 
 @dataclass(frozen=True)
 class Comparisons:
     """`differences` (n, d) of better minus worse; `weights`, `confidences` (n,); `users` (n,) in
-    0..U-1, each of whom has at least one row."""
+    0..U-1, each of whom has at least one row. `levels` (n,): 0 for two answers compared; of one judged by
+    itself, against the average answer, 1 if its user was content and -1 if not (patience.py)."""
 
     differences: Array
     weights: Array
     confidences: Array
     users: Ints
+    levels: Array
 
     @property
     def user_count(self) -> int:
@@ -53,38 +67,53 @@ class Comparisons:
     def where(self, rows: NDArray[np.bool_]) -> Comparisons:
         """Users keep their numbers."""
         return Comparisons(
-            self.differences[rows], self.weights[rows], self.confidences[rows], self.users[rows]
+            self.differences[rows],
+            self.weights[rows],
+            self.confidences[rows],
+            self.users[rows],
+            self.levels[rows],
         )
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """`of_user` (U,) in 0..K-1, the largest group first; `rewards` (K, d)."""
+    """`of_user` (U,) in 0..K-1, the largest group first; `rewards` (K, d); the users' `patience`, and that of
+    each in their group, `shifts` (U,)."""
 
     of_user: Ints
     rewards: Array
     log_likelihood: float
+    patience: Patience
+    shifts: Array
 
     @property
     def count(self) -> int:
         return len(self.rewards)
 
+    @property
+    def shares(self) -> Array:
+        """(K,): of the users."""
+        found: Array = np.bincount(self.of_user, minlength=self.count) / max(len(self.of_user), 1)
+        return found
 
-def fit_reward(data: Comparisons, l2: float) -> Array:
-    """Bradley-Terry with soft labels: a row of confidence c counts c as it is and 1 - c reversed."""
+
+def fit_reward(
+    data: Comparisons,
+    l2: float,
+    shifts: Array | None = None,
+    start: Array | None = None,
+    tolerance: float = 1e-6,
+) -> Array:
+    """Bradley-Terry with soft labels: a row of confidence c counts c as it is and 1 - c reversed. `shifts`
+    (U,): each user's patience, if it is known."""
     c, kept = data.confidences, data.confidences < 1
     differences = np.vstack([data.differences, -data.differences[kept]])
     weights = np.concatenate([data.weights * c, (data.weights * (1 - c))[kept]])
     if not weights.sum() > 0:
         return np.zeros(data.differences.shape[1])
-    return bradley_terry.fit(differences, weights, l2)
-
-
-def log_likelihoods(margins: Array, confidences: Array) -> Array:
-    """Of each row's label, under σ(margin)."""
-    won, lost = -np.logaddexp(0.0, -margins), -np.logaddexp(0.0, margins)
-    found: Array = confidences * won + (1 - confidences) * lost
-    return found
+    offsets = np.zeros(len(c)) if shifts is None else data.levels * shifts[data.users]
+    both = np.concatenate([offsets, -offsets[kept]])
+    return bradley_terry.fit(differences, weights, l2, both, start, tolerance=tolerance)
 
 
 def rightness(margins: Array, confidences: Array) -> Array:
@@ -119,106 +148,105 @@ def group(
     seed: int = 0,
     starts: int = 6,
     rounds: int = 10,
-    least_share: float = 0.05,
+    least_share: float = 0.03,
 ) -> Grouping:
-    """At most `k` groups: those that are too small are dissolved."""
+    """At most `k` groups: those that are too small are dissolved, those that order alike are one."""
     everybody = np.zeros(data.user_count, dtype=np.int64)
     if k == 1:
-        return _finished(data, everybody, l2, least_share)
+        return _settled(data, _em(data, everybody, 1, l2, rounds), l2, least_share)
     rng = np.random.default_rng([seed, k])
     found = []
     for start in range(starts):
-        of_user = _sorted_start(data, k, l2) if start == 0 else rng.integers(k, size=len(everybody))
+        if start == 0:
+            of_user = _sorted_start(data, k, l2)
+        elif start == 1:
+            of_user = _unlike_start(data, k, l2)
+        else:
+            of_user = rng.integers(k, size=len(everybody))
         found.append(_em(data, of_user, k, l2, rounds))
-    best = max(found, key=lambda one: one[1])[0]
-    return _finished(data, best, l2, least_share)
+    best = max(found, key=lambda one: one.log_likelihood)
+    return _settled(data, best, l2, least_share)
 
 
 def choose(data: Comparisons, most: int, l2: float, seed: int = 0) -> tuple[int, list[float]]:
-    """The number of groups, and the share of held-out users' pairs ordered rightly with 1..most.
+    """The number of groups, and the mean log-likelihood of a held-out user's row with 1 to one more.
 
-    A held-out user's pair is judged by the mixture of the groups' rewards, weighed by what the
-    user's other pairs say. More groups are taken only where users gain clearly (2.5 standard
-    errors over users, who count alike) over the number taken so far. Orders are compared and not
-    likelihoods: several rewards of one taste and different steepness raise these, and are not groups.
+    A held-out user's rows are judged together by the mixture of the groups' rewards. More groups are taken
+    only where what held-out users said is a hundred times as likely as with one less. Likelihoods also rise
+    with several rewards of one taste and different steepness; these are no groups, as they order answers
+    alike (`_one_taste`).
     """
     most = min(most, data.user_count // (2 * LEAST_USERS))
     if most < 2:
         return 1, []
-    pairs = np.maximum(np.bincount(data.users, minlength=data.user_count), 1)
-    values = [_held_out(data, k, l2, seed) / pairs for k in range(1, most + 1)]
-    taken = 0
-    for k in range(1, most):
-        gain = values[k] - values[taken]
-        if gain.mean() > _CLEARLY * gain.std(ddof=1) / len(gain) ** 0.5:
-            taken = k
-    return taken + 1, [float(value.mean()) for value in values]
+    rows = np.maximum(np.bincount(data.users, minlength=data.user_count), 1)
+    values = [_held_out(data, 1, l2, seed)]
+    for k in range(2, most + 1):
+        values.append(_held_out(data, k, l2, seed))
+        if (values[-1] - values[-2]).sum() <= _CLEARLY:
+            return k - 1, [float((value / rows).mean()) for value in values]
+    return most, [float((value / rows).mean()) for value in values]
 
 
 def _held_out(data: Comparisons, k: int, l2: float, seed: int) -> Array:
-    """(U,): how many of each user's pairs are ordered rightly by rewards that never saw the user."""
+    """(U,): the log-likelihood of each user's rows by rewards that never saw the user."""
     count = data.user_count
     fold = np.random.default_rng([seed, 17]).permutation(count) % _USER_FOLDS
     total = np.zeros(count)
     for one in range(_USER_FOLDS):
         out = fold[data.users] == one
-        seen, numbers = _renumbered(data.where(~out))
-        grouping = group(seen, k, l2, seed, starts=3)
-        shares = np.bincount(grouping.of_user, minlength=grouping.count) / len(numbers)
+        seen, _ = renumbered(data.where(~out))
+        found = group(seen, k, l2, seed, starts=3)
         test = data.where(out)
-        total += by_user(_ordered(grouping.rewards, shares, test), test.users, count)
+        logs = by_group(found.rewards, found.patience, test)[0] + np.log(found.shares)
+        mine = np.unique(test.users)
+        total[mine] = np.logaddexp.reduce(logs, axis=1)[mine]
     return total
 
 
-def _ordered(rewards: Array, shares: Array, data: Comparisons) -> Array:
-    """(n,): how rightly the groups' mixture, by the user's other rows, orders each row."""
-    each = np.stack(
-        [log_likelihoods(data.differences @ r, data.confidences) for r in rewards], axis=1
-    )
-    whole = _by_group(rewards, data)[data.users]
-    logs = np.log(np.maximum(shares, 1e-9)) + whole - each
-    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
-    p = (odds / odds.sum(axis=1, keepdims=True) * sigmoid(data.differences @ rewards.T)).sum(axis=1)
-    return rightness(p - 0.5, data.confidences)
+def by_group(rewards: Array, patience: Patience, data: Comparisons) -> tuple[Array, Array, Array]:
+    """(U, K) each: the log-likelihood of a user's rows in each group, and the mean and variance of their
+    patience there."""
+    return _by_margins(data.differences @ rewards.T, patience, data)
 
 
-def _by_group(rewards: Array, data: Comparisons) -> Array:
-    """(U, K) summed log-likelihoods."""
-    columns = [
-        by_user(
-            log_likelihoods(data.differences @ reward, data.confidences),
-            data.users,
-            data.user_count,
-        )
-        for reward in rewards
+def _by_margins(
+    margins: Array, patience: Patience, data: Comparisons
+) -> tuple[Array, Array, Array]:
+    found = [
+        integrated(column, data.confidences, data.levels, data.users, data.user_count, patience)
+        for column in margins.T
     ]
-    return np.stack(columns, axis=1)
+    return (
+        np.stack([one.log_likelihood for one in found], axis=1),
+        np.stack([one.mean for one in found], axis=1),
+        np.stack([one.variance for one in found], axis=1),
+    )
 
 
-def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> tuple[Ints, float]:
-    """The users' groups after at most `rounds`, and the likelihood of the last E step."""
-    half = _halves(data)
-    best = -np.inf
+def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> Grouping:
+    """The users' groups after at most `rounds`, with the likelihood of the last E step; without rewards."""
+    half, everyone = _halves(data), np.arange(data.user_count)
+    shifts, patience, likelihood = np.zeros(data.user_count), Patience(), -np.inf
+    judging = np.unique(data.users[data.levels != 0])
+    rewards = np.zeros((2, k, data.differences.shape[1]))
     for _ in range(rounds):
-        likelihood = np.zeros((data.user_count, k))
+        margins = np.zeros((len(data.users), k))
         for side in (0, 1):
-            learnt, judged = data.where(half != side), data.where(half == side)
+            others, judged = data.where(half != side), half == side
             for one in range(k):
-                mine = learnt.where(of_user[learnt.users] == one)
-                if len(mine.users):
-                    margins = judged.differences @ fit_reward(mine, l2)
-                    values = log_likelihoods(margins, judged.confidences)
-                    likelihood[:, one] += by_user(values, judged.users, data.user_count)
-                else:
-                    likelihood[:, one] += by_user(
-                        np.full(len(judged.users), np.log(0.5)), judged.users, data.user_count
-                    )
-        best = float(likelihood.max(axis=1).sum())
-        moved = likelihood.argmax(axis=1)
-        if (moved == of_user).all():
+                mine = others.where(of_user[others.users] == one)
+                rewards[side, one] = fit_reward(mine, l2, shifts, rewards[side, one], _ROUGHLY)
+                margins[judged, one] = data.differences[judged] @ rewards[side, one]
+        values, mean, variance = _by_margins(margins, patience, data)
+        moved = values.argmax(axis=1)
+        is_done = (moved == of_user).all()
+        of_user, likelihood = moved, float(values.max(axis=1).sum())
+        former, shifts = shifts, mean[everyone, moved]
+        patience = learnt(shifts[judging], variance[everyone, moved][judging])
+        if is_done and np.abs(shifts - former).max() < _STILL:
             break
-        of_user = moved
-    return of_user, best
+    return Grouping(of_user, np.zeros((k, 0)), likelihood, patience, shifts)
 
 
 def _halves(data: Comparisons) -> Ints:
@@ -246,27 +274,59 @@ def _sorted_start(data: Comparisons, k: int, l2: float) -> Ints:
     return part
 
 
-def _finished(data: Comparisons, of_user: Ints, l2: float, least_share: float) -> Grouping:
-    """Small groups dissolved, the largest first, one reward each on all rows."""
+def _unlike_start(data: Comparisons, k: int, l2: float) -> Ints:
+    """As above in k - 1 parts, and by themselves the tenth whom one reward for all explains worst."""
+    of_user = _sorted_start(data, k - 1, l2)
+    whole = _em(data, np.zeros_like(of_user), 1, l2, 3)
+    reward = fit_reward(data, l2, whole.shifts)
+    values, _, _ = by_group(reward[None], whole.patience, data)
+    rows = np.maximum(np.bincount(data.users, minlength=data.user_count), 1)
+    worst = np.argsort(values[:, 0] / rows, kind="stable")[: max(1, data.user_count // 10)]
+    of_user[worst] = k - 1
+    return of_user
+
+
+def _settled(data: Comparisons, found: Grouping, l2: float, least_share: float) -> Grouping:
+    """Small groups dissolved, those of one taste joined, the largest first, one reward each on all rows."""
     least = max(LEAST_USERS, least_share * data.user_count)
+    of_user, everyone = found.of_user, np.arange(data.user_count)
     while True:
         sizes = np.bincount(of_user)
         kept = [int(one) for one in np.argsort(-sizes, kind="stable") if sizes[one] >= least]
         kept = kept or [int(sizes.argmax())]
-        rewards = np.array([fit_reward(data.where(of_user[data.users] == one), l2) for one in kept])
-        values = _by_group(rewards, data)
+        rewards = np.array(
+            [fit_reward(data.where(of_user[data.users] == one), l2, found.shifts) for one in kept]
+        )
+        values, mean, _ = by_group(rewards, found.patience, data)
         place = {one: at for at, one in enumerate(kept)}
         stays = np.array([place.get(int(one), -1) for one in of_user])
         moved = np.where(stays >= 0, stays, values.argmax(axis=1))
         if len(kept) == len(np.unique(of_user)):
-            return Grouping(moved, rewards, float(values.max(axis=1).sum()))
+            alike = _one_taste(data, rewards)
+            if alike is None:
+                likelihood = float(values.max(axis=1).sum())
+                return Grouping(moved, rewards, likelihood, found.patience, mean[everyone, moved])
+            moved = np.where(moved == alike[1], alike[0], moved)
         of_user = moved
 
 
-def _renumbered(data: Comparisons) -> tuple[Comparisons, Sequence[int]]:
+def _one_taste(data: Comparisons, rewards: Array) -> tuple[int, int] | None:
+    """Two groups that order the rows alike, the larger first; of several the most alike."""
+    signs = np.sign(data.differences @ rewards.T)
+    weights = data.weights / data.weights.sum()
+    found = [
+        (float(weights @ (signs[:, one] != signs[:, other])), one, other)
+        for other in range(len(rewards))
+        for one in range(other)
+    ]
+    apart, one, other = min(found, default=(1.0, 0, 0))
+    return (one, other) if apart < _LEAST_APART else None
+
+
+def renumbered(data: Comparisons) -> tuple[Comparisons, Ints]:
     """Users without a row lose their number."""
     numbers, users = np.unique(data.users, return_inverse=True)
-    return (
-        Comparisons(data.differences, data.weights, data.confidences, users.astype(np.int64)),
-        [int(one) for one in numbers],
+    found = Comparisons(
+        data.differences, data.weights, data.confidences, users.astype(np.int64), data.levels
     )
+    return found, numbers

@@ -22,16 +22,28 @@ from shared.language.messages import Message
 from shared.language.openai_messages import read_message
 from shared.language.refused_lines import Refused
 
+AVERAGE = Answer("", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """`topic` is the first thing said: answers on one topic never stand on both sides of a fold."""
+    """`topic` is the first thing said: answers on one topic never stand on both sides of a fold. `level`: 1 if
+    an answer was judged by itself, and its user was content, -1 if not; the other side, AVERAGE, stands for
+    the average of all answers there are."""
 
     better: Answer
     worse: Answer
     topic: str
     user: str = ""
     confidence: float = 1.0
+    level: int = 0
+
+
+def judged(answer: Answer, user: str, *, is_content: bool) -> Preference:
+    """An answer that its user was content with, or not."""
+    if is_content:
+        return Preference(answer, AVERAGE, answer.request, user, level=1)
+    return Preference(AVERAGE, answer, answer.request, user, level=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Groups of people with tastes of their own, in addition to the one reward for everybody.
+"""Groups of people with tastes of their own, in addition to the one reward for everybody, and who is in which.
 
 The same learning as the offline commands' (learning/fitting.py): groups by hard EM over users, their
 number chosen on held-out users, users who work against everyone weighed less, every figure taken on
@@ -9,24 +9,34 @@ are trained on are judged by the cross-fitted ensemble alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from services.reward.domain import Accuracy, Answer, Group, Pair, People, WellBeing
-from services.reward.learning import report
+from services.reward.domain import (
+    Accuracy,
+    Answer,
+    Group,
+    Judgement,
+    Pair,
+    People,
+    WellBeing,
+)
+from services.reward.learning import report, traits
+from services.reward.learning.belonging import Belonging, belonging
 from services.reward.learning.features import Array
-from services.reward.learning.fitting import Fitted, Model, Options, fit
+from services.reward.learning.fitting import TASTE_L2, Fitted, Model, Options, fit
 from services.reward.learning.groups import LEAST_USERS
-from services.reward.learning.lines import Preference
-from services.reward.learning.table import Extractor, Surface
+from services.reward.learning.lines import Preference, judged
+from services.reward.learning.table import Extractor, Surface, extract
 from shared.language.errors import FailedPrecondition
 
 # How sure a score is, the ensemble says.
 _OPTIONS = Options(members=0)
-# A user who said less is in no group: judging one pair would leave nothing else to tell their group by.
-LEAST_PAIRS_OF_USER = 3
+# A user who said less is in no group: judging one row would leave nothing else to tell their group by.
+LEAST_ROWS_OF_USER = 3
 
 
 class Embedding(Protocol):
@@ -48,25 +58,93 @@ class Answers:
         return self._embedding.embed([one.text for one in answers])
 
 
+@dataclass(frozen=True)
+class LearntPeople:
+    """`belonging` and `members` (group numbers by user) only if there are groups."""
+
+    people: People
+    tastes: Model
+    belonging: Belonging | None
+    members: Mapping[str, int]
+
+
 class LearnPeople:
     def __init__(self, embedding: Embedding) -> None:
         self._blocks: list[Extractor] = [Answers(embedding), Surface()]
 
-    def __call__(self, pairs: Sequence[Pair]) -> tuple[People, Model] | None:
+    def __call__(
+        self,
+        pairs: Sequence[Pair],
+        judgements: Sequence[Judgement],
+        fold_of: Callable[[str], int],
+        folds: int,
+    ) -> LearntPeople | None:
         """None while too few people have said enough."""
-        known = Counter(pair.user_id for pair in pairs)
-        said = [
-            Preference(p.better, p.worse, p.better.request, p.user_id)
-            for p in pairs
-            if known[p.user_id] >= LEAST_PAIRS_OF_USER
-        ]
+        every = preferences(pairs, judgements)
+        known = Counter(one.user for one in every)
+        said = [one for one in every if known[one.user] >= LEAST_ROWS_OF_USER]
         if len({one.user for one in said}) < 2 * LEAST_USERS:
             return None
         try:
             fitted = fit(said, self._blocks, _OPTIONS, lambda _: None)
         except FailedPrecondition:
             return None
-        return _people(fitted), fitted.model
+        if fitted.grouping.count < 2:
+            return LearntPeople(_people(fitted), fitted.model, None, {})
+        found = belonging(fitted.table, fitted.grouping, TASTE_L2, fold_of, folds)
+        members = dict(zip(fitted.table.names, fitted.grouping.of_user.tolist(), strict=True))
+        return LearntPeople(_people(fitted), fitted.model, found, members)
+
+
+class Probabilities:
+    """How probable it is that users are of each group, by what they said."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        self._blocks: list[Extractor] = [Answers(embedding), Surface()]
+
+    def __call__(
+        self,
+        model: Model,
+        belonging: Belonging,
+        said: Sequence[tuple[Sequence[Preference], int]],
+    ) -> list[dict[str, float]]:
+        """By group, for each user's preferences and fold (belonging.py)."""
+        rows = [one for of_user, _ in said for one in of_user]
+        if not rows:
+            return [dict(zip(_names(model), belonging.shares.tolist(), strict=True)) for _ in said]
+        both = [one.better for one in rows] + [one.worse for one in rows]
+        scaled = model.scaling(extract(self._blocks, both, lambda _: None))
+        levels = np.array([float(one.level) for one in rows])
+        better, worse = scaled[: len(rows)], scaled[len(rows) :]
+        better[levels < 0], worse[levels > 0] = 0.0, 0.0
+        found, start = [], 0
+        for of_user, fold in said:
+            mine = slice(start, start + len(of_user))
+            p = belonging.probabilities(better[mine], worse[mine], levels[mine], fold)
+            found.append(dict(zip(_names(model), p.tolist(), strict=True)))
+            start += len(of_user)
+        return found
+
+
+def preferences(pairs: Sequence[Pair], judgements: Sequence[Judgement]) -> list[Preference]:
+    compared = [Preference(p.better, p.worse, p.better.request, p.user_id) for p in pairs]
+    return [*compared, *(judged(j.answer, j.user_id, is_content=j.is_content) for j in judgements)]
+
+
+def renamed(
+    people: People, tastes: Model, kept: Sequence[str], in_use: Sequence[str]
+) -> tuple[People, Model]:
+    """With the names that groups had before (`kept`, "" for a new one); a new group's name is none `in_use`."""
+    names: list[str] = []
+    for group, name in zip(tastes.groups, kept, strict=True):
+        names.append(name or traits.unused(group.name, [*in_use, *kept, *names]))
+    groups = tuple(replace(g, name=name) for g, name in zip(people.groups, names, strict=True))
+    rewards = tuple(replace(g, name=name) for g, name in zip(tastes.groups, names, strict=True))
+    return replace(people, groups=groups), replace(tastes, groups=rewards)
+
+
+def _names(model: Model) -> list[str]:
+    return [group.name for group in model.groups]
 
 
 class GroupRewards:

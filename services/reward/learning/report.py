@@ -86,9 +86,9 @@ def length_bias(fitted: Fitted) -> Json:
     longer = rightness(better - worse, table.confidences)
     sign = 1.0 if longer.mean() >= 0.5 else -1.0
     alone = longer if sign > 0 else rightness(worse - better, table.confidences)
-    answers = np.vstack([table.better, table.worse])
+    answers = table.answers(np.ones(len(better), dtype=bool))
     rewards = fitted.model.reward(answers)
-    words = np.log1p(np.concatenate([better, worse]))
+    words = np.log1p(np.concatenate([better[table.levels >= 0], worse[table.levels <= 0]]))
     same = np.sign(fitted.margins) == sign * np.sign(better - worse)
     return {
         "prefers": "longer" if sign > 0 else "shorter",

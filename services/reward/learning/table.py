@@ -98,17 +98,27 @@ class Table:
         return np.array([one.confidence for one in self.pairs])
 
     @property
+    def levels(self) -> Array:
+        return np.array([float(one.level) for one in self.pairs])
+
+    def answers(self, rows: NDArray[np.bool_]) -> Array:
+        """Of those rows, without the average that judged ones are set against."""
+        levels = self.levels[rows]
+        return np.vstack([self.better[rows][levels >= 0], self.worse[rows][levels <= 0]])
+
+    @property
     def trait_differences(self) -> Array:
         better = traits.matrix([one.better.text for one in self.pairs])
-        return better - traits.matrix([one.worse.text for one in self.pairs])
+        worse = traits.matrix([one.worse.text for one in self.pairs])
+        better, worse = _averaged(better, worse, self.levels)
+        return better - worse
 
     @property
     def lengths(self) -> tuple[Array, Array]:
         """Words of the better and of the worse answers, (n,) each."""
-        return (
-            np.array([float(len(one.better.text.split())) for one in self.pairs]),
-            np.array([float(len(one.worse.text.split())) for one in self.pairs]),
-        )
+        better = np.array([float(len(one.better.text.split())) for one in self.pairs])
+        worse = np.array([float(len(one.worse.text.split())) for one in self.pairs])
+        return _averaged(better, worse, self.levels)
 
 
 def extract(extractors: Sequence[Extractor], answers: Sequence[Answer], tell: Tell) -> Array:
@@ -125,9 +135,11 @@ def extract(extractors: Sequence[Extractor], answers: Sequence[Answer], tell: Te
 
 def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Tell) -> Table:
     both = [one.better for one in pairs] + [one.worse for one in pairs]
-    raw = extract(extractors, both, tell)
-    scaling = scaling_of(raw, extractors, both[0])
+    raw, levels = extract(extractors, both, tell), np.array([one.level for one in pairs])
+    scaling = scaling_of(raw[np.concatenate([levels >= 0, levels <= 0])], extractors, both[0])
     scaled = scaling(raw)
+    # The average answer, which scaling puts at the origin.
+    scaled[np.concatenate([levels < 0, levels > 0])] = 0.0
     names = tuple(sorted({one.user for one in pairs if one.user}))
     number = {name: at for at, name in enumerate(names)} | {"": NOBODY}
     return Table(
@@ -149,27 +161,31 @@ def topic_folds(pairs: Sequence[Preference] | Sequence[Rated], folds: int, seed:
     return np.array([fold[one.topic] for one in pairs], dtype=np.int64)
 
 
-def taste_space(table: Table, components: int = 24) -> Comparisons:
-    """The pairs of known users in few dimensions, for groups and trust: the surface as it is, the
-    rest by its principal components (over the differences)."""
+def taste_space(table: Table) -> Comparisons:
+    """The pairs of known users in few dimensions (`taste_axes`), for groups and trust."""
     known = table.users != NOBODY
-    differences = table.differences[known]
-    dense = differences[:, : table.surface_at]
-    seen = differences[:, table.surface_at :] / Surface.weight
-    parts = [seen]
-    if dense.shape[1]:
-        gram = dense.T @ dense
-        values, vectors = np.linalg.eigh(gram)
-        main = vectors[:, np.argsort(-values, kind="stable")[:components]]
-        projected = dense @ main
-        spread = max(float(projected.std()), 1e-9)
-        parts.append(projected / spread * seen.std())
     return Comparisons(
-        np.hstack(parts),
+        table.differences[known] @ taste_axes(table),
         even_weights(table.users[known]),
         table.confidences[known],
         table.users[known],
+        table.levels[known],
     )
+
+
+def taste_axes(table: Table, components: int = 24) -> Array:
+    """(d, m): the surface as it is, the rest by its principal components (over known users' differences)."""
+    differences = table.differences[table.users != NOBODY]
+    dense, seen = differences[:, : table.surface_at], differences[:, table.surface_at :]
+    parts = [np.vstack([np.zeros((dense.shape[1], seen.shape[1])), np.eye(seen.shape[1])])]
+    parts[0] /= Surface.weight
+    if dense.shape[1]:
+        values, vectors = np.linalg.eigh(dense.T @ dense)
+        main = vectors[:, np.argsort(-values, kind="stable")[:components]]
+        spread = max(float((dense @ main).std()), 1e-9)
+        scaled = main / spread * float(seen.std()) / Surface.weight
+        parts.append(np.vstack([scaled, np.zeros((seen.shape[1], scaled.shape[1]))]))
+    return np.hstack(parts)
 
 
 def scaling_of(raw: Array, extractors: Sequence[Extractor], one: Answer) -> Scaling:
@@ -182,6 +198,14 @@ def scaling_of(raw: Array, extractors: Sequence[Extractor], one: Answer) -> Scal
     )
     scale = np.where(spread > _LEAST_SPREAD, block / np.maximum(spread, _LEAST_SPREAD), 0.0)
     return Scaling(raw.mean(axis=0), scale)
+
+
+def _averaged(better: Array, worse: Array, levels: Array) -> tuple[Array, Array]:
+    """Something of the better and of the worse answers, with the average of all where there is no answer."""
+    average = np.concatenate([better[levels >= 0], worse[levels <= 0]]).mean(axis=0)
+    better, worse = better.copy(), worse.copy()
+    better[levels < 0], worse[levels > 0] = average, average
+    return better, worse
 
 
 def _numbered(values: Sequence[str]) -> Ints:

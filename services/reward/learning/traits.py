@@ -105,8 +105,12 @@ def preferences(differences: Array, others: Array | None = None) -> list[tuple[s
 def name(prefers: Sequence[tuple[str, float]], taken: Sequence[str]) -> str:
     """Of the one or two clearest preferences; a number is added where the name is taken."""
     clear = [words for words, z in prefers[:2] if abs(z) >= abs(prefers[0][1]) / 2]
-    found, count = " and ".join(clear) or "no clear taste", 2
-    base = found
+    return unused(" and ".join(clear) or "no clear taste", taken)
+
+
+def unused(base: str, taken: Sequence[str]) -> str:
+    """The name, with a number where it is taken."""
+    found, count = base, 2
     while found in taken:
         found, count = f"{base} ({count})", count + 1
     return found

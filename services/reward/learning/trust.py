@@ -62,6 +62,7 @@ def agreement(data: Comparisons, grouping: Grouping, weights: Array, l2: float, 
                 learnt.weights * weights[learnt.users],
                 learnt.confidences,
                 learnt.users,
+                learnt.levels,
             )
             margins = data.differences[judged] @ fit_reward(trusted, l2)
             right[judged] = rightness(margins, data.confidences[judged])

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 
+from services.reward.domain import Judgement, Pair, Rating, judged_by
 from shared.language.errors import InvalidArgument
 from shared.language.groups import MOST_SEGMENTS, UNKNOWN, Basis, Membership
+from shared.language.identifiers import feedback_name
 
 # A user counts as one of a group from this probability on, on so many judgements.
 LEAST_PROBABILITY = 0.8
 LEAST_JUDGEMENTS = 3
+# How many of the newest judgements are named.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,25 @@ class Learnt:
             return UNKNOWN
         name = max(self.probabilities, key=lambda one: self.probabilities[one])
         return name if self.probabilities[name] >= LEAST_PROBABILITY else UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a user said, oldest first."""
+
+    pairs: tuple[Pair, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    ratings: tuple[Rating, ...] = ()
+
+    @property
+    def judged(self) -> list[Judgement]:
+        return sorted([*self.judgements, *judged_by(self.ratings)], key=lambda one: one.said_at)
+
+    def names(self, tenant: str) -> tuple[str, ...]:
+        """Of the newest, newest first."""
+        named = [(one.said_at, f"tenants/{tenant}/pairs/{one.pair_id}") for one in self.pairs]
+        named += [(j.said_at, feedback_name(tenant, j.judgement_id)) for j in self.judged]
+        return tuple(name for _, name in islice(sorted(named, reverse=True), MOST_NAMED))
 
 
 @dataclass(frozen=True, slots=True)

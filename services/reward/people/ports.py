@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
-from services.reward.people.domain import Division, Standing
+from services.reward.people.domain import Division, Evidence, Standing
 from shared.language.groups import Membership
 
 
@@ -73,6 +73,19 @@ class MembershipReads(Protocol):
     def learnt_groups(self, tenant: str, user_ids: Iterable[str]) -> dict[str, str]:
         """The learnt groups of those who are in one, whatever they said of it."""
 
+    def due(self, most: int, after: str) -> tuple[str, dict[str, int]]:
+        """A tenant and at most so many of its users of whom there is something to learn, with their marks; the
+        tenants after `after` go first. Empty if there are none."""
 
-class Clock(Protocol):
-    def __call__(self) -> datetime: ...
+    def waker(self) -> threading.Event:
+        """Set whenever there is something new to learn of somebody."""
+
+    def users_after(self, tenant: str, after: str, most: int) -> list[str]:
+        """Users who said something or of whom something is known, in order."""
+
+
+class EvidenceReads(Protocol):
+    """Reads of what users said."""
+
+    def of_users(self, tenant: str, user_ids: Sequence[str], most: int) -> dict[str, Evidence]:
+        """For each of the users at most so many of each kind, the newest."""

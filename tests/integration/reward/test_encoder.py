@@ -12,7 +12,7 @@ import pytest
 
 from services.reward.app.featurising import Featuriser
 from services.reward.app.training import TrainModel
-from services.reward.domain import Answer, ModelCard, Pair, Rating, TrainingRules
+from services.reward.domain import Answer, Judgement, ModelCard, Pair, Rating, TrainingRules
 from services.reward.learning.ensemble import NO_FOLD
 from services.reward.learning.features import MOST_TOKENS
 from services.reward.ports import RewardModel
@@ -36,6 +36,9 @@ class Kept:
 
     def data(self, tenant: str, most: int, most_per_user: int) -> tuple[list[Pair], list[Rating]]:
         return [_pair(number) for number in range(60)], []
+
+    def judgements(self, tenant: str, most: int, most_per_user: int) -> list[Judgement]:
+        return []
 
 
 def _pair(number: int) -> Pair:
@@ -112,7 +115,7 @@ from tests.integration.reward.test_encoder import ENCODER, Kept
 from services.reward import main
 from services.reward.app.featurising import Featuriser
 from services.reward.app.training import TrainModel
-from services.reward.domain import TrainingRules
+from services.reward.domain import Judgement, TrainingRules
 from shared.encoding.sentences import SentenceEncoder
 featuriser = Featuriser(SentenceEncoder(ENCODER, max_tokens=128))
 TrainModel(featuriser, Kept(), TrainingRules())("local", datetime(2026, 11, 20, tzinfo=UTC))

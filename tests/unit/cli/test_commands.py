@@ -267,6 +267,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
     groups = {
         "conversations": ("list", "show"),
         "feedback": ("list", "waiting", "personas", "pairs", "heads", "judge"),
+        "groups": ("list", "show", "members", "history", "correct"),
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
         "retrain": ("start", "list", "preview", "show", "watch", "cancel"),

@@ -21,10 +21,15 @@ from services.reward.app.taking import TakeData, TakeTurn
 from services.reward.app.training import TrainModel
 from services.reward.domain import TrainingRules
 from services.reward.jobs import Scoring, Tracking, Trainings
+from services.reward.learning.people import Probabilities
 from services.reward.people import grpc_api as people_api
+from services.reward.people.adapters.sql_evidence import SqlEvidence
 from services.reward.people.adapters.sql_memberships import SqlMembershipReads, SqlMemberships
 from services.reward.people.app.correcting import CorrectMembership
 from services.reward.people.app.declaring import NoteUser
+from services.reward.people.app.learning import KeepLearnt, KeepNames, LearnMemberships
+from services.reward.people.jobs import Learning, Sweeps
+from services.reward.ports import Encoder
 from services.reward.stages import Intakes
 from services.reward.tables import METADATA
 from shared.calls.client import aio_channel
@@ -59,7 +64,11 @@ SHORT = "This one is short."
 
 class RewardService:
     def __init__(
-        self, backlog: int = 100, min_data: int = 24, database: Database | None = None
+        self,
+        backlog: int = 100,
+        min_data: int = 24,
+        database: Database | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         rules = TrainingRules(min_data=min_data)
         self.now = NOW
@@ -67,7 +76,7 @@ class RewardService:
         self.database = database or Database("sqlite://", METADATA)
         self.models = SqlRewardModels(self.database)
         self.encoder, self.tracker = HashingEncoder(), MemoryTracker()
-        featuriser = Featuriser(self.encoder)
+        featuriser = Featuriser(encoder or self.encoder)
         self.score = ScoreAnswers(featuriser, self.models, rules.folds)
         self.take_data, self.take_turn = TakeData(rules), TakeTurn(backlog)
         self.memberships = SqlMembershipReads(self.database)
@@ -82,7 +91,15 @@ class RewardService:
         self.correct = CorrectMembership(store, lambda: self.now, lambda _, text: text)
         self.stages = intakes.stages(self.database, self.log)
         self.learn = TrainModel(featuriser, self.models, rules)
-        self.training = Trainings(self.learn, SqlModelWriter, lambda: NOW).worker(self.database)
+        names = KeepNames(self.memberships)
+        self.training = Trainings(
+            self.learn, names, SqlModelWriter, self.people, lambda: NOW
+        ).worker(self.database)
+        self.sweeping = Sweeps(self.memberships, self.people).worker(self.database)
+        learn = LearnMemberships(
+            self.memberships, SqlEvidence(self.database), self.models, Probabilities(featuriser)
+        )
+        self.learning = Learning(self.memberships, learn, KeepLearnt(store, lambda: self.now))
         tracking = Tracking(self.models, SqlModelWriter, self.tracker, tracked_run)
         self.tracking = tracking.worker(self.database)
         self.scoring = self.scores()
@@ -159,12 +176,19 @@ class RewardService:
         while self.training.run_once():
             continue
 
+    def learn_memberships(self) -> None:
+        while self.sweeping.run_once():
+            continue
+        while self.learning.run_once():
+            continue
+
     def counts(self, stage: str) -> dict[tuple[str, str], int]:
         return {(o, r): n for s, o, r, n in self.database.counts() if s == stage}
 
     def updated(self) -> list[Membership]:
         """What was published of memberships."""
-        OutboxRelay(self.database, self.log).relay_once()
+        while OutboxRelay(self.database, self.log).relay_once():
+            continue
         found = [record.event.value for record in self.log.records(MEMBERSHIP_UPDATED)]
         return [
             decode_membership(events.MembershipUpdated.FromString(one).membership) for one in found

@@ -13,9 +13,9 @@ from services.reward.learning.groups import (
     even_weights,
     fit_reward,
     group,
-    log_likelihoods,
     rightness,
 )
+from services.reward.learning.patience import log_likelihoods
 from services.reward.learning.trust import weigh
 from shared.statistics.welfare import gini, welfare
 
@@ -54,7 +54,9 @@ def test_the_temperature_makes_what_is_said_true() -> None:
 
 def test_a_soft_label_asks_for_its_own_probability() -> None:
     """One pair of confidence 0.8 and hardly any L2: σ(θ) = 0.8."""
-    data = Comparisons(np.ones((1, 1)), np.ones(1), np.array([0.8]), np.zeros(1, dtype=np.int64))
+    data = Comparisons(
+        np.ones((1, 1)), np.ones(1), np.array([0.8]), np.zeros(1, dtype=np.int64), np.zeros(1)
+    )
     assert fit_reward(data, 1e-9)[0] == pytest.approx(log(4), abs=1e-3)
     assert log_likelihoods(np.array([log(4)]), np.array([0.8]))[0] == pytest.approx(
         0.8 * log(0.8) + 0.2 * log(0.2)
@@ -75,7 +77,7 @@ def test_users_of_opposed_tastes_are_told_apart() -> None:
     users = np.repeat(np.arange(20), 6)
     wants = np.where(users < 5, -1.0, 1.0)
     differences = np.column_stack([wants + 0.3 * rng.normal(size=120), rng.normal(size=120)])
-    data = Comparisons(differences, np.ones(120), np.ones(120), users)
+    data = Comparisons(differences, np.ones(120), np.ones(120), users, np.zeros(120))
     found = group(data, 2, 0.03)
     assert found.of_user.tolist() == [1] * 5 + [0] * 15
     assert found.rewards[0][0] > 0.5 > -0.5 > found.rewards[1][0]
@@ -84,7 +86,7 @@ def test_users_of_opposed_tastes_are_told_apart() -> None:
 def test_a_handful_is_no_group() -> None:
     users = np.repeat(np.arange(40), 6)
     differences = np.where(users < 2, -1.0, 1.0)[:, None]
-    data = Comparisons(differences, np.ones(240), np.ones(240), users)
+    data = Comparisons(differences, np.ones(240), np.ones(240), users, np.zeros(240))
     assert group(data, 2, 0.03).count == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,11 +19,21 @@ from services.reward.people.domain import (
     Taste,
 )
 from services.reward.people.ports import Page
-from services.reward.tables import DIVISIONS, DUE, MEMBERS, MEMBERSHIP_VERSIONS, MEMBERSHIPS
+from services.reward.tables import (
+    DIVISIONS,
+    DUE,
+    JUDGEMENTS,
+    MEMBERS,
+    MEMBERSHIP_VERSIONS,
+    MEMBERSHIPS,
+    PAIRS,
+    RATINGS,
+)
 from shared.language.batches import batches
 from shared.language.groups import UNKNOWN, Membership
 from shared.language.times import now
 from shared.state.database import Database, Transaction
+from shared.state.queries import distinct_of
 
 MOST_COUNTED = 10_000
 # What is kept is touched at most so often.
@@ -77,11 +88,12 @@ class SqlMemberships:
         self._upsert(DIVISIONS, {"tenant": tenant}, row)
 
     def mark_due(self, tenant: str, user_ids: Iterable[str]) -> None:
-        for user_id in user_ids:
-            insert = self._transaction.insert(DUE).values(tenant=tenant, user_id=user_id, mark=1)
+        rows = [{"tenant": tenant, "user_id": user_id, "mark": 1} for user_id in user_ids]
+        if rows:
             again = {"mark": DUE.c.mark + 1}
+            insert = self._transaction.insert(DUE)
             self._connection.execute(
-                insert.on_conflict_do_update(index_elements=["tenant", "user_id"], set_=again)
+                insert.on_conflict_do_update(index_elements=["tenant", "user_id"], set_=again), rows
             )
 
     def take_due(self, tenant: str, marks: Mapping[str, int]) -> None:
@@ -166,6 +178,30 @@ class SqlMembershipReads:
     def division(self, tenant: str) -> Division:
         with self._database.read() as connection:
             return _division(connection, tenant)
+
+    def due(self, most: int, after: str) -> tuple[str, dict[str, int]]:
+        with self._database.read() as connection:
+            tenants = connection.execute(distinct_of(DUE.c.tenant)).scalars().all()
+            if not tenants:
+                return "", {}
+            tenant = min(tenants, key=lambda one: (one <= after, one))
+            query = sa.select(DUE.c.user_id, DUE.c.mark).where(DUE.c.tenant == tenant)
+            rows = connection.execute(query.order_by(DUE.c.user_id).limit(most))
+            return tenant, {row.user_id: row.mark for row in rows}
+
+    def waker(self) -> threading.Event:
+        """Set whenever there is something new to learn of somebody."""
+        return self._database.waker(DUE)
+
+    def users_after(self, tenant: str, after: str, most: int) -> list[str]:
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for table in (MEMBERSHIPS, JUDGEMENTS, PAIRS, RATINGS):
+                theirs = (table.c.tenant == tenant) & (table.c.user_id > after)
+                query = sa.select(table.c.user_id).where(theirs).group_by(table.c.user_id)
+                some = query.order_by(table.c.user_id).limit(most)
+                found |= set(connection.execute(some).scalars())
+        return sorted(found)[:most]
 
     def sizes(self, tenant: str) -> dict[str, int]:
         count = sa.func.count()
