@@ -10,6 +10,8 @@ from services.feedback.heads.app.fitting import choose_strength, fit, sigmoid
 from services.feedback.heads.app.gate import GateRules, compare, verdict
 
 RULES = GateRules()
+# Each takes half a minute of a core that is busy with nothing else.
+pytestmark = pytest.mark.timeout(400)
 
 
 def attempt(seed: int, kind: str) -> str:

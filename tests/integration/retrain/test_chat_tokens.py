@@ -175,7 +175,7 @@ def test_the_model_s_folder_says_whether_its_template_knows_calls(tmp_path: Path
 
 def test_a_template_that_refuses_everything_says_so() -> None:
     tokens = ChatTokens(of_letters("{{ raise_exception('never') }}"))
-    with pytest.raises(FailedPrecondition, match="never; mend the chat template") as refused:
+    with pytest.raises(FailedPrecondition, match="never; correct the chat template") as refused:
         tokens.prompt((user("Hi"),))
     assert refused.value.reason == "TEMPLATE_REFUSES"
 
