@@ -46,15 +46,18 @@ TENANT, FOLDS, USERS = "local", 5, 300
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """`shares` of the users have each wish; `patience` least and most, or all the same."""
+    """`shares` of the users have each wish; `patience` least and most, or all the same; `asked`: how many
+    answers each judges."""
 
     shares: Mapping[str, float]
     patience: tuple[float, float] | None = None
+    asked: tuple[int, int] = (3, 10)
 
 
 POPULATIONS = {
     "80_20": Population({BRIEF: 0.8, THOROUGH: 0.2}),
     "60_30_10": Population({BRIEF: 0.6, LISTS: 0.3, THOROUGH: 0.1}),
+    "60_30_10_who_said_more": Population({BRIEF: 0.6, LISTS: 0.3, THOROUGH: 0.1}, asked=(8, 15)),
     "95_5": Population({BRIEF: 0.95, THOROUGH: 0.05}),
     "one": Population({BRIEF: 1.0}),
     "one_patient_or_not": Population({BRIEF: 1.0}, (0.05, 0.7)),
@@ -113,7 +116,7 @@ def look(population: Population, seed: int, embedding: Embedding) -> Found:
     persons = people(population.shares, USERS, seed)
     if population.patience:
         persons = of_patience(persons, seed, *population.patience)
-    said = talk(persons, seed)
+    said = talk(persons, seed, population.asked)
     learnt = LearnPeople(embedding)(
         [one for one in said.pairs if not is_held_out(TENANT, one.user_id)],
         [one for one in said.judged if not is_held_out(TENANT, one.user_id)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +54,8 @@ _ROWS = (
     Rows("requests", REQUESTS, of_user_or_conversation(REQUESTS)),
     Rows("unscored_answers", UNSCORED, of_user_or_conversation(UNSCORED)),
 )
+# What counts towards the next training. Judged answers do not, but groups of people are learnt from them.
+_COUNTED = (PAIRS, RATINGS)
 _HELD = (
     ("pair", PAIRS),
     ("rating", RATINGS),
@@ -72,7 +74,7 @@ class RewardRemover:
         """Names every model trained since the oldest erased item was said. A model's card does not list whose
         data it saw, so this names one model too many rather than one too few."""
         with self._database.read() as connection:
-            learnt_from = _training_rows(connection, erasure)
+            learnt_from = _training_rows(connection, erasure, (*_COUNTED, JUDGEMENTS))
             oldest = min((row.said_at for row in learnt_from), default=None)
             query = sa.select(MODELS.c.version, MODELS.c.card).where(
                 MODELS.c.tenant == erasure.tenant
@@ -85,9 +87,10 @@ class RewardRemover:
         return Survey(model_versions=learnt)
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
-        learnt_from = _training_rows(transaction.connection, erasure)
+        learnt_from = _training_rows(transaction.connection, erasure, (*_COUNTED, JUDGEMENTS))
         if learnt_from:
-            _shrink(transaction, erasure.tenant, learnt_from)
+            counted = _training_rows(transaction.connection, erasure, _COUNTED)
+            _shrink(transaction, erasure.tenant, counted)
             _train_again(transaction, erasure)
         removed = delete_rows(_ROWS, erasure, transaction)
         if count := removed["unscored_answers"]:
@@ -114,17 +117,19 @@ class RewardRemover:
                 yield "membership_version", held(read_membership(value))
 
 
-def _training_rows(connection: sa.Connection, erasure: Erasure) -> list[Any]:
+def _training_rows(
+    connection: sa.Connection, erasure: Erasure, tables: Sequence[sa.Table]
+) -> list[Any]:
     """(seq, said_at, is_pair) of training data; held-out data is not included."""
-    found: dict[tuple[int, bool], Any] = {}
-    for table in (PAIRS, RATINGS):
+    found: dict[tuple[int, str], Any] = {}
+    for table in tables:
         for part in parts(erasure):
             columns = (table.c.seq, table.c.user_id, table.c.said_at)
             is_pair = sa.literal(table is PAIRS).label("is_pair")
             query = sa.select(*columns, is_pair).where(of_user_or_conversation(table)(part))
             for row in connection.execute(query):
                 if not is_held_out(erasure.tenant, row.user_id):
-                    found[row.seq, table is PAIRS] = row
+                    found[row.seq, table.name] = row
     return list(found.values())
 
 

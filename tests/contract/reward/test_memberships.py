@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from services.reward.adapters.aging import aging
+from services.reward.domain import Answer, Judgement, Pair, Rating
+from services.reward.people.adapters.sql_evidence import SqlEvidence
 from services.reward.people.domain import (
     Division,
     Learnt,
@@ -95,6 +97,55 @@ def test_two_writers_make_every_version_once(service: RewardService, database_ur
     assert [one.version for one in service.updated()] == versions
 
 
+def test_two_replicas_that_learn_the_same_publish_it_once(
+    service: RewardService, database_url: str
+) -> None:
+    users = [f"u{number}" for number in range(30)]
+    learnt = {user: Learnt({"shorter": 0.95, "lists": 0.05}, 4) for user in users}
+    with service.database.begin() as transaction:
+        service.people(transaction).mark_due("local", users)
+    tenant, marks = service.memberships.due(64, "")
+    assert (tenant, marks) == ("local", dict.fromkeys(users, 1))
+    with opened("reward", database_url) as other:
+        keepers = [service.learning.keep, RewardService(database=other).learning.keep]
+        with ThreadPoolExecutor(2) as threads:
+            kept = [threads.submit(one, tenant, DIVISION, learnt, marks) for one in keepers]
+        assert [one.result() for one in kept] == [True, True]
+    assert service.memberships.sizes("local") == {"shorter": 30}
+    assert sorted(one.user_id for one in service.updated()) == sorted(users)
+    assert service.memberships.due(64, "") == ("", {})
+    # What was learnt by a model that is no longer the newest is left to be learnt again.
+    with service.database.begin() as transaction:
+        service.people(transaction).mark_due("local", ["u1"])
+    anew = Division("rewardModels/reward-v2", DIVISION.tastes)
+    assert not service.learning.keep("local", anew, {"u1": Learnt()}, {"u1": 1})
+    assert service.memberships.due(64, "") == ("local", {"u1": 1})
+
+
+def test_tenants_take_turns_and_a_sweep_asks_for_everyone(service: RewardService) -> None:
+    with service.database.begin() as transaction:
+        people = service.people(transaction)
+        for tenant in ("acme", "local", "zoo"):
+            people.mark_due(tenant, ["ada", "ben"])
+    reads = service.memberships
+    assert reads.due(1, "") == ("acme", {"ada": 1})
+    assert reads.due(1, "acme") == ("local", {"ada": 1})
+    assert reads.due(1, "zoo") == ("acme", {"ada": 1})
+    learn(service, "ada", {"shorter": 0.9, "lists": 0.1})
+    with service.database.begin() as transaction:
+        intake, answer = service.intake(transaction), Answer("q", "a")
+        intake.add_judgement("local", Judgement("j1", "ben", answer, True, NOW))
+        intake.add_pair("local", Pair("p1", "cleo", answer, Answer("q", "b"), NOW))
+        intake.add_rating("local", Rating("r1", "dan", answer, 0.9, NOW))
+    assert reads.users_after("local", "", 3) == ["ada", "ben", "cleo"]
+    assert reads.users_after("local", "cleo", 3) == ["dan"]
+    said = SqlEvidence(service.database).of_users("local", ["ben", "cleo", "dan", "eve"], 5)
+    assert said["ben"].judgements == (Judgement("j1", "ben", answer, True, NOW),)
+    assert [one.pair_id for one in said["cleo"].pairs] == ["p1"]
+    assert [one.is_content for one in said["dan"].judged] == [True]
+    assert said["eve"].names("local") == ()
+
+
 def test_what_comes_while_it_is_learnt_stays_due(service: RewardService) -> None:
     with service.database.begin() as transaction:
         people = service.people(transaction)
@@ -144,6 +195,9 @@ def test_live_paths_read_no_table_from_end_to_end(service: RewardService) -> Non
         service.memberships.page("local", "", "u05", 3)
         service.memberships.versions("local", "u01", 5, 3)
         service.memberships.learnt_groups("local", ["u01"])
+        service.memberships.users_after("local", "u05", 3)
+        service.memberships.due(3, "")
+        SqlEvidence(service.database).of_users("local", ["u01"], 5)
     small = ("people_divisions", "waiting_answers", "reward_progress", "reward_models")
     found = whole_tables(service.database, asked, METADATA)
     assert [one for one in found if not any(f" {name}" in one for name in small)] == []

@@ -28,6 +28,8 @@ from tests.unit.reward.judged_people import (
 )
 from tests.unit.reward.running import NOW, RewardService
 
+# Half a minute of a core that is busy with nothing else.
+pytestmark = pytest.mark.timeout(400)
 LONG = text_of(random.Random(1), "green tea", 100, is_list=False)
 
 

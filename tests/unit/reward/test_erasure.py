@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from services.reward.adapters.erasing import RewardRemover
 from services.reward.app.taking import ANSWERS
 from services.reward.app.training import TRAIN_JOB
+from services.reward.domain import Answer, Judgement
 from services.reward.people.domain import Division, Said, composed, nobody_yet
 from services.reward.tables import PROGRESS, REQUESTS
 from shared.language.splits import is_held_out
@@ -73,6 +74,20 @@ def test_models_that_were_trained_since_had_learnt(service: RewardService) -> No
     assert remover.survey(FIRST).model_versions == ["rewardModels/reward-v1"]
     removed(service)
     assert remover.survey(FIRST).model_versions == ()
+
+
+def test_models_that_learnt_from_judged_answers_alone_are_named_too(service: RewardService) -> None:
+    judge, answer = Erasure("e2", "local", USERS[50]), Answer("q", "a")
+    with service.database.begin() as transaction:
+        intake = service.intake(transaction)
+        intake.add_judgement("local", Judgement("j", USERS[50], answer, True, NOW))
+    assert service.training.run_once()
+    assert RewardRemover(service.database).survey(judge).model_versions == [
+        "rewardModels/reward-v1"
+    ]
+    assert removed(service, judge)["judgements"] == 1
+    with service.database.read() as connection:
+        assert connection.execute(sa.select(PROGRESS.c.data)).scalar() == 8
 
 
 def test_a_training_under_way_is_begun_anew_without_the_user(service: RewardService) -> None:
