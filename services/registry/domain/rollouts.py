@@ -180,19 +180,22 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
     """None while the evidence is not enough and there is time left."""
     if not rollout.canary or rollout.start_time is None:
         return None
-    figures = _figures(rollout, rules)
     if rollout.test.log_e_worse >= worse_at(rollout.interests, rules):
-        return Decision(False, f"measurably worse than the champion: {figures}")
+        return _ended(False, "measurably worse than the champion", rollout, rules)
     if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
-        return Decision(False, f"{reason}. Of everyone: {figures}")
+        return _ended(False, f"{reason}. Of everyone", rollout, rules)
     waits = _in_the_way(rollout, rules)
     if not waits:
-        return Decision(True, f"measurably better than the champion{_for_whom(rollout)}: {figures}")
+        reason = f"measurably better than the champion{_for_whom(rollout)}"
+        return _ended(True, reason, rollout, rules)
     if (now - rollout.start_time).total_seconds() > rules.max_s:
-        return Decision(
-            False, f"no evidence within {rules.max_s:.0f} s {', and '.join(waits)}: {figures}"
-        )
+        reason = f"no evidence within {rules.max_s:.0f} s {', and '.join(waits)}"
+        return _ended(False, reason, rollout, rules)
     return None
+
+
+def _ended(promote: bool, reason: str, rollout: Rollout, rules: RolloutRules) -> Decision:
+    return Decision(promote, f"{reason}: {_figures(rollout, rules)}")
 
 
 def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
