@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from services.gateway.app.groups import GroupsAhead
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.app.user_cache import Keeping, UserCache
@@ -90,7 +92,10 @@ async def test_they_are_read_again_so_that_who_came_in_between_is_known() -> Non
         assert book.of("acme", "new") == ("shorter",)
 
 
-async def test_a_reward_service_that_is_away_is_asked_again() -> None:
+async def test_a_reward_service_that_is_away_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.gateway.app.groups._PAUSE_S", 0.01)
     source = Source()
     source.away = True
     async with following(source) as (rollouts, book):
