@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import log
 
 from services.drift.detectors.detector import ERROR, Memory, Reference
-from shared.language.groups import is_segment
+from shared.language.groups import MOST_TOLD, has_room
 
 DISSATISFACTION = "dissatisfaction"
 REWARD = "reward"
@@ -17,9 +17,6 @@ STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
 # The width of buckets once they are summed up.
 COURSE_S = 60
-# Groups beyond these have no stream of their own; segments, of which a team may declare any number, take no
-# more than half of the places, so that there are some for what is learnt.
-MOST_GROUPS, MOST_SEGMENTS = 16, 8
 # The place of everyone's stream; groups have the places from 1 on.
 EVERYONE = 0
 
@@ -72,10 +69,8 @@ def placed(groups: Sequence[str], known: Mapping[str, int]) -> dict[str, int]:
     """The places of all groups that have a stream, new ones among them: each has the first that is free."""
     places = dict(known)
     for group in groups:
-        free = set(range(1, MOST_GROUPS + 1)).difference(places.values())
-        has_room = not is_segment(group) or sum(map(is_segment, places)) < MOST_SEGMENTS
-        if free and has_room and group not in places:
-            places[group] = min(free)
+        if group not in places and has_room(group, places):
+            places[group] = min(set(range(1, MOST_TOLD + 1)).difference(places.values()))
     return places
 
 

@@ -8,7 +8,7 @@ what the compared answers brought about, so what is learnt later does not change
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,11 @@ from shared.language.errors import InvalidArgument
 
 # The learnt group of those of whom too little is known, or who wish to count as none.
 UNKNOWN = "unknown"
+# How many segments a user may have.
 MOST_SEGMENTS = 8
+# How many groups are told apart where each has a figure of its own, and how many of these may be segments: many
+# values of one key must not take the places of learnt groups.
+MOST_TOLD, MOST_TOLD_SEGMENTS = 16, 8
 _KEY = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 _MOST_OF_VALUE = 60
 
@@ -80,6 +84,13 @@ def segment(key: str, value: str) -> str:
 
 def is_segment(group: str) -> bool:
     return "=" in group
+
+
+def has_room(group: str, told: Collection[str]) -> bool:
+    """Whether a further group may be told apart from those that are."""
+    if is_segment(group) and sum(map(is_segment, told)) >= MOST_TOLD_SEGMENTS:
+        return False
+    return len(told) < MOST_TOLD
 
 
 def learnt(groups: Iterable[str]) -> str:

@@ -22,11 +22,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from shared.language.groups import has_room
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
 
-# Groups beyond these are not told apart.
-MOST_GROUPS = 16
 NOT_WORSE, WORSE, UNTOLD = "not_worse", "worse", "untold"
 
 
@@ -55,7 +54,7 @@ def spent(place: int, alpha: float) -> float:
 
 def expected(groups: Iterable[str]) -> tuple[GroupTest, ...]:
     """Tests of groups that are known to exist before any of their users is seen."""
-    return tuple(GroupTest(name) for name in dict.fromkeys(groups))[:MOST_GROUPS]
+    return _with((), groups)
 
 
 def observed(
@@ -67,15 +66,22 @@ def observed(
     margin: float,
 ) -> tuple[GroupTest, ...]:
     """The tests after one more user, who is in `groups`."""
-    known = {one.name for one in tests}
-    new = [GroupTest(name) for name in dict.fromkeys(groups) if name not in known]
-    tests = (*tests, *new)[:MOST_GROUPS]
+    tests = _with(tests, groups)
     return tuple(
         replace(one, test=update(one.test, on_canary=on_canary, value=value, delta=margin))
         if one.name in groups
         else one
         for one in tests
     )
+
+
+def _with(tests: tuple[GroupTest, ...], groups: Iterable[str]) -> tuple[GroupTest, ...]:
+    """With a test of each group that has none yet, as far as there is room."""
+    told = {one.name: one for one in tests}
+    for name in groups:
+        if name not in told and has_room(name, told):
+            told[name] = GroupTest(name)
+    return tuple(told.values())
 
 
 def settled(tests: tuple[GroupTest, ...]) -> tuple[GroupTest, ...]:

@@ -84,11 +84,16 @@ def test_everyone_is_the_first_of_the_tests_that_end_a_rollout() -> None:
     assert worse_at(Interests(ConflictRule.MEAN), rules) == pytest.approx(log(1 / ALPHA))
 
 
-def test_groups_beyond_the_sixteenth_are_not_told_apart() -> None:
+def test_many_segments_do_not_take_the_places_of_learnt_groups() -> None:
     tests: tuple[GroupTest, ...] = ()
     for number in range(30):
         tests = groups.observed(tests, (f"plan={number}",), on_canary=True, value=0.0, margin=0.15)
-    assert [one.name for one in tests] == [f"plan={number}" for number in range(16)]
+    for number in range(30):
+        tests = groups.observed(tests, (f"taste {number}",), on_canary=True, value=0.0, margin=0.15)
+    assert [one.name for one in tests] == [
+        *(f"plan={number}" for number in range(8)),
+        *(f"taste {number}" for number in range(8)),
+    ]
 
 
 def begin(house: House, interests: Interests | None = None, expected: tuple[str, ...] = ()) -> None:
