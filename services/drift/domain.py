@@ -9,6 +9,7 @@ from math import log
 
 from services.drift.detectors.detector import ERROR, Memory, Reference
 from shared.language.groups import MOST_TOLD, has_room
+from shared.statistics import spending
 
 DISSATISFACTION = "dissatisfaction"
 REWARD = "reward"
@@ -62,7 +63,7 @@ class Watching:
 def parts(stream: str, place: int) -> int:
     """A stream has one of so many parts of its figure's budget: everyone's has 1/2, the first group's 1/6, the
     next 1/12, and so on, which adds up to one. Novelty has no groups."""
-    return 1 if stream == NOVELTY else (place + 1) * (place + 2)
+    return 1 if stream == NOVELTY else spending.parts(place)
 
 
 def placed(groups: Sequence[str], known: Mapping[str, int]) -> dict[str, int]:

@@ -44,7 +44,7 @@ def measure(request: Request, bench: Bench) -> Measured:
         if error.reason != UNTRAINED:
             raise
         return _not_measured(request, error.reason)
-    champion = _of_users(request.champion, asked, found)
+    champion = _as_answered(request.champion, asked, found)
     clusters = [prompt.cluster for prompt in asked]
     wins = {
         v: [_win(*pair) for pair in zip(found[v].rewards, champion.rewards, strict=True)]
@@ -78,7 +78,9 @@ def _scored(
     )
 
 
-def _of_users(version: Version, asked: Sequence[Prompt], found: Mapping[Version, Scores]) -> Scores:
+def _as_answered(
+    version: Version, asked: Sequence[Prompt], found: Mapping[Version, Scores]
+) -> Scores:
     """The scores of each prompt's answer by the weights that answer its user."""
     each = [
         found[version.as_served(version.served_to(one.people))].part(n, 1)

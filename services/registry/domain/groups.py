@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from shared.language.groups import has_room
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
+from shared.statistics.spending import parts
 
 NOT_WORSE, WORSE, UNTOLD = "not_worse", "worse", "untold"
 
@@ -49,7 +50,7 @@ class GroupTest:
 
 def spent(place: int, alpha: float) -> float:
     """The log threshold of the test at `place` (from 0) of a family whose errors add up to alpha."""
-    return -math.log(alpha / ((place + 1) * (place + 2)))
+    return -math.log(alpha / parts(place))
 
 
 def expected(groups: Iterable[str]) -> tuple[GroupTest, ...]:

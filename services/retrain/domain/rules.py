@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from services.retrain.domain.selection import Alike, Caps, none_alike
 from services.retrain.domain.training import TrainingPlan
 from shared.language.interests import Interests
+from shared.statistics.spending import parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Thresholds:
         """The confidence of intervals for the `attempt`-th candidate (from 1) that is compared with the
         same champion. The errors of all attempts, error / (k (k + 1)), add up to `error`, however many
         there are, so trying again and again does not let a candidate pass by chance."""
-        return 1.0 - self.error / (attempt * (attempt + 1))
+        return 1.0 - self.error / parts(attempt - 1)
 
 
 @dataclass(frozen=True, slots=True)

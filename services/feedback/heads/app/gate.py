@@ -30,6 +30,7 @@ from services.feedback.heads.domain import (
 )
 from services.feedback.mining.app.features import Floats
 from shared.statistics.classification import calibration_error
+from shared.statistics.spending import parts
 
 # Draws beyond each end of an interval, and how many numbers all draws may be.
 _TAIL, _LEAST_DRAWS, _MOST_NUMBERS, _AT_ONCE = 20, 2_000, 20_000_000, 2_000
@@ -43,7 +44,7 @@ class GateRules:
 
     def confidence(self, attempt: int) -> float:
         """Of the `attempt`-th (from 1)."""
-        return 1.0 - self.error / (attempt * (attempt + 1))
+        return 1.0 - self.error / parts(attempt - 1)
 
 
 def verdict(figures: Figures, rules: GateRules) -> str:
