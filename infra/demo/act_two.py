@@ -42,6 +42,7 @@ class ActTwo:
     if it did not reach one."""
 
     first_champion: str = ""
+    first_served: str = ""
     book: Book = field(default_factory=Book)
     alarm: events_pb2.Alarm | None = None
     run: Run | None = None
@@ -71,6 +72,8 @@ class Director:
     async def play(self) -> ActTwo:
         """The act as far as it got. If something it waits for does not happen, it ends with `problem` set."""
         self.act.first_champion = self.act.champion = await self._watch.champion()
+        first = await self._watch.version(self.act.first_champion)
+        self.act.first_served = first.served_name
         self._traffic = asyncio.create_task(self._crowd.run())
         try:
             await self._calm()

@@ -1,4 +1,5 @@
-"""The versions side by side: each is asked, by name, the same requests, which no user sent.
+"""The versions side by side: each is asked, by name, the same requests, which no user sent, and its answers are
+judged by each taste after the shift.
 
 Asked of vLLM itself, not of the gateway: nothing of it is logged as if a user had said it.
 """
@@ -13,7 +14,7 @@ from statistics import mean
 from openai import AsyncOpenAI
 
 from infra.demo.measures import Rate, rate
-from infra.demo.population import Population, Traffic, word_count
+from infra.demo.population import Population, Taste, Traffic, word_count
 
 # Anything shorter does not answer an everyday question.
 LEAST_WORDS = 5
@@ -23,11 +24,12 @@ IN_FLIGHT = 48
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How often a version's answers broke the users' taste after the shift, and how often they were too short
-    to be answers: a model that says nothing exceeds no limit."""
+    """How often a version's answers broke a taste after the shift, and how often they were too short to be
+    answers: a model that says nothing exceeds no limit."""
 
     version: str
     role: str
+    taste: str
     broken: Rate
     too_short: Rate
     mean_words: float
@@ -47,8 +49,9 @@ async def compare(
     finally:
         await client.close()
     return [
-        _compared(role, version, given, population)
+        _compared(role, version, given, taste)
         for (role, (version, _)), given in zip(versions.items(), answers, strict=True)
+        for taste in population.shift.tastes
     ]
 
 
@@ -75,16 +78,10 @@ async def _ask(
     return response.choices[0].message.content or ""
 
 
-def _compared(role: str, version: str, answers: Sequence[str], population: Population) -> Compared:
-    """Judges each answer by the taste of one user after the shift, one user after another."""
-    users = [number % population.users for number in range(len(answers))]
-    judged = [
-        (f"u{user}", population.taste_of(user, shifted=True).broken_rule(answer) is not None)
-        for user, answer in zip(users, answers, strict=True)
-    ]
-    short = [
-        (f"u{user}", word_count(answer) < LEAST_WORDS)
-        for user, answer in zip(users, answers, strict=True)
-    ]
+def _compared(role: str, version: str, answers: Sequence[str], taste: Taste) -> Compared:
+    """Each answer is to a request of its own, as if of another user."""
+    broken = rate((str(n), taste.broken_rule(one) is not None) for n, one in enumerate(answers))
+    short = rate((str(n), word_count(one) < LEAST_WORDS) for n, one in enumerate(answers))
     words = mean(word_count(answer) for answer in answers) if answers else 0.0
-    return Compared(version, role, rate(judged), rate(short), words, " ".join(answers[0].split()))
+    example = " ".join(answers[0].split()) if answers else ""
+    return Compared(version, role, taste.name, broken, short, words, example)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -42,6 +43,8 @@ class Taste(Frozen):
     lacks: str | None = None
     # The expectation in words, for complaints about `contains` and `lacks`.
     wish: str = ""
+    # What the product declares of these users in each chat's metadata, as `segment.KEY`.
+    segments: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("contains", "lacks")
     @classmethod
@@ -129,12 +132,13 @@ class Shift(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A planned conversation."""
+    """A planned conversation. `segments` are those of the user's taste after the shift, at all times."""
 
     number: int
     user: str
     taste: Taste
     requests: tuple[str, ...]
+    segments: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,8 @@ class Population(Frozen):
         count = dice.randint(*self.behaviour.requests_per_conversation)
         sent = self._shuffled()[self.kept_back :]
         requests = tuple(dice.sample(sent, min(count, len(sent))))
-        return Visit(number, f"u{user:03d}", self.taste_of(user, shifted), requests)
+        segments = self.taste_of(user, shifted=True).segments
+        return Visit(number, f"u{user:03d}", self.taste_of(user, shifted), requests, segments)
 
     def react(self, visit: Visit, step: int, answer: str, more: bool) -> Reaction:
         """The reaction to answer number `step` (from 0) of a visit; `more`: whether requests are left."""

@@ -34,19 +34,29 @@ class Satisfaction:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What became of the users of one taste: how often answers broke it before and at the end."""
+    """What became of the users of one taste: how often answers broke it before and at the end. `kept`: how many
+    of the answers at the end are by the weights that answered before."""
 
     taste: str
     before: Rate
     now: Rate
+    kept: int = 0
 
     @property
     def words(self) -> str:
-        """ "helped" or "hurt" where the intervals of 95% of the difference say so."""
+        """ "spared": they keep the answers that they had. "helped" or "hurt": the interval (95%) of the
+        difference says so."""
         if not self.before.count or not self.now.count:
             return "not told"
-        low, high = difference(self.now.interval, self.before.interval)
+        if self.kept == self.now.count:
+            return "spared"
+        low, high = self.change
         return "helped" if high < 0 else "hurt" if low > 0 else "no difference told"
+
+    @property
+    def change(self) -> tuple[float, float]:
+        """The interval (95%) of the rate now minus the rate before."""
+        return difference(self.now.interval, self.before.interval)
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class Report:
             "run": run.name if run else "",
             "snapshot": _snapshot(self.two),
             "gate": [_gate_line(one) for one in run.gate] if run else [],
+            "effects_at_the_gate": list(run.effects) if run else [],
+            "only_groups": list(run.only_groups) if run else [],
             "verdict": self.two.verdict,
             "evidence": self.two.evidence,
             "champion": {"before": self.two.first_champion, "now": self.two.champion},
@@ -130,18 +142,19 @@ def effects(act: ActTwo, tastes: Iterable[str]) -> list[Effect]:
     serves at the end does."""
     before = act.book.in_phase("shift", "training", "rollout")
     now = act.book.in_phase("measure")
-    found = [
-        Effect(
-            taste,
-            _broken(
-                one for one in before if (one.taste, one.version) == (taste, act.first_champion)
-            ),
-            _broken(one for one in now if (one.taste, one.version) == (taste, act.champion)),
-        )
-        for taste in tastes
-    ]
-    order = ("hurt", "not told", "no difference told", "helped")
+    found = []
+    for taste in tastes:
+        old = [one for one in before if (one.taste, one.version) == (taste, act.first_champion)]
+        new = [one for one in now if (one.taste, one.version) == (taste, act.champion)]
+        kept = sum(_is_by_first(one, act) for one in new)
+        found.append(Effect(taste, _broken(old), _broken(new), kept))
+    order = ("hurt", "not told", "no difference told", "spared", "helped")
     return sorted(found, key=lambda one: order.index(one.words))
+
+
+def _is_by_first(one: Exchange, act: ActTwo) -> bool:
+    """By the weights of the first champion, as itself or as what a version gives some people."""
+    return one.served == act.first_served if one.served else one.version == act.first_champion
 
 
 def _broken(seen: Iterable[Exchange]) -> Rate:
@@ -208,7 +221,9 @@ def _gate_line(line: Any) -> dict[str, Any]:
 
 def _effect(one: Effect) -> dict[str, Any]:
     rates = {"before": one.before.as_dict(), "now": one.now.as_dict()}
-    return {"taste": one.taste, "words": one.words} | rates
+    low, high = one.change if one.before.count and one.now.count else (-1.0, 1.0)
+    change = {"low": low, "high": high}
+    return {"taste": one.taste, "words": one.words, "kept": one.kept, "change": change} | rates
 
 
 def _satisfaction(one: Satisfaction) -> dict[str, Any]:
@@ -220,6 +235,7 @@ def _compared(one: Compared) -> dict[str, Any]:
     return {
         "version": one.version,
         "role": one.role,
+        "taste": one.taste,
         "broken": one.broken.as_dict(),
         "too_short": one.too_short.as_dict(),
         "mean_words": one.mean_words,

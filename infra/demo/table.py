@@ -43,7 +43,7 @@ def _people(report: Report) -> list[Table]:
         return []
     title = f"Whom it helped and whom it hurt ({report.two.champion} serves now): answers that broke a taste"
     table = _table(
-        title, "people who want", "", "before, after their taste shifted", "now", "#users"
+        title, "people who are", "", "before, after their taste shifted", "now", "#users"
     )
     for one in report.effects:
         style = "bold red" if one.words == "hurt" else None
@@ -188,11 +188,20 @@ def _compared(report: Report) -> list[Table]:
         return []
     count = report.compared[0].broken.count
     title = f"The same {count} requests, which no user sent, asked of each version"
-    columns = ("role", "version", "taste broken", "under five words", "#words", "first answer")
+    columns = (
+        "role",
+        "version",
+        "judged by people who are",
+        "taste broken",
+        "under five words",
+        "#words",
+        "first answer",
+    )
     table = _table(title, *columns)
     for one in report.compared:
         short, words = one.too_short.words, f"{one.mean_words:.0f}"
-        table.add_row(one.role, one.version, one.broken.words, short, words, one.example[:160])
+        judged = (one.taste, one.broken.words, short, words, one.example[:160])
+        table.add_row(one.role, one.version, *judged)
     return [table]
 
 

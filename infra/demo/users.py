@@ -8,24 +8,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import AsyncOpenAI, OpenAIError, omit
 
 from infra.demo.population import Population, Visit, word_count
 
 MODEL = "assistant"
 CONVERSATION = "x-trimtab-conversation"
 VERSION = "x-trimtab-version"
+SERVED = "x-trimtab-served-name"
 # Longer than the gateway waits for the model (infra/demo/environment.toml), so that the gateway reports why.
 CALL_TIMEOUT_S = 330.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`served`: the name of the weights that wrote it, where the version gives groups of people their own."""
+
     text: str
     version: str
     latency_s: float
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Exchange:
     words: int
     broken: str
     act: str
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,11 @@ class Product:
         self._traffic, self._book = population.traffic, book
 
     async def ask(
-        self, who: tuple[str, str, str], messages: list[dict[str, str]], closing: bool
+        self,
+        who: tuple[str, str, str],
+        messages: list[dict[str, str]],
+        closing: bool,
+        segments: Mapping[str, str],
     ) -> Answer | None:
         """`who`: phase, conversation, user. None when the call failed: the book has it."""
         phase, conversation, user = who
@@ -114,13 +124,15 @@ class Product:
                 max_tokens=self._traffic.closing_max_tokens
                 if closing
                 else self._traffic.max_tokens,
+                metadata={f"segment.{key}": value for key, value in segments.items()} or omit,
                 extra_headers={CONVERSATION: conversation},
             )
             text = raw.parse().choices[0].message.content or ""
         except OpenAIError as error:
             self._book.failures.append(FailedCall(phase, user, f"{type(error).__name__}: {error}"))
             return None
-        answer = Answer(text, raw.headers.get(VERSION, ""), time.monotonic() - began)
+        version, served = (raw.headers.get(name, "") for name in (VERSION, SERVED))
+        answer = Answer(text, version, time.monotonic() - began, served)
         self._book.calls[phase, answer.version] += 1
         self._book.empty += not text.strip()
         self._book.latencies_s.append(answer.latency_s)
@@ -186,7 +198,7 @@ class Crowd:
         messages: list[dict[str, str]] = []
         while said:
             messages.append({"role": "user", "content": said})
-            answer = await self._product.ask(who, messages, closing)
+            answer = await self._product.ask(who, messages, closing, visit.segments)
             if answer is None or closing or not answer.text.strip():
                 return
             messages.append({"role": "assistant", "content": answer.text})
@@ -211,5 +223,6 @@ class Crowd:
                 words=word_count(answer.text),
                 broken=visit.taste.broken_rule(answer.text) or "",
                 act=act,
+                served=answer.served,
             )
         )

@@ -31,9 +31,9 @@ class Version:
     # By group of people, and of everyone else, where not everyone gets its own weights.
     composition: Composition | None = field(default=None, hash=False)
 
-    def served_to(self, people: str) -> str:
-        """The served name that answers a user of this group; empty: of no known one."""
-        return self.composition.answering((people,)) if self.composition else self.served_name
+    def served_to(self, groups: Sequence[str]) -> str:
+        """The served name that answers a user of these groups of people."""
+        return self.composition.answering(groups) if self.composition else self.served_name
 
     @property
     def all_served(self) -> tuple[str, ...]:
@@ -52,12 +52,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`user_id` is empty for a prompt that no user wrote; `people` is the learnt group of people that the user
-    is known to be in, if any."""
+    """`user_id` is empty for a prompt that no user wrote; `groups` are those that the user is known to be in,
+    the learnt one first."""
 
     messages: tuple[Message, ...]
     user_id: str = ""
-    people: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def cluster(self) -> str:

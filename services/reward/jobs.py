@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from services.reward.people.app.learning import KeepNames, division_of
 from services.reward.people.jobs import divide
 from services.reward.people.ports import Memberships
 from services.reward.ports import (
+    GroupsOf,
     ModelWriter,
     RewardModel,
     RewardModels,
@@ -35,8 +36,6 @@ _log = logging.getLogger(__name__)
 TRACK_JOB = "reward.track"
 SCORING = "reward.scoring"
 Clock = Callable[[], datetime]
-# The groups of those of a tenant's users who are known to be in some.
-GroupsOf = Callable[[str, Iterable[str]], dict[str, tuple[str, ...]]]
 Writer = Callable[[Transaction], ModelWriter]
 
 

@@ -76,7 +76,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         now,
         settings.score_batch,
     )
-    train = TrainModel(featuriser, models, rules)
+    train = TrainModel(featuriser, models, rules, memberships.groups_of)
     remover = RewardRemover(database)
     erasing = Erasing("reward", database, log, remover)
     return Service(

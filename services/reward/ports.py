@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 
 Vectors = NDArray[np.float32]
+# The groups, segments among them, of those of a tenant's users who are known to be in some.
+GroupsOf = Callable[[str, Iterable[str]], dict[str, tuple[str, ...]]]
 
 
 class Encoder(Protocol):
@@ -29,13 +31,15 @@ class Encoder(Protocol):
 @dataclass(frozen=True)
 class RewardModel:
     """`tastes`: the rewards of groups of people, and `belonging`, who is of which; None if too few people have
-    said enough. `members`: the groups' numbers by user, as the model learnt them; they are not stored."""
+    said enough. `members`: the groups' numbers by user, as the model learnt them; they are not stored.
+    `segments`: the rewards of declared segments, if any has enough users."""
 
     card: ModelCard
     ensemble: Ensemble
     tastes: Model | None = None
     belonging: Belonging | None = None
     members: Mapping[str, int] = field(default_factory=dict)
+    segments: Model | None = None
 
 
 class Intake(Protocol):

@@ -6,8 +6,11 @@ people.rollouts.CASE    of 1,000 simulated rollouts (--rollouts): the share that
 
 people.groups.POPULATION    who is in which group, learnt from made-up users (people_groups.py; --seeds)
 
-In rollouts users arrive one by one and fall on either arm by chance; each brings one value. Groups are known of
-the share of users in --known; the others are "unknown". Nothing here starts a service.
+people.loops.POPULATION    whole untouched loops on the real model (people_loops.py; --seeds); only if asked
+                           for by --only loops, because each takes some ten minutes
+
+In simulated rollouts users arrive one by one and fall on either arm by chance; each brings one value. Groups
+are known of the share of users in --known; the others are "unknown". Only loops start services.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from shared.language.groups import UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.intervals import wilson
-from tests.benchmarks import people_groups
+from tests.benchmarks import people_groups, people_loops
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHAMPION, CANARY = "assistant-v0", "assistant-v1"
@@ -148,8 +151,20 @@ def main() -> None:
         "--known", type=float, default=0.8, help="share of users whose group is known"
     )
     parser.add_argument("--seeds", type=int, default=3, help="of each population of --only groups")
-    parser.add_argument("--only", choices=("groups", "rollouts"), help="by default both")
+    parser.add_argument(
+        "--only", choices=("groups", "rollouts", "loops"), help="by default groups and rollouts"
+    )
+    parser.add_argument(
+        "--populations",
+        nargs="+",
+        choices=tuple(people_loops.POPULATIONS),
+        default=list(people_loops.POPULATIONS),
+        help="of --only loops; all by default",
+    )
     given = parser.parse_args()
+    if given.only == "loops":
+        people_loops.measure(given.seeds, given.populations)
+        return
     if given.only != "rollouts":
         people_groups.measure(given.seeds)
     for name in CASES if given.only != "groups" else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,9 +123,13 @@ class Correcting(Product):
         )
 
     async def ask(
-        self, who: tuple[str, str, str], messages: list[dict[str, str]], closing: bool
+        self,
+        who: tuple[str, str, str],
+        messages: list[dict[str, str]],
+        closing: bool,
+        segments: Mapping[str, str],
     ) -> Answer | None:
-        answer = await super().ask(who, messages, closing)
+        answer = await super().ask(who, messages, closing, segments)
         phase, conversation, user = who
         if answer and not closing and phase != "calm" and self._wish.broken_rule(answer.text):
             said = {

@@ -1,13 +1,13 @@
 """Whom a version helps and whom it hurts: figures of `win_rate`, group by group of people.
 
-- `win_rate` of a group: over all prompts, which answer the group's own reward prefers. The prompts are of many
-  users and of none, so it says how the version's answers suit the group, whoever asked.
+- `win_rate` of a group, learnt or declared: over all prompts, which answer the group's own reward prefers. The
+  prompts are of many users and of none, so it says how the version's answers suit the group, whoever asked.
 - `welfare_*` of a version: of each user among the prompts, the mean chance that they would rather have its
-  answers than an average one, by the reward of the group that they are known to be in (by everyone's if they
-  are known to be in none); over users the mean, the 20th percentile and the Gini coefficient, and the least of
-  the groups' means (shared/statistics/welfare.py). The chance is the logistic of the reward (Bradley-Terry),
-  which has mean 0 over the answers that the judge learnt from. Bootstrap by user, with the same draws for all
-  versions.
+  answers than an average one, by the reward of the first group of theirs that has one, the learnt one before
+  declared segments (by everyone's if none has); over users the mean, the 20th percentile and the Gini
+  coefficient, and the least of the groups' means (shared/statistics/welfare.py). The chance is the logistic
+  of the reward (Bradley-Terry), which has mean 0 over the answers that the judge learnt from. Bootstrap by
+  user, with the same draws for all versions.
 
 Both are empty, or of one group, where the judge divides nobody.
 """
@@ -42,7 +42,7 @@ def win_rates(
     clusters = [prompt.cluster for prompt in asked]
     estimates = []
     for group in _groups(found[request.model]):
-        theirs = found[champion.as_served(champion.served_to(group))].of_group(group)
+        theirs = found[champion.as_served(champion.served_to((group,)))].of_group(group)
         for version in request.rivals:
             ours = found[version].of_group(group)
             wins = [win(*pair) for pair in zip(ours, theirs, strict=True)]
@@ -69,15 +69,21 @@ def _groups(scores: Scores) -> list[str]:
     return sorted(set.intersection(*map(set, scores.groups))) if scores.groups else []
 
 
+def _told(prompt: Prompt, told: Sequence[str]) -> str:
+    """By which of the user's groups they are judged."""
+    return next((group for group in prompt.groups if group in told), UNKNOWN)
+
+
 def _of_users(
     users: Sequence[str], asked: Sequence[Prompt], scores: Scores
 ) -> tuple[list[float], list[int]]:
     """Each user's value, and the number of their group."""
     said: dict[str, list[float]] = {user: [] for user in users}
-    people = {prompt.user_id: prompt.people or UNKNOWN for prompt in asked}
+    told = _groups(scores)
+    people = {one.user_id: _told(one, told) for one in asked}
     for prompt, reward, by_group in zip(asked, scores.rewards, scores.groups, strict=True):
         if prompt.user_id:
-            said[prompt.user_id].append(_chance(by_group.get(prompt.people, reward)))
+            said[prompt.user_id].append(_chance(by_group.get(people[prompt.user_id], reward)))
     names = sorted({people[user] for user in users})
     values = [float(np.mean(said[user])) for user in users]
     return values, [names.index(people[user]) for user in users]

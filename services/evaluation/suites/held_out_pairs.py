@@ -9,12 +9,13 @@ for) has a good accuracy and a large negative change.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from services.evaluation.domain import Measured, Request, Version, sampled
 from services.evaluation.ports import Bench
 from shared.language.estimates import Estimate
-from shared.language.groups import learnt
+from shared.language.groups import has_room
 from shared.language.pairs import Pair
 
 SUITE = "held_out_pairs"
@@ -65,12 +66,21 @@ def _of_version(
 def _by_group(
     request: Request, version: Version, pairs: Sequence[Pair], right: Sequence[float]
 ) -> list[Estimate]:
-    """The accuracy on the pairs of each learnt group of people; empty where no user is known to be in one."""
-    of = [learnt(pair.groups) for pair in pairs]
+    """The accuracy on the pairs of each group of people, as far as there is room for figures of their own."""
     estimates = []
-    for group in sorted(set(of) - {""}):
-        mine = [at for at, name in enumerate(of) if name == group]
+    for group in _told(pairs):
+        mine = [at for at, pair in enumerate(pairs) if group in pair.groups]
         clusters = [f"user:{pairs[at].user_id}" for at in mine]
         cases = [right[at] for at in mine]
         estimates.append(request.rate(ACCURACY, version, cases, clusters, SUITE, group))
     return estimates
+
+
+def _told(pairs: Sequence[Pair]) -> list[str]:
+    """The groups with most pairs."""
+    found = Counter(group for pair in pairs for group in pair.groups)
+    told: list[str] = []
+    for group in sorted(found, key=lambda one: (-found[one], one)):
+        if has_room(group, told):
+            told.append(group)
+    return sorted(told)

@@ -9,7 +9,6 @@ from importlib.resources import files
 from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
 from shared.language.batches import batches
-from shared.language.groups import learnt
 from shared.language.identifiers import stable_id
 from shared.language.messages import Message, text_message
 
@@ -29,9 +28,7 @@ def prompts(request: Request, bench: Bench) -> list[Prompt]:
     limits = bench.limits.at(request.confidence)
     unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
-    held_out = [
-        Prompt(p.prompt, p.user_id, learnt(p.groups)) for p in sampled(list(unique.values()), most)
-    ]
+    held_out = [Prompt(p.prompt, p.user_id, p.groups) for p in sampled(list(unique.values()), most)]
     everyday = [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]
     return [*held_out, *everyday[: limits.prompts - len(held_out)]]
 
@@ -66,7 +63,7 @@ def answers_to(
     """One answer per prompt, each by the weights that answer its user."""
     found: dict[int, str] = {}
     for served in version.all_served:
-        mine = [n for n, one in enumerate(asked) if version.served_to(one.people) == served]
+        mine = [n for n, one in enumerate(asked) if version.served_to(one.groups) == served]
         spoken = [asked[n].messages for n in mine]
         texts = answers(request, bench, version.as_served(served), spoken, sampling)
         found.update(zip(mine, texts, strict=True))

@@ -83,7 +83,7 @@ def _as_answered(
 ) -> Scores:
     """The scores of each prompt's answer by the weights that answer its user."""
     each = [
-        found[version.as_served(version.served_to(one.people))].part(n, 1)
+        found[version.as_served(version.served_to(one.groups))].part(n, 1)
         for n, one in enumerate(asked)
     ]
     return Scores(

@@ -17,6 +17,7 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
+from shared.language.groups import is_segment
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
@@ -65,7 +66,7 @@ def effects(
 
 
 def _words(how: int, one: Estimate, is_spared: bool) -> str:
-    people = f"people who prefer {one.group}"
+    people = f"people of {one.group}" if is_segment(one.group) else f"people who prefer {one.group}"
     if is_spared:
         return f"spared: {people}: they keep the answers they had; of the new ones: {_figures(one)}"
     return f"{_WORDS[how]}: {people}: {_figures(one)}"

@@ -37,7 +37,7 @@ from services.reward.tables import (
 from shared.language.errors import NotFound
 from shared.state.database import Database, Transaction
 
-_TASTES, _BELONGING = "tastes_", "belonging_"
+_TASTES, _SEGMENTS, _BELONGING = "tastes_", "segments_", "belonging_"
 
 
 class SqlRewardModels:
@@ -55,7 +55,13 @@ class SqlRewardModels:
             row = connection.execute(sa.select(MODELS).where(_is(tenant, version))).first()
         if row is None:
             raise NotFound(f"there is no reward model version {version}", field="reward_model")
-        return RewardModel(_card(row), *_weights(row.weights), _belonging(row.weights))
+        return RewardModel(
+            _card(row),
+            _ensemble(row.weights),
+            tastes=_model(row.weights, _TASTES),
+            belonging=_belonging(row.weights),
+            segments=_model(row.weights, _SEGMENTS),
+        )
 
     def page(self, tenant: str, before: int | None, size: int) -> list[ModelCard]:
         query = sa.select(MODELS).where(MODELS.c.tenant == tenant)
@@ -116,7 +122,7 @@ class SqlModelWriter:
 
 
 def weights_file(model: RewardModel) -> bytes:
-    """An .npz file of plain arrays; the names of the groups' arrays start with _TASTES."""
+    """An .npz file of plain arrays; the names of the groups' arrays start with _TASTES or _SEGMENTS."""
     arrays: dict[str, Any] = {
         "coefficients": model.ensemble.coefficients,
         "intercepts": model.ensemble.intercepts,
@@ -129,26 +135,30 @@ def weights_file(model: RewardModel) -> bytes:
             f"{_BELONGING}patience": np.array(astuple(model.belonging.patience)),
             f"{_BELONGING}bounds": model.belonging.bounds,
         }
-    if model.tastes is not None:
-        about, numbers = pack(model.tastes)
-        arrays |= {_TASTES + name: value for name, value in numbers.items()}
-        arrays[_TASTES + "about"] = np.array(json.dumps(about))
+    for prefix, rewards in ((_TASTES, model.tastes), (_SEGMENTS, model.segments)):
+        if rewards is not None:
+            about, numbers = pack(rewards)
+            arrays |= {prefix + name: value for name, value in numbers.items()}
+            arrays[prefix + "about"] = np.array(json.dumps(about))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
-def _weights(content: bytes) -> tuple[Ensemble, Model | None]:
+def _ensemble(content: bytes) -> Ensemble:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        ensemble = Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
-        tastes = {
-            name.removeprefix(_TASTES): arrays[name]
+        return Ensemble(arrays["coefficients"], arrays["intercepts"], arrays["left_out"])
+
+
+def _model(content: bytes, prefix: str) -> Model | None:
+    """None if there is none under that prefix."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        found = {
+            name.removeprefix(prefix): arrays[name]
             for name in arrays.files
-            if name.startswith(_TASTES)
+            if name.startswith(prefix)
         }
-    if not tastes:
-        return ensemble, None
-    return ensemble, unpack(json.loads(str(tastes.pop("about"))), tastes)
+    return unpack(json.loads(str(found.pop("about"))), found) if found else None
 
 
 def _belonging(content: bytes) -> Belonging | None:

@@ -51,7 +51,7 @@ class ScoreAnswers:
         answers = [answer for answer, _ in items]
         folds = [judging_fold(tenant, user, self._folds) for _, user in items]
         mean, std = model.ensemble.scores(self._featuriser.features(answers), folds)
-        groups = self._group_rewards(model.tastes, answers)
+        groups = self._group_rewards(model.tastes, model.segments, answers)
         found = zip(mean, std, groups, strict=True)
         return [Score(float(m), float(s), by) for m, s, by in found], model.card.name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -26,7 +27,8 @@ from services.reward.domain import (
 from services.reward.learning.ensemble import Ensemble, TrainingSet, train
 from services.reward.learning.features import block_widths
 from services.reward.learning.people import LearnPeople
-from services.reward.ports import RewardModel, RewardModels
+from services.reward.learning.segments import LearnSegments
+from services.reward.ports import GroupsOf, RewardModel, RewardModels
 from shared.language.errors import FailedPrecondition
 from shared.language.splits import fold, is_held_out
 from shared.statistics.intervals import rate
@@ -37,9 +39,19 @@ TRAIN_JOB = "reward.train"
 class TrainModel:
     """Trains an ensemble on a tenant's newest data, and evaluates it on users that no member has seen."""
 
-    def __init__(self, featuriser: Featuriser, models: RewardModels, rules: TrainingRules) -> None:
+    def __init__(
+        self,
+        featuriser: Featuriser,
+        models: RewardModels,
+        rules: TrainingRules,
+        groups_of: GroupsOf = lambda tenant, user_ids: {},
+    ) -> None:
         self._featuriser, self._models, self._rules = featuriser, models, rules
-        self._learn_people = LearnPeople(featuriser)
+        self._learn_people, self._learn_segments = (
+            LearnPeople(featuriser),
+            LearnSegments(featuriser),
+        )
+        self._groups_of = groups_of
 
     def __call__(self, tenant: str, now: datetime) -> RewardModel:
         """Returns the model with version 0; it gets its number when it is stored.
@@ -69,9 +81,14 @@ class TrainModel:
             create_time=now,
             people=learnt.people if learnt else None,
         )
+        users = {pair.user_id for pair in seen_pairs} | {one.user_id for one in judged}
+        segments = self._learn_segments(seen_pairs, judged, self._groups_of(tenant, users))
+        model = RewardModel(card, ensemble, segments=segments)
         if learnt is None:
-            return RewardModel(card, ensemble)
-        return RewardModel(card, ensemble, learnt.tastes, learnt.belonging, learnt.members)
+            return model
+        return replace(
+            model, tastes=learnt.tastes, belonging=learnt.belonging, members=learnt.members
+        )
 
     def _judged(self, tenant: str, ratings: Sequence[Rating]) -> list[Judgement]:
         """What users who are not held out judged, as far as it is recent."""

@@ -148,18 +148,23 @@ def _names(model: Model) -> list[str]:
 
 
 class GroupRewards:
-    """Scores answers as each group would have them."""
+    """Scores answers as each group, or each declared segment, would have them."""
 
     def __init__(self, embedding: Embedding) -> None:
         self._blocks: list[Extractor] = [Answers(embedding), Surface()]
 
-    def __call__(self, model: Model | None, answers: Sequence[Answer]) -> list[dict[str, float]]:
+    def __call__(
+        self, tastes: Model | None, segments: Model | None, answers: Sequence[Answer]
+    ) -> list[dict[str, float]]:
         """One dict per answer; empty if no groups are told apart."""
-        if model is None or len(model.groups) < 2:
+        told = [] if tastes is None or len(tastes.groups) < 2 else [tastes]
+        told += [] if segments is None else [segments]
+        if not told:
             return [{} for _ in answers]
         raw = np.hstack([block.features(answers) for block in self._blocks])
-        features = model.scaling(raw)
-        columns = {group.name: group.reward(features) for group in model.groups}
+        columns = {
+            group.name: group.reward(model.scaling(raw)) for model in told for group in model.groups
+        }
         return [
             {name: float(rewards[at]) for name, rewards in columns.items()}
             for at in range(len(answers))

@@ -1,5 +1,6 @@
 """The simulated population: seeded, judged by its tastes alone, and loaded with words."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,14 @@ def test_the_shipped_population_is_as_described() -> None:
     assert len(shipped.wordings.complaints.max_words) >= 25
     assert len(shipped.wordings.thanks) >= 15
     assert shipped.shift_at == 72
-    assert shipped.visit(0, shifted=True).taste.max_words == 40
+    visits = [shipped.visit(number, shifted=True) for number in range(shipped.users)]
+    wanted = Counter((v.taste.max_words, v.taste.min_words, *v.segments.items()) for v in visits)
+    assert wanted == {
+        (40, None, ("reader", "phone")): 120,
+        (None, 45, ("reader", "desktop")): 40,
+    }
+    before = {v.user: v.segments for v in (shipped.visit(n, shifted=False) for n in range(160))}
+    assert before == {v.user: v.segments for v in visits}
 
 
 def test_the_same_seed_gives_the_same_visits_and_reactions(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def seen(taste: str, phase: str, version: str, broken: int, count: int) -> list[
 
 
 def test_whom_it_helped_and_whom_it_hurt_is_told_by_taste_losers_first() -> None:
-    act = ActTwo(first_champion="v0", champion="v1", verdict="promoted")
+    act = ActTwo(first_champion="v0", first_served="base", champion="v1", verdict="promoted")
     act.book.exchanges = [
         *seen("brief", "shift", "v0", 38, 40),
         *seen("brief", "rollout", "v1", 0, 40),  # not the champion then: says nothing of before
@@ -92,15 +92,20 @@ def test_whom_it_helped_and_whom_it_hurt_is_told_by_taste_losers_first() -> None
         *seen("thorough", "measure", "v1", 19, 20),
         *seen("lists", "training", "v0", 5, 10),
         *seen("lists", "measure", "v1", 5, 10),
+        *seen("calm", "shift", "v0", 2, 10),
+        *[replace(one, served="base") for one in seen("calm", "measure", "v1", 8, 10)],
     ]
-    found = effects(act, ["brief", "thorough", "lists", "nobody's"])
+    found = effects(act, ["brief", "thorough", "lists", "nobody's", "calm"])
     assert [(one.taste, one.words) for one in found] == [
         ("thorough", "hurt"),
         ("nobody's", "not told"),
         ("lists", "no difference told"),
+        ("calm", "spared"),
         ("brief", "helped"),
     ]
-    assert (found[3].before.hits, found[3].now.hits, found[3].now.users) == (38, 2, 40)
+    assert (found[4].before.hits, found[4].now.hits, found[4].now.users) == (38, 2, 40)
+    act.book.exchanges[-1] = replace(act.book.exchanges[-1], served="v1")
+    assert effects(act, ["calm"])[0].words == "hurt"
     told = report(two=act, effects=found).as_dict()["effects"][0]
     assert (told["taste"], told["words"], told["now"]["hits"]) == ("thorough", "hurt", 19)
 

@@ -1,6 +1,7 @@
 """Simulated users: what they send follows from the answers alone, and every call is in the book."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,11 @@ class Echo:
         self._book, self._broken = book, broken
 
     async def ask(
-        self, who: tuple[str, str, str], messages: list[dict[str, str]], closing: bool
+        self,
+        who: tuple[str, str, str],
+        messages: list[dict[str, str]],
+        closing: bool,
+        segments: Mapping[str, str],
     ) -> Answer | None:
         await asyncio.sleep(0)
         phase, _, user = who

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp
 
 import pytest
@@ -28,7 +29,7 @@ ASKED = Request("e1", "local", NEW, OLD)
 
 
 def prompt(user: str, people: str = "", text: str = "Why?") -> Prompt:
-    return Prompt((text_message("user", text),), user, people)
+    return Prompt((text_message("user", text),), user, (people,) if people else ())
 
 
 def scores(rewards: list[float], **groups: list[float]) -> Scores:
@@ -91,6 +92,23 @@ def test_how_well_off_users_are_by_hand() -> None:
     assert by_name["welfare_mean"].low < by_name["welfare_mean"].value
 
 
+def test_a_user_of_no_learnt_group_is_judged_by_their_segments_reward() -> None:
+    asked = [Prompt((text_message("user", "Why?"),), "u1", (UNKNOWN, "plan=free")), prompt("u2")]
+    by_new = scores([2.0, 2.0], **{"plan=free": [-2.0, 0.0]})
+    by_name = {
+        one.name: one for one in by_group.well_being(ASKED, asked, {NEW: by_new}, "win_rate")
+    }
+    chances = [1 / (1 + exp(2.0)), 1 / (1 + exp(-2.0))]
+    assert by_name["welfare_mean"].value == pytest.approx(sum(chances) / 2)
+    assert by_name["welfare_worst_group"].value == pytest.approx(chances[0])
+
+
+def test_a_composition_answers_by_a_declared_segment() -> None:
+    version = replace(NEW, composition=Composition({"plan=free": "v1"}, "base"))
+    groups = [(UNKNOWN, "plan=free"), (UNKNOWN, "plan=pro"), ()]
+    assert [version.served_to(one) for one in groups] == ["v1", "base", "base"]
+
+
 def test_one_user_says_nothing_of_how_well_off_people_are() -> None:
     assert by_group.well_being(ASKED, [prompt("u1")], {NEW: scores([1.0])}, "win_rate") == []
 
@@ -109,6 +127,7 @@ def test_held_out_pairs_are_counted_group_by_group() -> None:
     found = held_out_pairs._by_group(ASKED, NEW, pairs, [1.0, 1.0, 0.0, 0.0])
     assert [(one.group, one.value, one.count) for one in found] == [
         ("longer", 0.0, 1),
+        ("plan=free", 1.0, 1),
         ("shorter", 1.0, 2),
     ]
 

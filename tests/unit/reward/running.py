@@ -90,7 +90,7 @@ class RewardService:
         store = SqlStore(self.database, self.people)
         self.correct = CorrectMembership(store, lambda: self.now, lambda _, text: text)
         self.stages = intakes.stages(self.database, self.log)
-        self.learn = TrainModel(featuriser, self.models, rules)
+        self.learn = TrainModel(featuriser, self.models, rules, self.memberships.groups_of)
         names = KeepNames(self.memberships)
         self.training = Trainings(
             self.learn, names, SqlModelWriter, self.people, lambda: NOW
