@@ -207,6 +207,7 @@ def _gate_line(line: Any) -> dict[str, Any]:
     figure = line.estimate
     return {
         "name": figure.name,
+        "group": figure.group,
         "value": figure.value,
         "low": figure.low,
         "high": figure.high,

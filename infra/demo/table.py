@@ -144,7 +144,7 @@ def _gate(report: Report) -> list[Table]:
     for line in run.gate:
         figure = line.estimate
         table.add_row(
-            figure.name,
+            f"{figure.name} of {figure.group}" if figure.group else figure.name,
             f"{figure.value:.3f}",
             f"[{figure.low:.3f}, {figure.high:.3f}]",
             line.rule,

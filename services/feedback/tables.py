@@ -71,7 +71,7 @@ FEEDBACK = sa.Table(
     sa.Column("replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     # When it was stored (Unix time): what retention goes by.
     sa.Column("stored", sa.Float, nullable=False, server_default="0"),
-    sa.Index("feedback_by_user", "tenant", "user_id", "kind"),
+    sa.Index("feedback_by_user", "tenant", "user_id", "seq"),
     sa.Index("feedback_by_tenant", "tenant", "seq"),
     sa.Index("feedback_by_source", "tenant", "source", "seq"),
     sa.Index("feedback_by_age", "tenant", "stored"),

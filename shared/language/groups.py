@@ -17,6 +17,8 @@ from shared.language.errors import InvalidArgument
 
 # The learnt group of those of whom too little is known, or who wish to count as none.
 UNKNOWN = "unknown"
+# Users of no known group whose last judged follow-up before a comparison said that they were content.
+CONTENT_BEFORE = "content before"
 # How many segments a user may have.
 MOST_SEGMENTS = 8
 # How many groups are told apart where each has a figure of its own, and how many of these may be segments: many

@@ -31,7 +31,7 @@ from services.registry.domain.rollouts import (
     decide,
     observed,
 )
-from shared.language.groups import UNKNOWN
+from shared.language.groups import CONTENT_BEFORE, UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.intervals import wilson
@@ -68,6 +68,15 @@ CASES: Mapping[str, Mapping[str, Group]] = {
     "helps_80_same_for_20": {
         "shorter": Group(0.8, 0.9, 0.4),
         "longer": Group(0.2, 0.05, 0.05),
+    },
+    # Nobody is told apart: known is only who was content before. Three in five of these are the few.
+    "helps_80_hurts_20_untold": {
+        CONTENT_BEFORE: Group(0.33, 0.38, 0.63),
+        UNKNOWN: Group(0.67, 0.90, 0.15),
+    },
+    "helps_all_untold": {
+        CONTENT_BEFORE: Group(0.25, 0.93, 0.08),
+        UNKNOWN: Group(0.75, 0.95, 0.08),
     },
     "same_for_all": {
         "shorter": Group(0.8, 0.5, 0.5),

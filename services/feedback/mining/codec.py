@@ -112,6 +112,9 @@ def encode_mined(mined: Mined) -> events.FeedbackMined:
         head=mined.label.head,
         policy=mined.policy,
         groups=mined.groups,
+        kind_before=_KINDS[mined.kind_before]
+        if mined.kind_before
+        else events.FOLLOW_UP_KIND_UNSPECIFIED,
     )
 
 
@@ -147,6 +150,7 @@ def decode_mined(value: bytes, channel: str) -> Mined:
         inherits_from=mined.inherits_from,
         policy=mined.policy,
         groups=tuple(mined.groups),
+        kind_before=key_of(_KINDS, mined.kind_before) if mined.kind_before else None,
     )
 
 

@@ -126,6 +126,8 @@ class Mined:
     inherits_from: str = ""
     # The groups of people that the user was known to be in when it was stored.
     groups: tuple[str, ...] = ()
+    # Of what the user said before it, the newest that says something about an answer.
+    kind_before: FollowUpKind | None = None
 
     @property
     def request(self) -> str:

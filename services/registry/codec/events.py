@@ -10,8 +10,10 @@ from services.registry.domain.versions import Promotion
 from shared.contracts.estimates import encode_estimate
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.language.errors import InvalidArgument
+from shared.language.groups import CONTENT_BEFORE, UNKNOWN
 from shared.language.identifiers import stable_id
 from shared.language.topics import MODEL_PROMOTED
+from shared.language.verdicts import dissatisfaction_of
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
 
@@ -29,8 +31,17 @@ def decode_observation(value: bytes) -> Observation:
         kind=_short(events_pb2.FollowUpKind.Name(mined.kind), "FOLLOW_UP_KIND_"),
         abstained=mined.abstained,
         time=mined.create_time.ToDatetime(tzinfo=UTC),
-        groups=tuple(mined.groups),
+        groups=_groups(mined),
     )
+
+
+def _groups(mined: events_pb2.FeedbackMined) -> tuple[str, ...]:
+    """A user of no known group who was content may be of a few who lose where the many gain: those are a group
+    of their own."""
+    known = tuple(mined.groups)
+    before = _short(events_pb2.FollowUpKind.Name(mined.kind_before), "FOLLOW_UP_KIND_")
+    is_known = any(group != UNKNOWN for group in known)
+    return known if is_known or dissatisfaction_of(before) != 0.0 else (*known, CONTENT_BEFORE)
 
 
 def encode_promotion(promotion: Promotion) -> Event:

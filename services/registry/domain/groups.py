@@ -13,7 +13,9 @@ together stay within alpha, whenever one looks and however many groups appear:
   alpha / (k (k + 1)).
 
 A user counts in the groups in which they were known to be when their one value was brought, so that a group is
-never made of those who complained of the canary. "unknown" is a group like any other.
+never made of those who complained of the canary. "unknown" is a group like any other. Users of no known group
+whose last judged follow-up before was content are a group, too ("content before"): where nobody is told
+apart, the few whom a version for the many would hurt are among these.
 """
 
 from __future__ import annotations

@@ -61,6 +61,31 @@ def test_labels_and_pairs_carry_the_learnt_group_first_then_segments() -> None:
     assert house.adds_up()
 
 
+def test_a_label_says_what_its_user_had_said_before() -> None:
+    house = House()
+    for number, (user, said) in enumerate(
+        [
+            ("ada", "shorter please"),
+            ("ben", "perfect, thank you"),
+            ("ada", "perfect, thank you"),
+            ("ada", "shorter please"),
+            ("ben", "shorter please"),
+        ]
+    ):
+        house.chat_with(user, f"c{number}", f"what is river {number} like?", LONG, said)
+        house.settle()
+    kind = events.FollowUpKind
+    found = house.published(FEEDBACK_MINED, events.FeedbackMined)
+    before = {one.conversation_id: kind.Name(one.kind_before) for one in found}
+    assert before == {
+        "c0": "FOLLOW_UP_KIND_UNSPECIFIED",
+        "c1": "FOLLOW_UP_KIND_UNSPECIFIED",
+        "c2": "FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK",
+        "c3": "FOLLOW_UP_KIND_NEW_REQUEST",
+        "c4": "FOLLOW_UP_KIND_NEW_REQUEST",
+    }
+
+
 def test_what_was_stamped_stays_whatever_is_learnt_later() -> None:
     house = House()
     house.scorer.trained = False

@@ -14,6 +14,7 @@ from services.feedback.mining.domain import Mined, Source, Standing, follow_up_i
 from services.feedback.people.adapters.sql_people import column_of, groups_of
 from services.feedback.tables import FEEDBACK, HEAD_LOOKS, SAID, TURNS
 from shared.language.identifiers import user_name
+from shared.language.verdicts import DISSATISFIED, SATISFIED, FollowUpKind
 from shared.state.database import Transaction
 
 
@@ -25,7 +26,11 @@ class SqlFeedback:
         self._turns, self._now = SqlTurns(transaction, now), now
 
     def add(self, mined: Mined, *, publish: bool = True, replaced: bool = False) -> bool:
-        mined = replace(mined, groups=groups_of(self._connection, mined.tenant, mined.user_id))
+        mined = replace(
+            mined,
+            groups=groups_of(self._connection, mined.tenant, mined.user_id),
+            kind_before=self._kind_before(mined.tenant, mined.user_id),
+        )
         added = self._added(
             FEEDBACK,
             feedback_id=mined.feedback_id,
@@ -97,6 +102,20 @@ class SqlFeedback:
                 update = table.update().where(table.c.feedback_id.in_(gone))
                 self._connection.execute(update.values(replaced=True))
         return Standing(tuple(sorted(replaced)), is_replaced)
+
+    def _kind_before(self, tenant: str, user_id: str) -> FollowUpKind | None:
+        if not user_id:
+            return None
+        theirs = (FEEDBACK.c.tenant == tenant) & (FEEDBACK.c.user_id == user_id)
+        query = sa.select(FEEDBACK.c.kind).where(
+            theirs,
+            FEEDBACK.c.kind.in_([*DISSATISFIED, *SATISFIED]),
+            FEEDBACK.c.source != Source.HINDSIGHT.value,
+            FEEDBACK.c.abstained.is_(False),
+            FEEDBACK.c.replaced.is_(False),
+        )
+        kind = self._connection.execute(query.order_by(FEEDBACK.c.seq.desc()).limit(1)).scalar()
+        return None if kind is None else FollowUpKind(kind)
 
     def _own(self, mined: Mined) -> bool:
         turn = self._turns.get(mined.tenant, mined.conversation_id, mined.answer_turn_id)

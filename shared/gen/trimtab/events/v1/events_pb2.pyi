@@ -338,6 +338,7 @@ class FeedbackMined(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    KIND_BEFORE_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     """Deterministic: derived from the turn, or from the explicit feedback."""
     tenant: _builtins.str
@@ -371,6 +372,8 @@ class FeedbackMined(_message.Message):
     """
     policy: _builtins.str
     """The policy whose answer is judged; empty: assistant."""
+    kind_before: Global___FollowUpKind.ValueType
+    """What the user's judged feedback before this one said, of whichever answer; unspecified if there is none."""
     @_builtins.property
     def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """By FollowUpKind name without its prefix, in lower case; they add up to one."""
@@ -433,10 +436,11 @@ class FeedbackMined(_message.Message):
         head: _builtins.str = ...,
         policy: _builtins.str = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
+        kind_before: Global___FollowUpKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "groups", b"groups", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "abstain_reason", b"abstain_reason", "abstained", b"abstained", "answer", b"answer", "answer_turn_id", b"answer_turn_id", "context", b"context", "conversation_id", b"conversation_id", "create_time", b"create_time", "dissatisfaction", b"dissatisfaction", "feedback_id", b"feedback_id", "follow_up", b"follow_up", "follow_up_turn_id", b"follow_up_turn_id", "groups", b"groups", "head", b"head", "inherits_from", b"inherits_from", "kind", b"kind", "kind_before", b"kind_before", "model_version", b"model_version", "policy", b"policy", "probabilities", b"probabilities", "replaces", b"replaces", "request_embedding", b"request_embedding", "satisfaction", b"satisfaction", "signals", b"signals", "source", b"source", "step", b"step", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
