@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared.language.groups import has_room
+from shared.language.groups import CONTENT_BEFORE, has_room
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
 from shared.statistics.spending import parts
@@ -134,12 +134,18 @@ def is_small(one: GroupTest, margin: float, alpha: float) -> bool:
     return min(one.test.champion.users, one.test.canary.users) < needed
 
 
+def told_apart(tests: Sequence[GroupTest]) -> list[tuple[int, GroupTest]]:
+    """Groups by what they want, with their places: those who were content are protected, and nothing is owed to
+    them for it."""
+    return [(place, one) for place, one in enumerate(tests) if one.name != CONTENT_BEFORE]
+
+
 def worst_off(tests: Sequence[GroupTest]) -> tuple[int, GroupTest] | None:
     """The group, with its place, of whose users the largest share is dissatisfied with the champion; None if no
     group has users on both arms."""
     told = [
         (place, one)
-        for place, one in enumerate(tests)
+        for place, one in told_apart(tests)
         if one.test.champion.users and one.test.canary.users
     ]
     return max(told, key=lambda found: _rate(found[1].test.champion), default=None)

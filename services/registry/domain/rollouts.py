@@ -214,8 +214,8 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
 
 
 def _is_better(rollout: Rollout, rules: RolloutRules) -> bool:
-    """For everyone; by MAXMIN, for the group that is worst off with the champion."""
-    if rollout.interests.rule is ConflictRule.MAXMIN and rollout.groups:
+    """For everyone; by MAXMIN, for the group that is worst off with the champion, where any is told apart."""
+    if rollout.interests.rule is ConflictRule.MAXMIN and groups.told_apart(rollout.groups):
         found = groups.worst_off(rollout.groups)
         if found is None:
             return False

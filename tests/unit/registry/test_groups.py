@@ -174,6 +174,18 @@ def test_a_user_of_a_known_group_counts_in_it_alone_and_a_complaint_makes_no_gro
     assert found == {"plan=free": 1, UNKNOWN: 1, CONTENT_BEFORE: 1}
 
 
+def test_by_maxmin_nobody_owes_a_gain_to_those_who_were_content(house: House) -> None:
+    begin(house, Interests(ConflictRule.MAXMIN, actor="ada"))
+    for number in range(40):
+        for version, kind in (("assistant-v0", SAD), ("assistant-v1", GLAD)):
+            house.say(f"many{number}-{version}", version, kind)
+            before = events_pb2.FOLLOW_UP_KIND_POSITIVE
+            house.say(f"few{number}-{version}", version, GLAD, kind_before=before)
+    drain(house.stage)
+    assert state(house) == State.CHAMPION
+    assert [one.name for one in house.app.rollout(HOME)[0].groups] == [CONTENT_BEFORE]
+
+
 def test_what_serves_both_is_promoted_once_each_group_is_known_not_to_lose(house: House) -> None:
     begin(house)
     say(house, 24, BRIEF, SAD, GLAD)
