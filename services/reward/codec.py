@@ -77,6 +77,7 @@ def _judgement(mined: events.FeedbackMined) -> tuple[str, Judgement] | None:
         dissatisfaction < 1,
         mined.create_time.ToDatetime(UTC),
         mined.conversation_id,
+        mined.follow_up if dissatisfaction else "",
     )
     return required(mined.tenant, "tenant"), judgement
 

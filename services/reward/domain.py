@@ -57,6 +57,8 @@ class Judgement:
     is_content: bool
     said_at: datetime = LONG_AGO
     conversation_id: str = ""
+    # In the user's words; it is not stored.
+    complaint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

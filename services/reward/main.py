@@ -63,7 +63,7 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         TakeData(rules),
         TakeTurn(settings.backlog),
         SqlIntake,
-        NoteUser(settings.segment_keys, now),
+        NoteUser(settings.segment_keys, now, settings.stated_wishes),
         SqlMemberships,
     )
     memberships = SqlMembershipReads(database)

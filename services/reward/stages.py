@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.reward import codec
 from services.reward.app.taking import ANSWERS, PAIRS, RATINGS, TakeData, TakeTurn
-from services.reward.domain import Rating
+from services.reward.domain import Judgement, Rating
 from services.reward.people.app.declaring import NoteUser
 from services.reward.people.app.learning import note_evidence
 from services.reward.people.ports import Memberships
@@ -52,7 +52,13 @@ class Intakes:
             self.take_data.rating(self.intake(transaction), tenant, said)
         else:
             self.take_data.judgement(self.intake(transaction), tenant, said)
+            self._wishes(transaction, tenant, said)
         note_evidence(self.memberships(transaction), tenant, said.user_id)
+
+    def _wishes(self, transaction: Transaction, tenant: str, said: Judgement) -> None:
+        if not said.is_content and said.complaint:
+            memberships = self.memberships(transaction)
+            self.note_user.wishes(memberships, tenant, said.user_id, said.complaint, said.said_at)
 
     def turn(self, record: Record, transaction: Transaction) -> None:
         message, logged, seen = codec.decode_turn(record.event.value)

@@ -19,6 +19,10 @@ from shared.language.errors import InvalidArgument
 UNKNOWN = "unknown"
 # Users of no known group whose last judged follow-up before a comparison said that they were content.
 CONTENT_BEFORE = "content before"
+# Segments' keys that begin so hold what users themselves asked for of answers, by subject (wishes.py).
+WANTS = "wants."
+# Those who are in no segment that is told apart.
+EVERYONE_ELSE = "everyone else"
 # How many segments a user may have.
 MOST_SEGMENTS = 8
 # How many groups are told apart where each has a figure of its own, and how many of these may be segments: many

@@ -22,7 +22,7 @@ import numpy as np
 from services.evaluation.domain import Prompt, Request, Version
 from services.evaluation.ports import Scores
 from shared.language.estimates import Estimate
-from shared.language.groups import UNKNOWN
+from shared.language.groups import EVERYONE_ELSE, UNKNOWN
 from shared.statistics.welfare import Welfare, welfare
 
 _ROUNDS = 500
@@ -71,7 +71,8 @@ def _groups(scores: Scores) -> list[str]:
 
 def _told(prompt: Prompt, told: Sequence[str]) -> str:
     """By which of the user's groups they are judged."""
-    return next((group for group in prompt.groups if group in told), UNKNOWN)
+    others = EVERYONE_ELSE if EVERYONE_ELSE in told else UNKNOWN
+    return next((group for group in prompt.groups if group in told), others)
 
 
 def _of_users(

@@ -8,7 +8,7 @@ import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from services.retrain.codec import encode_contest
-from services.retrain.domain.effects import of_groups
+from services.retrain.domain.effects import named
 from services.retrain.domain.runs import Run
 from services.retrain.ports import Candidate, Contest, Waiting
 from shared.calls.client import metadata, translated
@@ -114,7 +114,7 @@ class GrpcRegistry:
             version=run.model_version,
             actor=_ACTOR,
             reason=reason,
-            expected_groups=[one.group for one in of_groups(run.estimates)],
+            expected_groups=named(run.estimates),
             only_groups=run.only_groups,
         )
         self._ask(self._stub.StartRollout, run.tenant, request)

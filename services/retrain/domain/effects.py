@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.groups import is_segment
+from shared.language.groups import EVERYONE_ELSE, is_segment
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
@@ -66,10 +66,21 @@ def effects(
 
 
 def _words(how: int, one: Estimate, is_spared: bool) -> str:
-    people = f"people of {one.group}" if is_segment(one.group) else f"people who prefer {one.group}"
+    people = _people(one.group)
     if is_spared:
         return f"spared: {people}: they keep the answers they had; of the new ones: {_figures(one)}"
     return f"{_WORDS[how]}: {people}: {_figures(one)}"
+
+
+def _people(group: str) -> str:
+    if group == EVERYONE_ELSE:
+        return EVERYONE_ELSE
+    return f"people of {group}" if is_segment(group) else f"people who prefer {group}"
+
+
+def named(estimates: Sequence[Estimate]) -> list[str]:
+    """The groups whose users can be known: not those who are in none."""
+    return [one.group for one in of_groups(estimates) if one.group != EVERYONE_ELSE]
 
 
 def helped_alone(estimates: Sequence[Estimate], sure: float) -> tuple[str, ...]:
@@ -80,6 +91,7 @@ def helped_alone(estimates: Sequence[Estimate], sure: float) -> tuple[str, ...]:
         one.group
         for one in found
         if one.confidence >= sure and _low_among(one, len(found)) > 0.5 and len(found) > 1
+        if one.group != EVERYONE_ELSE
     )
 
 

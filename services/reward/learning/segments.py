@@ -3,7 +3,8 @@
 Unlike learnt groups (groups.py) nobody is sorted here: a team says who is in a segment. Each reward is a
 Bradley-Terry reward of the segment's own rows, of compared pairs and judged answers, on the same features as
 groups' rewards; every user speaks with one voice. A segment's reward does not know whether its users agree
-with each other: if they do not, it is the reward of their majority.
+with each other: if they do not, it is the reward of their majority. Those who are in none of the told segments
+are EVERYONE_ELSE and have one, too: who is content and says nothing of wishes is among them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from services.reward.learning.groups import LEAST_USERS, even_weights
 from services.reward.learning.lines import Preference
 from services.reward.learning.people import Answers, Embedding, preferences
 from services.reward.learning.table import Extractor, Surface, Table, build
-from shared.language.groups import MOST_TOLD_SEGMENTS, is_segment
+from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, is_segment
 
 _OPTIONS = Options(members=0)
 
@@ -59,16 +60,23 @@ def fit_segments(
     names = told_apart(said, segments_of)
     if not names:
         return None
+    told = {
+        user: [one for one in segments_of.get(user, ()) if one in names] for user in _users(said)
+    }
+    others = {user: (EVERYONE_ELSE,) for user, segments in told.items() if not segments}
     table = build(blocks, said, lambda _: None)
     everyone = np.ones(len(said), dtype=bool)
     weights = even_weights(table.users)
+    groups = [_of_segment(table, name, told) for name in names]
+    if told_apart(said, others):
+        groups.append(_of_segment(table, EVERYONE_ELSE, others))
     return Model(
         extractors=tuple(one.name for one in blocks),
         scaling=table.scaling,
         reward=learn(table, everyone, weights, TASTE_L2, _OPTIONS),
         members=(),
         temperature=1.0,
-        groups=tuple(_of_segment(table, name, segments_of) for name in names),
+        groups=tuple(groups),
     )
 
 
@@ -77,7 +85,7 @@ def told_apart(
 ) -> tuple[str, ...]:
     """Segments, largest first, whose users said enough for a reward of their own: LEAST_USERS of them with
     LEAST_PAIRS rows. So many users must be in none of it: otherwise it is everyone."""
-    speakers = Counter(one.user for one in said if one.user)
+    speakers = _users(said)
     users: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     for user, count in speakers.items():
@@ -90,6 +98,11 @@ def told_apart(
         if LEAST_USERS <= users[name] <= len(speakers) - LEAST_USERS and rows[name] >= LEAST_PAIRS
     ]
     return tuple(sorted(enough, key=lambda name: (-users[name], name))[:MOST_TOLD_SEGMENTS])
+
+
+def _users(said: Sequence[Preference]) -> Counter[str]:
+    """How much each has said."""
+    return Counter(one.user for one in said if one.user)
 
 
 def _of_segment(table: Table, name: str, segments_of: Mapping[str, Sequence[str]]) -> GroupReward:

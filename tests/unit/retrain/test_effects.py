@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.retrain.domain.effects import effects, group_lines
+from services.retrain.domain.effects import effects, group_lines, named
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
+from shared.language.groups import EVERYONE_ELSE
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from tests.unit.retrain.test_gate import figures
 
@@ -93,6 +94,19 @@ def test_whoever_keeps_their_answers_is_said_to_be_spared() -> None:
     words = effects((GAINS, LOSES), Interests(), only)
     assert words[0].startswith("spared: people who prefer longer: they keep the answers they had")
     assert words[1].startswith("helped: people who prefer shorter: ")
+
+
+def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_name() -> None:
+    wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
+    _, verdict, only = check((*figures(), wants, others), "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, only) == ("passed", ("wants.length=shorter",))
+    words = effects((wants, others), Interests(), only)
+    assert words[0].startswith("spared: everyone else: they keep the answers they had")
+    assert words[1].startswith("helped: people of wants.length=shorter: ")
+    assert named((wants, others)) == ["wants.length=shorter"]
+    gains, hurt = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
+    _, verdict, only = check((*figures(), gains, hurt), "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, only) == ("failed", ())
 
 
 def test_the_threshold_is_the_margin_below_a_half() -> None:

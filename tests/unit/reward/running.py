@@ -69,6 +69,8 @@ class RewardService:
         min_data: int = 24,
         database: Database | None = None,
         encoder: Encoder | None = None,
+        *,
+        takes_wishes: bool = True,
     ) -> None:
         rules = TrainingRules(min_data=min_data)
         self.now = NOW
@@ -84,7 +86,7 @@ class RewardService:
             self.take_data,
             self.take_turn,
             self.intake,
-            NoteUser(("channel",), lambda: self.now),
+            NoteUser(("channel",), lambda: self.now, takes_wishes),
             self.people,
         )
         store = SqlStore(self.database, self.people)

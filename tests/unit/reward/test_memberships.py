@@ -22,11 +22,15 @@ from services.reward.people.domain import (
     nobody_yet,
 )
 from shared.calls.client import metadata
+from shared.contracts.messages import encode_message
 from shared.contracts.status import decode_error
+from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.gen.trimtab.reward.v1 import people_pb2 as pb
 from shared.gen.trimtab.reward.v1 import people_pb2_grpc as pb_grpc
 from shared.language.errors import InvalidArgument
 from shared.language.groups import UNKNOWN, Basis, Membership
+from shared.language.messages import text_message
+from shared.language.topics import FEEDBACK_MINED
 from tests.unit.reward.running import NOW, SHORT, RewardService, serve_channel
 
 DIVIDED = Division("rewardModels/reward-v1", (Taste("shorter"), Taste("lists")))
@@ -140,6 +144,46 @@ def test_segments_come_from_turns_and_the_newest_counts() -> None:
         ("made", "unchanged"): 1,
         ("abstained", "OLDER"): 2,
     }
+
+
+def complain(service: RewardService, number: int, said: str, *, is_content: bool = False) -> None:
+    kind = (
+        events.FOLLOW_UP_KIND_POSITIVE
+        if is_content
+        else events.FOLLOW_UP_KIND_REATTEMPT_WITH_FEEDBACK
+    )
+    mined = events.FeedbackMined(
+        feedback_id=f"f{number}",
+        tenant="local",
+        user_id="ada",
+        source=events.FEEDBACK_SOURCE_FOLLOW_UP,
+        kind=kind,
+        context=[encode_message(text_message("user", "What of tea?"))],
+        answer=encode_message(text_message("assistant", "Tea is a drink.")),
+        follow_up=said,
+    )
+    mined.create_time.FromDatetime(service.now)
+    service.publish(FEEDBACK_MINED, f"f{number}", mined.SerializeToString())
+
+
+def test_what_a_complaint_asks_for_is_a_segment_until_something_else_is_asked_for() -> None:
+    service = RewardService()
+    complain(service, 1, "No, shorter please, as a list")
+    service.now = LATER
+    complain(service, 2, "That's not what I asked.")
+    complain(service, 3, "Much shorter than I feared, thanks", is_content=True)
+    complain(service, 4, "Too short now, in more detail please")
+    assert [one.segments for one in declared(service)] == [
+        {"wants.form": "list", "wants.length": "shorter"},
+        {"wants.form": "list", "wants.length": "longer"},
+    ]
+    assert service.counts("reward.segments") == {("taken", ""): 3, ("made", "declared"): 3}
+
+
+def test_a_team_may_do_without_stated_wishes() -> None:
+    service = RewardService(takes_wishes=False)
+    complain(service, 1, "No, shorter please")
+    assert declared(service) == []
 
 
 def test_what_cannot_be_a_segment_is_counted_and_the_turn_is_kept() -> None:

@@ -10,6 +10,7 @@ from services.reward.domain import Answer
 from services.reward.learning.lines import Preference
 from services.reward.learning.people import GroupRewards
 from services.reward.learning.segments import LearnSegments, told_apart
+from shared.language.groups import EVERYONE_ELSE
 from tests.unit.reward.judged_people import (
     BRIEF,
     THOROUGH,
@@ -72,6 +73,22 @@ def test_segments_of_too_few_or_of_everybody_have_no_reward_of_their_own() -> No
     # Whoever has none counts as somebody outside it.
     assert told_apart(said, {user: ["seen=yes"] for user in users[:9]}) == ("seen=yes",)
     assert told_apart(said, {user: ["seen=yes"] for user in users[:10]}) == ()
+
+
+def test_those_who_are_in_no_segment_have_a_reward_together() -> None:
+    """Most ask for short answers; the content few ask for nothing."""
+    said = talk(people({BRIEF: 0.8, THOROUGH: 0.2}, 60), asked=(1, 3))
+    wants = {
+        user: ("wants.length=shorter",) for user, wish in said.wish_of.items() if wish == BRIEF
+    }
+    embedding = Featuriser(HashingEncoder(32))
+    model = LearnSegments(embedding)(said.pairs, said.judged, wants)
+    assert model is not None
+    names = {one.name: one.users for one in model.groups}
+    assert names == {"wants.length=shorter": 48, EVERYONE_ELSE: 12}
+    short, long = (GroupRewards(embedding)(None, model, answers_of(n)) for n in (20, 60))
+    prefer_short = [a[EVERYONE_ELSE] > b[EVERYONE_ELSE] for a, b in zip(short, long, strict=True)]
+    assert sum(prefer_short) < 0.1 * len(TOPICS)
 
 
 def test_a_service_learns_them_and_scores_by_them() -> None:

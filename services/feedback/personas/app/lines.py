@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.feedback.personas.domain import Basis, PersonaLine
+from shared.language.wishes import marks
 
 MOST_WORDS = 60
 _MOST_LINES, _MOST_EVIDENCE = 12, 50
@@ -33,35 +34,6 @@ _GENERIC = frozenset(
     " response responses assistant please with that about from have they them their what when which"
     " should make made give said says more very much your keep need needs question questions".split()
 )
-# By subject, then by what is said of it.
-_SUBJECTS: dict[str, dict[str, str]] = {
-    "length": {
-        "shorter": r"short(er)?|brief(er|ly)?|concise(ly)?|succinct(ly)?|terse|to the point"
-        r"|(too|so) (long|wordy|much)|less|fewer|long-winded|at most|no more than|under \d|max(imum)?",
-        "longer": r"(?<!too )(?<!so )long(er)?|more detail(s|ed)?|detailed|elaborate|expand|too (short|brief)"
-        r"|in[- ]depth|thorough|comprehensive|at least",
-    },
-    "form": {
-        "prose": r"no (bullets?|lists?)|without (bullets?|lists?)|prose|paragraphs?",
-        "list": r"lists?|bullets?|bullet[- ]points?|numbered|steps?",
-        "table": r"tables?|tabular|columns?",
-    },
-    "tone": {
-        "formal": r"formal|professional|serious",
-        "casual": r"casual|informal|friendly|relaxed|warm|funny|humou?r|jokes?|emojis?",
-    },
-    "level": {
-        "simple": r"simple|simpler|simply|plain|easy|easier|beginners?|layman|no jargon",
-        "expert": r"technical|advanced|experts?|in technical terms",
-    },
-    "examples": {"examples": r"examples?|illustrat\w+|concrete"},
-    "sources": {"sources": r"sources?|citations?|cite|references?|links?"},
-}
-_MARKS = [
-    (subject, value, re.compile(rf"\b({pattern})(?!\w)", re.I))
-    for subject, values in _SUBJECTS.items()
-    for value, pattern in values.items()
-]
 _SENSITIVE = {
     "HEALTH": r"health|disease|illness|ill|sick|diabet\w*|cancer|depress\w+|anxiety|adhd|autis\w+"
     r"|disab\w+|pregnan\w+|therap\w+|medicat\w+|medical|diagnos\w+|hiv|asthma\w*|allerg\w+|bipolar"
@@ -145,12 +117,12 @@ def line_of(text: str, said: Sequence[Said]) -> PersonaLine | None:
 
 def supports(said: str, line: str) -> bool:
     """What was said says the same of a subject, or shares a content word."""
-    return bool(_marks(said) & _marks(line)) or bool(_words(said) & _words(line))
+    return bool(marks(said) & marks(line)) or bool(_words(said) & _words(line))
 
 
 def same_subject(one: str, other: str) -> bool:
-    subjects = {subject for subject, _ in _marks(one)}
-    return bool(subjects & {subject for subject, _ in _marks(other)}) or _alike(one, other)
+    subjects = {subject for subject, _ in marks(one)}
+    return bool(subjects & {subject for subject, _ in marks(other)}) or _alike(one, other)
 
 
 def merge(
@@ -192,7 +164,7 @@ def compose(lines: Iterable[PersonaLine]) -> tuple[str, tuple[str, ...]]:
 def _refusal(line: PersonaLine, lines: Sequence[PersonaLine], struck: Sequence[str]) -> str:
     if category := sensitive_category(line.text):
         return f"SENSITIVE_{category}"
-    if any(_marks(line.text) & _marks(one) or _alike(line.text, one) for one in struck):
+    if any(marks(line.text) & marks(one) or _alike(line.text, one) for one in struck):
         return "CORRECTED"
     for one in lines:
         if _RANK[one.basis] < _RANK[line.basis] and same_subject(one.text, line.text):
@@ -208,16 +180,10 @@ def _joined(
     for one in lines:
         if not same_subject(one.text, line.text):
             standing.append(one)
-        elif _marks(one.text) & _marks(line.text) or _alike(one.text, line.text):
+        elif marks(one.text) & marks(line.text) or _alike(one.text, line.text):
             evidence += one.evidence
     names = tuple(dict.fromkeys(evidence))[:_MOST_EVIDENCE]
     return replace(line, evidence=names), standing
-
-
-def _marks(text: str) -> set[tuple[str, str]]:
-    """What the text says of which subjects; of a form that is ruled out, only that it is."""
-    found = {(subject, value) for subject, value, pattern in _MARKS if pattern.search(text)}
-    return found - {("form", "list")} if ("form", "prose") in found else found
 
 
 def _words(text: str) -> set[str]:

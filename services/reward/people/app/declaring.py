@@ -1,4 +1,4 @@
-"""Segments that a team declares of its users, in the metadata of their turns."""
+"""Segments that a team declares of its users, in the metadata of their turns, and those of their own wishes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import datetime
 from services.reward.people.domain import Standing, composed, nobody_yet
 from services.reward.people.ports import Memberships
 from shared.language.errors import InvalidArgument
-from shared.language.groups import check_segment
+from shared.language.groups import WANTS, check_segment
+from shared.language.wishes import wishes
 
 SEGMENTS = "reward.segments"
 PREFIX = "segment."
@@ -29,10 +30,12 @@ class Appearance:
 
 @dataclass(frozen=True, slots=True)
 class NoteUser:
-    """Takes what a turn declares of its user. `named`: metadata keys that are segments, or "channel"."""
+    """Takes what a turn declares of its user, and what complaints ask for. `named`: metadata keys that are
+    segments, or "channel"."""
 
     named: tuple[str, ...]
     clock: Callable[[], datetime]
+    takes_wishes: bool = True
 
     def __call__(self, memberships: Memberships, seen: Appearance) -> None:
         """What cannot be a segment is counted and left out; the turn is never lost for it."""
@@ -47,6 +50,20 @@ class NoteUser:
             standing = _declare(memberships, standing, key, value, seen.time)
         if former is not None or standing.declared or division.tastes:
             memberships.put(standing, composed(standing, division, now))
+
+    def wishes(
+        self, memberships: Memberships, tenant: str, user_id: str, complaint: str, said_at: datetime
+    ) -> None:
+        """What a user asked for in a complaint is a segment of theirs until they ask for something else. It is
+        said, not inferred, and only of how answers are written."""
+        found = wishes(complaint) if self.takes_wishes else {}
+        if not found:
+            return
+        division, now = memberships.division(tenant), self.clock()
+        standing = memberships.get(tenant, user_id) or nobody_yet(tenant, user_id, now)
+        for subject, value in sorted(found.items()):
+            standing = _declare(memberships, standing, WANTS + subject, value, said_at)
+        memberships.put(standing, composed(standing, division, now))
 
     def _declared(self, seen: Appearance) -> list[tuple[str, str]]:
         prefixed = [

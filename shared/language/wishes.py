@@ -1,0 +1,54 @@
+"""What a text says of how answers should be: how long, in what form, in what tone and the like.
+
+Rules over words of English: they know what is said, not what it alludes to.
+"""
+
+from __future__ import annotations
+
+import re
+
+# By subject, then by what is said of it.
+_SUBJECTS: dict[str, dict[str, str]] = {
+    "length": {
+        "shorter": r"(?<!too )(?<!so )(short(er)?|brief(er|ly)?)|concise(ly)?|succinct(ly)?|terse|to the point"
+        r"|(too|so) (long|wordy|much|detailed)|less|fewer|long-winded|at most|no more|under \d|max(imum)?"
+        r"|summary",
+        "longer": r"(?<!too )(?<!so )(long(er)?|detailed)|more detail(s|ed)?|elaborate|expand|too (short|brief)"
+        r"|in[- ]depth|thorough|comprehensive|at least|(?<!no )more than|words or more",
+    },
+    "form": {
+        "prose": r"no (bullets?|lists?)|without (bullets?|lists?)|prose|paragraphs?",
+        "list": r"lists?|bullets?|bullet[- ]points?|numbered|steps?",
+        "table": r"tables?|tabular|columns?",
+    },
+    "tone": {
+        "formal": r"formal|professional|serious",
+        "casual": r"casual|informal|friendly|relaxed|warm|funny|humou?r|jokes?|emojis?",
+    },
+    "level": {
+        "simple": r"simple|simpler|simply|plain|easy|easier|beginners?|layman|no jargon",
+        "expert": r"technical|advanced|experts?|in technical terms",
+    },
+    "examples": {"examples": r"examples?|illustrat\w+|concrete"},
+    "sources": {"sources": r"sources?|citations?|cite|references?|links?"},
+}
+_MARKS = [
+    (subject, value, re.compile(rf"\b({pattern})(?!\w)", re.I))
+    for subject, values in _SUBJECTS.items()
+    for value, pattern in values.items()
+]
+# Of what follow-ups say on these, people can be told apart.
+_TOLD = ("length", "form", "tone", "level")
+
+
+def marks(text: str) -> set[tuple[str, str]]:
+    """Subject and value of all that is said; of a form that is ruled out, only that it is."""
+    found = {(subject, value) for subject, value, pattern in _MARKS if pattern.search(text)}
+    return found - {("form", "list")} if ("form", "prose") in found else found
+
+
+def wishes(complaint: str) -> dict[str, str]:
+    """By subject what a complaint about an answer asks for; not where it says two things of a subject."""
+    found = marks(complaint)
+    said = {subject: [value for of, value in found if of == subject] for subject in _TOLD}
+    return {subject: values[0] for subject, values in said.items() if len(values) == 1}

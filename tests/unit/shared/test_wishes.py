@@ -1,0 +1,32 @@
+"""What complaints ask for."""
+
+import pytest
+
+from infra.demo.population import DEFAULT, load
+from shared.language.wishes import wishes
+
+
+@pytest.mark.parametrize(
+    ("complaint", "found"),
+    [
+        ("That's too long. Please answer in at most 35 words.", {"length": "shorter"}),
+        ("Too brief, explain it properly in at least 45 words.", {"length": "longer"}),
+        ("Please use a bullet list, and keep it short", {"form": "list", "length": "shorter"}),
+        ("No lists please", {"form": "prose"}),
+        ("Less formal, please", {"length": "shorter", "tone": "formal"}),
+        ("More detail, but at most 100 words", {}),
+        ("That's not what I asked.", {}),
+        ("", {}),
+    ],
+)
+def test_a_complaint_asks_for_what_its_words_say(complaint: str, found: dict[str, str]) -> None:
+    assert wishes(complaint) == found
+
+
+def test_most_complaints_of_length_are_understood_and_none_the_wrong_way_round() -> None:
+    said = load(DEFAULT).wordings.complaints
+    for wordings, wish in ((said.max_words, "shorter"), (said.min_words, "longer")):
+        found = [wishes(one.format(n=40, words=57)).get("length") for one in wordings]
+        assert set(found) <= {wish, None}
+        assert found.count(wish) >= 0.7 * len(found)
+    assert [wishes(one) for one in said.anyway] == [{}] * len(said.anyway)
