@@ -36,7 +36,7 @@ class RewardSettings(ServiceSettings):
 
     # Keys of turns' metadata that are segments beside `segment.*`, and "channel"; comma-separated.
     segments: str = ""
-    # Whether what users ask for in complaints (length, form, tone, level) is a segment of theirs: `wants.*`.
+    # Whether what users ask for in complaints (length, form, tone) is a segment of theirs: `wants.*`.
     stated_wishes: bool = True
 
     @field_validator("segments")

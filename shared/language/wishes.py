@@ -38,7 +38,7 @@ _MARKS = [
     for value, pattern in values.items()
 ]
 # Of what follow-ups say on these, people can be told apart.
-_TOLD = ("length", "form", "tone", "level")
+_TOLD = ("length", "form", "tone")
 
 
 def marks(text: str) -> set[tuple[str, str]]:

@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared.language.groups import CONTENT_BEFORE, has_room
+from shared.language.groups import CONTENT_BEFORE, WANTS, has_room
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
 from shared.statistics.spending import parts
@@ -115,7 +115,8 @@ def hurt(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> str:
 
 def in_the_way(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> list[str]:
     """Groups for which it is not shown that they are not worse by the margin. Those with too few users to tell
-    are not among them where the policy says that it goes on without."""
+    are not among them where the policy says that it goes on without, nor those by wishes: nobody declared them,
+    there are many, and whoever would be hurt is in others, too."""
     if interests.rule is ConflictRule.MEAN:
         return []
     lets_small = interests.small_groups is SmallGroups.GO_ON
@@ -123,7 +124,9 @@ def in_the_way(tests: Sequence[GroupTest], interests: Interests, alpha: float) -
         one.name
         for place, one in enumerate(tests)
         if one.verdict(place, alpha) != NOT_WORSE
-        and not (lets_small and is_small(one, interests.margin, alpha))
+        and not (
+            (lets_small or one.name.startswith(WANTS)) and is_small(one, interests.margin, alpha)
+        )
     ]
 
 

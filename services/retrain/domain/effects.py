@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE, is_segment
+from shared.language.groups import EVERYONE_ELSE, WANTS, is_segment
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
@@ -79,8 +79,13 @@ def _people(group: str) -> str:
 
 
 def named(estimates: Sequence[Estimate]) -> list[str]:
-    """The groups whose users can be known: not those who are in none."""
-    return [one.group for one in of_groups(estimates) if one.group != EVERYONE_ELSE]
+    """The groups whose users are known to be there: learnt and declared. Of wishes, who asks for what is seen
+    when they come."""
+    return [
+        one.group
+        for one in of_groups(estimates)
+        if one.group != EVERYONE_ELSE and not one.group.startswith(WANTS)
+    ]
 
 
 def helped_alone(estimates: Sequence[Estimate], sure: float) -> tuple[str, ...]:

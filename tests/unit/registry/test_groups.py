@@ -174,6 +174,18 @@ def test_a_user_of_a_known_group_counts_in_it_alone_and_a_complaint_makes_no_gro
     assert found == {"plan=free": 1, UNKNOWN: 1, CONTENT_BEFORE: 1}
 
 
+def test_a_small_group_by_wishes_holds_nothing_back(house: House) -> None:
+    begin(house)
+    house.say("u1", "assistant-v0", SAD, groups=["wants.tone=formal"])
+    say(house, 24, BRIEF, SAD, GLAD)
+    again = House()
+    begin(again)
+    again.say("u1", "assistant-v0", SAD, groups=["tone=formal"])
+    say(again, 24, BRIEF, SAD, GLAD)
+    assert (state(house), state(again)) == (State.CHAMPION, State.CANARY)
+    again.database.close()
+
+
 def test_by_maxmin_nobody_owes_a_gain_to_those_who_were_content(house: House) -> None:
     begin(house, Interests(ConflictRule.MAXMIN, actor="ada"))
     for number in range(40):

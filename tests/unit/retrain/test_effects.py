@@ -103,7 +103,7 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     words = effects((wants, others), Interests(), only)
     assert words[0].startswith("spared: everyone else: they keep the answers they had")
     assert words[1].startswith("helped: people of wants.length=shorter: ")
-    assert named((wants, others)) == ["wants.length=shorter"]
+    assert named((wants, others, GAINS)) == ["shorter"]
     gains, hurt = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
     _, verdict, only = check((*figures(), gains, hurt), "assistant-v0", Thresholds(), 0.95)
     assert (verdict, only) == ("failed", ())
