@@ -177,10 +177,12 @@ def test_a_user_of_a_known_group_counts_in_it_alone_and_a_complaint_makes_no_gro
 def test_a_small_group_by_wishes_holds_nothing_back(house: House) -> None:
     begin(house)
     house.say("u1", "assistant-v0", SAD, groups=["wants.tone=formal"])
+    drain(house.stage)
     say(house, 24, BRIEF, SAD, GLAD)
     again = House()
     begin(again)
     again.say("u1", "assistant-v0", SAD, groups=["tone=formal"])
+    drain(again.stage)
     say(again, 24, BRIEF, SAD, GLAD)
     assert (state(house), state(again)) == (State.CHAMPION, State.CANARY)
     again.database.close()
