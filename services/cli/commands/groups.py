@@ -11,12 +11,12 @@ from services.cli.app.platform import listed
 from services.cli.commands.named import Named, user_named
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
-from shared.language.groups import UNKNOWN
+from shared.language.groups import UNKNOWN, WANTS
 from shared.language.identifiers import membership_name
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Groups of people: learnt from what they prefer, or declared as segments; and who is in which.",
+    help="Groups of people: learnt from what they prefer, by what they ask for, or declared; who is in which.",
 )
 
 User = Annotated[str, typer.Argument(help="The user, as your application calls them, or their id.")]
@@ -39,7 +39,7 @@ def list_(context: typer.Context) -> None:
         (
             one["name"],
             one["users"],
-            "learnt" if one["learnt"] else "declared",
+            _origin(one),
             ", ".join(taste["what"] for taste in one["prefers"]) or "-",
             one["reward_model"].rsplit("/", 1)[-1] or "-",
         )
@@ -48,6 +48,12 @@ def list_(context: typer.Context) -> None:
     columns = ("group", ">users", "basis", "prefers", "model")
     empty = "Users are not divided into groups, and no segments are declared."
     session.show(found, lambda: session.table(columns, rows, empty))
+
+
+def _origin(group: dict[str, Any]) -> str:
+    if group["learnt"]:
+        return "learnt"
+    return "asked for" if group["name"].startswith(WANTS) else "declared"
 
 
 @app.command()

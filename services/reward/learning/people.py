@@ -162,9 +162,10 @@ class GroupRewards:
         if not told:
             return [{} for _ in answers]
         raw = np.hstack([block.features(answers) for block in self._blocks])
-        columns = {
-            group.name: group.reward(model.scaling(raw)) for model in told for group in model.groups
-        }
+        columns: dict[str, Array] = {}
+        for model in told:
+            features = model.scaling(raw)
+            columns |= {group.name: group.reward(features) for group in model.groups}
         return [
             {name: float(rewards[at]) for name, rewards in columns.items()}
             for at in range(len(answers))

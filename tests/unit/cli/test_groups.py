@@ -32,13 +32,15 @@ def test_groups_are_listed_with_what_they_prefer(trimtab: Any) -> None:
             "reward_model": "rewardModels/reward-v2",
         },
         {"name": "plan=free", "users": 4},
+        {"name": "wants.length=longer", "users": 2},
     ]
     ran = trimtab("groups", "list", answers={"ListGroups": {"groups": groups}})
     assert ran.platform.asked == [("reward", "ListGroups", {})]
-    _, first, second = ran.out.splitlines()
+    _, first, second, third = ran.out.splitlines()
     assert first.split("  ")[0] == "shorter"
     assert "shorter, calm" in first and "reward-v2" in first and "learnt" in first
     assert second.startswith("plan=free") and "declared" in second
+    assert third.startswith("wants.length=longer") and "asked for" in third
     empty = trimtab("groups", "list", answers={"ListGroups": {}})
     assert "not divided" in empty.out
 
