@@ -40,14 +40,15 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass
 class People:
-    """Of two segments, which their application declares: 72 want it short, 48 in detail."""
+    """Of two segments, which their application declares or not: 72 want it short, 48 in detail."""
 
     world: World
-    users: dict[str, str] = field(
-        default_factory=lambda: {f"u{n}": MANY if n % 5 < 3 else FEW for n in range(120)}
-    )
+    declares: bool = True
+    users: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        prefix = "u" if self.declares else "v"
+        self.users = {f"{prefix}{n}": MANY if n % 5 < 3 else FEW for n in range(120)}
         self.http = httpx.Client(base_url=self.world.gateway_url, timeout=60.0, trust_env=False)
         self.channel = channel(self.world.env["TRIMTAB_REGISTRY_ADDRESS"])
         self.registry = RegistryServiceStub(self.channel)
@@ -103,19 +104,16 @@ class People:
             canary_share=0.5,
             actor="test",
             reason="a trial",
-            expected_groups=[MANY, FEW],
+            expected_groups=[MANY, FEW] if self.declares else [],
             only_groups=only,
         )
         self._call(self.registry.StartRollout, request)
 
     def _ask(self, user: str, group: str, messages: list[Any]) -> tuple[str, str]:
-        key, value = group.split("=")
-        body = {
-            "model": "assistant",
-            "messages": messages,
-            "user": user,
-            "metadata": {f"segment.{key}": value},
-        }
+        body: dict[str, Any] = {"model": "assistant", "messages": messages, "user": user}
+        if self.declares:
+            key, value = group.split("=")
+            body["metadata"] = {f"segment.{key}": value}
         headers = {"authorization": f"Bearer {self.world.key}"}
         answer = self.http.post("/v1/chat/completions", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
@@ -141,7 +139,7 @@ def adapter(folder: Path, base: str) -> Path:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
-    voices = {"assistant-v1": SHORT, "assistant-v2": SHORT}
+    voices = dict.fromkeys(("assistant-v1", "assistant-v2", "assistant-v3"), SHORT)
     with PolicyServer(voices, otherwise=LONG) as model:
         folder = tmp_path_factory.mktemp("groups")
         world = make_world(folder, {"TRIMTAB_VLLM_URLS": model.url, **SETTINGS})
@@ -191,3 +189,23 @@ def test_a_version_that_serves_both_is_promoted(people: People, tmp_path: Path) 
     people.told.clear()
     people.all_visit(9)
     assert people.told == {(version, MANY): {SHORT}, (version, FEW): {LONG}}
+
+
+def test_where_nobody_declares_anything_the_content_few_stop_what_hurts_them(
+    people: People, tmp_path: Path
+) -> None:
+    """What is known: the many asked for short answers, and the few were content."""
+    others = People(people.world, declares=False)
+    others.all_visit(0)
+    others.start(others.register(tmp_path, "c"))
+    for round_ in range(1, 4):
+        if others.rollout().canary.version:
+            others.all_visit(round_)
+    rollout = others.ended()
+    assert rollout.champion.version == "assistant-v2"
+    assert rollout.words.startswith(
+        "assistant-v3 was rolled back: group content before is worse by more than 0.15: dissatisfied "
+    )
+    found = {one.group: one for one in rollout.groups}
+    assert found["wants.length=shorter"].canary_dissatisfaction.value < 0.2
+    assert found["wants.length=shorter"].champion_dissatisfaction.value > 0.8

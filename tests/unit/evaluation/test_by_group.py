@@ -17,7 +17,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.estimates import Estimate, figure_name
-from shared.language.groups import UNKNOWN, Composition
+from shared.language.groups import EVERYONE_ELSE, UNKNOWN, Composition
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.state import operations
@@ -99,6 +99,17 @@ def test_a_user_of_no_learnt_group_is_judged_by_their_segments_reward() -> None:
         one.name: one for one in by_group.well_being(ASKED, asked, {NEW: by_new}, "win_rate")
     }
     chances = [1 / (1 + exp(2.0)), 1 / (1 + exp(-2.0))]
+    assert by_name["welfare_mean"].value == pytest.approx(sum(chances) / 2)
+    assert by_name["welfare_worst_group"].value == pytest.approx(chances[0])
+
+
+def test_a_user_who_is_in_no_group_is_judged_as_everyone_else() -> None:
+    asked = [Prompt((text_message("user", "Why?"),), "u1", ("plan=free",)), prompt("u2")]
+    by_new = scores([2.0, 2.0], **{"plan=free": [-2.0, 0.0], EVERYONE_ELSE: [0.0, -1.0]})
+    by_name = {
+        one.name: one for one in by_group.well_being(ASKED, asked, {NEW: by_new}, "win_rate")
+    }
+    chances = [1 / (1 + exp(2.0)), 1 / (1 + exp(1.0))]
     assert by_name["welfare_mean"].value == pytest.approx(sum(chances) / 2)
     assert by_name["welfare_worst_group"].value == pytest.approx(chances[0])
 
