@@ -33,23 +33,19 @@ from infra.demo.population import DEFAULT
 from shared.language.interests import Interests
 from shared.statistics.intervals import wilson
 
-BRIEF = {"name": "brief", "max_words": 35, "reader": "phone"}
-THOROUGH = {"name": "thorough", "min_words": 45, "reader": "desktop"}
-LISTS = {
-    "name": "lists",
-    "contains": r"(?m)^ *([-*•]|[0-9]+[.)]) ",
-    "wish": "use a list",
-    "reader": "slides",
-}
+BRIEF = {"name": "brief", "max_words": 35}
+THOROUGH = {"name": "thorough", "min_words": 45}
+LISTS = {"name": "lists", "contains": r"(?m)^ *([-*•]|[0-9]+[.)]) ", "wish": "use a list"}
+PHONE, DESKTOP = {"segments": {"reader": "phone"}}, {"segments": {"reader": "desktop"}}
 Tastes = list[tuple[Mapping[str, Any], float]]
-# The tastes after the shift, which is about the first, and their shares.
+# The tastes after the shift, which is about the first, and their shares. Nothing is declared of anybody, but for
+# the last.
 POPULATIONS: Mapping[str, Tastes] = {
     "80_20": [(BRIEF, 0.8), (THOROUGH, 0.2)],
     "60_30_10": [(BRIEF, 0.6), (LISTS, 0.3), (THOROUGH, 0.1)],
     "95_5": [(BRIEF, 0.95), (THOROUGH, 0.05)],
     "one": [(BRIEF, 1.0)],
-    # Nobody declares anything: groups can only be learnt.
-    "80_20_undeclared": [(BRIEF | {"reader": ""}, 0.8), (THOROUGH | {"reader": ""}, 0.2)],
+    "80_20_declared": [(BRIEF | PHONE, 0.8), (THOROUGH | DESKTOP, 0.2)],
 }
 _LIMIT_S = 2400.0
 # The control says nothing of groups, and costs minutes.
@@ -149,10 +145,10 @@ def _rates(effect: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taste(taste: Mapping[str, Any], share: float) -> str:
-    fields = {key: value for key, value in taste.items() if key != "reader"} | {"share": share}
+    fields = {key: value for key, value in taste.items() if key != "segments"} | {"share": share}
     lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
-    if taste["reader"]:
-        lines.append(f"segments = {{ reader = {json.dumps(taste['reader'])} }}")
+    segments = [f"{key} = {json.dumps(value)}" for key, value in taste.get("segments", {}).items()]
+    lines.append(f"segments = {{ {', '.join(segments)} }}")
     return "[[shift.tastes]]\n" + "\n".join(lines) + "\n\n"
 
 
