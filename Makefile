@@ -138,7 +138,7 @@ bench-ingest: parts ## Measure ingest compared with Phoenix and MLflow, time to 
 bench-mining: parts ## Measure the offline judge of follow-ups on labelled data (TRIMTAB_REAL_DATA)
 	$(PY) -m tests.benchmarks.mining $(OPTIONS)
 
-bench-people: parts ## Measure whom a loop helps and whom it hurts: simulated rollouts group by group
+bench-people: parts ## Measure whom a loop helps and whom it hurts: groups, rollouts; whole loops by OPTIONS="--only loops"
 	$(PY) -m tests.benchmarks.people $(OPTIONS)
 
 bench-reward: parts ## Measure offline reward models: accuracy, groups of users, trust

@@ -38,8 +38,7 @@ THOROUGH = {"name": "thorough", "min_words": 45}
 LISTS = {"name": "lists", "contains": r"(?m)^ *([-*•]|[0-9]+[.)]) ", "wish": "use a list"}
 PHONE, DESKTOP = {"segments": {"reader": "phone"}}, {"segments": {"reader": "desktop"}}
 Tastes = list[tuple[Mapping[str, Any], float]]
-# The tastes after the shift, which is about the first, and their shares. Nothing is declared of anybody, but for
-# the last.
+# The tastes after the shift, which is about the first, and their shares. Only of the last is anything declared.
 POPULATIONS: Mapping[str, Tastes] = {
     "80_20": [(BRIEF, 0.8), (THOROUGH, 0.2)],
     "60_30_10": [(BRIEF, 0.6), (LISTS, 0.3), (THOROUGH, 0.1)],
