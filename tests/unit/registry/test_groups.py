@@ -15,10 +15,9 @@ from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import RolloutRules, worse_at
 from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
-from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
-from shared.language.groups import CONTENT_BEFORE, UNKNOWN, Composition
+from shared.language.groups import UNKNOWN, Composition
 from shared.language.interests import LIMITS, ConflictRule, Interests, SmallGroups
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
@@ -131,73 +130,6 @@ def test_what_helps_the_many_and_hurts_the_few_goes_back_while_the_mean_improves
         "assistant-v1 was rolled back: group longer is worse by more than 0.15: dissatisfied "
     )
     assert "on the canary, 0 of" in rollout.words
-
-
-def test_those_who_were_content_are_a_group_where_nobody_is_told_apart(house: House) -> None:
-    """Eight in ten complained before and are glad of the canary; two in ten were content, and are not."""
-
-    def said(user: str, version: str, kind: str, before: str, groups: list[str]) -> None:
-        named = events_pb2.FollowUpKind.Value(f"FOLLOW_UP_KIND_{before}")
-        house.say(f"{user}-{version}", version, kind, kind_before=named, groups=groups)
-
-    begin(house)
-    for number in range(60):
-        for version, many, few in (("assistant-v0", SAD, GLAD), ("assistant-v1", GLAD, SAD)):
-            for one in range(4):
-                said(f"many{number}.{one}", version, many, SAD, [])
-            said(f"few{number}", version, few, "NEW_REQUEST", [UNKNOWN] if number % 2 else [])
-        drain(house.stage)
-        if state(house) != State.CANARY:
-            break
-    rollout = house.app.rollout(HOME)[0]
-    assert state(house) == State.ROLLED_BACK
-    assert rollout.test.log_e_better > log(20)  # the mean alone would have promoted it
-    assert rollout.words.startswith(
-        "assistant-v1 was rolled back: group content before is worse by more than 0.15: dissatisfied "
-    )
-
-
-def test_a_user_of_a_known_group_counts_in_it_alone_and_a_complaint_makes_no_group(
-    house: House,
-) -> None:
-    begin(house)
-    for user, known, before in (
-        ("u1", ["plan=free"], "POSITIVE"),
-        ("u2", [], SAD),
-        ("u3", [], "NONE"),
-        ("u4", [UNKNOWN], "POSITIVE"),
-    ):
-        kind = events_pb2.FollowUpKind.Value(f"FOLLOW_UP_KIND_{before}")
-        house.say(user, "assistant-v1", GLAD, groups=known, kind_before=kind)
-    drain(house.stage)
-    found = {one.name: one.users for one in house.app.rollout(HOME)[0].groups}
-    assert found == {"plan=free": 1, UNKNOWN: 1, CONTENT_BEFORE: 1}
-
-
-def test_a_small_group_by_wishes_holds_nothing_back(house: House) -> None:
-    begin(house)
-    house.say("u1", "assistant-v0", SAD, groups=["wants.tone=formal"])
-    drain(house.stage)
-    say(house, 24, BRIEF, SAD, GLAD)
-    again = House()
-    begin(again)
-    again.say("u1", "assistant-v0", SAD, groups=["tone=formal"])
-    drain(again.stage)
-    say(again, 24, BRIEF, SAD, GLAD)
-    assert (state(house), state(again)) == (State.CHAMPION, State.CANARY)
-    again.database.close()
-
-
-def test_by_maxmin_nobody_owes_a_gain_to_those_who_were_content(house: House) -> None:
-    begin(house, Interests(ConflictRule.MAXMIN, actor="ada"))
-    for number in range(40):
-        for version, kind in (("assistant-v0", SAD), ("assistant-v1", GLAD)):
-            house.say(f"many{number}-{version}", version, kind)
-            before = events_pb2.FOLLOW_UP_KIND_POSITIVE
-            house.say(f"few{number}-{version}", version, GLAD, kind_before=before)
-    drain(house.stage)
-    assert state(house) == State.CHAMPION
-    assert [one.name for one in house.app.rollout(HOME)[0].groups] == [CONTENT_BEFORE]
 
 
 def test_what_serves_both_is_promoted_once_each_group_is_known_not_to_lose(house: House) -> None:

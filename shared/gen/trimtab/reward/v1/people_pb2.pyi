@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Group(_message.Message):
-    """A group of people: learnt, or a declared segment."""
+    """A group of people: learnt, or a segment, declared or of what users asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,7 +32,7 @@ class Group(_message.Message):
     PREFERS_FIELD_NUMBER: _builtins.int
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """As on feedback, pairs and figures: "shorter", "plan=free", "unknown"."""
+    """As on feedback, pairs and figures: "shorter", "plan=free", "wants.length=shorter", "unknown"."""
     learnt: _builtins.bool
     users: _builtins.int
     """Users who count as one of it now."""

@@ -67,7 +67,7 @@ class PeopleServiceServicer:
     """
 
     def ListGroups(self, request, context):
-        """The tenant's groups: learnt ones, and segments that were declared.
+        """The tenant's groups: learnt ones, and segments: declared, or of what users asked for ("wants.").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

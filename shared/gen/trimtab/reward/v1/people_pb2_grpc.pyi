@@ -34,7 +34,7 @@ class PeopleServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeopleServiceAsyncStub: ...
     ListGroups: _grpc.UnaryUnaryMultiCallable[_people_pb2.ListGroupsRequest, _people_pb2.ListGroupsResponse]
-    """The tenant's groups: learnt ones, and segments that were declared."""
+    """The tenant's groups: learnt ones, and segments: declared, or of what users asked for ("wants.")."""
     GetMembership: _grpc.UnaryUnaryMultiCallable[_people_pb2.GetMembershipRequest, _people_pb2.GetMembershipResponse]
     ListMemberships: _grpc.UnaryUnaryMultiCallable[_people_pb2.ListMembershipsRequest, _people_pb2.ListMembershipsResponse]
     ListMembershipVersions: _grpc.UnaryUnaryMultiCallable[_people_pb2.ListMembershipVersionsRequest, _people_pb2.ListMembershipVersionsResponse]
@@ -47,7 +47,7 @@ class PeopleServiceAsyncStub(PeopleServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListGroups: _aio.UnaryUnaryMultiCallable[_people_pb2.ListGroupsRequest, _people_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """The tenant's groups: learnt ones, and segments that were declared."""
+    """The tenant's groups: learnt ones, and segments: declared, or of what users asked for ("wants.")."""
     GetMembership: _aio.UnaryUnaryMultiCallable[_people_pb2.GetMembershipRequest, _people_pb2.GetMembershipResponse]  # type: ignore[assignment]
     ListMemberships: _aio.UnaryUnaryMultiCallable[_people_pb2.ListMembershipsRequest, _people_pb2.ListMembershipsResponse]  # type: ignore[assignment]
     ListMembershipVersions: _aio.UnaryUnaryMultiCallable[_people_pb2.ListMembershipVersionsRequest, _people_pb2.ListMembershipVersionsResponse]  # type: ignore[assignment]
@@ -63,7 +63,7 @@ class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _people_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_people_pb2.ListGroupsResponse, _abc.Awaitable[_people_pb2.ListGroupsResponse]]:
-        """The tenant's groups: learnt ones, and segments that were declared."""
+        """The tenant's groups: learnt ones, and segments: declared, or of what users asked for ("wants.")."""
 
     @_abc_1.abstractmethod
     def GetMembership(
