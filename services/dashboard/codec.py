@@ -150,6 +150,7 @@ def run(found: Json) -> Run:
         created=found.get("create_time") or "",
         gate=tuple(_gate_line(line) for line in found["gate"]),
         effects=tuple(found.get("effects", ())),
+        gaps=tuple(found.get("gaps", ())),
         rule=_interests(found)[0],
         limits=_interests(found)[1],
     )

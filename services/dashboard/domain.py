@@ -157,6 +157,7 @@ class Run:
     gate: tuple[GateLine, ...]
     # Whom it helped and whom it hurt, in words; how interests were weighed, and what that does not promise.
     effects: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     rule: str = ""
     limits: str = ""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.retrain.domain.effects import effects
+from services.retrain.domain.effects import effects, gaps
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
 from services.retrain.domain.snapshots import Persona, Snapshot
@@ -123,6 +123,7 @@ def encode_run(run: Run) -> pb.Run:
         interests=encode_interests(run.rules.interests),
         effects=effects(run.estimates, run.rules.interests, run.only_groups),
         only_groups=run.only_groups,
+        gaps=gaps(run.estimates, run.rules.interests, run.only_groups),
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)

@@ -167,6 +167,8 @@ def _run(session: Session, found: Json) -> None:
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
     for words in interests_words(found.get("interests")):
         session.line(words)
+    for words in found.get("gaps") or ():
+        session.line(f"for people to decide: {words}")
     snapshot = found.get("snapshot")
     if snapshot:
         _snapshot(session, snapshot)

@@ -15,6 +15,7 @@ from functools import partial
 
 from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.retrain import selected
+from services.retrain.domain.effects import gaps
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, State
@@ -159,6 +160,8 @@ class Runner:
                     rules.suites,
                     rules.interests,
                 )
+                for gap in gaps(run.estimates, rules.interests, only):
+                    _log.warning("%s leaves to people: %s", run.run, gap)
                 judged = replace(run, gate=lines, verdict=verdict, only_groups=only)
                 return judged.entered(State.HAND_OVER, self.clock())
         return self._hand_over(run)

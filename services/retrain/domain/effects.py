@@ -65,6 +65,28 @@ def effects(
     return tuple(_words(how, one, bool(only) and one.group not in only) for how, one in ordered)
 
 
+def gaps(
+    estimates: Sequence[Estimate], interests: Interests, only: Collection[str] = ()
+) -> tuple[str, ...]:
+    """What the rule leaves open, in words, for people to decide: whose interests conflict, and whose are not
+    known."""
+    judged = [(_judged(one, interests.margin), one.group) for one in of_groups(estimates)]
+    gain, lose, untold = (
+        " and ".join(_people(group) for found, group in judged if found == how)
+        for how in (_HELPED, _HURT, _UNTOLD)
+    )
+    found = []
+    if gain and lose:
+        what = {
+            True: "each has the answers that they would rather have, and no version serves both",
+            False: f"whether the gain is worth the loss is not settled by {interests.rule.value}",
+        }
+        found.append(f"{lose} would lose by what {gain} gain: {what[bool(only)]}")
+    if untold:
+        found.append(f"not known: whether {untold} would lose; more of their feedback would tell")
+    return tuple(found)
+
+
 def _words(how: int, one: Estimate, is_spared: bool) -> str:
     people = _people(one.group)
     if is_spared:

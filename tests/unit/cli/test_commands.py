@@ -178,14 +178,16 @@ def test_a_run_is_shown_with_its_gate(trimtab: Any) -> None:
 def test_a_run_begins_with_whom_it_helped_and_whom_it_hurt(trimtab: Any) -> None:
     effects = ["hurt: people who prefer longer: 10%", "helped: people who prefer shorter: 90%"]
     mean = {"words": "mean (chosen by ada: a trial)", "limits": "groups may lose"}
-    told = {**RUN, "effects": effects, "interests": mean}
+    told = {**RUN, "effects": effects, "interests": mean, "gaps": ["some would lose"]}
     shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
     lines = shown.out.splitlines()
     assert lines[:2] == effects
     assert lines[2].startswith("runs/r1  succeeded  passed")
     text = " ".join(shown.out.split())
     assert "conflicts of interest: mean (chosen by ada: a trial)" in text
-    assert "what this does not promise: groups may lose" in text
+    assert (
+        "what this does not promise: groups may lose for people to decide: some would lose" in text
+    )
 
 
 def test_watch_follows_a_run_to_its_end(trimtab: Any) -> None:

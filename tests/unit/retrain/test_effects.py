@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.retrain.domain.effects import effects, group_lines, named
+from services.retrain.domain.effects import effects, gaps, group_lines, named
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
@@ -107,6 +107,24 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     gains, hurt = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
     _, verdict, only = check((*figures(), gains, hurt), "assistant-v0", Thresholds(), 0.95)
     assert (verdict, only) == ("failed", ())
+
+
+def test_what_the_rule_leaves_open_is_for_people_to_decide() -> None:
+    assert gaps((GAINS, SAME), Interests()) == ()
+    assert gaps((GAINS, LOSES), Interests(), ("shorter",)) == (
+        "people who prefer longer would lose by what people who prefer shorter gain: each has the answers that"
+        " they would rather have, and no version serves both",
+    )
+    conflict, unknown = gaps((GAINS, LOSES, of("plan=free", 0.5, 0.2, 0.8)), Interests())
+    assert conflict.endswith(
+        ": whether the gain is worth the loss is not settled by no_group_worse"
+    )
+    assert unknown == (
+        "not known: whether people of plan=free would lose; more of their feedback would tell"
+    )
+    assert gaps((UNTOLD, GAINS), Interests()) == (
+        "not known: whether people who prefer longer would lose; more of their feedback would tell",
+    )
 
 
 def test_the_threshold_is_the_margin_below_a_half() -> None:
