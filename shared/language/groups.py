@@ -92,6 +92,18 @@ def is_segment(group: str) -> bool:
     return "=" in group
 
 
+def are_apart(one: str, other: str) -> bool:
+    """Whether two groups share nobody by what they are: two learnt ones, two values of one segment's key, or
+    a segment and everyone else."""
+    if one == other:
+        return False
+    if EVERYONE_ELSE in (one, other):
+        return is_segment(one) or is_segment(other)
+    if is_segment(one) != is_segment(other):
+        return False
+    return not is_segment(one) or one.partition("=")[0] == other.partition("=")[0]
+
+
 def has_room(group: str, told: Collection[str]) -> bool:
     """Whether a further group may be told apart from those that are."""
     if is_segment(group) and sum(map(is_segment, told)) >= MOST_TOLD_SEGMENTS:

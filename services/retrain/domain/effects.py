@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE, WANTS, is_segment
+from shared.language.groups import EVERYONE_ELSE, WANTS, are_apart, is_segment
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
@@ -33,7 +33,7 @@ _WORDS = {
 
 def of_groups(estimates: Sequence[Estimate]) -> list[Estimate]:
     """The candidate's win rates, one a group."""
-    return [one for one in estimates if one.group and one.name == _NAME]
+    return [one for one in estimates if _is_of_group(one)]
 
 
 def group_lines(
@@ -62,7 +62,7 @@ def effects(
         )
     judged = [(_judged(one, interests.margin), one) for one in found]
     ordered = sorted(judged, key=lambda found: (found[0], found[1].value))
-    return tuple(_words(how, one, bool(only) and one.group not in only) for how, one in ordered)
+    return tuple(_words(how, one, () if one.group in only else only) for how, one in ordered)
 
 
 def gaps(
@@ -87,11 +87,15 @@ def gaps(
     return tuple(found)
 
 
-def _words(how: int, one: Estimate, is_spared: bool) -> str:
-    people = _people(one.group)
-    if is_spared:
-        return f"spared: {people}: they keep the answers they had; of the new ones: {_figures(one)}"
-    return f"{_WORDS[how]}: {people}: {_figures(one)}"
+def _words(how: int, one: Estimate, others: Collection[str]) -> str:
+    """`others`: the groups that get the version, where this one is none of them."""
+    people, figures = _people(one.group), _figures(one)
+    if others and how == _HELPED:
+        named = " or ".join(_people(group) for group in others)
+        return f"served in part: {people}: those of them get it who are {named}; {figures}"
+    if others:
+        return f"spared: {people}: they keep the answers they had; of the new ones: {figures}"
+    return f"{_WORDS[how]}: {people}: {figures}"
 
 
 def _people(group: str) -> str:
@@ -110,16 +114,24 @@ def named(estimates: Sequence[Estimate]) -> list[str]:
     ]
 
 
-def helped_alone(estimates: Sequence[Estimate], sure: float) -> tuple[str, ...]:
-    """The groups that a version helps so surely that it may be given to them alone. As the surest of k are
-    looked for, each is held to an error of (1 - confidence) / k."""
-    found = of_groups(estimates)
+def helped_alone(lines: Sequence[GateCheck], sure: float) -> tuple[str, ...]:
+    """The groups that a version helps so surely that it may be given to them alone, and that share nobody with
+    a group whose line does not pass. As the surest of k are looked for, each is held to an error of
+    (1 - confidence) / k."""
+    told = {line.estimate.group: line for line in lines if _is_of_group(line.estimate)}
+    at_risk = [group for group, line in told.items() if line.verdict != PASS]
     return tuple(
-        one.group
-        for one in found
-        if one.confidence >= sure and _low_among(one, len(found)) > 0.5 and len(found) > 1
-        if one.group != EVERYONE_ELSE
+        group
+        for group, line in told.items()
+        if group != EVERYONE_ELSE
+        and line.estimate.confidence >= sure
+        and _low_among(line.estimate, len(told)) > 0.5
+        and all(are_apart(group, other) for other in at_risk)
     )
+
+
+def _is_of_group(one: Estimate) -> bool:
+    return bool(one.group) and one.name == _NAME
 
 
 def for_some(lines: Sequence[GateCheck], only: Collection[str]) -> tuple[GateCheck, ...]:
@@ -132,7 +144,7 @@ def _for_some(line: GateCheck, only: Collection[str]) -> GateCheck:
     one = line.estimate
     if one.name != _NAME:
         return line
-    if one.group and one.group not in only:
+    if one.group and one.group not in only and line.verdict != PASS:
         words = f"not served to them, who keep the answers they had; of these: {line.words}"
         return replace(line, verdict=PASS, words=words)
     if one.group:

@@ -41,7 +41,7 @@ def check(
     verdict = verdict_of(lines)
     if verdict == "passed" or rule.rule is ConflictRule.MEAN:
         return lines, verdict, ()
-    only = helped_alone(estimates, sure)
+    only = helped_alone(lines, sure)
     narrower = for_some(lines, only)
     if only and verdict_of(narrower) == "passed":
         return narrower, "passed", only

@@ -109,6 +109,27 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     assert (verdict, only) == ("failed", ())
 
 
+def test_nobody_gets_it_who_may_be_of_a_group_that_would_lose() -> None:
+    """Learnt groups that do not tell the few from the many share people with those who ask for nothing."""
+    wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
+    lists, prose = of("lists", 0.9, 0.8, 0.95), of("no lists", 0.9, 0.8, 0.95)
+    measured = (*figures(), wants, others, lists, prose)
+    _, verdict, only = check(measured, "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, only) == ("passed", ("wants.length=shorter",))
+    words = effects(measured, Interests(), only)
+    assert words[2].startswith(
+        "served in part: people who prefer lists: those of them get it who are people of wants.length=shorter; "
+    )
+    phone, desktop = of("reader=phone", 0.9, 0.8, 0.95), of("reader=desktop", 0.1, 0.04, 0.2)
+    _, verdict, only = check(
+        (*figures(), wants, phone, desktop), "assistant-v0", Thresholds(), 0.95
+    )
+    assert (verdict, only) == ("passed", ("reader=phone",))
+    # Of those who ask for short answers, some may be on a desktop.
+    _, verdict, only = check((*figures(), wants, desktop), "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, only) == ("failed", ())
+
+
 def test_what_the_rule_leaves_open_is_for_people_to_decide() -> None:
     assert gaps((GAINS, SAME), Interests()) == ()
     assert gaps((GAINS, LOSES), Interests(), ("shorter",)) == (
