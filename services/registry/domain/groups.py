@@ -21,7 +21,7 @@ apart, the few whom a version for the many would hurt are among these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.language.groups import CONTENT_BEFORE, WANTS, has_room
@@ -113,20 +113,24 @@ def hurt(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> str:
     return ""
 
 
-def in_the_way(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> list[str]:
+def in_the_way(
+    tests: Sequence[GroupTest], interests: Interests, alpha: float, served: Collection[str] = ()
+) -> list[str]:
     """Groups for which it is not shown that they are not worse by the margin. Those with too few users to tell
-    are not among them where the policy says that it goes on without, nor those by wishes: nobody declared them,
-    there are many, and whoever would be hurt is in others, too."""
+    are not among them where the policy says that it goes on without, nor those by wishes that are not `served`
+    by name: nobody declared them, there are many, and whoever would be hurt is in others, too."""
     if interests.rule is ConflictRule.MEAN:
         return []
     lets_small = interests.small_groups is SmallGroups.GO_ON
+
+    def may_be_small(name: str) -> bool:
+        return lets_small or (name.startswith(WANTS) and name not in served)
+
     return [
         one.name
         for place, one in enumerate(tests)
         if one.verdict(place, alpha) != NOT_WORSE
-        and not (
-            (lets_small or one.name.startswith(WANTS)) and is_small(one, interests.margin, alpha)
-        )
+        and not (may_be_small(one.name) and is_small(one, interests.margin, alpha))
     ]
 
 

@@ -92,6 +92,13 @@ class Rollout:
         return champion.answering(groups) != canary.answering(groups)
 
     @property
+    def named(self) -> list[str]:
+        """The groups that the canary gives other weights than the champion does; none if it is for everyone."""
+        if self.served is None:
+            return []
+        return [group for group in self.served[1].served_names if self.is_for((group,))]
+
+    @property
     def on_canary(self) -> Estimate:
         return dissatisfaction(self.test.canary)
 
@@ -205,7 +212,8 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
         waits.append("that it is better than the champion")
     elif min(test.champion.users, test.canary.users) < rules.min_users:
         waits.append(f"of {rules.min_users} users on each side")
-    if unsure := groups.in_the_way(rollout.groups, rollout.interests, rules.alpha):
+    unsure = groups.in_the_way(rollout.groups, rollout.interests, rules.alpha, rollout.named)
+    if unsure:
         named = ", ".join(unsure)
         waits.append(
             f"that no group is worse by {rollout.interests.margin:g} (not known of {named})"

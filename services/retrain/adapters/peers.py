@@ -114,7 +114,7 @@ class GrpcRegistry:
             version=run.model_version,
             actor=_ACTOR,
             reason=reason,
-            expected_groups=named(run.estimates),
+            expected_groups=list(dict.fromkeys([*named(run.estimates), *run.only_groups])),
             only_groups=run.only_groups,
         )
         self._ask(self._stub.StartRollout, run.tenant, request)

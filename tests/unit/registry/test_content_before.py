@@ -78,6 +78,19 @@ def test_a_small_group_by_wishes_holds_nothing_back(house: House) -> None:
     again.database.close()
 
 
+def test_a_group_by_wishes_that_is_served_by_name_is_shown_not_to_lose(house: House) -> None:
+    house.register("a")
+    both = ("wants.length=shorter", "wants.form=list")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed", both, both)
+    say(house, 24, both[0], SAD, GLAD)
+    assert state(house) == State.CANARY
+    assert "that no group is worse by 0.15 (not known of wants.form=list)" in (
+        house.app.rollout(HOME)[0].words
+    )
+    say(house, 40, both[1], GLAD, GLAD)
+    assert state(house) == State.CHAMPION
+
+
 def test_by_maxmin_nobody_owes_a_gain_to_those_who_were_content(house: House) -> None:
     begin(house, Interests(ConflictRule.MAXMIN, actor="ada"))
     for number in range(40):
