@@ -116,10 +116,15 @@ def named(estimates: Sequence[Estimate]) -> list[str]:
 
 def helped_alone(lines: Sequence[GateCheck], sure: float) -> tuple[str, ...]:
     """The groups that a version helps so surely that it may be given to them alone, and that share nobody with
-    a group whose line does not pass. As the surest of k are looked for, each is held to an error of
+    a group whose line does not pass, but for groups by wishes: of these each keeps what its users had, and who
+    asked for two things is served by one. As the surest of k are looked for, each is held to an error of
     (1 - confidence) / k."""
     told = {line.estimate.group: line for line in lines if _is_of_group(line.estimate)}
-    at_risk = [group for group, line in told.items() if line.verdict != PASS]
+    at_risk = [
+        group
+        for group, line in told.items()
+        if line.verdict != PASS and not group.startswith(WANTS)
+    ]
     return tuple(
         group
         for group, line in told.items()

@@ -27,9 +27,10 @@ from services.reward.learning.groups import LEAST_USERS, even_weights
 from services.reward.learning.lines import Preference
 from services.reward.learning.people import Answers, Embedding, preferences
 from services.reward.learning.table import Extractor, Surface, Table, build
-from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, is_segment
+from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, WANTS, is_segment
 
 _OPTIONS = Options(members=0)
+LEAST_WISHERS = 10
 
 
 class LearnSegments:
@@ -83,8 +84,9 @@ def fit_segments(
 def told_apart(
     said: Sequence[Preference], segments_of: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
-    """Segments, largest first, whose users said enough for a reward of their own: LEAST_USERS of them with
-    LEAST_PAIRS rows. So many users must be in none of it: otherwise it is everyone."""
+    """Segments, largest first, whose users said enough for a reward of their own: LEAST_USERS of them (of those
+    by wishes, which words alone make, LEAST_WISHERS) with LEAST_PAIRS rows. LEAST_USERS must be in none of it:
+    otherwise it is everyone."""
     speakers = _users(said)
     users: Counter[str] = Counter()
     rows: Counter[str] = Counter()
@@ -95,9 +97,13 @@ def told_apart(
     enough = [
         name
         for name in users
-        if LEAST_USERS <= users[name] <= len(speakers) - LEAST_USERS and rows[name] >= LEAST_PAIRS
+        if _least(name) <= users[name] <= len(speakers) - LEAST_USERS and rows[name] >= LEAST_PAIRS
     ]
     return tuple(sorted(enough, key=lambda name: (-users[name], name))[:MOST_TOLD_SEGMENTS])
+
+
+def _least(name: str) -> int:
+    return LEAST_WISHERS if name.startswith(WANTS) else LEAST_USERS
 
 
 def _users(said: Sequence[Preference]) -> Counter[str]:

@@ -125,6 +125,12 @@ def test_nobody_gets_it_who_may_be_of_a_group_that_would_lose() -> None:
         (*figures(), wants, phone, desktop), "assistant-v0", Thresholds(), 0.95
     )
     assert (verdict, only) == ("passed", ("reader=phone",))
+    # What some ask for by the way does not stand between others and what they want.
+    asked = of("wants.form=list", 0.1, 0.04, 0.2)
+    _, verdict, only = check(
+        (*figures(), asked, phone, desktop), "assistant-v0", Thresholds(), 0.95
+    )
+    assert (verdict, only) == ("passed", ("reader=phone",))
     # Of those who ask for short answers, some may be on a desktop.
     _, verdict, only = check((*figures(), wants, desktop), "assistant-v0", Thresholds(), 0.95)
     assert (verdict, only) == ("failed", ())

@@ -70,6 +70,8 @@ def test_segments_of_too_few_or_of_everybody_have_no_reward_of_their_own() -> No
     # Two users are too few; four who said eight things have said too little.
     assert told_apart(said, segments_of) == ("plan=pro",)
     assert told_apart(said + said_by(users[7], 2), segments_of) == ("plan=pro", "plan=free")
+    # A few words by the way make no group.
+    assert told_apart(said, {user: ["wants.form=list"] for user in users[:9]}) == ()
     # Whoever has none counts as somebody outside it.
     assert told_apart(said, {user: ["seen=yes"] for user in users[:9]}) == ("seen=yes",)
     assert told_apart(said, {user: ["seen=yes"] for user in users[:10]}) == ()
