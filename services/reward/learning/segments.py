@@ -1,7 +1,7 @@
-"""Rewards of declared segments: what the users of each would have, by what they said.
+"""Rewards of segments, declared or of wishes: what the users of each would have, by what they said.
 
-Unlike learnt groups (groups.py) nobody is sorted here: a team says who is in a segment. Each reward is a
-Bradley-Terry reward of the segment's own rows, of compared pairs and judged answers, on the same features as
+Unlike learnt groups (groups.py) nobody is sorted here: a team, or the user, says who is in one. Each reward is
+a Bradley-Terry reward of the segment's own rows, of compared pairs and judged answers, on the same features as
 groups' rewards; every user speaks with one voice. A segment's reward does not know whether its users agree
 with each other: if they do not, it is the reward of their majority. Those who are in none of the told segments
 are EVERYONE_ELSE and have one, too: who is content and says nothing of wishes is among them.
