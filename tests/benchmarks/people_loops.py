@@ -63,12 +63,13 @@ def measure(seeds: int, populations: list[str]) -> None:
         print(json.dumps(_summary(name, ended)), flush=True)
 
 
-def played(name: str, seed: int) -> dict[str, Any]:
-    """One loop from an empty stack to its end."""
+def played(name: str, seed: int, ports_offset: int = 0) -> dict[str, Any]:
+    """One loop from an empty stack to its end. The offset is for a stack beside another one."""
     folder = Path(tempfile.mkdtemp(prefix="people-"))
     file = folder / "population.toml"
     file.write_text(population(POPULATIONS[name], seed))
     arguments = ["--population", str(file), "--conversations", "0", "--data", str(folder)]
+    arguments += ["--ports-offset", str(ports_offset)]
     try:
         with (folder / "demo.log").open("w") as log:
             subprocess.run(

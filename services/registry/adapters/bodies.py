@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from services.registry.domain.groups import GroupTest
+from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules
 from services.registry.domain.versions import Change, State, Version
@@ -57,7 +57,7 @@ def read_rollout(row: Any) -> Rollout:
     values = json.loads(row.body)
     start, test, rules = values.pop("start_time"), values.pop("test"), values.pop("rules", None)
     interests, groups = values.pop("interests", {}), values.pop("groups", [])
-    served = values.pop("served", None)
+    served, parts = values.pop("served", None), values.pop("parts", [])
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
         | {"update_time": datetime.fromisoformat(values["update_time"])},
@@ -66,7 +66,8 @@ def read_rollout(row: Any) -> Rollout:
         rules=RolloutRules(**rules) if rules else None,
         test=_test(test),
         interests=_INTERESTS.validate_python(interests),
-        groups=tuple(GroupTest(one["name"], _test(one["test"])) for one in groups),
+        groups=_groups(groups),
+        parts=tuple(Part(p["name"], _test(p["test"]), _groups(p["groups"])) for p in parts),
         served=(Composition(**served[0]), Composition(**served[1])) if served else None,
     )
 
@@ -81,6 +82,10 @@ def read_policy(row: Any) -> Policy:
 
 def _key(row: Any) -> PolicyKey:
     return PolicyKey(row.tenant, row.policy)
+
+
+def _groups(values: list[dict[str, Any]]) -> tuple[GroupTest, ...]:
+    return tuple(GroupTest(one["name"], _test(one["test"])) for one in values)
 
 
 def _test(values: dict[str, Any]) -> RolloutTest:

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.registry.app.changes import known, promote, roll_back, rollout_of, with_versions
+from services.registry.app.changes import (
+    champion_of,
+    known,
+    promote,
+    roll_back,
+    rollout_of,
+    with_versions,
+)
 from services.registry.domain.rollouts import (
     Decision,
     Observation,
@@ -89,8 +96,10 @@ class Judge:
     def _decide(self, session: Session, rollout: Rollout) -> None:
         now = self.clock()
         match decide(rollout, self._rules(rollout), now):
-            case Decision(promote=True, reason=reason):
+            case Decision(promote=True, reason=reason, only_for=groups):
                 canary = known(session, rollout.key.tenant, rollout.canary)
+                if groups:
+                    canary = canary.only_for(groups, champion_of(session, rollout))
                 promote(session, canary, ACTOR, reason, now)
             case Decision(promote=False, reason=reason):
                 roll_back(session, rollout, ACTOR, reason, now)

@@ -122,7 +122,7 @@ class Registry:
                 session.put(replace(canary, rollout_request=request_id))
                 changed = _begun(rollout, version, share, rules, policy.interests, now)
                 if composed.composition:
-                    changed = replace(changed, served=(champion.serves, composed.composition))
+                    changed = changed.only_for(champion.serves, composed.composition)
                 changed = _expecting(changed, expected)
                 session.set_rollout(changed)
                 session.tell(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from services.registry.domain.groups import said
-from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
+from services.registry.domain.rollouts import Rollout, RolloutRules, better_at, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.people import encode_composition, encode_interests
@@ -45,7 +45,7 @@ def encode_rollout(
         canary_share=rollout.canary_share,
         log_e_better=rollout.test.log_e_better,
         log_e_worse=rollout.test.log_e_worse,
-        log_threshold=(rollout.rules or deployment).log_threshold,
+        log_threshold=better_at(rollout, rollout.rules or deployment),
         words=rollout.words,
         tenant=rollout.key.tenant,
         policy=rollout.key.policy,

@@ -50,6 +50,20 @@ class GroupTest:
         return NOT_WORSE if self.test.log_e_not_worse >= -math.log(alpha) else UNTOLD
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a canary that is for several groups by name: the users of the group `name`, as if it were for them
+    alone; `groups`: of these users."""
+
+    name: str
+    test: RolloutTest = field(default_factory=RolloutTest)
+    groups: tuple[GroupTest, ...] = ()
+
+    def has(self, users: int) -> bool:
+        """On each arm."""
+        return min(self.test.champion.users, self.test.canary.users) >= users
+
+
 def spent(place: int, alpha: float) -> float:
     """The log threshold of the test at `place` (from 0) of a family whose errors add up to alpha."""
     return -math.log(alpha / parts(place))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.registry.domain import groups
-from services.registry.domain.groups import GroupTest
+from services.registry.domain.groups import GroupTest, Part
 from shared.language.estimates import Estimate
 from shared.language.groups import Composition
 from shared.language.interests import ConflictRule, Interests
@@ -55,6 +55,8 @@ class Rollout:
     groups: tuple[GroupTest, ...] = ()
     # What answers whom with the champion and with the canary, if the canary is for some groups only.
     served: tuple[Composition, Composition] | None = None
+    # One for each of the groups that it is for, if these are several.
+    parts: tuple[Part, ...] = ()
     rollback_request: str = ""
     words: str = "no rollout is under way"
 
@@ -81,7 +83,16 @@ class Rollout:
             canary_share=0.0,
             test=test,
             groups=groups.settled(self.groups),
+            parts=(),
         )
+
+    def only_for(self, champion: Composition, canary: Composition) -> Rollout:
+        """The rollout of a canary that is for some groups. Each of several has tests of its own users, unless
+        the rule looks at all groups together."""
+        changed = replace(self, served=(champion, canary))
+        is_each = self.interests.rule is ConflictRule.NO_GROUP_WORSE and len(changed.named) > 1
+        parts = tuple(Part(name, groups=groups.expected([name])) for name in changed.named)
+        return replace(changed, parts=parts if is_each else ())
 
     def is_for(self, groups: Sequence[str]) -> bool:
         """Whether a user of these groups gets other weights from the canary than from the champion. Whoever
@@ -146,18 +157,24 @@ def observed(rollout: Rollout, seen: Observation, rules: RolloutRules) -> Rollou
     value = dissatisfaction_of(seen.kind)
     if value is None:
         raise ValueError(f"{seen.kind} says nothing about the answer")
-    on_canary = seen.model_version == rollout.canary
-    changed = replace(
-        rollout,
-        test=update(rollout.test, on_canary=on_canary, value=value, delta=rules.worse_by),
-        groups=groups.observed(
-            rollout.groups,
-            seen.groups,
-            on_canary=on_canary,
-            value=value,
-            margin=rollout.interests.margin,
-        ),
+    on_canary, margin = seen.model_version == rollout.canary, rollout.interests.margin
+
+    def tested(
+        test: RolloutTest, of_groups: tuple[GroupTest, ...]
+    ) -> tuple[RolloutTest, tuple[GroupTest, ...]]:
+        return (
+            update(test, on_canary=on_canary, value=value, delta=rules.worse_by),
+            groups.observed(
+                of_groups, seen.groups, on_canary=on_canary, value=value, margin=margin
+            ),
+        )
+
+    test, tests = tested(rollout.test, rollout.groups)
+    parts = tuple(
+        Part(one.name, *tested(one.test, one.groups)) if one.name in seen.groups else one
+        for one in rollout.parts
     )
+    changed = replace(rollout, test=test, groups=tests, parts=parts)
     return replace(changed, words=words(changed, rules))
 
 
@@ -179,8 +196,11 @@ def dissatisfaction(arm: Arm, group: str = "") -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """`only_for`: the groups that a promotion is for, if not all that the canary is for."""
+
     promote: bool
     reason: str
+    only_for: tuple[str, ...] = ()
 
 
 def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | None:
@@ -195,20 +215,55 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
     if not waits:
         reason = f"measurably better than the champion{_for_whom(rollout)}"
         return _ended(True, reason, rollout, rules)
-    if (now - rollout.start_time).total_seconds() > rules.max_s:
+    is_over = (now - rollout.start_time).total_seconds() > rules.max_s
+    if shown := _shown(rollout, rules, is_over=is_over):
+        return replace(
+            _ended(True, _for_these(rollout, shown), rollout, rules), only_for=tuple(shown)
+        )
+    if is_over:
         reason = f"no evidence within {rules.max_s:.0f} s {', and '.join(waits)}"
         return _ended(False, reason, rollout, rules)
     return None
+
+
+def _shown(rollout: Rollout, rules: RolloutRules, *, is_over: bool) -> list[str]:
+    """The groups that the canary may be promoted for, though not for all: each is shown by its own users, and
+    the others had as many on each arm as a promotion needs, or the time is over."""
+    shown = [
+        one.name
+        for place, one in enumerate(rollout.parts)
+        if not _in_the_way(_alone(rollout, one), rules, place + 1)
+    ]
+    others = [one for one in rollout.parts if one.name not in shown]
+    return shown if is_over or all(one.has(rules.min_users) for one in others) else []
+
+
+def _alone(rollout: Rollout, part: Part) -> Rollout:
+    """As if the canary were for this part."""
+    champion, canary = rollout.served or (Composition({}, ""), Composition({}, ""))
+    theirs = replace(
+        canary, served_names={**champion.served_names, part.name: canary.served_names[part.name]}
+    )
+    return replace(rollout, test=part.test, groups=part.groups, parts=(), served=(champion, theirs))
+
+
+def _for_these(rollout: Rollout, shown: Sequence[str]) -> str:
+    others = ", ".join(one.name for one in rollout.parts if one.name not in shown)
+    return (
+        f"measurably better than the champion for {', '.join(shown)}, and no group is worse; not shown for"
+        f" {others}, who keep the answers that they had"
+    )
 
 
 def _ended(promote: bool, reason: str, rollout: Rollout, rules: RolloutRules) -> Decision:
     return Decision(promote, f"{reason}: {_figures(rollout, rules)}")
 
 
-def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
-    """What a promotion still needs, in words."""
+def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[str]:
+    """What a promotion still needs, in words. `place`: of the test that the canary is better, among all that
+    may promote it: the whole is the first, parts follow."""
     test, waits = rollout.test, []
-    if not _is_better(rollout, rules):
+    if not _is_better(rollout, rules, place):
         waits.append("that it is better than the champion")
     elif min(test.champion.users, test.canary.users) < rules.min_users:
         waits.append(f"of {rules.min_users} users on each side")
@@ -221,7 +276,7 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules) -> list[str]:
     return waits
 
 
-def _is_better(rollout: Rollout, rules: RolloutRules) -> bool:
+def _is_better(rollout: Rollout, rules: RolloutRules, place: int) -> bool:
     """For everyone; by MAXMIN, for the group that is worst off with the champion, where any is told apart."""
     if rollout.interests.rule is ConflictRule.MAXMIN and groups.told_apart(rollout.groups):
         found = groups.worst_off(rollout.groups)
@@ -229,7 +284,13 @@ def _is_better(rollout: Rollout, rules: RolloutRules) -> bool:
             return False
         place, worst = found
         return worst.test.log_e_better >= groups.spent(place, rules.alpha)
-    return rollout.test.log_e_better >= rules.log_threshold
+    return rollout.test.log_e_better >= better_at(rollout, rules, place)
+
+
+def better_at(rollout: Rollout, rules: RolloutRules, place: int = 0) -> float:
+    """The log threshold of a test that the canary is better. Where parts may promote it, too, the errors of all
+    these add up to alpha."""
+    return groups.spent(place, rules.alpha) if rollout.parts or place else rules.log_threshold
 
 
 def worse_at(interests: Interests, rules: RolloutRules) -> float:
@@ -259,7 +320,8 @@ def _figures(rollout: Rollout, rules: RolloutRules) -> str:
         f"{_share(test.champion)} on the champion; "
         f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {rules.worse_by:g}; "
-        f"a promotion needs an e-value of {1 / rules.alpha:.0f} and {rules.min_users} users on each"
+        f"a promotion needs an e-value of {math.exp(better_at(rollout, rules)):.0f} and {rules.min_users} users"
+        " on each"
     )
     return "; ".join(
         [everyone, *(f"group {one.name}: {groups.said(one)}" for one in rollout.groups)]
