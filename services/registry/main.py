@@ -13,6 +13,7 @@ from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.judge import Judge
 from services.registry.app.policies import Policies
+from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
 from services.registry.domain.versions import Naming
@@ -49,13 +50,16 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     store, models = SqlStore(database, SqlSession), MlflowModels(common.mlflow_url, naming)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
     adapters = AdapterFolder(common.adapter_dir, common.bases, settings.max_lora_rank)
-    app = Registry(store, adapters, models, fleet, settings.rules, naming, now)
+    proving = Proving(store, adapters, fleet, settings.answers_tolerance)
+    app = Registry(store, adapters, models, proving, settings.rules, naming, now)
     app.open(common.base_model_name)
-    judge = Judge(store, fleet, settings.rules, now)
+    judge = Judge(store, proving, settings.rules, now)
     runs = RetrainRuns(channel(common.retrain_address, calling_of(common)))
     policies = Policies(store, fleet, runs, common.base_model_name, common.bases.keys(), now)
     feed = RolloutFeed(database.after_commit)
-    servicer = RegistryServicer(app, feed, policies=policies, serving=Serving(store))
+    servicer = RegistryServicer(
+        app, feed, policies=policies, serving=Serving(store), proving=proving
+    )
     add = partial(pb_grpc.add_RegistryServiceServicer_to_server, servicer)
     return Service(
         name="registry",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
+from shared.language.known_answers import KnownAnswers
 from shared.language.policies import PolicyKey
 
 # The job that sets MLflow's aliases.
@@ -94,6 +96,9 @@ class AdapterStore(Protocol):
         """Copies the inspected adapter to that name, whole or not at all, and returns its folder. Raises
         InvalidArgument if it does not have this `digest`, or if another adapter is already there."""
 
+    def known_answers(self, served_name: str) -> KnownAnswers | None:
+        """What was recorded of the adapter when it was trained; None if nothing was, or for a base model."""
+
     def remove(self, served_name: str) -> None:
         """The replicas no longer find it. Repeating changes nothing."""
 
@@ -110,6 +115,15 @@ class ModelStore(Protocol):
 
 
 class Fleet(Protocol):
+    @property
+    def replicas(self) -> Sequence[str]: ...
+
+    def log_probs(
+        self, served_name: str, known: KnownAnswers
+    ) -> dict[str, list[list[float]] | None]:
+        """By replica, the log-probability of each token of each known answer, in nats; None of a replica that
+        does not tell those of prompts. Raises as `check` does."""
+
     def check(self, served_name: str) -> None:
         """Asks each replica for one token. Raises Unavailable if a replica is unavailable or busy,
         FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and Internal if it refuses

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from services.retrain.domain.training import TrainingPlan, TrainingStep
+from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
 
 
@@ -32,6 +33,7 @@ def train(folder: Path, job: dict[str, Any]) -> None:
 
     from services.retrain.adapters.chat_encoder import ChatEncoder
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+    from services.retrain.adapters.recording import PROMPTS, recorded
     from services.retrain.adapters.snapshots import read_pairs
     from services.retrain.adapters.training import Trainer
     from shared.encoding.chat import load_tokenizer
@@ -54,6 +56,8 @@ def train(folder: Path, job: dict[str, Any]) -> None:
 
     steps = Trainer(policy, pairs, plan, folder).run(report)
     policy.save(folder / "adapter", job["base_model"])
+    known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
+    (folder / "adapter" / KNOWN_ANSWERS).write_text(dump(known))
     lines = [json.dumps(asdict(step)) + "\n" for step in steps]
     (folder / "metrics.jsonl").write_text("".join(lines))
     seconds = time.monotonic() - started

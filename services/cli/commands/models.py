@@ -1,4 +1,4 @@
-"""trimtab models list | show | promote | rollback"""
+"""trimtab models list | show | verify | promote | rollback"""
 
 from __future__ import annotations
 
@@ -68,6 +68,28 @@ def show(
     name = version if "/" in version else f"modelVersions/{version}"
     found = session.platform.call("registry", "GetVersion", {"name": name})["version"]
     session.show(found, lambda: _version(session, found))
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+) -> None:
+    """Ask each replica for what the version answered when it was trained, and compare.
+
+    The exit code is 1 if a replica serves something else under the version's name: the base model, another
+    adapter, or a stale one.
+
+    \b
+    Example:
+      trimtab models verify assistant-v3
+    """
+    session = session_of(context)
+    request = {"version": version}
+    found = session.platform.call("registry", "VerifyVersion", request, timeout_s=60.0)
+    session.show(found, lambda: _proofs(session, found["proofs"]))
+    if any(_serves(one) in ("base model", "something else") for one in found["proofs"]):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -148,6 +170,15 @@ def _version(session: Session, found: Json) -> None:
     session.line(f"{found['version']}  {_state(found)}  served as {found['served_name']}")
     rows = [(one.get("time"), _state(one), one["actor"], one["reason"]) for one in found["changes"]]
     session.table(("time", "state", "by", "reason"), rows, "Its state has never changed.")
+
+
+def _proofs(session: Session, proofs: list[Json]) -> None:
+    rows = [(one["replica"], _serves(one), one["words"]) for one in proofs]
+    session.table(("replica", "serves", "what was seen"), rows, "There are no replicas.")
+
+
+def _serves(proof: Json) -> str:
+    return str(proof["serves"]).removeprefix("SERVES_").replace("_", " ").lower()
 
 
 def _state(one: Json) -> str:

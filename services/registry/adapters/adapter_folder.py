@@ -21,6 +21,7 @@ import numpy as np
 import safetensors
 
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.known_answers import KNOWN_ANSWERS, KnownAnswers, load
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _KEY = re.compile(
@@ -55,6 +56,7 @@ class AdapterFolder:
         tensors = read_safetensors(source / WEIGHTS)
         shapes = projection_shapes(_json(base / "config.json"))
         check_tensors(tensors, shapes, int(config["r"]))
+        _known_answers(source)
         return _digest(source)
 
     def place(self, folder: str, served_name: str, digest: str) -> str:
@@ -72,6 +74,9 @@ class AdapterFolder:
             )
         return str(target)
 
+    def known_answers(self, served_name: str) -> KnownAnswers | None:
+        return _known_answers(self.root / served_name)
+
     def remove(self, served_name: str) -> None:
         shutil.rmtree(self.root / served_name, ignore_errors=True)
 
@@ -88,8 +93,9 @@ class AdapterFolder:
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.root) as parent:
             staging = Path(parent) / target.name
             staging.mkdir()
-            for name in (CONFIG, WEIGHTS):
-                shutil.copyfile(source / name, staging / name)
+            for name in (CONFIG, WEIGHTS, KNOWN_ANSWERS):
+                if name != KNOWN_ANSWERS or (source / name).is_file():
+                    shutil.copyfile(source / name, staging / name)
             if _digest(staging) != digest:
                 raise _refused(
                     f"{source} has changed since it was inspected; register it again",
@@ -179,6 +185,14 @@ def _tensor(key: str, entry: Mapping[str, Any]) -> Tensor:
     if kind not in _KINDS:
         raise _refused(f"{key} is {kind}; it must be one of {', '.join(_KINDS)}", "MALFORMED")
     return Tensor(kind, tuple(entry["shape"]), bytes(entry["data"]))
+
+
+def _known_answers(folder: Path) -> KnownAnswers | None:
+    file = folder / KNOWN_ANSWERS
+    try:
+        return load(file.read_text()) if file.is_file() else None
+    except ValueError as error:
+        raise _refused(f"{KNOWN_ANSWERS} cannot be read: {error}", "MALFORMED") from error
 
 
 def _digest(folder: Path) -> str:

@@ -60,6 +60,7 @@ def read_rollout(row: Any) -> Rollout:
     served, parts = values.pop("served", None), values.pop("parts", [])
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
+        | {"expected": tuple(values.get("expected", ()))}
         | {"update_time": datetime.fromisoformat(values["update_time"])},
         key=_key(row),
         start_time=datetime.fromisoformat(start) if start else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.registry.domain.versions import Naming, Version
 from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
+from shared.language.known_answers import KnownAnswers
 from shared.language.policies import PolicyKey
 
 
@@ -15,6 +16,8 @@ class MemoryAdapters:
 
     refused: set[str] = field(default_factory=set)
     placed: dict[str, str] = field(default_factory=dict)
+    # By folder.
+    known: dict[str, KnownAnswers] = field(default_factory=dict)
 
     def inspect(self, folder: str, base_model: str) -> str:
         if folder in self.refused:
@@ -24,6 +27,9 @@ class MemoryAdapters:
     def place(self, folder: str, served_name: str, digest: str) -> str:
         self.placed[served_name] = folder
         return f"adapters/{served_name}"
+
+    def known_answers(self, served_name: str) -> KnownAnswers | None:
+        return self.known.get(self.placed.get(served_name, ""))
 
     def remove(self, served_name: str) -> None:
         self.placed.pop(served_name, None)
@@ -62,6 +68,14 @@ class MemoryFleet:
     away: bool = False
     failing: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    # By replica and served name; those that are not named tell none.
+    seen: dict[tuple[str, str], list[list[float]]] = field(default_factory=dict)
+    replicas: tuple[str, ...] = ("one",)
+
+    def log_probs(
+        self, served_name: str, known: KnownAnswers
+    ) -> dict[str, list[list[float]] | None]:
+        return {replica: self.seen.get((replica, served_name)) for replica in self.replicas}
 
     def check(self, served_name: str) -> None:
         if self.away:

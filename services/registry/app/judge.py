@@ -14,6 +14,7 @@ from services.registry.app.changes import (
     rollout_of,
     with_versions,
 )
+from services.registry.app.proving import Proving
 from services.registry.domain.rollouts import (
     Decision,
     Observation,
@@ -24,7 +25,7 @@ from services.registry.domain.rollouts import (
     observed,
 )
 from services.registry.domain.versions import ACTOR
-from services.registry.ports import Fleet, Session, Store
+from services.registry.ports import Session, Store
 from shared.language.errors import FailedPrecondition, TrimtabError
 from shared.language.policies import ASSISTANT, PolicyKey, policy_of_version
 
@@ -32,10 +33,11 @@ from shared.language.policies import ASSISTANT, PolicyKey, policy_of_version
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Promotes or rolls back a canary by what its users say, when its time is up, or when a replica does
-    not serve it. `rules`: for a rollout that began before it kept its own."""
+    not serve it, or serves something else under its name. `rules`: for a rollout that began before it kept its
+    own."""
 
     store: Store
-    fleet: Fleet
+    proving: Proving
     rules: RolloutRules
     clock: Callable[[], datetime]
 
@@ -77,7 +79,7 @@ class Judge:
         if canary is None:
             return None
         try:
-            self.fleet.check(canary.served_name)
+            self.proving.check(canary)
         except FailedPrecondition as error:
             with self.store.begin() as session:
                 now = session.rollout(key)

@@ -13,6 +13,7 @@ from services.registry.app.changes import (
     rollout_of,
     with_versions,
 )
+from services.registry.app.proving import Proof, Proving
 from services.registry.domain import groups
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules, words
@@ -25,7 +26,7 @@ from services.registry.domain.versions import (
     State,
     Version,
 )
-from services.registry.ports import AdapterStore, Fleet, ModelStore, Session, Store
+from services.registry.ports import AdapterStore, ModelStore, Session, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
 from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
@@ -41,7 +42,7 @@ class Registry:
     store: Store
     adapters: AdapterStore
     models: ModelStore
-    fleet: Fleet
+    proving: Proving
     rules: RolloutRules
     naming: Naming
     clock: Callable[[], datetime]
@@ -59,8 +60,8 @@ class Registry:
                 )
 
     def register(self, asked: Registration) -> Version:
-        """The version is VERIFIED once every replica has returned one token from it. A repeated call
-        continues where the last one stopped.
+        """The version is VERIFIED once every replica answers as it did when it was trained, or returned one
+        token from it where nothing was recorded. A repeated call continues where the last one stopped.
         """
         if not asked.request_id:
             raise InvalidArgument("request_id is required", field="request_id")
@@ -71,8 +72,8 @@ class Registry:
         version = replace(version, adapter_path=path)
         with self.store.alone(_REGISTERING):
             version = replace(version, mlflow_version=self.models.register(version))
-        self.fleet.check(version.served_name)
-        return self._verified(version)
+        proofs = self.proving.check(version)
+        return self._verified(version, proofs)
 
     def get(self, tenant: str, version: str) -> Version:
         with self.store.read() as session:
@@ -212,15 +213,14 @@ class Registry:
             changes=(Change(State.REGISTERED, ACTOR, reason, now),),
         )
 
-    def _verified(self, version: Version) -> Version:
+    def _verified(self, version: Version, proofs: Sequence[Proof]) -> Version:
         with self.store.begin() as session:
             found = known(session, version.key.tenant, version.version)
             if found.state != State.REGISTERED:
                 return found
             now = self.clock()
-            verified = version.became(
-                State.VERIFIED, ACTOR, "every replica returned one token from it", now
-            )
+            reason = "; ".join(proof.words for proof in proofs)
+            verified = version.became(State.VERIFIED, ACTOR, reason, now)
             session.put(verified)
             return verified
 
@@ -263,8 +263,8 @@ def _begun(
 
 def _expecting(rollout: Rollout, expected: Sequence[str]) -> Rollout:
     """The rollout, needing evidence of those groups that get other weights from its canary."""
-    changed = (group for group in expected if rollout.is_for((group,)))
-    rollout = replace(rollout, groups=groups.expected(changed))
+    changed = [group for group in expected if rollout.is_for((group,))]
+    rollout = replace(rollout, groups=groups.expected(changed), expected=tuple(expected))
     return replace(rollout, words=words(rollout, rollout.rules or RolloutRules()))
 
 

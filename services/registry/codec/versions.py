@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from services.registry.app.proving import Proof
 from services.registry.domain.groups import said
 from services.registry.domain.rollouts import Rollout, RolloutRules, better_at, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.people import encode_composition, encode_interests
+from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.identifiers import parse_name
 from shared.language.policies import PolicyKey, check_policy_id
@@ -33,6 +35,16 @@ def encode_version(version: Version) -> pb.ModelVersion:
     _write_composition(version, encoded)
     encoded.create_time.FromDatetime(version.create_time)
     return encoded
+
+
+def encode_proof(proof: Proof) -> proofs_pb2.ReplicaProof:
+    return proofs_pb2.ReplicaProof(
+        replica=proof.replica,
+        serves=proofs_pb2.Serves.Value(f"SERVES_{proof.serves.name}"),
+        words=proof.words,
+        from_trained=proof.from_trained,
+        from_base=proof.from_base,
+    )
 
 
 def encode_rollout(

@@ -24,7 +24,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared.language.groups import CONTENT_BEFORE, WANTS, has_room
+from shared.language.groups import CONTENT_BEFORE, UNKNOWN, WANTS, has_room, is_segment
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
 from shared.statistics.spending import parts
@@ -128,17 +128,25 @@ def hurt(tests: Sequence[GroupTest], interests: Interests, alpha: float) -> str:
 
 
 def in_the_way(
-    tests: Sequence[GroupTest], interests: Interests, alpha: float, served: Collection[str] = ()
+    tests: Sequence[GroupTest],
+    interests: Interests,
+    alpha: float,
+    served: Collection[str] = (),
+    expected: Collection[str] = (),
 ) -> list[str]:
     """Groups for which it is not shown that they are not worse by the margin. Those with too few users to tell
-    are not among them where the policy says that it goes on without, nor those by wishes that are not `served`
-    by name: nobody declared them, there are many, and whoever would be hurt is in others, too."""
+    are not among them where the policy says that it goes on without. Nor are two kinds, whose users are in
+    other groups, too: those by wishes that are not `served` by name, which nobody declared and of which there
+    are many; and learnt ones that came to be after it was known which groups are `expected`."""
     if interests.rule is ConflictRule.MEAN:
         return []
     lets_small = interests.small_groups is SmallGroups.GO_ON
 
     def may_be_small(name: str) -> bool:
-        return lets_small or (name.startswith(WANTS) and name not in served)
+        if name.startswith(WANTS):
+            return lets_small or name not in served
+        is_learnt = not is_segment(name) and name not in (UNKNOWN, CONTENT_BEFORE)
+        return lets_small or (is_learnt and bool(expected) and name not in expected)
 
     return [
         one.name

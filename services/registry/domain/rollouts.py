@@ -57,6 +57,8 @@ class Rollout:
     served: tuple[Composition, Composition] | None = None
     # One for each of the groups that it is for, if these are several.
     parts: tuple[Part, ...] = ()
+    # Groups that were known when it began and of which evidence is needed.
+    expected: tuple[str, ...] = ()
     rollback_request: str = ""
     words: str = "no rollout is under way"
 
@@ -267,7 +269,9 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[s
         waits.append("that it is better than the champion")
     elif min(test.champion.users, test.canary.users) < rules.min_users:
         waits.append(f"of {rules.min_users} users on each side")
-    unsure = groups.in_the_way(rollout.groups, rollout.interests, rules.alpha, rollout.named)
+    unsure = groups.in_the_way(
+        rollout.groups, rollout.interests, rules.alpha, rollout.named, rollout.expected
+    )
     if unsure:
         named = ", ".join(unsure)
         waits.append(

@@ -6,18 +6,21 @@ import asyncio
 from typing import Any
 
 from services.registry.app.policies import Policies
+from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
 from services.registry.codec.versions import (
     decode_key,
     decode_registration,
     decode_version_id,
+    encode_proof,
     encode_rollout,
     encode_version,
 )
 from services.registry.grpc_api.policies import PolicyServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from shared.calls.server import tenant_of
+from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.paging import decode_token, encode_token, page_size
 from shared.language.policies import PolicyKey, check_policy_id
@@ -25,10 +28,16 @@ from shared.language.policies import PolicyKey, check_policy_id
 
 class RegistryServicer(PolicyServicer):
     def __init__(
-        self, app: Registry, feed: RolloutFeed, *, policies: Policies, serving: Serving
+        self,
+        app: Registry,
+        feed: RolloutFeed,
+        *,
+        policies: Policies,
+        serving: Serving,
+        proving: Proving,
     ) -> None:
         super().__init__(policies, serving, feed, app.rules)
-        self._app = app
+        self._app, self._proving = app, proving
 
     async def RegisterVersion(
         self, request: pb.RegisterVersionRequest, context: Any
@@ -120,6 +129,14 @@ class RegistryServicer(PolicyServicer):
             request.reason,
         )
         return pb.RejectVersionResponse(version=encode_version(rejected))
+
+    async def VerifyVersion(
+        self, request: proofs_pb2.VerifyVersionRequest, context: Any
+    ) -> proofs_pb2.VerifyVersionResponse:
+        proofs = await asyncio.to_thread(
+            self._proving.verify, tenant_of(context), decode_version_id(request.version)
+        )
+        return proofs_pb2.VerifyVersionResponse(proofs=[encode_proof(proof) for proof in proofs])
 
     async def _rollout(self, key: PolicyKey) -> pb.Rollout:
         rollout, champion, canary = await asyncio.to_thread(self._app.rollout, key)

@@ -10,7 +10,7 @@ from services.retrain.adapters.policy import Encoded
 from services.retrain.adapters.training import EncodedPair
 from services.retrain.domain.training import ALIKE, ANSWER_CUT, PROMPT_CUT, has_persona
 from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
-from shared.language.messages import with_persona
+from shared.language.messages import Message, Text, with_persona
 from shared.language.pairs import Pair
 
 
@@ -26,6 +26,7 @@ class ChatEncoder:
         answer_tokens: int = ANSWER_TOKENS,
     ) -> None:
         self._tokens = ChatTokens(tokenizer)
+        self.end: int | None = tokenizer.eos_token_id
         self._prompt_tokens, self._answer_tokens = prompt_tokens, answer_tokens
         self.counts: Counter[str] = Counter()
 
@@ -48,3 +49,8 @@ class ChatEncoder:
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
         return EncodedPair(Encoded(prompt.ids, chosen.ids), Encoded(prompt.ids, rejected.ids))
+
+    def prompts_of(self, requests: Iterable[str]) -> list[tuple[int, ...]]:
+        """A chat for each, in which a user asks just that."""
+        chats = ([Message("user", (Text(one),))] for one in requests)
+        return [self._tokens.prompt(chat, self._prompt_tokens).ids for chat in chats]

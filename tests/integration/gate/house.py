@@ -24,6 +24,7 @@ from services.registry.adapters.memory import MemoryModels
 from services.registry.adapters.sql_session import SqlSession as RegistrySession
 from services.registry.adapters.tables import METADATA as VERSIONS
 from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, Version
@@ -106,9 +107,10 @@ class Versions:
 
     def __init__(self, root: Path, base_model: Path, base_name: str, replicas: list[str]) -> None:
         store = SqlStore(Database("sqlite://", VERSIONS), RegistrySession)
-        folder, fleet = AdapterFolder(root, {base_name: base_model}), VllmFleet(replicas)
+        folder = AdapterFolder(root, {base_name: base_model})
+        proving = Proving(store, folder, VllmFleet(replicas), 0.05)
         self.app = Registry(
-            store, folder, MemoryModels(), fleet, RolloutRules(), Naming(HOME.tenant), now
+            store, folder, MemoryModels(), proving, RolloutRules(), Naming(HOME.tenant), now
         )
         self.app.open(base_name)
 

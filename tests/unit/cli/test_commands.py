@@ -237,6 +237,24 @@ def test_promotion_needs_a_reason(trimtab: Any) -> None:
     assert request["actor"]
 
 
+def test_verify_says_what_each_replica_serves_and_fails_if_it_is_something_else(
+    trimtab: Any,
+) -> None:
+    good = {"replica": "http://one", "serves": "SERVES_AS_TRAINED", "words": "as it was trained"}
+    unproved = {"replica": "http://two", "serves": "SERVES_UNPROVED", "words": "one token came"}
+    wrong = {"replica": "http://two", "serves": "SERVES_BASE_MODEL", "words": "the base model"}
+    ran = trimtab("models", "verify", "v1", answers={"VerifyVersion": {"proofs": [good, unproved]}})
+    assert ran.code == 0
+    assert [line.split()[:2] for line in ran.out.splitlines()[1:]] == [
+        ["http://one", "as"],
+        ["http://two", "unproved"],
+    ]
+    ran = trimtab("models", "verify", "v1", answers={"VerifyVersion": {"proofs": [good, wrong]}})
+    assert ran.code == 1
+    assert "http://two  base model  the base model" in ran.out
+    assert ran.platform.asked[0][2] == {"version": "v1"}
+
+
 def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None:
     versions = {"versions": [{"version": "assistant-v1", "state": "VERSION_STATE_CANARY"}]}
     ran = trimtab("models", "list", answers={"ListVersions": versions})
@@ -273,7 +291,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
         "retrain": ("start", "list", "preview", "show", "watch", "cancel"),
-        "models": ("list", "show", "promote", "rollback"),
+        "models": ("list", "show", "verify", "promote", "rollback"),
         "drift": ("list", "streams"),
         "reward": ("models", "fit", "score"),
         "deadletters": ("list", "replay"),

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from services.registry.adapters.adapter_folder import AdapterFolder, Tensor, is_finite
 from shared.language.errors import InvalidArgument
+from shared.language.known_answers import KNOWN_ANSWERS, KnownAnswer, KnownAnswers, dump
 
 BASE = {
     "num_hidden_layers": 2,
@@ -191,3 +192,26 @@ def test_bfloat16_infinity_is_seen():
     assert is_finite(bf16(0x3F80, 0xC000, 0x7F7F))
     assert not is_finite(bf16(0x3F80, 0x7F80))
     assert not is_finite(bf16(0x7FC0))
+
+
+def test_known_answers_are_placed_with_the_weights_and_change_no_digest(
+    served: AdapterFolder, tmp_path: Path
+):
+    source = adapter(served, tmp_path / "new")
+    digest = served.inspect(source, "base")
+    known = KnownAnswers((KnownAnswer((1,), (2,), (-0.5,), (-1.5,)),))
+    (tmp_path / "new" / KNOWN_ANSWERS).write_text(dump(known))
+    assert served.inspect(source, "base") == digest
+    place(served, source)
+    assert served.known_answers("assistant-v1") == known
+    (tmp_path / "new" / KNOWN_ANSWERS).unlink()
+    place(served, source, "assistant-v2")
+    assert served.known_answers("assistant-v2") is None
+    assert served.known_answers("base") is None
+
+
+def test_known_answers_that_cannot_be_read_are_refused(served: AdapterFolder, tmp_path: Path):
+    source = adapter(served, tmp_path / "new")
+    (tmp_path / "new" / KNOWN_ANSWERS).write_text('{"format": 1, "answers": []}')
+    with pytest.raises(InvalidArgument, match="cannot be read: there is no answer"):
+        served.inspect(source, "base")

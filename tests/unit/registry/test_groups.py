@@ -17,7 +17,7 @@ from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
-from shared.language.groups import UNKNOWN, Composition
+from shared.language.groups import CONTENT_BEFORE, UNKNOWN, Composition
 from shared.language.interests import LIMITS, ConflictRule, Interests, SmallGroups
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
@@ -176,6 +176,35 @@ def test_a_large_group_is_never_passed_over_as_small() -> None:
     assert groups.in_the_way((mixed,), go_on, ALPHA) == [BRIEF]
     assert groups.is_small(seen("g" * 18, "g" * 18), 0.15, ALPHA)
     assert groups.in_the_way((seen("g" * 18, "g" * 18),), go_on, ALPHA) == []
+
+
+def test_a_learnt_group_that_came_to_be_since_holds_nothing_back_while_it_is_small(
+    house: House,
+) -> None:
+    """A reward model that was trained during the rollout divides people anew."""
+    begin(house, expected=(BRIEF,))
+    say(house, 2, "lists", SAD, GLAD)
+    say(house, 24, BRIEF, SAD, GLAD)
+    assert state(house) == State.CHAMPION
+
+
+def test_it_ends_the_rollout_all_the_same_once_it_is_seen_to_lose(house: House) -> None:
+    begin(house, expected=(BRIEF,))
+    say(house, 4, BRIEF, SAD, GLAD)
+    say(house, 16, "lists", GLAD, SAD)
+    assert state(house) == State.ROLLED_BACK
+
+
+def test_of_segments_the_unknown_and_the_content_evidence_is_needed_whenever_they_come(
+    house: House,
+) -> None:
+    begin(house, expected=(BRIEF,))
+    for group in ("plan=free", UNKNOWN, CONTENT_BEFORE):
+        say(house, 2, group, SAD, GLAD)
+    say(house, 24, BRIEF, SAD, GLAD)
+    assert state(house) == State.CANARY
+    words = "(not known of plan=free, unknown, content before)"
+    assert words in house.app.rollout(HOME)[0].words
 
 
 def test_those_of_whom_nothing_is_known_are_a_group_too(house: House) -> None:

@@ -19,6 +19,7 @@ from services.registry.adapters.tables import METADATA
 from services.registry.app.changes import rollout_of
 from services.registry.app.judge import Judge
 from services.registry.app.policies import Policies
+from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
 from services.registry.domain.rollouts import RolloutRules
@@ -68,21 +69,15 @@ class House:
         self.adapters, self.models, self.fleet = MemoryAdapters(), MemoryModels(), MemoryFleet()
         self.time, rules, self.runs = START, RolloutRules(min_users=5, max_s=900), MemoryRuns()
         store = SqlStore(self.database, SqlSession)
-        self.app = Registry(
-            store,
-            self.adapters,
-            self.models,
-            self.fleet,
-            rules,
-            Naming("local"),
-            lambda: self.time,
-        )
+        self.proving = proving = Proving(store, self.adapters, self.fleet, 0.05)
+        parts = (store, self.adapters, self.models, proving, rules, Naming("local"))
+        self.app = Registry(*parts, lambda: self.time)
         self.app.open("base")
         self.policies = Policies(
             store, self.fleet, self.runs, "base", ("base", "other-base"), lambda: self.time
         )
         self.serving = Serving(store)
-        self.judge = Judge(store, self.fleet, rules, lambda: self.time)
+        self.judge = Judge(store, proving, rules, lambda: self.time)
         self.stage = judge_stage(self.database, self.log, self.judge, SqlSession)
         self.aliases = alias_worker(self.database, store, self.models, "local")
         self.withdrawals = withdrawal_worker(self.database, self.adapters)
@@ -90,7 +85,9 @@ class House:
     @property
     def servicer(self) -> RegistryServicer:
         feed = RolloutFeed(self.database.after_commit, looks_s=60.0)
-        return RegistryServicer(self.app, feed, policies=self.policies, serving=self.serving)
+        return RegistryServicer(
+            self.app, feed, policies=self.policies, serving=self.serving, proving=self.proving
+        )
 
     def register(self, request_id: str, control: bool = False, key: PolicyKey = HOME) -> str:
         asked = Registration(key, request_id, f"made/{request_id}", control=control)

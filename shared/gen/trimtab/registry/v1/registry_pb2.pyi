@@ -71,9 +71,7 @@ class Policy(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     INTERESTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """tenants/{tenant}/policies/{policy}. The id has 1 to 40 lower-case letters, digits and hyphens, begins with a
-    letter, and does not end like a version (-v1).
-    """
+    """tenants/{tenant}/policies/{policy}: 1 to 40 of a-z, 0-9 and hyphens, a letter first, no version's ending (-v1)."""
     description: _builtins.str
     base_model: _builtins.str
     """The name under which every vLLM replica serves the base model. Empty on creation: the deployment's. Fixed."""
@@ -531,9 +529,7 @@ class UpdatePolicyRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The policy's revision on which the caller based the change: FAILED_PRECONDITION with reason POLICY_CHANGED if it
-    has changed since. 0: whatever it is.
-    """
+    """The policy's revision that the change rests on: POLICY_CHANGED if it has changed since. 0: whatever it is."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """`name` says which; the other fields are the new values."""
@@ -1225,9 +1221,7 @@ class PromoteVersionRequest(_message.Message):
     reason: _builtins.str
     """Required: recorded with the change."""
     revision: _builtins.int
-    """The rollout's revision on which the caller based the decision: FAILED_PRECONDITION with reason
-    ROLLOUT_CHANGED if it has changed since. 0: whatever is served.
-    """
+    """The rollout's revision that the decision rests on: ROLLOUT_CHANGED if it has changed since. 0: whatever is served."""
     def __init__(
         self,
         *,

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from shared.gen.trimtab.registry.v1 import proofs_pb2 as trimtab_dot_registry_dot_v1_dot_proofs__pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as trimtab_dot_registry_dot_v1_dot_registry__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -27,8 +28,7 @@ if _version_not_supported:
 
 class RegistryServiceStub:
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     def __init__(self, channel):
@@ -107,12 +107,16 @@ class RegistryServiceStub:
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.SerializeToString,
                 response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.FromString,
                 _registered_method=True)
+        self.VerifyVersion = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/VerifyVersion',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionResponse.FromString,
+                _registered_method=True)
 
 
 class RegistryServiceServicer:
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     def CreatePolicy(self, request, context):
@@ -147,9 +151,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchServed(self, request, context):
-        """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
-        as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-        that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
+        """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
+        base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +205,13 @@ class RegistryServiceServicer:
 
     def RejectVersion(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyVersion(self, request, context):
+        """Asks each replica for what the version answered when it was trained, and compares.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -279,6 +289,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.FromString,
                     response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.SerializeToString,
             ),
+            'VerifyVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyVersion,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'trimtab.registry.v1.RegistryService', rpc_method_handlers)
@@ -289,8 +304,7 @@ def add_RegistryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     @staticmethod
@@ -661,6 +675,33 @@ class RegistryService:
             '/trimtab.registry.v1.RegistryService/RejectVersion',
             trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.SerializeToString,
             trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/VerifyVersion',
+            trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as _registry_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -28,8 +29,7 @@ GRPC_VERSION: str
 
 class RegistryServiceStub:
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     @_typing.overload
@@ -43,9 +43,8 @@ class RegistryServiceStub:
     DeletePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.DeletePolicyRequest, _registry_pb2.DeletePolicyResponse]
     """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way."""
     WatchServed: _grpc.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]
-    """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
-    as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-    that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
+    """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
+    base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
@@ -59,12 +58,13 @@ class RegistryServiceStub:
     PromoteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]
     RollbackVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]
     RejectVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]
+    VerifyVersion: _grpc.UnaryUnaryMultiCallable[_proofs_pb2.VerifyVersionRequest, _proofs_pb2.VerifyVersionResponse]
+    """Asks each replica for what the version answered when it was trained, and compares."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -75,9 +75,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeletePolicyRequest, _registry_pb2.DeletePolicyResponse]  # type: ignore[assignment]
     """Its name is never used again. FAILED_PRECONDITION while a run or a rollout of it is under way."""
     WatchServed: _aio.UnaryStreamMultiCallable[_registry_pb2.WatchServedRequest, _registry_pb2.WatchServedResponse]  # type: ignore[assignment]
-    """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
-    as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-    that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
+    """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
+    base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
@@ -91,11 +90,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]  # type: ignore[assignment]
     RollbackVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]  # type: ignore[assignment]
     RejectVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]  # type: ignore[assignment]
+    VerifyVersion: _aio.UnaryUnaryMultiCallable[_proofs_pb2.VerifyVersionRequest, _proofs_pb2.VerifyVersionResponse]  # type: ignore[assignment]
+    """Asks each replica for what the version answered when it was trained, and compares."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Policies, their versions, rollout, promotion and rollback. A policy is what a team calls its assistant; every
-    tenant has the policy `assistant` without creating it. Where a request names a policy and the field is empty,
-    it is that one.
+    tenant has `assistant` without creating it, and that one is meant where a request's policy is empty.
     """
 
     @_abc_1.abstractmethod
@@ -140,9 +140,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.WatchServedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.WatchServedResponse], _abc.AsyncIterator[_registry_pb2.WatchServedResponse]]:
-        """What is served for every policy of every tenant now, and after each change. A tenant's `assistant` is left out
-        as long as there has only been the base model for it. Deleted policies are in the first message too: a gateway
-        that was disconnected meanwhile must learn of it, and takes a registry that leaves one out for a lagging one.
+        """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
+        base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
         """
 
     @_abc_1.abstractmethod
@@ -204,5 +203,13 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.RejectVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RejectVersionResponse, _abc.Awaitable[_registry_pb2.RejectVersionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def VerifyVersion(
+        self,
+        request: _proofs_pb2.VerifyVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_proofs_pb2.VerifyVersionResponse, _abc.Awaitable[_proofs_pb2.VerifyVersionResponse]]:
+        """Asks each replica for what the version answered when it was trained, and compares."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,178 @@
+"""Served is what was trained: every replica is asked, and what it serves instead has a name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.domain.versions import State
+from shared.gen.trimtab.registry.v1 import proofs_pb2
+from shared.language.errors import FailedPrecondition, NotFound, Unavailable
+from shared.language.known_answers import KnownAnswer, KnownAnswers, Serves
+from tests.unit.registry.test_registry import HOME, Calling, House
+
+KNOWN = KnownAnswers((KnownAnswer((7, 8), (9,), (-0.5,), (-3.0,)),))
+TRAINED, BASE, OTHER = [[-0.52]], [[-3.01]], [[-8.0]]
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """With two replicas, and a record of the adapter that is registered as "a"."""
+    house = House()
+    house.adapters.known["made/a"] = KNOWN
+    house.fleet.replicas = ("one", "two")
+    serve(house, TRAINED, TRAINED)
+    yield house
+    house.database.close()
+
+
+def serve(house: House, one: list[list[float]], two: list[list[float]]) -> None:
+    house.fleet.seen = {("one", "assistant-v1"): one, ("two", "assistant-v1"): two}
+
+
+def test_a_version_is_verified_once_every_replica_answers_as_it_was_trained(house: House) -> None:
+    serve(house, TRAINED, BASE)
+    with pytest.raises(FailedPrecondition) as refused:
+        house.register("a")
+    assert refused.value.reason == "NOT_AS_TRAINED"
+    assert refused.value.message == (
+        "two serves the base model instead of its adapter as assistant-v1: 2.51 nats a token from what was"
+        " trained, 0.01 from the base model, of which 0.05 are tolerated"
+    )
+    assert house.app.get("local", "assistant-v1").state == State.REGISTERED
+    serve(house, OTHER, TRAINED)
+    with pytest.raises(FailedPrecondition, match="one serves another adapter, or a stale one"):
+        house.register("a")
+    serve(house, TRAINED, TRAINED)
+    house.register("a")
+    found = house.app.get("local", "assistant-v1")
+    assert found.state == State.VERIFIED
+    assert found.changes[-1].reason.startswith(
+        "one serves assistant-v1 as it was trained: 0.02 nats"
+    )
+
+
+def test_without_a_record_one_token_is_enough_and_it_is_said(house: House) -> None:
+    house.register("b")
+    found = house.app.get("local", "assistant-v1")
+    assert found.state == State.VERIFIED
+    assert "nothing was recorded of assistant-v1" in found.changes[-1].reason
+    assert [one.serves for one in house.proving.verify("local", "assistant-v1")] == [
+        Serves.UNPROVED,
+        Serves.UNPROVED,
+    ]
+
+
+def test_an_engine_that_tells_no_log_probabilities_proves_nothing(house: House) -> None:
+    house.fleet.seen = {}
+    house.register("a")
+    (one, _) = house.proving.verify("local", "assistant-v1")
+    assert (one.serves, one.from_trained) == (Serves.UNPROVED, None)
+    assert one.words == "one tells no log-probabilities of prompts; one token of assistant-v1 came"
+
+
+def test_an_adapter_that_hardly_differs_from_its_base_proves_little(house: House) -> None:
+    house.adapters.known["made/a"] = KnownAnswers((KnownAnswer((7,), (9,), (-0.5,), (-0.54,)),))
+    house.register("a")
+    (one, _) = house.proving.verify("local", "assistant-v1")
+    assert one.serves == Serves.AS_TRAINED
+    assert one.words.endswith("; the two are only 0.04 apart, so this proves little")
+
+
+def test_a_canary_that_a_replica_no_longer_serves_as_trained_goes_back(house: House) -> None:
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
+    house.judge.check()
+    assert house.app.rollout(HOME)[0].canary == "assistant-v1"
+    serve(house, TRAINED, BASE)
+    house.time += timedelta(seconds=15)
+    house.judge.check()
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, rollout.champion) == ("", "assistant-v0")
+    assert "a replica fails: two serves the base model instead of its adapter" in rollout.words
+
+
+async def test_anyone_who_may_read_can_ask(house: House) -> None:
+    house.register("a")
+    serve(house, TRAINED, OTHER)
+    request = proofs_pb2.VerifyVersionRequest(version="assistant-v1")
+    answer = await house.servicer.VerifyVersion(request, Calling("local"))
+    one, two = answer.proofs
+    assert (one.serves, two.serves) == (
+        proofs_pb2.SERVES_AS_TRAINED,
+        proofs_pb2.SERVES_SOMETHING_ELSE,
+    )
+    assert (one.replica, one.from_trained) == ("one", pytest.approx(0.02))
+    assert two.from_base == pytest.approx(5.0)
+    # Not even one token: the base model's own name, which is always served.
+    base = await house.servicer.VerifyVersion(
+        proofs_pb2.VerifyVersionRequest(version="assistant-v0"), Calling("local")
+    )
+    assert [one.serves for one in base.proofs] == [proofs_pb2.SERVES_UNPROVED] * 2
+    assert not base.proofs[0].HasField("from_base")
+    with pytest.raises(NotFound):
+        house.proving.verify("local", "assistant-v9")
+    house.fleet.away = True
+    with pytest.raises(Unavailable):
+        house.proving.verify("local", "assistant-v1")
+
+
+def fleet(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response, asked: list[object]
+) -> VllmFleet:
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return answer
+
+    found = VllmFleet(["http://replica"])
+    monkeypatch.setattr(found, "_client", httpx.Client(transport=httpx.MockTransport(handle)))
+    return found
+
+
+def told(*entries: object) -> httpx.Response:
+    return httpx.Response(200, json={"choices": [{"text": "!", "prompt_logprobs": list(entries)}]})
+
+
+def test_a_replica_is_asked_for_the_answers_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = told(None, {"8": {"logprob": -1.0}}, {"9": {"logprob": -0.5}, "4": {"logprob": -0.4}})
+    asked: list[object] = []
+    found = fleet(monkeypatch, answer, asked).log_probs("v1", KNOWN)
+    assert found == {"http://replica": [[-0.5]]}
+    assert asked == [
+        {
+            "model": "v1",
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt": [7, 8, 9],
+            "prompt_logprobs": 0,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(400, text="unknown field prompt_logprobs"),
+        httpx.Response(422, text="unknown field prompt_logprobs"),
+        httpx.Response(200, json={"choices": [{"text": "!"}]}),
+        httpx.Response(200, json={"choices": []}),
+        httpx.Response(200, text="hello"),
+        told(None),
+        told(None, None, {"4": {"logprob": -0.4}}),
+    ],
+)
+def test_a_replica_that_does_not_tell_them_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response
+) -> None:
+    assert fleet(monkeypatch, answer, []).log_probs("v1", KNOWN) == {"http://replica": None}
+
+
+def test_a_replica_that_does_not_know_the_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        fleet(monkeypatch, httpx.Response(404, text="no"), []).log_probs("v1", KNOWN)
+    assert refused.value.reason == "NOT_SERVED"
