@@ -134,6 +134,8 @@ def weights_file(model: RewardModel) -> bytes:
             f"{_BELONGING}shares": model.belonging.shares,
             f"{_BELONGING}patience": np.array(astuple(model.belonging.patience)),
             f"{_BELONGING}bounds": model.belonging.bounds,
+            f"{_BELONGING}statements": np.array(model.belonging.statements, dtype=np.str_),
+            f"{_BELONGING}words": model.belonging.words,
         }
     for prefix, rewards in ((_TASTES, model.tastes), (_SEGMENTS, model.segments)):
         if rewards is not None:
@@ -166,12 +168,16 @@ def _belonging(content: bytes) -> Belonging | None:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         if f"{_BELONGING}shares" not in arrays.files:
             return None
-        return Belonging(
+        found = Belonging(
             arrays[f"{_BELONGING}coefficients"],
             arrays[f"{_BELONGING}shares"],
             Patience(*map(float, arrays[f"{_BELONGING}patience"])),
             arrays[f"{_BELONGING}bounds"],
         )
+        if f"{_BELONGING}words" not in arrays.files:
+            return found  # made before words were evidence
+        statements = tuple(map(str, arrays[f"{_BELONGING}statements"]))
+        return replace(found, statements=statements, words=arrays[f"{_BELONGING}words"])
 
 
 def _newest(connection: sa.Connection, tenant: str) -> int:

@@ -67,8 +67,10 @@ class TrainModel:
         ensemble = self._train(tenant, found)
         held_out = [pair for pair in pairs if is_held_out(tenant, pair.user_id)]
         judged = self._judged(tenant, seen_ratings)
+        users = {pair.user_id for pair in seen_pairs} | {one.user_id for one in judged}
+        groups_of = self._groups_of(tenant, users)
         learnt = self._learn_people(
-            seen_pairs, judged, lambda user: fold(tenant, user, rules.folds), rules.folds
+            seen_pairs, judged, lambda user: fold(tenant, user, rules.folds), rules.folds, groups_of
         )
         card = ModelCard(
             version=0,
@@ -81,8 +83,7 @@ class TrainModel:
             create_time=now,
             people=learnt.people if learnt else None,
         )
-        users = {pair.user_id for pair in seen_pairs} | {one.user_id for one in judged}
-        segments = self._learn_segments(seen_pairs, judged, self._groups_of(tenant, users))
+        segments = self._learn_segments(seen_pairs, judged, groups_of)
         model = RewardModel(card, ensemble, segments=segments)
         if learnt is None:
             return model

@@ -1,20 +1,21 @@
 """How probable it is that a user is of each group, by what they preferred and how they judged answers.
 
-    P(k | user) ∝ share_k · ∫ Π σ(θ_k·d_i + level_i·a) dN(a; 0, s²)
+    P(k | user) ∝ share_k · Π P(w | k) · ∫ Π σ(θ_k·d_i + level_i·a) dN(a; 0, s²)
 
-over the user's own rows (groups.py, patience.py). A user of fold f is judged by rewards that are learnt
-without the users of that fold: a flexible reward remembers its users, and they would all seem to be of their
-group. Users whom no reward has seen are judged by those learnt on everyone.
+over the user's own rows i (groups.py, patience.py) and statements w (asking.py). A user of fold f is judged by
+rewards and words that are learnt without the users of that fold: a flexible reward remembers its users, and
+they would all seem to be of their group. Users whom no reward has seen are judged by those learnt on everyone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.reward.learning import asking
 from services.reward.learning.groups import Grouping, fit_reward
 from services.reward.learning.patience import Patience, integrated
 from services.reward.learning.table import Table, taste_axes, taste_space
@@ -29,16 +30,21 @@ _STEEPNESS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 class Belonging:
     """`coefficients` (F + 1, K, d) on scaled features, without the users of each fold and, last, without
     nobody; `shares` (K,); and the users' `patience`. `bounds` (d,): what an
-    answer has more of than almost any that was learnt from counts as that much."""
+    answer has more of than almost any that was learnt from counts as that much. `words` (F + 1, K, W):
+    log P(w | k) of the `statements`, for the same folds."""
 
     coefficients: Array
     shares: Array
     patience: Patience
     bounds: Array
+    statements: tuple[str, ...] = ()
+    words: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
-    def probabilities(self, better: Array, worse: Array, levels: Array, fold: int) -> Array:
-        """(K,) of one user by their rows (n, d) of scaled features; the average answer is 0. `fold`: the
-        user's, or EVERYBODY."""
+    def probabilities(
+        self, better: Array, worse: Array, levels: Array, fold: int, asked_for: Sequence[str] = ()
+    ) -> Array:
+        """(K,) of one user by their rows (n, d) of scaled features and their statements, of which unknown ones
+        say nothing; the average answer is 0. `fold`: the user's, or EVERYBODY."""
         usual = self._bounded(better) - self._bounded(worse)
         margins = usual @ self.coefficients[fold].T
         whole = (
@@ -50,6 +56,9 @@ class Belonging:
         )
         logs = np.array([integrated(one, *whole).log_likelihood[0] for one in margins.T])
         logs += np.log(np.maximum(self.shares, 1e-9))
+        for number, statement in enumerate(self.statements):
+            if statement in asked_for:
+                logs += self.words[fold, :, number]
         odds = np.exp(logs - logs.max())
         found: Array = odds / odds.sum()
         return found
@@ -64,7 +73,8 @@ def belonging(
 ) -> Belonging:
     data, axes = taste_space(table), taste_axes(table)
     of_row = grouping.of_user[data.users]
-    fold = np.array([fold_of(name) for name in table.names])[data.users]
+    of_name = np.array([fold_of(name) for name in table.names])
+    fold = of_name[data.users]
 
     def rewards(seen: NDArray[np.bool_]) -> Sequence[Array]:
         return [
@@ -72,10 +82,23 @@ def belonging(
             for one in range(grouping.count)
         ]
 
+    def words(seen: NDArray[np.bool_]) -> Array:
+        asked = table.asked[seen]
+        counted = asking.counts(asked, grouping.of_user[seen], grouping.count)
+        return asking.log_probabilities(counted, asked.sum(axis=0))
+
     learnt = [rewards(fold != one) for one in range(folds)] + [rewards(fold >= 0)]
+    heard = [words(of_name != one) for one in range(folds)] + [words(of_name >= 0)]
     answers = table.answers(np.ones(len(table.pairs), dtype=bool))
     bounds = np.quantile(np.abs(answers), _USUAL, axis=0)
-    found = Belonging(np.array(learnt), grouping.shares, grouping.patience, bounds)
+    found = Belonging(
+        np.array(learnt),
+        grouping.shares,
+        grouping.patience,
+        bounds,
+        table.statements,
+        np.array(heard),
+    )
     return replace(found, coefficients=found.coefficients * _steepness(found, table, fold_of))
 
 
@@ -83,9 +106,11 @@ def _steepness(found: Belonging, table: Table, fold_of: Callable[[str], int]) ->
     """By how much rewards have to be steeper, or flatter, than L2 left them, so that what users say is
     likeliest by rewards that are learnt without them."""
     rows = table.users >= 0
-    folds = np.array([fold_of(name) for name in table.names])[table.users[rows]]
-    margins = np.einsum("nd,nkd->nk", table.differences[rows], found.coefficients[folds])
+    folds = np.array([fold_of(name) for name in table.names])
     users, confidences, levels = table.users[rows], table.confidences[rows], table.levels[rows]
+    margins = np.einsum("nd,nkd->nk", table.differences[rows], found.coefficients[folds[users]])
+    words = np.einsum("uw,ukw->uk", table.asked, found.words[folds])
+    before = words + np.log(np.maximum(found.shares, 1e-9))
 
     def likelihood(times: float) -> float:
         logs = [
@@ -94,7 +119,6 @@ def _steepness(found: Belonging, table: Table, fold_of: Callable[[str], int]) ->
             ).log_likelihood
             for one in margins.T
         ]
-        shares = np.log(np.maximum(found.shares, 1e-9))
-        return float(np.logaddexp.reduce(np.stack(logs, axis=1) + shares, axis=1).sum())
+        return float(np.logaddexp.reduce(np.stack(logs, axis=1) + before, axis=1).sum())
 
     return max(_STEEPNESS, key=likelihood)

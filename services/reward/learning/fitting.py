@@ -6,7 +6,7 @@ inside each fold's own training part). What is saved is fitted on all pairs with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,9 +112,14 @@ class Fitted:
 
 
 def fit(
-    pairs: Sequence[Preference], extractors: Sequence[Extractor], options: Options, tell: Tell
+    pairs: Sequence[Preference],
+    extractors: Sequence[Extractor],
+    options: Options,
+    tell: Tell,
+    asked_for: Mapping[str, Sequence[str]] = {},
 ) -> Fitted:
-    """Raises FailedPrecondition TOO_FEW_PAIRS under LEAST_PAIRS or two topics."""
+    """`asked_for`: each user's statements (asking.py). Raises FailedPrecondition TOO_FEW_PAIRS under
+    LEAST_PAIRS or two topics."""
     kept, dropped = newest(pairs, options.most_per_user)
     if len(kept) < LEAST_PAIRS or len({one.topic for one in kept}) < FOLDS:
         raise FailedPrecondition(
@@ -123,7 +128,7 @@ def fit(
             reason="TOO_FEW_PAIRS",
         )
     _teach(extractors, kept, options, tell)
-    table = build(extractors, kept, tell)
+    table = build(extractors, kept, tell, asked_for)
     grouping, by_groups, believed = find_groups(table, options, tell)
     weights = pair_weights(table, believed)
     folds = topic_folds(kept, FOLDS, options.seed)
@@ -267,7 +272,8 @@ def _grouped_margins(
     options: Options,
     otherwise: Array,
 ) -> Array:
-    """Margins of the rows in `out` by their users' groups, as assigned without those rows."""
+    """Margins of the rows in `out` by their users' groups, as assigned without those rows; what users ask
+    for is known, though they may have said it of one of these."""
     data, known = taste_space(table), table.users != NOBODY
     seen, users = groups.renumbered(data.where(~out[known]))
     grouping = groups.group(seen, count, TASTE_L2, options.seed, starts=3)

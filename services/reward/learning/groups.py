@@ -17,16 +17,18 @@ together are not a group of people, and are left for trust.py to look at.
    user is content is their own and not their group's (patience.py).
 7. Every user speaks with one voice: rows are weighed so that nobody counts more than the median
    user (`even_weights`).
+8. What users ask for in words counts beside what they prefer (asking.py), and one start sorts them by it.
+   Whether two groups are one is a matter of their rewards alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.learning import bradley_terry
+from services.reward.learning import asking, bradley_terry
 from services.reward.learning.calibration import sigmoid
 from services.reward.learning.patience import (
     Patience,
@@ -52,13 +54,15 @@ _LEAST_APART = 0.25
 class Comparisons:
     """`differences` (n, d) of better minus worse; `weights`, `confidences` (n,); `users` (n,) in
     0..U-1, each of whom has at least one row. `levels` (n,): 0 for two answers compared; of one judged by
-    itself, against the average answer, 1 if its user was content and -1 if not (patience.py)."""
+    itself, against the average answer, 1 if its user was content and -1 if not (patience.py). `asked` (U, W):
+    1 where a user makes a statement (asking.py); no columns if nobody does."""
 
     differences: Array
     weights: Array
     confidences: Array
     users: Ints
     levels: Array
+    asked: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def user_count(self) -> int:
@@ -72,19 +76,21 @@ class Comparisons:
             self.confidences[rows],
             self.users[rows],
             self.levels[rows],
+            self.asked,
         )
 
 
 @dataclass(frozen=True)
 class Grouping:
     """`of_user` (U,) in 0..K-1, the largest group first; `rewards` (K, d); the users' `patience`, and that of
-    each in their group, `shifts` (U,)."""
+    each in their group, `shifts` (U,). `asked` (K, W): how many of its users make each statement."""
 
     of_user: Ints
     rewards: Array
     log_likelihood: float
     patience: Patience
     shifts: Array
+    asked: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def count(self) -> int:
@@ -161,6 +167,9 @@ def group(
             of_user = _sorted_start(data, k, l2)
         elif start == 1:
             of_user = _unlike_start(data, k, l2)
+        elif start == 2 and data.asked.any():
+            # The first rewards are then learnt from those who asked for something.
+            of_user = asking.most_asked(data.asked, k)
         else:
             of_user = rng.integers(k, size=len(everybody))
         found.append(_em(data, of_user, k, l2, rounds))
@@ -200,6 +209,9 @@ def _held_out(data: Comparisons, k: int, l2: float, seed: int) -> Array:
         test = data.where(out)
         logs = by_group(found.rewards, found.patience, test)[0] + np.log(found.shares)
         mine = np.unique(test.users)
+        if data.asked.size:
+            words = asking.log_probabilities(found.asked, found.asked.sum(axis=0))
+            logs += data.asked[: len(logs)] @ words.T
         total[mine] = np.logaddexp.reduce(logs, axis=1)[mine]
     return total
 
@@ -239,6 +251,7 @@ def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> Gro
                 rewards[side, one] = fit_reward(mine, l2, shifts, rewards[side, one], _ROUGHLY)
                 margins[judged, one] = data.differences[judged] @ rewards[side, one]
         values, mean, variance = _by_margins(margins, patience, data)
+        values += asking.by_group(data.asked, of_user, k)
         moved = values.argmax(axis=1)
         is_done = (moved == of_user).all()
         of_user, likelihood = moved, float(values.max(axis=1).sum())
@@ -299,13 +312,17 @@ def _settled(data: Comparisons, found: Grouping, l2: float, least_share: float) 
         )
         values, mean, _ = by_group(rewards, found.patience, data)
         place = {one: at for at, one in enumerate(kept)}
-        stays = np.array([place.get(int(one), -1) for one in of_user])
+        stays = np.array([place.get(int(one), asking.NOWHERE) for one in of_user])
+        values += asking.by_group(data.asked, stays, len(kept))
         moved = np.where(stays >= 0, stays, values.argmax(axis=1))
         if len(kept) == len(np.unique(of_user)):
             alike = _one_taste(data, rewards)
             if alike is None:
                 likelihood = float(values.max(axis=1).sum())
-                return Grouping(moved, rewards, likelihood, found.patience, mean[everyone, moved])
+                return Grouping(
+                    moved, rewards, likelihood, found.patience, mean[everyone, moved],
+                    asking.counts(data.asked, moved, len(kept)),
+                )  # fmt: skip
             moved = np.where(moved == alike[1], alike[0], moved)
         of_user = moved
 
@@ -326,7 +343,5 @@ def _one_taste(data: Comparisons, rewards: Array) -> tuple[int, int] | None:
 def renumbered(data: Comparisons) -> tuple[Comparisons, Ints]:
     """Users without a row lose their number."""
     numbers, users = np.unique(data.users, return_inverse=True)
-    found = Comparisons(
-        data.differences, data.weights, data.confidences, users.astype(np.int64), data.levels
-    )
-    return found, numbers
+    asked = data.asked[numbers] if data.asked.size else data.asked
+    return replace(data, users=users.astype(np.int64), asked=asked), numbers

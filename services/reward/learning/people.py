@@ -25,6 +25,7 @@ from services.reward.domain import (
     WellBeing,
 )
 from services.reward.learning import report, traits
+from services.reward.learning.asking import statements
 from services.reward.learning.belonging import Belonging, belonging
 from services.reward.learning.features import Array
 from services.reward.learning.fitting import TASTE_L2, Fitted, Model, Options, fit
@@ -78,15 +79,18 @@ class LearnPeople:
         judgements: Sequence[Judgement],
         fold_of: Callable[[str], int],
         folds: int,
+        groups_of: Mapping[str, Sequence[str]] = {},
     ) -> LearntPeople | None:
-        """None while too few people have said enough."""
+        """None while too few people have said enough. Of the users' groups only those count that are their own
+        wishes (asking.py)."""
         every = preferences(pairs, judgements)
         known = Counter(one.user for one in every)
         said = [one for one in every if known[one.user] >= LEAST_ROWS_OF_USER]
         if len({one.user for one in said}) < 2 * LEAST_USERS:
             return None
         try:
-            fitted = fit(said, self._blocks, _OPTIONS, lambda _: None)
+            asked_for = {user: statements(groups) for user, groups in groups_of.items()}
+            fitted = fit(said, self._blocks, _OPTIONS, lambda _: None, asked_for)
         except FailedPrecondition:
             return None
         if fitted.grouping.count < 2:
@@ -94,6 +98,15 @@ class LearnPeople:
         found = belonging(fitted.table, fitted.grouping, TASTE_L2, fold_of, folds)
         members = dict(zip(fitted.table.names, fitted.grouping.of_user.tolist(), strict=True))
         return LearntPeople(_people(fitted), fitted.model, found, members)
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What a user said: `statements` as of asking.py. `fold`: the user's (belonging.py)."""
+
+    preferences: Sequence[Preference]
+    fold: int
+    statements: Sequence[str] = ()
 
 
 class Probabilities:
@@ -106,23 +119,25 @@ class Probabilities:
         self,
         model: Model,
         belonging: Belonging,
-        said: Sequence[tuple[Sequence[Preference], int]],
+        speakers: Sequence[Speaker],
     ) -> list[dict[str, float]]:
-        """By group, for each user's preferences and fold (belonging.py)."""
-        rows = [one for of_user, _ in said for one in of_user]
-        if not rows:
-            return [dict(zip(_names(model), belonging.shares.tolist(), strict=True)) for _ in said]
+        """By group, for each user."""
+        rows = [row for one in speakers for row in one.preferences]
         both = [one.better for one in rows] + [one.worse for one in rows]
-        scaled = model.scaling(extract(self._blocks, both, lambda _: None))
+        scaled = np.zeros((0, belonging.coefficients.shape[-1]))
+        if rows:
+            scaled = model.scaling(extract(self._blocks, both, lambda _: None))
         levels = np.array([float(one.level) for one in rows])
         better, worse = scaled[: len(rows)], scaled[len(rows) :]
         better[levels < 0], worse[levels > 0] = 0.0, 0.0
         found, start = [], 0
-        for of_user, fold in said:
-            mine = slice(start, start + len(of_user))
-            p = belonging.probabilities(better[mine], worse[mine], levels[mine], fold)
+        for one in speakers:
+            mine = slice(start, start + len(one.preferences))
+            p = belonging.probabilities(
+                better[mine], worse[mine], levels[mine], one.fold, one.statements
+            )
             found.append(dict(zip(_names(model), p.tolist(), strict=True)))
-            start += len(of_user)
+            start += len(one.preferences)
         return found
 
 

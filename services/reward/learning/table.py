@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.reward.domain import Answer
-from services.reward.learning import traits
+from services.reward.learning import asking, traits
 from services.reward.learning.features import surface
 from services.reward.learning.groups import Comparisons, even_weights
 from services.reward.learning.lines import Preference, Rated
@@ -77,7 +77,8 @@ class Scaling:
 @dataclass(frozen=True)
 class Table:
     """Row i of `better` and `worse` (n, d), scaled, are pair i's answers; `users` (n,) in 0..U-1 or
-    NOBODY; `topics` (n,); `names` of the users. `surface_at`: where the surface block begins."""
+    NOBODY; `topics` (n,); `names` of the users. `surface_at`: where the surface block begins.
+    `asked` (U, W): 1 where a user makes one of the `statements` (asking.py)."""
 
     pairs: Sequence[Preference]
     better: Array
@@ -87,6 +88,8 @@ class Table:
     names: tuple[str, ...]
     scaling: Scaling
     surface_at: int
+    statements: tuple[str, ...]
+    asked: Array
 
     @property
     def differences(self) -> Array:
@@ -133,7 +136,13 @@ def extract(extractors: Sequence[Extractor], answers: Sequence[Answer], tell: Te
     return np.vstack(rows)[[place[answer] for answer in answers]]
 
 
-def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Tell) -> Table:
+def build(
+    extractors: Sequence[Extractor],
+    pairs: Sequence[Preference],
+    tell: Tell,
+    asked_for: Mapping[str, Sequence[str]] = {},
+) -> Table:
+    """`asked_for`: each user's statements."""
     both = [one.better for one in pairs] + [one.worse for one in pairs]
     raw, levels = extract(extractors, both, tell), np.array([one.level for one in pairs])
     scaling = scaling_of(raw[np.concatenate([levels >= 0, levels <= 0])], extractors, both[0])
@@ -142,6 +151,7 @@ def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Te
     scaled[np.concatenate([levels < 0, levels > 0])] = 0.0
     names = tuple(sorted({one.user for one in pairs if one.user}))
     number = {name: at for at, name in enumerate(names)} | {"": NOBODY}
+    statements, asked = asking.table_of(asked_for, names)
     return Table(
         pairs=pairs,
         better=scaled[: len(pairs)],
@@ -151,6 +161,8 @@ def build(extractors: Sequence[Extractor], pairs: Sequence[Preference], tell: Te
         names=names,
         scaling=scaling,
         surface_at=raw.shape[1] - extractors[-1].features(both[:1]).shape[1],
+        statements=statements,
+        asked=asked,
     )
 
 
@@ -170,6 +182,7 @@ def taste_space(table: Table) -> Comparisons:
         table.confidences[known],
         table.users[known],
         table.levels[known],
+        table.asked,
     )
 
 

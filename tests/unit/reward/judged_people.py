@@ -3,7 +3,7 @@
 Answers have 88 words in the median, from 40 to 190 in nineteen of twenty, and some are lists. Brief people want
 at most 35 words, thorough ones at least 45, and friends of lists two items or more. Who does not get their wish
 complains, more or less patiently; after most complaints there is a rewrite that tries to meet the wish. Some
-judgements are wrong, as mining's are.
+judgements are wrong, as mining's are. Complaints may say what is asked for, now and then by mistake.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from datetime import UTC, datetime
 from math import exp, log
 
 from services.reward.domain import Answer, Judgement, Pair
+from shared.language.groups import WANTS, segment
 
 BRIEF, THOROUGH, LISTS = "brief", "thorough", "lists"
+# Subject and value of what each asks for (shared/language/wishes.py).
+ASKS = {BRIEF: ("length", "shorter"), THOROUGH: ("length", "longer"), LISTS: ("form", "list")}
+MISSAID = 0.05
 SAID_AT = datetime(2026, 11, 1, tzinfo=UTC)
 TOPICS = (
     "sourdough bread", "a vegetable soup", "green tea", "a small garden", "an old bicycle",
@@ -65,11 +69,21 @@ class Person:
 
 @dataclass(slots=True)
 class Said:
-    """What the reward service takes in: and the `wish_of` each user."""
+    """What the reward service takes in: and the `wish_of` each user. `asked_for`: of those who said what they
+    want, by subject, the newest."""
 
     pairs: list[Pair] = field(default_factory=list)
     judged: list[Judgement] = field(default_factory=list)
     wish_of: dict[str, str] = field(default_factory=dict)
+    asked_for: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def groups_of(self) -> dict[str, tuple[str, ...]]:
+        """Users' segments of their own wishes."""
+        return {
+            user: tuple(segment(WANTS + subject, value) for subject, value in asked.items())
+            for user, asked in self.asked_for.items()
+        }
 
 
 def people(shares: Mapping[str, float], count: int, seed: int = 0) -> list[Person]:
@@ -91,9 +105,11 @@ def talk(
     asked: tuple[int, int] = (3, 10),
     errors: float = 0.05,
     rewritten: float = 0.7,
+    stating: float = 0.0,
 ) -> Said:
-    """Each person judges between `asked` answers. `errors`: the share of judgements that say the opposite."""
-    rng, said = random.Random(seed), Said()
+    """Each person judges between `asked` answers. `errors`: the share of judgements that say the opposite.
+    `stating`: the share of complaints about a missed wish that say what is asked for."""
+    rng, words, said = random.Random(seed), random.Random(f"{seed}/words"), Said()
     for person in persons:
         said.wish_of[person.name] = person.wish
         for number in range(rng.randint(*asked)):
@@ -104,12 +120,21 @@ def talk(
             if rng.random() < errors:
                 is_content = not is_content
             said.judged.append(Judgement(f"j.{name}", person.name, answer, is_content, SAID_AT))
+            is_missed = not is_content and not pleases(answer.text, person.wish)
+            if is_missed and words.random() < stating:
+                subject, value = stated(words, person.wish)
+                said.asked_for.setdefault(person.name, {})[subject] = value
             if not is_content and rng.random() < rewritten:
                 better = Answer(request, rewrite(rng, topic, person.wish))
                 said.pairs.append(Pair(f"p.{name}", person.name, better, answer, SAID_AT))
     rng.shuffle(said.pairs)
     rng.shuffle(said.judged)
     return said
+
+
+def stated(rng: random.Random, wish: str) -> tuple[str, str]:
+    others = [one for one in ASKS if one != wish]
+    return ASKS[rng.choice(others) if rng.random() < MISSAID else wish]
 
 
 def pleases(text: str, wish: str) -> bool:

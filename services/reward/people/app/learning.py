@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.reward.domain import version_of
+from services.reward.learning.asking import statements
 from services.reward.learning.belonging import EVERYBODY
-from services.reward.learning.people import Probabilities, preferences, renamed
+from services.reward.learning.people import Probabilities, Speaker, preferences, renamed
 from services.reward.people.domain import (
     Division,
     Learnt,
@@ -78,21 +79,24 @@ class LearnMemberships:
                 f"{division.reward_model} divides nobody, but {tenant} is divided by it"
             )
         said = self.evidence.of_users(tenant, user_ids, MOST_OF_USER)
+        groups_of = self.reads.groups_of(tenant, user_ids)
         folds = len(model.belonging.coefficients) - 1
-        rows = [
-            (preferences(one.pairs, one.judged), _fold(tenant, user_id, folds))
+        speakers = [
+            Speaker(
+                preferences(one.pairs, one.judged),
+                _fold(tenant, user_id, folds),
+                statements(groups_of.get(user_id, ())),
+            )
             for user_id, one in said.items()
         ]
-        found = self.probabilities(model.tastes, model.belonging, rows)
+        found = self.probabilities(model.tastes, model.belonging, speakers)
         return division, {
             user_id: Learnt(
                 {name: round(p, 4) for name, p in by_group.items()},
-                len(said_by),
+                len(speaker.preferences),
                 one.names(tenant),
             )
-            for (user_id, one), (said_by, _), by_group in zip(
-                said.items(), rows, found, strict=True
-            )
+            for (user_id, one), speaker, by_group in zip(said.items(), speakers, found, strict=True)
         }
 
 
