@@ -57,26 +57,22 @@ class Population:
     stating: float = 0.0
 
 
-# Of 344 complaints in real chats with language models, as mining finds them, wishes.py reads a wish in 20%.
-SOME, HALF = 0.2, 0.5
-SAYING = {"with_words": SOME, "with_more_words": HALF}
-TALKATIVE = {
+# Of 344 complaints that mining finds in real chats with language models, wishes.py reads a wish in 20%.
+STATING = {"with_words": 0.2, "with_more_words": 0.5}
+SHARES = {
     "80_20": {BRIEF: 0.8, THOROUGH: 0.2},
     "60_30_10": {BRIEF: 0.6, LISTS: 0.3, THOROUGH: 0.1},
     "95_5": {BRIEF: 0.95, THOROUGH: 0.05},
     "one": {BRIEF: 1.0},
 }
 POPULATIONS = {
-    "80_20": Population({BRIEF: 0.8, THOROUGH: 0.2}),
-    "60_30_10": Population({BRIEF: 0.6, LISTS: 0.3, THOROUGH: 0.1}),
-    "60_30_10_who_said_more": Population({BRIEF: 0.6, LISTS: 0.3, THOROUGH: 0.1}, asked=(8, 15)),
-    "95_5": Population({BRIEF: 0.95, THOROUGH: 0.05}),
-    "one": Population({BRIEF: 1.0}),
-    "one_patient_or_not": Population({BRIEF: 1.0}, (0.05, 0.7)),
+    **{name: Population(shares) for name, shares in SHARES.items()},
+    "60_30_10_who_said_more": Population(SHARES["60_30_10"], asked=(8, 15)),
+    "one_patient_or_not": Population(SHARES["one"], (0.05, 0.7)),
     **{
-        f"{name}_{saying}": Population(shares, stating=stating)
-        for name, shares in TALKATIVE.items()
-        for saying, stating in SAYING.items()
+        f"{name}_{words}": Population(shares, stating=stating)
+        for name, shares in SHARES.items()
+        for words, stating in STATING.items()
     },
 }
 

@@ -115,7 +115,6 @@ def test_without_words_all_is_as_before() -> None:
     assert found.log_likelihood == other.log_likelihood == pytest.approx(-23.331558004306725)
     assert found.of_user.tolist() == other.of_user.tolist()
     assert found.asked.shape == (2, 0)
-    assert choose(data, 2, 0.01) == choose(silent, 2, 0.01)
 
 
 def test_rows_of_words_go_with_their_users() -> None:
@@ -261,6 +260,18 @@ def test_memberships_are_learnt_from_what_users_ask_for(takes_wishes: bool) -> N
     assert [one.statements for one in heard.speakers] == [asked_for, ()]
 
 
+def test_a_corrected_wish_is_learnt_from() -> None:
+    service = RewardService()
+    with service.database.begin() as transaction:
+        service.people(transaction).divide(
+            "local", Division("rewardModels/reward-v1", (Taste("lists"),))
+        )
+    service.correct("local", "ada", None, {"plan": "free"}, "ops", "")
+    assert service.memberships.due(5, "") == ("", {})
+    service.correct("local", "ada", None, {"wants.form": "list"}, "ada", "I like lists")
+    assert service.memberships.due(5, "") == ("local", {"ada": 1})
+
+
 def test_a_model_learns_from_what_its_users_ask_for() -> None:
     service = RewardService()
     said = talk(people({BRIEF: 0.5, THOROUGH: 0.5}, 24), asked=(4, 6), stating=0.5)
@@ -288,6 +299,8 @@ def test_what_made_up_people_say_changes_nothing_else() -> None:
     persons = people({BRIEF: 0.5, THOROUGH: 0.3, LISTS: 0.2}, 200)
     silent, said = talk(persons), talk(persons, stating=0.5)
     assert (said.pairs, said.judged, silent.asked_for) == (silent.pairs, silent.judged, {})
+    # As many as before anybody spoke.
+    assert (len(said.pairs), len(said.judged)) == (597, 1319)
     share = {
         wish: sum(said.wish_of[user] == wish for user in said.asked_for) / (200 * of_all)
         for wish, of_all in ((BRIEF, 0.5), (THOROUGH, 0.3), (LISTS, 0.2))

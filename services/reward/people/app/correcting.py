@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.reward.people.app.learning import note_evidence
 from services.reward.people.domain import check_group, composed, corrected, nobody_yet
 from services.reward.people.ports import MembershipStore
 from shared.language.errors import InvalidArgument
-from shared.language.groups import Membership, check_segment
+from shared.language.groups import WANTS, Membership, check_segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class CorrectMembership:
             standing = replace(former, said=said)
             found = composed(standing, division, now)
             memberships.put(standing, found)
+            # What a user asks for is evidence of their learnt group.
+            if any(key.startswith(WANTS) for key in checked):
+                note_evidence(memberships, tenant, user_id)
             return found
 
 
