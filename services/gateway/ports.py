@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -140,9 +140,12 @@ class Reply(Protocol):
 
 
 class Upstream(Protocol):
-    async def send(self, body: bytes, tenant: str, user_id: str) -> Reply:
+    async def send(
+        self, body: bytes, tenant: str, user_id: str, left_out: Collection[str] = ()
+    ) -> Reply:
         """`body` is JSON. Asks the user's replica, or the next one if the connection breaks before the first
-        byte. Unavailable if none answers; DeadlineExceeded if it takes too long."""
+        byte; none that is left out, unless all are. Unavailable if none answers; DeadlineExceeded if it takes
+        too long."""
 
 
 class StoredCompletions(Protocol):

@@ -18,12 +18,16 @@ from shared.state.loop import repeat
 Background = tuple[str, Callable[[threading.Event], None]]
 
 
-def clocks(judge: Judge, check_every_s: float) -> list[Background]:
+def clocks(judge: Judge, check_every_s: float, prove_every_s: float) -> list[Background]:
     """Every second, a rollout whose time is up is ended; every `check_every_s`, the replicas are asked for
-    the canary."""
+    canaries, and every `prove_every_s` for champions."""
     return [
         ("clock", repeat("registry.clock", judge.tick, idle_s=1.0)),
         ("fleet", repeat("registry.fleet", judge.check, idle_s=check_every_s)),
+        (
+            "champions",
+            repeat("registry.champions", judge.check_champions, idle_s=prove_every_s),
+        ),
     ]
 
 

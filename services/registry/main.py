@@ -70,7 +70,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         mounts=[("trimtab.registry.v1.RegistryService", add)],
         background=[
             ("judge", judge_stage(database, log, judge, SqlSession).run),
-            *clocks(judge, settings.check_every_s),
+            *clocks(judge, settings.check_every_s, settings.prove_every_s),
             ("aliases", alias_worker(database, store, models, settings.tenant).run),
             ("withdrawals", withdrawal_worker(database, adapters).run),
             ("outbox", OutboxRelay(database, log).run),

@@ -27,8 +27,10 @@ class RegistrySettings(ServiceSettings):
     min_users: int = Field(default=15, ge=1)
     # A canary that is not measurably better by then is rolled back.
     rollout_max_s: float = Field(default=900.0, gt=0)
-    # How often the replicas are asked for one token from the canary.
+    # How often the replicas are asked for what canaries answered when they were trained.
     check_every_s: float = Field(default=15.0, gt=0)
+    # The same of champions.
+    prove_every_s: float = Field(default=300.0, gt=0)
     replica_timeout_s: float = Field(default=60.0, gt=0)
     # How far a replica's log-probabilities may be from those recorded of a version's answers, in nats a token.
     answers_tolerance: float = Field(default=0.05, gt=0)

@@ -75,6 +75,11 @@ class Composition:
     served_names: Mapping[str, str]
     others: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every served name that may answer, each once."""
+        return tuple(dict.fromkeys((*self.served_names.values(), self.others)))
+
     def answering(self, groups: Iterable[str]) -> str:
         """The served name for a user of these groups: of the first that has weights of its own."""
         return next(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import aiohttp
 from yarl import URL
@@ -40,9 +40,11 @@ class HttpUpstream:
         self._session, self._replicas = session, replicas
         self._urls = {replica: URL(replica + path) for replica in replicas}
 
-    async def send(self, body: bytes, tenant: str, user_id: str) -> HttpReply:
+    async def send(
+        self, body: bytes, tenant: str, user_id: str, left_out: Collection[str] = ()
+    ) -> HttpReply:
         failures: list[str] = []
-        order = choose_replica(self._replicas, tenant, user_id)
+        order = choose_replica(self._replicas, tenant, user_id, left_out)
         # The first one again at the end: a failure may only mean that it had just closed an idle connection.
         for replica in (*order, *order[:1]):
             try:

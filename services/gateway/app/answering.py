@@ -93,7 +93,8 @@ class Answering:
             said["x-trimtab-persona"] = "used"
         if not self._seeds_allowed and payload.pop("seed", None) is not None:
             said["x-trimtab-note"] = _SEED_NOTE
-        reply = await self._upstream.send(encode(payload), tenant, user_id)
+        left_out = chosen.left_out.get(served_name, ())
+        reply = await self._upstream.send(encode(payload), tenant, user_id, left_out)
         if reply.status == _OK and body.get("stream"):
             return Streamed(self._events(exchange, reply), said)
         try:

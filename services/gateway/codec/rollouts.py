@@ -32,6 +32,7 @@ def decode_rollout(rollout: registry_pb2.Rollout, others: Iterable[Version] = ()
         canary=canary,
         canary_share=rollout.canary_share,
         others=tuple(others),
+        left_out=_by_name((one.served_name, one.replica) for one in rollout.left_out),
     )
 
 
@@ -62,7 +63,15 @@ def _rollout(kept: dict[str, Any]) -> Rollout:
         canary=_version(kept["canary"]) if kept["canary"] else None,
         canary_share=float(kept["canary_share"]),
         others=tuple(map(_version, kept["others"])),
+        left_out=kept.get("left_out", {}),
     )
+
+
+def _by_name(left_out: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for served_name, replica in left_out:
+        found.setdefault(served_name, []).append(replica)
+    return found
 
 
 def _version(kept: dict[str, Any]) -> Version:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.gateway.domain.rollout import Rollout, Version
 from shared.language.policies import ASSISTANT, PolicyKey
@@ -23,6 +23,8 @@ class Chosen:
 
     policy: str
     version: Version
+    # By served name, the replicas that serve something else under it.
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Catalogue:
@@ -32,7 +34,7 @@ class Catalogue:
         first = {ASSISTANT: rollouts[ASSISTANT]} if ASSISTANT in rollouts else {}
         self._rollouts = {**first, **dict(sorted(rollouts.items()))}
         self._versions = {
-            version.name: Chosen(policy, version)
+            version.name: Chosen(policy, version, rollout.left_out)
             for policy, rollout in self._rollouts.items()
             for version in rollout.versions()
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from shared.language.groups import Composition
 from shared.language.identifiers import share_of
@@ -29,6 +30,8 @@ class Rollout:
     canary_share: float = 0.0
     # Other versions that can be requested by name.
     others: tuple[Version, ...] = ()
+    # By served name, the replicas that serve something else under it.
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def for_user(self, tenant: str, user_id: str) -> Version:
         """Champion or canary; the same for one user for as long as a canary is out, on every replica.
@@ -46,8 +49,12 @@ class Rollout:
         return tuple({version.name: version for version in [*leading, *self.others]}.values())
 
 
-def choose_replica(replicas: tuple[str, ...], tenant: str, user_id: str) -> tuple[str, ...]:
+def choose_replica(
+    replicas: tuple[str, ...], tenant: str, user_id: str, left_out: Collection[str] = ()
+) -> tuple[str, ...]:
     """The replicas in this user's order: the first one has the user's prefix in its cache, the next ones are
-    used if it is unavailable. Rendezvous hashing: adding a replica moves few users."""
+    used if it is unavailable. Rendezvous hashing: adding a replica moves few users. Those that are left out
+    are not among them; if all are, nothing is gained by refusing every answer, and all are."""
     key = f"{tenant}/{user_id}"
-    return tuple(sorted(replicas, key=lambda replica: share_of(key, f"replica:{replica}")))
+    left = tuple(replica for replica in replicas if replica not in left_out) or replicas
+    return tuple(sorted(left, key=lambda replica: share_of(key, f"replica:{replica}")))

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Rollout, RolloutRules
+from services.registry.domain.rollouts import LeftOut, Rollout, RolloutRules
 from services.registry.domain.versions import Change, State, Version
 from shared.language.groups import Composition
 from shared.language.interests import Interests
@@ -61,6 +61,7 @@ def read_rollout(row: Any) -> Rollout:
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
         | {"expected": tuple(values.get("expected", ()))}
+        | {"left_out": tuple(LeftOut(**one) for one in values.get("left_out", ()))}
         | {"update_time": datetime.fromisoformat(values["update_time"])},
         key=_key(row),
         start_time=datetime.fromisoformat(start) if start else None,

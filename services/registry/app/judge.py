@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,8 @@ from services.registry.app.changes import (
     rollout_of,
     with_versions,
 )
-from services.registry.app.proving import Proving
+from services.registry.app.leaving_out import leave_out
+from services.registry.app.proving import Proof, Proving
 from services.registry.domain.rollouts import (
     Decision,
     Observation,
@@ -65,13 +66,25 @@ class Judge:
                 self._decide(session, rollout_of(session, key))
 
     def check(self) -> None:
-        """Rolls back each canary that a replica answers for but does not serve. Unavailable and Internal say
-        nothing about a canary: they are passed on once every other one was asked for."""
+        """Rolls back each canary that a replica does not know, or that none serves as it was trained; a replica
+        that does not is left out. Unavailable and Internal say nothing about a canary: they are passed on once
+        every other one was asked for."""
         with self.store.read() as session:
             keys = session.with_canary()
-        errors = [error for key in keys if (error := self._checked(key))]
-        if errors:
-            raise errors[0]
+        _raise_first([self._checked(key) for key in keys])
+
+    def check_champions(self) -> None:
+        """Leaves out the replicas that do not serve champions as they were trained. Errors are passed on once
+        every one was asked for."""
+        with self.store.read() as session:
+            served = [with_versions(session, key)[:2] for key in session.served()]
+        _raise_first(
+            [
+                self._proved(rollout, name)
+                for rollout, champion in served
+                for name in champion.serves.names
+            ]
+        )
 
     def _checked(self, key: PolicyKey) -> TrimtabError | None:
         with self.store.read() as session:
@@ -79,17 +92,34 @@ class Judge:
         if canary is None:
             return None
         try:
-            self.proving.check(canary)
+            proofs = self.proving.proofs(canary.served_name)
         except FailedPrecondition as error:
-            with self.store.begin() as session:
-                now = session.rollout(key)
-                if now is not None and now.revision == rollout.revision:
-                    roll_back(
-                        session, now, ACTOR, f"a replica fails: {error.message}", self.clock()
-                    )
+            self._take_back(rollout, error.message)
+            return None
+        except TrimtabError as error:
+            return error
+        if all(proof.is_wrong for proof in proofs):
+            self._take_back(rollout, "; ".join(proof.words for proof in proofs))
+        else:
+            self._leave_out(rollout, canary.served_name, proofs)
+        return None
+
+    def _proved(self, rollout: Rollout, served_name: str) -> TrimtabError | None:
+        try:
+            self._leave_out(rollout, served_name, self.proving.proofs(served_name))
         except TrimtabError as error:
             return error
         return None
+
+    def _leave_out(self, rollout: Rollout, served_name: str, proofs: Sequence[Proof]) -> None:
+        with self.store.begin() as session:
+            leave_out(session, rollout, served_name, proofs, self.clock())
+
+    def _take_back(self, rollout: Rollout, words: str) -> None:
+        with self.store.begin() as session:
+            now = session.rollout(rollout.key)
+            if now is not None and now.revision == rollout.revision:
+                roll_back(session, now, ACTOR, f"a replica fails: {words}", self.clock())
 
     def _decision(self, session: Session, key: PolicyKey) -> Decision | None:
         rollout = rollout_of(session, key)
@@ -108,3 +138,9 @@ class Judge:
 
     def _rules(self, rollout: Rollout) -> RolloutRules:
         return rollout.rules or self.rules
+
+
+def _raise_first(errors: Sequence[TrimtabError | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error

@@ -44,50 +44,49 @@ class Proving:
         """What each replica serves under the version's name now. Raises as Fleet.check does."""
         with self.store.read() as session:
             found = known(session, tenant, version)
-        return self.proofs(found)
+        return self.proofs(found.served_name)
 
     def check(self, version: Version) -> list[Proof]:
         """Raises as Fleet.check does, and FailedPrecondition NOT_AS_TRAINED if a replica answers otherwise
         than the trained version did."""
-        found = self.proofs(version)
+        found = self.proofs(version.served_name)
         wrong = [proof.words for proof in found if proof.is_wrong]
         if wrong:
             raise FailedPrecondition("; ".join(wrong), reason="NOT_AS_TRAINED")
         return found
 
-    def proofs(self, version: Version) -> list[Proof]:
-        self.fleet.check(version.served_name)
-        recorded = self.adapters.known_answers(version.served_name)
+    def proofs(self, served_name: str) -> list[Proof]:
+        """One for each replica. Raises as Fleet.check does."""
+        self.fleet.check(served_name)
+        recorded = self.adapters.known_answers(served_name)
         if recorded is None:
-            words = f"nothing was recorded of {version.version} when it was made; one token came"
+            words = f"nothing was recorded of {served_name} when it was made; one token came"
             return [Proof(one, Serves.UNPROVED, words) for one in self.fleet.replicas]
-        seen = self.fleet.log_probs(version.served_name, recorded)
+        seen = self.fleet.log_probs(served_name, recorded)
         return [
-            _proof(version, replica, recorded, log_probs, self.tolerance)
+            _proof(served_name, replica, recorded, log_probs, self.tolerance)
             for replica, log_probs in seen.items()
         ]
 
 
 def _proof(
-    version: Version,
+    served_name: str,
     replica: str,
     recorded: KnownAnswers,
     log_probs: Sequence[Sequence[float]] | None,
     tolerance: float,
 ) -> Proof:
     if log_probs is None:
-        words = (
-            f"{replica} tells no log-probabilities of prompts; one token of {version.version} came"
-        )
+        words = f"{replica} tells no log-probabilities of prompts; one token of {served_name} came"
         return Proof(replica, Serves.UNPROVED, words)
     found = recorded.compared(log_probs, tolerance)
     figures = (
         f"{found.from_trained:.2f} nats a token from what was trained, {found.from_base:.2f} from the base"
         f" model, of which {tolerance:g} are tolerated"
     )
-    words = f"{replica} serves {version.version} as it was trained: {figures}"
+    words = f"{replica} serves {served_name} as it was trained: {figures}"
     if found.serves in _IT_SERVES:
-        words = f"{replica} serves {_IT_SERVES[found.serves]} as {version.version}: {figures}"
+        words = f"{replica} serves {_IT_SERVES[found.serves]} as {served_name}: {figures}"
     elif recorded.apart <= tolerance:
         words += f"; the two are only {recorded.apart:.2f} apart, so this proves little"
     return Proof(replica, found.serves, words, found.from_trained, found.from_base)

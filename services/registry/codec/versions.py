@@ -63,6 +63,10 @@ def encode_rollout(
         policy=rollout.key.policy,
         interests=encode_interests(rollout.interests),
         groups=_encode_groups(rollout, deployment),
+        left_out=[
+            proofs_pb2.LeftOut(replica=o.replica, served_name=o.served_name, words=o.words)
+            for o in rollout.left_out
+        ],
     )
     encoded.update_time.FromDatetime(rollout.update_time)
     # After a rollout the champion may not be the one that was compared; `words` says which were.

@@ -36,6 +36,16 @@ class RolloutRules:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A replica that serves something else than was trained under a served name; nobody is to be answered by
+    it under that name. `words`: what it serves instead."""
+
+    replica: str
+    served_name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """Of one policy. `champions` are the versions that have served, each once, the current one last, at most
     MOST_CHAMPIONS. `revision` rises with every change of what is served to whom."""
@@ -59,6 +69,7 @@ class Rollout:
     parts: tuple[Part, ...] = ()
     # Groups that were known when it began and of which evidence is needed.
     expected: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     rollback_request: str = ""
     words: str = "no rollout is under way"
 

@@ -255,6 +255,13 @@ def test_verify_says_what_each_replica_serves_and_fails_if_it_is_something_else(
     assert ran.platform.asked[0][2] == {"version": "v1"}
 
 
+def test_a_replica_that_is_left_out_is_said_with_what_serves(trimtab: Any) -> None:
+    served = json.loads(json.dumps(CHAMPION))
+    served["rollout"]["left_out"] = [{"words": "http://two serves the base model as v1"}]
+    ran = trimtab("models", "list", answers={"ListVersions": {}, "GetRollout": served})
+    assert ran.out.rstrip().endswith("left out: http://two serves the base model as v1")
+
+
 def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None:
     versions = {"versions": [{"version": "assistant-v1", "state": "VERSION_STATE_CANARY"}]}
     ran = trimtab("models", "list", answers={"ListVersions": versions})

@@ -328,9 +328,9 @@ class Gateway:
 
     async def __aenter__(self) -> "Gateway":
         self.session = open_session(5.0, 1.0)
-        replicas = await self.model.start(self.replicas)
+        self.urls = await self.model.start(self.replicas)
         self.application = self._build(
-            HttpUpstream(self.session, replicas), HttpUpstream(self.session, replicas, TOKENIZE)
+            HttpUpstream(self.session, self.urls), HttpUpstream(self.session, self.urls, TOKENIZE)
         )
         transport = httpx.ASGITransport(self.application)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")

@@ -12,7 +12,11 @@ import openai
 import pytest
 import uvicorn
 
+from services.gateway.codec.rollouts import decode_rollout, decode_version
+from services.gateway.domain.policies import Served
 from services.gateway.domain.rollout import Rollout, Version
+from shared.gen.trimtab.registry.v1 import registry_pb2
+from shared.language.policies import PolicyKey
 
 HELLO: Any = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hello"}]
 
@@ -214,6 +218,28 @@ async def test_a_replica_that_is_away_is_passed_over(
             answer = await gateway.http.post("/v1/chat/completions", json=body)
             assert answer.status_code == 200
         assert gateway.model.asked == [1] * 20
+
+
+async def test_a_replica_that_serves_something_else_answers_nobody(
+    start_gateway: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As the registry tells it, and only under the name that it does not serve."""
+    async with start_gateway(tmp_path, 2) as gateway:
+        base = registry_pb2.ModelVersion(version="assistant-v0", served_name="base")
+        said = registry_pb2.Rollout(revision=1, champion=base)
+        said.left_out.add(replica=gateway.urls[0], served_name="base", words="another adapter")
+        other = registry_pb2.ModelVersion(version="assistant-v1", served_name="assistant-v1")
+        rollout = decode_rollout(said, [decode_version(other)])
+        gateway.rollouts.heard([Served(PolicyKey("local"), rollout)], whole=True)
+        for user in range(20):
+            body = {"model": "assistant", "messages": HELLO, "user": f"u{user}"}
+            answer = await gateway.http.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200
+        assert gateway.model.asked == [1] * 20
+        for user in range(20):
+            body = {"model": "assistant-v1", "messages": HELLO, "user": f"u{user}"}
+            await gateway.http.post("/v1/chat/completions", json=body)
+        assert set(gateway.model.asked[20:]) == {0, 1}
 
 
 async def test_a_model_server_that_breaks_off_is_said_in_the_stream(gateway: Any) -> None:

@@ -47,7 +47,17 @@ def test_replicas_share_the_users_and_a_new_one_moves_few() -> None:
     assert abs(len(moved) - 3_333) < 190
 
 
-FULL = Rollout(7, CHAMPION, CANARY, 0.25, (Version("assistant-v0", "base"),))
+def test_a_replica_that_is_left_out_answers_nobody_as_long_as_there_are_others() -> None:
+    three = ("a", "b", "c")
+    for user in USERS[:100]:
+        order = choose_replica(three, "t", user)
+        rest = tuple(one for one in order if one != "b")
+        assert choose_replica(three, "t", user, {"b"}) == rest
+        assert choose_replica(three, "t", user, three) == order
+
+
+LEFT_OUT = {"assistant-v2": ["http://two"]}
+FULL = Rollout(7, CHAMPION, CANARY, 0.25, (Version("assistant-v0", "base"),), LEFT_OUT)
 COMPOSED = Version("support-v1", "acme.v1", Composition({"plan=free": "acme.v1"}, "base"))
 
 

@@ -12,6 +12,7 @@ import pytest
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.domain.versions import State
 from shared.gen.trimtab.registry.v1 import proofs_pb2
+from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import FailedPrecondition, NotFound, Unavailable
 from shared.language.known_answers import KnownAnswer, KnownAnswers, Serves
 from tests.unit.registry.test_registry import HOME, Calling, House
@@ -84,17 +85,57 @@ def test_an_adapter_that_hardly_differs_from_its_base_proves_little(house: House
     assert one.words.endswith("; the two are only 0.04 apart, so this proves little")
 
 
-def test_a_canary_that_a_replica_no_longer_serves_as_trained_goes_back(house: House) -> None:
+def test_a_canary_that_no_replica_serves_as_trained_goes_back(house: House) -> None:
     house.register("a")
     house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
     house.judge.check()
     assert house.app.rollout(HOME)[0].canary == "assistant-v1"
-    serve(house, TRAINED, BASE)
+    serve(house, OTHER, BASE)
     house.time += timedelta(seconds=15)
     house.judge.check()
     rollout = house.app.rollout(HOME)[0]
     assert (rollout.canary, rollout.champion) == ("", "assistant-v0")
-    assert "a replica fails: two serves the base model instead of its adapter" in rollout.words
+    assert "a replica fails: one serves another adapter, or a stale one" in rollout.words
+    assert "two serves the base model instead of its adapter" in rollout.words
+
+
+async def test_a_replica_that_serves_something_else_is_left_out_until_it_no_longer_does(
+    house: House,
+) -> None:
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
+    before = house.app.rollout(HOME)[0].revision
+    serve(house, TRAINED, BASE)
+    house.judge.check()
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, rollout.revision) == ("assistant-v1", before + 1)
+    assert [(one.replica, one.served_name) for one in rollout.left_out] == [("two", "assistant-v1")]
+    house.judge.check()  # nothing new, so nothing is told anew
+    assert house.app.rollout(HOME)[0].revision == before + 1
+    whole = await house.servicer.GetRollout(pb.GetRolloutRequest(), Calling("local"))
+    (told,) = whole.rollout.left_out
+    assert (told.replica, told.served_name) == ("two", "assistant-v1")
+    assert told.words.startswith("two serves the base model instead of its adapter as assistant-v1")
+    serve(house, TRAINED, TRAINED)
+    house.judge.check()
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.left_out, rollout.revision) == ((), before + 2)
+
+
+def test_champions_are_asked_too_and_stay_whatever_replicas_serve(house: House) -> None:
+    house.register("a")
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    house.judge.check_champions()
+    assert house.app.rollout(HOME)[0].left_out == ()
+    serve(house, OTHER, OTHER)
+    house.judge.check_champions()
+    rollout = house.app.rollout(HOME)[0]
+    assert rollout.champion == "assistant-v1"
+    assert [one.replica for one in rollout.left_out] == ["one", "two"]
+    house.fleet.away = True
+    with pytest.raises(Unavailable):
+        house.judge.check_champions()
+    assert house.app.rollout(HOME)[0].left_out == rollout.left_out
 
 
 async def test_anyone_who_may_read_can_ask(house: House) -> None:

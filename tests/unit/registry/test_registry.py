@@ -321,7 +321,7 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
         raise answers.pop()
 
     monkeypatch.setattr(house.fleet, "check", check)
-    _, (_, fleet) = clocks(house.judge, 0.01)
+    _, (_, fleet), _ = clocks(house.judge, 0.01, 9.0)
     thread = threading.Thread(target=fleet, args=(stop,), daemon=True)
     thread.start()
     thread.join(10)

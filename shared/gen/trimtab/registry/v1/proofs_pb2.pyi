@@ -135,3 +135,31 @@ class ReplicaProof(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__from_trained) -> _WhichOneofReturnType__from_trained | None: ...
 
 Global___ReplicaProof: _TypeAlias = ReplicaProof  # noqa: Y015
+
+@_typing.final
+class LeftOut(_message.Message):
+    """A replica that serves something else than was trained under a served name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    SERVED_NAME_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    served_name: _builtins.str
+    words: _builtins.str
+    """What it serves instead."""
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        served_name: _builtins.str = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replica", b"replica", "served_name", b"served_name", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
 from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
+from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -728,9 +729,7 @@ class ModelVersion(_message.Message):
     version: _builtins.str
     """"assistant-v3": the policy, and a number that rises within it."""
     served_name: _builtins.str
-    """The name that vLLM serves it under, unique in the deployment: the version, after the tenant if that is not the
-    deployment's own; or the base model's name for the first champion.
-    """
+    """The name that vLLM serves it under, unique in the deployment; for the first champion the base model's name."""
     state: Global___VersionState.ValueType
     adapter_path: _builtins.str
     """The folder of the served adapter; empty for the base model."""
@@ -827,6 +826,7 @@ class Rollout(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     INTERESTS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
@@ -848,9 +848,7 @@ class Rollout(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def canary_dissatisfaction(self) -> _common_pb2.Estimate:
-        """The evidence so far: the canary's and the champion's dissatisfaction since the rollout began. Unset if none
-        is under way: `words` then say what the last rollout found about the versions that it compared.
-        """
+        """Since the rollout began. Unset if none is under way: `words` then say what the last one found."""
 
     @_builtins.property
     def champion_dissatisfaction(self) -> _common_pb2.Estimate: ...
@@ -860,6 +858,10 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupEvidence]: ...
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedCompositeFieldContainer[_proofs_pb2.LeftOut]:
+        """Replicas that nobody is to be answered by, as long as others are left."""
+
     def __init__(
         self,
         *,
@@ -878,10 +880,11 @@ class Rollout(_message.Message):
         policy: _builtins.str = ...,
         interests: _people_pb2.Interests | None = ...,
         groups: _abc.Iterable[Global___GroupEvidence] | None = ...,
+        left_out: _abc.Iterable[_proofs_pb2.LeftOut] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "interests", b"interests", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "left_out", b"left_out", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
