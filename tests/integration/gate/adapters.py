@@ -9,9 +9,11 @@ import torch
 
 from services.retrain.adapters.chat_encoder import ChatEncoder
 from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+from services.retrain.adapters.recording import PROMPTS, recorded
 from services.retrain.adapters.training import Trainer
 from services.retrain.domain.training import TrainingPlan
 from shared.encoding.chat import load_tokenizer
+from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.language.messages import text_message
 from shared.language.pairs import Pair, PairSource
 
@@ -75,4 +77,6 @@ def train(folder: Path, base_model: Path, *, collapsed: bool) -> str:
     folder.mkdir(parents=True)
     Trainer(policy, pairs, plan, folder).run(lambda step: None)
     policy.save(folder / "adapter", str(base_model))
+    known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
+    (folder / "adapter" / KNOWN_ANSWERS).write_text(dump(known))
     return str(folder / "adapter")

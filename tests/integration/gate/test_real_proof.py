@@ -1,0 +1,85 @@
+"""Served is what was trained, on a real vLLM: the adapter itself, the base model instead, or another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from infra.local.stack import LocalStack
+from services.registry.adapters.adapter_folder import AdapterFolder
+from services.registry.adapters.sql_session import SqlSession
+from services.registry.adapters.tables import METADATA
+from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app.proving import Proof, Proving
+from services.retrain.adapters.chat_encoder import ChatEncoder
+from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+from services.retrain.adapters.recording import PROMPTS, recorded
+from shared.encoding.chat import load_tokenizer
+from shared.language.known_answers import KNOWN_ANSWERS, Serves, dump
+from shared.state.database import Database
+from shared.state.sessions import SqlStore
+
+pytestmark = pytest.mark.timeout(600)
+LIKE_THE_BASE, SLIGHT = 0.0, 0.06
+
+
+@dataclass
+class Served:
+    """Adapters with random weights; each is served under the name of its folder."""
+
+    root: Path
+    base: Path
+    proving: Proving
+
+    def serve(self, name: str, folder: Path) -> Proof:
+        store = self.proving.adapters
+        store.place(str(folder), name, store.inspect(str(folder), "base"))
+        (proof,) = self.proving.proofs(name)
+        return proof
+
+    def made(self, folder: Path, seed: int, size: float) -> LoraPolicy:
+        """Saved to the folder; `size`: of its B matrices' entries."""
+        policy = LoraPolicy(load_model(self.base), LoraShape(rank=4, layers=10), seed)
+        draw = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in policy.peft.named_parameters():
+                if "lora_B" in name:
+                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * size)
+        policy.save(folder, str(self.base))
+        return policy
+
+
+@pytest.fixture
+def served(vllm_stack: LocalStack, tmp_path: Path) -> Iterator[Served]:
+    settings = vllm_stack.settings
+    replicas = vllm_stack.env()["TRIMTAB_VLLM_URLS"].split(",")
+    folder = AdapterFolder(settings.adapters, {"base": settings.base_model})
+    database = Database("sqlite://", METADATA)
+    proving = Proving(SqlStore(database, SqlSession), folder, VllmFleet(replicas), 0.05)
+    yield Served(tmp_path, settings.base_model, proving)
+    for name in ("proof-v1", "proof-v2", "proof-v3"):
+        folder.remove(name)
+    database.close()
+
+
+def test_what_a_replica_serves_under_a_name_is_told(served: Served, tmp_path: Path) -> None:
+    trained = served.made(tmp_path / "a", 1, SLIGHT)
+    encoder = ChatEncoder(load_tokenizer(served.base))
+    known = recorded(trained, encoder.prompts_of(PROMPTS), encoder.end)
+    assert known.apart > 0.15
+    served.made(tmp_path / "b", 1, LIKE_THE_BASE)
+    served.made(tmp_path / "c", 2, SLIGHT)
+    for name in "abc":
+        (tmp_path / name / KNOWN_ANSWERS).write_text(dump(known))
+    found = [served.serve(f"proof-v{n}", tmp_path / name) for n, name in enumerate("abc", 1)]
+    assert [one.serves for one in found] == [
+        Serves.AS_TRAINED,
+        Serves.BASE_MODEL,
+        Serves.SOMETHING_ELSE,
+    ]
+    assert found[0].from_trained is not None
+    assert found[0].from_trained < 0.04
