@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,12 +44,8 @@ class NoteUser:
         if former is not None and not declared:
             memberships.touch(seen.tenant, seen.user_id)
             return
-        division, now = memberships.division(seen.tenant), self.clock()
-        standing = former or nobody_yet(seen.tenant, seen.user_id, now)
-        for key, value in declared:
-            standing = _declare(memberships, standing, key, value, seen.time)
-        if former is not None or standing.declared or division.tastes:
-            memberships.put(standing, composed(standing, division, now))
+        standing = former or nobody_yet(seen.tenant, seen.user_id, self.clock())
+        self._declare(memberships, standing, declared, seen.time)
 
     def wishes(
         self, memberships: Memberships, tenant: str, user_id: str, complaint: str, said_at: datetime
@@ -59,11 +55,24 @@ class NoteUser:
         found = wishes(complaint) if self.takes_wishes else {}
         if not found:
             return
-        division, now = memberships.division(tenant), self.clock()
-        standing = memberships.get(tenant, user_id) or nobody_yet(tenant, user_id, now)
-        for subject, value in sorted(found.items()):
-            standing = _declare(memberships, standing, WANTS + subject, value, said_at)
-        memberships.put(standing, composed(standing, division, now))
+        asked = [(WANTS + subject, value) for subject, value in sorted(found.items())]
+        former = memberships.get(tenant, user_id)
+        standing = former or nobody_yet(tenant, user_id, self.clock())
+        self._declare(memberships, standing, asked, said_at)
+
+    def _declare(
+        self,
+        memberships: Memberships,
+        former: Standing,
+        declared: Sequence[tuple[str, str]],
+        time: datetime,
+    ) -> None:
+        division, standing = memberships.division(former.membership.tenant), former
+        for key, value in declared:
+            standing = _with_segment(memberships, standing, key, value, time)
+        # Somebody new is stored once there is something to store.
+        if former.membership.version or standing.declared or division.tastes:
+            memberships.put(standing, composed(standing, division, self.clock()))
 
     def _declared(self, seen: Appearance) -> list[tuple[str, str]]:
         prefixed = [
@@ -76,7 +85,7 @@ class NoteUser:
         return sorted(dict([*named, *prefixed]).items())
 
 
-def _declare(
+def _with_segment(
     memberships: Memberships, standing: Standing, key: str, value: str, time: datetime
 ) -> Standing:
     memberships.count(SEGMENTS, "taken")
