@@ -24,7 +24,14 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared.language.groups import CONTENT_BEFORE, UNKNOWN, WANTS, has_room, is_segment
+from shared.language.groups import (
+    CONTENT_BEFORE,
+    EVERYONE_ELSE,
+    UNKNOWN,
+    WANTS,
+    has_room,
+    is_segment,
+)
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
 from shared.statistics.spending import parts
@@ -137,16 +144,18 @@ def in_the_way(
     """Groups for which it is not shown that they are not worse by the margin. Those with too few users to tell
     are not among them where the policy says that it goes on without. Nor are two kinds, whose users are in
     other groups, too: those by wishes that are not `served` by name, which nobody declared and of which there
-    are many; and learnt ones that came to be after it was known which groups are `expected`."""
+    are many; and learnt ones that came to be after it was known which groups are `expected`, UNKNOWN with the
+    first of them."""
     if interests.rule is ConflictRule.MEAN:
         return []
     lets_small = interests.small_groups is SmallGroups.GO_ON
+    were_divided = any(map(_is_learnt, expected))
 
     def may_be_small(name: str) -> bool:
         if name.startswith(WANTS):
             return lets_small or name not in served
-        is_learnt = not is_segment(name) and name not in (UNKNOWN, CONTENT_BEFORE)
-        return lets_small or (is_learnt and bool(expected) and name not in expected)
+        is_new = name not in expected if _is_learnt(name) else name == UNKNOWN and not were_divided
+        return lets_small or (is_new and bool(expected))
 
     return [
         one.name
@@ -154,6 +163,10 @@ def in_the_way(
         if one.verdict(place, alpha) != NOT_WORSE
         and not (may_be_small(one.name) and is_small(one, interests.margin, alpha))
     ]
+
+
+def _is_learnt(name: str) -> bool:
+    return not is_segment(name) and name not in (UNKNOWN, CONTENT_BEFORE, EVERYONE_ELSE)
 
 
 def is_small(one: GroupTest, margin: float, alpha: float) -> bool:

@@ -17,7 +17,7 @@ from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
-from shared.language.groups import CONTENT_BEFORE, UNKNOWN, Composition
+from shared.language.groups import CONTENT_BEFORE, EVERYONE_ELSE, UNKNOWN, Composition
 from shared.language.interests import LIMITS, ConflictRule, Interests, SmallGroups
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
@@ -193,6 +193,14 @@ def test_it_ends_the_rollout_all_the_same_once_it_is_seen_to_lose(house: House) 
     say(house, 4, BRIEF, SAD, GLAD)
     say(house, 16, "lists", GLAD, SAD)
     assert state(house) == State.ROLLED_BACK
+
+
+def test_the_unknown_come_to_be_with_the_first_learnt_group(house: House) -> None:
+    """Before, nobody was divided, and so nobody was unknown."""
+    begin(house, expected=("plan=paid", EVERYONE_ELSE))
+    say(house, 2, UNKNOWN, SAD, GLAD)
+    say(house, 24, "plan=paid", SAD, GLAD)
+    assert "(not known of everyone else)" in house.app.rollout(HOME)[0].words
 
 
 def test_of_segments_the_unknown_and_the_content_evidence_is_needed_whenever_they_come(
