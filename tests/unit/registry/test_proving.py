@@ -138,7 +138,7 @@ def test_champions_are_asked_too_and_stay_whatever_replicas_serve(house: House) 
     assert house.app.rollout(HOME)[0].left_out == rollout.left_out
 
 
-async def test_anyone_who_may_read_can_ask(house: House) -> None:
+async def test_operators_can_ask(house: House) -> None:
     house.register("a")
     serve(house, TRAINED, OTHER)
     request = proofs_pb2.VerifyVersionRequest(version="assistant-v1")

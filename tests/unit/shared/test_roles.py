@@ -35,7 +35,7 @@ ROLES = {
         Evaluation: Evaluate
         Feedback: FitHead RetireHead
         Registry: CreatePolicy PromoteVersion RegisterVersion RejectVersion RollbackVersion
-        Registry: StartRollout UpdatePolicy
+        Registry: StartRollout UpdatePolicy VerifyVersion
         Retrain: CancelRun StartRetrain
         Reward: TrainRewardModel""",
     "admin": """
