@@ -76,7 +76,9 @@ def build(common: CommonSettings, settings: RewardSettings) -> Service:
         now,
         settings.score_batch,
     )
-    train = TrainModel(featuriser, models, rules, memberships.groups_of)
+    train = TrainModel(
+        featuriser, models, rules, memberships.groups_of, words_divide=settings.words_divide
+    )
     remover = RewardRemover(database)
     erasing = Erasing("reward", database, log, remover)
     return Service(

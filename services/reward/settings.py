@@ -38,6 +38,8 @@ class RewardSettings(ServiceSettings):
     segments: str = ""
     # Whether what users ask for in complaints (length, form, tone) is a segment of theirs: `wants.*`.
     stated_wishes: bool = True
+    # Whether it is also evidence of their learnt group.
+    words_divide: bool = False
 
     @field_validator("segments")
     @classmethod

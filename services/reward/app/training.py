@@ -45,13 +45,16 @@ class TrainModel:
         models: RewardModels,
         rules: TrainingRules,
         groups_of: GroupsOf = lambda tenant, user_ids: {},
+        *,
+        words_divide: bool = False,
     ) -> None:
+        """`words_divide`: whether what users ask for is evidence of their learnt groups (asking.py)."""
         self._featuriser, self._models, self._rules = featuriser, models, rules
         self._learn_people, self._learn_segments = (
             LearnPeople(featuriser),
             LearnSegments(featuriser),
         )
-        self._groups_of = groups_of
+        self._groups_of, self._words_divide = groups_of, words_divide
 
     def __call__(self, tenant: str, now: datetime) -> RewardModel:
         """Returns the model with version 0; it gets its number when it is stored.
@@ -70,7 +73,11 @@ class TrainModel:
         users = {pair.user_id for pair in seen_pairs} | {one.user_id for one in judged}
         groups_of = self._groups_of(tenant, users)
         learnt = self._learn_people(
-            seen_pairs, judged, lambda user: fold(tenant, user, rules.folds), rules.folds, groups_of
+            seen_pairs,
+            judged,
+            lambda user: fold(tenant, user, rules.folds),
+            rules.folds,
+            groups_of if self._words_divide else {},
         )
         card = ModelCard(
             version=0,

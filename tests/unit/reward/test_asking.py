@@ -287,12 +287,15 @@ def test_a_model_learns_from_what_its_users_ask_for() -> None:
         return {user: (*groups, "plan=free") for user, groups in said.groups_of.items()}
 
     featuriser = Featuriser(HashingEncoder(8))
-    model = TrainModel(featuriser, service.models, TrainingRules(), groups_of)("local", NOW)
+    learn = TrainModel(featuriser, service.models, TrainingRules(), groups_of, words_divide=True)
+    model = learn("local", NOW)
     assert model.belonging is not None
     assert model.belonging.statements == (LIST, "wants.length=longer", SHORTER)
     assert model.belonging.words.shape == (6, 2, 3)
     learners = {user for user in said.wish_of if not is_held_out("local", user)}
     assert asked_about == [learners]
+    without = TrainModel(featuriser, service.models, TrainingRules(), groups_of)("local", NOW)
+    assert without.belonging is None or without.belonging.statements == ()
 
 
 def test_what_made_up_people_say_changes_nothing_else() -> None:
