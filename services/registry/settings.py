@@ -33,7 +33,7 @@ class RegistrySettings(ServiceSettings):
     prove_every_s: float = Field(default=300.0, gt=0)
     replica_timeout_s: float = Field(default=60.0, gt=0)
     # How far a replica's log-probabilities may be from those recorded of a version's answers, in nats a token.
-    answers_tolerance: float = Field(default=0.05, gt=0)
+    answers_tolerance: float = Field(default=0.07, gt=0)
     max_lora_rank: int = Field(default=16, ge=1)
 
     @property
