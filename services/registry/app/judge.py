@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -78,13 +78,18 @@ class Judge:
         every one was asked for."""
         with self.store.read() as session:
             served = [with_versions(session, key)[:2] for key in session.served()]
-        _raise_first(
-            [
-                self._proved(rollout, name)
-                for rollout, champion in served
-                for name in champion.serves.names
-            ]
-        )
+        # Many policies may be served by one base model.
+        names = dict.fromkeys(name for _, champion in served for name in champion.serves.names)
+        proofs, errors = dict[str, list[Proof]](), list[TrimtabError]()
+        for name in names:
+            try:
+                proofs[name] = self.proving.proofs(name)
+            except TrimtabError as error:
+                errors.append(error)
+        for rollout, champion in served:
+            theirs = {name: proofs[name] for name in champion.serves.names if name in proofs}
+            self._leave_out(rollout, theirs)
+        _raise_first(errors)
 
     def _checked(self, key: PolicyKey) -> TrimtabError | None:
         with self.store.read() as session:
@@ -98,22 +103,15 @@ class Judge:
             return None
         except TrimtabError as error:
             return error
-        if all(proof.is_wrong for proof in proofs):
+        if proofs and all(proof.is_wrong for proof in proofs):
             self._take_back(rollout, "; ".join(proof.words for proof in proofs))
         else:
-            self._leave_out(rollout, canary.served_name, proofs)
+            self._leave_out(rollout, {canary.served_name: proofs})
         return None
 
-    def _proved(self, rollout: Rollout, served_name: str) -> TrimtabError | None:
-        try:
-            self._leave_out(rollout, served_name, self.proving.proofs(served_name))
-        except TrimtabError as error:
-            return error
-        return None
-
-    def _leave_out(self, rollout: Rollout, served_name: str, proofs: Sequence[Proof]) -> None:
+    def _leave_out(self, rollout: Rollout, proofs: Mapping[str, Sequence[Proof]]) -> None:
         with self.store.begin() as session:
-            leave_out(session, rollout, served_name, proofs, self.clock())
+            leave_out(session, rollout, proofs, self.clock())
 
     def _take_back(self, rollout: Rollout, words: str) -> None:
         with self.store.begin() as session:

@@ -258,6 +258,7 @@ def _begun(
         start_time=now,
         rules=rules,
         interests=interests,
+        left_out=rollout.left_out,
     )
 
 

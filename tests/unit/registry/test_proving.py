@@ -122,6 +122,49 @@ async def test_a_replica_that_serves_something_else_is_left_out_until_it_no_long
     assert (rollout.left_out, rollout.revision) == ((), before + 2)
 
 
+def test_who_is_left_out_of_the_champion_stays_so_when_a_rollout_begins(house: House) -> None:
+    house.register("a")
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    serve(house, TRAINED, BASE)
+    house.judge.check_champions()
+    house.register("b")
+    house.app.start_rollout("local", "r", "assistant-v2", 0.0, "retrain", "passed")
+    assert [one.replica for one in house.app.rollout(HOME)[0].left_out] == ["two"]
+
+
+def test_of_a_version_that_no_longer_serves_nobody_is_left_out(house: House) -> None:
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
+    serve(house, TRAINED, BASE)
+    house.judge.check()
+    house.app.rollback(HOME, "", "ada", "no")
+    house.judge.check_champions()
+    assert house.app.rollout(HOME)[0].left_out == ()
+
+
+def test_each_adapter_of_a_composed_champion_is_asked_for_at_once(house: House) -> None:
+    for number, (request, group) in enumerate((("a", "plan=free"), ("b", "plan=paid")), 1):
+        house.adapters.known[f"made/{request}"] = KNOWN
+        house.register(request)
+        version = f"assistant-v{number}"
+        house.app.start_rollout("local", request, version, 0.0, "x", "y", (), (group,))
+        house.app.promote("local", version, "ada", "fine")
+    names = ("assistant-v1", "assistant-v2")
+    house.fleet.seen = {("one", name): TRAINED for name in names}
+    house.fleet.seen |= {("two", name): BASE for name in names}
+    house.judge.check_champions()
+    found = house.app.rollout(HOME)[0].left_out
+    assert [(one.served_name, one.replica) for one in found] == [(name, "two") for name in names]
+
+
+def test_without_replicas_nothing_is_wrong(house: House) -> None:
+    house.fleet.replicas = ()
+    house.register("a")
+    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
+    house.judge.check()
+    assert house.app.rollout(HOME)[0].canary == "assistant-v1"
+
+
 def test_champions_are_asked_too_and_stay_whatever_replicas_serve(house: House) -> None:
     house.register("a")
     house.app.promote("local", "assistant-v1", "ada", "fine")
