@@ -59,6 +59,11 @@ class Answers:
         return self._embedding.embed([one.text for one in answers])
 
 
+def blocks_of(embedding: Embedding) -> list[Extractor]:
+    """What rewards of groups and of segments see of an answer."""
+    return [Answers(embedding), Surface()]
+
+
 @dataclass(frozen=True)
 class LearntPeople:
     """`belonging` and `members` (group numbers by user) only if there are groups."""
@@ -71,7 +76,7 @@ class LearntPeople:
 
 class LearnPeople:
     def __init__(self, embedding: Embedding) -> None:
-        self._blocks: list[Extractor] = [Answers(embedding), Surface()]
+        self._blocks = blocks_of(embedding)
 
     def __call__(
         self,
@@ -113,7 +118,7 @@ class Probabilities:
     """How probable it is that users are of each group, by what they said."""
 
     def __init__(self, embedding: Embedding) -> None:
-        self._blocks: list[Extractor] = [Answers(embedding), Surface()]
+        self._blocks = blocks_of(embedding)
 
     def __call__(
         self,
@@ -166,7 +171,7 @@ class GroupRewards:
     """Scores answers as each group, or each declared segment, would have them."""
 
     def __init__(self, embedding: Embedding) -> None:
-        self._blocks: list[Extractor] = [Answers(embedding), Surface()]
+        self._blocks = blocks_of(embedding)
 
     def __call__(
         self, tastes: Model | None, segments: Model | None, answers: Sequence[Answer]

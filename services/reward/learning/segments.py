@@ -25,8 +25,8 @@ from services.reward.learning.fitting import (
 )
 from services.reward.learning.groups import LEAST_USERS, even_weights
 from services.reward.learning.lines import Preference
-from services.reward.learning.people import Answers, Embedding, preferences
-from services.reward.learning.table import Extractor, Surface, Table, build
+from services.reward.learning.people import Embedding, blocks_of, preferences
+from services.reward.learning.table import Extractor, Table, build
 from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, WANTS, is_segment
 
 _OPTIONS = Options(members=0)
@@ -35,7 +35,7 @@ LEAST_WISHERS = 10
 
 class LearnSegments:
     def __init__(self, embedding: Embedding) -> None:
-        self._blocks: list[Extractor] = [Answers(embedding), Surface()]
+        self._blocks = blocks_of(embedding)
 
     def __call__(
         self,
