@@ -99,6 +99,7 @@ def rollout(answer: Json) -> Rollout | None:
         bool(canary),
         _groups(found),
         *_interests(found),
+        tuple(one["words"] for one in found.get("left_out") or ()),
     )
 
 

@@ -115,6 +115,8 @@ class Rollout:
     # How interests are weighed where they conflict, and what that does not promise.
     rule: str = ""
     limits: str = ""
+    # Of each replica that is left out, what it serves instead.
+    left_out: tuple[str, ...] = ()
 
     def progress(self, log_e: float) -> float:
         """How close evidence is to its threshold, in [0, 1]."""
