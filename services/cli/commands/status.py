@@ -108,7 +108,7 @@ def show_rollout(session: Session, served: Json | None) -> None:
     whose = f"{served['policy'] or ASSISTANT}, revision {served['revision']}"
     session.line(f"{whose}: {served['words']}".rstrip(": "))
     for one in served.get("left_out") or ():
-        session.line(f"left out: {one['words']}")
+        session.line(f"not as trained: {one['words']}")
 
 
 def _show_groups(session: Session, served: Json) -> None:

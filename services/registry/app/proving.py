@@ -13,7 +13,7 @@ from shared.language.known_answers import KnownAnswers, Serves
 
 _IT_SERVES = {
     Serves.BASE_MODEL: "the base model instead of its adapter",
-    Serves.SOMETHING_ELSE: "another adapter, or a stale one",
+    Serves.SOMETHING_ELSE: "another adapter or a stale one",
 }
 
 

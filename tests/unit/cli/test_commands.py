@@ -259,7 +259,7 @@ def test_a_replica_that_is_left_out_is_said_with_what_serves(trimtab: Any) -> No
     served = json.loads(json.dumps(CHAMPION))
     served["rollout"]["left_out"] = [{"words": "http://two serves the base model as v1"}]
     ran = trimtab("models", "list", answers={"ListVersions": {}, "GetRollout": served})
-    assert ran.out.rstrip().endswith("left out: http://two serves the base model as v1")
+    assert ran.out.rstrip().endswith("not as trained: http://two serves the base model as v1")
 
 
 def test_models_drift_feedback_and_dead_letters_are_listed(trimtab: Any) -> None:

@@ -66,13 +66,13 @@ async def test_groups_of_a_rollout_stand_beside_it_those_who_lose_first(open_pag
 async def test_a_replica_that_is_left_out_is_said_where_it_is_seen_who_serves(
     open_page: Open,
 ) -> None:
-    assert "left out" not in words(await fragment(open_page, twin_calls.full(), "serving"))
+    assert "Not as trained" not in words(await fragment(open_page, twin_calls.full(), "serving"))
     said = {"replica": "http://two", "words": "http://two serves the base model <instead>"}
     rollout = {**twin_calls.ROLLOUT, "left_out": [said]}
     answers = {**twin_calls.FULL, "GetRollout": {"rollout": rollout}}
     peers = twin_calls.TwinCalls(answers, twin_calls.STAGES)
     text = words(await fragment(open_page, peers, "serving"))
-    assert "A replica is left out: http://two serves the base model &lt;instead&gt;" in text
+    assert "Not as trained: http://two serves the base model &lt;instead&gt;" in text
 
 
 async def test_a_run_begins_with_whom_it_helped_and_whom_it_hurt(open_page: Open) -> None:

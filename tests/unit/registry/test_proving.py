@@ -47,7 +47,7 @@ def test_a_version_is_verified_once_every_replica_answers_as_it_was_trained(hous
     )
     assert house.app.get("local", "assistant-v1").state == State.REGISTERED
     serve(house, OTHER, TRAINED)
-    with pytest.raises(FailedPrecondition, match="one serves another adapter, or a stale one"):
+    with pytest.raises(FailedPrecondition, match="one serves another adapter or a stale one"):
         house.register("a")
     serve(house, TRAINED, TRAINED)
     house.register("a")
@@ -95,7 +95,7 @@ def test_a_canary_that_no_replica_serves_as_trained_goes_back(house: House) -> N
     house.judge.check()
     rollout = house.app.rollout(HOME)[0]
     assert (rollout.canary, rollout.champion) == ("", "assistant-v0")
-    assert "a replica fails: one serves another adapter, or a stale one" in rollout.words
+    assert "a replica fails: one serves another adapter or a stale one" in rollout.words
     assert "two serves the base model instead of its adapter" in rollout.words
 
 
