@@ -42,14 +42,21 @@ def kafka(address: str) -> None:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    from shared.log.kafka_clients import opened
+
     # While the broker is down, the client logs every refused connection as an error.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
-        client = KafkaAdminClient(
-            bootstrap_servers=address, request_timeout_ms=2000, bootstrap_timeout_ms=2000
+        client = opened(
+            KafkaAdminClient,
+            bootstrap_servers=address,
+            request_timeout_ms=2000,
+            bootstrap_timeout_ms=2000,
         )
-        client.describe_cluster()
-        client.close()
+        try:
+            client.describe_cluster()
+        finally:
+            client.close()
     except (KafkaError, OSError, TimeoutError) as error:
         raise NotReady(f"{address}: {error}") from error
 

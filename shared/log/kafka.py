@@ -27,6 +27,7 @@ from shared.language.errors import Unavailable
 from shared.language.topics import dead_letters
 from shared.log.bounded import Stuck, within
 from shared.log.events import Event, Page, Partition, Positions
+from shared.log.kafka_clients import opened
 from shared.log.kafka_consumer import PATIENCE_S, STUCK, KafkaGroupConsumer, away, offsets
 from shared.log.kafka_reader import read_back
 from shared.log.rules import most_bytes, partition_of
@@ -184,7 +185,8 @@ class KafkaEventLog:
         self._producer.close()
 
     def _new_producer(self, **options: Any) -> Any:
-        return KafkaProducer(
+        return opened(
+            KafkaProducer,
             bootstrap_servers=self._bootstrap,
             acks="all",
             enable_idempotence=True,
@@ -200,8 +202,10 @@ class KafkaEventLog:
         )
 
     def _new_admin(self) -> Any:
-        return KafkaAdminClient(
-            bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=self._bootstrap_ms
+        return opened(
+            KafkaAdminClient,
+            bootstrap_servers=self._bootstrap,
+            bootstrap_timeout_ms=self._bootstrap_ms,
         )
 
     def _create(self, admin: Any, name: str) -> None:

@@ -26,6 +26,7 @@ from kafka.structs import OffsetAndMetadata
 from shared.language.errors import InvalidArgument, Unavailable
 from shared.log.bounded import Caller, Stuck, within
 from shared.log.events import Event, Partition, Positions, Record
+from shared.log.kafka_clients import opened
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class KafkaGroupConsumer:
         self._caller = Caller(f"kafka-{group}")
         self._consumer: Any = None
         self._client = f"{group}-{uuid.uuid4().hex[:12]}"
-        made = partial(KafkaConsumer, group_id=group, client_id=self._client, **options)
+        made = partial(opened, KafkaConsumer, group_id=group, client_id=self._client, **options)
         try:
             self._consumer = self._call(made)
             self._call(partial(_subscribe, self._consumer, topics, positions))

@@ -9,6 +9,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from shared.log.events import Page, Partition, Positions, Record
+from shared.log.kafka_clients import opened
 from shared.log.kafka_consumer import record_of
 from shared.log.rules import newest_page
 
@@ -20,7 +21,7 @@ def read_back(
     topic: str, before: Positions, most: int, number: int | None, options: Mapping[str, Any]
 ) -> Page:
     """As EventLog.read_back; with `number`, of that partition only. Raises KafkaError."""
-    consumer = KafkaConsumer(**options)
+    consumer = opened(KafkaConsumer, **options)
     try:
         numbers = sorted(consumer.partitions_for_topic(topic) or ())
         parts = [TopicPartition(topic, n) for n in numbers if number in (None, n)]

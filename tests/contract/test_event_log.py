@@ -333,13 +333,18 @@ def test_a_broker_that_is_away_is_said_in_time(
     broker: Broker, call: Callable[[EventLog], object]
 ) -> None:
     log = broker.open_away()
-    began = time.monotonic()
+    before, began = clients_threads(), time.monotonic()
     with pytest.raises(Unavailable) as away:
         call(log)
     assert time.monotonic() - began < 10
+    assert clients_threads() <= before  # nothing is left behind of what could not be opened
     assert away.value.reason == "EVENT_LOG_AWAY"
     assert away.value.retry_after_s
     log.close()
+
+
+def clients_threads() -> set[int | None]:
+    return {one.ident for one in threading.enumerate() if one.name.startswith("kafka-io-")}
 
 
 def test_nothing_is_taken_from_an_empty_topic(log: EventLog, topic: str) -> None:
