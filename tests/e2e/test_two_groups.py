@@ -24,6 +24,8 @@ from tests.e2e.policy_server import PolicyServer
 from tests.e2e.world import World, make_world
 
 PARTS = ["kafka", "mlflow", "interaction", "feedback", "reward", "registry", "gateway"]
+# The services that a follow-up passes through, in its order.
+HEARING = ["interaction", "feedback", "reward", "registry"]
 SHORT = "Do one thing a day, and write down what helped."
 LONG = (
     "There is a great deal to be said about this. First of all you should look at it closely and make a list of"
@@ -84,8 +86,13 @@ class People:
     def rollout(self) -> pb.Rollout:
         return self._call(self.registry.GetRollout, pb.GetRolloutRequest()).rollout
 
+    def heard(self) -> None:
+        """Returns once all that was said is known everywhere."""
+        self.world.come_to_rest(HEARING)
+
     def ended(self, within_s: float = 60.0) -> pb.Rollout:
         """The rollout, once it has ended."""
+        self.heard()
         deadline = time.monotonic() + within_s
         while (found := self.rollout()).canary.version:
             assert time.monotonic() < deadline, found.words
@@ -153,7 +160,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
 def test_a_version_that_helps_the_many_and_hurts_the_few_is_stopped(
     people: People, tmp_path: Path
 ) -> None:
-    people.all_visit(0)  # so that it is known who is who
+    people.all_visit(0)
+    people.heard()  # so that it is known who is who
     version = people.register(tmp_path, "a")
     people.start(version)
     for round_ in range(1, 4):
@@ -197,6 +205,7 @@ def test_where_nobody_declares_anything_the_content_few_stop_what_hurts_them(
     """What is known: the many asked for short answers, and the few were content."""
     others = People(people.world, declares=False)
     others.all_visit(0)
+    others.heard()
     others.start(others.register(tmp_path, "c"))
     for round_ in range(1, 4):
         if others.rollout().canary.version:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from infra.demo.progress import Progress
 from infra.demo.stage import Stage, with_overlay
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
+from shared.calls.client import channel
+from shared.gen.trimtab.common.v1.common_pb2 import GetStageCountsRequest
+from shared.gen.trimtab.common.v1.common_pb2_grpc import StageServiceStub
+
+_ADDRESS = "TRIMTAB_{}_ADDRESS"
+_COUNTS = GetStageCountsRequest()
+# Stacks that this process has made, for the report of a test that fails.
+MADE: list[LocalStack] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,29 @@ class World:
     @property
     def gateway_url(self) -> str:
         return self.env["TRIMTAB_GATEWAY_URL"]
+
+    def come_to_rest(self, services: Sequence[str], within_s: float = 180.0) -> None:
+        """Returns once nothing waits in Kafka or in an outbox of these services; fails with what does."""
+        deadline = time.monotonic() + within_s
+        with ExitStack() as channels:
+            stubs = [
+                StageServiceStub(
+                    channels.enter_context(channel(self.env[_ADDRESS.format(name.upper())]))
+                )
+                for name in services
+            ]
+            # What one has handed on when it is asked may reach another that was asked before.
+            quiet = 0
+            while quiet < 2:
+                found = [stub.GetStageCounts(_COUNTS, timeout=30.0) for stub in stubs]
+                waiting = {
+                    one.service: (one.outbox_pending, dict(one.lag))
+                    for one in found
+                    if one.outbox_pending or any(one.lag.values())
+                }
+                assert not waiting or time.monotonic() < deadline, f"never at rest: {waiting}"
+                quiet = 0 if waiting else quiet + 1
+                time.sleep(0.2)
 
     def clients(self) -> Clients:
         """Of the running event loop; to be closed."""
@@ -53,6 +85,7 @@ def make_world(
     """Not started yet: `world.stack.up()` does that."""
     settings = load_on_free_ports(folder, database=database, replicas=replicas)
     stack = with_overlay(LocalStack(settings), dict(overlay))
+    MADE.append(stack)
     (key, tenant), *_ = settings.keys.items()
     return World(stack, stack.env(), key, tenant)
 
