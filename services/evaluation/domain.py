@@ -37,11 +37,7 @@ class Version:
 
     @property
     def all_served(self) -> tuple[str, ...]:
-        if self.composition is None:
-            return (self.served_name,)
-        return tuple(
-            dict.fromkeys((*self.composition.served_names.values(), self.composition.others))
-        )
+        return self.composition.names if self.composition else (self.served_name,)
 
     def as_served(self, served: str) -> Version:
         """The version as if everyone got these weights of it."""

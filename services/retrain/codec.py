@@ -121,9 +121,10 @@ def encode_run(run: Run) -> pb.Run:
         policy=run.policy,
         training_counts=run.training_counts,
         interests=encode_interests(run.rules.interests),
-        effects=effects(run.estimates, run.rules.interests, run.only_groups),
+        effects=effects(run.estimates, run.rules.interests, run.reach),
         only_groups=run.only_groups,
-        gaps=gaps(run.estimates, run.rules.interests, run.only_groups),
+        spared_groups=run.spared_groups,
+        gaps=gaps(run.estimates, run.rules.interests, run.reach),
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)

@@ -1,4 +1,4 @@
-"""Membership and Interests <-> trimtab.common.v1: the one codec."""
+"""Membership, Composition and Interests <-> trimtab.common.v1: the one codec."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC
 
 from shared.contracts.messages import write_time
 from shared.gen.trimtab.common.v1 import people_pb2 as pb
-from shared.language.groups import Basis, Composition, Membership
+from shared.language.groups import Basis, Composition, Layer, Membership, Reach
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 _BASES = {basis: pb.MembershipBasis.Value(f"MEMBERSHIP_BASIS_{basis.name}") for basis in Basis}
@@ -57,14 +57,32 @@ def decode_membership(membership: pb.Membership) -> Membership:
 
 
 def encode_composition(composition: Composition) -> pb.Composition:
-    return pb.Composition(served_names=composition.served_names, others=composition.others)
+    """With `served_names` for readers that know no layers: of each group the newest weights."""
+    layers = [
+        pb.Layer(
+            served_name=one.served_name,
+            groups=one.reach.groups,
+            spared_groups=one.reach.spared,
+        )
+        for one in composition.layers
+    ]
+    newest = {
+        group: one.served_name for one in reversed(composition.layers) for group in one.reach.groups
+    }
+    return pb.Composition(layers=layers, others=composition.others, served_names=newest)
 
 
 def decode_composition(composition: pb.Composition) -> Composition | None:
     """None of a version whose own weights everyone gets."""
     if not composition.others:
         return None
-    return Composition(dict(composition.served_names), composition.others)
+    if not composition.layers:
+        return Composition.by_group(composition.served_names, composition.others)
+    layers = (
+        Layer(one.served_name, Reach(tuple(one.groups), tuple(one.spared_groups)))
+        for one in composition.layers
+    )
+    return Composition(composition.others, tuple(layers))
 
 
 def encode_interests(interests: Interests) -> pb.Interests:

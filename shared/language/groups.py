@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from shared.language.errors import InvalidArgument
 
@@ -68,24 +69,90 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Composition:
-    """What answers whom, where one version is several weights: by group the served name, and the one for
-    everyone else."""
+class Reach:
+    """Whom something is for: users of any of `groups`, but of none of `spared`. Without groups: everyone."""
 
-    served_names: Mapping[str, str]
+    groups: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every group that must be known of a user to tell."""
+        return (*self.groups, *self.spared)
+
+    def holds(self, groups: Collection[str]) -> bool:
+        """Whether a user of these groups is reached."""
+        if not self.groups:
+            return True
+        return any(one in groups for one in self.groups) and not any(
+            one in groups for one in self.spared
+        )
+
+    def covers(self, other: Reach) -> bool:
+        """Whether whoever `other` reaches is reached by this one, too, whatever groups they are in."""
+        return not self.groups or (
+            bool(other.groups)
+            and set(other.groups) <= set(self.groups)
+            and set(self.spared) <= set(other.spared)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights, by the name that they are served under, for some groups of people."""
+
+    served_name: str
+    reach: Reach
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What answers whom, where one version is several weights: the first of the layers, newest first, that
+    reaches the user, or else what `others` names."""
+
     others: str
+    layers: tuple[Layer, ...] = ()
+
+    @classmethod
+    def by_group(cls, served_names: Mapping[str, str], others: str) -> Composition:
+        """One layer a group: of several, a user's learnt group comes first, then segments by name."""
+        order = sorted(served_names, key=lambda group: (is_segment(group), group))
+        layers = (Layer(served_names[group], Reach((group,))) for group in order)
+        return cls(others, tuple(layers))
+
+    @classmethod
+    def kept(cls, values: Mapping[str, Any]) -> Composition:
+        """From dataclasses.asdict's values, or from those that were kept before there were layers."""
+        if "layers" not in values:
+            return cls.by_group(values["served_names"], values["others"])
+        layers = (
+            Layer(
+                one["served_name"],
+                Reach(**{name: tuple(found) for name, found in one["reach"].items()}),
+            )
+            for one in values["layers"]
+        )
+        return cls(values["others"], tuple(layers))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every served name that may answer, each once."""
-        return tuple(dict.fromkeys((*self.served_names.values(), self.others)))
+        return tuple(dict.fromkeys((*(one.served_name for one in self.layers), self.others)))
 
-    def answering(self, groups: Iterable[str]) -> str:
-        """The served name for a user of these groups: of the first that has weights of its own."""
-        return next(
-            (self.served_names[group] for group in groups if group in self.served_names),
-            self.others,
-        )
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group that must be known of a user to tell what answers them, each once."""
+        return tuple(dict.fromkeys(name for one in self.layers for name in one.reach.names))
+
+    def answering(self, groups: Collection[str]) -> str:
+        """The served name for a user of these groups."""
+        found = (one.served_name for one in self.layers if one.reach.holds(groups))
+        return next(found, self.others)
+
+    def under(self, layer: Layer) -> Composition:
+        """With a newer layer, without those that thereby reach nobody any more."""
+        left = (one for one in self.layers if not layer.reach.covers(one.reach))
+        return Composition(self.others, (layer, *left))
 
 
 def segment(key: str, value: str) -> str:
@@ -95,6 +162,10 @@ def segment(key: str, value: str) -> str:
 
 def is_segment(group: str) -> bool:
     return "=" in group
+
+
+def is_wish(group: str) -> bool:
+    return group.startswith(WANTS)
 
 
 def are_apart(one: str, other: str) -> bool:

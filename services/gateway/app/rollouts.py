@@ -57,14 +57,14 @@ class RolloutCache:
         return older
 
     def composed(self) -> list[tuple[str, str]]:
-        """Tenants and groups of people that get weights of their own from a champion or a canary."""
+        """Tenants and groups of people by which a champion or a canary tells who gets which weights."""
         found = {
             (key.tenant, group)
             for key, one in self.served.items()
             if one.rollout is not None
             for version in (one.rollout.champion, one.rollout.canary)
             if version is not None and version.composition is not None
-            for group in version.composition.served_names
+            for group in version.composition.groups
         }
         return sorted(found)
 

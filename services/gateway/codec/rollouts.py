@@ -77,5 +77,4 @@ def _by_name(left_out: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _version(kept: dict[str, Any]) -> Version:
     """Without a composition if it was written before there were any."""
     said = kept.get("composition")
-    composition = Composition(dict(said["served_names"]), said["others"]) if said else None
-    return Version(kept["name"], kept["served_name"], composition)
+    return Version(kept["name"], kept["served_name"], Composition.kept(said) if said else None)

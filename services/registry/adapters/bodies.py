@@ -45,7 +45,7 @@ def read_version(row: Any) -> Version:
         state=state,
         create_time=time,
         changes=changes,
-        composition=Composition(**composition) if composition else None,
+        composition=Composition.kept(composition) if composition else None,
     )
 
 
@@ -70,7 +70,7 @@ def read_rollout(row: Any) -> Rollout:
         interests=_INTERESTS.validate_python(interests),
         groups=_groups(groups),
         parts=tuple(Part(p["name"], _test(p["test"]), _groups(p["groups"])) for p in parts),
-        served=(Composition(**served[0]), Composition(**served[1])) if served else None,
+        served=(Composition.kept(served[0]), Composition.kept(served[1])) if served else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.registry.app.changes import (
@@ -129,7 +129,8 @@ class Judge:
             case Decision(promote=True, reason=reason, only_for=groups):
                 canary = known(session, rollout.key.tenant, rollout.canary)
                 if groups:
-                    canary = canary.only_for(groups, champion_of(session, rollout))
+                    reach = replace(rollout.reach, groups=groups)
+                    canary = canary.only_for(reach, champion_of(session, rollout))
                 promote(session, canary, ACTOR, reason, now)
             case Decision(promote=False, reason=reason):
                 roll_back(session, rollout, ACTOR, reason, now)

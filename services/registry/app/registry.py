@@ -28,11 +28,13 @@ from services.registry.domain.versions import (
 )
 from services.registry.ports import AdapterStore, ModelStore, Session, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.groups import Reach
 from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
 
 # An arbitrary number: of all replicas, the one that holds this lock writes to the model store.
 _REGISTERING = 7_236_107
+_EVERYONE = Reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,10 @@ class Registry:
         actor: str,
         reason: str,
         expected: Sequence[str] = (),
-        only_for: Sequence[str] = (),
+        reach: Reach = _EVERYONE,
     ) -> PolicyKey:
         """`expected`: groups of people of which evidence is needed, though none of their users was seen yet.
-        `only_for`: groups whose users get the version; everyone else gets what the champion gives them."""
+        `reach`: whose users get the version; everyone else gets what the champion gives them."""
         if not 0.0 <= share <= 1.0:
             raise InvalidArgument("canary_share must be in [0, 1]", field="canary_share")
         with self.store.begin() as session:
@@ -118,7 +120,7 @@ class Registry:
                 rules = policy.rules(self.rules)
                 now = self.clock()
                 champion = known(session, tenant, rollout.champion)
-                composed = found.only_for(only_for, champion)
+                composed = found.only_for(reach, champion)
                 canary = composed.became(State.CANARY, actor, reason, now)
                 session.put(replace(canary, rollout_request=request_id))
                 changed = _begun(rollout, version, share, rules, policy.interests, now)

@@ -12,6 +12,8 @@ from shared.contracts.estimates import encode_estimate
 from shared.contracts.people import encode_composition, encode_interests
 from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
+from shared.language.errors import InvalidArgument
+from shared.language.groups import Reach
 from shared.language.identifiers import parse_name
 from shared.language.policies import PolicyKey, check_policy_id
 
@@ -125,6 +127,22 @@ def decode_registration(request: pb.RegisterVersionRequest, tenant: str) -> Regi
         control=request.control,
         tags=dict(request.tags),
     )
+
+
+def decode_reach(request: pb.StartRolloutRequest) -> Reach:
+    """InvalidArgument if spared groups are spared nothing, or are to get it, too."""
+    reach = Reach(
+        tuple(dict.fromkeys(request.only_groups)), tuple(dict.fromkeys(request.spared_groups))
+    )
+    if reach.spared and not reach.groups:
+        raise InvalidArgument(
+            "spared_groups are of those in only_groups; name these, too", field="spared_groups"
+        )
+    if both := set(reach.groups) & set(reach.spared):
+        raise InvalidArgument(
+            f"{', '.join(sorted(both))}: in only_groups and in spared_groups", field="spared_groups"
+        )
+    return reach
 
 
 def decode_key(tenant: str, policy: str) -> PolicyKey:

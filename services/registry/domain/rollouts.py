@@ -10,7 +10,7 @@ from datetime import datetime
 from services.registry.domain import groups
 from services.registry.domain.groups import GroupTest, Part
 from shared.language.estimates import Estimate
-from shared.language.groups import Composition
+from shared.language.groups import Composition, Layer, Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.verdicts import dissatisfaction_of
@@ -118,9 +118,12 @@ class Rollout:
     @property
     def named(self) -> list[str]:
         """The groups that the canary gives other weights than the champion does; none if it is for everyone."""
-        if self.served is None:
-            return []
-        return [group for group in self.served[1].served_names if self.is_for((group,))]
+        return [group for group in self.reach.groups if self.is_for((group,))]
+
+    @property
+    def reach(self) -> Reach:
+        """Whom the canary is for."""
+        return self.served[1].layers[0].reach if self.served else Reach()
 
     @property
     def on_canary(self) -> Estimate:
@@ -253,11 +256,12 @@ def _shown(rollout: Rollout, rules: RolloutRules, *, is_over: bool) -> list[str]
 
 def _alone(rollout: Rollout, part: Part) -> Rollout:
     """As if the canary were for this part."""
-    champion, canary = rollout.served or (Composition({}, ""), Composition({}, ""))
-    theirs = replace(
-        canary, served_names={**champion.served_names, part.name: canary.served_names[part.name]}
-    )
-    return replace(rollout, test=part.test, groups=part.groups, parts=(), served=(champion, theirs))
+    served = rollout.served
+    if served is not None:
+        champion, canary = served
+        reach = replace(rollout.reach, groups=(part.name,))
+        served = (champion, champion.under(Layer(canary.layers[0].served_name, reach)))
+    return replace(rollout, test=part.test, groups=part.groups, parts=(), served=served)
 
 
 def _for_these(rollout: Rollout, shown: Sequence[str]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from services.registry.domain.rollouts import Rollout
 from shared.language.errors import FailedPrecondition
-from shared.language.groups import Composition
+from shared.language.groups import Composition, Layer, Reach
 from shared.language.policies import PolicyKey, version_name
 
 # Who decides when no person does.
@@ -82,16 +82,14 @@ class Version:
     @property
     def serves(self) -> Composition:
         """What answers whom."""
-        return self.composition or Composition({}, self.served_name)
+        return self.composition or Composition(self.served_name)
 
-    def only_for(self, groups: Sequence[str], champion: Version) -> Version:
-        """The version for users of `groups`, everyone else getting what `champion` gives them; without groups,
-        for everyone."""
-        if not groups:
+    def only_for(self, reach: Reach, champion: Version) -> Version:
+        """The version for those whom `reach` holds, everyone else getting what `champion` gives them; without
+        groups, for everyone."""
+        if not reach.groups:
             return replace(self, composition=None)
-        before = champion.serves
-        served = {**before.served_names, **dict.fromkeys(groups, self.served_name)}
-        return replace(self, composition=Composition(served, before.others))
+        return replace(self, composition=champion.serves.under(Layer(self.served_name, reach)))
 
     def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
         """Raises FailedPrecondition for a change of state that is not allowed."""

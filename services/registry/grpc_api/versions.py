@@ -11,6 +11,7 @@ from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
 from services.registry.codec.versions import (
     decode_key,
+    decode_reach,
     decode_registration,
     decode_version_id,
     encode_proof,
@@ -81,7 +82,7 @@ class RegistryServicer(PolicyServicer):
             request.actor,
             request.reason,
             tuple(request.expected_groups),
-            tuple(request.only_groups),
+            decode_reach(request),
         )
         return pb.StartRolloutResponse(rollout=await self._rollout(key))
 

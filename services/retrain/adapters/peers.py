@@ -116,6 +116,7 @@ class GrpcRegistry:
             reason=reason,
             expected_groups=list(dict.fromkeys([*named(run.estimates), *run.only_groups])),
             only_groups=run.only_groups,
+            spared_groups=run.spared_groups,
         )
         self._ask(self._stub.StartRollout, run.tenant, request)
 

@@ -152,7 +152,7 @@ class Runner:
                 return self._evaluate(run)
             case State.GATE:
                 rules, champion = run.rules, run.champion_version
-                lines, verdict, only = check(
+                lines, verdict, reach = check(
                     run.estimates,
                     champion,
                     rules.thresholds,
@@ -160,9 +160,9 @@ class Runner:
                     rules.suites,
                     rules.interests,
                 )
-                for gap in gaps(run.estimates, rules.interests, only):
+                for gap in gaps(run.estimates, rules.interests, reach):
                     _log.warning("%s leaves to people: %s", run.run, gap)
-                judged = replace(run, gate=lines, verdict=verdict, only_groups=only)
+                judged = replace(run, gate=lines, verdict=verdict).reaching(reach)
                 return judged.entered(State.HAND_OVER, self.clock())
         return self._hand_over(run)
 

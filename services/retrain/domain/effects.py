@@ -17,12 +17,15 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE, WANTS, are_apart, is_segment
+from shared.language.groups import EVERYONE_ELSE, Reach, are_apart, is_segment, is_wish
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 
+_EVERYONE = Reach()
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
 _NAME = "win_rate"
 _HURT, _UNTOLD, _SAME, _HELPED = range(4)
+# By whether a group is by wishes: the verdicts of which its users may get a version together with others.
+_LETS = {False: (PASS,), True: (PASS, UNSURE)}
 _WORDS = {
     _HURT: "hurt",
     _UNTOLD: "not told",
@@ -49,10 +52,10 @@ def group_lines(
 
 
 def effects(
-    estimates: Sequence[Estimate], interests: Interests, only: Collection[str] = ()
+    estimates: Sequence[Estimate], interests: Interests, reach: Reach = _EVERYONE
 ) -> tuple[str, ...]:
     """In words, those who lost first; one line of everyone where nobody is divided into groups, and none before
-    the evaluation. `only`: the groups that get the version, where not everyone does."""
+    the evaluation. `reach`: who gets the version."""
     found = of_groups(estimates)
     if not found:
         everyone = [one for one in estimates if one.name == _NAME and not one.group and one.count]
@@ -62,11 +65,11 @@ def effects(
         )
     judged = [(_judged(one, interests.margin), one) for one in found]
     ordered = sorted(judged, key=lambda found: (found[0], found[1].value))
-    return tuple(_words(how, one, () if one.group in only else only) for how, one in ordered)
+    return tuple(_words(how, one, reach) for how, one in ordered)
 
 
 def gaps(
-    estimates: Sequence[Estimate], interests: Interests, only: Collection[str] = ()
+    estimates: Sequence[Estimate], interests: Interests, reach: Reach = _EVERYONE
 ) -> tuple[str, ...]:
     """What the rule leaves open, in words, for people to decide: whose interests conflict, and whose are not
     known."""
@@ -81,21 +84,30 @@ def gaps(
             True: "each has the answers that they would rather have, and no version serves both",
             False: f"whether the gain is worth the loss is not settled by {interests.rule.value}",
         }
-        found.append(f"{lose} would lose by what {gain} gain: {what[bool(only)]}")
+        found.append(f"{lose} would lose by what {gain} gain: {what[bool(reach.groups)]}")
     if untold:
         found.append(f"not known: whether {untold} would lose; more of their feedback would tell")
     return tuple(found)
 
 
-def _words(how: int, one: Estimate, others: Collection[str]) -> str:
-    """`others`: the groups that get the version, where this one is none of them."""
+def _words(how: int, one: Estimate, reach: Reach) -> str:
     people, figures = _people(one.group), _figures(one)
-    if others and how == _HELPED:
-        named = " or ".join(_people(group) for group in others)
-        return f"served in part: {people}: those of them get it who are {named}; {figures}"
-    if others:
-        return f"spared: {people}: they keep the answers they had; of the new ones: {figures}"
-    return f"{_WORDS[how]}: {people}: {figures}"
+    if not reach.groups or one.group in reach.groups:
+        return f"{_WORDS[how]}: {people}: {figures}"
+    if _is_served(one.group, reach):
+        return f"served in part: {people}: those of them get it who are {_who(reach)}; {figures}"
+    return f"spared: {people}: they keep the answers they had; of the new ones: {figures}"
+
+
+def _is_served(group: str, reach: Reach) -> bool:
+    """Whether some of a group's users may be reached."""
+    return group not in reach.spared and not _are_all_apart(group, reach.groups)
+
+
+def _who(reach: Reach) -> str:
+    who = " or ".join(map(_people, reach.groups))
+    but = " or ".join(map(_people, reach.spared))
+    return f"{who}, but not {but}" if but else who
 
 
 def _people(group: str) -> str:
@@ -110,47 +122,54 @@ def named(estimates: Sequence[Estimate]) -> list[str]:
     return [
         one.group
         for one in of_groups(estimates)
-        if one.group != EVERYONE_ELSE and not one.group.startswith(WANTS)
+        if one.group != EVERYONE_ELSE and not is_wish(one.group)
     ]
 
 
-def helped_alone(lines: Sequence[GateCheck], sure: float) -> tuple[str, ...]:
-    """The groups that a version helps so surely that it may be given to them alone, and that share nobody with
-    a group whose line does not pass, but for groups by wishes: of these each keeps what its users had, and who
-    asked for two things is served by one. As the surest of k are looked for, each is held to an error of
-    (1 - confidence) / k."""
+def helped_alone(lines: Sequence[GateCheck], sure: float) -> Reach:
+    """The groups that a version helps so surely that it may be given to them alone. As the surest of k are
+    looked for, each is held to an error of (1 - confidence) / k. Groups whose line does not pass, and whose
+    users may be in one of these, too, are spared. Of groups by wishes only those who surely lose are: there are
+    many of them, and what some asked for by the way does not stand between others and what they want. Whoever
+    is in no segment that is told apart cannot be named: if these are at risk, no learnt group gets it, as it
+    may share people with them."""
     told = {line.estimate.group: line for line in lines if _is_of_group(line.estimate)}
-    at_risk = [
-        group
-        for group, line in told.items()
-        if line.verdict != PASS and not group.startswith(WANTS)
-    ]
-    return tuple(
+    helped = tuple(
         group
         for group, line in told.items()
         if group != EVERYONE_ELSE
         and line.estimate.confidence >= sure
         and _low_among(line.estimate, len(told)) > 0.5
-        and all(are_apart(group, other) for other in at_risk)
     )
+    at_risk = [group for group, line in told.items() if line.verdict not in _LETS[is_wish(group)]]
+    if EVERYONE_ELSE in at_risk:
+        helped = tuple(group for group in helped if are_apart(group, EVERYONE_ELSE))
+    shared = (group for group in at_risk if not _are_all_apart(group, helped))
+    return Reach(helped, tuple(shared)) if helped else Reach()
+
+
+def _are_all_apart(group: str, others: Collection[str]) -> bool:
+    return all(are_apart(group, other) for other in others)
 
 
 def _is_of_group(one: Estimate) -> bool:
     return bool(one.group) and one.name == _NAME
 
 
-def for_some(lines: Sequence[GateCheck], only: Collection[str]) -> tuple[GateCheck, ...]:
-    """The lines of a version that only these groups get: whoever keeps the champion's answers loses nothing,
-    and whether everyone would gain is for information."""
-    return tuple(_for_some(line, only) for line in lines)
+def for_some(lines: Sequence[GateCheck], reach: Reach) -> tuple[GateCheck, ...]:
+    """The lines of a version that not everyone gets: whoever keeps the champion's answers loses nothing, and
+    whether everyone would gain is for information."""
+    return tuple(_for_some(line, reach) for line in lines)
 
 
-def _for_some(line: GateCheck, only: Collection[str]) -> GateCheck:
+def _for_some(line: GateCheck, reach: Reach) -> GateCheck:
     one = line.estimate
     if one.name != _NAME:
         return line
-    if one.group and one.group not in only and line.verdict != PASS:
+    if one.group and one.group not in reach.groups and line.verdict != PASS:
         words = f"not served to them, who keep the answers they had; of these: {line.words}"
+        if _is_served(one.group, reach):
+            words = f"served to those of them alone who are {_who(reach)}; of all: {line.words}"
         return replace(line, verdict=PASS, words=words)
     if one.group:
         return line

@@ -17,6 +17,7 @@ from services.retrain.domain.effects import FAIL, PASS, UNSURE, for_some, group_
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
+from shared.language.groups import Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.language.suites import judges
 from shared.statistics.intervals import difference, difference_of_rates
@@ -32,20 +33,20 @@ def check(
     confidence: float,
     suites: Collection[str] = (),
     interests: Interests | None = None,
-) -> tuple[tuple[GateCheck, ...], str, tuple[str, ...]]:
-    """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and the groups that alone
-    may get the version (none: everyone may). A suite that does not judge the policy's candidates has no lines;
+) -> tuple[tuple[GateCheck, ...], str, Reach]:
+    """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and who may get the version
+    (by default everyone). A suite that does not judge the policy's candidates has no lines;
     by default all do. Groups of people have lines of their own, as the rule for conflicts says."""
     rule, sure = interests or Interests(), confidence - _ROUNDING
     lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
     verdict = verdict_of(lines)
     if verdict == "passed" or rule.rule is ConflictRule.MEAN:
-        return lines, verdict, ()
-    only = helped_alone(lines, sure)
-    narrower = for_some(lines, only)
-    if only and verdict_of(narrower) == "passed":
-        return narrower, "passed", only
-    return lines, verdict, ()
+        return lines, verdict, Reach()
+    reach = helped_alone(lines, sure)
+    narrower = for_some(lines, reach)
+    if reach.groups and verdict_of(narrower) == "passed":
+        return narrower, "passed", reach
+    return lines, verdict, Reach()
 
 
 def _lines(

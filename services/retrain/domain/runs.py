@@ -10,6 +10,7 @@ from enum import StrEnum
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.snapshots import Snapshot
 from shared.language.estimates import Estimate
+from shared.language.groups import Reach
 from shared.language.policies import ASSISTANT, PolicyKey
 
 
@@ -93,6 +94,8 @@ class Run:
     verdict: str = ""
     # The groups of people that alone get the version, if it is not for everyone.
     only_groups: tuple[str, ...] = ()
+    # Those of whom nobody gets it, though they are in one of these, too.
+    spared_groups: tuple[str, ...] = ()
     error: str = ""
     mlflow_run_id: str = ""
     # The number of this candidate among those compared with its champion, from 1; 0 before the evaluation.
@@ -120,6 +123,14 @@ class Run:
     @property
     def has_ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def reach(self) -> Reach:
+        """Who gets the version."""
+        return Reach(self.only_groups, self.spared_groups)
+
+    def reaching(self, reach: Reach) -> Run:
+        return replace(self, only_groups=reach.groups, spared_groups=reach.spared)
 
     def entered(self, state: State, now: datetime) -> Run:
         """The run in its next state. The former step ends, and its failures are reset."""

@@ -115,7 +115,7 @@ def test_a_user_who_is_in_no_group_is_judged_as_everyone_else() -> None:
 
 
 def test_a_composition_answers_by_a_declared_segment() -> None:
-    version = replace(NEW, composition=Composition({"plan=free": "v1"}, "base"))
+    version = replace(NEW, composition=Composition.by_group({"plan=free": "v1"}, "base"))
     groups = [(UNKNOWN, "plan=free"), (UNKNOWN, "plan=pro"), ()]
     assert [version.served_to(one) for one in groups] == ["v1", "base", "base"]
 
@@ -201,5 +201,5 @@ def test_a_request_keeps_what_the_champion_is_made_of() -> None:
     composition = people_pb2.Composition(served_names={"shorter": "v1"}, others="base")
     read = decode_request("e1", "local", asked_for(champion_composition=composition))
     assert read.champion is not None
-    assert read.champion.composition == Composition({"shorter": "v1"}, "base")
+    assert read.champion.composition == Composition.by_group({"shorter": "v1"}, "base")
     assert decode_request("e1", "local", encode_request(read)) == read

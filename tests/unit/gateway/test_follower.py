@@ -185,7 +185,7 @@ async def test_compositions_are_followed_and_outlive_the_registry(
         await registry.messages.put([said])
         await eventually(lambda: followed.revision(OWN) == 1)
         await eventually(followed.file.path.exists)
-    wanted = Composition(composed, "base")
+    wanted = Composition.by_group(composed, "base")
     restarted = Followed(tmp_path / "rollout.json")
     for rollouts in (followed.rollouts, restarted.rollouts):
         rollout = rollouts.served[OWN].rollout

@@ -32,7 +32,7 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 COMPOSED = Version(
     "assistant-v3",
     "v3",
-    Composition({"shorter": "v3", "plan=free": "v2", "region=eu": "v1"}, "base"),
+    Composition.by_group({"shorter": "v3", "plan=free": "v2", "region=eu": "v1"}, "base"),
 )
 PLAIN = Version("assistant-v1", "v1")
 
@@ -206,7 +206,9 @@ async def test_a_group_that_changes_or_vanishes_counts_from_the_next_look_up(
     source.known["local", "ben"] = ("plan=free",)
     await known(book, "ben")
     assert await served(gateway, "ben") == "v2"
-    gateway.serve(Rollout(2, Version("assistant-v4", "v4", Composition({"lists": "v4"}, "v1"))))
+    gateway.serve(
+        Rollout(2, Version("assistant-v4", "v4", Composition.by_group({"lists": "v4"}, "v1")))
+    )
     assert await served(gateway, "ben") == "v1"
     gateway.serve(Rollout(3, Version("assistant-v5", "v5")))
     assert await served(gateway, "ben") == "v5"
@@ -231,7 +233,9 @@ async def test_whose_groups_do_not_matter_nobody_asks(
 async def test_who_is_on_the_canary_stays_there_whatever_their_group(
     gateway: Any, book: Book, source: MemoryGroups
 ) -> None:
-    canary = Version("assistant-v4", "v4", Composition({"shorter": "v4", "plan=free": "v2"}, "v1"))
+    canary = Version(
+        "assistant-v4", "v4", Composition.by_group({"shorter": "v4", "plan=free": "v2"}, "v1")
+    )
     rollout = Rollout(2, COMPOSED, canary, 0.5)
     gateway.serve(rollout)
     users = [f"user-{n}" for n in range(20)]

@@ -18,7 +18,7 @@ from shared.language.groups import Composition
 from shared.language.policies import PolicyKey
 
 BASE = Version("assistant-v0", "base")
-FOR_SOME = Version("assistant-v1", "v1", Composition({"shorter": "v1"}, "base"))
+FOR_SOME = Version("assistant-v1", "v1", Composition.by_group({"shorter": "v1"}, "base"))
 KEY = PolicyKey("acme")
 
 

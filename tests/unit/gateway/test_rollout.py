@@ -58,7 +58,7 @@ def test_a_replica_that_is_left_out_answers_nobody_as_long_as_there_are_others()
 
 LEFT_OUT = {"assistant-v2": ["http://two"]}
 FULL = Rollout(7, CHAMPION, CANARY, 0.25, (Version("assistant-v0", "base"),), LEFT_OUT)
-COMPOSED = Version("support-v1", "acme.v1", Composition({"plan=free": "acme.v1"}, "base"))
+COMPOSED = Version("support-v1", "acme.v1", Composition.by_group({"plan=free": "acme.v1"}, "base"))
 
 
 def test_what_was_served_last_is_kept(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from services.registry.domain.versions import State
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.language.groups import CONTENT_BEFORE, UNKNOWN
+from shared.language.groups import CONTENT_BEFORE, UNKNOWN, Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.state.stage import drain
 from tests.unit.registry.test_groups import BRIEF, GLAD, SAD, begin, say, state
@@ -81,7 +81,9 @@ def test_a_small_group_by_wishes_holds_nothing_back(house: House) -> None:
 def test_a_group_by_wishes_that_is_served_by_name_is_shown_not_to_lose(house: House) -> None:
     house.register("a")
     both = ("wants.length=shorter", "wants.form=list")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed", both, both)
+    house.app.start_rollout(
+        "local", "r", "assistant-v1", 0.0, "retrain", "passed", both, Reach(both)
+    )
     say(house, 24, both[0], SAD, GLAD)
     assert state(house) == State.CANARY
     assert "that no group is worse by 0.15 (not known of wants.form=list)" in (

@@ -17,7 +17,7 @@ from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
-from shared.language.groups import CONTENT_BEFORE, EVERYONE_ELSE, UNKNOWN, Composition
+from shared.language.groups import CONTENT_BEFORE, EVERYONE_ELSE, UNKNOWN
 from shared.language.interests import LIMITS, ConflictRule, Interests, SmallGroups
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
@@ -307,69 +307,3 @@ async def test_the_rule_its_limits_and_the_groups_are_told(house: House) -> None
     assert first.canary_dissatisfaction.group == BRIEF
     assert first.words == ("dissatisfied 0 of 1 users on the canary, 1 of 1 on the champion")
     assert (first.verdict, second.verdict) == (UNTOLD, UNTOLD)
-
-
-async def test_a_version_for_some_groups_leaves_everyone_else_with_what_they_had(
-    house: House,
-) -> None:
-    """Twice: the second is for others than the first, and both go on serving theirs."""
-    house.register("a")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
-    canary = house.app.rollout(HOME)[2]
-    assert canary is not None
-    assert canary.composition == Composition({BRIEF: "assistant-v1"}, "base")
-    house.app.promote("local", "assistant-v1", "ada", "fine")
-    house.register("b")
-    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y", (), (THOROUGH, UNKNOWN))
-    served = Composition(
-        {BRIEF: "assistant-v1", THOROUGH: "assistant-v2", UNKNOWN: "assistant-v2"}, "base"
-    )
-    answer = await house.servicer.GetRollout(pb.GetRolloutRequest(), Calling("local"))
-    told = answer.rollout
-    assert dict(told.canary.composition.served_names) == served.served_names
-    assert (told.canary.composition.others, told.champion.composition.others) == ("base", "base")
-    house.app.rollback(HOME, "", "ada", "no")
-    assert house.app.rollout(HOME)[1].composition == Composition({BRIEF: "assistant-v1"}, "base")
-
-
-def test_who_keeps_their_answers_is_neither_asked_nor_waited_for(house: House) -> None:
-    house.register("a")
-    expected = (BRIEF, THOROUGH, "plan=free")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", expected, (BRIEF,))
-    assert [one.name for one in house.app.rollout(HOME)[0].groups] == [BRIEF]
-    say(house, 3, THOROUGH, SAD, GLAD)
-    say(house, 2, "plan=free", SAD, GLAD)
-    assert house.counts()["abstainedSPARED"] == 10
-    assert house.app.rollout(HOME)[0].test.pairs == 0
-    say(house, 24, BRIEF, SAD, GLAD)
-    assert state(house) == State.CHAMPION
-    assert "measurably better than the champion for those who get it, and no group is worse" in (
-        house.app.rollout(HOME)[0].words
-    )
-
-
-def test_whoever_gets_other_answers_counts_though_the_champion_was_for_some_too(
-    house: House,
-) -> None:
-    house.register("a")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
-    house.app.promote("local", "assistant-v1", "ada", "fine")
-    house.register("b")
-    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y", (), (THOROUGH,))
-    rollout = house.app.rollout(HOME)[0]
-    assert [rollout.is_for((one,)) for one in (BRIEF, THOROUGH, UNKNOWN)] == [False, True, False]
-    assert rollout.is_for(("plan=free", THOROUGH))
-    assert not rollout.is_for((BRIEF, THOROUGH))  # the first that has weights of its own decides
-
-
-def test_a_version_for_everyone_takes_the_place_of_those_for_some(house: House) -> None:
-    house.register("a")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "x", "y", (), (BRIEF,))
-    house.app.promote("local", "assistant-v1", "ada", "fine")
-    house.register("b")
-    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "x", "y")
-    canary = house.app.rollout(HOME)[2]
-    assert canary is not None
-    assert canary.composition is None
-    ((_, served),) = house.serving.changes(None)[0].items()
-    assert [one.composition is None for one in served.askable] == [True, False, True]

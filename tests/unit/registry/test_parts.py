@@ -13,7 +13,7 @@ from services.registry.domain.groups import Part
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Rollout, RolloutRules, better_at
 from services.registry.domain.versions import State
-from shared.language.groups import CONTENT_BEFORE, Composition
+from shared.language.groups import CONTENT_BEFORE, Composition, Layer, Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
@@ -32,9 +32,13 @@ def house() -> Iterator[House]:
     house.database.close()
 
 
-def begin(house: House, named: tuple[str, ...] = (SHORTER, LISTS)) -> None:
+def begin(
+    house: House, named: tuple[str, ...] = (SHORTER, LISTS), spared: tuple[str, ...] = ()
+) -> None:
     house.register("a")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed", named, named)
+    house.app.start_rollout(
+        "local", "r", "assistant-v1", 0.0, "retrain", "passed", named, Reach(named, spared)
+    )
 
 
 def say(house: House, count: int, groups: list[str], champion: str, canary: str) -> None:
@@ -68,13 +72,29 @@ def test_it_is_promoted_for_those_of_whom_it_is_shown_once_the_others_had_their_
     say(house, 1, [LISTS], SAD, SAD)
     assert state(house) == State.CHAMPION
     champion = house.app.rollout(HOME)[1]
-    assert champion.composition == Composition({SHORTER: "assistant-v1"}, "base")
+    assert champion.composition == Composition.by_group({SHORTER: "assistant-v1"}, "base")
     assert rollout(house).words.startswith(
         "assistant-v1 was promoted: measurably better than the champion for wants.length=shorter, and no group"
         " is worse; not shown for wants.form=list, who keep the answers that they had: dissatisfied 5 of 15"
         " users on the canary, 15 of 15 users on the champion"
     )
     assert rollout(house).parts == ()
+
+
+def test_whom_all_of_them_spare_the_part_spares_too() -> None:
+    house = House()
+    begin(house, spared=("longer",))
+    say(house, 4, [LISTS], SAD, SAD)
+    for number in range(30):
+        house.say(f"spared-{number}", "assistant-v1", SAD, groups=["longer", SHORTER])
+    drain(house.stage)
+    assert rollout(house).test.canary.users == 4
+    say(house, 10, [SHORTER], SAD, GLAD)
+    say(house, 1, [LISTS], SAD, SAD)
+    assert house.app.rollout(HOME)[1].composition == Composition(
+        "base", (Layer("assistant-v1", Reach((SHORTER,), ("longer",))),)
+    )
+    house.database.close()
 
 
 def test_with_one_user_less_it_is_not_shown(house: House) -> None:
@@ -92,7 +112,9 @@ def test_those_who_never_came_keep_theirs_once_the_time_is_over(house: House) ->
     house.time += timedelta(seconds=901)
     house.judge.tick()
     assert state(house) == State.CHAMPION
-    assert house.app.rollout(HOME)[1].composition == Composition({SHORTER: "assistant-v1"}, "base")
+    assert house.app.rollout(HOME)[1].composition == Composition.by_group(
+        {SHORTER: "assistant-v1"}, "base"
+    )
 
 
 def test_where_all_gain_all_get_it(house: House) -> None:
@@ -101,7 +123,7 @@ def test_where_all_gain_all_get_it(house: House) -> None:
         say(house, 1, [LISTS], SAD, GLAD)
     assert state(house) == State.CHAMPION
     assert house.app.rollout(HOME)[1].composition == Composition(
-        {SHORTER: "assistant-v1", LISTS: "assistant-v1"}, "base"
+        "base", (Layer("assistant-v1", Reach((SHORTER, LISTS))),)
     )
 
 

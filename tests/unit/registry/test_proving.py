@@ -14,6 +14,7 @@ from services.registry.domain.versions import State
 from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import FailedPrecondition, NotFound, Unavailable
+from shared.language.groups import Reach
 from shared.language.known_answers import KnownAnswer, KnownAnswers, Serves
 from tests.unit.registry.test_registry import HOME, Calling, House
 
@@ -147,9 +148,9 @@ def test_each_adapter_of_a_composed_champion_is_asked_for_at_once(house: House) 
         house.adapters.known[f"made/{request}"] = KNOWN
         house.register(request)
         version = f"assistant-v{number}"
-        house.app.start_rollout("local", request, version, 0.0, "x", "y", (), (group,))
+        house.app.start_rollout("local", request, version, 0.0, "x", "y", (), Reach((group,)))
         house.app.promote("local", version, "ada", "fine")
-    names = ("assistant-v1", "assistant-v2")
+    names = ("assistant-v2", "assistant-v1")
     house.fleet.seen = {("one", name): TRAINED for name in names}
     house.fleet.seen |= {("two", name): BASE for name in names}
     house.judge.check_champions()

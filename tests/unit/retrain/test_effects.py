@@ -8,7 +8,7 @@ from services.retrain.domain.effects import effects, gaps, group_lines, named
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE
+from shared.language.groups import EVERYONE_ELSE, Reach
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from tests.unit.retrain.test_gate import figures
 
@@ -52,8 +52,8 @@ def test_what_a_rule_makes_of_groups(
     interests: Interests, groups: list[Estimate], overall: str, alone: tuple[str, ...]
 ) -> None:
     all_figures = (*figures(), *groups)
-    lines, verdict, only = check(all_figures, "assistant-v0", Thresholds(), 0.95, (), interests)
-    assert (verdict, only) == (overall, alone)
+    lines, verdict, reach = check(all_figures, "assistant-v0", Thresholds(), 0.95, (), interests)
+    assert (verdict, reach) == (overall, Reach(alone))
     named = [line.estimate.group for line in lines if line.estimate.group]
     assert named[: len(groups)] == [one.group for one in groups]
 
@@ -80,65 +80,94 @@ def test_only_groups_and_the_mean_may_be_got_around_by_serving_some(
     changes: dict[str, Estimate], overall: str, alone: tuple[str, ...]
 ) -> None:
     measured = (*figures(**changes), GAINS, LOSES)
-    _, verdict, only = check(measured, "assistant-v0", Thresholds(), 0.95)
-    assert (verdict, only) == (overall, alone)
+    _, verdict, reach = check(measured, "assistant-v0", Thresholds(), 0.95)
+    assert (verdict, reach) == (overall, Reach(alone))
 
 
 def test_whoever_keeps_their_answers_is_said_to_be_spared() -> None:
-    lines, _, only = check((*figures(), GAINS, LOSES), "assistant-v0", Thresholds(), 0.95)
+    lines, _, reach = check((*figures(), GAINS, LOSES), "assistant-v0", Thresholds(), 0.95)
     spared = next(line for line in lines if line.estimate.group == "longer")
     assert spared.verdict == "pass"
     assert spared.words.startswith("not served to them, who keep the answers they had; of these: ")
     everyone = next(line for line in lines if line.estimate.name == "win_rate")
     assert not everyone.required
-    words = effects((GAINS, LOSES), Interests(), only)
+    words = effects((GAINS, LOSES), Interests(), reach)
     assert words[0].startswith("spared: people who prefer longer: they keep the answers they had")
     assert words[1].startswith("helped: people who prefer shorter: ")
 
 
+def judged(*groups: Estimate) -> tuple[str, Reach]:
+    _, verdict, reach = check((*figures(), *groups), "assistant-v0", Thresholds(), 0.95)
+    return verdict, reach
+
+
 def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_name() -> None:
     wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
-    _, verdict, only = check((*figures(), wants, others), "assistant-v0", Thresholds(), 0.95)
-    assert (verdict, only) == ("passed", ("wants.length=shorter",))
-    words = effects((wants, others), Interests(), only)
+    verdict, reach = judged(wants, others)
+    assert (verdict, reach) == ("passed", Reach(("wants.length=shorter",)))
+    words = effects((wants, others), Interests(), reach)
     assert words[0].startswith("spared: everyone else: they keep the answers they had")
     assert words[1].startswith("helped: people of wants.length=shorter: ")
     assert named((wants, others, GAINS)) == ["shorter"]
     gains, hurt = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
-    _, verdict, only = check((*figures(), gains, hurt), "assistant-v0", Thresholds(), 0.95)
-    assert (verdict, only) == ("failed", ())
+    assert judged(gains, hurt) == ("failed", Reach())
 
 
-def test_nobody_gets_it_who_may_be_of_a_group_that_would_lose() -> None:
+def test_learnt_groups_do_not_get_it_where_those_of_no_segment_would_lose() -> None:
     """Learnt groups that do not tell the few from the many share people with those who ask for nothing."""
     wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
-    lists, prose = of("lists", 0.9, 0.8, 0.95), of("no lists", 0.9, 0.8, 0.95)
-    measured = (*figures(), wants, others, lists, prose)
-    _, verdict, only = check(measured, "assistant-v0", Thresholds(), 0.95)
-    assert (verdict, only) == ("passed", ("wants.length=shorter",))
-    words = effects(measured, Interests(), only)
+    measured = (wants, others, of("lists", 0.9, 0.8, 0.95), of("no lists", 0.9, 0.8, 0.95))
+    verdict, reach = judged(*measured)
+    assert (verdict, reach) == ("passed", Reach(("wants.length=shorter",)))
+    words = effects(measured, Interests(), reach)
     assert words[2].startswith(
         "served in part: people who prefer lists: those of them get it who are people of wants.length=shorter; "
     )
+
+
+def test_nobody_gets_it_who_is_known_to_be_of_a_group_that_would_lose() -> None:
     phone, desktop = of("reader=phone", 0.9, 0.8, 0.95), of("reader=desktop", 0.1, 0.04, 0.2)
-    _, verdict, only = check(
-        (*figures(), wants, phone, desktop), "assistant-v0", Thresholds(), 0.95
+    # Nobody has two readers.
+    assert judged(phone, desktop) == ("passed", Reach(("reader=phone",)))
+    # But those on a phone may prefer long answers, and who asked for short ones may be on a desktop.
+    verdict, reach = judged(phone, LOSES)
+    assert (verdict, reach) == ("passed", Reach(("reader=phone",), ("longer",)))
+    words = effects((phone, LOSES), Interests(), reach)
+    assert words[0].startswith("spared: people who prefer longer: they keep the answers they had")
+    wants = of("wants.length=shorter", 0.9, 0.8, 0.95)
+    assert judged(wants, desktop) == (
+        "passed",
+        Reach(("wants.length=shorter",), ("reader=desktop",)),
     )
-    assert (verdict, only) == ("passed", ("reader=phone",))
-    # What some ask for by the way does not stand between others and what they want.
-    asked = of("wants.form=list", 0.1, 0.04, 0.2)
-    _, verdict, only = check(
-        (*figures(), asked, phone, desktop), "assistant-v0", Thresholds(), 0.95
+    assert judged(wants, phone, desktop) == (
+        "passed",
+        Reach(("wants.length=shorter", "reader=phone"), ("reader=desktop",)),
     )
-    assert (verdict, only) == ("passed", ("reader=phone",))
-    # Of those who ask for short answers, some may be on a desktop.
-    _, verdict, only = check((*figures(), wants, desktop), "assistant-v0", Thresholds(), 0.95)
-    assert (verdict, only) == ("failed", ())
+
+
+def test_a_wish_stands_in_the_way_of_those_alone_who_surely_lose() -> None:
+    phone, desktop = of("reader=phone", 0.9, 0.8, 0.95), of("reader=desktop", 0.1, 0.04, 0.2)
+    lists, hurt = of("wants.form=list", 0.42, 0.3, 0.55), of("wants.form=list", 0.1, 0.04, 0.2)
+    assert judged(lists, phone, desktop) == ("passed", Reach(("reader=phone",)))
+    assert judged(hurt, phone, desktop) == (
+        "passed",
+        Reach(("reader=phone",), ("wants.form=list",)),
+    )
+    lines, _, reach = check((*figures(), lists, phone, LOSES), "assistant-v0", Thresholds(), 0.95)
+    told = {line.estimate.group: line.words for line in lines}
+    who = "people of reader=phone, but not people who prefer longer"
+    assert told["wants.form=list"].startswith(
+        f"served to those of them alone who are {who}; of all: "
+    )
+    words = effects((lists, phone, LOSES), Interests(), reach)
+    assert words[1].startswith(
+        f"served in part: people of wants.form=list: those of them get it who are {who}; "
+    )
 
 
 def test_what_the_rule_leaves_open_is_for_people_to_decide() -> None:
     assert gaps((GAINS, SAME), Interests()) == ()
-    assert gaps((GAINS, LOSES), Interests(), ("shorter",)) == (
+    assert gaps((GAINS, LOSES), Interests(), Reach(("shorter",))) == (
         "people who prefer longer would lose by what people who prefer shorter gain: each has the answers that"
         " they would rather have, and no version serves both",
     )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/common/v1/people.proto\x12\x11trimtab.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x04\n\nMembership\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05group\x18\x04 \x01(\t\x12G\n\rprobabilities\x18\x05 \x03(\x0b\x32\x30.trimtab.common.v1.Membership.ProbabilitiesEntry\x12\x31\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32\".trimtab.common.v1.MembershipBasis\x12\x12\n\njudgements\x18\x07 \x01(\x05\x12\x10\n\x08\x65vidence\x18\x08 \x03(\t\x12=\n\x08segments\x18\t \x03(\x0b\x32+.trimtab.common.v1.Membership.SegmentsEntry\x12\x14\n\x0creward_model\x18\n \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07removed\x18\x0e \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rSegmentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x0b\x43omposition\x12\x45\n\x0cserved_names\x18\x01 \x03(\x0b\x32/.trimtab.common.v1.Composition.ServedNamesEntry\x12\x0e\n\x06others\x18\x02 \x01(\t\x1a\x32\n\x10ServedNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfc\x01\n\tInterests\x12-\n\x04rule\x18\x01 \x01(\x0e\x32\x1f.trimtab.common.v1.ConflictRule\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12,\n\x08set_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x34\n\x0csmall_groups\x18\x06 \x01(\x0e\x32\x1e.trimtab.common.v1.SmallGroups\x12\x0e\n\x06limits\x18\x07 \x01(\t\x12\r\n\x05words\x18\x08 \x01(\tB\t\n\x07_margin*p\n\x0fMembershipBasis\x12 \n\x1cMEMBERSHIP_BASIS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMEMBERSHIP_BASIS_CORRECTED\x10\x01\x12\x1b\n\x17MEMBERSHIP_BASIS_LEARNT\x10\x02*\x81\x01\n\x0c\x43onflictRule\x12\x1d\n\x19\x43ONFLICT_RULE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43ONFLICT_RULE_NO_GROUP_WORSE\x10\x01\x12\x18\n\x14\x43ONFLICT_RULE_MAXMIN\x10\x02\x12\x16\n\x12\x43ONFLICT_RULE_MEAN\x10\x03*Z\n\x0bSmallGroups\x12\x1c\n\x18SMALL_GROUPS_UNSPECIFIED\x10\x00\x12\x15\n\x11SMALL_GROUPS_HOLD\x10\x01\x12\x16\n\x12SMALL_GROUPS_GO_ON\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrimtab/common/v1/people.proto\x12\x11trimtab.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x04\n\nMembership\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\r\n\x05group\x18\x04 \x01(\t\x12G\n\rprobabilities\x18\x05 \x03(\x0b\x32\x30.trimtab.common.v1.Membership.ProbabilitiesEntry\x12\x31\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32\".trimtab.common.v1.MembershipBasis\x12\x12\n\njudgements\x18\x07 \x01(\x05\x12\x10\n\x08\x65vidence\x18\x08 \x03(\t\x12=\n\x08segments\x18\t \x03(\x0b\x32+.trimtab.common.v1.Membership.SegmentsEntry\x12\x14\n\x0creward_model\x18\n \x01(\t\x12\r\n\x05\x61\x63tor\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07removed\x18\x0e \x01(\x08\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rSegmentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc2\x01\n\x0b\x43omposition\x12\x45\n\x0cserved_names\x18\x01 \x03(\x0b\x32/.trimtab.common.v1.Composition.ServedNamesEntry\x12\x0e\n\x06others\x18\x02 \x01(\t\x12(\n\x06layers\x18\x03 \x03(\x0b\x32\x18.trimtab.common.v1.Layer\x1a\x32\n\x10ServedNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x05Layer\x12\x13\n\x0bserved_name\x18\x01 \x01(\t\x12\x0e\n\x06groups\x18\x02 \x03(\t\x12\x15\n\rspared_groups\x18\x03 \x03(\t\"\xfc\x01\n\tInterests\x12-\n\x04rule\x18\x01 \x01(\x0e\x32\x1f.trimtab.common.v1.ConflictRule\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12,\n\x08set_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x34\n\x0csmall_groups\x18\x06 \x01(\x0e\x32\x1e.trimtab.common.v1.SmallGroups\x12\x0e\n\x06limits\x18\x07 \x01(\t\x12\r\n\x05words\x18\x08 \x01(\tB\t\n\x07_margin*p\n\x0fMembershipBasis\x12 \n\x1cMEMBERSHIP_BASIS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMEMBERSHIP_BASIS_CORRECTED\x10\x01\x12\x1b\n\x17MEMBERSHIP_BASIS_LEARNT\x10\x02*\x81\x01\n\x0c\x43onflictRule\x12\x1d\n\x19\x43ONFLICT_RULE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43ONFLICT_RULE_NO_GROUP_WORSE\x10\x01\x12\x18\n\x14\x43ONFLICT_RULE_MAXMIN\x10\x02\x12\x16\n\x12\x43ONFLICT_RULE_MEAN\x10\x03*Z\n\x0bSmallGroups\x12\x1c\n\x18SMALL_GROUPS_UNSPECIFIED\x10\x00\x12\x15\n\x11SMALL_GROUPS_HOLD\x10\x01\x12\x16\n\x12SMALL_GROUPS_GO_ON\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERSHIP_SEGMENTSENTRY']._serialized_options = b'8\001'
   _globals['_COMPOSITION_SERVEDNAMESENTRY']._loaded_options = None
   _globals['_COMPOSITION_SERVEDNAMESENTRY']._serialized_options = b'8\001'
-  _globals['_MEMBERSHIPBASIS']._serialized_start=1023
-  _globals['_MEMBERSHIPBASIS']._serialized_end=1135
-  _globals['_CONFLICTRULE']._serialized_start=1138
-  _globals['_CONFLICTRULE']._serialized_end=1267
-  _globals['_SMALLGROUPS']._serialized_start=1269
-  _globals['_SMALLGROUPS']._serialized_end=1359
+  _globals['_MEMBERSHIPBASIS']._serialized_start=1134
+  _globals['_MEMBERSHIPBASIS']._serialized_end=1246
+  _globals['_CONFLICTRULE']._serialized_start=1249
+  _globals['_CONFLICTRULE']._serialized_end=1378
+  _globals['_SMALLGROUPS']._serialized_start=1380
+  _globals['_SMALLGROUPS']._serialized_end=1470
   _globals['_MEMBERSHIP']._serialized_start=87
   _globals['_MEMBERSHIP']._serialized_end=611
   _globals['_MEMBERSHIP_PROBABILITIESENTRY']._serialized_start=510
@@ -51,9 +51,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERSHIP_SEGMENTSENTRY']._serialized_start=564
   _globals['_MEMBERSHIP_SEGMENTSENTRY']._serialized_end=611
   _globals['_COMPOSITION']._serialized_start=614
-  _globals['_COMPOSITION']._serialized_end=766
-  _globals['_COMPOSITION_SERVEDNAMESENTRY']._serialized_start=716
-  _globals['_COMPOSITION_SERVEDNAMESENTRY']._serialized_end=766
-  _globals['_INTERESTS']._serialized_start=769
-  _globals['_INTERESTS']._serialized_end=1021
+  _globals['_COMPOSITION']._serialized_end=808
+  _globals['_COMPOSITION_SERVEDNAMESENTRY']._serialized_start=758
+  _globals['_COMPOSITION_SERVEDNAMESENTRY']._serialized_end=808
+  _globals['_LAYER']._serialized_start=810
+  _globals['_LAYER']._serialized_end=877
+  _globals['_INTERESTS']._serialized_start=880
+  _globals['_INTERESTS']._serialized_end=1132
 # @@protoc_insertion_point(module_scope)

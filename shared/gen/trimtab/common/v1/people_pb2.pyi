@@ -212,8 +212,8 @@ Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
 @_typing.final
 class Composition(_message.Message):
-    """What answers whom, where one version is several weights: by group of people the name that vLLM serves its weights
-    under, and the one for everyone else.
+    """What answers whom, where one version is several weights: the first layer that reaches the user, or else `others`.
+    Weights are named as vLLM serves them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -240,22 +240,59 @@ class Composition(_message.Message):
 
     SERVED_NAMES_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
     others: _builtins.str
     @_builtins.property
-    def served_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def served_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """For readers that know no layers: by group of people. Read only where there are no layers."""
+
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Layer]:
+        """Newest first."""
+
     def __init__(
         self,
         *,
         served_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         others: _builtins.str = ...,
+        layers: _abc.Iterable[Global___Layer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "served_names", b"served_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layers", b"layers", "others", b"others", "served_names", b"served_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Composition: _TypeAlias = Composition  # noqa: Y015
+
+@_typing.final
+class Layer(_message.Message):
+    """Weights for users of any of `groups`, but of none of `spared_groups`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVED_NAME_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SPARED_GROUPS_FIELD_NUMBER: _builtins.int
+    served_name: _builtins.str
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def spared_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        served_name: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        spared_groups: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "served_name", b"served_name", "spared_groups", b"spared_groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Layer: _TypeAlias = Layer  # noqa: Y015
 
 @_typing.final
 class Interests(_message.Message):

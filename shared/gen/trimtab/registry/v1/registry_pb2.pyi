@@ -1117,6 +1117,7 @@ class StartRolloutRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_GROUPS_FIELD_NUMBER: _builtins.int
     ONLY_GROUPS_FIELD_NUMBER: _builtins.int
+    SPARED_GROUPS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     version: _builtins.str
     canary_share: _builtins.float
@@ -1129,8 +1130,10 @@ class StartRolloutRequest(_message.Message):
 
     @_builtins.property
     def only_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only users known to be in these get it, the others what the champion gives them; empty: everyone gets it."""
+        """Who is in one of these, and in no spared one, gets it, others what the champion gives them; empty: everyone does."""
 
+    @_builtins.property
+    def spared_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -1141,10 +1144,11 @@ class StartRolloutRequest(_message.Message):
         reason: _builtins.str = ...,
         expected_groups: _abc.Iterable[_builtins.str] | None = ...,
         only_groups: _abc.Iterable[_builtins.str] | None = ...,
+        spared_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "expected_groups", b"expected_groups", "only_groups", b"only_groups", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "canary_share", b"canary_share", "expected_groups", b"expected_groups", "only_groups", b"only_groups", "reason", b"reason", "request_id", b"request_id", "spared_groups", b"spared_groups", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1
 from shared.gen.trimtab.common.v1 import people_pb2 as trimtab_dot_common_dot_v1_dot_people__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trimtab/retrain/v1/retrain.proto\x12\x12trimtab.retrain.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/common/v1/people.proto\"H\n\x07Trigger\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.retrain.v1.TriggerKind\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x84\x05\n\x08Snapshot\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x13\n\x0btrain_pairs\x18\x03 \x01(\x03\x12\x16\n\x0eheld_out_pairs\x18\x04 \x01(\x03\x12\x13\n\x0btrain_users\x18\x05 \x01(\x03\x12\x16\n\x0eheld_out_users\x18\x06 \x01(\x03\x12H\n\x0fpairs_by_source\x18\x07 \x03(\x0b\x32/.trimtab.retrain.v1.Snapshot.PairsBySourceEntry\x12\x1a\n\x12largest_user_share\x18\x08 \x01(\x01\x12;\n\x08left_out\x18\t \x03(\x0b\x32).trimtab.retrain.v1.Snapshot.LeftOutEntry\x12\x46\n\x0epairs_by_group\x18\n \x03(\x0b\x32..trimtab.retrain.v1.Snapshot.PairsByGroupEntry\x12\x46\n\x0eusers_by_group\x18\x0b \x03(\x0b\x32..trimtab.retrain.v1.Snapshot.UsersByGroupEntry\x1a\x34\n\x12PairsBySourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cLeftOutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x33\n\x11PairsByGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x33\n\x11UsersByGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"{\n\tGateCheck\x12-\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\r\n\x05words\x18\x05 \x01(\t\"\xe5\x06\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.trimtab.retrain.v1.RunState\x12,\n\x07trigger\x18\x03 \x01(\x0b\x32\x1b.trimtab.retrain.v1.Trigger\x12\x18\n\x10\x63hampion_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x17\n\x0f\x63ontrol_version\x18\x06 \x01(\t\x12.\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1c.trimtab.retrain.v1.Snapshot\x12.\n\testimates\x18\x08 \x03(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12+\n\x04gate\x18\t \x03(\x0b\x32\x1d.trimtab.retrain.v1.GateCheck\x12\x0f\n\x07verdict\x18\n \x01(\t\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12\x15\n\rmlflow_run_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05steps\x18\x0f \x03(\x0b\x32\x1b.trimtab.retrain.v1.RunStep\x12\x10\n\x08progress\x18\x10 \x01(\x01\x12\x16\n\x0eprogress_words\x18\x11 \x01(\t\x12\x14\n\x0cgate_attempt\x18\x12 \x01(\x05\x12\x17\n\x0fgate_confidence\x18\x13 \x01(\x01\x12\x44\n\x0ftraining_counts\x18\x16 \x03(\x0b\x32+.trimtab.retrain.v1.Run.TrainingCountsEntry\x12\x0e\n\x06tenant\x18\x14 \x01(\t\x12\x0e\n\x06policy\x18\x15 \x01(\t\x12/\n\tinterests\x18\x17 \x01(\x0b\x32\x1c.trimtab.common.v1.Interests\x12\x0f\n\x07\x65\x66\x66\x65\x63ts\x18\x18 \x03(\t\x12\x13\n\x0bonly_groups\x18\x19 \x03(\t\x12\x0c\n\x04gaps\x18\x1a \x03(\t\x1a\x35\n\x13TrainingCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa6\x01\n\x07RunStep\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.trimtab.retrain.v1.RunState\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\x05\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x13StartRetrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\"3\n\x0bRunMetadata\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"<\n\x14StartRetrainResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x0eGetRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"[\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x11\n\tunder_way\x18\x04 \x01(\x08\"R\n\x10ListRunsResponse\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.trimtab.retrain.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"(\n\x16PreviewSnapshotRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"I\n\x17PreviewSnapshotResponse\x12.\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1c.trimtab.retrain.v1.Snapshot*\x8d\x02\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x16\n\x12RUN_STATE_SNAPSHOT\x10\x02\x12\x13\n\x0fRUN_STATE_TRAIN\x10\x03\x12\x16\n\x12RUN_STATE_EVALUATE\x10\x04\x12\x12\n\x0eRUN_STATE_GATE\x10\x05\x12\x17\n\x13RUN_STATE_HAND_OVER\x10\x06\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x07\x12\x16\n\x12RUN_STATE_REJECTED\x10\x08\x12\x14\n\x10RUN_STATE_FAILED\x10\t\x12\x17\n\x13RUN_STATE_CANCELLED\x10\n*\x90\x01\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRIGGER_KIND_PERSON\x10\x01\x12\x19\n\x15TRIGGER_KIND_SCHEDULE\x10\x02\x12\x17\n\x13TRIGGER_KIND_VOLUME\x10\x03\x12\x16\n\x12TRIGGER_KIND_DRIFT\x10\x04\x32\xf4\x03\n\x0eRetrainService\x12\\\n\x0cStartRetrain\x12\'.trimtab.retrain.v1.StartRetrainRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x03\x12U\n\x06GetRun\x12!.trimtab.retrain.v1.GetRunRequest\x1a\".trimtab.retrain.v1.GetRunResponse\"\x04\xc8\xf3\x18\x02\x12[\n\x08ListRuns\x12#.trimtab.retrain.v1.ListRunsRequest\x1a$.trimtab.retrain.v1.ListRunsResponse\"\x04\xc8\xf3\x18\x02\x12^\n\tCancelRun\x12$.trimtab.retrain.v1.CancelRunRequest\x1a%.trimtab.retrain.v1.CancelRunResponse\"\x04\xc8\xf3\x18\x03\x12p\n\x0fPreviewSnapshot\x12*.trimtab.retrain.v1.PreviewSnapshotRequest\x1a+.trimtab.retrain.v1.PreviewSnapshotResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trimtab/retrain/v1/retrain.proto\x12\x12trimtab.retrain.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/common/v1/people.proto\"H\n\x07Trigger\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.trimtab.retrain.v1.TriggerKind\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x84\x05\n\x08Snapshot\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x13\n\x0btrain_pairs\x18\x03 \x01(\x03\x12\x16\n\x0eheld_out_pairs\x18\x04 \x01(\x03\x12\x13\n\x0btrain_users\x18\x05 \x01(\x03\x12\x16\n\x0eheld_out_users\x18\x06 \x01(\x03\x12H\n\x0fpairs_by_source\x18\x07 \x03(\x0b\x32/.trimtab.retrain.v1.Snapshot.PairsBySourceEntry\x12\x1a\n\x12largest_user_share\x18\x08 \x01(\x01\x12;\n\x08left_out\x18\t \x03(\x0b\x32).trimtab.retrain.v1.Snapshot.LeftOutEntry\x12\x46\n\x0epairs_by_group\x18\n \x03(\x0b\x32..trimtab.retrain.v1.Snapshot.PairsByGroupEntry\x12\x46\n\x0eusers_by_group\x18\x0b \x03(\x0b\x32..trimtab.retrain.v1.Snapshot.UsersByGroupEntry\x1a\x34\n\x12PairsBySourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cLeftOutEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x33\n\x11PairsByGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x33\n\x11UsersByGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"{\n\tGateCheck\x12-\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\r\n\x05words\x18\x05 \x01(\t\"\xfc\x06\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.trimtab.retrain.v1.RunState\x12,\n\x07trigger\x18\x03 \x01(\x0b\x32\x1b.trimtab.retrain.v1.Trigger\x12\x18\n\x10\x63hampion_version\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x17\n\x0f\x63ontrol_version\x18\x06 \x01(\t\x12.\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1c.trimtab.retrain.v1.Snapshot\x12.\n\testimates\x18\x08 \x03(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12+\n\x04gate\x18\t \x03(\x0b\x32\x1d.trimtab.retrain.v1.GateCheck\x12\x0f\n\x07verdict\x18\n \x01(\t\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x12\x15\n\rmlflow_run_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05steps\x18\x0f \x03(\x0b\x32\x1b.trimtab.retrain.v1.RunStep\x12\x10\n\x08progress\x18\x10 \x01(\x01\x12\x16\n\x0eprogress_words\x18\x11 \x01(\t\x12\x14\n\x0cgate_attempt\x18\x12 \x01(\x05\x12\x17\n\x0fgate_confidence\x18\x13 \x01(\x01\x12\x44\n\x0ftraining_counts\x18\x16 \x03(\x0b\x32+.trimtab.retrain.v1.Run.TrainingCountsEntry\x12\x0e\n\x06tenant\x18\x14 \x01(\t\x12\x0e\n\x06policy\x18\x15 \x01(\t\x12/\n\tinterests\x18\x17 \x01(\x0b\x32\x1c.trimtab.common.v1.Interests\x12\x0f\n\x07\x65\x66\x66\x65\x63ts\x18\x18 \x03(\t\x12\x13\n\x0bonly_groups\x18\x19 \x03(\t\x12\x15\n\rspared_groups\x18\x1b \x03(\t\x12\x0c\n\x04gaps\x18\x1a \x03(\t\x1a\x35\n\x13TrainingCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa6\x01\n\x07RunStep\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.trimtab.retrain.v1.RunState\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\x05\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x13StartRetrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\"3\n\x0bRunMetadata\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"<\n\x14StartRetrainResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x0eGetRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"[\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x11\n\tunder_way\x18\x04 \x01(\x08\"R\n\x10ListRunsResponse\x12%\n\x04runs\x18\x01 \x03(\x0b\x32\x17.trimtab.retrain.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x11\x43\x61ncelRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x17.trimtab.retrain.v1.Run\"(\n\x16PreviewSnapshotRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"I\n\x17PreviewSnapshotResponse\x12.\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1c.trimtab.retrain.v1.Snapshot*\x8d\x02\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x16\n\x12RUN_STATE_SNAPSHOT\x10\x02\x12\x13\n\x0fRUN_STATE_TRAIN\x10\x03\x12\x16\n\x12RUN_STATE_EVALUATE\x10\x04\x12\x12\n\x0eRUN_STATE_GATE\x10\x05\x12\x17\n\x13RUN_STATE_HAND_OVER\x10\x06\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x07\x12\x16\n\x12RUN_STATE_REJECTED\x10\x08\x12\x14\n\x10RUN_STATE_FAILED\x10\t\x12\x17\n\x13RUN_STATE_CANCELLED\x10\n*\x90\x01\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRIGGER_KIND_PERSON\x10\x01\x12\x19\n\x15TRIGGER_KIND_SCHEDULE\x10\x02\x12\x17\n\x13TRIGGER_KIND_VOLUME\x10\x03\x12\x16\n\x12TRIGGER_KIND_DRIFT\x10\x04\x32\xf4\x03\n\x0eRetrainService\x12\\\n\x0cStartRetrain\x12\'.trimtab.retrain.v1.StartRetrainRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x03\x12U\n\x06GetRun\x12!.trimtab.retrain.v1.GetRunRequest\x1a\".trimtab.retrain.v1.GetRunResponse\"\x04\xc8\xf3\x18\x02\x12[\n\x08ListRuns\x12#.trimtab.retrain.v1.ListRunsRequest\x1a$.trimtab.retrain.v1.ListRunsResponse\"\x04\xc8\xf3\x18\x02\x12^\n\tCancelRun\x12$.trimtab.retrain.v1.CancelRunRequest\x1a%.trimtab.retrain.v1.CancelRunResponse\"\x04\xc8\xf3\x18\x03\x12p\n\x0fPreviewSnapshot\x12*.trimtab.retrain.v1.PreviewSnapshotRequest\x1a+.trimtab.retrain.v1.PreviewSnapshotResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,10 +56,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRAINSERVICE'].methods_by_name['CancelRun']._serialized_options = b'\310\363\030\003'
   _globals['_RETRAINSERVICE'].methods_by_name['PreviewSnapshot']._loaded_options = None
   _globals['_RETRAINSERVICE'].methods_by_name['PreviewSnapshot']._serialized_options = b'\310\363\030\002'
-  _globals['_RUNSTATE']._serialized_start=2774
-  _globals['_RUNSTATE']._serialized_end=3043
-  _globals['_TRIGGERKIND']._serialized_start=3046
-  _globals['_TRIGGERKIND']._serialized_end=3190
+  _globals['_RUNSTATE']._serialized_start=2797
+  _globals['_RUNSTATE']._serialized_end=3066
+  _globals['_TRIGGERKIND']._serialized_start=3069
+  _globals['_TRIGGERKIND']._serialized_end=3213
   _globals['_TRIGGER']._serialized_start=222
   _globals['_TRIGGER']._serialized_end=294
   _globals['_SNAPSHOT']._serialized_start=297
@@ -75,33 +75,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATECHECK']._serialized_start=943
   _globals['_GATECHECK']._serialized_end=1066
   _globals['_RUN']._serialized_start=1069
-  _globals['_RUN']._serialized_end=1938
-  _globals['_RUN_TRAININGCOUNTSENTRY']._serialized_start=1885
-  _globals['_RUN_TRAININGCOUNTSENTRY']._serialized_end=1938
-  _globals['_RUNSTEP']._serialized_start=1941
-  _globals['_RUNSTEP']._serialized_end=2107
-  _globals['_STARTRETRAINREQUEST']._serialized_start=2109
-  _globals['_STARTRETRAINREQUEST']._serialized_end=2182
-  _globals['_RUNMETADATA']._serialized_start=2184
-  _globals['_RUNMETADATA']._serialized_end=2235
-  _globals['_STARTRETRAINRESPONSE']._serialized_start=2237
-  _globals['_STARTRETRAINRESPONSE']._serialized_end=2297
-  _globals['_GETRUNREQUEST']._serialized_start=2299
-  _globals['_GETRUNREQUEST']._serialized_end=2328
-  _globals['_GETRUNRESPONSE']._serialized_start=2330
-  _globals['_GETRUNRESPONSE']._serialized_end=2384
-  _globals['_LISTRUNSREQUEST']._serialized_start=2386
-  _globals['_LISTRUNSREQUEST']._serialized_end=2477
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2479
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2561
-  _globals['_CANCELRUNREQUEST']._serialized_start=2563
-  _globals['_CANCELRUNREQUEST']._serialized_end=2595
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2597
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2654
-  _globals['_PREVIEWSNAPSHOTREQUEST']._serialized_start=2656
-  _globals['_PREVIEWSNAPSHOTREQUEST']._serialized_end=2696
-  _globals['_PREVIEWSNAPSHOTRESPONSE']._serialized_start=2698
-  _globals['_PREVIEWSNAPSHOTRESPONSE']._serialized_end=2771
-  _globals['_RETRAINSERVICE']._serialized_start=3193
-  _globals['_RETRAINSERVICE']._serialized_end=3693
+  _globals['_RUN']._serialized_end=1961
+  _globals['_RUN_TRAININGCOUNTSENTRY']._serialized_start=1908
+  _globals['_RUN_TRAININGCOUNTSENTRY']._serialized_end=1961
+  _globals['_RUNSTEP']._serialized_start=1964
+  _globals['_RUNSTEP']._serialized_end=2130
+  _globals['_STARTRETRAINREQUEST']._serialized_start=2132
+  _globals['_STARTRETRAINREQUEST']._serialized_end=2205
+  _globals['_RUNMETADATA']._serialized_start=2207
+  _globals['_RUNMETADATA']._serialized_end=2258
+  _globals['_STARTRETRAINRESPONSE']._serialized_start=2260
+  _globals['_STARTRETRAINRESPONSE']._serialized_end=2320
+  _globals['_GETRUNREQUEST']._serialized_start=2322
+  _globals['_GETRUNREQUEST']._serialized_end=2351
+  _globals['_GETRUNRESPONSE']._serialized_start=2353
+  _globals['_GETRUNRESPONSE']._serialized_end=2407
+  _globals['_LISTRUNSREQUEST']._serialized_start=2409
+  _globals['_LISTRUNSREQUEST']._serialized_end=2500
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2502
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2584
+  _globals['_CANCELRUNREQUEST']._serialized_start=2586
+  _globals['_CANCELRUNREQUEST']._serialized_end=2618
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2620
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2677
+  _globals['_PREVIEWSNAPSHOTREQUEST']._serialized_start=2679
+  _globals['_PREVIEWSNAPSHOTREQUEST']._serialized_end=2719
+  _globals['_PREVIEWSNAPSHOTRESPONSE']._serialized_start=2721
+  _globals['_PREVIEWSNAPSHOTRESPONSE']._serialized_end=2794
+  _globals['_RETRAINSERVICE']._serialized_start=3216
+  _globals['_RETRAINSERVICE']._serialized_end=3716
 # @@protoc_insertion_point(module_scope)

@@ -325,6 +325,7 @@ class Run(_message.Message):
     INTERESTS_FIELD_NUMBER: _builtins.int
     EFFECTS_FIELD_NUMBER: _builtins.int
     ONLY_GROUPS_FIELD_NUMBER: _builtins.int
+    SPARED_GROUPS_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
@@ -379,6 +380,10 @@ class Run(_message.Message):
         """The groups of people that alone get the version; empty: everyone does."""
 
     @_builtins.property
+    def spared_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of whom nobody gets it, though they are in one of `only_groups`, too."""
+
+    @_builtins.property
     def gaps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the rule for conflicts leaves open, in words, for people to decide."""
 
@@ -410,11 +415,12 @@ class Run(_message.Message):
         interests: _people_pb2.Interests | None = ...,
         effects: _abc.Iterable[_builtins.str] | None = ...,
         only_groups: _abc.Iterable[_builtins.str] | None = ...,
+        spared_groups: _abc.Iterable[_builtins.str] | None = ...,
         gaps: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
