@@ -8,6 +8,7 @@ from infra.local import health, postgresql
 from infra.local.environment import OFFLINE, environment, own
 from infra.local.kafka import broker_command
 from infra.local.settings import Service, StackSettings
+from shared.encoding.precision import dtype_name
 
 # Marks every process of a stack, so that stray processes can be found by their environment.
 MARK = "TRIMTAB_STACK"
@@ -90,7 +91,7 @@ def _vllm(settings: StackSettings) -> Program:
         "--served-model-name": settings.models.base_name,
         "--host": settings.host,
         "--port": vllm.port,
-        "--dtype": "bfloat16",
+        "--dtype": dtype_name(),
         "--max-model-len": vllm.max_model_len,
         "--max-lora-rank": vllm.max_lora_rank,
         "--max-loras": vllm.max_loras,

@@ -18,6 +18,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from shared.encoding.precision import dtype_name
+
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -129,7 +131,10 @@ class LoraPolicy:
         return hidden
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.bfloat16) -> Any:
+def load_model(path: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(
-        str(path), dtype=dtype, attn_implementation="sdpa", local_files_only=True
+        str(path),
+        dtype=getattr(torch, dtype_name()),
+        attn_implementation="sdpa",
+        local_files_only=True,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.reward.domain import Answer
 from services.reward.ports import Encoder
 from shared.encoding.chat import ChatTokens, load_tokenizer
+from shared.encoding.precision import dtype_name
 from shared.language.messages import text_message
 
 Array = NDArray[np.float64]
@@ -74,7 +75,8 @@ def load_policy(path: Path) -> Any:
     import torch
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(path, local_files_only=True, dtype=torch.bfloat16).eval()
+    dtype = getattr(torch, dtype_name())
+    model = AutoModel.from_pretrained(path, local_files_only=True, dtype=dtype).eval()
     model.norm = torch.nn.Identity()
     return model
 

@@ -164,8 +164,3 @@ def load(path: Path) -> Bert:
         tensors: dict[str, Any] = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
     body.load_state_dict(tensors)
     return body
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this processor says that it has bfloat16 instructions."""
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

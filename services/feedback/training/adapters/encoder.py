@@ -23,6 +23,7 @@ from torch import Tensor
 
 from services.feedback.mining.app.features import Conversation, Floats
 from services.feedback.training.adapters import bert
+from shared.encoding.precision import has_bfloat16
 
 Ids = list[int]
 
@@ -110,7 +111,7 @@ class EncoderLearner:
             if (now := time.monotonic()) > told + _TELL_S:
                 told, left = now, (now - started) / step * (steps - step)
                 self.tell(f"{self.name}: {step} of {steps} batches, about {left:.0f} s left")
-            with torch.autocast("cpu", torch.bfloat16, enabled=bert.multiplies_bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
                 logits = network(*_tensors([inputs[one] for one in batch]))
             loss = torch.nn.functional.cross_entropy(logits.float(), shares[batch])
             optimizer.zero_grad()
@@ -136,7 +137,7 @@ class EncoderModel:
         self._tokenizer = open_tokenizer(path)
         # Its threads stay: each plans its products by itself, once for each length.
         self._pool = ThreadPoolExecutor(workers)
-        if bert.multiplies_bfloat16():
+        if has_bfloat16():
             network.body.to(torch.bfloat16)
 
     def logits(self, conversations: Sequence[Conversation]) -> Floats:
