@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.registry.domain.rollouts import RolloutRules
+from services.registry.domain.steps import PROMOTING, Evidence, OutOfTime, parse
 from shared.configuration.settings import ServiceSettings
 
 
@@ -27,6 +28,14 @@ class RegistrySettings(ServiceSettings):
     min_users: int = Field(default=15, ge=1)
     # A canary that is not measurably better by then is rolled back.
     rollout_max_s: float = Field(default=900.0, gt=0)
+    # Steps before the canary's share: each its share of the users, how many of these must be heard on the
+    # canary since it began, and within what time, such as "5%:20:1h, 25%:50:6h".
+    rollout_steps: str = ""
+    # What a canary must show to go on to the next step, and to be promoted.
+    advance_when: Evidence = Evidence.UNLESS_WORSE
+    promote_when: Evidence = Evidence.BETTER
+    # A canary that does not show it in time goes back, or keeps its share.
+    out_of_time: OutOfTime = OutOfTime.ROLL_BACK
     # How often the replicas are asked for what canaries answered when they were trained.
     check_every_s: float = Field(default=15.0, gt=0)
     # The same of champions.
@@ -36,6 +45,19 @@ class RegistrySettings(ServiceSettings):
     answers_tolerance: float = Field(default=0.07, gt=0)
     max_lora_rank: int = Field(default=16, ge=1)
 
+    @field_validator("rollout_steps")
+    @classmethod
+    def _steps(cls, line: str) -> str:
+        parse(line)
+        return line
+
+    @field_validator("promote_when")
+    @classmethod
+    def _promoting(cls, evidence: Evidence) -> Evidence:
+        if evidence not in PROMOTING:
+            raise ValueError(f"choose from {', '.join(PROMOTING)}")
+        return evidence
+
     @property
     def rules(self) -> RolloutRules:
         return RolloutRules(
@@ -44,4 +66,8 @@ class RegistrySettings(ServiceSettings):
             min_users=self.min_users,
             max_s=self.rollout_max_s,
             canary_share=self.canary_share,
+            steps=self.rollout_steps,
+            advance_when=self.advance_when,
+            promote_when=self.promote_when,
+            out_of_time=self.out_of_time,
         )

@@ -24,13 +24,8 @@ from statistics import median
 
 import numpy as np
 
-from services.registry.domain.rollouts import (
-    Observation,
-    Rollout,
-    RolloutRules,
-    decide,
-    observed,
-)
+from services.registry.domain.decisions import Kind, decide, observed
+from services.registry.domain.rollouts import Observation, Rollout, RolloutRules
 from shared.language.groups import CONTENT_BEFORE, UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
@@ -117,7 +112,7 @@ def simulated(case: Mapping[str, Group], interests: Interests, known: float, see
         )
         rollout = observed(rollout, seen, rules)
         if found := decide(rollout, rules, START):
-            return Ending(found.promote, number)
+            return Ending(found.kind is Kind.PROMOTE, number)
     return Ending(False, MOST_USERS)
 
 

@@ -100,6 +100,28 @@ FIELDS = (
         "rollout-max-s",
     ),
     Field(
+        "rollout.steps",
+        str,
+        "Rollout: steps before the canary's share, each its share of the users, how many must be heard and"
+        ' within what time: "5%:20:1h, 25%:50:6h".',
+        "rollout-steps",
+    ),
+    Field(
+        "rollout.advance_when",
+        str,
+        "Rollout: what a canary must show to go on: unless_worse, not_worse or better.",
+    ),
+    Field(
+        "rollout.promote_when",
+        str,
+        "Rollout: what a canary must show to be promoted: better or not_worse.",
+    ),
+    Field(
+        "rollout.out_of_time",
+        str,
+        "Rollout: what happens to a canary that did not show it in time: roll_back or hold.",
+    ),
+    Field(
         "interests.rule",
         ConflictRule,
         "How interests of groups of people are weighed where they conflict. `mean` needs a reason.",

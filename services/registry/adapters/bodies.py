@@ -20,6 +20,7 @@ from shared.statistics.betting import START, Arm, RolloutTest
 
 _POLICY = TypeAdapter(Policy)
 _INTERESTS = TypeAdapter(Interests)
+_RULES = TypeAdapter(RolloutRules)
 # In columns; `version` was in the body of former rows.
 _BESIDE = ("key", "number", "place", "version")
 
@@ -57,6 +58,7 @@ def read_rollout(row: Any) -> Rollout:
     values = json.loads(row.body)
     start, test, rules = values.pop("start_time"), values.pop("test"), values.pop("rules", None)
     interests, groups = values.pop("interests", {}), values.pop("groups", [])
+    step_time = values.pop("step_time", None)
     served, parts = values.pop("served", None), values.pop("parts", [])
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
@@ -65,7 +67,8 @@ def read_rollout(row: Any) -> Rollout:
         | {"update_time": datetime.fromisoformat(values["update_time"])},
         key=_key(row),
         start_time=datetime.fromisoformat(start) if start else None,
-        rules=RolloutRules(**rules) if rules else None,
+        step_time=datetime.fromisoformat(step_time) if step_time else None,
+        rules=_RULES.validate_python(rules) if rules else None,
         test=_test(test),
         interests=_INTERESTS.validate_python(interests),
         groups=_groups(groups),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 
-from services.registry.domain.rollouts import Rollout
+from services.registry.domain.decisions import words
+from services.registry.domain.rollouts import Rollout, RolloutRules
 from services.registry.domain.versions import Promotion, State, Version
 from services.registry.ports import Session
 from shared.language.errors import FailedPrecondition, NotFound
 from shared.language.policies import ASSISTANT, PolicyKey
+
+_log = logging.getLogger(__name__)
 
 
 def promote(session: Session, found: Version, actor: str, reason: str, now: datetime) -> None:
@@ -55,6 +59,25 @@ def roll_back(
     session.set_rollout(changed)
     session.forget_users(rollout.key)
     session.tell(Promotion(gone, champions[-1], "rolled_back", reason, actor, changed, now))
+
+
+def advance(
+    session: Session, rollout: Rollout, rules: RolloutRules, actor: str, reason: str, now: datetime
+) -> None:
+    """The canary's next step."""
+    changed = rollout.advanced(rules.all_steps[rollout.step + 1].share, now)
+    changed = replace(changed, words=words(changed, rules))
+    canary = known(session, rollout.key.tenant, rollout.canary)
+    session.put(canary.noted(actor, reason, now))
+    session.set_rollout(changed)
+    _log.info("%s: %s", rollout.canary, reason)
+
+
+def hold(session: Session, rollout: Rollout, rules: RolloutRules, reason: str) -> None:
+    """The canary keeps its share, and the rollout says so."""
+    held = replace(rollout, is_held=True)
+    session.set_rollout(replace(held, words=words(held, rules)))
+    _log.warning("%s is held: %s", rollout.canary, reason)
 
 
 def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:

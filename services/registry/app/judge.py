@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.registry.app.changes import (
+    advance,
     champion_of,
+    hold,
     known,
     promote,
     roll_back,
@@ -16,15 +18,8 @@ from services.registry.app.changes import (
 )
 from services.registry.app.leaving_out import leave_out
 from services.registry.app.proving import Proof, Proving
-from services.registry.domain.rollouts import (
-    Decision,
-    Observation,
-    Rollout,
-    RolloutRules,
-    decide,
-    not_counted,
-    observed,
-)
+from services.registry.domain.decisions import Decision, Kind, decide, observed
+from services.registry.domain.rollouts import Observation, Rollout, RolloutRules, not_counted
 from services.registry.domain.versions import ACTOR
 from services.registry.ports import Session, Store
 from shared.language.errors import FailedPrecondition, TrimtabError
@@ -126,14 +121,18 @@ class Judge:
     def _decide(self, session: Session, rollout: Rollout) -> None:
         now = self.clock()
         match decide(rollout, self._rules(rollout), now):
-            case Decision(promote=True, reason=reason, only_for=groups):
+            case Decision(kind=Kind.PROMOTE, reason=reason, only_for=groups):
                 canary = known(session, rollout.key.tenant, rollout.canary)
                 if groups:
                     reach = replace(rollout.reach, groups=groups)
                     canary = canary.only_for(reach, champion_of(session, rollout))
                 promote(session, canary, ACTOR, reason, now)
-            case Decision(promote=False, reason=reason):
+            case Decision(kind=Kind.ROLL_BACK, reason=reason):
                 roll_back(session, rollout, ACTOR, reason, now)
+            case Decision(kind=Kind.ADVANCE, reason=reason):
+                advance(session, rollout, self._rules(rollout), ACTOR, reason, now)
+            case Decision(kind=Kind.HOLD, reason=reason):
+                hold(session, rollout, self._rules(rollout), reason)
 
     def _rules(self, rollout: Rollout) -> RolloutRules:
         return rollout.rules or self.rules

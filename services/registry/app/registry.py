@@ -15,8 +15,9 @@ from services.registry.app.changes import (
 )
 from services.registry.app.proving import Proof, Proving
 from services.registry.domain import groups
+from services.registry.domain.decisions import words
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Rollout, RolloutRules, words
+from services.registry.domain.rollouts import Rollout, RolloutRules
 from services.registry.domain.versions import (
     ACTOR,
     Change,
@@ -117,13 +118,13 @@ class Registry:
             if not (request_id and found.rollout_request == request_id):
                 _may_be_canary(found, rollout)
                 policy = session.policy(found.key) or Policy(found.key)
-                rules = policy.rules(self.rules)
+                rules = _at_once(policy.rules(self.rules), share)
                 now = self.clock()
                 champion = known(session, tenant, rollout.champion)
                 composed = found.only_for(reach, champion)
                 canary = composed.became(State.CANARY, actor, reason, now)
                 session.put(replace(canary, rollout_request=request_id))
-                changed = _begun(rollout, version, share, rules, policy.interests, now)
+                changed = _begun(rollout, version, rules, policy.interests, now)
                 if composed.composition:
                     changed = changed.only_for(champion.serves, composed.composition)
                 changed = _expecting(changed, expected)
@@ -242,10 +243,14 @@ def begin(session: Session, policy: Policy, now: datetime) -> Policy:
     return made
 
 
+def _at_once(rules: RolloutRules, share: float) -> RolloutRules:
+    """The rules of a rollout whose caller chooses the share: it has one step. 0: as they are."""
+    return replace(rules, canary_share=share, steps="") if share else rules
+
+
 def _begun(
     rollout: Rollout,
     version: str,
-    share: float,
     rules: RolloutRules,
     interests: Interests,
     now: datetime,
@@ -256,7 +261,7 @@ def _begun(
         champions=rollout.champions,
         update_time=now,
         canary=version,
-        canary_share=share or rules.canary_share,
+        canary_share=rules.all_steps[0].share,
         start_time=now,
         rules=rules,
         interests=interests,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from services.registry.app.proving import Proof
+from services.registry.domain.decisions import better_at, step_of
 from services.registry.domain.groups import said
-from services.registry.domain.rollouts import Rollout, RolloutRules, better_at, dissatisfaction
+from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
 from shared.contracts.estimates import encode_estimate
 from shared.contracts.people import encode_composition, encode_interests
-from shared.gen.trimtab.registry.v1 import proofs_pb2
+from shared.gen.trimtab.registry.v1 import proofs_pb2, steps_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.groups import Reach
@@ -74,9 +75,22 @@ def encode_rollout(
     # After a rollout the champion may not be the one that was compared; `words` says which were.
     if canary:
         encoded.canary.CopyFrom(encode_version(canary))
+        encoded.step.CopyFrom(_encode_step(rollout, rollout.rules or deployment))
         encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
         encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
     return encoded
+
+
+def _encode_step(rollout: Rollout, rules: RolloutRules) -> steps_pb2.Step:
+    step = step_of(rollout, rules)
+    return steps_pb2.Step(
+        number=rollout.step + 1,
+        count=len(rules.all_steps),
+        users=step.users,
+        heard=rollout.test.canary.users - rollout.step_users,
+        max_s=step.max_s,
+        held=rollout.is_held,
+    )
 
 
 def _write_composition(version: Version, into: pb.ModelVersion) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from services.registry.domain.rollouts import RolloutRules
+from services.registry.domain.steps import PROMOTING, Evidence, OutOfTime, parse
 from shared.language.errors import InvalidArgument
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
@@ -71,6 +72,16 @@ RANGES = {
     "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
 }
+_CHOICES: dict[str, Any] = {
+    "advance_when": Evidence,
+    "promote_when": Evidence,
+    "out_of_time": OutOfTime,
+}
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "advance_when": tuple(Evidence),
+    "promote_when": PROMOTING,
+    "out_of_time": tuple(OutOfTime),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,10 @@ class RolloutOverrides:
     worse_by: float | None = None
     min_users: int | None = None
     max_s: float | None = None
+    steps: str | None = None
+    advance_when: str | None = None
+    promote_when: str | None = None
+    out_of_time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +150,9 @@ class Policy:
     deleted: bool = False
 
     def rules(self, deployment: RolloutRules) -> RolloutRules:
-        return replace(deployment, **dict(_set(self.rollout)))
+        """Raises ValueError for words that `check` refuses."""
+        own = {name: _CHOICES.get(name, type(value))(value) for name, value in _set(self.rollout)}
+        return replace(deployment, **own)
 
 
 def check(policy: Policy) -> Policy:
@@ -152,11 +169,25 @@ def check(policy: Policy) -> Policy:
     if policy.suites and not set(NEEDED) <= set(policy.suites):
         raise _invalid("suites", f"must have {' and '.join(NEEDED)}, which judge every candidate")
     _check_interests(policy.interests)
+    _check_rollout(policy.rollout)
     try:
         checked(policy.triggers.schedule or "")
     except ValueError as error:
         raise _invalid("triggers.schedule", f"cannot be read: {error}") from error
     return policy
+
+
+def _check_rollout(rollout: RolloutOverrides) -> None:
+    for name, allowed in _ALLOWED.items():
+        value = getattr(rollout, name)
+        if value is not None and value not in allowed:
+            raise _invalid(
+                f"rollout.{name}", f"has {value[:40]!r}; choose from {', '.join(allowed)}"
+            )
+    try:
+        parse(rollout.steps or "")
+    except ValueError as error:
+        raise _invalid("rollout.steps", str(error)) from error
 
 
 def _check_interests(interests: Interests) -> None:

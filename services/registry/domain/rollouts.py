@@ -9,12 +9,13 @@ from datetime import datetime
 
 from services.registry.domain import groups
 from services.registry.domain.groups import GroupTest, Part
+from services.registry.domain.steps import Evidence, OutOfTime, Step, parse
 from shared.language.estimates import Estimate
-from shared.language.groups import Composition, Layer, Reach
+from shared.language.groups import Composition, Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.verdicts import dissatisfaction_of
-from shared.statistics.betting import Arm, RolloutTest, update
+from shared.statistics.betting import Arm, RolloutTest
 from shared.statistics.intervals import wilson
 
 MOST_CHAMPIONS = 50
@@ -22,13 +23,24 @@ MOST_CHAMPIONS = 50
 
 @dataclass(frozen=True, slots=True)
 class RolloutRules:
-    """The rules, set before any canary: when one is better, worse, or out of time."""
+    """The rules, set before any canary: by which steps it gets more users, and when it is better, worse, or out
+    of time. `steps` as in steps.py; those whose share is not below `canary_share` are passed over."""
 
     alpha: float = 0.05
     worse_by: float = 0.05
     min_users: int = 15
     max_s: float = 900.0
     canary_share: float = 0.5
+    steps: str = ""
+    advance_when: Evidence = Evidence.UNLESS_WORSE
+    promote_when: Evidence = Evidence.BETTER
+    out_of_time: OutOfTime = OutOfTime.ROLL_BACK
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """The last one ends with a promotion."""
+        before = (step for step in parse(self.steps) if step.share < self.canary_share)
+        return (*before, Step(self.canary_share, self.min_users, self.max_s))
 
     @property
     def log_threshold(self) -> float:
@@ -57,6 +69,12 @@ class Rollout:
     canary: str = ""
     canary_share: float = 0.0
     start_time: datetime | None = None
+    # The place of its step, from 0; when that began (None: with the rollout), and the canary's users then.
+    step: int = 0
+    step_time: datetime | None = None
+    step_users: int = 0
+    # It did not show in time what its step asks for, and keeps its share until it does.
+    is_held: bool = False
     test: RolloutTest = field(default_factory=RolloutTest)
     # Those that applied when it began; None before the first one.
     rules: RolloutRules | None = None
@@ -97,6 +115,20 @@ class Rollout:
             test=test,
             groups=groups.settled(self.groups),
             parts=(),
+            is_held=False,
+        )
+
+    def advanced(self, share: float, now: datetime) -> Rollout:
+        """At its next step, with more users."""
+        return replace(
+            self,
+            revision=self.revision + 1,
+            update_time=now,
+            canary_share=share,
+            step=self.step + 1,
+            step_time=now,
+            step_users=self.test.canary.users,
+            is_held=False,
         )
 
     def only_for(self, champion: Composition, canary: Composition) -> Rollout:
@@ -166,34 +198,6 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
     return ""
 
 
-def observed(rollout: Rollout, seen: Observation, rules: RolloutRules) -> Rollout:
-    """The rollout with one more user's value. The caller makes sure that each user counts once per
-    version.
-    """
-    value = dissatisfaction_of(seen.kind)
-    if value is None:
-        raise ValueError(f"{seen.kind} says nothing about the answer")
-    on_canary, margin = seen.model_version == rollout.canary, rollout.interests.margin
-
-    def tested(
-        test: RolloutTest, of_groups: tuple[GroupTest, ...]
-    ) -> tuple[RolloutTest, tuple[GroupTest, ...]]:
-        return (
-            update(test, on_canary=on_canary, value=value, delta=rules.worse_by),
-            groups.observed(
-                of_groups, seen.groups, on_canary=on_canary, value=value, margin=margin
-            ),
-        )
-
-    test, tests = tested(rollout.test, rollout.groups)
-    parts = tuple(
-        Part(one.name, *tested(one.test, one.groups)) if one.name in seen.groups else one
-        for one in rollout.parts
-    )
-    changed = replace(rollout, test=test, groups=tests, parts=parts)
-    return replace(changed, words=words(changed, rules))
-
-
 def dissatisfaction(arm: Arm, group: str = "") -> Estimate:
     """The share of an arm's users who were dissatisfied; each counts once. (0, 0, 1) without users."""
     low, high = wilson(arm.total, arm.users)
@@ -208,144 +212,3 @@ def dissatisfaction(arm: Arm, group: str = "") -> Estimate:
         method="wilson",
         group=group,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`only_for`: the groups that a promotion is for, if not all that the canary is for."""
-
-    promote: bool
-    reason: str
-    only_for: tuple[str, ...] = ()
-
-
-def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | None:
-    """None while the evidence is not enough and there is time left."""
-    if not rollout.canary or rollout.start_time is None:
-        return None
-    if rollout.test.log_e_worse >= worse_at(rollout.interests, rules):
-        return _ended(False, "measurably worse than the champion", rollout, rules)
-    if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
-        return _ended(False, f"{reason}. Of everyone", rollout, rules)
-    waits = _in_the_way(rollout, rules)
-    if not waits:
-        reason = f"measurably better than the champion{_for_whom(rollout)}"
-        return _ended(True, reason, rollout, rules)
-    is_over = (now - rollout.start_time).total_seconds() > rules.max_s
-    if shown := _shown(rollout, rules, is_over=is_over):
-        return replace(
-            _ended(True, _for_these(rollout, shown), rollout, rules), only_for=tuple(shown)
-        )
-    if is_over:
-        reason = f"no evidence within {rules.max_s:.0f} s {', and '.join(waits)}"
-        return _ended(False, reason, rollout, rules)
-    return None
-
-
-def _shown(rollout: Rollout, rules: RolloutRules, *, is_over: bool) -> list[str]:
-    """The groups that the canary may be promoted for, though not for all: each is shown by its own users, and
-    the others had as many on each arm as a promotion needs, or the time is over."""
-    shown = [
-        one.name
-        for place, one in enumerate(rollout.parts)
-        if not _in_the_way(_alone(rollout, one), rules, place + 1)
-    ]
-    others = [one for one in rollout.parts if one.name not in shown]
-    return shown if is_over or all(one.has(rules.min_users) for one in others) else []
-
-
-def _alone(rollout: Rollout, part: Part) -> Rollout:
-    """As if the canary were for this part."""
-    served = rollout.served
-    if served is not None:
-        champion, canary = served
-        reach = replace(rollout.reach, groups=(part.name,))
-        served = (champion, champion.under(Layer(canary.layers[0].served_name, reach)))
-    return replace(rollout, test=part.test, groups=part.groups, parts=(), served=served)
-
-
-def _for_these(rollout: Rollout, shown: Sequence[str]) -> str:
-    others = ", ".join(one.name for one in rollout.parts if one.name not in shown)
-    return (
-        f"measurably better than the champion for {', '.join(shown)}, and no group is worse; not shown for"
-        f" {others}, who keep the answers that they had"
-    )
-
-
-def _ended(promote: bool, reason: str, rollout: Rollout, rules: RolloutRules) -> Decision:
-    return Decision(promote, f"{reason}: {_figures(rollout, rules)}")
-
-
-def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[str]:
-    """What a promotion still needs, in words. `place`: of the test that the canary is better, among all that
-    may promote it: the whole is the first, parts follow."""
-    test, waits = rollout.test, []
-    if not _is_better(rollout, rules, place):
-        waits.append("that it is better than the champion")
-    elif min(test.champion.users, test.canary.users) < rules.min_users:
-        waits.append(f"of {rules.min_users} users on each side")
-    unsure = groups.in_the_way(
-        rollout.groups, rollout.interests, rules.alpha, rollout.named, rollout.expected
-    )
-    if unsure:
-        named = ", ".join(unsure)
-        waits.append(
-            f"that no group is worse by {rollout.interests.margin:g} (not known of {named})"
-        )
-    return waits
-
-
-def _is_better(rollout: Rollout, rules: RolloutRules, place: int) -> bool:
-    """For everyone; by MAXMIN, for the group that is worst off with the champion, where any is told apart."""
-    if rollout.interests.rule is ConflictRule.MAXMIN and groups.told_apart(rollout.groups):
-        found = groups.worst_off(rollout.groups)
-        if found is None:
-            return False
-        place, worst = found
-        return worst.test.log_e_better >= groups.spent(place, rules.alpha)
-    return rollout.test.log_e_better >= better_at(rollout, rules, place)
-
-
-def better_at(rollout: Rollout, rules: RolloutRules, place: int = 0) -> float:
-    """The log threshold of a test that the canary is better. Where parts may promote it, too, the errors of all
-    these add up to alpha."""
-    return groups.spent(place, rules.alpha) if rollout.parts or place else rules.log_threshold
-
-
-def worse_at(interests: Interests, rules: RolloutRules) -> float:
-    """The log threshold of the test that everyone is worse: where groups may end a rollout, too, it is the
-    first of theirs, whether any group is seen or not."""
-    is_alone = interests.rule is ConflictRule.MEAN
-    return rules.log_threshold if is_alone else groups.spent(0, rules.alpha)
-
-
-def _for_whom(rollout: Rollout) -> str:
-    stops = rollout.interests.rule is not ConflictRule.MEAN
-    some = " for those who get it" if rollout.served else ""
-    return some + (", and no group is worse" if rollout.groups and stops else "")
-
-
-def words(rollout: Rollout, rules: RolloutRules) -> str:
-    return (
-        f"{rollout.canary} is a canary, waiting for evidence {', and '.join(_in_the_way(rollout, rules))}: "
-        f"{_figures(rollout, rules)}"
-    )
-
-
-def _figures(rollout: Rollout, rules: RolloutRules) -> str:
-    test = rollout.test
-    everyone = (
-        f"dissatisfied {_share(test.canary)} on the canary, "
-        f"{_share(test.champion)} on the champion; "
-        f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
-        f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {rules.worse_by:g}; "
-        f"a promotion needs an e-value of {math.exp(better_at(rollout, rules)):.0f} and {rules.min_users} users"
-        " on each"
-    )
-    return "; ".join(
-        [everyone, *(f"group {one.name}: {groups.said(one)}" for one in rollout.groups)]
-    )
-
-
-def _share(arm: Arm) -> str:
-    return f"{arm.total:.0f} of {arm.users} users"

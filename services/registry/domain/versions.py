@@ -102,6 +102,10 @@ class Version:
             self, state=state, changes=(*self.changes, Change(state, actor, reason, time))
         )
 
+    def noted(self, actor: str, reason: str, time: datetime) -> Version:
+        """With a change that leaves its state as it is."""
+        return replace(self, changes=(*self.changes, Change(self.state, actor, reason, time)))
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:

@@ -10,9 +10,10 @@ from math import exp, log
 import pytest
 
 from services.registry.domain import groups
+from services.registry.domain.decisions import worse_at
 from services.registry.domain.groups import NOT_WORSE, UNTOLD, WORSE, GroupTest
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import RolloutRules, worse_at
+from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import State
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb

@@ -9,9 +9,10 @@ from math import exp, log
 
 import pytest
 
+from services.registry.domain.decisions import better_at
 from services.registry.domain.groups import Part
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Rollout, RolloutRules, better_at
+from services.registry.domain.rollouts import Rollout, RolloutRules
 from services.registry.domain.versions import State
 from shared.language.groups import CONTENT_BEFORE, Composition, Layer, Reach
 from shared.language.interests import ConflictRule, Interests

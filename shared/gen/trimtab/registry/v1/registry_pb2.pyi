@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
 from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
+from shared.gen.trimtab.registry.v1 import steps_pb2 as _steps_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -342,6 +343,10 @@ class RolloutRules(_message.Message):
     WORSE_BY_FIELD_NUMBER: _builtins.int
     MIN_USERS_FIELD_NUMBER: _builtins.int
     MAX_S_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    ADVANCE_WHEN_FIELD_NUMBER: _builtins.int
+    PROMOTE_WHEN_FIELD_NUMBER: _builtins.int
+    OUT_OF_TIME_FIELD_NUMBER: _builtins.int
     canary_share: _builtins.float
     """In (0, 1]."""
     alpha: _builtins.float
@@ -349,9 +354,17 @@ class RolloutRules(_message.Message):
     worse_by: _builtins.float
     """Tolerated harm, in dissatisfaction rate, in [0, 1)."""
     min_users: _builtins.int
-    """Users on each side that a promotion needs."""
+    """On each side, for a promotion."""
     max_s: _builtins.float
-    """Seconds after which a canary that is not measurably better is rolled back."""
+    """Seconds until it is out of time."""
+    steps: _builtins.str
+    """Steps before canary_share: share of users, how many to hear, within what time, such as "5%:20:1h, 25%:50:6h"."""
+    advance_when: _builtins.str
+    """unless_worse (default), not_worse or better."""
+    promote_when: _builtins.str
+    """better (default) or not_worse."""
+    out_of_time: _builtins.str
+    """roll_back (default) or hold."""
     def __init__(
         self,
         *,
@@ -360,11 +373,17 @@ class RolloutRules(_message.Message):
         worse_by: _builtins.float | None = ...,
         min_users: _builtins.int | None = ...,
         max_s: _builtins.float | None = ...,
+        steps: _builtins.str | None = ...,
+        advance_when: _builtins.str | None = ...,
+        promote_when: _builtins.str | None = ...,
+        out_of_time: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_worse_by", b"_worse_by", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "worse_by", b"worse_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_worse_by", b"_worse_by", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "worse_by", b"worse_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__advance_when: _TypeAlias = _typing.Literal["advance_when"]  # noqa: Y015
+    _WhichOneofArgType__advance_when: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when"]  # noqa: Y015
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__canary_share: _TypeAlias = _typing.Literal["canary_share"]  # noqa: Y015
@@ -373,8 +392,16 @@ class RolloutRules(_message.Message):
     _WhichOneofArgType__max_s: _TypeAlias = _typing.Literal["_max_s", b"_max_s"]  # noqa: Y015
     _WhichOneofReturnType__min_users: _TypeAlias = _typing.Literal["min_users"]  # noqa: Y015
     _WhichOneofArgType__min_users: _TypeAlias = _typing.Literal["_min_users", b"_min_users"]  # noqa: Y015
+    _WhichOneofReturnType__out_of_time: _TypeAlias = _typing.Literal["out_of_time"]  # noqa: Y015
+    _WhichOneofArgType__out_of_time: _TypeAlias = _typing.Literal["_out_of_time", b"_out_of_time"]  # noqa: Y015
+    _WhichOneofReturnType__promote_when: _TypeAlias = _typing.Literal["promote_when"]  # noqa: Y015
+    _WhichOneofArgType__promote_when: _TypeAlias = _typing.Literal["_promote_when", b"_promote_when"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
     _WhichOneofReturnType__worse_by: _TypeAlias = _typing.Literal["worse_by"]  # noqa: Y015
     _WhichOneofArgType__worse_by: _TypeAlias = _typing.Literal["_worse_by", b"_worse_by"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__advance_when) -> _WhichOneofReturnType__advance_when | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
@@ -383,6 +410,12 @@ class RolloutRules(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_s) -> _WhichOneofReturnType__max_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_users) -> _WhichOneofReturnType__min_users | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__out_of_time) -> _WhichOneofReturnType__out_of_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__promote_when) -> _WhichOneofReturnType__promote_when | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__worse_by) -> _WhichOneofReturnType__worse_by | None: ...
 
@@ -395,7 +428,7 @@ class CreatePolicyRequest(_message.Message):
     POLICY_ID_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     policy_id: _builtins.str
-    """The policy's id; the tenant is the caller's."""
+    """The tenant is the caller's."""
     @_builtins.property
     def policy(self) -> Global___Policy: ...
     def __init__(
@@ -827,6 +860,7 @@ class Rollout(_message.Message):
     INTERESTS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
@@ -862,6 +896,8 @@ class Rollout(_message.Message):
     def left_out(self) -> _containers.RepeatedCompositeFieldContainer[_proofs_pb2.LeftOut]:
         """Replicas that nobody is to be answered by, as long as others are left."""
 
+    @_builtins.property
+    def step(self) -> _steps_pb2.Step: ...
     def __init__(
         self,
         *,
@@ -881,10 +917,11 @@ class Rollout(_message.Message):
         interests: _people_pb2.Interests | None = ...,
         groups: _abc.Iterable[Global___GroupEvidence] | None = ...,
         left_out: _abc.Iterable[_proofs_pb2.LeftOut] | None = ...,
+        step: _steps_pb2.Step | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "interests", b"interests", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "interests", b"interests", "step", b"step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "left_out", b"left_out", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "left_out", b"left_out", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "step", b"step", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
