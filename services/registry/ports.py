@@ -71,6 +71,9 @@ class Session(Protocol):
     def deleted_policies(self) -> set[PolicyKey]:
         """Of every tenant."""
 
+    def settle(self, folder: str) -> None:
+        """Every adapter that was placed is in `folder` now, under its served name."""
+
     def adopt(self, tenant: str) -> None:
         """Gives the tenant what was stored before versions belonged to tenants."""
 
@@ -98,6 +101,10 @@ class AdapterStore(Protocol):
 
     def known_answers(self, served_name: str) -> KnownAnswers | None:
         """What was recorded of the adapter when it was trained; None if nothing was, or for a base model."""
+
+    def settle(self) -> str:
+        """Makes every placed adapter name its base model where that is now: base models and adapters may have
+        moved since. Returns the folder in which they are."""
 
     def remove(self, served_name: str) -> None:
         """The replicas no longer find it. Repeating changes nothing."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from services.retrain.domain.training import TrainingPlan, TrainingStep
+from shared.encoding.base_models import base_digest, write_base
 from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
 
@@ -57,6 +58,7 @@ def train(folder: Path, job: dict[str, Any]) -> None:
     steps = Trainer(policy, pairs, plan, folder).run(report)
     policy.save(folder / "adapter", job["base_model"])
     known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
+    write_base(folder / "adapter", base_digest(base))
     (folder / "adapter" / KNOWN_ANSWERS).write_text(dump(known))
     lines = [json.dumps(asdict(step)) + "\n" for step in steps]
     (folder / "metrics.jsonl").write_text("".join(lines))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.encoding.base_models import BASE, base_digest, read_base, write_base
+from shared.language.errors import FailedPrecondition, InvalidArgument, TrimtabError
 from shared.language.known_answers import KNOWN_ANSWERS, KnownAnswers, load
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+NAMED = "base_model_name_or_path"
+_log = logging.getLogger(__name__)
 _KEY = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight"
 )
@@ -40,7 +44,8 @@ class Tensor:
 @dataclass(frozen=True, slots=True)
 class AdapterFolder:
     """`bases`: by its served name, the path of each base model, exactly the one that the replicas were started
-    with: the resolver compares strings."""
+    with: the resolver compares strings. So that is the path that placed adapters name, whatever their trainer
+    wrote; whether they are for that base model is told by its digest (shared/encoding/base_models.py)."""
 
     root: Path
     bases: Mapping[str, Path]
@@ -52,22 +57,23 @@ class AdapterFolder:
             if not (source / name).is_file():
                 raise _refused(f"there is no {name} in {folder}")
         config = _json(source / CONFIG)
-        self._check_config(config, base)
+        self._check_config(config)
+        digest = self._check_base(source, config, base)
         tensors = read_safetensors(source / WEIGHTS)
         shapes = projection_shapes(_json(base / "config.json"))
         check_tensors(tensors, shapes, int(config["r"]))
         _known_answers(source)
-        return _digest(source)
+        return _digest(source, digest or str(base))
 
     def place(self, folder: str, served_name: str, digest: str) -> str:
         """Copies next to the target, then renames, so that nobody sees half an adapter; if two processes
         place the same name, one wins. Placing the same adapter again changes nothing. Raises
         InvalidArgument if the adapter has changed since it was inspected, or if another one is already
         there."""
-        target = self.root / served_name
+        source, target = Path(folder), self.root / served_name
         if not target.is_dir():
-            self._publish(Path(folder), target, digest)
-        if _digest(target) != digest:
+            self._publish(source, target, digest)
+        if _digest(target, self._of_base(target)) != digest:
             raise _refused(
                 f"{target} holds another adapter, and versions are never replaced; "
                 "register this one with a new request_id"
@@ -79,6 +85,13 @@ class AdapterFolder:
 
     def remove(self, served_name: str) -> None:
         shutil.rmtree(self.root / served_name, ignore_errors=True)
+
+    def settle(self) -> str:
+        by_digest = {found: path for path in self.bases.values() if (found := base_digest(path))}
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if not folder.name.startswith("."):
+                _settle(folder, by_digest, {str(path) for path in self.bases.values()})
+        return str(self.root)
 
     def _base(self, name: str) -> Path:
         if name not in self.bases:
@@ -93,14 +106,15 @@ class AdapterFolder:
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=self.root) as parent:
             staging = Path(parent) / target.name
             staging.mkdir()
-            for name in (CONFIG, WEIGHTS, KNOWN_ANSWERS):
-                if name != KNOWN_ANSWERS or (source / name).is_file():
+            for name in (CONFIG, WEIGHTS, KNOWN_ANSWERS, BASE):
+                if name in (CONFIG, WEIGHTS) or (source / name).is_file():
                     shutil.copyfile(source / name, staging / name)
-            if _digest(staging) != digest:
+            if _digest(staging, self._of_base(staging)) != digest:
                 raise _refused(
                     f"{source} has changed since it was inspected; register it again",
                     "ADAPTER_CHANGED",
                 )
+            self._name_base(staging)
             try:
                 staging.rename(target)
             except OSError as error:
@@ -108,12 +122,37 @@ class AdapterFolder:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
 
-    def _check_config(self, config: Mapping[str, Any], of_base: Path) -> None:
+    def _check_base(self, source: Path, config: Mapping[str, Any], base: Path) -> str:
+        """The base model's digest. By its path alone if the adapter does not say for which weights it is, or
+        those of the base model cannot be read."""
+        digest, said = base_digest(base), _said_base(source)
+        named = str(config.get(NAMED, ""))
+        if digest and said and digest != said:
+            raise _refused(
+                f"the adapter is for other weights than those in {base}: {said[:12]} instead of {digest[:12]}",
+                "FOREIGN_BASE",
+            )
+        if not (digest and said) and named != str(base):
+            raise _refused(f"the adapter is for another base model: {named!r}", "FOREIGN_BASE")
+        return digest
+
+    def _of_base(self, folder: Path) -> str:
+        """What tells the base model of an adapter that was inspected."""
+        named = str(_json(folder / CONFIG).get(NAMED, ""))
+        return _said_base(folder) or base_digest(Path(named)) or named
+
+    def _name_base(self, staging: Path) -> None:
+        """By the path that the replicas were started with, and by its digest."""
+        of_base = self._of_base(staging)
+        for path in self.bases.values():
+            if base_digest(path) == of_base:
+                _write_named(staging, str(path))
+                write_base(staging, of_base)
+                return
+
+    def _check_config(self, config: Mapping[str, Any]) -> None:
         if config.get("peft_type") != "LORA":
             raise _refused("adapter_config.json does not describe a LoRA adapter")
-        base = str(config.get("base_model_name_or_path", ""))
-        if base != str(of_base):
-            raise _refused(f"the adapter is for another base model: {base!r}", "FOREIGN_BASE")
         rank = config.get("r")
         if not isinstance(rank, int) or not 1 <= rank <= self.max_rank:
             raise _refused(f"rank must be 1 to {self.max_rank}, got {rank!r}", "WRONG_RANK")
@@ -195,11 +234,46 @@ def _known_answers(folder: Path) -> KnownAnswers | None:
         raise _refused(f"{KNOWN_ANSWERS} cannot be read: {error}", "MALFORMED") from error
 
 
-def _digest(folder: Path) -> str:
-    """Over everything that decides what the adapter does: its weights and its configuration (base, rank,
-    scale, targets), independent of formatting."""
+def _said_base(folder: Path) -> str:
+    try:
+        return read_base(folder)
+    except ValueError as error:
+        raise _refused(f"{BASE} cannot be read: {error}", "MALFORMED") from error
+
+
+def _write_named(folder: Path, base: str) -> None:
+    """Atomic: a replica may be reading it."""
+    config = {**_json(folder / CONFIG), NAMED: base}
+    staging = folder / f".{CONFIG}"
+    staging.write_text(json.dumps(config, indent=2, sort_keys=True))
+    staging.replace(folder / CONFIG)
+
+
+def _settle(folder: Path, by_digest: Mapping[str, Path], paths: Collection[str]) -> None:
+    """Makes a placed adapter name the base model where it is now."""
+    try:
+        said, named = _said_base(folder), str(_json(folder / CONFIG).get(NAMED, ""))
+        base = by_digest.get(said)
+        if said and base is not None and named != str(base):
+            _write_named(folder, str(base))
+            _log.info("%s names its base model by %s now, formerly %s", folder.name, base, named)
+        elif not said and named in paths:
+            write_base(folder, base_digest(Path(named)))
+        elif base is None and named not in paths:
+            _log.error(
+                "no replica can serve %s: its base model was %s, which is not here",
+                folder.name,
+                named,
+            )
+    except (OSError, TrimtabError) as error:
+        _log.error("the adapter in %s cannot be read, or not be changed: %s", folder, error)
+
+
+def _digest(folder: Path, base: str) -> str:
+    """Over everything that decides what the adapter does: its weights, its configuration (rank, scale, targets)
+    independent of formatting, and its base model, by its digest instead of its place."""
     weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    config = json.dumps(_json(folder / CONFIG), sort_keys=True)
+    config = json.dumps({**_json(folder / CONFIG), NAMED: base}, sort_keys=True)
     return hashlib.sha256(f"{weights}\n{config}".encode()).hexdigest()
 
 

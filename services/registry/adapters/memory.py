@@ -18,6 +18,7 @@ class MemoryAdapters:
     placed: dict[str, str] = field(default_factory=dict)
     # By folder.
     known: dict[str, KnownAnswers] = field(default_factory=dict)
+    folder: str = "adapters"
 
     def inspect(self, folder: str, base_model: str) -> str:
         if folder in self.refused:
@@ -26,10 +27,13 @@ class MemoryAdapters:
 
     def place(self, folder: str, served_name: str, digest: str) -> str:
         self.placed[served_name] = folder
-        return f"adapters/{served_name}"
+        return f"{self.folder}/{served_name}"
 
     def known_answers(self, served_name: str) -> KnownAnswers | None:
         return self.known.get(self.placed.get(served_name, ""))
+
+    def settle(self) -> str:
+        return self.folder
 
     def remove(self, served_name: str) -> None:
         self.placed.pop(served_name, None)

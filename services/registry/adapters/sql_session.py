@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
 from services.registry.adapters.bodies import (
@@ -162,6 +164,13 @@ class SqlSession:
     def deleted_policies(self) -> set[PolicyKey]:
         query = sa.select(POLICIES.c.tenant, POLICIES.c.policy).where(POLICIES.c.is_deleted)
         return {PolicyKey(row.tenant, row.policy) for row in self._connection.execute(query)}
+
+    def settle(self, folder: str) -> None:
+        rows = self._connection.execute(sa.select(VERSIONS)).all()
+        for version in map(read_version, rows):
+            path = f"{folder}/{version.served_name}"
+            if version.adapter_path not in ("", path):
+                self.put(replace(version, adapter_path=path))
 
     def adopt(self, tenant: str) -> None:
         for table in _OWNED:

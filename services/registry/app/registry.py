@@ -51,10 +51,12 @@ class Registry:
     clock: Callable[[], datetime]
 
     def open(self, base_served_name: str) -> None:
-        """On the first start: the base model is the champion of the deployment's own tenant."""
-        key = PolicyKey(self.naming.home)
+        """On the first start: the base model is the champion of the deployment's own tenant. On each: it
+        is known where adapters and base models are now."""
+        key, folder = PolicyKey(self.naming.home), self.adapters.settle()
         with self.store.begin() as session:
             session.adopt(key.tenant)
+            session.settle(folder)
             if session.rollout(key) is None:
                 begin(session, Policy(key, base_served_name), self.clock())
             elif session.policy(key) is None:  # from before there were policies
