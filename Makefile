@@ -30,7 +30,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,9 @@ bench-people: parts ## Measure whom a loop helps and whom it hurts: groups, roll
 
 bench-reward: parts ## Measure offline reward models: accuracy, groups of users, trust
 	$(PY) -m tests.benchmarks.reward $(OPTIONS)
+
+bench-rollout: parts ## Measure what rollouts make of canaries that are worse, equal or better (simulated)
+	$(PY) -m tests.benchmarks.rollout $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------
 
