@@ -9,6 +9,7 @@ from typing import Protocol
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
+from shared.language.errors import TrimtabError
 from shared.language.known_answers import KnownAnswers
 from shared.language.policies import PolicyKey
 
@@ -121,20 +122,20 @@ class ModelStore(Protocol):
         """Makes the policy's alias name the version, or nothing."""
 
 
+# The log-probability of each token of each known answer, in nats; None of a replica that gave a token, and does
+# not tell those of prompts or was not asked to.
+Seen = list[list[float]] | None | TrimtabError
+
+
 class Fleet(Protocol):
     @property
     def replicas(self) -> Sequence[str]: ...
 
-    def log_probs(
-        self, served_name: str, known: KnownAnswers
-    ) -> dict[str, list[list[float]] | None]:
-        """By replica, the log-probability of each token of each known answer, in nats; None of a replica that
-        does not tell those of prompts. Raises as `check` does."""
-
-    def check(self, served_name: str) -> None:
-        """Asks each replica for one token. Raises Unavailable if a replica is unavailable or busy,
-        FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and Internal if it refuses
-        for any other reason, which says nothing about the name."""
+    def look(self, served_name: str, known: KnownAnswers | None) -> dict[str, Seen]:
+        """What each replica has under the name, or the error that asking it raised: Unavailable if it is
+        unavailable or busy, FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and
+        Internal if it refuses for any other reason, which says nothing about the name. Without known answers it
+        is asked for one token."""
 
 
 class Runs(Protocol):

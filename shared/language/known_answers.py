@@ -29,12 +29,13 @@ KNOWN_ANSWERS = "known_answers.json"
 
 class Serves(StrEnum):
     """What a replica serves under a version's name. UNPROVED: nothing was recorded, or the replica does not
-    tell log-probabilities of prompts."""
+    tell log-probabilities of prompts. NOTHING: it does not know the name."""
 
     AS_TRAINED = "as_trained"
     BASE_MODEL = "base_model"
     SOMETHING_ELSE = "something_else"
     UNPROVED = "unproved"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True)

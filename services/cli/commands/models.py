@@ -78,7 +78,7 @@ def verify(
     """Ask each replica for what the version answered when it was trained, and compare.
 
     The exit code is 1 if a replica serves something else under the version's name: the base model, another
-    adapter, or a stale one.
+    adapter, a stale one, or nothing.
 
     \b
     Example:
@@ -88,7 +88,7 @@ def verify(
     request = {"version": version}
     found = session.platform.call("registry", "VerifyVersion", request, timeout_s=60.0)
     session.show(found, lambda: _proofs(session, found["proofs"]))
-    if any(_serves(one) in ("base model", "something else") for one in found["proofs"]):
+    if any(_serves(one) in ("base model", "something else", "nothing") for one in found["proofs"]):
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.registry.domain.versions import Naming, Version
+from services.registry.ports import Seen
 from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
 from shared.language.known_answers import KnownAnswers
 from shared.language.policies import PolicyKey
@@ -75,18 +76,21 @@ class MemoryFleet:
     # By replica and served name; those that are not named tell none.
     seen: dict[tuple[str, str], list[list[float]]] = field(default_factory=dict)
     replicas: tuple[str, ...] = ("one",)
+    replicas_away: set[str] = field(default_factory=set)
+    # Replicas and served names that they do not know.
+    unknown: set[tuple[str, str]] = field(default_factory=set)
 
-    def log_probs(
-        self, served_name: str, known: KnownAnswers
-    ) -> dict[str, list[list[float]] | None]:
-        return {replica: self.seen.get((replica, served_name)) for replica in self.replicas}
-
-    def check(self, served_name: str) -> None:
-        if self.away:
-            raise Unavailable("a replica is unavailable", reason="REPLICA_AWAY", retry_after_s=1)
+    def look(self, served_name: str, known: KnownAnswers | None) -> dict[str, Seen]:
         self.asked.append(served_name)
-        if served_name in self.failing:
-            raise FailedPrecondition(f"{served_name} is not served", reason="NOT_SERVED")
+        return {replica: self._seen(replica, served_name, known) for replica in self.replicas}
+
+    def _seen(self, replica: str, served_name: str, known: KnownAnswers | None) -> Seen:
+        if self.away or replica in self.replicas_away:
+            return Unavailable("a replica is unavailable", reason="REPLICA_AWAY", retry_after_s=1)
+        if served_name in self.failing or (replica, served_name) in self.unknown:
+            message = f"{replica} does not serve {served_name}"
+            return FailedPrecondition(message, reason="NOT_SERVED")
+        return self.seen.get((replica, served_name)) if known else None
 
 
 @dataclass

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from shared.language.errors import FailedPrecondition, Internal, Unavailable
+from services.registry.ports import Seen
+from shared.language.errors import FailedPrecondition, Internal, TrimtabError, Unavailable
 from shared.language.known_answers import KnownAnswer, KnownAnswers
 
 # Statuses that say nothing about the model: the replica is busy, or did not get the request in time.
@@ -23,16 +24,22 @@ class VllmFleet:
         self.replicas = tuple(replicas)
         self._client = httpx.Client(timeout=timeout_s)
 
-    def check(self, served_name: str) -> None:
-        for replica in self.replicas:
-            response = self._ask(replica, served_name, {"prompt": "Hello"})
-            if not _content(response).get("choices"):
-                raise _refused(replica, served_name, response)
+    def look(self, served_name: str, known: KnownAnswers | None) -> dict[str, Seen]:
+        return {replica: self._seen(replica, served_name, known) for replica in self.replicas}
 
-    def log_probs(
-        self, served_name: str, known: KnownAnswers
-    ) -> dict[str, list[list[float]] | None]:
-        return {replica: self._log_probs(replica, served_name, known) for replica in self.replicas}
+    def _seen(self, replica: str, served_name: str, known: KnownAnswers | None) -> Seen:
+        try:
+            found = self._log_probs(replica, served_name, known) if known else None
+            if found is None:
+                self._check(replica, served_name)
+        except TrimtabError as error:
+            return error
+        return found
+
+    def _check(self, replica: str, served_name: str) -> None:
+        response = self._ask(replica, served_name, {"prompt": "Hello"})
+        if not _content(response).get("choices"):
+            raise _refused(replica, served_name, response)
 
     def _log_probs(
         self, replica: str, served_name: str, known: KnownAnswers

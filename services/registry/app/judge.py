@@ -17,19 +17,19 @@ from services.registry.app.changes import (
     with_versions,
 )
 from services.registry.app.leaving_out import leave_out
-from services.registry.app.proving import Proof, Proving
+from services.registry.app.proving import Look, Proving
 from services.registry.domain.decisions import Decision, Kind, decide, observed
 from services.registry.domain.rollouts import Observation, Rollout, RolloutRules, not_counted
 from services.registry.domain.versions import ACTOR
 from services.registry.ports import Session, Store
-from shared.language.errors import FailedPrecondition, TrimtabError
+from shared.language.errors import TrimtabError
 from shared.language.policies import ASSISTANT, PolicyKey, policy_of_version
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Promotes or rolls back a canary by what its users say, when its time is up, or when a replica does
-    not serve it, or serves something else under its name. `rules`: for a rollout that began before it kept its
+    """Promotes or rolls back a canary by what its users say, when its time is up, or when no replica serves it
+    as it was trained. `rules`: for a rollout that began before it kept its
     own."""
 
     store: Store
@@ -61,12 +61,12 @@ class Judge:
                 self._decide(session, rollout_of(session, key))
 
     def check(self) -> None:
-        """Rolls back each canary that a replica does not know, or that none serves as it was trained; a replica
-        that does not is left out. Unavailable and Internal say nothing about a canary: they are passed on once
-        every other one was asked for."""
+        """Rolls back each canary that no replica serves as it was trained; a replica that alone does not is
+        left out. Unavailable and Internal say nothing about a canary: they are passed on once every other one
+        was asked for."""
         with self.store.read() as session:
             keys = session.with_canary()
-        _raise_first([self._checked(key) for key in keys])
+        _raise_first([error for key in keys for error in self._checked(key)])
 
     def check_champions(self) -> None:
         """Leaves out the replicas that do not serve champions as they were trained. Errors are passed on once
@@ -75,38 +75,26 @@ class Judge:
             served = [with_versions(session, key)[:2] for key in session.served()]
         # Many policies may be served by one base model.
         names = dict.fromkeys(name for _, champion in served for name in champion.serves.names)
-        proofs, errors = dict[str, list[Proof]](), list[TrimtabError]()
-        for name in names:
-            try:
-                proofs[name] = self.proving.proofs(name)
-            except TrimtabError as error:
-                errors.append(error)
+        looks = {name: self.proving.look(name) for name in names}
         for rollout, champion in served:
-            theirs = {name: proofs[name] for name in champion.serves.names if name in proofs}
-            self._leave_out(rollout, theirs)
-        _raise_first(errors)
+            self._leave_out(rollout, {name: looks[name] for name in champion.serves.names})
+        _raise_first([error for look in looks.values() for error in look.errors])
 
-    def _checked(self, key: PolicyKey) -> TrimtabError | None:
+    def _checked(self, key: PolicyKey) -> Sequence[TrimtabError]:
         with self.store.read() as session:
             rollout, _, canary = with_versions(session, key)
         if canary is None:
-            return None
-        try:
-            proofs = self.proving.proofs(canary.served_name)
-        except FailedPrecondition as error:
-            self._take_back(rollout, error.message)
-            return None
-        except TrimtabError as error:
-            return error
-        if proofs and all(proof.is_wrong for proof in proofs):
-            self._take_back(rollout, "; ".join(proof.words for proof in proofs))
+            return ()
+        look = self.proving.look(canary.served_name)
+        if look.shows_none_right:
+            self._take_back(rollout, "; ".join(proof.words for proof in look.proofs))
         else:
-            self._leave_out(rollout, {canary.served_name: proofs})
-        return None
+            self._leave_out(rollout, {canary.served_name: look})
+        return look.errors
 
-    def _leave_out(self, rollout: Rollout, proofs: Mapping[str, Sequence[Proof]]) -> None:
+    def _leave_out(self, rollout: Rollout, looks: Mapping[str, Look]) -> None:
         with self.store.begin() as session:
-            leave_out(session, rollout, proofs, self.clock())
+            leave_out(session, rollout, looks, self.proving.fleet.replicas, self.clock())
 
     def _take_back(self, rollout: Rollout, words: str) -> None:
         with self.store.begin() as session:
@@ -138,7 +126,6 @@ class Judge:
         return rollout.rules or self.rules
 
 
-def _raise_first(errors: Sequence[TrimtabError | None]) -> None:
+def _raise_first(errors: Sequence[TrimtabError]) -> None:
     for error in errors:
-        if error is not None:
-            raise error
+        raise error

@@ -12,7 +12,7 @@ from services.registry.domain.policies import Policy, changed, check
 from services.registry.domain.rollouts import Rollout
 from services.registry.domain.versions import Promotion, State, Version
 from services.registry.ports import Fleet, Runs, Session, Store
-from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument, TrimtabError
 from shared.language.interests import Interests
 from shared.language.policies import ASSISTANT, PolicyKey
 
@@ -177,7 +177,9 @@ class Policies:
                 f"{', '.join(sorted(self.bases))} (TRIMTAB_BASE_MODELS)",
                 reason="NO_SUCH_BASE",
             )
-        self.fleet.check(name)
+        for seen in self.fleet.look(name, None).values():
+            if isinstance(seen, TrimtabError):
+                raise seen
 
 
 def _is_free(session: Session, key: PolicyKey) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.registry.app.changes import known
 from services.registry.domain.versions import Version
 from services.registry.ports import AdapterStore, Fleet, Store
-from shared.language.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition, TrimtabError
 from shared.language.known_answers import KnownAnswers, Serves
 
 _IT_SERVES = {
@@ -29,7 +29,20 @@ class Proof:
 
     @property
     def is_wrong(self) -> bool:
-        return self.serves in _IT_SERVES
+        return self.serves is Serves.NOTHING or self.serves in _IT_SERVES
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At every replica. `errors`: of those that could not be asked, which says nothing of what they serve."""
+
+    proofs: tuple[Proof, ...] = ()
+    errors: tuple[TrimtabError, ...] = ()
+
+    @property
+    def shows_none_right(self) -> bool:
+        """Whether replicas answered, and each serves something else, or nothing."""
+        return bool(self.proofs) and all(proof.is_wrong for proof in self.proofs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +53,46 @@ class Proving:
     # Nats a token.
     tolerance: float
 
-    def verify(self, tenant: str, version: str) -> list[Proof]:
-        """What each replica serves under the version's name now. Raises as Fleet.check does."""
+    def verify(self, tenant: str, version: str) -> tuple[Proof, ...]:
+        """What each replica serves under the version's name now. Raises Unavailable or Internal if one could
+        not be asked."""
         with self.store.read() as session:
             found = known(session, tenant, version)
-        return self.proofs(found.served_name)
+        return self._all(found.served_name)
 
-    def check(self, version: Version) -> list[Proof]:
-        """Raises as Fleet.check does, and FailedPrecondition NOT_AS_TRAINED if a replica answers otherwise
-        than the trained version did."""
-        found = self.proofs(version.served_name)
-        wrong = [proof.words for proof in found if proof.is_wrong]
+    def check(self, version: Version) -> tuple[Proof, ...]:
+        """As `verify`. Raises FailedPrecondition, too: NOT_SERVED if a replica does not know the version's
+        name, NOT_AS_TRAINED if one answers otherwise than the trained version did."""
+        found = self._all(version.served_name)
+        wrong = [proof for proof in found if proof.is_wrong]
         if wrong:
-            raise FailedPrecondition("; ".join(wrong), reason="NOT_AS_TRAINED")
+            is_unknown = any(proof.serves is Serves.NOTHING for proof in wrong)
+            raise FailedPrecondition(
+                "; ".join(proof.words for proof in wrong),
+                reason="NOT_SERVED" if is_unknown else "NOT_AS_TRAINED",
+            )
         return found
 
-    def proofs(self, served_name: str) -> list[Proof]:
-        """One for each replica. Raises as Fleet.check does."""
-        self.fleet.check(served_name)
+    def look(self, served_name: str) -> Look:
         recorded = self.adapters.known_answers(served_name)
-        if recorded is None:
-            words = f"nothing was recorded of {served_name} when it was made; one token came"
-            return [Proof(one, Serves.UNPROVED, words) for one in self.fleet.replicas]
-        seen = self.fleet.log_probs(served_name, recorded)
-        return [
-            _proof(served_name, replica, recorded, log_probs, self.tolerance)
-            for replica, log_probs in seen.items()
-        ]
+        proofs, errors = list[Proof](), list[TrimtabError]()
+        for replica, seen in self.fleet.look(served_name, recorded).items():
+            if isinstance(seen, FailedPrecondition):
+                proofs.append(Proof(replica, Serves.NOTHING, seen.message))
+            elif isinstance(seen, TrimtabError):
+                errors.append(seen)
+            elif recorded is None:
+                words = f"nothing was recorded of {served_name} when it was made; one token came"
+                proofs.append(Proof(replica, Serves.UNPROVED, words))
+            else:
+                proofs.append(_proof(served_name, replica, recorded, seen, self.tolerance))
+        return Look(tuple(proofs), tuple(errors))
+
+    def _all(self, served_name: str) -> tuple[Proof, ...]:
+        found = self.look(served_name)
+        if found.errors:
+            raise found.errors[0]
+        return found.proofs
 
 
 def _proof(

@@ -38,7 +38,7 @@ class Served:
     def serve(self, name: str, folder: Path) -> Proof:
         store = self.proving.adapters
         store.place(str(folder), name, store.inspect(str(folder), "base"))
-        (proof,) = self.proving.proofs(name)
+        (proof,) = self.proving.look(name).proofs
         return proof
 
     def made(self, folder: Path, seed: int, size: float) -> LoraPolicy:

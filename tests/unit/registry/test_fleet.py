@@ -21,8 +21,10 @@ def fleet(monkeypatch: pytest.MonkeyPatch, *answers: httpx.Response) -> VllmFlee
     return found
 
 
-def test_a_name_is_served_once_every_replica_gave_a_token(monkeypatch: pytest.MonkeyPatch):
-    fleet(monkeypatch, httpx.Response(200, json=TOKEN), httpx.Response(200, json=TOKEN)).check("v1")
+def test_without_known_answers_a_token_is_enough(monkeypatch: pytest.MonkeyPatch):
+    answers = httpx.Response(200, json=TOKEN), httpx.Response(200, json=TOKEN)
+    found = fleet(monkeypatch, *answers).look("v1", None)
+    assert found == {"http://replica-0": None, "http://replica-1": None}
 
 
 @pytest.mark.parametrize(
@@ -41,13 +43,17 @@ def test_a_name_is_served_once_every_replica_gave_a_token(monkeypatch: pytest.Mo
 def test_only_a_404_says_that_a_name_is_not_served(
     monkeypatch: pytest.MonkeyPatch, code: int, error: type[TrimtabError], reason: str
 ):
-    answers = httpx.Response(200, json=TOKEN), httpx.Response(code, text="why")
-    with pytest.raises(error) as raised:
-        fleet(monkeypatch, *answers).check("assistant-v1")
-    assert raised.value.reason == reason
-    assert "http://replica-1" in raised.value.message
+    """And whatever one replica answers, the other is asked."""
+    answers = httpx.Response(code, text="why"), httpx.Response(200, json=TOKEN)
+    first, second = fleet(monkeypatch, *answers).look("assistant-v1", None).values()
+    assert isinstance(first, error)
+    assert first.reason == reason
+    assert "http://replica-0" in first.message
+    assert second is None
 
 
 def test_an_answer_without_a_token_is_none(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(Internal):
-        fleet(monkeypatch, httpx.Response(200, json={"choices": []})).check("assistant-v1")
+    (found,) = (
+        fleet(monkeypatch, httpx.Response(200, json={"choices": []})).look("v1", None).values()
+    )
+    assert isinstance(found, Internal)

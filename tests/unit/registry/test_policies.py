@@ -136,12 +136,12 @@ def test_a_failing_canary_of_one_does_not_hide_anothers(
     for tenant in ("local", "acme"):
         house.app.start_rollout(tenant, "", "assistant-v1", 0.5, "retrain", "passed")
 
-    def check(served_name: str) -> None:
+    def look(served_name: str, known: object) -> dict[str, object]:
         if served_name == "assistant-v1":
-            raise Unavailable("busy", retry_after_s=1)
-        raise FailedPrecondition("not there", reason="NOT_SERVED")
+            return {"one": Unavailable("busy", retry_after_s=1)}
+        return {"one": FailedPrecondition("not there", reason="NOT_SERVED")}
 
-    monkeypatch.setattr(house.fleet, "check", check)
+    monkeypatch.setattr(house.fleet, "look", look)
     with pytest.raises(Unavailable):
         house.judge.check()
     assert house.app.rollout(HOME)[2] is not None

@@ -13,11 +13,12 @@ from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.domain.versions import State
 from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.language.errors import FailedPrecondition, NotFound, Unavailable
+from shared.language.errors import FailedPrecondition, Internal, NotFound, Unavailable
 from shared.language.groups import Reach
 from shared.language.known_answers import KnownAnswer, KnownAnswers, Serves
 from tests.unit.registry.test_registry import HOME, Calling, House
 
+TOKEN = httpx.Response(200, json={"choices": [{"text": "!"}]})
 KNOWN = KnownAnswers((KnownAnswer((7, 8), (9,), (-0.5,), (-3.0,)),))
 TRAINED, BASE, OTHER = [[-0.52]], [[-3.01]], [[-8.0]]
 
@@ -166,6 +167,65 @@ def test_without_replicas_nothing_is_wrong(house: House) -> None:
     assert house.app.rollout(HOME)[0].canary == "assistant-v1"
 
 
+def test_a_replica_that_does_not_know_a_version_is_left_out_and_the_others_go_on(
+    house: House,
+) -> None:
+    """Of the champion and of the canary alike; without any that knows it, a canary goes back."""
+    house.register("a")
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    house.fleet.unknown = {("two", "assistant-v1")}
+    house.judge.check_champions()
+    (left_out,) = house.app.rollout(HOME)[0].left_out
+    assert (left_out.replica, left_out.words) == ("two", "two does not serve assistant-v1")
+    house.fleet.unknown = set()
+    house.judge.check_champions()
+    assert house.app.rollout(HOME)[0].left_out == ()
+    house.register("b")
+    house.app.start_rollout("local", "r", "assistant-v2", 0.0, "retrain", "passed")
+    house.fleet.unknown = {("one", "assistant-v2")}
+    house.judge.check()
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, [one.replica for one in rollout.left_out]) == ("assistant-v2", ["one"])
+    house.fleet.unknown = {("one", "assistant-v2"), ("two", "assistant-v2")}
+    house.judge.check()
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, rollout.champion) == ("", "assistant-v1")
+    assert "a replica fails: one does not serve assistant-v2; two does not serve assistant-v2" in (
+        rollout.words
+    )
+
+
+def test_a_version_is_not_verified_while_a_replica_does_not_know_it(house: House) -> None:
+    house.fleet.unknown = {("two", "assistant-v1")}
+    with pytest.raises(FailedPrecondition) as refused:
+        house.register("a")
+    assert (refused.value.reason, refused.value.message) == (
+        "NOT_SERVED",
+        "two does not serve assistant-v1",
+    )
+    told = [one.serves for one in house.proving.verify("local", "assistant-v1")]
+    assert told == [Serves.AS_TRAINED, Serves.NOTHING]
+
+
+def test_one_replica_that_is_away_hides_nothing_of_the_others(house: House) -> None:
+    house.register("a")
+    house.app.promote("local", "assistant-v1", "ada", "fine")
+    serve(house, OTHER, TRAINED)
+    house.fleet.replicas_away = {"two"}
+    with pytest.raises(Unavailable):
+        house.judge.check_champions()
+    assert [one.replica for one in house.app.rollout(HOME)[0].left_out] == ["one"]
+    # Now that one is away, it stays left out: nobody knows better.
+    serve(house, TRAINED, TRAINED)
+    house.fleet.replicas_away = {"one"}
+    with pytest.raises(Unavailable):
+        house.judge.check_champions()
+    assert [one.replica for one in house.app.rollout(HOME)[0].left_out] == ["one"]
+    house.fleet.replicas = ("two",)  # it was taken away for good
+    house.judge.check_champions()
+    assert house.app.rollout(HOME)[0].left_out == ()
+
+
 def test_champions_are_asked_too_and_stay_whatever_replicas_serve(house: House) -> None:
     house.register("a")
     house.app.promote("local", "assistant-v1", "ada", "fine")
@@ -208,11 +268,15 @@ async def test_operators_can_ask(house: House) -> None:
 
 
 def fleet(
-    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response, asked: list[object]
+    monkeypatch: pytest.MonkeyPatch,
+    answer: httpx.Response,
+    asked: list[object],
+    token: httpx.Response = TOKEN,
 ) -> VllmFleet:
     def handle(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content))
-        return answer
+        body = json.loads(request.content)
+        asked.append(body)
+        return token if body["prompt"] == "Hello" else answer
 
     found = VllmFleet(["http://replica"])
     monkeypatch.setattr(found, "_client", httpx.Client(transport=httpx.MockTransport(handle)))
@@ -226,7 +290,7 @@ def told(*entries: object) -> httpx.Response:
 def test_a_replica_is_asked_for_the_answers_own_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = told(None, {"8": {"logprob": -1.0}}, {"9": {"logprob": -0.5}, "4": {"logprob": -0.4}})
     asked: list[object] = []
-    found = fleet(monkeypatch, answer, asked).log_probs("v1", KNOWN)
+    found = fleet(monkeypatch, answer, asked).look("v1", KNOWN)
     assert found == {"http://replica": [[-0.5]]}
     assert asked == [
         {
@@ -251,13 +315,16 @@ def test_a_replica_is_asked_for_the_answers_own_tokens(monkeypatch: pytest.Monke
         told(None, None, {"4": {"logprob": -0.4}}),
     ],
 )
-def test_a_replica_that_does_not_tell_them_says_nothing(
+def test_a_replica_that_does_not_tell_them_is_asked_for_a_token(
     monkeypatch: pytest.MonkeyPatch, answer: httpx.Response
 ) -> None:
-    assert fleet(monkeypatch, answer, []).log_probs("v1", KNOWN) == {"http://replica": None}
+    assert fleet(monkeypatch, answer, []).look("v1", KNOWN) == {"http://replica": None}
+    refusing = fleet(monkeypatch, answer, [], httpx.Response(401)).look("v1", KNOWN)
+    assert isinstance(refusing["http://replica"], Internal)
 
 
 def test_a_replica_that_does_not_know_the_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FailedPrecondition) as refused:
-        fleet(monkeypatch, httpx.Response(404, text="no"), []).log_probs("v1", KNOWN)
-    assert refused.value.reason == "NOT_SERVED"
+    found = fleet(monkeypatch, httpx.Response(404, text="no"), []).look("v1", KNOWN)
+    error = found["http://replica"]
+    assert isinstance(error, FailedPrecondition)
+    assert error.reason == "NOT_SERVED"

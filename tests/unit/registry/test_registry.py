@@ -314,13 +314,16 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
 
     answers = [ValueError("?"), Unavailable("a 429", retry_after_s=0.01), Internal("a 400")]
 
-    def check(served_name: str) -> None:
+    def look(served_name: str, known: object) -> dict[str, object]:
         asked.append(served_name)
         if len(asked) == 3:
             stop.set()
-        raise answers.pop()
+        answer = answers.pop()
+        if isinstance(answer, ValueError):
+            raise answer
+        return {"one": answer}
 
-    monkeypatch.setattr(house.fleet, "check", check)
+    monkeypatch.setattr(house.fleet, "look", look)
     _, (_, fleet), _ = clocks(house.judge, 0.01, 9.0)
     thread = threading.Thread(target=fleet, args=(stop,), daemon=True)
     thread.start()

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trimtab/registry/v1/proofs.proto\x12\x13trimtab.registry.v1\"\'\n\x14VerifyVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"J\n\x15VerifyVersionResponse\x12\x31\n\x06proofs\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ReplicaProof\"\xad\x01\n\x0cReplicaProof\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12+\n\x06serves\x18\x02 \x01(\x0e\x32\x1b.trimtab.registry.v1.Serves\x12\r\n\x05words\x18\x03 \x01(\t\x12\x19\n\x0c\x66rom_trained\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tfrom_base\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_from_trainedB\x0c\n\n_from_base\">\n\x07LeftOut\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x01(\t*~\n\x06Serves\x12\x16\n\x12SERVES_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVES_AS_TRAINED\x10\x01\x12\x15\n\x11SERVES_BASE_MODEL\x10\x02\x12\x19\n\x15SERVES_SOMETHING_ELSE\x10\x03\x12\x13\n\x0fSERVES_UNPROVED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trimtab/registry/v1/proofs.proto\x12\x13trimtab.registry.v1\"\'\n\x14VerifyVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"J\n\x15VerifyVersionResponse\x12\x31\n\x06proofs\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ReplicaProof\"\xad\x01\n\x0cReplicaProof\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12+\n\x06serves\x18\x02 \x01(\x0e\x32\x1b.trimtab.registry.v1.Serves\x12\r\n\x05words\x18\x03 \x01(\t\x12\x19\n\x0c\x66rom_trained\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tfrom_base\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_from_trainedB\x0c\n\n_from_base\">\n\x07LeftOut\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x01(\t*\x92\x01\n\x06Serves\x12\x16\n\x12SERVES_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVES_AS_TRAINED\x10\x01\x12\x15\n\x11SERVES_BASE_MODEL\x10\x02\x12\x19\n\x15SERVES_SOMETHING_ELSE\x10\x03\x12\x13\n\x0fSERVES_UNPROVED\x10\x04\x12\x12\n\x0eSERVES_NOTHING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.registry.v1.proofs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVES']._serialized_start=414
-  _globals['_SERVES']._serialized_end=540
+  _globals['_SERVES']._serialized_start=415
+  _globals['_SERVES']._serialized_end=561
   _globals['_VERIFYVERSIONREQUEST']._serialized_start=57
   _globals['_VERIFYVERSIONREQUEST']._serialized_end=96
   _globals['_VERIFYVERSIONRESPONSE']._serialized_start=98

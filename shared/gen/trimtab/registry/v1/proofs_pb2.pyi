@@ -35,6 +35,8 @@ class _ServesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Serves.ValueTy
     """Nothing was recorded when the version was made, or the replica does not tell log-probabilities of prompts. It
     returned one token.
     """
+    SERVES_NOTHING: _Serves.ValueType  # 5
+    """It does not know the name."""
 
 class Serves(_Serves, metaclass=_ServesEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ SERVES_UNPROVED: Serves.ValueType  # 4
 """Nothing was recorded when the version was made, or the replica does not tell log-probabilities of prompts. It
 returned one token.
 """
+SERVES_NOTHING: Serves.ValueType  # 5
+"""It does not know the name."""
 Global___Serves: _TypeAlias = Serves  # noqa: Y015
 
 @_typing.final
