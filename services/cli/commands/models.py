@@ -1,4 +1,4 @@
-"""trimtab models list | show | verify | promote | rollback"""
+"""trimtab models list | show | lineage | compare | verify | promote | rollback"""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from services.cli.app.platform import listed
+from services.cli.app.versions import compare, lineage, version_of
 from services.cli.commands.options import PolicyName
 from services.cli.commands.session import Session, session_of
 from services.cli.commands.status import show_rollout
+from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
 
 app = typer.Typer(no_args_is_help=True, help="List versions, promote one, roll back.")
@@ -65,9 +67,49 @@ def show(
       trimtab models show assistant-v3
     """
     session = session_of(context)
-    name = version if "/" in version else f"modelVersions/{version}"
-    found = session.platform.call("registry", "GetVersion", {"name": name})["version"]
+    found = version_of(session.platform, version)
     session.show(found, lambda: _version(session, found))
+
+
+@app.command("lineage")
+def lineage_(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+) -> None:
+    """Show what a version was trained from, back to the base model: runs, verdicts, whom each helped and hurt.
+
+    \b
+    Example:
+      trimtab models lineage assistant-v3
+    """
+    session = session_of(context)
+    line = lineage(session.platform, version)
+    session.show({"lineage": line}, lambda: _lineage(session, line))
+
+
+@app.command("compare")
+def compare_(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+    other: Annotated[str, typer.Argument(help="What it is compared with, such as assistant-v1.")],
+) -> None:
+    """Ask both versions the same questions and compare: whose answers people's rewards prefer, and their form.
+
+    Takes minutes: both answer some sixty requests, on the replicas that serve users. Nothing changes for users.
+
+    \b
+    Examples:
+      trimtab models compare assistant-v3 assistant-v1
+      trimtab models compare assistant-v3 assistant-v0 --json | jq .estimates
+    """
+    session = session_of(context)
+
+    def progress(words: str) -> None:
+        if not session.as_json:
+            session.err.print(words)
+
+    found = compare(session.platform, version, other, progress, session.wait)
+    session.show(found, lambda: _comparison(session, found))
 
 
 @app.command()
@@ -170,6 +212,49 @@ def _version(session: Session, found: Json) -> None:
     session.line(f"{found['version']}  {_state(found)}  served as {found['served_name']}")
     rows = [(one.get("time"), _state(one), one["actor"], one["reason"]) for one in found["changes"]]
     session.table(("time", "state", "by", "reason"), rows, "Its state has never changed.")
+
+
+def _lineage(session: Session, line: list[Json]) -> None:
+    for place, one in enumerate(line):
+        run = one["trained_by"]
+        by = f"trained by {one['run']}" if one["run"] else "not trained here"
+        verdict = (
+            f", whose verdict was {run['verdict'].replace('_', ' ')}"
+            if run and run["verdict"]
+            else ""
+        )
+        session.line(f"{one['version']}  {_state(one)}, {by}{verdict}")
+        for words in run["effects"] if run else ():
+            session.line(f"  {words}")
+        if one["run"] and not run:
+            session.line("  the run is no longer kept")
+        if place + 1 < len(line):
+            session.line("  from")
+
+
+def _comparison(session: Session, found: Json) -> None:
+    """A row a figure, with the other version's beside it; first, whose answers are preferred, and by whom."""
+    ours, theirs = found["model_version"], found["champion_version"]
+    figures = {(one["name"], one["group"]): one for one in found["estimates"]}
+    rows = []
+    for (name, group), one in figures.items():
+        if "@" not in name:
+            label = f"{name} of {group}" if group else name
+            beside = figures.get((f"{name}@{theirs}", group))
+            rows.append((label, estimate_words(one), estimate_words(beside)))
+    rows.sort(key=lambda row: not row[0].startswith("win_rate"))
+    session.table(("figure", ours, theirs), rows, "Nothing could be measured.")
+    everyone = figures.get(("win_rate", ""))
+    if everyone and int(everyone["count"]):
+        session.line(f"{_preferred(ours, theirs, everyone)} over all requests.")
+
+
+def _preferred(ours: str, theirs: str, one: Json) -> str:
+    if one["low"] > 0.5:
+        return f"The answers of {ours} are preferred"
+    if one["high"] < 0.5:
+        return f"The answers of {theirs} are preferred"
+    return "No difference is shown"
 
 
 def _proofs(session: Session, proofs: list[Json]) -> None:

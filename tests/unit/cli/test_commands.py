@@ -298,7 +298,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
         "retrain": ("start", "list", "preview", "show", "watch", "cancel"),
-        "models": ("list", "show", "verify", "promote", "rollback"),
+        "models": ("list", "show", "lineage", "compare", "verify", "promote", "rollback"),
         "drift": ("list", "streams"),
         "reward": ("models", "fit", "score"),
         "deadletters": ("list", "replay"),
