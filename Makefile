@@ -144,7 +144,7 @@ bench-people: parts ## Measure whom a loop helps and whom it hurts: groups, roll
 bench-reward: parts ## Measure offline reward models: accuracy, groups of users, trust
 	$(PY) -m tests.benchmarks.reward $(OPTIONS)
 
-bench-rollout: parts ## Measure what rollouts make of canaries that are worse, equal or better (simulated)
+bench-rollout: parts ## Measure what rollouts make of canaries, and what switching costs while users chat
 	$(PY) -m tests.benchmarks.rollout $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------

@@ -6,8 +6,15 @@ rollout.simulated.CASE    of 1,000 simulated rollouts (--rollouts): the shares t
                           beside the fixed-horizon test's: as many users on each arm as a one-sided z-test of
                           two proportions needs for the same alpha and a power of 0.8, if anything differs
 
-Users arrive one by one and fall on either arm by its share; each brings one value, and the rollout is looked at
-after each. Time does not pass. Nothing is started.
+rollout.switch.KIND    20 promotions and rollbacks (--switches) while 32 users chat in streams, on a real
+                       registry and gateway (rollout_switch.py): seconds from the call to the first token of an
+                       answer by the version that serves now, and for how long after the call returned answers
+                       were asked for that the former one wrote
+rollout.switch.answers    of all these answers: how many failed, and how many another version wrote than the one
+                          that the gateway said
+
+In simulated rollouts users arrive one by one and fall on either arm by its share; each brings one value, and
+the rollout is looked at after each. Time does not pass. Only switches start services.
 """
 
 from __future__ import annotations
@@ -29,6 +36,7 @@ from services.registry.domain.rollouts import Rollout, RolloutRules
 from shared.language.policies import PolicyKey
 from shared.statistics.betting import update
 from shared.statistics.intervals import wilson
+from tests.benchmarks import rollout_switch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POWER = 0.8
@@ -138,10 +146,13 @@ def _of(endings: list[Ending], kind: Kind) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what rollouts make of canaries.")
     parser.add_argument("--rollouts", type=int, default=1000)
-    parser.add_argument("--only", nargs="+", choices=tuple(CASES), default=list(CASES))
+    parser.add_argument("--switches", type=int, default=20)
+    parser.add_argument("--only", choices=("simulated", "switch"), help="by default both")
     given = parser.parse_args()
-    for name in given.only:
+    for name in CASES if given.only != "switch" else ():
         print(json.dumps(figures(name, given.rollouts)), flush=True)
+    for figure in rollout_switch.measure(given.switches) if given.only != "simulated" else ():
+        print(json.dumps(figure), flush=True)
 
 
 if __name__ == "__main__":
