@@ -37,6 +37,9 @@ PATIENCE_S = 30.0
 # partitions, and the records that were there at the first.
 _IDLE_S = 10.0
 _ANSWER_MS = 5_000
+# How long a topic that was just created may take until the broker tells of it; one that does not exist is not
+# waited for any longer.
+_CREATED_S = 5.0
 _CLOSE_S = 5.0
 
 
@@ -149,9 +152,13 @@ def _subscribe(
     topics: Sequence[str],
     positions: Callable[[Sequence[Partition]], Positions] | None,
 ) -> None:
-    # `subscribe` does not wait for topics that the client does not know yet.
+    # `subscribe` does not wait for topics that the client does not know yet, and the broker does not tell at
+    # once of a topic that was just created. A group that forms without it leaves its partitions to nobody until
+    # the metadata is read again, half a minute later.
+    deadline = time.monotonic() + _CREATED_S
     for topic in topics:
-        consumer.partitions_for_topic(topic)
+        while not consumer.partitions_for_topic(topic) and time.monotonic() < deadline:
+            time.sleep(0.1)
     consumer.subscribe(list(topics), listener=_Assigned(consumer, positions))
     # The partitions must be known before joining the group. If they become known afterwards, the client
     # (kafka-python 3.0.12, coordinator/base.py: join_group_async) rejoins because they differ from those it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from services.registry.app.proving import Proof, Proving
 from services.retrain.adapters.chat_encoder import ChatEncoder
 from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.recording import PROMPTS, recorded
+from shared.encoding.base_models import base_digest, write_base
 from shared.encoding.chat import load_tokenizer
 from shared.language.known_answers import KNOWN_ANSWERS, Serves, dump
 from shared.state.database import Database
@@ -61,7 +63,7 @@ def served(vllm_stack: LocalStack, tmp_path: Path) -> Iterator[Served]:
     database = Database("sqlite://", METADATA)
     proving = Proving(SqlStore(database, SqlSession), folder, VllmFleet(replicas), 0.05)
     yield Served(tmp_path, settings.base_model, proving)
-    for name in ("proof-v1", "proof-v2", "proof-v3"):
+    for name in ("proof-v1", "proof-v2", "proof-v3", "proof-v4"):
         folder.remove(name)
     database.close()
 
@@ -83,3 +85,27 @@ def test_what_a_replica_serves_under_a_name_is_told(served: Served, tmp_path: Pa
     ]
     assert found[0].from_trained is not None
     assert found[0].from_trained < 0.04
+
+
+def test_an_adapter_finds_its_base_model_though_both_have_moved(
+    served: Served, tmp_path: Path
+) -> None:
+    """vLLM compares paths: what names the former one is a 404, until the registry starts."""
+    served.made(tmp_path / "d", 3, SLIGHT)
+    write_base(tmp_path / "d", base_digest(served.base))
+    config = tmp_path / "d" / "adapter_config.json"
+    moved = json.loads(config.read_text()) | {"base_model_name_or_path": "/where/it/lay"}
+    config.write_text(json.dumps(moved))
+    store = served.proving.adapters
+    placed = Path(
+        store.place(str(tmp_path / "d"), "proof-v4", store.inspect(str(tmp_path / "d"), "base"))
+    )
+    assert json.loads((placed / "adapter_config.json").read_text()) == moved | {
+        "base_model_name_or_path": str(served.base)
+    }
+    (placed / "adapter_config.json").write_text(json.dumps(moved))
+    (proof,) = served.proving.look("proof-v4").proofs
+    assert proof.serves is Serves.NOTHING
+    store.settle()
+    (proof,) = served.proving.look("proof-v4").proofs
+    assert proof.serves is Serves.UNPROVED  # it is served; nothing was recorded of it
