@@ -19,7 +19,7 @@ from infra.demo.imports import Sent
 from infra.demo.population import DEFAULT, Population, PopulationError, load
 from infra.demo.progress import DemoFailed, Progress
 from infra.demo.report import Report, effects, satisfaction
-from infra.demo.stage import Stage, overlay, with_overlay
+from infra.demo.stage import Stage, overlay, patience, with_overlay
 from infra.demo.watch import Watch
 from infra.local.environment import environment
 from infra.local.parts import PartsError, build_parts
@@ -41,6 +41,10 @@ look at the dashboard while the demo runs: {url}
   "Dissatisfied follow-ups": in act two the taste shifts, the line rises, and "Alarms" has its first entry
   "Retraining runs": the run that the alarm starts, and its gate line by line
   "Who serves now": the canary beside the champion, until one of them is left"""
+SLOW = (
+    "this processor has no bfloat16 instructions: the model is several times as slow as in the README's"
+    " figures; every wait may take {times:g} times as long"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,10 @@ def run(
     options: argparse.Namespace, population: Population, progress: Progress
 ) -> tuple[Report, Path]:
     """Starts the stack and plays both acts; returns the report and the folder to write it to."""
-    variables = overlay()
+    variables = overlay(times=patience())
     progress.headline("the stack")
+    if patience() > 1.0:
+        progress.say(SLOW.format(times=patience()))
     for name, value in variables.items():
         progress.say(f"demo setting: {name}={value}")
     build_parts()
@@ -148,7 +154,7 @@ async def _acts(
     # Imports need no model; it has been loading in the meantime.
     await asyncio.to_thread(stack.wait_ready, ["vllm"], READY_S)
     stage.progress.headline("act two: a live product (its users are simulated)")
-    two = await Director(stage, population, Limits()).play()
+    two = await Director(stage, population, Limits().times(patience())).play()
     vllm_url = stack.env()["TRIMTAB_VLLM_URLS"].split(",")[0]
     compared = await _side_by_side(stage, two, population, vllm_url)
     tastes = [taste.name for taste in population.shift.tastes]

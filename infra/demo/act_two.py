@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from infra.demo.population import Population
 from infra.demo.progress import DemoFailed, Seen
@@ -34,6 +34,9 @@ class Limits:
     run_ends_s: float = 900.0
     rollout_s: float = 600.0
     measure_s: float = 240.0
+
+    def times(self, patience: float) -> Limits:
+        return Limits(**{name: patience * value for name, value in asdict(self).items()})
 
 
 @dataclass

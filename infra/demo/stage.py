@@ -9,8 +9,11 @@ from pathlib import Path
 from infra.demo.clients import Clients
 from infra.demo.progress import Progress
 from infra.local.stack import LocalStack
+from shared.encoding.precision import has_bfloat16
 
 ENVIRONMENT = Path(__file__).with_name("environment.toml")
+# How long a canary may wait for its evidence, by default.
+ROLLOUT_MAX, ROLLOUT_S = "TRIMTAB_REGISTRY_ROLLOUT_MAX_S", 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,16 @@ class Stage:
     progress: Progress
 
 
-def overlay(file: Path = ENVIRONMENT) -> dict[str, str]:
-    """The demo's settings for the services, as environment variables."""
-    return {name: str(value) for name, value in tomllib.loads(file.read_text()).items()}
+def patience() -> float:
+    """How many times as long as usual everything may take that waits for the model. Without bfloat16
+    instructions two cores write a third of the tokens, and a step of training takes several times as long."""
+    return 1.0 if has_bfloat16() else 4.0
+
+
+def overlay(file: Path = ENVIRONMENT, times: float = 1.0) -> dict[str, str]:
+    """The demo's settings for the services, as environment variables; `times`: patience()."""
+    named = {name: str(value) for name, value in tomllib.loads(file.read_text()).items()}
+    return named if times == 1.0 else {ROLLOUT_MAX: f"{times * ROLLOUT_S:g}", **named}
 
 
 def with_overlay(stack: LocalStack, variables: dict[str, str]) -> LocalStack:
