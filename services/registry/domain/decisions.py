@@ -129,11 +129,14 @@ def _shown(rollout: Rollout, rules: RolloutRules, *, is_over: bool) -> list[str]
 def _alone(rollout: Rollout, part: Part) -> Rollout:
     """As if the canary were for this part."""
     served = rollout.served
-    if served is not None:
-        champion, canary = served
+    if served is not None and rollout.new_layers:
         reach = replace(rollout.reach, groups=(part.name,))
-        served = (champion, champion.under(Layer(canary.layers[0].served_name, reach)))
-    return replace(rollout, test=part.test, groups=part.groups, parts=(), served=served)
+        theirs = Layer(rollout.new_layers[0].served_name, reach)
+        served = (served[0], served[0].under(theirs))
+    # How many of its users had spoken when the step began is not known: all of them count.
+    return replace(
+        rollout, test=part.test, groups=part.groups, parts=(), served=served, step_users=0
+    )
 
 
 def _for_these(rollout: Rollout, shown: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from services.registry.domain import groups
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.steps import Evidence, OutOfTime, Step, parse
 from shared.language.estimates import Estimate
-from shared.language.groups import Composition, Reach
+from shared.language.groups import Composition, Layer, Reach
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.language.verdicts import dissatisfaction_of
@@ -154,8 +154,16 @@ class Rollout:
 
     @property
     def reach(self) -> Reach:
-        """Whom the canary is for."""
-        return self.served[1].layers[0].reach if self.served else Reach()
+        """Whom the canary is for, as far as its layers are not the champion's, too. There are several only of
+        rollouts that began before there were layers, when each group had one."""
+        new = self.new_layers
+        names = tuple(group for one in new for group in one.reach.groups)
+        return replace(new[0].reach, groups=names) if new else Reach()
+
+    @property
+    def new_layers(self) -> list[Layer]:
+        champion, canary = self.served or (Composition(""), Composition(""))
+        return [one for one in canary.layers if one not in champion.layers]
 
     @property
     def on_canary(self) -> Estimate:

@@ -9,10 +9,10 @@ from math import exp, log
 
 import pytest
 
-from services.registry.domain.decisions import better_at
+from services.registry.domain.decisions import Kind, better_at, decide, observed
 from services.registry.domain.groups import Part
-from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Rollout, RolloutRules
+from services.registry.domain.policies import Policy, RolloutOverrides
+from services.registry.domain.rollouts import Observation, Rollout, RolloutRules
 from services.registry.domain.versions import State
 from shared.language.groups import CONTENT_BEFORE, Composition, Layer, Reach
 from shared.language.interests import ConflictRule, Interests
@@ -96,6 +96,46 @@ def test_whom_all_of_them_spare_the_part_spares_too() -> None:
         "base", (Layer("assistant-v1", Reach((SHORTER,), ("longer",))),)
     )
     house.database.close()
+
+
+def test_a_rollout_that_began_before_there_were_layers_is_for_the_same_groups(house: House) -> None:
+    """Each group had a place of its own then, and so had the champion's."""
+    champion = Composition.by_group({"plan=free": "v9"}, "base")
+    canary = Composition.by_group(
+        {"plan=free": "v9", SHORTER: "assistant-v1", LISTS: "assistant-v1"}, "base"
+    )
+    old = replace(rollout(house), served=(champion, canary))
+    assert sorted(old.named) == sorted([SHORTER, LISTS])
+    assert [old.is_for((one,)) for one in (SHORTER, LISTS, "plan=free")] == [True, True, False]
+    say(house, 9, [SHORTER], SAD, GLAD)
+    say(house, 5, [LISTS], SAD, SAD)
+    old = replace(rollout(house), served=(champion, canary))
+    rules = RolloutRules(min_users=5, max_s=900)
+    assert decide(old, rules, START) is None
+    for version, kind in (("assistant-v0", SAD), ("assistant-v1", GLAD)):
+        seen = Observation(
+            "local", "last", version, "follow_up", kind.lower(), False, START, (SHORTER,)
+        )
+        old = observed(old, seen, rules)
+    found = decide(old, rules, START)
+    assert found is not None
+    assert (found.kind, found.only_for) == (Kind.PROMOTE, (SHORTER,))
+
+
+def test_parts_are_promoted_after_the_last_of_several_steps() -> None:
+    stepped = House()
+    overrides = RolloutOverrides(steps="5%:8:1d")
+    stepped.policies.update(Policy(HOME, rollout=overrides), ["rollout"])
+    begin(stepped)
+    say(stepped, 4, [LISTS], SAD, SAD)
+    say(stepped, 10, [SHORTER], SAD, GLAD)
+    assert (rollout(stepped).step, state(stepped)) == (1, State.CANARY)
+    say(stepped, 1, [LISTS], SAD, SAD)
+    assert state(stepped) == State.CHAMPION
+    assert stepped.app.rollout(HOME)[1].composition == Composition(
+        "base", (Layer("assistant-v1", Reach((SHORTER,))),)
+    )
+    stepped.database.close()
 
 
 def test_with_one_user_less_it_is_not_shown(house: House) -> None:
