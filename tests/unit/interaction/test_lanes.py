@@ -94,7 +94,9 @@ class SteppedLog(MemoryEventLog):
         async with asyncio.timeout(10):
             while self.asked == asked:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-        await asyncio.sleep(0)  # who waited for it is told
+        # Who waited for it is told: the thread's word, the future, the task that awaits it.
+        for _ in range(4):
+            await asyncio.sleep(0)
 
     def flow(self) -> None:
         self._steps.release(1_000)
