@@ -127,5 +127,5 @@ class Judge:
 
 
 def _raise_first(errors: Sequence[TrimtabError]) -> None:
-    for error in errors:
-        raise error
+    if errors:
+        raise errors[0]

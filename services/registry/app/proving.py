@@ -74,7 +74,11 @@ class Proving:
         return found
 
     def look(self, served_name: str) -> Look:
-        recorded = self.adapters.known_answers(served_name)
+        """Never raises: what was recorded and cannot be read is one of the errors."""
+        try:
+            recorded = self.adapters.known_answers(served_name)
+        except TrimtabError as error:
+            return Look(errors=(error,))
         proofs, errors = list[Proof](), list[TrimtabError]()
         for replica, seen in self.fleet.look(served_name, recorded).items():
             if isinstance(seen, FailedPrecondition):

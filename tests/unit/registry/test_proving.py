@@ -13,7 +13,13 @@ from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.domain.versions import State
 from shared.gen.trimtab.registry.v1 import proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.language.errors import FailedPrecondition, Internal, NotFound, Unavailable
+from shared.language.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from shared.language.groups import Reach
 from shared.language.known_answers import KnownAnswer, KnownAnswers, Serves
 from tests.unit.registry.test_registry import HOME, Calling, House
@@ -205,6 +211,29 @@ def test_a_version_is_not_verified_while_a_replica_does_not_know_it(house: House
     )
     told = [one.serves for one in house.proving.verify("local", "assistant-v1")]
     assert told == [Serves.AS_TRAINED, Serves.NOTHING]
+
+
+def test_a_record_that_cannot_be_read_hides_nothing_of_other_versions(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for request, group in (("a", "plan=free"), ("b", "plan=paid")):
+        house.adapters.known[f"made/{request}"] = KNOWN
+        version = house.register(request)
+        house.app.start_rollout("local", request, version, 0.0, "x", "y", (), Reach((group,)))
+        house.app.promote("local", version, "ada", "fine")
+    house.fleet.seen = {("two", "assistant-v1"): OTHER}
+    read = house.adapters.known_answers
+
+    def known_answers(served_name: str) -> KnownAnswers | None:
+        if served_name == "assistant-v2":
+            raise InvalidArgument("known_answers.json cannot be read", reason="MALFORMED")
+        return read(served_name)
+
+    monkeypatch.setattr(house.adapters, "known_answers", known_answers)
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        house.judge.check_champions()
+    left_out = house.app.rollout(HOME)[0].left_out
+    assert [(one.served_name, one.replica) for one in left_out] == [("assistant-v1", "two")]
 
 
 def test_one_replica_that_is_away_hides_nothing_of_the_others(house: House) -> None:
