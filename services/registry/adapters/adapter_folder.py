@@ -254,16 +254,15 @@ def _settle(folder: Path, by_digest: Mapping[str, Path], paths: Collection[str])
     try:
         said, named = _said_base(folder), str(_json(folder / CONFIG).get(NAMED, ""))
         base = by_digest.get(said)
-        if said and base is not None and named != str(base):
+        if base is not None and named != str(base):
             _write_named(folder, str(base))
             _log.info("%s names its base model by %s now, formerly %s", folder.name, base, named)
         elif not said and named in paths:
             write_base(folder, base_digest(Path(named)))
-        elif base is None and named not in paths:
+        elif base is None:
+            words = "other weights are there now" if named in paths else "which is not here"
             _log.error(
-                "no replica can serve %s: its base model was %s, which is not here",
-                folder.name,
-                named,
+                "%s is not to be served: its base model was %s, %s", folder.name, named, words
             )
     except (OSError, TrimtabError) as error:
         _log.error("the adapter in %s cannot be read, or not be changed: %s", folder, error)

@@ -122,10 +122,21 @@ def test_an_adapter_whose_base_is_gone_is_named_and_the_others_settle(
     replace(served, bases={"base": tmp_path / "moved"}).settle()
     assert named(served.root / "assistant-v2") == str(tmp_path / "moved")
     assert named(served.root / "assistant-v3") == str(old)
-    assert f"no replica can serve assistant-v3: its base model was {old}, which is not here" in (
+    assert f"assistant-v3 is not to be served: its base model was {old}, which is not here" in (
         caplog.text
     )
     assert "assistant-v1 cannot be read, or not be changed" in caplog.text
+
+
+def test_other_weights_in_the_place_of_a_base_are_said(
+    served: AdapterFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """vLLM would serve the adapter on them: it compares paths alone."""
+    place(served, adapter(served, tmp_path / "new"))
+    shutil.rmtree(served.bases["base"])
+    base(served.bases["base"], value=2.0)
+    served.settle()
+    assert f"its base model was {served.bases['base']}, other weights are there now" in caplog.text
 
 
 def test_the_registry_knows_at_its_start_where_adapters_are_now() -> None:
