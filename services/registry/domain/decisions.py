@@ -201,9 +201,12 @@ def _may_be_promoted(rollout: Rollout, rules: RolloutRules, place: int) -> bool:
             return False
         place, worst = found
         return worst.test.log_e_better >= groups.spent(place, rules.alpha)
-    is_for_better = rules.promote_when is Evidence.BETTER
-    shown = rollout.test.log_e_better if is_for_better else rollout.test.log_e_not_worse
-    return shown >= better_at(rollout, rules, place)
+    return _promoting(rollout.test, rules) >= better_at(rollout, rules, place)
+
+
+def _promoting(test: RolloutTest, rules: RolloutRules) -> float:
+    """The log e-value of what a promotion asks for."""
+    return test.log_e_better if rules.promote_when is Evidence.BETTER else test.log_e_not_worse
 
 
 def better_at(rollout: Rollout, rules: RolloutRules, place: int = 0) -> float:
@@ -241,7 +244,8 @@ def _figures(rollout: Rollout, rules: RolloutRules) -> str:
     everyone = (
         f"dissatisfied {_share(test.canary)} on the canary, "
         f"{_share(test.champion)} on the champion; "
-        f"e-value {math.exp(min(test.log_e_better, 700)):.3g} for better, "
+        f"e-value {math.exp(min(_promoting(test, rules), 700)):.3g} for "
+        f"{_shown_by(rules.promote_when, rules).replace(' than the champion', '')}, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {rules.worse_by:g}; "
         f"a promotion needs an e-value of {math.exp(better_at(rollout, rules)):.0f} and {rules.min_users} users"
         " on each"

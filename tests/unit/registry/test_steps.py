@@ -158,6 +158,7 @@ def test_a_policy_may_promote_what_is_not_worse(house: House) -> None:
     assert "waiting for evidence that it is not worse than the champion by more than 0.15" in (
         rollout(house).words
     )
+    assert "e-value 19.4 for not worse by more than 0.15, " in rollout(house).words
     say(house, 1, GLAD, GLAD)
     assert state(house) == State.CHAMPION
     assert "measurably not worse than the champion by more than 0.15: dissatisfied 0 of" in (
