@@ -165,6 +165,7 @@ def is_segment(group: str) -> bool:
 
 
 def is_wish(group: str) -> bool:
+    """Whether a group is of those who asked for something of answers."""
     return group.startswith(WANTS)
 
 

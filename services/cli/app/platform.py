@@ -67,6 +67,15 @@ def rollout(platform: Platform) -> Json | None:
         return None
 
 
+def run_name(run: str) -> str:
+    return run if "/" in run else f"runs/{run}"
+
+
+def run_of(platform: Platform, run: str) -> Json:
+    found: Json = platform.call("retrain", "GetRun", {"name": run_name(run)})["run"]
+    return found
+
+
 def policies(platform: Platform) -> list[Json]:
     """The tenant's; none if the registry is unavailable."""
     try:

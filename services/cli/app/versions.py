@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from services.cli.app.platform import run_of
 from services.cli.domain import Json
 from services.cli.ports import Platform
 from shared.language.errors import Internal, InvalidArgument, NotFound
@@ -33,14 +34,10 @@ def lineage(platform: Platform, version: str) -> list[Json]:
 
 
 def _run(platform: Platform, run: str) -> Json | None:
-    if not run:
-        return None
-    name = run if "/" in run else f"runs/{run}"
     try:
-        found: Json = platform.call("retrain", "GetRun", {"name": name})["run"]
+        return run_of(platform, run) if run else None
     except NotFound:
         return None
-    return found
 
 
 def compare(

@@ -11,7 +11,7 @@ from services.cli.app.platform import listed
 from services.cli.commands.named import Named, user_named
 from services.cli.commands.session import Session, session_of
 from services.cli.domain import Json
-from shared.language.groups import UNKNOWN, WANTS
+from shared.language.groups import UNKNOWN, is_wish
 from shared.language.identifiers import membership_name
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def list_(context: typer.Context) -> None:
 def _origin(group: dict[str, Any]) -> str:
     if group["learnt"]:
         return "learnt"
-    return "asked for" if group["name"].startswith(WANTS) else "declared"
+    return "asked for" if is_wish(group["name"]) else "declared"
 
 
 @app.command()

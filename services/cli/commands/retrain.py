@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app.platform import listed
+from services.cli.app.platform import listed, run_name, run_of
 from services.cli.commands.options import OnePolicy, PolicyName
 from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.commands.words import interests_words
@@ -109,7 +109,7 @@ def show(context: typer.Context, run: RunName) -> None:
       trimtab retrain show runs/4f2a
     """
     session = session_of(context)
-    found = _get(session, run)
+    found = run_of(session.platform, run)
     session.show(found, lambda: _run(session, found))
 
 
@@ -133,14 +133,14 @@ def cancel(context: typer.Context, run: RunName) -> None:
       trimtab retrain cancel runs/4f2a
     """
     session = session_of(context)
-    found = session.platform.call("retrain", "CancelRun", {"name": _name(run)})["run"]
+    found = session.platform.call("retrain", "CancelRun", {"name": run_name(run)})["run"]
     session.show(found, lambda: session.line(f"{found['name']} is {_state(found)}."))
 
 
 def _follow(session: Session, run: str) -> None:
     said = ""
     while True:
-        found = _get(session, run)
+        found = run_of(session.platform, run)
         words = f"{_state(found)} {found['progress']:.0%} {found['progress_words']}".strip()
         if words != said and not session.as_json:
             session.line(words)
@@ -151,11 +151,6 @@ def _follow(session: Session, run: str) -> None:
     session.show(found, lambda: _run(session, found))
     if _state(found) != "succeeded":
         raise typer.Exit(ERROR)
-
-
-def _get(session: Session, run: str) -> Json:
-    found: Json = session.platform.call("retrain", "GetRun", {"name": _name(run)})["run"]
-    return found
 
 
 def _run(session: Session, found: Json) -> None:
@@ -218,10 +213,6 @@ def _gate_row(line: Json) -> tuple[object, ...]:
         line["verdict"].replace("_", " "),
         line["words"],
     )
-
-
-def _name(run: str) -> str:
-    return run if "/" in run else f"runs/{run}"
 
 
 def _state(run: Json) -> str:

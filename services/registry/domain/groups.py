@@ -28,9 +28,9 @@ from shared.language.groups import (
     CONTENT_BEFORE,
     EVERYONE_ELSE,
     UNKNOWN,
-    WANTS,
     has_room,
     is_segment,
+    is_wish,
 )
 from shared.language.interests import ConflictRule, Interests, SmallGroups
 from shared.statistics.betting import Arm, RolloutTest, update
@@ -152,7 +152,7 @@ def in_the_way(
     were_divided = any(map(_is_learnt, expected))
 
     def may_be_small(name: str) -> bool:
-        if name.startswith(WANTS):
+        if is_wish(name):
             return lets_small or name not in served
         is_new = name not in expected if _is_learnt(name) else name == UNKNOWN and not were_divided
         return lets_small or (is_new and bool(expected))

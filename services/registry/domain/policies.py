@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from services.registry.domain.rollouts import RolloutRules
@@ -72,12 +73,8 @@ RANGES = {
     "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
 }
-_CHOICES: dict[str, Any] = {
-    "advance_when": Evidence,
-    "promote_when": Evidence,
-    "out_of_time": OutOfTime,
-}
-_ALLOWED: dict[str, tuple[str, ...]] = {
+# Of fields that are words, those that may be chosen.
+_CHOICES: dict[str, tuple[StrEnum, ...]] = {
     "advance_when": tuple(Evidence),
     "promote_when": PROMOTING,
     "out_of_time": tuple(OutOfTime),
@@ -151,7 +148,10 @@ class Policy:
 
     def rules(self, deployment: RolloutRules) -> RolloutRules:
         """Raises ValueError for words that `check` refuses."""
-        own = {name: _CHOICES.get(name, type(value))(value) for name, value in _set(self.rollout)}
+        own: dict[str, Any] = {
+            name: type(_CHOICES[name][0])(value) if name in _CHOICES else value
+            for name, value in _set(self.rollout)
+        }
         return replace(deployment, **own)
 
 
@@ -178,7 +178,7 @@ def check(policy: Policy) -> Policy:
 
 
 def _check_rollout(rollout: RolloutOverrides) -> None:
-    for name, allowed in _ALLOWED.items():
+    for name, allowed in _CHOICES.items():
         value = getattr(rollout, name)
         if value is not None and value not in allowed:
             raise _invalid(

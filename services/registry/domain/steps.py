@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 MOST_STEPS = 10
@@ -52,6 +53,7 @@ class Step:
     max_s: float
 
 
+@lru_cache(maxsize=256)  # rollouts ask for their steps at every user's value
 def parse(line: str) -> tuple[Step, ...]:
     """Raises ValueError with what is wrong. An empty line has no steps."""
     written = [one.strip() for one in line.split(",")] if line.strip() else []

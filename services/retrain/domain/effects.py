@@ -24,8 +24,6 @@ _EVERYONE = Reach()
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
 _NAME = "win_rate"
 _HURT, _UNTOLD, _SAME, _HELPED = range(4)
-# By whether a group is by wishes: the verdicts of which its users may get a version together with others.
-_LETS = {False: (PASS,), True: (PASS, UNSURE)}
 _WORDS = {
     _HURT: "hurt",
     _UNTOLD: "not told",
@@ -141,7 +139,11 @@ def helped_alone(lines: Sequence[GateCheck], sure: float) -> Reach:
         and line.estimate.confidence >= sure
         and _low_among(line.estimate, len(told)) > 0.5
     )
-    at_risk = [group for group, line in told.items() if line.verdict not in _LETS[is_wish(group)]]
+    at_risk = [
+        group
+        for group, line in told.items()
+        if line.verdict != PASS and not (is_wish(group) and line.verdict == UNSURE)
+    ]
     if EVERYONE_ELSE in at_risk:
         helped = tuple(group for group in helped if are_apart(group, EVERYONE_ELSE))
     shared = (group for group in at_risk if not _are_all_apart(group, helped))

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.language.groups import WANTS
+from shared.language.groups import is_wish
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +30,7 @@ NOWHERE = -1
 
 def statements(groups: Iterable[str]) -> tuple[str, ...]:
     """Those of a user's groups that are the user's own wishes."""
-    return tuple(sorted({one for one in groups if one.startswith(WANTS)}))
+    return tuple(sorted(set(filter(is_wish, groups))))
 
 
 def table_of(

@@ -27,7 +27,7 @@ from services.reward.learning.groups import LEAST_USERS, even_weights
 from services.reward.learning.lines import Preference
 from services.reward.learning.people import Embedding, blocks_of, preferences
 from services.reward.learning.table import Extractor, Table, build
-from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, WANTS, is_segment
+from shared.language.groups import EVERYONE_ELSE, MOST_TOLD_SEGMENTS, is_segment, is_wish
 
 _OPTIONS = Options(members=0)
 LEAST_WISHERS = 10
@@ -103,7 +103,7 @@ def told_apart(
 
 
 def _least(name: str) -> int:
-    return LEAST_WISHERS if name.startswith(WANTS) else LEAST_USERS
+    return LEAST_WISHERS if is_wish(name) else LEAST_USERS
 
 
 def _users(said: Sequence[Preference]) -> Counter[str]:
