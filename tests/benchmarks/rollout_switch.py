@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from typing import Any
 import aiohttp
 import numpy as np
 from aiohttp import web
-from safetensors.numpy import save_file
 
 from infra.demo.stage import with_overlay
 from infra.local.settings import free_ports, load_on_free_ports
@@ -30,11 +28,12 @@ from infra.local.stack import LocalStack
 from shared.calls.client import channel, metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1.registry_pb2_grpc import RegistryServiceStub
+from tests.adapters import idle_adapter
+from tests.benchmarks.proxy import process
 
 PARTS = ["kafka", "mlflow", "interaction", "registry", "gateway"]
 VERSIONS, STREAMS, BETWEEN_S = 6, 32, 1.0
 _PIECES, _PIECE_S = 8, 0.02
-_QUERY = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,9 @@ class Switch:
 
 def measure(switches: int) -> Iterator[dict[str, object]]:
     """One figure a kind of switch, and one of all answers."""
-    with tempfile.TemporaryDirectory() as folder, _upstream() as port:
+    (port,) = free_ports(1)
+    upstream = [sys.executable, "-m", "tests.benchmarks.rollout_switch", str(port)]
+    with tempfile.TemporaryDirectory() as folder, process(upstream, port):
         stack = LocalStack(load_on_free_ports(Path(folder)), say=lambda _: None)
         with_overlay(stack, {"TRIMTAB_VLLM_URLS": f"http://127.0.0.1:{port}"})
         try:
@@ -125,7 +126,7 @@ def _measured(stack: LocalStack, folder: Path, switches: int) -> Iterator[dict[s
             )
 
         for number in range(VERSIONS):
-            path = _adapter(folder / f"made-{number}", env["TRIMTAB_BASE_MODEL"])
+            path = idle_adapter(folder / f"made-{number}", env["TRIMTAB_BASE_MODEL"])
             request = pb.RegisterVersionRequest(request_id=str(number), adapter_path=str(path))
             call("RegisterVersion", request)
         streams = Streams(env["TRIMTAB_GATEWAY_URL"], key)
@@ -215,29 +216,6 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(float(np.median(values)), 3), "most": round(max(values), 3)}
 
 
-def _adapter(folder: Path, base: str) -> Path:
-    folder.mkdir()
-    config = {"base_model_name_or_path": base, "r": 4, "lora_alpha": 8, "peft_type": "LORA"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    width = json.loads((Path(base) / "config.json").read_text())["hidden_size"]
-    shapes = {"A": (4, width), "B": (width, 4)}
-    tensors = {_QUERY.format(side): np.zeros(shape, np.float32) for side, shape in shapes.items()}
-    save_file(tensors, folder / "adapter_model.safetensors")
-    return folder
-
-
-@contextmanager
-def _upstream() -> Iterator[int]:
-    (port,) = free_ports(1)
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
-    server.start()
-    try:
-        yield port
-    finally:
-        server.terminate()
-        server.join(10)
-
-
 def serve(port: int) -> None:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", _stream)
@@ -266,3 +244,7 @@ async def _token(request: web.Request) -> web.Response:
     name = (await request.json())["model"]
     choice = {"index": 0, "text": " so", "finish_reason": "length"}
     return web.json_response({"id": "cmpl-1", "model": name, "choices": [choice]})
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

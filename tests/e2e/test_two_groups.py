@@ -4,7 +4,6 @@ model server is scripted: what its versions say is what is compared."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from shared.calls.client import channel, metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1.registry_pb2_grpc import RegistryServiceStub
+from tests.adapters import idle_adapter
 from tests.e2e.policy_server import PolicyServer
 from tests.e2e.world import World, make_world
 
@@ -35,7 +33,6 @@ LONG = (
 TOO_LONG = "No, that's way too long. Please answer in at most 20 words."
 TOO_SHORT = "That's not enough. Please explain it in much more detail, in 40 words or more."
 MANY, FEW = "wants=short", "wants=detail"
-QUERY = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
 SETTINGS = {"TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "600"}
 pytestmark = pytest.mark.timeout(900)
 
@@ -100,7 +97,7 @@ class People:
         return found
 
     def register(self, folder: Path, name: str) -> str:
-        path = adapter(folder / name, self.world.env["TRIMTAB_BASE_MODEL"])
+        path = idle_adapter(folder / name, self.world.env["TRIMTAB_BASE_MODEL"])
         request = pb.RegisterVersionRequest(request_id=name, adapter_path=str(path))
         return str(self._call(self.registry.RegisterVersion, request).version.version)
 
@@ -129,19 +126,6 @@ class People:
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         return method(request, timeout=60.0, metadata=tuple(metadata(self.world.tenant)))
-
-
-def adapter(folder: Path, base: str) -> Path:
-    folder.mkdir(parents=True)
-    config = {"base_model_name_or_path": base, "r": 4, "lora_alpha": 8, "peft_type": "LORA"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    width = json.loads((Path(base) / "config.json").read_text())["hidden_size"]
-    tensors = {
-        QUERY.format("A"): np.zeros((4, width), np.float32),
-        QUERY.format("B"): np.zeros((width, 4), np.float32),
-    }
-    save_file(tensors, folder / "adapter_model.safetensors")
-    return folder
 
 
 @pytest.fixture(scope="module")
