@@ -31,9 +31,11 @@ def _warnings(stack: LocalStack, part: str) -> str:
             said = json.loads(line)
         except ValueError:
             continue
-        # A busy machine is not news.
-        if said.get("level") not in (None, "info", "debug") and "selector" not in said["logger"]:
-            found.append(f"{said['time']} {said['logger']}: {said['message'][:400]}")
+        if not isinstance(said, dict) or said.get("level") in (None, "info", "debug"):
+            continue
+        logger = said.get("logger", "")
+        if not logger.endswith(".selector"):  # a busy machine is not news
+            found.append(f"{said.get('time')} {logger}: {said.get('message', '')[:400]}")
     return "\n".join(found[-_LINES:])
 
 
