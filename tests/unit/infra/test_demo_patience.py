@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from infra.demo.act_two import Limits
-from infra.demo.stage import ENVIRONMENT, overlay
+from infra.demo.stage import ENVIRONMENT, ROLLOUT_S, overlay
+from services.registry.settings import RegistrySettings
+
+
+def test_what_is_stretched_is_the_registrys_own_default() -> None:
+    assert RegistrySettings.model_fields["rollout_max_s"].default == ROLLOUT_S
 
 
 def test_every_limit_is_stretched() -> None:
