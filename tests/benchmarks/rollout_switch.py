@@ -168,7 +168,7 @@ def _figures(streams: Streams, made: list[Switch]) -> Iterator[dict[str, object]
             "switches": len(ours),
             "to_first_token_s": _spread(to_first),
             "old_answers_asked_for_after_s": _spread(
-                [_last_old(streams.answers, one, made) for one in ours]
+                [_last_old(streams.answers, one) for one in ours]
             ),
         }
     wrong = [one for one in streams.answers if not _is_as_stamped(one)]
@@ -201,13 +201,14 @@ def _to_first_token(answers: list[Answer], switch: Switch) -> float:
     return min(found) - switch.called
 
 
-def _last_old(answers: list[Answer], switch: Switch, made: list[Switch]) -> float:
-    """How long after the call returned an answer was asked for that another version wrote; 0 if none was."""
-    until = min((one.called for one in made if one.called > switch.called), default=float("inf"))
+def _last_old(answers: list[Answer], switch: Switch) -> float:
+    """How long after the call returned an answer was asked for that another version wrote; 0 if none was. Only
+    half of the time to the next switch counts: what is asked for right before that may be answered after it."""
     late = [
         one.asked - switch.returned
         for one in answers
-        if switch.returned < one.asked < until and not one.wrote.startswith(switch.version)
+        if 0.0 < one.asked - switch.returned < BETWEEN_S / 2
+        and not one.wrote.startswith(switch.version)
     ]
     return max(late, default=0.0)
 
