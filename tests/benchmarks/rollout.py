@@ -104,9 +104,11 @@ def simulated(case: Case, seed: int) -> Ending:
 
 
 def fixed_horizon(case: Case) -> int | None:
-    """Users on each arm that the z-test needs; None where there is nothing to be found."""
-    distance = abs(case.canary - case.champion)
-    if not distance:
+    """Users on each arm that the z-test needs; None where there is nothing to be found. That a canary is worse
+    is tested as the rollout tests it: by more than what is tolerated."""
+    worse_by = case.canary - case.champion
+    distance = worse_by - case.rules.worse_by if worse_by > 0 else -worse_by
+    if distance <= 0:
         return None
     mean = (case.canary + case.champion) / 2
     sure, power = (NormalDist().inv_cdf(one) for one in (1 - case.rules.alpha, POWER))
