@@ -325,16 +325,16 @@ def bury(
     )
 
 
-def drain(stage: SqlStage, seconds: float = 5.0) -> int:
-    """Takes records until no more are there, for `seconds` at most: for unit tests on the in-memory log. Raises
-    what a batch fails with."""
+def drain(stage: SqlStage, seconds: float = 60.0) -> int:
+    """Takes records until no more are there: for unit tests on the in-memory log. Raises what a batch fails with,
+    and TimeoutError if there are still more after `seconds`."""
     failures: Counter[tuple[Partition, int]] = Counter()
     consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
     deadline, taken = time.monotonic() + seconds, 0
     while records := consumer.poll(0.0, stage.batch_records):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{stage.name} has more records after {seconds:g} s, and {taken} taken")
         consumer.commit(stage._take(records, failures))
         taken += len(records)
-        if time.monotonic() > deadline:
-            break
     OutboxRelay(stage.database, stage.log).relay_once()
     return taken
