@@ -111,6 +111,7 @@ lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) protos/generate.py --check
 	$(PY) -m infra.lint.lines
 	$(PY) -m infra.lint.places
+	$(PY) -m infra.lint.chart
 
 format: $(INSTALLED) ## Format the code
 	$(PY) -m ruff check --fix .

@@ -1,0 +1,79 @@
+{{/* Files. /var/lib/trimtab is the pod's own; what services share is mounted below it, or at a path of its own. */}}
+{{- define "trimtab.paths" -}}
+adapters: /adapters
+archive: /var/lib/trimtab/archive
+training: /var/lib/trimtab/retrain
+state: /var/lib/trimtab/state
+{{- end -}}
+
+{{/* The volumes of `storage` that a service mounts, as a dict of name -> "read" or "write". */}}
+{{- define "trimtab.shared" -}}
+{{- $found := dict -}}
+{{- range .of.reads | default list }}{{ $_ := set $found . "read" }}{{ end -}}
+{{- range .of.writes | default list }}{{ $_ := set $found . "write" }}{{ end -}}
+{{- if .root.Values.interaction.archiveUrl }}{{ $_ := unset $found "archive" }}{{ end -}}
+{{- if and .of.database (eq .root.Values.state "sqlite") }}{{ $_ := set $found "state" "write" }}{{ end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
+{{- define "trimtab.mounts" -}}
+{{- $root := .root -}}
+{{- $paths := include "trimtab.paths" $root | fromYaml -}}
+- {name: tmp, mountPath: /tmp}
+- {name: data, mountPath: /var/lib/trimtab}
+{{- range $volume, $how := include "trimtab.shared" . | fromJson }}
+- {name: {{ $volume }}, mountPath: {{ index $paths $volume }}, readOnly: {{ eq $how "read" }}}
+{{- end }}
+{{- if .of.models }}
+- {name: models, mountPath: {{ $root.Values.models.path }}, readOnly: true}
+{{- end }}
+{{- if $root.Values.settings.redaction }}
+- {name: redaction, mountPath: /etc/trimtab/redaction, readOnly: true}
+{{- end }}
+{{- if $root.Values.tls.enabled }}
+- {name: tls, mountPath: /etc/trimtab/tls, readOnly: true}
+{{- end }}
+{{- if and (eq .name "retrain") (ne $root.Values.retrain.trainer "process") }}
+- {name: training-job, mountPath: /etc/trimtab/training, readOnly: true}
+{{- end }}
+{{- with concat $root.Values.pods.volumeMounts (.values.extra.volumeMounts | default list) }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "trimtab.volumes" -}}
+{{- $root := .root -}}
+- {name: tmp, emptyDir: {}}
+- {name: data, emptyDir: {}}
+{{- range $volume, $how := include "trimtab.shared" . | fromJson }}
+- name: {{ $volume }}
+  {{- include "trimtab.storage" (list $root $volume) | nindent 2 }}
+{{- end }}
+{{- if .of.models }}
+- name: models
+  {{- toYaml $root.Values.models.volume | nindent 2 }}
+{{- end }}
+{{- if $root.Values.settings.redaction }}
+- {name: redaction, configMap: {name: {{ include "trimtab.host" (list $root "redaction") }}}}
+{{- end }}
+{{- if $root.Values.tls.enabled }}
+- {name: tls, secret: {secretName: {{ include "trimtab.host" (list $root (printf "%s-tls" .name)) }}}}
+{{- end }}
+{{- if and (eq .name "retrain") (ne $root.Values.retrain.trainer "process") }}
+- {name: training-job, configMap: {name: {{ include "trimtab.host" (list $root "training-job") }}}}
+{{- end }}
+{{- with concat $root.Values.pods.volumes (.values.extra.volumes | default list) }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* One volume of `storage`, as a volume source: (list $ "adapters"). */}}
+{{- define "trimtab.storage" -}}
+{{- $root := index . 0 -}}
+{{- $one := index $root.Values.storage (index . 1) -}}
+{{- if $one.volume -}}
+{{ toYaml $one.volume }}
+{{- else -}}
+persistentVolumeClaim: {claimName: {{ $one.existingClaim | default (include "trimtab.host" $) }}}
+{{- end -}}
+{{- end -}}
