@@ -1,0 +1,199 @@
+"""The programs of Kubernetes, built from the Go modules that tools/go.mod and tools/go.sum pin.
+
+They are kept outside the checkout, one folder for each set of pins. A program is renamed into place when it
+is whole, and whoever comes while another builds it waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from infra.local.paths import REPO
+
+MODULE = REPO / "infra" / "kubernetes" / "tools"
+# In the order of who is waited for most. The last two are for the real node only.
+TOOLS = {
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
+    "helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+}
+FAKE = (
+    "helm",
+    "kubectl",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kwok",
+)
+CHECKS = ("kubeconform", "helm-unittest")
+REAL = (*FAKE[:-1], "kubelet", "kube-proxy")
+# Two packages at a time: a compiler of Kubernetes' larger packages takes a gigabyte.
+_BUILD = ("go", "build", "-p", "2", "-trimpath")
+_NICE = ("nice", "-n", "10")
+
+
+class ToolsError(Exception):
+    """A program cannot be built; the message says what to do about it."""
+
+
+def tools_folder() -> Path:
+    """Where the programs of this checkout's pins are. TRIMTAB_KUBERNETES_TOOLS moves it."""
+    home = os.environ.get("TRIMTAB_KUBERNETES_TOOLS") or Path.home() / ".cache/trimtab/kubernetes"
+    return Path(home).absolute() / _digest()
+
+
+def tool(name: str) -> Path:
+    """The path of one program, built if it is missing."""
+    build_tools([name])
+    return tools_folder() / name
+
+
+def build_tools(names: list[str] | None = None) -> Path:
+    """Builds what is missing of the named programs (all by default), with one line on stderr for each;
+    returns their folder. Raises ToolsError."""
+    for name in names or []:
+        if name not in TOOLS:
+            raise ToolsError(f"there is no tool {name!r}: choose from {', '.join(TOOLS)}")
+    folder = tools_folder()
+    wanted = [name for name in names or TOOLS if not (folder / name).exists()]
+    if not wanted:
+        return folder
+    require_go()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in wanted:
+        with _locked(folder / f".{name}.lock"):
+            if not (folder / name).exists():
+                _build(name, folder)
+    return folder
+
+
+def _build(name: str, folder: Path) -> None:
+    print(f"{name}: building", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    unfinished = folder / f".{name}.unfinished"
+    command = [*_NICE, *_BUILD, "-ldflags", _link_flags(), "-o", str(unfinished), TOOLS[name]]
+    _go(command, f"{name} cannot be built")
+    unfinished.rename(folder / name)
+    print(f"{name}: built in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def require_go() -> None:
+    """Raises ToolsError unless a Go is installed that is as new as go.mod asks for."""
+    wanted = re.search(r"^go (\d+)\.(\d+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    assert wanted  # noqa: S101 — go.mod always says it
+    version = ".".join(wanted.groups())
+    if shutil.which("go") is None:
+        raise ToolsError(f"Go {version} or later is missing: install it and put its `go` on PATH")
+    # In a folder without go.mod: there Go does not look for another version of itself.
+    shown = subprocess.run(["go", "version"], cwd="/", capture_output=True, text=True, check=False)  # noqa: S607
+    found = re.search(r"go(\d+)\.(\d+)", shown.stdout)
+    newer = os.environ.get("GOTOOLCHAIN", "auto") != "local"
+    if not found or (
+        not newer and tuple(map(int, found.groups())) < tuple(map(int, wanted.groups()))
+    ):
+        said = (shown.stdout or shown.stderr).strip()
+        raise ToolsError(
+            f"Go {version} or later is needed, but `go version` says {said!r}: install a newer one"
+        )
+
+
+@cache
+def version_of(module: str) -> str:
+    """The version of a module that go.mod pins, such as v1.36.3."""
+    found = re.search(
+        rf"^\s*{re.escape(module)} (v\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE
+    )
+    if not found:
+        raise ToolsError(f"{MODULE / 'go.mod'} does not name {module}")
+    return found.group(1)
+
+
+def module_folder(module: str, version: str, digest: str) -> Path:
+    """The unpacked source of a module in Go's cache, fetched if needed. `digest` is what go.sum would say
+    of it (h1:...): another content is refused."""
+    require_go()
+    told = _go(
+        ["go", "mod", "download", "-json", f"{module}@{version}"],
+        f"{module} cannot be fetched",
+        cwd=Path("/"),
+    )
+    found: dict[str, Any] = json.loads(told)
+    if found["Sum"] != digest:
+        raise ToolsError(
+            f"{module}@{version} is {found['Sum']}, not {digest}: do not use it before you know why"
+        )
+    return Path(found["Dir"])
+
+
+def pinned_folder(module: str) -> Path:
+    """The unpacked source of a module that go.mod names."""
+    require_go()
+    told = _go(["go", "mod", "download", "-json", module], f"{module} cannot be fetched")
+    return Path(json.loads(told)["Dir"])
+
+
+def _go(command: list[str], failure: str, cwd: Path = MODULE) -> str:
+    done = subprocess.run(  # noqa: S603
+        command, cwd=cwd, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip()[-2000:]
+        raise ToolsError(f"{failure}; `{' '.join(command)}` in {cwd} says:\n{said}")
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
+def _link_flags() -> str:
+    """Without debugging symbols, and with what the programs say of their version. Helm would otherwise take
+    every cluster that it cannot ask for a Kubernetes 1.20."""
+    kubernetes = version_of("k8s.io/kubernetes")
+    major, minor = kubernetes.removeprefix("v").split(".")[:2]
+    base, helm = "k8s.io/component-base/version", "helm.sh/helm/v3"
+    values = {
+        f"{base}.gitVersion": kubernetes,
+        f"{base}.gitMajor": major,
+        f"{base}.gitMinor": minor,
+        f"{helm}/internal/version.version": version_of(helm),
+        f"{helm}/pkg/chartutil.k8sVersionMajor": major,
+        f"{helm}/pkg/chartutil.k8sVersionMinor": minor,
+        f"{helm}/pkg/lint/rules.k8sVersionMajor": major,
+        f"{helm}/pkg/lint/rules.k8sVersionMinor": minor,
+    }
+    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in values.items())])
+
+
+def _digest() -> str:
+    pins = [(MODULE / name).read_bytes() for name in ("go.mod", "go.sum")]
+    return hashlib.sha256(b"\0".join([*pins, _link_flags().encode()])).hexdigest()[:12]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
