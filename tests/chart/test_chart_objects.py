@@ -230,3 +230,19 @@ def test_a_long_name_stays_valid() -> None:
     text = helm_template("small", "--set", f"fullnameOverride={'a' * 40}")
     for one in filter(None, yaml.safe_load_all(text)):
         assert len(one["metadata"]["name"]) <= 63
+
+
+def test_an_upgrade_starts_again_only_what_it_changes() -> None:
+    before, after = rendered("several-nodes"), rendered("several-nodes", "vllm.replicas=4")
+    changed = {
+        name
+        for name, one in of_kind(after, "Deployment").items()
+        if one["spec"]["template"] != of_kind(before, "Deployment")[name]["spec"]["template"]
+    }
+    assert changed == {"gateway", "registry", "feedback", "evaluation"}
+    engines = (
+        of_kind(one, "StatefulSet")["vllm-base"]["spec"]["template"] for one in (before, after)
+    )
+    assert len({str(one) for one in engines}) == 1
+    for _, one in of_kind(after, "StatefulSet").items():
+        assert "helm.sh/chart" not in one["spec"]["template"]["metadata"]["labels"]

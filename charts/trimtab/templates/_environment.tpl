@@ -8,7 +8,6 @@ TRIMTAB_DATA: /var/lib/trimtab
 TRIMTAB_KAFKA: {{ include "trimtab.kafka" . | quote }}
 TRIMTAB_KAFKA_PARTITIONS: {{ $values.kafka.partitions | quote }}
 TRIMTAB_MLFLOW_URL: {{ include "trimtab.mlflow" . | quote }}
-TRIMTAB_VLLM_URLS: {{ include "trimtab.vllm.urls" . | quote }}
 TRIMTAB_BASE_MODEL: {{ include "trimtab.model" (list . $values.models.base.folder) | quote }}
 TRIMTAB_BASE_MODEL_NAME: {{ $values.models.base.name | quote }}
 TRIMTAB_BASE_MODELS: {{ include "trimtab.bases" . | quote }}
@@ -70,6 +69,9 @@ TRIMTAB_{{ $name | upper }}_URL: {{ printf "%s://%s:%v" $scheme (include "trimta
 {{- if $of.database }}
 {{ include "trimtab.databaseEnv" (list $root $name) }}
 {{- end }}
+{{- if $of.asksVllm }}
+- {name: TRIMTAB_VLLM_URLS, value: {{ include "trimtab.vllm.urlsOf" (list $root $name) | quote }}}
+{{- end }}
 {{- include "trimtab.ofService" (list $root $name) }}
 {{- include "trimtab.secretEnv" (list $root "TRIMTAB_INTERNAL_TOKEN" "internal-token" (not $root.Values.settings.requireKeys)) }}
 {{- include "trimtab.secretEnv" (list $root "TRIMTAB_REDACTION_KEY" "redaction-key" true) }}
@@ -87,10 +89,6 @@ TRIMTAB_{{ $name | upper }}_URL: {{ printf "%s://%s:%v" $scheme (include "trimta
 - {name: TRIMTAB_GATEWAY_OTLP_PORT, value: "4317"}
 {{- include "trimtab.secretEnv" (list $root "TRIMTAB_GATEWAY_KEYS" "gateway-keys" true) }}
 {{- include "trimtab.secretEnv" (list $root "TRIMTAB_GATEWAY_LINK_SECRET" "link-secret" (eq $root.Values.state "sqlite")) }}
-{{- if $root.Values.vllm.inferencePool.enabled }}
-# The router picks the pod; the gateway has already picked the version.
-- {name: TRIMTAB_VLLM_URLS, value: {{ $root.Values.vllm.inferencePool.url | quote }}}
-{{- end }}
 {{- else if eq $name "interaction" }}
 - {name: TRIMTAB_INTERACTION_ARCHIVE_URL, value: {{ $root.Values.interaction.archiveUrl | quote }}}
 {{- else if eq $name "feedback" }}

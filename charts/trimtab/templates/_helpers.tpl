@@ -19,6 +19,12 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
+{{/* A pod's labels: nothing of a version, so that an upgrade starts again only what it changes. */}}
+{{- define "trimtab.podLabels" -}}
+{{ include "trimtab.selector" . }}
+app.kubernetes.io/part-of: trimtab
+{{- end -}}
+
 {{- define "trimtab.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "trimtab.selector" . }}

@@ -16,7 +16,7 @@ spec:
   activeDeadlineSeconds: 600
   template:
     metadata:
-      labels: {{- include "trimtab.labels" (list $root .name) | nindent 8 }}
+      labels: {{- include "trimtab.podLabels" (list $root .name) | nindent 8 }}
     spec:
       restartPolicy: Never
       automountServiceAccountToken: false

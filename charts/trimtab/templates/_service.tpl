@@ -58,7 +58,7 @@ spec:
     matchLabels: {{- include "trimtab.selector" (list $root .name) | nindent 6 }}
   template:
     metadata:
-      labels: {{- include "trimtab.labels" (list $root .name) | nindent 8 }}
+      labels: {{- include "trimtab.podLabels" (list $root .name) | nindent 8 }}
       annotations:
         checksum/environment: {{ include "trimtab.environment" $root | sha256sum }}
         {{- if and (eq .name "retrain") (ne $root.Values.retrain.trainer "process") }}

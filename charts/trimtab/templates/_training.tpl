@@ -36,7 +36,7 @@ spec:
   {{- end }}
   template:
     metadata:
-      labels: {{- include "trimtab.labels" (list . "training") | nindent 8 }}
+      labels: {{- include "trimtab.podLabels" (list . "training") | nindent 8 }}
       {{- with merge (dict) ($training.extra.annotations | default dict) .Values.pods.annotations }}
       annotations: {{- toYaml . | nindent 8 }}
       {{- end }}

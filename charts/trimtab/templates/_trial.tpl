@@ -13,7 +13,7 @@ spec:
     matchLabels: {{- include "trimtab.selector" (list $root .name) | nindent 6 }}
   template:
     metadata:
-      labels: {{- include "trimtab.labels" (list $root .name) | nindent 8 }}
+      labels: {{- include "trimtab.podLabels" (list $root .name) | nindent 8 }}
       annotations:
         checksum/script: {{ .script | sha256sum }}
     spec:
@@ -90,7 +90,7 @@ controller.quorum.bootstrap.servers=127.0.0.1:9093
 listeners=PLAINTEXT://0.0.0.0:9092,CONTROLLER://127.0.0.1:9093
 advertised.listeners=PLAINTEXT://{{ include "trimtab.kafka" . }}
 controller.listener.names=CONTROLLER
-log.dirs=/var/lib/kafka/log
+log.dirs=/data/log
 num.partitions={{ .Values.kafka.partitions }}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -104,7 +104,7 @@ share.coordinator.state.topic.min.isr=1
 log.retention.hours=-1
 PROPERTIES
 options="-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-if [ ! -s /var/lib/kafka/log/meta.properties ]; then
+if [ ! -s /data/log/meta.properties ]; then
   id=$(java -cp "{{ .Values.kafka.trial.libs }}/*" kafka.tools.StorageTool random-uuid | tail -n 1)
   java $options -cp "{{ .Values.kafka.trial.libs }}/*" kafka.tools.StorageTool format --standalone \
     --ignore-formatted -t "$id" -c /tmp/server.properties
@@ -115,7 +115,7 @@ exec java -Xmx{{ .Values.kafka.trial.heapMb }}m $options -cp "{{ .Values.kafka.t
 {{/* The first start makes the cluster, the later ones only the databases that are missing. */}}
 {{- define "trimtab.trial.postgresql.script" -}}
 set -eu
-export PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" PGDATA=/var/lib/postgresql/trimtab
+export PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" PGDATA=/data/trimtab
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   printf %s "$PASSWORD" > /tmp/password
   initdb -U {{ .Values.postgresql.user }} -A scram-sha-256 --pwfile=/tmp/password -E UTF8 --locale=C.UTF-8

@@ -30,6 +30,16 @@ asks every one of them what it serves. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* A router picks the pod for chats, whose version the gateway has picked; all others ask the replicas. */}}
+{{- define "trimtab.vllm.urlsOf" -}}
+{{- $root := index . 0 -}}
+{{- if and (eq (index . 1) "gateway") $root.Values.vllm.inferencePool.enabled -}}
+{{ $root.Values.vllm.inferencePool.url }}
+{{- else -}}
+{{ include "trimtab.vllm.urls" $root }}
+{{- end -}}
+{{- end -}}
+
 {{/* vLLM's command for one base model: (list $ model). As in the local stack, less what is for its CPU build. */}}
 {{- define "trimtab.vllm.args" -}}
 {{- $root := index . 0 -}}
@@ -105,7 +115,7 @@ spec:
       trimtab/base-model: {{ $model.id }}
   template:
     metadata:
-      labels: {{- include "trimtab.labels" (list $root "vllm") | nindent 8 }}
+      labels: {{- include "trimtab.podLabels" (list $root "vllm") | nindent 8 }}
         trimtab/base-model: {{ $model.id }}
       {{- with merge (dict) ($vllm.extra.annotations | default dict) $root.Values.pods.annotations }}
       annotations: {{- toYaml . | nindent 8 }}
