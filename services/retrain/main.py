@@ -9,6 +9,9 @@ from pathlib import Path
 
 from services.retrain.adapters.adopting import adopt
 from services.retrain.adapters.answer_reader import AnswerReader
+from services.retrain.adapters.cluster.job_trainer import JobTrainer
+from services.retrain.adapters.cluster.kubernetes_api import connect
+from services.retrain.adapters.cluster.template import read
 from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.lineage import RetrainLineage
@@ -19,15 +22,18 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.adapters.tables import PAIRS, RUNS
+from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
 from services.retrain.jobs import SCHEDULE, VOLUME, alarm_worker, on_schedule, on_volume, walk_runs
+from services.retrain.ports import PolicyTrainer
 from services.retrain.settings import RetrainSettings
 from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, persona_stage
 from shared.calls.client import calling_of, channel
-from shared.configuration.settings import CommonSettings, load
+from shared.configuration.settings import CommonSettings, load, stop
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
+from shared.language.errors import FailedPrecondition
 from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
@@ -115,17 +121,44 @@ def wire_runner(
     snapshots: ParquetSnapshots,
     registry: GrpcRegistry,
 ) -> Runner:
-    runs, threads = _folder(common) / "runs", settings.torch_threads
     return Runner(
         store=app.store,
         snapshots=snapshots,
-        trainer=SubprocessTrainer(runs, common.base_model, threads, bases=common.bases),
+        trainer=trainer_of(common, settings),
         evaluator=GrpcEvaluator(channel(common.evaluation_address, calling_of(common))),
         registry=registry,
         recorder=MlflowRuns(common.mlflow_url, now),
         clock=now,
         reading=app.reading,
     )
+
+
+def trainer_of(common: CommonSettings, settings: RetrainSettings) -> PolicyTrainer:
+    folders = TrainingFolders(
+        _folder(common) / "runs", common.base_model, settings.torch_threads, common.bases
+    )
+    if settings.trainer == "process":
+        return SubprocessTrainer(folders)
+    _check_paths(common, settings)
+    template = read(settings.job_template, settings.trainer)
+    try:
+        template.check_mounts(folders.root)
+        return JobTrainer(folders, connect(settings.job_namespace), template)
+    except ValueError as error:
+        stop("TRIMTAB_RETRAIN_JOB_TEMPLATE", str(error))
+    except FailedPrecondition as error:
+        stop("TRIMTAB_RETRAIN_TRAINER", error.message)
+
+
+def _check_paths(common: CommonSettings, settings: RetrainSettings) -> None:
+    """A pod works in another folder than this service."""
+    paths = {"TRIMTAB_DATA": common.data, "TRIMTAB_BASE_MODEL": common.base_model}
+    paths |= {f"TRIMTAB_BASE_MODELS: {name}": path for name, path in common.base_models.items()}
+    if settings.snapshots and "://" not in settings.snapshots:
+        paths["TRIMTAB_RETRAIN_SNAPSHOTS"] = Path(settings.snapshots)
+    for name, path in paths.items():
+        if not path.is_absolute():
+            stop(name, f"{path} must begin with /, so that the pods of training jobs find it, too")
 
 
 def _folder(common: CommonSettings) -> Path:

@@ -129,11 +129,16 @@ class PolicyTrainer(Protocol):
     ) -> Trained:
         """Trains on the run's snapshot, from its base model. Resumes from its checkpoint. The same run and plan
         give the same result, without training again. Raises Cancelled within a second once `is_stopped`, and
-        FailedPrecondition (NO_SUCH_BASE) if there are no weights of the base model."""
+        FailedPrecondition (NO_SUCH_BASE) if there are no weights of the base model. What was begun may go on
+        after that, until `cancel`, so that the next process finds it further on."""
+
+    def cancel(self, run: str) -> None:
+        """Ends whatever still trains for the run; repeating it changes nothing. Raises Unavailable or
+        PermissionDenied where it cannot be ended now."""
 
     def keep_only(self, runs: Collection[str]) -> None:
-        """Removes the training folders of all other runs: their adapters have been registered, or never
-        will be."""
+        """Removes what the trainings of all other runs left, folders and jobs: their adapters have been
+        registered, or never will be."""
 
 
 @dataclass(frozen=True, slots=True)

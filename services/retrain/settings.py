@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.retrain.adapters.cluster.template import read
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.training import TrainingPlan
@@ -25,6 +28,13 @@ class RetrainSettings(ServiceSettings):
     # The tenant of runs that are older than policies.
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)
+
+    # What trains: a process beside the service, a batch/v1 Job, or a TrainJob of Kubeflow Trainer.
+    trainer: Literal["process", "job", "trainjob"] = "process"
+    # A file with the whole manifest of such a job; see README.md.
+    job_template: str = Field(default="", validate_default=True)
+    # Where jobs are made; empty: the service's own namespace.
+    job_namespace: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$")
 
     # Triggers and what follows apply to policies that do not set them themselves.
     # A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
@@ -82,6 +92,16 @@ class RetrainSettings(ServiceSettings):
     @classmethod
     def _cron(cls, line: str) -> str:
         return checked(line)
+
+    @field_validator("job_template")
+    @classmethod
+    def _manifest(cls, path: str, told: ValidationInfo) -> str:
+        trainer = told.data.get("trainer", "process")
+        if trainer != "process":
+            if not path:
+                raise ValueError(f"the trainer {trainer!r} needs the file of a manifest")
+            read(path, trainer)
+        return path
 
     @field_validator("max_source_shares")
     @classmethod

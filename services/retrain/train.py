@@ -1,7 +1,7 @@
 """Trains one adapter in a process of its own: `python -m services.retrain.train --job
 FOLDER/job.json`.
 
-Reads job.json (see adapters/subprocess_trainer.py) and writes next to it progress.json, metrics.jsonl,
+Reads job.json (see adapters/training_folder.py) and writes next to it progress.json, metrics.jsonl,
 checkpoint.pt, and finally adapter/ and done.json. Started again, it resumes from its checkpoint.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -25,11 +26,15 @@ def main() -> None:
     parser.add_argument("--job", type=Path, required=True)
     path: Path = parser.parse_args().job
     job = json.loads(path.read_text())
-    die_with(int(job["parent"]))
+    if "parent" in job:  # in a pod of its own it has none
+        die_with(int(job["parent"]))
     train(path.parent, job)
 
 
 def train(folder: Path, job: dict[str, Any]) -> None:
+    # Read when torch and the tokenizers are imported.
+    os.environ.setdefault("OMP_NUM_THREADS", str(job["threads"]))
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch  # slow to import, so only once the parent is known to be alive
 
     from services.retrain.adapters.chat_encoder import ChatEncoder

@@ -333,7 +333,9 @@ def drain(stage: SqlStage, seconds: float = 60.0) -> int:
     deadline, taken = time.monotonic() + seconds, 0
     while records := consumer.poll(0.0, stage.batch_records):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{stage.name} has more records after {seconds:g} s, and {taken} taken")
+            raise TimeoutError(
+                f"{stage.name} has more records after {seconds:g} s, and {taken} taken"
+            )
         consumer.commit(stage._take(records, failures))
         taken += len(records)
     OutboxRelay(stage.database, stage.log).relay_once()

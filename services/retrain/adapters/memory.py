@@ -41,6 +41,7 @@ class MemoryTrainer:
     counts: dict[str, int] = field(default_factory=dict)
     made: dict[str, Trained] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
 
     def train(
         self,
@@ -58,6 +59,9 @@ class MemoryTrainer:
             steps = tuple(TrainingStep(n, 0.5, 1.0, 1.0, 2.0, 0.1, 1.0) for n in (1, 2, 3))
             self.made[key] = Trained(f"adapters/{key}", steps, 1.0, self.counts)
         return self.made[key]
+
+    def cancel(self, run: str) -> None:
+        self.cancelled.append(run)
 
     def keep_only(self, runs: Collection[str]) -> None:
         self.made = {key: one for key, one in self.made.items() if key.partition("/")[0] in runs}

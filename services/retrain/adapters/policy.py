@@ -66,6 +66,7 @@ class LoraPolicy:
             target_modules=list(PROJECTIONS),
             layers_to_transform=list(range(self.first, total)),
         )
+        self.device: torch.device = next(model.parameters()).device
         # PEFT keeps the LoRA weights in fp32 beside a bf16 model: in bf16 steps of 3e-4 would be lost.
         self.peft = get_peft_model(model, config)
         self.peft.eval()
@@ -78,8 +79,8 @@ class LoraPolicy:
     @torch.no_grad()
     def prepare(self, encoded: Encoded) -> Prepared:
         """The pass made once per sequence: keeps the frozen layers' output and measures the reference."""
-        ids = torch.tensor([(*encoded.prompt, *encoded.answer)])
-        answer = torch.tensor(encoded.answer)
+        ids = torch.tensor([(*encoded.prompt, *encoded.answer)], device=self.device)
+        answer = torch.tensor(encoded.answer, device=self.device)
         hidden = self._model.model.embed_tokens(ids)
         hidden = self._through(hidden, 0, self.first)
         with self.peft.disable_adapter():
@@ -119,7 +120,7 @@ class LoraPolicy:
 
     def _through(self, hidden: Tensor, start: int, end: int) -> Tensor:
         """Without a mask: a lone unpadded sequence needs none but the causal one."""
-        positions = torch.arange(hidden.shape[1])[None]
+        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         rotary = self._model.model.rotary_emb(hidden, positions)
         for layer in self._model.model.layers[start:end]:
             hidden = layer(
@@ -131,10 +132,27 @@ class LoraPolicy:
         return hidden
 
 
-def load_model(path: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(
+def device_here() -> torch.device:
+    """A GPU where there is one, of several the first that this process may use, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(path: Path, device: torch.device | None = None) -> Any:
+    """`device`: `device_here()`, if none is given."""
+    device = device or device_here()
+    model: Any = AutoModelForCausalLM.from_pretrained(
         str(path),
-        dtype=getattr(torch, dtype_name()),
+        dtype=_dtype(device),
         attn_implementation="sdpa",
         local_files_only=True,
     )
+    return model.to(device)
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    """GPUs before Ampere compute bfloat16 only by emulation."""
+    if device.type == "cuda":
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_native else torch.float32
+    found: torch.dtype = getattr(torch, dtype_name())
+    return found

@@ -46,11 +46,12 @@ def _recorded(policy: LoraPolicy, prompt: tuple[int, ...], end: int | None) -> K
 def _of_answer(policy: LoraPolicy, whole: tuple[int, ...], count: int) -> tuple[float, ...]:
     # Position t predicts token t + 1.
     predicting = _log_probs(policy, whole)[-count - 1 : -1]
-    chosen = predicting.gather(1, torch.tensor(whole[-count:])[:, None])[:, 0]
+    said = torch.tensor(whole[-count:], device=predicting.device)
+    chosen = predicting.gather(1, said[:, None])[:, 0]
     return tuple(round(one, 4) for one in chosen.tolist())
 
 
 def _log_probs(policy: LoraPolicy, ids: tuple[int, ...]) -> torch.Tensor:
     """(tokens, vocabulary), in float32."""
-    found: torch.Tensor = policy.peft(input_ids=torch.tensor([ids])).logits[0]
+    found: torch.Tensor = policy.peft(input_ids=torch.tensor([ids], device=policy.device)).logits[0]
     return torch.log_softmax(found.float(), dim=1)

@@ -96,8 +96,8 @@ class Trainer:
         loss, margin = dpo(
             log_chosen,
             self._policy.log_probability(rejected),
-            torch.tensor(chosen.reference),
-            torch.tensor(rejected.reference),
+            torch.tensor(chosen.reference, device=log_chosen.device),
+            torch.tensor(rejected.reference, device=log_chosen.device),
             self._plan.beta,
         )
         anchor = nll(log_chosen, torch.tensor(len(chosen.answer)))
@@ -135,7 +135,7 @@ class Trainer:
         path = self._folder / CHECKPOINT
         if not path.exists():
             return
-        content: dict[str, Any] = torch.load(path, weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["plan"] != json.dumps(asdict(self._plan), sort_keys=True):
             return
         self._policy.load_state(content["lora"])

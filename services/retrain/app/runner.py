@@ -66,6 +66,7 @@ FINAL = (
     "WRONG_STATE",
     "NO_SUCH_VERSION",
     "NO_SUCH_BASE",
+    "NO_SUCH_KIND",
     _GONE,
 )
 _CANCELLED_S = 0.2
@@ -101,8 +102,7 @@ class Runner:
         if run.has_ended:  # cancelled at this moment
             return 0.0
         if run.is_cancelling:
-            self._end(run, State.CANCELLED, "cancelled", "")
-            return 0.0
+            return self._ended(run, State.CANCELLED, "cancelled", "")
         try:
             self._save(self._take(run, is_stopping))
             return 0.0
@@ -113,8 +113,7 @@ class Runner:
             # Either a person cancelled, which the next step sees, or the process is ending.
             return _CANCELLED_S
         except PASSING as error:
-            self._show(run, run.progress, f"waits: {error.message}")
-            return error.retry_after_s or 2.0
+            return self._waits(run, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run says so
             return self._failed(run, error)
 
@@ -275,10 +274,23 @@ class Runner:
         _log.exception("%s failed in %s", run.run, run.state)
         failures = run.failures + 1
         if is_final(error) or failures >= run.rules.max_failures:
-            self._end(run, State.FAILED, "error", words)
-            return 0.0
+            return self._ended(run, State.FAILED, "error", words)
         self._save(replace(run, failures=failures, error=words))
         return min(2.0**failures, 30.0)
+
+    def _waits(self, run: Run, error: TrimtabError) -> float:
+        self._show(run, run.progress, f"waits: {error.message}")
+        return error.retry_after_s or 2.0
+
+    def _ended(self, run: Run, state: State, verdict: str, error: str) -> float:
+        """A run has not ended as long as something may still train for it."""
+        try:
+            if run.state == State.TRAIN:
+                self.trainer.cancel(run.run)
+        except PASSING as away:
+            return self._waits(run, away)
+        self._end(run, state, verdict, error)
+        return 0.0
 
     def _end(self, run: Run, state: State, verdict: str, error: str) -> None:
         """Rejects the versions of a run that failed or was cancelled: they must never serve."""

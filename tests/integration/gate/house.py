@@ -65,6 +65,9 @@ class MadeBefore:
     def train(self, run: Run, plan: TrainingPlan, *_: object) -> Trained:
         return Trained(self.path, (TrainingStep(1, 0.5, 0.0, 0.0, 2.0, 0.1, 1.0),), 1.0)
 
+    def cancel(self, run: str) -> None:
+        """Nothing trains."""
+
     def keep_only(self, runs: object) -> None:
         """The test's adapters stay."""
 

@@ -20,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from infra.local.settings import load
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from services.retrain.domain.selection import Caps, select
@@ -37,6 +38,7 @@ import sys
 from pathlib import Path
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
+from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.domain.training import TrainingPlan
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.selection import select
@@ -45,14 +47,14 @@ from tests.unit.retrain.pairs import many
 root = Path(sys.argv[1])
 snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(many(12, 2), {}, Caps()))
 plan = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
-trainer = SubprocessTrainer(root / "runs", root / "base")
+trainer = SubprocessTrainer(TrainingFolders(root / "runs", root / "base"))
 run = run_on(snapshot)
 trainer.train(run, plan, lambda share, words: None, lambda: False)
 """
 
 
 def trainer_of(root: Path) -> SubprocessTrainer:
-    return SubprocessTrainer(root / "runs", root / "base")
+    return SubprocessTrainer(TrainingFolders(root / "runs", root / "base"))
 
 
 def snapshot_of(root: Path) -> Snapshot:
@@ -134,7 +136,7 @@ def test_a_cancelled_training_stops_within_seconds(root: Path):
 
 
 def test_a_service_killed_takes_its_child_with_it_and_the_next_goes_on(root: Path, tmp_path: Path):
-    whole = SubprocessTrainer(root / "whole", root / "base").train(
+    whole = SubprocessTrainer(TrainingFolders(root / "whole", root / "base")).train(
         run_on(snapshot_of(root)), PLAN, lambda *p: None, lambda: False
     )
     folder = root / "runs/run-1/dpo"
@@ -166,7 +168,7 @@ def _trains(folder: Path) -> bool:
 def test_a_run_is_trained_from_its_policys_base_model_and_not_anew_for_the_same(root: Path) -> None:
     shutil.copytree(root / "base", root / "other")
     bases = {"small": root / "base", "other": root / "other"}
-    trainer = SubprocessTrainer(root / "runs", root / "base", bases=bases)
+    trainer = SubprocessTrainer(TrainingFolders(root / "runs", root / "base", bases=bases))
     short = replace(PLAN, max_steps=1)
 
     def base_of(name: str) -> object:
@@ -180,7 +182,8 @@ def test_a_run_is_trained_from_its_policys_base_model_and_not_anew_for_the_same(
 
 
 def test_a_base_model_without_weights_is_named_before_anything_is_made(tmp_path: Path) -> None:
-    trainer = SubprocessTrainer(tmp_path / "runs", tmp_path, bases={"small": tmp_path})
+    bases = {"small": tmp_path}
+    trainer = SubprocessTrainer(TrainingFolders(tmp_path / "runs", tmp_path, bases=bases))
     with pytest.raises(FailedPrecondition, match="TRIMTAB_BASE_MODELS") as refused:
         trainer.train(run_on(snapshot_of(tmp_path), "large"), PLAN, lambda *p: None, lambda: False)
     assert refused.value.reason == "NO_SUCH_BASE"
@@ -188,7 +191,7 @@ def test_a_base_model_without_weights_is_named_before_anything_is_made(tmp_path:
 
 
 def test_what_training_left_of_older_runs_goes(tmp_path: Path) -> None:
-    trainer = SubprocessTrainer(tmp_path / "runs", tmp_path)
+    trainer = SubprocessTrainer(TrainingFolders(tmp_path / "runs", tmp_path))
     trainer.keep_only({"run-1"})
     for run in ("run-1", "run-2"):
         (tmp_path / "runs" / run / "dpo").mkdir(parents=True)

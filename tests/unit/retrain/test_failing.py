@@ -183,3 +183,33 @@ def test_a_run_under_way_is_cancelled_and_its_versions_rejected():
     assert sorted(house.completed()) == [("cancelled", ""), ("cancelled", "assistant-v1")]
     operation = operations.get(house.database, f"operations/{run.run}")
     assert operation.error.code == 1
+
+
+def test_a_run_is_cancelled_once_nothing_trains_for_it_any_more(monkeypatch: pytest.MonkeyPatch):
+    house = House()
+    house.mine()
+    run = house.start("r1", "ann")
+    for _ in range(2):
+        house.runner.advance(lambda: False)
+    assert house.get(run.run).state == State.TRAIN
+    house.cancel(run.run)
+    with monkeypatch.context() as away:
+        words = "the cluster's API does not answer"
+        away.setattr(house.trainer, "cancel", Mock(side_effect=Unavailable(words)))
+        assert house.runner.advance(lambda: False) == 2.0
+    waits = house.get(run.run)
+    assert (waits.state, waits.progress_words) == (State.TRAIN, f"waits: {words}")
+    assert house.trainer.cancelled == []
+    house.runner.advance(lambda: False)
+    assert house.get(run.run).state == State.CANCELLED
+    assert house.trainer.cancelled == [run.run]
+
+
+def test_what_may_still_train_for_a_run_that_failed_is_ended_too(monkeypatch: pytest.MonkeyPatch):
+    house = House()
+    house.mine()
+    house.start("r1", "ann")
+    monkeypatch.setattr(house.trainer, "train", Mock(side_effect=ValueError("the disk is full")))
+    run = house.walk()
+    assert run.state == State.FAILED
+    assert house.trainer.cancelled == [run.run]

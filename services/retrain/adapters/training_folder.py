@@ -1,0 +1,107 @@
+"""What all trainers have in common: a folder for each run and objective, in which job.json says what is to be
+trained, and whatever trains (train.py) leaves its progress and its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.retrain.domain.runs import Run
+from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
+from shared.language.errors import FailedPrecondition
+
+# What a finished training must have been asked for to be the one that is asked for now.
+_SAME = ("plan", "snapshot", "base_model")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFolder:
+    """`job`: what job.json says, whoever trains."""
+
+    path: Path
+    job: Mapping[str, Any]
+
+    @property
+    def job_file(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def digest(self) -> str:
+        """Of what is to be trained."""
+        return hashlib.sha256(json.dumps(self.job, sort_keys=True).encode()).hexdigest()
+
+    def ask(self, **more: object) -> None:
+        """Writes job.json, with `more` for the process that reads it. What another training said of its
+        progress goes."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        former = _json(self.job_file) or {}
+        if any(former.get(name) != value for name, value in self.job.items()):
+            (self.path / "progress.json").unlink(missing_ok=True)
+        staging = self.job_file.with_suffix(".asked")
+        staging.write_text(json.dumps({**self.job, **more}))
+        staging.replace(self.job_file)
+
+    def progress(self) -> tuple[float, str] | None:
+        """(share, words), as the training last said; None before that."""
+        found = _json(self.path / "progress.json")
+        return (float(found["progress"]), str(found["words"])) if found else None
+
+    def made(self) -> Trained | None:
+        """What was finished, if it had the same plan, snapshot and base model."""
+        done = _json(self.path / "done.json")
+        if not done or any(done.get(name, self.job[name]) != self.job[name] for name in _SAME):
+            return None
+        steps = tuple(TrainingStep(**step) for step in done["steps"])
+        # Those that were finished before an upgrade have no counts.
+        counts = done.get("counts", {})
+        return Trained(str(self.path / "adapter"), steps, float(done["seconds"]), counts)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFolders:
+    """Under `root`. `bases`: where the weights of base models are, by served name; a run that names none is
+    trained from `base_model`."""
+
+    root: Path
+    base_model: Path
+    threads: int = 1
+    bases: Mapping[str, Path] = field(default_factory=dict)
+
+    def of(self, run: Run, plan: TrainingPlan) -> TrainingFolder:
+        """Makes nothing. Raises FailedPrecondition (NO_SUCH_BASE)."""
+        job = {
+            "plan": asdict(plan),
+            "snapshot": run.snapshot.uri if run.snapshot else "",
+            "base_model": str(self._base(run)),
+            "threads": self.threads,
+        }
+        return TrainingFolder(self.root / run.run / plan.objective, job)
+
+    def keep_only(self, runs: Collection[str]) -> None:
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if folder.name not in runs:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _base(self, run: Run) -> Path:
+        name = run.rules.base_model
+        found = self.bases.get(name) if name else self.base_model
+        if found is None:
+            raise FailedPrecondition(
+                f"there are no weights for the base model {name!r}: name their folder in TRIMTAB_BASE_MODELS",
+                reason="NO_SUCH_BASE",
+            )
+        return found
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """Whoever writes these files replaces them whole. Between two looks they may be removed."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return content
