@@ -26,11 +26,12 @@ REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
+KUBERNETES := helm kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubeconform helm-unittest
 INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams test-chart lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +102,10 @@ test-replicas: parts ## Run the whole loop on PostgreSQL with replicas, and comp
 
 test-teams: parts ## Close the loops of two tenants with opposed wishes at the same time
 	$(PYTEST) -m teams tests/e2e
+
+test-chart: parts ## Run the chart's tests on a real Kubernetes with fake nodes (needs Go, to build it once)
+	@$(PY) -m infra.kubernetes tools $(KUBERNETES) >/dev/null
+	$(PYTEST) tests/chart
 
 lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m ruff check .

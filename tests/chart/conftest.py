@@ -1,0 +1,45 @@
+"""A real control plane with fake nodes for all tests of the chart and of what runs on Kubernetes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.kubernetes.cluster import FakeCluster
+from infra.kubernetes.tools import FAKE, build_tools
+
+# A session's cluster starts within the time of its first test, on whatever machine.
+_TIMEOUT_S = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The programs are built before the first test: that may take many minutes, and a test has two."""
+    if any("cluster" in getattr(item, "fixturenames", ()) for item in session.items):
+        build_tools([*FAKE, "kubeconform"])
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeCluster]:
+    """With the custom resources of crds.toml, a node without GPUs and two with two each."""
+    with FakeCluster(tmp_path_factory.mktemp("cluster")) as made:
+        made.apply_crds()
+        yield made
+
+
+@pytest.fixture
+def namespace(cluster: FakeCluster) -> Iterator[str]:
+    """A fresh one, deleted afterwards with all that is in it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
