@@ -119,6 +119,7 @@ export PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" PGDATA=/data/
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   printf %s "$PASSWORD" > /tmp/password
   initdb -U {{ .Values.postgresql.user }} -A scram-sha-256 --pwfile=/tmp/password -E UTF8 --locale=C.UTF-8
+  rm /tmp/password
   echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
 fi
 for name in keyring{{ range $name, $of := include "trimtab.table" . | fromYaml }}{{ if $of.database }} {{ $name }}{{ end }}{{ end }}; do
