@@ -1,11 +1,13 @@
 """The objects that the chart makes: probes, scaling, claims, hooks, trainings, alerts."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
 
 from infra.local.paths import REPO
+from services.retrain.adapters.cluster.template import read
 from tests.chart.rendering import (
     FILES,
     SERVICES,
@@ -169,19 +171,26 @@ def test_trainer_and_retrain_share_a_folder_under_one_path() -> None:
     assert trainer["command"] == ["python", "-m", "services.retrain.train"]
 
 
-def test_a_training_on_several_nodes_is_torchruns() -> None:
+def test_a_training_waits_for_its_queue() -> None:
     job = training_job(rendered("several-nodes"))
     assert job["spec"]["completionMode"] == "Indexed"
-    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (2, 2)
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "trainings"
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
-    command = container["command"]
-    assert command[:3] == ["python", "-m", "torch.distributed.run"]
-    assert "--master-addr=$(JOB_NAME)-0.trial-trimtab-training" in command
-    service = of_kind(rendered("several-nodes"), "Service")["training"]
-    assert service["spec"]["clusterIP"] == "None"
+    assert "suspend" not in training_job(rendered("one-gpu"))["spec"]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "file"), [("job", name) for name in FILES] + [("trainjob", "several-nodes")]
+)
+def test_retrain_takes_the_manifest(tmp_path: Path, trainer: str, file: str) -> None:
+    """As it does at its start: shape, one process, a volume where the runs are, a name for jobs."""
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(training_job(rendered(file, f"retrain.trainer={trainer}"))))
+    template = read(str(path), trainer)
+    template.check_mounts(Path("/var/lib/trimtab/retrain/runs"))
+    assert template.prefix == "trial"
 
 
 def test_gpus_are_asked_for_where_models_run() -> None:
