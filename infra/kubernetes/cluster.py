@@ -7,6 +7,7 @@ Services carry no traffic.
 from __future__ import annotations
 
 import json
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,18 @@ class Cluster(ABC):
         self.kubectl("apply", "--server-side", *files)
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 
+    def add_volumes(self, count: int, size: str = "100Gi") -> None:
+        """Makes volumes in the cluster's folder, for claims that name no storage class; nobody else makes
+        any. Each serves one claim."""
+        volumes = []
+        for name in (f"volume-{uuid.uuid4().hex[:8]}" for _ in range(count)):
+            path = self.folder / "volumes" / name
+            path.mkdir(parents=True)
+            # Whoever a pod runs as; the mode that mkdir takes is cut by the umask.
+            path.chmod(0o777)
+            volumes.append(_volume(name, path, size))
+        self.apply(volumes)
+
     def kubeconfig_as(self, account: str, namespace: str) -> Path:
         """A kubeconfig with a token of the service account, which must exist."""
         token = self.kubectl("-n", namespace, "create", "token", account).strip()
@@ -119,6 +132,20 @@ class Cluster(ABC):
 
 
 _HELM_HOMES = ("CACHE", "CONFIG", "DATA")
+
+
+def _volume(name: str, path: Path, size: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(path), "type": "Directory"},
+        },
+    }
 
 
 class FakeCluster(Cluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -18,7 +19,47 @@ _PATIENCE_S = 10.0
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
-def of_another_cluster() -> list[str]:
+# Held by the process that runs a node; names the folder of its files until all is removed.
+_RECORD = Path("/run/trimtab-node")
+
+
+class AnotherRuns(Exception):
+    """Another Kubernetes is at work on this machine; the message says how that was seen."""
+
+
+class Claim:
+    """The right to run a node on this machine, until it is given back or the process ends."""
+
+    def __init__(self, socket: Path, folder: Path) -> None:
+        """Removes what a node has left whose process was killed. Raises AnotherRuns."""
+        self._record = _RECORD.open("a+")
+        try:
+            fcntl.flock(self._record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AnotherRuns(
+                f"another process runs a node (see {_RECORD}): wait until it is done"
+            ) from None
+        self._record.seek(0)
+        if left := self._record.read():
+            remove(*map(Path, left.split("\n")))
+        if found := seen():
+            raise AnotherRuns(
+                f"another Kubernetes is at work here ({', '.join(found)}): stop it first"
+            )
+        self._say(f"{socket}\n{folder}")
+
+    def give_back(self) -> None:
+        self._say("")
+        self._record.close()
+
+    def _say(self, text: str) -> None:
+        self._record.seek(0)
+        self._record.truncate()
+        self._record.write(text)
+        self._record.flush()
+
+
+def seen() -> list[str]:
     """What shows that a kubelet has been at work on this machine, in words."""
     found = [f"the network bridge {BRIDGE}"] if Path(f"/sys/class/net/{BRIDGE}").exists() else []
     if _pids_of_pods():

@@ -147,7 +147,8 @@ conf_dir = "{self.folder}/cni"
             "resolvConf": str(self.folder / "resolv.conf"),
             "podLogsDir": str(self.pod_logs),
             "volumePluginDir": str(self.folder / "volume-plugins"),
-            "shutdownGracePeriod": "0s",
+            # Its chains would stay behind; what they are for is for older proxies.
+            "makeIPTablesUtilChains": False,
         }
 
 

@@ -13,7 +13,7 @@ from infra.kubernetes.fake_nodes import GPU
 from infra.kubernetes.images import write_busybox_image
 from infra.kubernetes.node import ADDRESS, NODE, PAUSE, PODS, NodeFiles
 from infra.kubernetes.packages import require_packages
-from infra.kubernetes.processes import ClusterFailed, CommandFailed, run
+from infra.kubernetes.processes import CommandFailed, run
 from infra.kubernetes.tools import REAL, build_tools
 from infra.local.settings import free_ports
 
@@ -29,25 +29,20 @@ class RealCluster(Cluster):
         self._gpus = gpus
         self._files = NodeFiles(self.folder / "node")
         self._control = ControlPlane(self.folder, self.processes, ADDRESS)
-        # What the machine's setting was; empty unless there is something to stop.
-        self._forwarding = ""
+        self._claim: leftovers.Claim | None = None
+        self._forwarding = leftovers.FORWARDING.read_text()
 
     @property
     def kubeconfig(self) -> Path:
         return self._control.kubeconfig
 
     def start(self) -> None:
-        """Also raises PackagesMissing, and PermissionError for anybody but root."""
+        """Also raises PackagesMissing, AnotherRuns, and PermissionError for anybody but root."""
         _require_root()
         require_packages()
         tools = build_tools(list(REAL))
-        if found := leftovers.of_another_cluster():
-            raise ClusterFailed(
-                f"another cluster runs on this machine, or one that was killed left {', '.join(found)}:"
-                " stop it, or run `python -m infra.kubernetes clean`"
-            )
+        self._claim = leftovers.Claim(self._files.socket, self.folder)
         try:
-            self._forwarding = leftovers.FORWARDING.read_text()
             leftovers.FORWARDING.write_text("1")
             leftovers.make_bridge(ADDRESS, int(PODS.split("/")[1]))
             self._control.start()
@@ -59,7 +54,7 @@ class RealCluster(Cluster):
             raise
 
     def stop(self) -> None:
-        if not self._forwarding:
+        if self._claim is None:
             return
         for name in ("kubelet", "kube-proxy"):
             self.processes.stop(name)
@@ -67,7 +62,8 @@ class RealCluster(Cluster):
         self.processes.stop("containerd")
         self._control.stop()
         leftovers.FORWARDING.write_text(self._forwarding)
-        self._forwarding = ""
+        self._claim.give_back()
+        self._claim = None
 
     def load_image(self, archive: Path) -> None:
         """Brings an image to the node, from an archive as `docker save` or `buildah push` make them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.kubernetes.cluster import FakeCluster
-from infra.kubernetes.tools import FAKE, build_tools
+from infra.kubernetes.tools import FAKE, REAL, build_tools
 
 # A session's cluster starts within the time of its first test, on whatever machine.
 _TIMEOUT_S = 300
@@ -24,8 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The programs are built before the first test: that may take many minutes, and a test has two."""
-    if any("cluster" in getattr(item, "fixturenames", ()) for item in session.items):
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "cluster" in fixtures:
         build_tools([*FAKE, "kubeconform"])
+    if "real_cluster" in fixtures and os.getuid() == 0:
+        build_tools(list(REAL))
 
 
 @pytest.fixture(scope="session")
