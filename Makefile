@@ -22,7 +22,7 @@ PYTEST := $(VENV)/bin/pytest -q
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
 # Mostly waiting: two files at a time, in the order of their names, which starts the long ones early.
 # The files of a worker share its real parts.
-REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)

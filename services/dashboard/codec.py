@@ -24,6 +24,7 @@ from services.dashboard.domain import (
     Serving,
     Stage,
     Stream,
+    Verdict,
 )
 from shared.language.policies import ASSISTANT
 
@@ -101,6 +102,30 @@ def rollout(answer: Json) -> Rollout | None:
         *_interests(found),
         tuple(one["words"] for one in found.get("left_out") or ()),
     )
+
+
+# By the state of a version.
+_VERDICTS = {
+    "CANARY": "under_way",
+    "CHAMPION": "promoted",
+    "ROLLED_BACK": "rolled_back",
+    "REJECTED": "rolled_back",
+}
+
+
+def verdict(version: Json, served: Json) -> Verdict:
+    """While it is a canary, `words` are the rollout's; then those of its last change. A version that retired
+    was promoted, unless it never served."""
+    state = version["state"].removeprefix("VERSION_STATE_")
+    changes = version.get("changes", ())
+    states = [one["state"].removeprefix("VERSION_STATE_") for one in changes]
+    was = [one for one in states if one in ("CHAMPION", "ROLLED_BACK")]
+    if state == "RETIRED" and was:
+        state = was[-1]
+    name = _VERDICTS.get(state, "not_begun")
+    reason = changes[-1]["reason"] if changes else ""
+    said = (served.get("rollout") or {}).get("words", "") if name == "under_way" else reason
+    return Verdict(version["version"], name, said)
 
 
 def _groups(found: Json) -> tuple[GroupFigures, ...]:

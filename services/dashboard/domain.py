@@ -100,6 +100,18 @@ class GroupFigures:
     champion: Figure
 
 
+VERDICTS = ("not_begun", "under_way", "promoted", "rolled_back")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a version's rollout, one of VERDICTS. `words`: what it waits for, or why it ended."""
+
+    version: str
+    verdict: str
+    words: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     policy: str

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,22 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
-from services.dashboard.domain import Loop
-from shared.language.errors import InvalidArgument
+from services.dashboard.domain import VERDICTS, Loop, Verdict
+from shared.language.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    TrimtabError,
+    Unavailable,
+)
 
 HERE = Path(__file__).parent
+_STATUSES: dict[type[TrimtabError], int] = {
+    InvalidArgument: 400,
+    NotFound: 404,
+    Unavailable: 503,
+    DeadlineExceeded: 504,
+}
 FRAGMENTS = ("loop", "serving", "course", "runs", "alarms", "personas")
 # The files of npm packages that are served, from our own origin.
 SCRIPTS = {"htmx.js": "htmx.org/dist/htmx.min.js", "echarts.js": "echarts/dist/echarts.min.js"}
@@ -25,11 +38,14 @@ OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 
 # At one policy, or at all of them ("").
 Look = Callable[[str], Awaitable[Loop]]
+# Of a version.
+Judge = Callable[[str], Awaitable[Verdict]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
     look: Look,
+    judge: Judge,
     node_modules: Path,
     refresh_s: int,
     lifespan: Lifespan | None = None,
@@ -47,12 +63,30 @@ def create_app(
     }
     _mount_page(app, look, templates, {"scripts": sorted(scripts), "refresh_s": refresh_s})
     _mount_files(app, scripts)
-    app.add_exception_handler(InvalidArgument, _refused)
+    _mount_verdicts(app, judge)
+    for kind, status in _STATUSES.items():
+        app.add_exception_handler(kind, partial(_refused, status=status))
     return app
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+async def _refused(_: Request, error: Exception, *, status: int) -> Response:
+    return JSONResponse({"error": str(error)}, status)
+
+
+def _mount_verdicts(app: FastAPI, judge: Judge) -> None:
+    """For tools that move models by themselves."""
+
+    @app.get("/api/versions/{version}/verdict")
+    async def verdict(version: str) -> Response:
+        return JSONResponse(asdict(await judge(version)))
+
+    @app.api_route("/api/versions/{version}/is/{wanted}", methods=["GET", "POST"])
+    async def is_so(version: str, wanted: str) -> Response:
+        if wanted not in VERDICTS:
+            words = f"{wanted!r} is no verdict; choose from: {', '.join(VERDICTS)}"
+            return JSONResponse({"error": words}, 404)
+        found = await judge(version)
+        return JSONResponse(asdict(found), 200 if found.verdict == wanted else 412)
 
 
 def _mount_page(

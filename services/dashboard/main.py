@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 from services.dashboard.adapters.grpc_calls import GrpcCalls
 from services.dashboard.adapters.json_peers import JsonPeers
 from services.dashboard.app import Asked, Window, Windows
-from services.dashboard.domain import Loop
+from services.dashboard.domain import Loop, Verdict
 from services.dashboard.http_api import create_app
 from services.dashboard.settings import DashboardSettings
 from shared.calls.client import calling_of
@@ -35,6 +35,7 @@ def main() -> None:
 def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     """The application. Channels are opened when the server's event loop starts, and closed when it ends."""
     windows: list[Windows] = []
+    known: list[JsonPeers] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -44,15 +45,20 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
             addresses, urls, settings.tenant, settings.peer_timeout_s, calling_of(common)
         )
         asked, peers = Asked(settings.tenant, window_s=settings.window_s), JsonPeers(calls)
+        known.append(peers)
         windows.append(Windows(lambda policy: Window(peers, replace(asked, policy=policy), now)))
         yield
         windows.clear()
+        known.clear()
         await calls.close()
 
     async def look(policy: str) -> Loop:
         return await windows[0].look(policy)
 
-    return create_app(look, settings.scripts, settings.refresh_s, lifespan)
+    async def judge(version: str) -> Verdict:
+        return await known[0].verdict(version)
+
+    return create_app(look, judge, settings.scripts, settings.refresh_s, lifespan)
 
 
 if __name__ == "__main__":

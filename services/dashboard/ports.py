@@ -13,6 +13,7 @@ from services.dashboard.domain import (
     Rollout,
     Run,
     Stream,
+    Verdict,
 )
 
 
@@ -29,6 +30,9 @@ class Peers(Protocol):
     async def policies(self) -> tuple[str, ...]: ...
 
     async def rollout(self, policy: str) -> Rollout | None: ...
+
+    async def verdict(self, version: str) -> Verdict:
+        """NotFound if there is no such version."""
 
     async def runs(self, most: int, policy: str) -> tuple[Run, ...]:
         """Newest first; of all policies if `policy` is empty."""

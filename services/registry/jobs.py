@@ -8,19 +8,31 @@ from collections.abc import Callable
 
 from services.registry.app.changes import with_versions
 from services.registry.app.judge import Judge
-from services.registry.ports import ALIASES, WITHDRAWALS, AdapterStore, ModelStore, Store
+from services.registry.app.keeping import Keeping
+from services.registry.ports import (
+    ALIASES,
+    WITHDRAWALS,
+    AdapterStore,
+    Fleet,
+    ModelStore,
+    Store,
+)
 from shared.language.policies import ASSISTANT, PolicyKey
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Finish, Job, Worker
 from shared.state.loop import repeat
 
+_KEEP_EVERY_S = 60.0
 # A background thread: its name and what it runs.
 Background = tuple[str, Callable[[threading.Event], None]]
 
 
-def clocks(judge: Judge, check_every_s: float, prove_every_s: float) -> list[Background]:
+def clocks(
+    judge: Judge, keeping: Keeping, check_every_s: float, prove_every_s: float
+) -> list[Background]:
     """Every second, a rollout whose time is up is ended; every `check_every_s`, the replicas are asked for
-    canaries, and every `prove_every_s` for champions."""
+    canaries, and every `prove_every_s` for champions. Once a minute, adapters that nothing needs are
+    withdrawn."""
     return [
         ("clock", repeat("registry.clock", judge.tick, idle_s=1.0)),
         ("fleet", repeat("registry.fleet", judge.check, idle_s=check_every_s)),
@@ -28,6 +40,7 @@ def clocks(judge: Judge, check_every_s: float, prove_every_s: float) -> list[Bac
             "champions",
             repeat("registry.champions", judge.check_champions, idle_s=prove_every_s),
         ),
+        ("keeping", repeat("registry.keeping", keeping.sweep, idle_s=_KEEP_EVERY_S)),
     ]
 
 
@@ -47,11 +60,20 @@ def alias_worker(database: Database, store: Store, models: ModelStore, home: str
     return Worker(database, ALIASES, perform, _given_up)
 
 
-def withdrawal_worker(database: Database, adapters: AdapterStore) -> Worker:
-    """Removes the adapters of versions that were rejected or deleted. MLflow still has them."""
+def withdrawal_worker(
+    database: Database, store: Store, adapters: AdapterStore, fleet: Fleet
+) -> Worker:
+    """Removes the adapters of versions that were withdrawn, rejected or deleted: first from where the replicas
+    find them, then from the replicas. MLflow still has them."""
 
     def perform(job: Job) -> Finish:
-        adapters.remove(job.payload["version"])
+        name, version = job.payload["version"], job.payload.get("id", "")
+        with store.read() as session:
+            found = session.version(job.payload["tenant"], version) if version else None
+        # It may have been brought back since. Jobs from before that was possible name no id.
+        if found is None or found.is_gone:
+            adapters.remove(name)
+            fleet.unload(name)
         return _nothing_more
 
     return Worker(database, WITHDRAWALS, perform, _given_up)

@@ -12,6 +12,7 @@ from services.registry.adapters.retrain_runs import RetrainRuns
 from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.vllm_fleet import VllmFleet
 from services.registry.app.judge import Judge
+from services.registry.app.keeping import Keeping
 from services.registry.app.policies import Policies
 from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
@@ -51,7 +52,8 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
     adapters = AdapterFolder(common.adapter_dir, common.bases, settings.max_lora_rank)
     proving = Proving(store, adapters, fleet, settings.answers_tolerance)
-    app = Registry(store, adapters, models, proving, settings.rules, naming, now)
+    keeping = Keeping(store, adapters, models, proving, settings.keeping, now)
+    app = Registry(store, adapters, models, proving, settings.rules, naming, now, keeping)
     app.open(common.base_model_name)
     judge = Judge(store, proving, settings.rules, now)
     runs = RetrainRuns(channel(common.retrain_address, calling_of(common)))
@@ -70,9 +72,9 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         mounts=[("trimtab.registry.v1.RegistryService", add)],
         background=[
             ("judge", judge_stage(database, log, judge, SqlSession).run),
-            *clocks(judge, settings.check_every_s, settings.prove_every_s),
+            *clocks(judge, keeping, settings.check_every_s, settings.prove_every_s),
             ("aliases", alias_worker(database, store, models, settings.tenant).run),
-            ("withdrawals", withdrawal_worker(database, adapters).run),
+            ("withdrawals", withdrawal_worker(database, store, adapters, fleet).run),
             ("outbox", OutboxRelay(database, log).run),
         ],
         groups=GROUPS,

@@ -15,7 +15,7 @@ from shared.language.policies import PolicyKey
 
 # The job that sets MLflow's aliases.
 ALIASES = "registry.aliases"
-# The job that removes the adapter of a version that was rejected.
+# The job that removes the adapter of a version that was rejected or withdrawn.
 WITHDRAWALS = "registry.withdrawals"
 
 
@@ -53,7 +53,7 @@ class Session(Protocol):
         """Publishes to model.promoted.v1 and updates the model store's aliases."""
 
     def withdraw(self, version: Version) -> None:
-        """Removes its adapter from where the replicas find it: it will never be served again."""
+        """Removes its adapter from where the replicas find it, unless it is to be there again by then."""
 
     def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
         """True the first time for each user and version of the policy's current rollout."""
@@ -118,6 +118,13 @@ class ModelStore(Protocol):
     def register(self, version: Version) -> str:
         """Returns the store's own number for the version; always the same for the same version."""
 
+    def holds(self, version: Version) -> bool:
+        """Whether it has the version's adapter."""
+
+    def fetched(self, version: Version) -> AbstractContextManager[str]:
+        """The version's adapter in a folder that is there as long as the block lasts. Raises NotFound if the
+        store does not have it."""
+
     def point(self, key: PolicyKey, alias: str, version: Version | None) -> None:
         """Makes the policy's alias name the version, or nothing."""
 
@@ -136,6 +143,10 @@ class Fleet(Protocol):
         unavailable or busy, FailedPrecondition (NOT_SERVED) if it answers but does not know the name, and
         Internal if it refuses for any other reason, which says nothing about the name. Without known answers it
         is asked for one token."""
+
+    def unload(self, served_name: str) -> None:
+        """Every replica frees what it keeps of the adapter; answers that are under way end as they began.
+        Raises Unavailable while one is."""
 
 
 class Runs(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.steps import PROMOTING, Evidence, OutOfTime, parse
 from shared.configuration.settings import ServiceSettings
@@ -43,6 +44,10 @@ class RegistrySettings(ServiceSettings):
     replica_timeout_s: float = Field(default=60.0, gt=0)
     # How far a replica's log-probabilities may be from those recorded of a version's answers, in nats a token.
     answers_tolerance: float = Field(default=0.07, gt=0)
+    # How many former champions of a policy stay on the replicas, for rollbacks, and for how long any other
+    # version that serves nobody does; MLflow keeps them all.
+    keep_former: int = Field(default=3, ge=0)
+    keep_days: float = Field(default=7.0, ge=0)
     max_lora_rank: int = Field(default=16, ge=1)
 
     @field_validator("rollout_steps")
@@ -57,6 +62,10 @@ class RegistrySettings(ServiceSettings):
         if evidence not in PROMOTING:
             raise ValueError(f"choose from {', '.join(PROMOTING)}")
         return evidence
+
+    @property
+    def keeping(self) -> KeepingRules:
+        return KeepingRules(self.keep_former, self.keep_days * 86_400)
 
     @property
     def rules(self) -> RolloutRules:

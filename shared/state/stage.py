@@ -326,8 +326,8 @@ def bury(
 
 
 def drain(stage: SqlStage, seconds: float = 60.0) -> int:
-    """Takes records until no more are there: for unit tests on the in-memory log. Raises what a batch fails with,
-    and TimeoutError if there are still more after `seconds`."""
+    """Takes records until no more are there: for unit tests on the in-memory log. Raises what a batch fails
+    with, and TimeoutError if there are still more after `seconds`."""
     failures: Counter[tuple[Partition, int]] = Counter()
     consumer = stage.log.consume(stage.name, stage.topics, stage._positions)
     deadline, taken = time.monotonic() + seconds, 0

@@ -1,4 +1,4 @@
-"""trimtab models list | show | lineage | compare | verify | promote | rollback"""
+"""trimtab models list | show | lineage | compare | verify | advance | promote | rollback | retire | restore"""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from services.cli.commands.status import show_rollout
 from services.cli.commands.words import estimate_words
 from services.cli.domain import Json
 
-app = typer.Typer(no_args_is_help=True, help="List versions, promote one, roll back.")
+app = typer.Typer(
+    no_args_is_help=True, help="List versions, promote one, roll back, retire what is not needed."
+)
 
 Reason = Annotated[str, typer.Option("--reason", help="Required: recorded with the change.")]
 RequestId = Annotated[str, typer.Option("--request-id", help="Repeating the same id does nothing.")]
@@ -183,10 +185,69 @@ def rollback(
     _change(session_of(context), "RollbackVersion", request)
 
 
+@app.command()
+def advance(
+    context: typer.Context,
+    reason: Reason,
+    policy: PolicyName = "",
+    revision: Revision = 0,
+) -> None:
+    """Let a policy's canary go on to its next step now, without the evidence that the step asks for.
+
+    \b
+    Example:
+      trimtab models advance --reason "few users this week; the answers were read"
+    """
+    session = session_of(context)
+    request = {"reason": reason, "policy": policy, "revision": revision}
+    told = session.platform.call("registry", "AdvanceRollout", _by_me(request), timeout_s=60.0)
+    session.show(told, lambda: session.line(f"revision {told['revision']}: {told['words']}"))
+
+
+@app.command()
+def retire(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+    reason: Reason,
+) -> None:
+    """Take a version that serves nobody off the replicas now. No rollback goes back to it.
+
+    MLflow keeps it: `promote` and `restore` bring it back.
+
+    \b
+    Example:
+      trimtab models retire assistant-v3 --reason "it was rude"
+    """
+    session = session_of(context)
+    request = {"version": version, "reason": reason}
+    told = session.platform.call("registry", "RetireVersion", _by_me(request), timeout_s=60.0)
+    session.show(told, lambda: session.line(told["words"]))
+
+
+@app.command()
+def restore(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
+    reason: Reason,
+) -> None:
+    """Put a version that was withdrawn on the replicas again, to compare it or to ask it by name.
+
+    \b
+    Example:
+      trimtab models restore assistant-v3 --reason "to compare it with v9"
+    """
+    session = session_of(context)
+    request = {"version": version, "reason": reason}
+    found = session.platform.call("registry", "RestoreVersion", _by_me(request), timeout_s=60.0)
+    session.show(found, lambda: _proofs(session, found["proofs"]))
+
+
+def _by_me(request: Json) -> Json:
+    return {**request, "actor": getpass.getuser()}
+
+
 def _change(session: Session, method: str, request: Json) -> None:
-    answer = session.platform.call(
-        "registry", method, {**request, "actor": getpass.getuser()}, timeout_s=60.0
-    )
+    answer = session.platform.call("registry", method, _by_me(request), timeout_s=60.0)
     session.show(answer, lambda: show_rollout(session, answer.get("rollout")))
 
 
@@ -267,4 +328,5 @@ def _serves(proof: Json) -> str:
 
 
 def _state(one: Json) -> str:
-    return str(one["state"]).removeprefix("VERSION_STATE_").replace("_", " ").lower()
+    state = str(one["state"]).removeprefix("VERSION_STATE_").replace("_", " ").lower()
+    return f"{state}, withdrawn" if one.get("withdrawn") else state

@@ -6,7 +6,16 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from services.dashboard import codec
-from services.dashboard.domain import Alarm, Courses, Passage, Personas, Rollout, Run, Stream
+from services.dashboard.domain import (
+    Alarm,
+    Courses,
+    Passage,
+    Personas,
+    Rollout,
+    Run,
+    Stream,
+    Verdict,
+)
 
 Json = dict[str, Any]
 # How many a tenant's chooser offers.
@@ -38,6 +47,13 @@ class JsonPeers:
     async def rollout(self, policy: str) -> Rollout | None:
         request = {"policy": policy}
         return codec.rollout(await self._calls.call("registry", "GetRollout", request))
+
+    async def verdict(self, version: str) -> Verdict:
+        request = {"name": f"modelVersions/{version}"}
+        found = (await self._calls.call("registry", "GetVersion", request))["version"]
+        of_policy = {"policy": found.get("policy", "")}
+        served = await self._calls.call("registry", "GetRollout", of_policy)
+        return codec.verdict(found, served)
 
     async def runs(self, most: int, policy: str) -> tuple[Run, ...]:
         request = {"page_size": most, "policy": policy}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from services.registry.domain.versions import Naming, Version
 from services.registry.ports import Seen
-from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
+from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from shared.language.known_answers import KnownAnswers
 from shared.language.policies import PolicyKey
 
@@ -48,6 +50,8 @@ class MemoryModels:
     naming: Naming = field(default_factory=lambda: Naming("local"))
     numbers: dict[str, dict[str, str]] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Versions whose files somebody has deleted there.
+    lost: set[str] = field(default_factory=set)
 
     def register(self, version: Version) -> str:
         self._reach()
@@ -62,6 +66,17 @@ class MemoryModels:
             aliases.pop(alias, None)
         else:
             aliases[alias] = numbers[version.version]
+
+    def holds(self, version: Version) -> bool:
+        self._reach()
+        numbers = self.numbers.get(self.naming.model(version.key), {})
+        return version.version in numbers and version.version not in self.lost
+
+    @contextmanager
+    def fetched(self, version: Version) -> Iterator[str]:
+        if not self.holds(version):
+            raise NotFound(f"MLflow does not have {version.version}", reason="NOT_IN_MODEL_STORE")
+        yield f"fetched/{version.version}"
 
     def _reach(self) -> None:
         if self.away:
@@ -79,10 +94,16 @@ class MemoryFleet:
     replicas_away: set[str] = field(default_factory=set)
     # Replicas and served names that they do not know.
     unknown: set[tuple[str, str]] = field(default_factory=set)
+    unloaded: list[str] = field(default_factory=list)
 
     def look(self, served_name: str, known: KnownAnswers | None) -> dict[str, Seen]:
         self.asked.append(served_name)
         return {replica: self._seen(replica, served_name, known) for replica in self.replicas}
+
+    def unload(self, served_name: str) -> None:
+        if self.away:
+            raise Unavailable("a replica is unavailable", reason="REPLICA_AWAY", retry_after_s=1)
+        self.unloaded.append(served_name)
 
     def _seen(self, replica: str, served_name: str, known: KnownAnswers | None) -> Seen:
         if self.away or replica in self.replicas_away:

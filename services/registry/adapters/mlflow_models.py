@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from services.registry.domain.versions import Naming, Version
-from shared.language.errors import TrimtabError, Unavailable
+from shared.language.errors import NotFound, TrimtabError, Unavailable
 from shared.language.policies import PolicyKey
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 _log = logging.getLogger(__name__)
 _EXPERIMENT = "trimtab-registry"
@@ -34,6 +39,19 @@ class MlflowModels:
             return _reached(
                 lambda: self._number(model, version.version) or self._register(model, version)
             )
+
+    def holds(self, version: Version) -> bool:
+        return bool(_reached(lambda: self._files(version)))
+
+    @contextmanager
+    def fetched(self, version: Version) -> Iterator[str]:
+        if not self.holds(version):
+            raise NotFound(
+                f"MLflow does not have the adapter of {version.version}: its files were deleted there",
+                reason="NOT_IN_MODEL_STORE",
+            )
+        with tempfile.TemporaryDirectory(prefix="trimtab-adapter-") as folder:
+            yield _reached(lambda: self._download(version, folder))
 
     def point(self, key: PolicyKey, alias: str, version: Version | None) -> None:
         _reached(lambda: self._point(self._naming.model(key), alias, version))
@@ -67,10 +85,27 @@ class MlflowModels:
             # The base model is not in MLflow, so the alias points at nothing.
             self._client.delete_registered_model_alias(model, alias)
 
+    def _files(self, version: Version) -> list[str]:
+        run = self._run(version)
+        files = self._client.list_artifacts(run, "adapter") if run else []
+        return [one.path for one in files if one.path.endswith(".safetensors")]
+
+    def _download(self, version: Version, folder: str) -> str:
+        return str(self._client.download_artifacts(self._run(version), "adapter", folder))
+
+    def _run(self, version: Version) -> str:
+        """The run that holds its files; empty if there is none."""
+        found = self._found(self._naming.model(version.key), version.version)
+        return str(found.run_id) if found else ""
+
     def _number(self, model: str, version: str) -> str | None:
+        found = self._found(model, version)
+        return str(found.version) if found else None
+
+    def _found(self, model: str, version: str) -> ModelVersion | None:
         query = f"name = '{model}' and tags.version = '{version}'"
         found = self._client.search_model_versions(query)
-        return str(found[0].version) if found else None
+        return found[0] if found else None
 
     def _make_model(self, model: str) -> None:
         try:

@@ -123,8 +123,11 @@ class SqlSession:
         enqueue(self._transaction, ALIASES, f"aliases/{key.name}/{revision}", payload)
 
     def withdraw(self, version: Version) -> None:
-        payload = {"version": version.served_name}
-        enqueue(self._transaction, WITHDRAWALS, f"{WITHDRAWALS}/{version.served_name}", payload)
+        name, tenant = version.served_name, version.key.tenant
+        # A version that came back may be withdrawn once more.
+        job = f"{WITHDRAWALS}/{name}/{len(version.changes)}"
+        payload = {"version": name, "tenant": tenant, "id": version.version}
+        enqueue(self._transaction, WITHDRAWALS, job, payload)
 
     def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
         insert = self._transaction.insert(ROLLOUT_USERS).values(

@@ -27,6 +27,18 @@ class VllmFleet:
     def look(self, served_name: str, known: KnownAnswers | None) -> dict[str, Seen]:
         return {replica: self._seen(replica, served_name, known) for replica in self.replicas}
 
+    def unload(self, served_name: str) -> None:
+        """By vLLM's own call, which it answers where VLLM_ALLOW_RUNTIME_LORA_UPDATING is set; without it, an
+        adapter is freed when others need its place."""
+        for replica in self.replicas:
+            body = {"lora_name": served_name}
+            try:
+                answer = self._client.post(f"{replica}/v1/unload_lora_adapter", json=body)
+            except httpx.HTTPError as error:
+                raise _away(replica, error) from error
+            if answer.status_code in _PASSING or answer.is_server_error:
+                raise _busy(replica, answer.status_code)
+
     def _seen(self, replica: str, served_name: str, known: KnownAnswers | None) -> Seen:
         try:
             found = self._log_probs(replica, served_name, known) if known else None
@@ -62,22 +74,30 @@ class VllmFleet:
         try:
             response = self._client.post(f"{replica}/v1/completions", json=whole)
         except httpx.HTTPError as error:
-            raise Unavailable(
-                f"the replica {replica} is unavailable: {type(error).__name__}",
-                reason="REPLICA_AWAY",
-                retry_after_s=2.0,
-            ) from error
+            raise _away(replica, error) from error
         code = response.status_code
         if code == httpx.codes.NOT_FOUND:
             message = f"the replica {replica} does not serve {served_name}: {response.text[:200]}"
             raise FailedPrecondition(message, reason="NOT_SERVED")
         if code in _PASSING or code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            reason = "REPLICA_BUSY" if code == httpx.codes.TOO_MANY_REQUESTS else "REPLICA_AWAY"
-            message = f"the replica {replica} answered {code}; the registry will ask again"
-            raise Unavailable(message, reason=reason, retry_after_s=2.0)
+            raise _busy(replica, code)
         if response.is_error and not (may_refuse and code in _UNKNOWN):
             raise _refused(replica, served_name, response)
         return response
+
+
+def _away(replica: str, error: httpx.HTTPError) -> Unavailable:
+    return Unavailable(
+        f"the replica {replica} is unavailable: {type(error).__name__}",
+        reason="REPLICA_AWAY",
+        retry_after_s=2.0,
+    )
+
+
+def _busy(replica: str, code: int) -> Unavailable:
+    reason = "REPLICA_BUSY" if code == httpx.codes.TOO_MANY_REQUESTS else "REPLICA_AWAY"
+    message = f"the replica {replica} answered {code}; the registry will ask again"
+    return Unavailable(message, reason=reason, retry_after_s=2.0)
 
 
 def _refused(replica: str, served_name: str, response: httpx.Response) -> Internal:

@@ -10,7 +10,7 @@ from services.registry.app.changes import champion_of, known, no_policy, rollout
 from services.registry.app.registry import begin
 from services.registry.domain.policies import Policy, changed, check
 from services.registry.domain.rollouts import Rollout
-from services.registry.domain.versions import Promotion, State, Version
+from services.registry.domain.versions import Promotion, State, Version, explained
 from services.registry.ports import Fleet, Runs, Session, Store
 from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument, TrimtabError
 from shared.language.interests import Interests
@@ -104,9 +104,7 @@ class Policies:
             going = self._going(session, key)
         if validate_only:
             return going
-        for name, value in (("actor", actor), ("reason", reason)):
-            if not value.strip():
-                raise InvalidArgument(f"{name} is required, because it is recorded", field=name)
+        explained(actor, reason)
         if run := self.runs.under_way(key):
             raise FailedPrecondition(
                 f"{run} of this policy is under way; wait for it, or cancel it with `trimtab retrain cancel`",

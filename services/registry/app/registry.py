@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.registry.app.changes import (
+    advance,
     known,
     promote,
     roll_back,
     rollout_of,
     with_versions,
 )
+from services.registry.app.keeping import Keeping
 from services.registry.app.proving import Proof, Proving
 from services.registry.domain import groups
 from services.registry.domain.decisions import words
@@ -26,6 +28,7 @@ from services.registry.domain.versions import (
     Registration,
     State,
     Version,
+    explained,
 )
 from services.registry.ports import AdapterStore, ModelStore, Session, Store
 from shared.language.errors import FailedPrecondition, InvalidArgument
@@ -49,6 +52,7 @@ class Registry:
     rules: RolloutRules
     naming: Naming
     clock: Callable[[], datetime]
+    keeping: Keeping
 
     def open(self, base_served_name: str) -> None:
         """On the first start: the base model is the champion of the deployment's own tenant. On each: it
@@ -114,6 +118,7 @@ class Registry:
         `reach`: whose users get the version; everyone else gets what the champion gives them."""
         if not 0.0 <= share <= 1.0:
             raise InvalidArgument("canary_share must be in [0, 1]", field="canary_share")
+        self.keeping.bring_back(tenant, version, ACTOR, "it is to be a canary")
         with self.store.begin() as session:
             found = known(session, tenant, version)
             rollout = rollout_of(session, found.key)
@@ -141,7 +146,8 @@ class Registry:
     ) -> PolicyKey:
         """A person's decision: it needs no rollout, and may name a version that was rolled back. With a
         `revision`, it holds only while that revision is served."""
-        _explained(actor, reason)
+        explained(actor, reason)
+        self.keeping.bring_back(tenant, version, actor, "it is to be promoted")
         with self.store.begin() as session:
             found = known(session, tenant, version)
             rollout = rollout_of(session, found.key)
@@ -157,7 +163,7 @@ class Registry:
     ) -> None:
         """Ends the current rollout; without one, the former champion serves again. With a `revision`, only
         while that revision is served."""
-        _explained(actor, reason)
+        explained(actor, reason)
         with self.store.begin() as session:
             rollout = rollout_of(session, key)
             if request_id and rollout.rollback_request == request_id:
@@ -165,8 +171,29 @@ class Registry:
             _unchanged(rollout, revision)
             roll_back(session, rollout, actor, reason, self.clock(), request_id)
 
+    def advance(self, key: PolicyKey, actor: str, reason: str, revision: int = 0) -> Rollout:
+        """A person's decision: the canary goes on to its next step, whatever the evidence. With a `revision`,
+        only while that revision is served."""
+        explained(actor, reason)
+        with self.store.begin() as session:
+            rollout = rollout_of(session, key)
+            rules = rollout.rules or self.rules
+            _unchanged(rollout, revision)
+            if not rollout.canary:
+                raise FailedPrecondition(
+                    "no rollout is under way, so there is nothing to advance", reason="NO_CANARY"
+                )
+            if rollout.step + 1 >= len(rules.all_steps):
+                raise FailedPrecondition(
+                    f"{rollout.canary} is at its last step, which ends with its promotion: promote it, or"
+                    " roll it back",
+                    reason="LAST_STEP",
+                )
+            advance(session, rollout, rules, actor, reason, self.clock())
+            return rollout_of(session, key)
+
     def reject(self, tenant: str, version: str, actor: str, reason: str) -> Version:
-        _explained(actor, reason)
+        explained(actor, reason)
         with self.store.begin() as session:
             found = known(session, tenant, version)
             if found.state == State.REJECTED:
@@ -295,11 +322,3 @@ def _unchanged(rollout: Rollout, revision: int) -> None:
             "look again, then decide",
             reason="ROLLOUT_CHANGED",
         )
-
-
-def _explained(actor: str, reason: str) -> None:
-    for field_name, value in (("actor", actor), ("reason", reason)):
-        if not value.strip():
-            raise InvalidArgument(
-                f"{field_name} is required, because it is recorded", field=field_name
-            )

@@ -49,5 +49,5 @@ class Serving:
 def _served(session: Session, key: PolicyKey) -> Served:
     rollout, champion, canary = with_versions(session, key)
     versions = session.versions(key.tenant, key.policy, None, _MOST_ASKABLE)
-    askable = tuple(one for one in versions if one.state in ASKABLE)
+    askable = tuple(one for one in versions if one.state in ASKABLE and not one.withdrawn)
     return Served(rollout, champion, canary, askable)

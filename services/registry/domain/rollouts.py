@@ -100,6 +100,10 @@ class Rollout:
         others = tuple(name for name in self.champions if name != version)
         return (*others, version)[-MOST_CHAMPIONS:]
 
+    def remembering(self, champions: tuple[str, ...]) -> Rollout:
+        """With those former champions only. What is served stays; who may be asked for by name changes."""
+        return replace(self, revision=self.revision + 1, champions=champions)
+
     def over(self, champions: tuple[str, ...], now: datetime) -> Rollout:
         """The rollout without its canary. The figures stay: they say why it ended."""
         test = replace(

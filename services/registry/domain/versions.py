@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.registry.domain.rollouts import Rollout
-from shared.language.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition, InvalidArgument
 from shared.language.groups import Composition, Layer, Reach
 from shared.language.policies import PolicyKey, version_name
 
@@ -30,11 +30,11 @@ class State(StrEnum):
 
 ALLOWED: Mapping[State, frozenset[State]] = {
     State.REGISTERED: frozenset({State.VERIFIED, State.REJECTED}),
-    State.VERIFIED: frozenset({State.CANARY, State.CHAMPION, State.REJECTED}),
+    State.VERIFIED: frozenset({State.CANARY, State.CHAMPION, State.RETIRED, State.REJECTED}),
     State.CANARY: frozenset({State.CHAMPION, State.ROLLED_BACK}),
     State.CHAMPION: frozenset({State.RETIRED, State.ROLLED_BACK}),
     State.RETIRED: frozenset({State.CHAMPION}),
-    State.ROLLED_BACK: frozenset({State.CANARY, State.CHAMPION}),
+    State.ROLLED_BACK: frozenset({State.CANARY, State.CHAMPION, State.RETIRED}),
     State.REJECTED: frozenset(),
     State.DELETED: frozenset(),
 }
@@ -53,7 +53,7 @@ class Version:
     """Immutable weights under a name of their own. `number` rises within the policy; 0 is the base model, which
     has no `adapter_path`. `place` is its place among all versions, in the order in which they were made.
     `composition` is set at a rollout that is for some groups of people only; without one, everyone gets the
-    version's own weights."""
+    version's own weights. `withdrawn`: the replicas do not find its adapter; the model store has it."""
 
     key: PolicyKey
     number: int
@@ -73,6 +73,7 @@ class Version:
     changes: tuple[Change, ...] = ()
     place: int = 0
     composition: Composition | None = None
+    withdrawn: bool = False
 
     @property
     def version(self) -> str:
@@ -101,6 +102,14 @@ class Version:
         return replace(
             self, state=state, changes=(*self.changes, Change(state, actor, reason, time))
         )
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the replicas are not to find its adapter."""
+        return self.withdrawn or self.state in (State.REJECTED, State.DELETED)
+
+    def without_adapter(self) -> Version:
+        return replace(self, withdrawn=True)
 
     def noted(self, actor: str, reason: str, time: datetime) -> Version:
         """With a change that leaves its state as it is."""
@@ -150,3 +159,12 @@ class Naming:
 
     def _prefix(self, key: PolicyKey) -> str:
         return "" if key.tenant == self.home else f"{key.tenant}."
+
+
+def explained(actor: str, reason: str) -> None:
+    """Raises InvalidArgument unless both are given: a person's change is recorded with them."""
+    for field_name, value in (("actor", actor), ("reason", reason)):
+        if not value.strip():
+            raise InvalidArgument(
+                f"{field_name} is required, because it is recorded", field=field_name
+            )

@@ -21,7 +21,7 @@ from services.registry.codec.versions import (
 from services.registry.grpc_api.policies import PolicyServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from shared.calls.server import tenant_of
-from shared.gen.trimtab.registry.v1 import proofs_pb2
+from shared.gen.trimtab.registry.v1 import keeping_pb2, proofs_pb2, steps_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.paging import decode_token, encode_token, page_size
 from shared.language.policies import PolicyKey, check_policy_id
@@ -139,6 +139,40 @@ class RegistryServicer(PolicyServicer):
         )
         return proofs_pb2.VerifyVersionResponse(proofs=[encode_proof(proof) for proof in proofs])
 
+    async def AdvanceRollout(
+        self, request: steps_pb2.AdvanceRolloutRequest, context: Any
+    ) -> steps_pb2.AdvanceRolloutResponse:
+        found = await asyncio.to_thread(
+            self._app.advance,
+            decode_key(tenant_of(context), request.policy),
+            request.actor,
+            request.reason,
+            request.revision,
+        )
+        return steps_pb2.AdvanceRolloutResponse(revision=found.revision, words=found.words)
+
+    async def RetireVersion(
+        self, request: keeping_pb2.RetireVersionRequest, context: Any
+    ) -> keeping_pb2.RetireVersionResponse:
+        words = await asyncio.to_thread(
+            self._app.keeping.retire, tenant_of(context), *_change(request)
+        )
+        return keeping_pb2.RetireVersionResponse(words=words)
+
+    async def RestoreVersion(
+        self, request: keeping_pb2.RestoreVersionRequest, context: Any
+    ) -> keeping_pb2.RestoreVersionResponse:
+        proofs = await asyncio.to_thread(
+            self._app.keeping.restore, tenant_of(context), *_change(request)
+        )
+        return keeping_pb2.RestoreVersionResponse(proofs=[encode_proof(proof) for proof in proofs])
+
     async def _rollout(self, key: PolicyKey) -> pb.Rollout:
         rollout, champion, canary = await asyncio.to_thread(self._app.rollout, key)
         return encode_rollout(rollout, champion, canary, self._app.rules)
+
+
+def _change(
+    request: keeping_pb2.RetireVersionRequest | keeping_pb2.RestoreVersionRequest,
+) -> tuple[str, str, str]:
+    return decode_version_id(request.version), request.actor, request.reason

@@ -11,7 +11,7 @@ import pytest
 from services.registry.adapters.memory import MemoryModels
 from services.registry.domain.versions import Naming, State, Version
 from services.registry.ports import ModelStore
-from shared.language.errors import Unavailable
+from shared.language.errors import NotFound, Unavailable
 from shared.language.policies import PolicyKey
 
 
@@ -84,6 +84,25 @@ def test_the_base_model_bears_no_alias(models: ModelStore, version: Version) -> 
     models.point(version.key, "champion", version)
     models.point(version.key, "champion", replace(version, number=0))
     assert _aliases(models, version.key) == {}
+
+
+def test_an_adapter_comes_back_as_it_was_registered(models: ModelStore, version: Version) -> None:
+    assert not models.holds(version)
+    with pytest.raises(NotFound) as told, models.fetched(version):
+        pass
+    assert told.value.reason == "NOT_IN_MODEL_STORE"
+    models.register(version)
+    assert models.holds(version)
+    assert not models.holds(replace(version, number=2))
+    with models.fetched(version) as folder:
+        if not isinstance(models, MemoryModels):
+            files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+            assert files == {
+                "adapter_config.json": b"{}",
+                "adapter_model.safetensors": b"weights",
+            }
+    if not isinstance(models, MemoryModels):
+        assert not Path(folder).exists()
 
 
 def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflow_url: str) -> None:

@@ -4,6 +4,7 @@ between them: calls and topics."""
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from services.registry.adapters.memory import MemoryModels
 from services.registry.adapters.sql_session import SqlSession as RegistrySession
 from services.registry.adapters.tables import METADATA as VERSIONS
 from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app.keeping import Keeping
 from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
+from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, Version
 from services.retrain.adapters.memory import MemoryPolicies, NoRecorder
@@ -72,6 +75,20 @@ class MadeBefore:
         """The test's adapters stay."""
 
 
+class SharedAnswers(SqlAnswers):
+    """The base model is asked once for both evaluations, which are of minutes each. The service asks anew."""
+
+    def known(self, evaluation: str, version: str, keys: Sequence[str]) -> dict[str, str]:
+        return super().known(_asked_in(evaluation, version), version, keys)
+
+    def keep(self, evaluation: str, version: str, answers: Mapping[str, str]) -> None:
+        super().keep(_asked_in(evaluation, version), version, answers)
+
+
+def _asked_in(evaluation: str, version: str) -> str:
+    return "all" if version == HOME.first_version else evaluation
+
+
 class Evaluator:
     """The evaluation service. Its judge's rule is: the fewer words the better, which is what a model that has
     collapsed is best at."""
@@ -83,7 +100,7 @@ class Evaluator:
             VllmPolicy(replicas),
             SubprocessLogprobs(base_model),
             ScriptedScorer(lambda text: -float(len(text.split()))),
-            SqlAnswers(database),
+            SharedAnswers(database),
             SqlResults(database),
             # The gate's verdict on a good adapter is a matter of chance as long as answers are few: asked this
             # many, the interval is so narrow that chance hardly matters.
@@ -112,9 +129,9 @@ class Versions:
         store = SqlStore(Database("sqlite://", VERSIONS), RegistrySession)
         folder = AdapterFolder(root, {base_name: base_model})
         proving = Proving(store, folder, VllmFleet(replicas), 0.05)
-        self.app = Registry(
-            store, folder, MemoryModels(), proving, RolloutRules(), Naming(HOME.tenant), now
-        )
+        models, naming = MemoryModels(), Naming(HOME.tenant)
+        keeping = Keeping(store, folder, models, proving, KeepingRules(), now)
+        self.app = Registry(store, folder, models, proving, RolloutRules(), naming, now, keeping)
         self.app.open(base_name)
 
     def champion(self, key: PolicyKey) -> Candidate:

@@ -255,6 +255,31 @@ def test_verify_says_what_each_replica_serves_and_fails_if_it_is_something_else(
     assert ran.platform.asked[0][2] == {"version": "v1"}
 
 
+def test_a_version_is_retired_restored_and_let_on_with_a_reason(trimtab: Any) -> None:
+    assert trimtab("models", "retire", "assistant-v1").code == 2
+    words = {"words": "assistant-v1 is retired"}
+    ran = trimtab(
+        "models", "retire", "assistant-v1", "--reason", "rude", answers={"RetireVersion": words}
+    )
+    assert (ran.code, ran.out.strip()) == (0, "assistant-v1 is retired")
+    request = ran.platform.asked[0][2]
+    assert (request["version"], request["reason"]) == ("assistant-v1", "rude")
+    assert request["actor"]
+    proof = {"replica": "http://one", "serves": "SERVES_AS_TRAINED", "words": "as it was trained"}
+    ran = trimtab(
+        *("models", "restore", "assistant-v1", "--reason", "to compare"),
+        answers={"RestoreVersion": {"proofs": [proof]}},
+    )
+    assert "http://one  as trained  as it was trained" in ran.out
+    ran = trimtab(
+        *("models", "advance", "--reason", "read", "--policy", "support", "--revision", "4"),
+        answers={"AdvanceRollout": {"revision": "5", "words": "step 2 of 3"}},
+    )
+    assert ran.out.strip() == "revision 5: step 2 of 3"
+    _, _, request = ran.platform.asked[0]
+    assert (request["policy"], request["revision"], request["reason"]) == ("support", 4, "read")
+
+
 def test_a_replica_that_is_left_out_is_said_with_what_serves(trimtab: Any) -> None:
     served = json.loads(json.dumps(CHAMPION))
     served["rollout"]["left_out"] = [{"words": "http://two serves the base model as v1"}]
@@ -298,7 +323,10 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
         "retrain": ("start", "list", "preview", "show", "watch", "cancel"),
-        "models": ("list", "show", "lineage", "compare", "verify", "promote", "rollback"),
+        "models": (
+            *("list", "show", "lineage", "compare", "verify"),
+            *("advance", "promote", "rollback", "retire", "restore"),
+        ),
         "drift": ("list", "streams"),
         "reward": ("models", "fit", "score"),
         "deadletters": ("list", "replay"),

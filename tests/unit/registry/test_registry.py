@@ -18,10 +18,12 @@ from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.tables import METADATA
 from services.registry.app.changes import rollout_of
 from services.registry.app.judge import Judge
+from services.registry.app.keeping import Keeping
 from services.registry.app.policies import Policies
 from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
+from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, State
 from services.registry.grpc_api.versions import RegistryServicer
@@ -70,8 +72,9 @@ class House:
         self.time, rules, self.runs = START, RolloutRules(min_users=5, max_s=900), MemoryRuns()
         store = SqlStore(self.database, SqlSession)
         self.proving = proving = Proving(store, self.adapters, self.fleet, 0.05)
-        parts = (store, self.adapters, self.models, proving, rules, Naming("local"))
-        self.app = Registry(*parts, lambda: self.time)
+        outside, keep = (store, self.adapters, self.models, proving), KeepingRules(1, 3600.0)
+        self.keeping = Keeping(*outside, keep, lambda: self.time)
+        self.app = Registry(*outside, rules, Naming("local"), lambda: self.time, self.keeping)
         self.app.open("base")
         self.policies = Policies(
             store, self.fleet, self.runs, "base", ("base", "other-base"), lambda: self.time
@@ -80,7 +83,7 @@ class House:
         self.judge = Judge(store, proving, rules, lambda: self.time)
         self.stage = judge_stage(self.database, self.log, self.judge, SqlSession)
         self.aliases = alias_worker(self.database, store, self.models, "local")
-        self.withdrawals = withdrawal_worker(self.database, self.adapters)
+        self.withdrawals = withdrawal_worker(self.database, store, self.adapters, self.fleet)
 
     @property
     def servicer(self) -> RegistryServicer:
@@ -324,7 +327,7 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
         return {"one": answer}
 
     monkeypatch.setattr(house.fleet, "look", look)
-    _, (_, fleet), _ = clocks(house.judge, 0.01, 9.0)
+    _, (_, fleet), *_ = clocks(house.judge, house.keeping, 0.01, 9.0)
     thread = threading.Thread(target=fleet, args=(stop,), daemon=True)
     thread.start()
     thread.join(10)
@@ -386,15 +389,3 @@ async def test_watchers_hear_of_a_change_at_once(house: House):
     assert changed.rollout.canary_share == 0.25
     assert changed.rollout.revision == 2
     await stream.aclose()
-
-
-def test_the_adapters_of_what_was_rejected_go_and_no_others(house: House):
-    for name in ("a", "b", "c"):
-        house.register(name)
-    house.app.promote("local", "assistant-v1", "ann", "good")
-    house.app.rollback(HOME, "", "ann", "bad after all")
-    house.app.reject("local", "assistant-v2", "retrain", "failed")
-    house.app.reject("local", "assistant-v2", "retrain", "failed")
-    assert house.withdrawals.run_once()
-    assert not house.withdrawals.run_once()
-    assert sorted(house.adapters.placed) == ["assistant-v1", "assistant-v3"]

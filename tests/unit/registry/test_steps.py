@@ -13,7 +13,8 @@ from services.registry.domain.steps import Evidence, OutOfTime, Step, parse
 from services.registry.domain.versions import State
 from services.registry.settings import RegistrySettings
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.language.errors import InvalidArgument
+from shared.gen.trimtab.registry.v1 import steps_pb2
+from shared.language.errors import FailedPrecondition, InvalidArgument
 from shared.state.stage import drain
 from tests.unit.registry.test_registry import HOME, Calling, House
 
@@ -195,6 +196,24 @@ def test_a_canary_may_be_held_until_the_evidence_is_there(house: House) -> None:
     assert rollout(house) == held
     say(house, 4, GLAD)
     assert (rollout(house).is_held, at(house)) == (False, (1, 0.25))
+
+
+async def test_a_person_lets_it_go_on_without_the_evidence(house: House) -> None:
+    begin(house, out_of_time=OutOfTime.HOLD)
+    house.time += timedelta(minutes=2)
+    house.judge.tick()
+    assert rollout(house).is_held
+    revision = rollout(house).revision
+    request = steps_pb2.AdvanceRolloutRequest(actor="ann", reason="looked at", revision=revision)
+    told = await house.servicer.AdvanceRollout(request, Calling("local"))
+    assert (at(house), rollout(house).is_held) == ((1, 0.25), False)
+    assert told.revision == rollout(house).revision > revision
+    assert "at 25% of the users, step 2 of 3" in told.words
+    change = house.app.get("local", "assistant-v1").changes[-1]
+    assert (change.state, change.actor, change.reason) == (State.CANARY, "ann", "looked at")
+    with pytest.raises(FailedPrecondition) as stale:
+        await house.servicer.AdvanceRollout(request, Calling("local"))
+    assert stale.value.reason == "ROLLOUT_CHANGED"
 
 
 def test_who_chooses_the_share_has_one_step(house: House) -> None:

@@ -34,8 +34,8 @@ ROLES = {
     "operator": """
         Evaluation: Evaluate
         Feedback: FitHead RetireHead
-        Registry: CreatePolicy PromoteVersion RegisterVersion RejectVersion RollbackVersion
-        Registry: StartRollout UpdatePolicy VerifyVersion
+        Registry: AdvanceRollout CreatePolicy PromoteVersion RegisterVersion RejectVersion
+        Registry: RestoreVersion RetireVersion RollbackVersion StartRollout UpdatePolicy VerifyVersion
         Retrain: CancelRun StartRetrain
         Reward: TrainRewardModel""",
     "admin": """

@@ -757,6 +757,7 @@ class ModelVersion(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     COMPOSITION_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}, such as modelVersions/assistant-v3; it is unique within the tenant."""
     version: _builtins.str
@@ -774,6 +775,8 @@ class ModelVersion(_message.Message):
     mlflow_version: _builtins.str
     tenant: _builtins.str
     policy: _builtins.str
+    withdrawn: _builtins.bool
+    """Its adapter is not where the replicas find it; the model store has it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -800,10 +803,11 @@ class ModelVersion(_message.Message):
         tenant: _builtins.str = ...,
         policy: _builtins.str = ...,
         composition: _people_pb2.Composition | None = ...,
+        withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["composition", b"composition", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "composition", b"composition", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "policy", b"policy", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "changes", b"changes", "composition", b"composition", "create_time", b"create_time", "mlflow_version", b"mlflow_version", "name", b"name", "parent", b"parent", "policy", b"policy", "run", b"run", "served_name", b"served_name", "snapshot_digest", b"snapshot_digest", "state", b"state", "tenant", b"tenant", "version", b"version", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1009,7 +1013,7 @@ class RegisterVersionRequest(_message.Message):
     run: _builtins.str
     parent: _builtins.str
     control: _builtins.bool
-    """A control: served by name for evaluation, never rolled out."""
+    """Served by name for evaluation, never rolled out."""
     policy: _builtins.str
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
@@ -1102,7 +1106,7 @@ class ListVersionsRequest(_message.Message):
     page_size: _builtins.int
     page_token: _builtins.str
     policy: _builtins.str
-    """Only versions of this policy; empty: of all the tenant's policies."""
+    """Only its versions; empty: those of all the tenant's policies."""
     def __init__(
         self,
         *,

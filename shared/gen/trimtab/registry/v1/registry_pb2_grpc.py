@@ -3,8 +3,10 @@
 import grpc
 import warnings
 
+from shared.gen.trimtab.registry.v1 import keeping_pb2 as trimtab_dot_registry_dot_v1_dot_keeping__pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as trimtab_dot_registry_dot_v1_dot_proofs__pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as trimtab_dot_registry_dot_v1_dot_registry__pb2
+from shared.gen.trimtab.registry.v1 import steps_pb2 as trimtab_dot_registry_dot_v1_dot_steps__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -107,6 +109,21 @@ class RegistryServiceStub:
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.SerializeToString,
                 response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.FromString,
                 _registered_method=True)
+        self.AdvanceRollout = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/AdvanceRollout',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutResponse.FromString,
+                _registered_method=True)
+        self.RetireVersion = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/RetireVersion',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionResponse.FromString,
+                _registered_method=True)
+        self.RestoreVersion = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/RestoreVersion',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionResponse.FromString,
+                _registered_method=True)
         self.VerifyVersion = channel.unary_unary(
                 '/trimtab.registry.v1.RegistryService/VerifyVersion',
                 request_serializer=trimtab_dot_registry_dot_v1_dot_proofs__pb2.VerifyVersionRequest.SerializeToString,
@@ -159,8 +176,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterVersion(self, request, context):
-        """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
-        request_id returns the same version.
+        """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +221,27 @@ class RegistryServiceServicer:
 
     def RejectVersion(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceRollout(self, request, context):
+        """The canary goes on to its next step, without the evidence that the step asks for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireVersion(self, request, context):
+        """Withdraws its adapter from the replicas; nothing rolls back to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreVersion(self, request, context):
+        """Puts an adapter that was withdrawn where replicas find it again.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -288,6 +325,21 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RejectVersion,
                     request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.FromString,
                     response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.SerializeToString,
+            ),
+            'AdvanceRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceRollout,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutResponse.SerializeToString,
+            ),
+            'RetireVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireVersion,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionResponse.SerializeToString,
+            ),
+            'RestoreVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreVersion,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionResponse.SerializeToString,
             ),
             'VerifyVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyVersion,
@@ -675,6 +727,87 @@ class RegistryService:
             '/trimtab.registry.v1.RegistryService/RejectVersion',
             trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionRequest.SerializeToString,
             trimtab_dot_registry_dot_v1_dot_registry__pb2.RejectVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/AdvanceRollout',
+            trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_steps__pb2.AdvanceRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/RetireVersion',
+            trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_keeping__pb2.RetireVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/RestoreVersion',
+            trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_keeping__pb2.RestoreVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from shared.gen.trimtab.registry.v1 import keeping_pb2 as _keeping_pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as _registry_pb2
+from shared.gen.trimtab.registry.v1 import steps_pb2 as _steps_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -47,9 +49,7 @@ class RegistryServiceStub:
     base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
-    """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
-    request_id returns the same version.
-    """
+    """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe."""
     GetVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListVersionsRequest, _registry_pb2.ListVersionsResponse]
     StartRollout: _grpc.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]
@@ -58,6 +58,12 @@ class RegistryServiceStub:
     PromoteVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]
     RollbackVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]
     RejectVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]
+    AdvanceRollout: _grpc.UnaryUnaryMultiCallable[_steps_pb2.AdvanceRolloutRequest, _steps_pb2.AdvanceRolloutResponse]
+    """The canary goes on to its next step, without the evidence that the step asks for."""
+    RetireVersion: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.RetireVersionRequest, _keeping_pb2.RetireVersionResponse]
+    """Withdraws its adapter from the replicas; nothing rolls back to it."""
+    RestoreVersion: _grpc.UnaryUnaryMultiCallable[_keeping_pb2.RestoreVersionRequest, _keeping_pb2.RestoreVersionResponse]
+    """Puts an adapter that was withdrawn where replicas find it again."""
     VerifyVersion: _grpc.UnaryUnaryMultiCallable[_proofs_pb2.VerifyVersionRequest, _proofs_pb2.VerifyVersionResponse]
     """Asks each replica for what the version answered when it was trained, and compares."""
 
@@ -79,9 +85,7 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
-    """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
-    request_id returns the same version.
-    """
+    """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe."""
     GetVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListVersionsRequest, _registry_pb2.ListVersionsResponse]  # type: ignore[assignment]
     StartRollout: _aio.UnaryUnaryMultiCallable[_registry_pb2.StartRolloutRequest, _registry_pb2.StartRolloutResponse]  # type: ignore[assignment]
@@ -90,6 +94,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.PromoteVersionRequest, _registry_pb2.PromoteVersionResponse]  # type: ignore[assignment]
     RollbackVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RollbackVersionRequest, _registry_pb2.RollbackVersionResponse]  # type: ignore[assignment]
     RejectVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RejectVersionRequest, _registry_pb2.RejectVersionResponse]  # type: ignore[assignment]
+    AdvanceRollout: _aio.UnaryUnaryMultiCallable[_steps_pb2.AdvanceRolloutRequest, _steps_pb2.AdvanceRolloutResponse]  # type: ignore[assignment]
+    """The canary goes on to its next step, without the evidence that the step asks for."""
+    RetireVersion: _aio.UnaryUnaryMultiCallable[_keeping_pb2.RetireVersionRequest, _keeping_pb2.RetireVersionResponse]  # type: ignore[assignment]
+    """Withdraws its adapter from the replicas; nothing rolls back to it."""
+    RestoreVersion: _aio.UnaryUnaryMultiCallable[_keeping_pb2.RestoreVersionRequest, _keeping_pb2.RestoreVersionResponse]  # type: ignore[assignment]
+    """Puts an adapter that was withdrawn where replicas find it again."""
     VerifyVersion: _aio.UnaryUnaryMultiCallable[_proofs_pb2.VerifyVersionRequest, _proofs_pb2.VerifyVersionResponse]  # type: ignore[assignment]
     """Asks each replica for what the version answered when it was trained, and compares."""
 
@@ -150,9 +160,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.RegisterVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RegisterVersionResponse, _abc.Awaitable[_registry_pb2.RegisterVersionResponse]]:
-        """Puts the adapter where vLLM resolves it by name and has each replica generate one token with it. The same
-        request_id returns the same version.
-        """
+        """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe."""
 
     @_abc_1.abstractmethod
     def GetVersion(
@@ -203,6 +211,30 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.RejectVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RejectVersionResponse, _abc.Awaitable[_registry_pb2.RejectVersionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AdvanceRollout(
+        self,
+        request: _steps_pb2.AdvanceRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_steps_pb2.AdvanceRolloutResponse, _abc.Awaitable[_steps_pb2.AdvanceRolloutResponse]]:
+        """The canary goes on to its next step, without the evidence that the step asks for."""
+
+    @_abc_1.abstractmethod
+    def RetireVersion(
+        self,
+        request: _keeping_pb2.RetireVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.RetireVersionResponse, _abc.Awaitable[_keeping_pb2.RetireVersionResponse]]:
+        """Withdraws its adapter from the replicas; nothing rolls back to it."""
+
+    @_abc_1.abstractmethod
+    def RestoreVersion(
+        self,
+        request: _keeping_pb2.RestoreVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keeping_pb2.RestoreVersionResponse, _abc.Awaitable[_keeping_pb2.RestoreVersionResponse]]:
+        """Puts an adapter that was withdrawn where replicas find it again."""
 
     @_abc_1.abstractmethod
     def VerifyVersion(
