@@ -11,7 +11,7 @@ from pathlib import Path
 from infra.kubernetes.cluster import CommandFailed, FakeCluster
 from infra.kubernetes.packages import PackagesMissing, install_packages
 from infra.kubernetes.processes import ClusterFailed
-from infra.kubernetes.tools import FAKE, TOOLS, ToolsError, build_tools
+from infra.kubernetes.tools import ALL, FAKE, ToolsError, build_tools
 
 _ENDS = {signal.SIGINT, signal.SIGTERM}
 
@@ -26,7 +26,7 @@ def packages(_: argparse.Namespace) -> None:
 
 
 def up(options: argparse.Namespace) -> None:
-    folder = build_tools(list(FAKE))
+    folder = build_tools(FAKE)
     with (
         tempfile.TemporaryDirectory(prefix="trimtab-kubernetes-") as home,
         FakeCluster(Path(home)) as cluster,
@@ -44,9 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     text = "build the programs that are missing, and print the folder they are in"
     build = commands.add_parser("tools", help=text, description=text)
-    build.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"all by default: {', '.join(TOOLS)}"
-    )
+    build.add_argument("names", nargs="*", metavar="NAME", help=f"all by default: {', '.join(ALL)}")
     build.set_defaults(run=tools)
     text = "install the Debian packages that the real node needs (as root)"
     commands.add_parser("packages", help=text, description=text).set_defaults(run=packages)

@@ -20,7 +20,7 @@ from infra.kubernetes.control_plane import ControlPlane
 from infra.kubernetes.crds import paths_of
 from infra.kubernetes.fake_nodes import Node, write_configuration
 from infra.kubernetes.processes import CommandFailed, Processes, run
-from infra.kubernetes.tools import FAKE, build_tools
+from infra.kubernetes.tools import FAKE, build_tools, tool
 from infra.local.settings import free_ports
 
 __all__ = ["Cluster", "CommandFailed", "FakeCluster", "Node"]
@@ -63,14 +63,12 @@ class Cluster(ABC):
 
     def kubectl(self, *words: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
         """Runs kubectl as the administrator, or as the kubeconfig says. Raises CommandFailed."""
-        program = build_tools(["kubectl"]) / "kubectl"
+        program = tool("kubectl")
         return run([program, *words], stdin, self.environment(kubeconfig))
 
     def helm(self, *words: str, stdin: str = "") -> str:
         """Raises CommandFailed."""
-        return run(
-            [build_tools(["helm"]) / "helm", *words], stdin, self.environment(), timeout_s=900
-        )
+        return run([tool("helm"), *words], stdin, self.environment(), timeout_s=900)
 
     def environment(self, kubeconfig: Path | None = None) -> dict[str, str]:
         """What helm and kubectl need to work on this cluster and to write to its folder alone."""
@@ -163,7 +161,7 @@ class FakeCluster(Cluster):
         return self._control.kubeconfig
 
     def start(self) -> None:
-        build_tools(list(FAKE))
+        build_tools(FAKE)
         try:
             self._control.start()
             self._start_kwok()
@@ -234,7 +232,7 @@ class FakeCluster(Cluster):
             "tls-private-key-file": self._control.key,
         }
         words = [f"--{name}={value}" for name, value in options.items()]
-        self.processes.start("kwok", [build_tools(["kwok"]) / "kwok", *words])
+        self.processes.start("kwok", [tool("kwok"), *words])
 
     def _is_usable(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The parts of a real node: containerd, kubelet and kube-proxy, with all that they write in one folder.
+"""The parts of a real node: containerd, kubelet, kube-proxy and DNS, with all that they write in one folder.
 
 Pods are on a bridge of their own, and everything listens there or on the loopback address: a kubelet that asks
 nobody for a password must not be seen from outside.
@@ -18,6 +18,7 @@ BRIDGE = "trimtab0"
 PODS = "10.244.0.0/24"
 ADDRESS = "10.244.0.1"
 NODE = "node1"
+DOMAIN = "cluster.local"
 PAUSE = "localhost/trimtab/pause:1"
 _CRI = "io.containerd.grpc.v1.cri"
 
@@ -47,6 +48,7 @@ class NodeFiles:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "containerd.toml").write_text(self._containerd())
         (self.folder / "cni" / f"{NETWORK}.conflist").write_text(json.dumps(self._network()))
+        (self.folder / "Corefile").write_text(_corefile(kubeconfig))
         # Pods that do not ask the cluster's DNS ask nobody.
         (self.folder / "resolv.conf").write_text("")
         kubelet = self._kubelet(kubelet_port, kubelet_health)
@@ -72,6 +74,9 @@ class NodeFiles:
 
     def proxy_command(self, program: Path) -> list[str]:
         return [str(program), f"--config={self.folder / 'kube-proxy.yaml'}"]
+
+    def dns_command(self, program: Path) -> list[str]:
+        return [str(program), "-conf", str(self.folder / "Corefile")]
 
     def ctr(self, *words: str) -> list[str]:
         return ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *words]
@@ -143,13 +148,34 @@ conf_dir = "{self.folder}/cni"
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "clusterDNS": [ADDRESS],
-            "clusterDomain": "cluster.local",
+            "clusterDomain": DOMAIN,
             "resolvConf": str(self.folder / "resolv.conf"),
             "podLogsDir": str(self.pod_logs),
             "volumePluginDir": str(self.folder / "volume-plugins"),
             # Its chains would stay behind; what they are for is for older proxies.
             "makeIPTablesUtilChains": False,
         }
+
+
+def _corefile(kubeconfig: Path) -> str:
+    """Names of the cluster; there are no others."""
+    return f"""\
+{DOMAIN}:53 {{
+    bind {ADDRESS}
+    errors
+    kubernetes {DOMAIN} {{
+        kubeconfig {kubeconfig} trimtab
+        pods insecure
+        ttl 1
+    }}
+}}
+.:53 {{
+    bind {ADDRESS}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+}}
+"""
 
 
 def _proxy(kubeconfig: Path, health_port: int, metrics_port: int) -> dict[str, Any]:

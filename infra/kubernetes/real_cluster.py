@@ -14,7 +14,7 @@ from infra.kubernetes.images import write_busybox_image
 from infra.kubernetes.node import ADDRESS, NODE, PAUSE, PODS, NodeFiles
 from infra.kubernetes.packages import require_packages
 from infra.kubernetes.processes import CommandFailed, run
-from infra.kubernetes.tools import REAL, build_tools
+from infra.kubernetes.tools import REAL, build_tools, tool
 from infra.local.settings import free_ports
 
 
@@ -40,7 +40,7 @@ class RealCluster(Cluster):
         """Also raises PackagesMissing, AnotherRuns, and PermissionError for anybody but root."""
         _require_root()
         require_packages()
-        tools = build_tools(list(REAL))
+        tools = build_tools(REAL)
         self._claim = leftovers.Claim(self._files.socket, self.folder)
         try:
             leftovers.FORWARDING.write_text("1")
@@ -56,7 +56,7 @@ class RealCluster(Cluster):
     def stop(self) -> None:
         if self._claim is None:
             return
-        for name in ("kubelet", "kube-proxy"):
+        for name in ("kubelet", "kube-proxy", "coredns"):
             self.processes.stop(name)
         leftovers.remove(self._files.socket, self.folder)
         self.processes.stop("containerd")
@@ -82,6 +82,7 @@ class RealCluster(Cluster):
         kubelet = self._files.kubelet_command(tools / "kubelet", self.kubeconfig)
         self.processes.start("kubelet", kubelet)
         self.processes.start("kube-proxy", self._files.proxy_command(tools / "kube-proxy"))
+        self.processes.start("coredns", self._files.dns_command(tool("coredns")))
 
     def _answers(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.kubernetes.cluster import Cluster
 from infra.kubernetes.processes import run
-from infra.kubernetes.tools import build_tools
+from infra.kubernetes.tools import tool
 
 # How kubeconform is to find them. The group of what has none is its version.
 _TEMPLATE = "{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json"
@@ -35,7 +35,7 @@ def write_schemas(cluster: Cluster, folder: Path) -> int:
 
 def check(manifests: str, folder: Path) -> str:
     """What kubeconform says of rendered manifests. Raises CommandFailed for one that does not fit."""
-    program = build_tools(["kubeconform"]) / "kubeconform"
+    program = tool("kubeconform")
     words = ["-strict", "-summary", "-schema-location", f"{folder}/{_TEMPLATE}"]
     return run([str(program), *words], stdin=manifests)
 

@@ -14,8 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,8 @@ TOOLS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
 }
+# Not in go.mod, with whose versions it does not build: as `go install` takes it.
+INSTALLED = {"coredns": "github.com/coredns/coredns@v1.12.4"}
 FAKE = (
     "helm",
     "kubectl",
@@ -48,9 +51,10 @@ FAKE = (
     "kwok",
 )
 CHECKS = ("kubeconform", "helm-unittest")
-REAL = (*FAKE[:-1], "kubelet", "kube-proxy")
+ALL = (*TOOLS, *INSTALLED)
+REAL = (*FAKE[:-1], "kubelet", "kube-proxy", *INSTALLED)
 # Two packages at a time: a compiler of Kubernetes' larger packages takes a gigabyte.
-_BUILD = ("go", "build", "-p", "2", "-trimpath")
+_FLAGS = ("-p", "2", "-trimpath")
 _NICE = ("nice", "-n", "10")
 
 
@@ -60,42 +64,54 @@ class ToolsError(Exception):
 
 def tools_folder() -> Path:
     """Where the programs of this checkout's pins are. TRIMTAB_KUBERNETES_TOOLS moves it."""
-    home = os.environ.get("TRIMTAB_KUBERNETES_TOOLS") or Path.home() / ".cache/trimtab/kubernetes"
-    return Path(home).absolute() / _digest()
+    return _home() / _digest()
 
 
 def tool(name: str) -> Path:
-    """The path of one program, built if it is missing."""
-    build_tools([name])
+    """The path of one program, built if it is missing. Raises ToolsError."""
+    if name not in ALL:
+        raise ToolsError(f"there is no tool {name!r}: choose from {', '.join(ALL)}")
+    place = _place(name)
+    if not place.exists():
+        require_go()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(place.with_name(f".{place.name}.lock")):
+            if not place.exists():
+                _build(name, place)
+    return place
+
+
+def build_tools(names: Iterable[str] = ()) -> Path:
+    """Builds what is missing of the named programs (all by default), with lines on stderr for each;
+    returns the folder of those in go.mod. Raises ToolsError."""
+    for name in names or ALL:
+        tool(name)
+    return tools_folder()
+
+
+def _place(name: str) -> Path:
+    if name in INSTALLED:
+        return _home() / INSTALLED[name].rpartition("/")[2] / name
     return tools_folder() / name
 
 
-def build_tools(names: list[str] | None = None) -> Path:
-    """Builds what is missing of the named programs (all by default), with one line on stderr for each;
-    returns their folder. Raises ToolsError."""
-    for name in names or []:
-        if name not in TOOLS:
-            raise ToolsError(f"there is no tool {name!r}: choose from {', '.join(TOOLS)}")
-    folder = tools_folder()
-    wanted = [name for name in names or TOOLS if not (folder / name).exists()]
-    if not wanted:
-        return folder
-    require_go()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        with _locked(folder / f".{name}.lock"):
-            if not (folder / name).exists():
-                _build(name, folder)
-    return folder
+def _home() -> Path:
+    home = os.environ.get("TRIMTAB_KUBERNETES_TOOLS") or Path.home() / ".cache/trimtab/kubernetes"
+    return Path(home).absolute()
 
 
-def _build(name: str, folder: Path) -> None:
+def _build(name: str, place: Path) -> None:
     print(f"{name}: building", file=sys.stderr, flush=True)
     started = time.monotonic()
-    unfinished = folder / f".{name}.unfinished"
-    command = [*_NICE, *_BUILD, "-ldflags", _link_flags(), "-o", str(unfinished), TOOLS[name]]
-    _go(command, f"{name} cannot be built")
-    unfinished.rename(folder / name)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".building-") as scratch:
+        if name in INSTALLED:
+            flags, package = "-s -w", INSTALLED[name]
+            command = [*_NICE, "env", f"GOBIN={scratch}", "go", "install", *_FLAGS]
+        else:
+            flags, package = _link_flags(), TOOLS[name]
+            command = [*_NICE, "go", "build", *_FLAGS, "-o", f"{scratch}/{name}"]
+        _go([*command, "-ldflags", flags, package], f"{name} cannot be built")
+        (Path(scratch) / name).rename(place)
     print(f"{name}: built in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -29,7 +29,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if "cluster" in fixtures:
         build_tools([*FAKE, "kubeconform"])
     if "real_cluster" in fixtures and os.getuid() == 0:
-        build_tools(list(REAL))
+        build_tools(REAL)
 
 
 @pytest.fixture(scope="session")

@@ -126,8 +126,7 @@ def test_two_pods_are_reached_through_their_service_from_a_job_that_asks_for_a_g
 ) -> None:
     real_cluster.apply(_web("web", replicas=2, page="/index.html"))
     real_cluster.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-    address = real_cluster.get("service", "web")["spec"]["clusterIP"]
-    ask = f"for i in $(busybox seq 20); do busybox wget -q -O - http://{address}/; done"
+    ask = "for i in $(busybox seq 20); do busybox wget -q -O - http://web.default.svc.cluster.local/; done"
     real_cluster.apply(_job("asks", ask, resources={"limits": {GPU: "1"}}))
     real_cluster.kubectl("wait", "--for=condition=Complete", "job/asks", "--timeout=90s")
     answers = real_cluster.kubectl("logs", "job/asks").splitlines()
