@@ -42,6 +42,11 @@ from tests.chart.rendering import Refused, helm_template
         ("small", ["models.volume=null"], "set models.volume"),
         (
             "small",
+            ["models.volume.persistentVolumeClaim.claimName=models"],
+            "models.volume is of several kinds (hostPath, persistentVolumeClaim)",
+        ),
+        (
+            "small",
             ["retrain.trainer=process", "training.queue=q"],
             "training.queue=q needs retrain.trainer=job",
         ),

@@ -12,11 +12,14 @@ metadata: {{- include "trimtab.metadata" (list $root .name .name) | nindent 2 }}
     # A failed one stays, so that its log can be read.
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 spec:
-  backoffLimit: 3
+  backoffLimit: {{ int $root.Values.hooks.retries }}
   activeDeadlineSeconds: 600
   template:
     metadata:
       labels: {{- include "trimtab.podLabels" (list $root .name) | nindent 8 }}
+      {{- with $root.Values.pods.annotations }}
+      annotations: {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       restartPolicy: Never
       automountServiceAccountToken: false

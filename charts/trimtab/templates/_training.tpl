@@ -154,7 +154,7 @@ affinity: {{- toYaml . | nindent 2 }}
 - name: training
   {{- include "trimtab.storage" (list . "training") | nindent 2 }}
 - name: models
-  {{- toYaml .Values.models.volume | nindent 2 }}
+  {{- include "trimtab.volumeSource" .Values.models.volume | nindent 2 }}
 {{- with concat .Values.pods.volumes (.Values.training.extra.volumes | default list) }}
 {{ toYaml . }}
 {{- end }}

@@ -51,14 +51,14 @@ spec:
             {{- end }}
       volumes:
         - {name: tmp, emptyDir: {}}
-        {{- if $trial.volume }}
+        {{- with include "trimtab.volumeSource" $trial.volume }}
         - name: data
-          {{- toYaml $trial.volume | nindent 10 }}
+          {{- . | nindent 10 }}
         {{- end }}
         {{- with concat (.volumes | default list) $root.Values.pods.volumes ($trial.extra.volumes | default list) }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-  {{- if not $trial.volume }}
+  {{- if not (include "trimtab.volumeSource" $trial.volume) }}
   volumeClaimTemplates:
     - metadata:
         name: data

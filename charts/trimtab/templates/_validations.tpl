@@ -91,7 +91,7 @@ vllm.inferencePool.enabled=true needs vllm.inferencePool.picker.name: the Servic
 {{- if and (eq $vllm.device "gpu") (lt (int $vllm.gpus) 1) }}
 vllm.gpus={{ $vllm.gpus }} is none: set it to 1 or more, or vllm.device=cpu.
 {{- end }}
-{{- if not .Values.models.volume }}
+{{- if not (include "trimtab.volumeSource" .Values.models.volume) }}
 There are no models: set models.volume to a volume that holds the weights, such as {"persistentVolumeClaim": {"claimName": "models"}}.
 {{- end }}
 {{- end -}}
@@ -103,10 +103,23 @@ training.queue={{ $training.queue }} needs retrain.trainer=job or trainjob: a pr
 {{- end }}
 {{- end -}}
 
+{{/* Values of several files are merged, so a volume of one and a volume of the other are both there. */}}
+{{- define "trimtab.validate.volume" -}}
+{{- $kinds := include "trimtab.volumeSource" (index . 1) | fromYaml }}
+{{- if gt (len $kinds) 1 }}
+{{ index . 0 }} is of several kinds ({{ keys $kinds | sortAlpha | join ", " }}): set those that you do not want to null.
+{{- end }}
+{{- end -}}
+
 {{- define "trimtab.validate.storage" -}}
+{{ include "trimtab.validate.volume" (list "models.volume" .Values.models.volume) }}
+{{- range list "kafka" "postgresql" "mlflow" }}
+{{ include "trimtab.validate.volume" (list (printf "%s.trial.volume" .) (index $.Values .).trial.volume) }}
+{{- end }}
 {{- range $name, $one := .Values.storage }}
 {{- if kindIs "map" $one }}
-{{- if and $one.existingClaim $one.volume }}
+{{ include "trimtab.validate.volume" (list (printf "storage.%s.volume" $name) $one.volume) }}
+{{- if and $one.existingClaim (include "trimtab.volumeSource" $one.volume) }}
 storage.{{ $name }} has both existingClaim and volume: choose one.
 {{- end }}
 {{- end }}

@@ -174,7 +174,7 @@ volumes:
   - {name: tmp, emptyDir: {}}
   - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ $vllm.sharedMemory }}}}
   - name: models
-    {{- toYaml $root.Values.models.volume | nindent 4 }}
+    {{- include "trimtab.volumeSource" $root.Values.models.volume | nindent 4 }}
   - name: adapters
     {{- include "trimtab.storage" (list $root "adapters") | nindent 4 }}
   {{- with concat $root.Values.pods.volumes ($vllm.extra.volumes | default list) }}

@@ -51,7 +51,7 @@ state: /var/lib/trimtab/state
 {{- end }}
 {{- if .of.models }}
 - name: models
-  {{- toYaml $root.Values.models.volume | nindent 2 }}
+  {{- include "trimtab.volumeSource" $root.Values.models.volume | nindent 2 }}
 {{- end }}
 {{- if $root.Values.settings.redaction }}
 - {name: redaction, configMap: {name: {{ include "trimtab.host" (list $root "redaction") }}}}
@@ -67,12 +67,21 @@ state: /var/lib/trimtab/state
 {{- end }}
 {{- end -}}
 
+{{/* A volume source without what a later values file has set to null. */}}
+{{- define "trimtab.volumeSource" -}}
+{{- $found := dict -}}
+{{- range $kind, $source := . | default dict -}}
+{{- if not (kindIs "invalid" $source) }}{{ $_ := set $found $kind $source }}{{ end -}}
+{{- end -}}
+{{- if $found }}{{ toYaml $found }}{{ end -}}
+{{- end -}}
+
 {{/* One volume of `storage`, as a volume source: (list $ "adapters"). */}}
 {{- define "trimtab.storage" -}}
 {{- $root := index . 0 -}}
 {{- $one := index $root.Values.storage (index . 1) -}}
-{{- if $one.volume -}}
-{{ toYaml $one.volume }}
+{{- with include "trimtab.volumeSource" $one.volume -}}
+{{ . }}
 {{- else -}}
 persistentVolumeClaim: {claimName: {{ $one.existingClaim | default (include "trimtab.host" $) }}}
 {{- end -}}
