@@ -2,7 +2,8 @@
 FOLDER/job.json`.
 
 Reads job.json (see adapters/training_folder.py) and writes next to it progress.json, metrics.jsonl,
-checkpoint.pt, and finally adapter/ and done.json. Started again, it resumes from its checkpoint.
+checkpoint.pt, and finally adapter/ and done.json. Started again, it resumes from its checkpoint. It trains on a
+GPU where there is one; `torchrun -m services.retrain.train --job ...` trains on several (adapters/ranks.py).
 """
 
 from __future__ import annotations
@@ -11,20 +12,30 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.retrain.domain.training import TrainingPlan, TrainingStep
 from shared.encoding.base_models import base_digest, write_base
 from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
 
+if TYPE_CHECKING:  # these import torch
+    from services.retrain.adapters.chat_encoder import ChatEncoder
+    from services.retrain.adapters.policy import LoraPolicy
+    from services.retrain.adapters.ranks import Ranks
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", type=Path, required=True)
     path: Path = parser.parse_args().job
+    if os.environ.get("JOB_COMPLETION_INDEX", "0") != "0" and "WORLD_SIZE" not in os.environ:
+        raise SystemExit(
+            "a training on several pods begins with torchrun: see its template's command"
+        )
     job = json.loads(path.read_text())
     if "parent" in job:  # in a pod of its own it has none
         die_with(int(job["parent"]))
@@ -37,15 +48,22 @@ def train(folder: Path, job: dict[str, Any]) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch  # slow to import, so only once the parent is known to be alive
 
+    from services.retrain.adapters.ranks import joined
+
+    torch.set_num_threads(int(job["threads"]))
+    with joined() as ranks:
+        train_as(ranks, folder, job)
+
+
+def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
+    """Of several processes, only the first writes."""
     from services.retrain.adapters.chat_encoder import ChatEncoder
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
-    from services.retrain.adapters.recording import PROMPTS, recorded
     from services.retrain.adapters.snapshots import read_pairs
     from services.retrain.adapters.training import Trainer
     from shared.encoding.chat import load_tokenizer
 
     started = time.monotonic()
-    torch.set_num_threads(int(job["threads"]))
     plan, base = TrainingPlan(**job["plan"]), Path(job["base_model"])
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
     snapshot = read_pairs(job["snapshot"], "train")
@@ -56,18 +74,34 @@ def train(folder: Path, job: dict[str, Any]) -> None:
         )
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     policy = LoraPolicy(load_model(base), shape, plan.seed)
+    print(f"process {ranks.rank + 1} of {ranks.count} trains on {policy.device}", flush=True)
 
     def report(step: TrainingStep) -> None:
-        show(folder, step, plan)
+        if ranks.leads:
+            show(folder, step, plan)
 
-    steps = Trainer(policy, pairs, plan, folder).run(report)
+    steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
+    if ranks.leads:
+        hand_over(folder, job, policy, encoder, steps, started)
+
+
+def hand_over(
+    folder: Path,
+    job: dict[str, Any],
+    policy: LoraPolicy,
+    encoder: ChatEncoder,
+    steps: Sequence[TrainingStep],
+    started: float,
+) -> None:
+    """done.json comes last: where it is, everything is."""
+    from services.retrain.adapters.recording import PROMPTS, recorded
+
     policy.save(folder / "adapter", job["base_model"])
     known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
-    write_base(folder / "adapter", base_digest(base))
+    write_base(folder / "adapter", base_digest(Path(job["base_model"])))
     (folder / "adapter" / KNOWN_ANSWERS).write_text(dump(known))
     lines = [json.dumps(asdict(step)) + "\n" for step in steps]
     (folder / "metrics.jsonl").write_text("".join(lines))
-    seconds = time.monotonic() - started
     write(
         folder / "done.json",
         {
@@ -75,7 +109,7 @@ def train(folder: Path, job: dict[str, Any]) -> None:
             "snapshot": job["snapshot"],
             "base_model": job["base_model"],
             "steps": [asdict(step) for step in steps],
-            "seconds": seconds,
+            "seconds": time.monotonic() - started,
             "counts": {reason: count for reason, count in encoder.counts.items() if count},
         },
     )

@@ -23,6 +23,7 @@ import torch
 from services.retrain.adapters.objectives.dpo import dpo, sigmoid_accuracy
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.policy import Encoded, LoraPolicy, Prepared
+from services.retrain.adapters.ranks import ALONE, Ranks
 from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 CHECKPOINT = "checkpoint.pt"
@@ -38,12 +39,19 @@ Report = Callable[[TrainingStep], None]
 
 
 class Trainer:
-    """Trains `policy` on `pairs` by `plan`; everything it needs to resume is in `folder`."""
+    """Trains `policy` on `pairs` by `plan`; everything it needs to resume is in `folder`. Of several
+    processes (`ranks`), each has its own Trainer, with the same policy, pairs and plan."""
 
     def __init__(
-        self, policy: LoraPolicy, pairs: Sequence[EncodedPair], plan: TrainingPlan, folder: Path
+        self,
+        policy: LoraPolicy,
+        pairs: Sequence[EncodedPair],
+        plan: TrainingPlan,
+        folder: Path,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._policy, self._pairs, self._plan, self._folder = policy, pairs, plan, folder
+        self._ranks = ranks
         self._prepared: dict[tuple[int, bool], Prepared] = {}
         self._optimizer = torch.optim.AdamW(
             policy.parameters, lr=plan.learning_rate, weight_decay=0.0
@@ -57,7 +65,7 @@ class Trainer:
             step = self._step(len(self.steps))
             self.steps.append(step)
             report(step)
-            if len(self.steps) % self._plan.checkpoint_every == 0:
+            if self._ranks.leads and len(self.steps) % self._plan.checkpoint_every == 0:
                 self._save()
         return self.steps
 
@@ -72,10 +80,11 @@ class Trainer:
         batch = batch_of(number, len(self._pairs), self._plan.batch_pairs, self._plan.seed)
         self._optimizer.zero_grad()
         totals = np.zeros(5)
-        for index in batch:
+        for index in self._ranks.share_of(batch):
             loss, figures = self._dpo(index) if self._plan.objective == "dpo" else self._sft(index)
             (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
             totals += np.array([loss.item(), *figures])
+        totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         self._optimizer.step()
         mean = totals / len(batch)
@@ -132,15 +141,19 @@ class Trainer:
 
     def _resume(self) -> None:
         """A checkpoint of another plan is ignored: training starts from the beginning."""
-        path = self._folder / CHECKPOINT
-        if not path.exists():
-            return
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["plan"] != json.dumps(asdict(self._plan), sort_keys=True):
+        content = self._ranks.as_first(self._checkpoint() if self._ranks.leads else None)
+        if content is None or content["plan"] != json.dumps(asdict(self._plan), sort_keys=True):
             return
         self._policy.load_state(content["lora"])
         self._optimizer.load_state_dict(content["optimizer"])
         self.steps = [TrainingStep(**step) for step in content["steps"]]
+
+    def _checkpoint(self) -> dict[str, Any] | None:
+        path = self._folder / CHECKPOINT
+        if not path.exists():
+            return None
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
 
 
 def batch_of(number: int, pairs: int, size: int, seed: int) -> list[int]:

@@ -42,11 +42,16 @@ def with_pod(**changes: Any) -> dict[str, Any]:
         (with_pod(containers=[]), "spec.template.spec.containers needs a container"),
         (with_container(image=""), "needs a container with an image"),
         (with_pod(restartPolicy="OnFailure"), "spec.template.spec.restartPolicy must be Never"),
-        (manifest(parallelism=2), "spec.parallelism is 2: a training is one process"),
-        (manifest(completions=4), "spec.completions is 4"),
+        (manifest(parallelism=2), "spec.completions is 1 and spec.parallelism 2"),
+        (manifest(completions=4), "spec.completions is 4 and spec.parallelism 1"),
+        (manifest(completions=2, parallelism=2), "containers[0].command starts one process"),
+        (
+            manifest(completions=2, parallelism=2, completionMode="NonIndexed"),
+            "spec.completionMode must be Indexed",
+        ),
         (
             with_container(resources={"limits": {"nvidia.com/gpu": 2}}),
-            "containers[0].resources.limits[nvidia.com/gpu] is 2",
+            "which trains on one GPU, but there are 2 GPUs: begin it with torchrun",
         ),
         ({**manifest(), "metadata": {"name": "Not_A_Label"}}, "metadata.name"),
     ],
@@ -64,16 +69,29 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: object, words: str):
         (manifest(), "needs trainer.kubeflow.org/v1alpha1 and TrainJob"),
         ({**train_job(), "spec": {"trainer": {}}}, "spec.runtimeRef is missing"),
         ({**train_job(), "spec": {"runtimeRef": {"name": "torch"}}}, "spec.trainer is missing"),
-        (train_job(numNodes=2), "spec.trainer.numNodes is 2"),
         (
-            train_job(resourcesPerNode={"limits": {"nvidia.com/gpu": "4"}}),
-            "spec.trainer.resourcesPerNode.limits[nvidia.com/gpu] is 4",
+            train_job(command=["python"], numNodes=2),
+            "spec.trainer.command starts one process, which trains on one GPU, but there are 2 pods",
+        ),
+        (
+            train_job(command=["python"], resourcesPerNode={"limits": {"nvidia.com/gpu": "4"}}),
+            "there are 4 GPUs",
         ),
     ],
 )
 def test_what_is_wrong_in_a_train_job_is_named(tmp_path: Path, content: object, words: str):
     with pytest.raises(ValueError, match=re.escape(words)):
         read(written(tmp_path, content), "trainjob")
+
+
+def test_several_pods_are_one_training_that_begins_anew_if_one_fails(tmp_path: Path):
+    command = ["python", "-m", "torch.distributed.run", "-m", "services.retrain.train"]
+    job = with_container(command=command)
+    job["spec"] |= {"completions": 2, "parallelism": 2, "backoffLimit": 3}
+    filled = read(written(tmp_path, job), "job").filled("a", {}, {}, ["--job", "j"])
+    assert (filled["spec"]["backoffLimit"], filled["spec"]["completionMode"]) == (0, "Indexed")
+    one = read(written(tmp_path, manifest(backoffLimit=3)), "job").filled("a", {}, {}, [])
+    assert one["spec"]["backoffLimit"] == 3
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
@@ -137,7 +155,7 @@ def test_the_settings_name_the_template_that_they_need(
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("settings: TRIMTAB_RETRAIN_JOB_TEMPLATE: ")
     assert "'job' needs the file" in first
-    assert f"TRIMTAB_RETRAIN_JOB_TEMPLATE: Value error, {path}: spec.parallelism is 2" in second
+    assert f"TRIMTAB_RETRAIN_JOB_TEMPLATE: Value error, {path}: spec.completions is 1" in second
     monkeypatch.setenv("TRIMTAB_RETRAIN_TRAINER", "argo")
     with pytest.raises(SystemExit):
         load(RetrainSettings)

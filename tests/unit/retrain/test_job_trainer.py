@@ -260,9 +260,8 @@ def test_a_train_job_needs_its_kind_and_gets_its_arguments(play: Play):
     play.trainer().cancel("run-1")
     play.cluster.kinds = (TRAIN_JOB,)
     play.train(play.finish)
-    trainer = play.job["spec"]["trainer"]
-    assert trainer["args"] == ["--verbose", "--job", str(play.training / "job.json")]
-    assert trainer["numNodes"] == 1
+    args = play.job["spec"]["trainer"]["args"]
+    assert args == ["--verbose", "--job", str(play.training / "job.json")]
 
 
 def test_cancelled_at_once_and_then_the_job_is_deleted(play: Play):

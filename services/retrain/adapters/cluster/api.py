@@ -54,5 +54,5 @@ class Cluster(Protocol):
     def pods(self, labels: str) -> list[Json]:
         """Those that a label selector matches, oldest first."""
 
-    def log(self, pod: str, lines: int) -> str:
-        """The last lines of the pod's first container; empty if there are none."""
+    def log(self, pod: str, container: str, lines: int) -> str:
+        """The last lines; empty if there are none."""

@@ -216,7 +216,7 @@ class _Job:
             return Internal(f"the job {self.name} failed: {why}; its pods are gone")
         said = [f"training ended with {failed} in the pod {failed.pod}", failed.message]
         try:
-            log = self.trainer.cluster.log(failed.pod, _LOG_LINES).strip()[-_LOG_CHARACTERS:]
+            log = self.trainer.cluster.log(failed.pod, failed.container, _LOG_LINES)
         except TrimtabError as error:
             log = f"(its log cannot be read: {error.message})"
-        return Internal(": ".join(filter(None, (*said, why, log))))
+        return Internal(": ".join(filter(None, (*said, why, log.strip()[-_LOG_CHARACTERS:]))))

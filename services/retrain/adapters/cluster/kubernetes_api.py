@@ -90,13 +90,14 @@ class KubernetesApi:
         found = json.loads(answer.data)["items"]
         return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
-    def log(self, pod: str, lines: int) -> str:
+    def log(self, pod: str, container: str, lines: int) -> str:
         with suppress(NotFound, InvalidArgument):  # its container has not begun
             answer = self._ask(
                 "get pods/log",
                 self._core.read_namespaced_pod_log,
                 pod,
                 self._namespace,
+                container=container,
                 tail_lines=lines,
                 _preload_content=False,
             )

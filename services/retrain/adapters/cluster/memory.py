@@ -76,7 +76,7 @@ class MemoryCluster:
         self._asked("list", "pods")
         return copy.deepcopy(self.pods_by_labels.get(labels, []))
 
-    def log(self, pod: str, lines: int) -> str:
+    def log(self, pod: str, container: str, lines: int) -> str:
         self._asked("get", "pods/log")
         return "\n".join(self.logs.get(pod, "").splitlines()[-lines:])
 

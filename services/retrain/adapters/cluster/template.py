@@ -19,8 +19,7 @@ from services.retrain.adapters.cluster.api import JOB, TRAIN_JOB, Json, Kind
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Pods are named after their job, with up to eleven characters more. A name is also a label: 63 at most.
 _NAME_LENGTH = 52
-_GPUS = "nvidia.com/gpu"
-_ONE_PROCESS = "a training is one process on one GPU, and more would wait for nothing: set it to 1"
+_STARTS_SEVERAL = ("torchrun", "torch.distributed.run")
 
 
 class Shape(Protocol):
@@ -53,10 +52,16 @@ class BatchJobs:
                 "spec.template.spec.restartPolicy must be Never: of a container that is started again, nobody"
                 " can read why it ended"
             )
-        for name in ("completions", "parallelism"):
-            _is_one(manifest["spec"], name, f"spec.{name}")
-        place = "spec.template.spec.containers[0].resources"
-        _has_one_gpu(containers[0].get("resources"), place)
+        pods, completions = self._pods(manifest), int(manifest["spec"].get("completions") or 1)
+        if pods != completions:
+            raise ValueError(
+                f"spec.completions is {completions} and spec.parallelism {pods}: the pods of a training"
+                " train together, so both are their number"
+            )
+        if pods > 1 and manifest["spec"].get("completionMode", "Indexed") != "Indexed":
+            raise ValueError("spec.completionMode must be Indexed: each pod needs a number")
+        place = "spec.template.spec.containers[0]"
+        _check_processes(containers[0], place, pods, _gpus(containers[0].get("resources")))
 
     def add_arguments(self, manifest: Json, arguments: Sequence[str]) -> None:
         spec = manifest["spec"]
@@ -66,10 +71,16 @@ class BatchJobs:
         spec.setdefault("podReplacementPolicy", "Failed")
         spec.setdefault("completions", 1)
         spec.setdefault("completionMode", "Indexed")
+        if self._pods(manifest) > 1:
+            # If one pod fails, all begin anew from the checkpoint: the others wait for it in vain.
+            spec["backoffLimit"] = 0
 
     def mounts(self, manifest: Json) -> list[str] | None:
         mounts = manifest["spec"]["template"]["spec"]["containers"][0].get("volumeMounts") or ()
         return [str(mount["mountPath"]) for mount in mounts]
+
+    def _pods(self, manifest: Json) -> int:
+        return int(manifest["spec"].get("parallelism") or 1)
 
     def pods_of(self, found: Json) -> str:
         return f"batch.kubernetes.io/controller-uid={found['metadata']['uid']}"
@@ -84,14 +95,12 @@ class TrainJobs:
         if not _at(manifest, "spec.runtimeRef").get("name"):
             raise ValueError("spec.runtimeRef.name must name a training runtime of the cluster")
         trainer = _at(manifest, "spec.trainer")
-        for name in ("numNodes", "numProcPerNode"):
-            _is_one(trainer, name, f"spec.trainer.{name}")
-        _has_one_gpu(trainer.get("resourcesPerNode"), "spec.trainer.resourcesPerNode")
+        nodes, gpus = int(trainer.get("numNodes") or 1), _gpus(trainer.get("resourcesPerNode"))
+        _check_processes(trainer, "spec.trainer", nodes, gpus)
 
     def add_arguments(self, manifest: Json, arguments: Sequence[str]) -> None:
         trainer = manifest["spec"]["trainer"]
         trainer["args"] = [*(trainer.get("args") or ()), *arguments]
-        trainer["numNodes"] = 1
 
     def mounts(self, manifest: Json) -> list[str] | None:
         return None
@@ -190,12 +199,18 @@ def _at(manifest: Json, place: str) -> Json:
     return found
 
 
-def _is_one(content: Json, name: str, place: str) -> None:
-    value = content.get(name)
-    if value not in (None, 1, "1"):
-        raise ValueError(f"{place} is {value}: {_ONE_PROCESS}")
-
-
-def _has_one_gpu(resources: Any, place: str) -> None:
+def _gpus(resources: Any) -> int:
     limits = (resources or {}).get("limits") or {}
-    _is_one(limits, _GPUS, f"{place}.limits[{_GPUS}]")
+    return sum(int(amount) for name, amount in limits.items() if name.endswith("/gpu"))
+
+
+def _check_processes(container: Json, place: str, pods: int, gpus: int) -> None:
+    """An image's own command is its own business."""
+    command = container.get("command")
+    said = " ".join(map(str, (*(command or ()), *(container.get("args") or ()))))
+    if command and max(pods, gpus) > 1 and not any(name in said for name in _STARTS_SEVERAL):
+        asked = f"{pods} pods" if pods > 1 else f"{gpus} GPUs"
+        raise ValueError(
+            f"{place}.command starts one process, which trains on one GPU, but there are {asked}: begin it with"
+            " torchrun"
+        )

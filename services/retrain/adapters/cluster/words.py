@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.retrain.adapters.cluster.api import Json
 
-_QUEUE = "kueue.x-k8s.io/queue-name"
+_QUEUE, _INDEX = "kueue.x-k8s.io/queue-name", "batch.kubernetes.io/job-completion-index"
 _INSUFFICIENT = re.compile(r"Insufficient ([\w.\-]+(?:/[\w.\-]+)?)")
 # What a container that does not begin says of itself, for people.
 _BEGINS = {
@@ -25,12 +25,14 @@ _BEGINS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a pod ended. `code`: of its first container, if it began; `reason`: OOMKilled, Evicted, Error, ..."""
+    """How a pod ended. `code`: of the container that failed, if it began; `reason`: OOMKilled, Evicted, ..."""
 
     pod: str
+    container: str
     code: int | None
     reason: str
     message: str
+    ended_at: str = ""
 
     def __str__(self) -> str:
         ended = f"exit code {self.code}" if self.code is not None else "no exit code"
@@ -77,30 +79,33 @@ def doing(found: Json, pods: Sequence[Json]) -> str:
         words = f"waits for a pod (kubectl describe {found['kind'].lower()} {name} says why there is none)"
         return words + again
     waiting = [pod for pod in live if _phase(pod) == "Pending"]
-    return (_of_pending(waiting[0]) if waiting else _of_running(live[0])) + again
+    share = f" ({len(waiting)} of {len(live)} pods)" if waiting and len(live) > 1 else ""
+    return (_of_pending(waiting[0]) if waiting else _of_running(live[0])) + share + again
 
 
 def failed_pod(pods: Sequence[Json]) -> Failure | None:
-    """How the newest of the failed pods ended."""
-    failed = [pod for pod in pods if _phase(pod) == "Failed"]
-    return _failure(failed[-1]) if failed else None
+    """How the newest failed pod ended; of several nodes' pods, the one that failed first: it took the others
+    with it."""
+    newest = {_node_of(pod): _failure(pod) for pod in pods if _phase(pod) == "Failed"}
+    return min(newest.values(), key=lambda one: (one.ended_at or "9", one.pod), default=None)
 
 
 def _failure(pod: Json) -> Failure:
     status = pod["status"]
     ended = [
-        state["terminated"]
+        (one["name"], state["terminated"])
         for one in status.get("containerStatuses", ())
         for state in (one.get("state", {}), one.get("lastState", {}))
         if "terminated" in state
     ]
     # Of several containers, the one that failed.
-    ended = [one for one in ended if one.get("exitCode")] or ended
-    last = ended[0] if ended else {}
+    ended = [one for one in ended if one[1].get("exitCode")] or ended
+    container, last = ended[0] if ended else (pod["spec"]["containers"][0]["name"], {})
     disrupted = _condition(pod, "DisruptionTarget") or {}
     reason = status.get("reason") or disrupted.get("reason") or last.get("reason") or ""
     message = status.get("message") or disrupted.get("message") or last.get("message") or ""
-    return Failure(pod["metadata"]["name"], last.get("exitCode"), reason, message)
+    code, at = last.get("exitCode"), last.get("finishedAt") or ""
+    return Failure(pod["metadata"]["name"], container, code, reason, message, at)
 
 
 def _of_pending(pod: Json) -> str:
@@ -146,6 +151,11 @@ def _requested(pod: Json, resource: str) -> str:
             if amount := (resources.get(of) or {}).get(resource):
                 return str(amount)
     return ""
+
+
+def _node_of(pod: Json) -> str:
+    """Which of a job's pods this is, or was."""
+    return str((pod["metadata"].get("labels") or {}).get(_INDEX, ""))
 
 
 def _phase(pod: Json) -> str:

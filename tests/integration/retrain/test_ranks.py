@@ -1,0 +1,64 @@
+"""Several processes train one adapter together: the one that a single process trains, but for rounding."""
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
+from services.retrain.domain.training import TrainingPlan
+from tests.integration.retrain.test_subprocess_trainer import PLAN, root, run_on, snapshot_of
+
+__all__ = ["root"]
+# Three trainings, of which two have two processes.
+pytestmark = pytest.mark.timeout(600)
+
+
+def trained(
+    folders: TrainingFolders, root: Path, plan: TrainingPlan, processes: int
+) -> TrainingFolder:
+    training = folders.of(run_on(snapshot_of(root)), plan)
+    training.ask()
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*(start if processes > 1 else ()), "-m", "services.retrain.train"]
+    said = subprocess.run(
+        [sys.executable, *command, "--job", str(training.job_file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert said.returncode == 0, said.stderr
+    for rank in range(processes):
+        assert f"process {rank + 1} of {processes} trains on cpu" in said.stdout
+    return training
+
+
+def weights(training: TrainingFolder) -> dict[str, Any]:
+    return dict(load_file(training.path / "adapter" / "adapter_model.safetensors"))
+
+
+def test_two_processes_train_what_one_trains_and_go_on_from_a_checkpoint(root: Path):
+    alone = trained(TrainingFolders(root / "one", root / "base"), root, PLAN, 1)
+    folders = TrainingFolders(root / "two", root / "base")
+    together = trained(folders, root, PLAN, 2)
+    one, two = alone.made(), together.made()
+    assert one is not None and two is not None
+    assert len(two.steps) == len(one.steps) == PLAN.max_steps
+    for ours, theirs in zip(two.steps, one.steps, strict=True):
+        assert list(asdict(ours).values()) == pytest.approx(list(asdict(theirs).values()), abs=2e-3)
+    for name, tensor in weights(alone).items():
+        assert weights(together)[name] == pytest.approx(tensor, abs=1e-4), name
+    # As if both had been killed after the checkpoint of the tenth step.
+    before = weights(together)
+    (together.path / "done.json").unlink()
+    resumed = trained(folders, root, PLAN, 2).made()
+    assert resumed is not None and resumed.steps == two.steps
+    for name, tensor in weights(together).items():
+        assert (before[name] == tensor).all(), name
