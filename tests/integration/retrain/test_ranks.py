@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from safetensors.numpy import load_file
 
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
 from services.retrain.domain.training import TrainingPlan
-from tests.integration.retrain.test_subprocess_trainer import PLAN, root, run_on, snapshot_of
+from tests.integration.retrain.test_subprocess_trainer import PLAN as LONG
+from tests.integration.retrain.test_subprocess_trainer import root, run_on, snapshot_of
 
 __all__ = ["root"]
-# Three trainings, of which two have two processes.
-pytestmark = pytest.mark.timeout(600)
+PLAN = replace(LONG, max_steps=6)
+# Three trainings, of which two have two processes: seven processes that import torch.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def trained(
@@ -55,7 +57,7 @@ def test_two_processes_train_what_one_trains_and_go_on_from_a_checkpoint(root: P
         assert list(asdict(ours).values()) == pytest.approx(list(asdict(theirs).values()), abs=2e-3)
     for name, tensor in weights(alone).items():
         assert weights(together)[name] == pytest.approx(tensor, abs=1e-4), name
-    # As if both had been killed after the checkpoint of the tenth step.
+    # As if both had been killed after the checkpoint of the fifth step.
     before = weights(together)
     (together.path / "done.json").unlink()
     resumed = trained(folders, root, PLAN, 2).made()
