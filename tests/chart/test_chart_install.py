@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.kubernetes.cluster import CommandFailed, FakeCluster
 from tests.chart.rendering import (
@@ -22,8 +23,8 @@ from tests.chart.rendering import (
 )
 
 # On fake nodes nothing binds claims.
-_ANYWHERE = {"volume": {"emptyDir": {}}}
-MODELS = {"volume": {"hostPath": None, "emptyDir": {}}}
+_ANYWHERE: dict[str, Any] = {"volume": {"emptyDir": {}}}
+MODELS: dict[str, Any] = {"volume": {"hostPath": None, "emptyDir": {}}}
 VOLUMES = {
     "storage": dict.fromkeys(("adapters", "training", "archive"), _ANYWHERE),
     "models": MODELS,
@@ -260,16 +261,8 @@ def test_pod_security_restricted_lets_every_pod_in(
 
 def training_of(cluster: FakeCluster, namespace: str) -> dict[str, Any]:
     data = cluster.get("configmap", "trimtab-training-job", namespace)["data"]
-    told = cluster.kubectl(
-        "create",
-        "-f",
-        "-",
-        "--dry-run=client",
-        "-o",
-        "json",
-        stdin=data["job.yaml"].replace("metadata:\n", "metadata:\n  name: training\n", 1),
-    )
-    job: dict[str, Any] = json.loads(told)
+    job: dict[str, Any] = yaml.safe_load(data["job.yaml"])
+    job["metadata"]["name"] = "training"
     return job
 
 
