@@ -177,9 +177,11 @@ spec:
   type: {{ .values.serviceType | default "ClusterIP" }}
   selector: {{- include "trimtab.selector" (list .root .name) | nindent 4 }}
   ports:
-    - {name: {{ .of.api }}, port: {{ .of.port }}, targetPort: {{ .of.api }}, appProtocol: {{ ternary "kubernetes.io/h2c" "http" (eq .of.api "grpc") }}}
+    {{- $grpc := ternary "https" "kubernetes.io/h2c" .root.Values.tls.enabled }}
+    {{- $http := ternary "https" "http" (and .root.Values.tls.enabled (eq .name "gateway")) }}
+    - {name: {{ .of.api }}, port: {{ .of.port }}, targetPort: {{ .of.api }}, appProtocol: {{ ternary $grpc $http (eq .of.api "grpc") }}}
     {{- with .of.otlp }}
-    - {name: otlp, port: {{ . }}, targetPort: otlp, appProtocol: kubernetes.io/h2c}
+    - {name: otlp, port: {{ . }}, targetPort: otlp, appProtocol: {{ $grpc }}}
     {{- end }}
     - {name: metrics, port: {{ .of.metrics }}, targetPort: metrics, appProtocol: http}
 {{- end -}}
