@@ -171,23 +171,41 @@ def test_trainer_and_retrain_share_a_folder_under_one_path() -> None:
     assert trainer["command"] == ["python", "-m", "services.retrain.train"]
 
 
-def test_a_training_waits_for_its_queue() -> None:
+def test_a_training_on_several_nodes_is_torchruns() -> None:
     job = training_job(rendered("several-nodes"))
     assert job["spec"]["completionMode"] == "Indexed"
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (2, 2)
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "trainings"
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert "suspend" not in training_job(rendered("one-gpu"))["spec"]
+    command = container["command"]
+    assert command[:3] == ["python", "-m", "torch.distributed.run"]
+    assert "--master-addr=$(JOB_NAME)-0.trial-trimtab-training" in command
+    service = of_kind(rendered("several-nodes"), "Service")["training"]
+    assert service["spec"]["clusterIP"] == "None"
 
 
-@pytest.mark.parametrize(
-    ("trainer", "file"), [("job", name) for name in FILES] + [("trainjob", "several-nodes")]
-)
-def test_retrain_takes_the_manifest(tmp_path: Path, trainer: str, file: str) -> None:
-    """As it does at its start: shape, one process, a volume where the runs are, a name for jobs."""
+def test_a_training_on_one_node_waits_for_no_queue() -> None:
+    job = training_job(rendered("one-gpu"))
+    assert "suspend" not in job["spec"]
+    assert "kueue.x-k8s.io/queue-name" not in job["metadata"]["labels"]
+
+
+TRAININGS = [
+    *((file, "job", 1) for file in FILES),
+    ("several-nodes", "trainjob", 1),
+    ("one-gpu", "job", 8),
+    ("several-nodes", "job", 4),
+]
+
+
+@pytest.mark.parametrize(("file", "trainer", "gpus"), TRAININGS)
+def test_retrain_takes_the_manifest(tmp_path: Path, file: str, trainer: str, gpus: int) -> None:
+    """As it does at its start: shape, command, a volume where the runs are, a name for jobs."""
     path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(training_job(rendered(file, f"retrain.trainer={trainer}"))))
+    objects = rendered(file, f"retrain.trainer={trainer}", f"training.gpus={gpus}")
+    path.write_text(yaml.safe_dump(training_job(objects)))
     template = read(str(path), trainer)
     template.check_mounts(Path("/var/lib/trimtab/retrain/runs"))
     assert template.prefix == "trial"

@@ -24,8 +24,8 @@ kind: Job
 {{ include "trimtab.training.metadata" . }}
 spec:
   completionMode: Indexed
-  completions: 1
-  parallelism: 1
+  completions: {{ int $training.nodes }}
+  parallelism: {{ int $training.nodes }}
   # A training resumes from its last checkpoint.
   backoffLimit: {{ int $training.retries }}
   activeDeadlineSeconds: {{ int $training.maxSeconds }}
@@ -41,6 +41,8 @@ spec:
       annotations: {{- toYaml . | nindent 8 }}
       {{- end }}
     spec:
+      # Pods of one Job find each other as <job>-<index>.<subdomain>.
+      subdomain: {{ include "trimtab.host" (list . "training") }}
       restartPolicy: Never
       serviceAccountName: {{ include "trimtab.host" (list . "training") }}
       automountServiceAccountToken: false
@@ -60,7 +62,7 @@ spec:
       volumes: {{- include "trimtab.training.volumes" . | nindent 8 }}
 {{- end -}}
 
-{{/* The same for Kubeflow's trainer, which makes the rest from its runtime. */}}
+{{/* Kubeflow's trainer starts torchrun by itself, from the runtime that it is told. */}}
 {{- define "trimtab.trainJob" -}}
 {{- $training := .Values.training -}}
 apiVersion: trainer.kubeflow.org/v1alpha1
@@ -76,9 +78,9 @@ spec:
     name: {{ $training.runtime }}
   trainer:
     image: {{ include "trimtab.image" (list . "train") }}
-    command: {{ include "trimtab.training.command" . }}
-    numNodes: 1
-    numProcPerNode: 1
+    command: [torchrun, -m, services.retrain.train]
+    numNodes: {{ int $training.nodes }}
+    numProcPerNode: {{ max 1 (int $training.gpus) }}
     env: {{- include "trimtab.training.env" . | nindent 6 }}
     resourcesPerNode: {{- include "trimtab.training.resources" . | nindent 6 }}
   podSpecOverrides:
@@ -96,11 +98,23 @@ spec:
           volumeMounts: {{- include "trimtab.training.mounts" . | nindent 12 }}
 {{- end -}}
 
+{{/* One process is plain Python; several, on one node or more, are torchrun's. */}}
 {{- define "trimtab.training.command" -}}
-{{ .Values.training.extra.command | default (list "python" "-m" "services.retrain.train") | toJson }}
+{{- $nodes := int .Values.training.nodes -}}
+{{- $gpus := max 1 (int .Values.training.gpus) -}}
+{{- $whole := list "python" "-m" "services.retrain.train" -}}
+{{- if or (gt $nodes 1) (gt $gpus 1) -}}
+{{- $address := printf "--master-addr=$(JOB_NAME)-0.%s" (include "trimtab.host" (list . "training")) -}}
+{{- $whole = list "python" "-m" "torch.distributed.run" (printf "--nnodes=%d" $nodes) (printf "--nproc-per-node=%d" $gpus) "--node-rank=$(JOB_COMPLETION_INDEX)" $address "--master-port=29500" "-m" "services.retrain.train" -}}
+{{- end -}}
+{{ .Values.training.extra.command | default $whole | toJson }}
 {{- end -}}
 
 {{- define "trimtab.training.env" -}}
+{{- if eq .Values.retrain.trainer "job" -}}
+- name: JOB_NAME
+  valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
+{{ end -}}
 - {name: TRIMTAB_DATA, value: /var/lib/trimtab}
 - {name: TRIMTAB_BASE_MODEL, value: {{ include "trimtab.model" (list . .Values.models.base.folder) | quote }}}
 - {name: HF_HUB_OFFLINE, value: "1"}
@@ -158,4 +172,11 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- with concat .Values.pods.volumes (.Values.training.extra.volumes | default list) }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* The processes of one training talk to each other over any port; nobody else does. */}}
+{{- define "trimtab.training.admits" -}}
+- from:
+    - podSelector:
+        matchLabels: {{- include "trimtab.selector" (list . "training") | nindent 10 }}
 {{- end -}}

@@ -101,6 +101,9 @@ There are no models: set models.volume to a volume that holds the weights, such 
 {{- if and (eq .Values.retrain.trainer "process") $training.queue }}
 training.queue={{ $training.queue }} needs retrain.trainer=job or trainjob: a process is not queued.
 {{- end }}
+{{- if and (eq .Values.retrain.trainer "process") (gt (int $training.nodes) 1) }}
+training.nodes={{ $training.nodes }} needs retrain.trainer=job or trainjob: a process runs on one node.
+{{- end }}
 {{- end -}}
 
 {{/* Values of several files are merged, so a volume of one and a volume of the other are both there. */}}
