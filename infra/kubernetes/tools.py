@@ -63,8 +63,8 @@ class ToolsError(Exception):
 
 
 def tools_folder() -> Path:
-    """Where the programs of this checkout's pins are. TRIMTAB_KUBERNETES_TOOLS moves it."""
-    return _home() / _digest()
+    """Where the programs of this checkout's pins are."""
+    return home() / _digest()
 
 
 def tool(name: str) -> Path:
@@ -91,11 +91,12 @@ def build_tools(names: Iterable[str] = ()) -> Path:
 
 def _place(name: str) -> Path:
     if name in INSTALLED:
-        return _home() / INSTALLED[name].rpartition("/")[2] / name
+        return home() / INSTALLED[name].rpartition("/")[2] / name
     return tools_folder() / name
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Where all that is built is kept. TRIMTAB_KUBERNETES_TOOLS moves it."""
     home = os.environ.get("TRIMTAB_KUBERNETES_TOOLS") or Path.home() / ".cache/trimtab/kubernetes"
     return Path(home).absolute()
 

@@ -124,10 +124,8 @@ def run(arguments: Sequence[str], factory: SessionFactory) -> int:
     except TrimtabError as error:
         return report(error, as_json)
     except ValidationError as error:
-        named = ", ".join(str(one["loc"][0]).upper() for one in error.errors())
-        sys.stderr.write(
-            f"error: SETTINGS: TRIMTAB_{named} has an invalid value. Next: correct it.\n"
-        )
+        named = ", ".join(f"TRIMTAB_{one['loc'][0]}".upper() for one in error.errors())
+        sys.stderr.write(f"error: SETTINGS: {named} has an invalid value. Next: correct it.\n")
         return USAGE
 
 

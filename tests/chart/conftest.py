@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from infra.kubernetes import leftovers
 from infra.kubernetes.cluster import FakeCluster
+from infra.kubernetes.images import write_busybox_image
+from infra.kubernetes.packages import missing_packages
+from infra.kubernetes.real_cluster import RealCluster
 from infra.kubernetes.tools import FAKE, REAL, build_tools
 
+BUSYBOX_IMAGE = "localhost/trimtab/test:1"
 # A session's cluster starts within the time of its first test, on whatever machine.
 _TIMEOUT_S = 300
 
@@ -47,3 +52,20 @@ def namespace(cluster: FakeCluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """With an image that has a shell and a web server. Nothing of it is left afterwards."""
+    if os.getuid() != 0:
+        pytest.skip("a real node needs root")
+    if absent := missing_packages():
+        pytest.skip(f"`python -m infra.kubernetes packages` would install {', '.join(absent)}")
+    folder = tmp_path_factory.mktemp("node")
+    with RealCluster(folder) as cluster:
+        archive = folder / "busybox.tar"
+        write_busybox_image(archive, BUSYBOX_IMAGE, ["/bin/busybox", "sh", "-c"])
+        cluster.load_image(archive)
+        yield cluster
+    assert leftovers.seen() == []
+    assert f" {folder}/" not in Path("/proc/self/mounts").read_text()

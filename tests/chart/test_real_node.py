@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from infra.kubernetes import leftovers
 from infra.kubernetes.cluster import CommandFailed
 from infra.kubernetes.fake_nodes import GPU
-from infra.kubernetes.images import write_busybox_image
-from infra.kubernetes.packages import missing_packages
 from infra.kubernetes.real_cluster import RealCluster
+from tests.chart.conftest import BUSYBOX_IMAGE
 
 pytestmark = pytest.mark.real_node
 
-IMAGE = "localhost/trimtab/test:1"
 USER = 65532
 PATIENCE_S = 90.0
 SERVE = "echo hello from $(hostname) > /www/index.html; exec busybox httpd -f -p 8080 -h /www"
-
-
-@pytest.fixture(scope="module")
-def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    if os.getuid() != 0:
-        pytest.skip("a real node needs root")
-    if absent := missing_packages():
-        pytest.skip(f"`python -m infra.kubernetes packages` would install {', '.join(absent)}")
-    folder = tmp_path_factory.mktemp("node")
-    with RealCluster(folder) as cluster:
-        archive = folder / "test.tar"
-        write_busybox_image(archive, IMAGE, ["/bin/busybox", "sh", "-c"])
-        cluster.load_image(archive)
-        yield cluster
-    assert leftovers.seen() == []
-    assert f" {folder}/" not in Path("/proc/self/mounts").read_text()
 
 
 def _pod(command: str, labels: dict[str, str], **container: Any) -> dict[str, Any]:
     """A template as PodSecurity's restricted level wants it."""
     main = {
         "name": "main",
-        "image": IMAGE,
+        "image": BUSYBOX_IMAGE,
         "imagePullPolicy": "Never",
         "args": [command],
         "volumeMounts": [{"name": "www", "mountPath": "/www"}],

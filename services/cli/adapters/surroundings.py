@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_origin
 
 from shared.configuration.settings import CommonSettings
 
@@ -39,8 +41,18 @@ def read_exports(text: str) -> dict[str, str]:
 def common(found: Mapping[str, str]) -> CommonSettings:
     """The common settings by these variables."""
     fields = {
-        name: found[f"TRIMTAB_{name.upper()}"]
-        for name in CommonSettings.model_fields
+        name: _read(field.annotation, found[f"TRIMTAB_{name.upper()}"])
+        for name, field in CommonSettings.model_fields.items()
         if f"TRIMTAB_{name.upper()}" in found
     }
     return CommonSettings.model_validate(fields)
+
+
+def _read(kind: object, text: str) -> object:
+    """Tables are JSON in a variable. What is none is left to the settings, which name it."""
+    if get_origin(kind) is not dict:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from pydantic import ValidationError
 
 from services.cli.adapters.cutting import MAX_RECORD_BYTES
 from services.cli.adapters.files import files_of, parse, records_of
@@ -335,3 +336,12 @@ def test_addresses_come_from_the_environment_else_the_stack_else_defaults(tmp_pa
     assert (settings.drift_address, settings.retrain_address) == ("127.0.0.1:1", "127.0.0.1:3")
     assert settings.registry_address == "127.0.0.1:21007"
     assert read_exports("echo hello\nexport A='b c' D=e") == {"A": "b c", "D": "e"}
+
+
+def test_tables_in_variables_are_json_as_for_the_services() -> None:
+    found = {"TRIMTAB_BASE_MODELS": '{"qwen": "/models/qwen"}', "TRIMTAB_RETENTION": "{}"}
+    settings = common(found)
+    assert (settings.base_models, settings.retention) == ({"qwen": Path("/models/qwen")}, {})
+    with pytest.raises(ValidationError) as refused:
+        common({"TRIMTAB_RETENTION": "{not json"})
+    assert refused.value.errors()[0]["loc"] == ("retention",)
