@@ -116,7 +116,7 @@ class Play:
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(self.content))
         template = read(str(path), "job" if self.kind == JOB else "trainjob")
-        pace = Pace(look_every_s, 60.0, lambda: self.now, self._sleep)
+        pace = Pace(look_every_s, 15.0, 60.0, lambda: self.now, self._sleep)
         folders = TrainingFolders(self.folder / "runs", Path("/models/base"))
         return JobTrainer(folders, self.cluster, template, pace)
 

@@ -117,6 +117,13 @@ def test_it_is_told_what_a_training_waits_for_and_then_what_it_does(play: Play):
     ]
 
 
+def test_what_does_not_change_is_told_again_now_and_then(play: Play):
+    play.train(*[lambda: None] * 100, play.finish)
+    assert play.now == pytest.approx(30.3)
+    waits = f"waits for a pod (kubectl describe job {NAME} says why there is none)"
+    assert play.words == [f"asked the cluster for the job {NAME}", waits, waits]
+
+
 def test_a_pod_that_fails_fails_the_training_with_its_code_reason_and_log(play: Play):
     play.cluster.logs["pod-1"] = "\n".join(f"line {n}" for n in range(100))
 
@@ -186,7 +193,7 @@ def test_a_job_that_waits_is_made_anew_by_a_corrected_template_but_one_that_trai
         play.train(lambda: None, lambda: play.pods(pod("Running")), play.stop)
     assert [job["spec"]["backoffLimit"] for job in play.cluster.created] == [0, 2]
     play.is_stopped, play.content = False, manifest(backoffLimit=4)
-    play.train(play.finish)
+    play.train(lambda: None, lambda: None, play.finish)
     assert len(play.cluster.created) == 2
 
 

@@ -39,9 +39,11 @@ _LOG_LINES, _LOG_CHARACTERS = 20, 800
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`files_s`: how long after a job's end its files may still be on their way through the volume."""
+    """`say_every_s`: how often progress is told that has not changed, also for those that wait meanwhile.
+    `files_s`: how long after a job's end its files may still be on their way through the volume."""
 
     look_every_s: float = 2.0
+    say_every_s: float = 15.0
     files_s: float = 60.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -116,7 +118,7 @@ class _Job:
     ended_at: float | None = None
 
     def watched(self, progress: Progress, is_stopped: Callable[[], bool]) -> Trained:
-        pace, shown, look_at = self.trainer.pace, None, float("-inf")
+        pace, shown, look_at, say_at = self.trainer.pace, None, 0.0, 0.0
         while True:
             if is_stopped():
                 raise Cancelled("training was stopped")
@@ -124,9 +126,10 @@ class _Job:
                 return made
             if pace.clock() >= look_at:
                 now = self._looked()
-                if now != shown:
+                look_at = pace.clock() + pace.look_every_s
+                if now != shown or pace.clock() >= say_at:
                     progress(*now)
-                shown, look_at = now, pace.clock() + pace.look_every_s
+                    shown, say_at = now, pace.clock() + pace.say_every_s
             pace.sleep(_STOPS_WITHIN_S)
 
     def _looked(self) -> tuple[float, str]:
