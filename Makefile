@@ -26,12 +26,14 @@ REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
-KUBERNETES := helm kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubeconform helm-unittest
+# For the fake nodes, and for root's real one.
+KUBERNETES := helm kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubeconform helm-unittest \
+  $(if $(filter 0,$(shell id -u)),kubelet kube-proxy coredns)
 INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams test-chart lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams test-chart test-platform lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,9 +105,14 @@ test-replicas: parts ## Run the whole loop on PostgreSQL with replicas, and comp
 test-teams: parts ## Close the loops of two tenants with opposed wishes at the same time
 	$(PYTEST) -m teams tests/e2e
 
-test-chart: parts ## Run the chart's tests on a real Kubernetes with fake nodes (needs Go, to build it once)
+test-chart: parts ## Run the chart's tests on a Kubernetes with fake nodes, and as root with a real one (needs Go, to build it)
 	@$(PY) -m infra.kubernetes tools $(KUBERNETES) >/dev/null
-	$(PYTEST) tests/chart
+	$(PYTEST) -m "not platform" -rs tests/chart
+
+test-platform: parts ## Install the chart's small values on a real node and chat with it (root, Go, Debian's packages)
+	@$(PY) -m infra.kubernetes packages
+	@$(PY) -m infra.kubernetes tools $(KUBERNETES) >/dev/null
+	$(PYTEST) -m platform tests/chart
 
 lint: parts ## Check style, types, import rules, protos and sizes
 	$(PY) -m ruff check .

@@ -33,16 +33,18 @@ class Claim:
     def __init__(self, socket: Path, folder: Path) -> None:
         """Removes what a node has left whose process was killed. Raises AnotherRuns."""
         self._record = _RECORD.open("a+")
+        self._record.seek(0)
         try:
             fcntl.flock(self._record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            where = self._record.read().rpartition("\n")[2]
             raise AnotherRuns(
-                f"another process runs a node (see {_RECORD}): wait until it is done"
+                f"another process runs a node (in {where}): wait until it is done"
             ) from None
-        self._record.seek(0)
         if left := self._record.read():
             remove(*map(Path, left.split("\n")))
         if found := seen():
+            self._record.close()
             raise AnotherRuns(
                 f"another Kubernetes is at work here ({', '.join(found)}): stop it first"
             )
