@@ -160,7 +160,7 @@ def left(cluster: FakeCluster, namespace: str) -> set[str]:
     return set(found.split())
 
 
-def test_an_uninstall_leaves_the_claims_and_nothing_else(
+def test_an_uninstall_leaves_what_was_stored_and_an_installation_finds_it_again(
     cluster: FakeCluster, namespace: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "values.yaml"
@@ -168,14 +168,16 @@ def test_an_uninstall_leaves_the_claims_and_nothing_else(
     with volumes_for_claims(cluster, namespace):
         install(cluster, namespace, str(path))
         cluster.helm("test", "trimtab", "-n", namespace)
+        password = cluster.get("secret", "trimtab-postgresql", namespace)["data"]
         cluster.helm("uninstall", "trimtab", "-n", namespace, "--wait")
-        claims = {f"persistentvolumeclaim/trimtab-{name}" for name in KEPT}
-        of_trial = {
-            f"persistentvolumeclaim/data-trimtab-{name}-0"
-            for name in ("kafka", "postgresql", "mlflow")
-        }
         wait_for_end(cluster, namespace)
-        assert left(cluster, namespace) - {"pod/trimtab-test"} == claims | of_trial
+        claims = [f"trimtab-{name}" for name in KEPT]
+        claims += [f"data-trimtab-{name}-0" for name in ("kafka", "postgresql", "mlflow")]
+        kept = {f"persistentvolumeclaim/{name}" for name in claims}
+        kept |= {"secret/trimtab-secrets", "secret/trimtab-postgresql"}
+        assert left(cluster, namespace) - {"pod/trimtab-test"} == kept
+        install(cluster, namespace, str(path))
+        assert cluster.get("secret", "trimtab-postgresql", namespace)["data"] == password
 
 
 def wait_for_end(cluster: FakeCluster, namespace: str) -> None:
