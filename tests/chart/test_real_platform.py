@@ -1,0 +1,157 @@
+"""The whole platform in containers, by `helm install` of the small values: it starts and answers a chat."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.kubernetes.cluster import CommandFailed
+from infra.kubernetes.real_cluster import RealCluster
+from tests.chart.platform_images import SMALL, load_all, write_values
+
+# Images are built the first time, and torch loads slowly where everything starts at once.
+pytestmark = [pytest.mark.real_node, pytest.mark.platform, pytest.mark.timeout(3600)]
+
+NAMESPACE = "trimtab"
+USER = "10001"
+
+
+@pytest.fixture(scope="module")
+def platform(
+    real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealCluster]:
+    load_all(real_cluster)
+    real_cluster.add_volumes(6)
+    own = write_values(tmp_path_factory.mktemp("values") / "node.yaml")
+    where = ("trimtab", str(SMALL.parent), "-n", NAMESPACE, "--create-namespace")
+    values = ("-f", str(SMALL), "-f", str(own))
+    real_cluster.helm("install", *where, *values, "--wait", "--timeout", "20m")
+    yield real_cluster
+    real_cluster.helm("uninstall", "trimtab", "-n", NAMESPACE, "--wait")
+
+
+def _pods(cluster: RealCluster) -> list[dict[str, Any]]:
+    pods: list[dict[str, Any]] = cluster.get("pods", namespace=NAMESPACE)["items"]
+    return pods
+
+
+class Client:
+    """Chats through the gateway's Service, whose address this machine's kube-proxy knows."""
+
+    def __init__(self, cluster: RealCluster, user: str) -> None:
+        address = cluster.get("service", "trimtab-gateway", NAMESPACE)["spec"]["clusterIP"]
+        secret = cluster.get("secret", "trimtab-secrets", NAMESPACE)["data"]["api-key"]
+        key = base64.b64decode(secret).decode()
+        headers = {"authorization": f"Bearer {key}", "x-trimtab-user": user}
+        self._http = httpx.Client(
+            base_url=f"http://{address}:8080", headers=headers, timeout=120, trust_env=False
+        )
+
+    def say(self, *texts: str) -> httpx.Response:
+        """The user's texts and the assistant's, in turn."""
+        roles = ("user", "assistant")
+        messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
+        asked = {"model": "assistant", "max_tokens": 8, "messages": messages}
+        return self._http.post("/v1/chat/completions", json=asked)
+
+
+def _trimtab(cluster: RealCluster, *words: str) -> Any:
+    """The command line, in the gateway's pod."""
+    inside = ("exec", "deployment/trimtab-gateway", "-c", "gateway", "--", "trimtab", "--json")
+    return json.loads(cluster.kubectl("-n", NAMESPACE, *inside, *words))
+
+
+def test_all_parts_are_ready(platform: RealCluster) -> None:
+    parts = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in _pods(platform)
+    }
+    services = "gateway interaction feedback reward evaluation drift retrain registry dashboard"
+    assert set(f"{services} vllm kafka postgresql mlflow".split()) <= set(parts)
+    for name, pod in parts.items():
+        for container in pod["status"]["containerStatuses"]:
+            assert container["ready"], name
+
+
+def test_the_checks_of_the_chart_pass(platform: RealCluster) -> None:
+    told = platform.helm("test", "trimtab", "-n", NAMESPACE, "--logs", "--timeout", "5m")
+    assert "Phase:          Succeeded" in told
+    assert "chat:" in told
+    assert "DOWN" not in told
+
+
+def test_a_service_is_not_root_and_writes_to_its_own_folder_only(platform: RealCluster) -> None:
+    inside = ("-n", NAMESPACE, "exec", "deployment/trimtab-gateway", "-c", "gateway", "--")
+    assert platform.kubectl(*inside, "id", "-u").strip() == USER
+    platform.kubectl(*inside, "touch", "/var/lib/trimtab/mine")
+    with pytest.raises(CommandFailed) as refused:
+        platform.kubectl(*inside, "touch", "/opt/trimtab/not-mine")
+    assert "Read-only file system" in refused.value.stderr
+
+
+def test_a_pod_has_no_token_of_the_api_server_unless_it_starts_trainings(
+    platform: RealCluster,
+) -> None:
+    with_token = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for pod in _pods(platform)
+        if "/var/run/secrets/kubernetes.io/serviceaccount" in json.dumps(pod["spec"])
+    }
+    assert with_token == {"retrain"}
+
+
+def test_a_chat_is_answered_kept_and_mined(platform: RealCluster) -> None:
+    client = Client(platform, "ada")
+    answer = client.say("Hello").json()["choices"][0]["message"]["content"]
+    assert client.say("Hello", answer, "No, that is wrong. Just say hello.").status_code == 200
+
+    def mined() -> dict[str, Any] | None:
+        listed = _trimtab(platform, "conversations", "list")["conversations"]
+        name = next((one["conversation_id"] for one in listed if one["user_id"] == "ada"), "")
+        steps = _trimtab(platform, "conversations", "trace", name)["steps"] if name else []
+        return next(
+            (one for one in steps if one["stage"] == "feedback.turns" and one["name"]), None
+        )
+
+    deadline = time.monotonic() + 120
+    while (step := mined()) is None:
+        assert time.monotonic() < deadline, "nothing was made of the follow-up"
+        time.sleep(1)
+    assert "dissatisfaction" in step["detail"]
+
+
+def test_no_chat_fails_while_the_gateway_is_replaced_and_a_service_dies(
+    platform: RealCluster,
+) -> None:
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def chat(user: str) -> None:
+        client = Client(platform, user)
+        while not over.is_set():
+            statuses.append(client.say("Hello").status_code)
+
+    users = [threading.Thread(target=chat, args=(f"user-{n}",)) for n in range(2)]
+    for one in users:
+        one.start()
+    try:
+        here = ("-n", NAMESPACE)
+        platform.kubectl(*here, "rollout", "restart", "deployment/trimtab-gateway")
+        platform.kubectl(*here, "rollout", "status", "deployment/trimtab-gateway", "--timeout=300s")
+        label = "app.kubernetes.io/component=interaction"
+        platform.kubectl(*here, "delete", "pod", "-l", label, "--grace-period=0", "--force")
+        platform.kubectl(
+            *here, "rollout", "status", "deployment/trimtab-interaction", "--timeout=300s"
+        )
+    finally:
+        over.set()
+        for one in users:
+            one.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 10
