@@ -33,25 +33,34 @@ def recorded(
 
 
 def _recorded(policy: LoraPolicy, prompt: tuple[int, ...], end: int | None) -> KnownAnswer:
-    answer: list[int] = []
-    while len(answer) < MOST_TOKENS and (not answer or answer[-1] != end):
-        answer.append(int(_log_probs(policy, (*prompt, *answer))[-1].argmax()))
+    answer = _greedy(policy, prompt, end)
     whole = (*prompt, *answer)
     ours = _of_answer(policy, whole, len(answer))
     with policy.peft.disable_adapter():
         base = _of_answer(policy, whole, len(answer))
-    return KnownAnswer(prompt, tuple(answer), ours, base)
+    return KnownAnswer(prompt, answer, ours, base)
+
+
+def _greedy(policy: LoraPolicy, prompt: tuple[int, ...], end: int | None) -> tuple[int, ...]:
+    """Each token goes through the model once: what was computed of those before it is kept."""
+    answer, kept, new = list[int](), None, prompt
+    while len(answer) < MOST_TOKENS and (not answer or answer[-1] != end):
+        said = policy.peft(
+            input_ids=_batch(policy, new), past_key_values=kept, use_cache=True, logits_to_keep=1
+        )
+        kept, new = said.past_key_values, (int(said.logits[0, -1].argmax()),)
+        answer += new
+    return tuple(answer)
 
 
 def _of_answer(policy: LoraPolicy, whole: tuple[int, ...], count: int) -> tuple[float, ...]:
+    """The log-probability of each of the last `count` tokens, in float32, rounded."""
     # Position t predicts token t + 1.
-    predicting = _log_probs(policy, whole)[-count - 1 : -1]
-    said = torch.tensor(whole[-count:], device=predicting.device)
-    chosen = predicting.gather(1, said[:, None])[:, 0]
+    logits = policy.peft(input_ids=_batch(policy, whole), logits_to_keep=count + 1).logits[0, :-1]
+    said = torch.tensor(whole[-count:], device=logits.device)
+    chosen = torch.log_softmax(logits.float(), dim=1).gather(1, said[:, None])[:, 0]
     return tuple(round(one, 4) for one in chosen.tolist())
 
 
-def _log_probs(policy: LoraPolicy, ids: tuple[int, ...]) -> torch.Tensor:
-    """(tokens, vocabulary), in float32."""
-    found: torch.Tensor = policy.peft(input_ids=torch.tensor([ids], device=policy.device)).logits[0]
-    return torch.log_softmax(found.float(), dim=1)
+def _batch(policy: LoraPolicy, ids: tuple[int, ...]) -> torch.Tensor:
+    return torch.tensor([ids], device=policy.device)
