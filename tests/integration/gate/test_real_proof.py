@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 import torch
 
@@ -21,12 +25,22 @@ from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.recording import PROMPTS, recorded
 from shared.encoding.base_models import base_digest, write_base
 from shared.encoding.chat import load_tokenizer
-from shared.language.known_answers import KNOWN_ANSWERS, Serves, dump
+from shared.language.known_answers import (
+    KNOWN_ANSWERS,
+    KnownAnswer,
+    KnownAnswers,
+    Serves,
+    dump,
+)
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 LIKE_THE_BASE, SLIGHT = 0.0, 0.06
+# Nats a token that batches of another size make.
+NEAR = 0.05
+# Any tokens.
+PROMPT = range(1000, 1012)
 
 
 @dataclass
@@ -54,6 +68,34 @@ class Served:
         policy.save(folder, str(self.base))
         return policy
 
+    def answer(self, name: str, prompt: Sequence[int], tokens: int) -> Answer:
+        """A greedy one of so many tokens."""
+        body = {
+            "model": name,
+            "prompt": list(prompt),
+            "max_tokens": tokens,
+            "min_tokens": tokens,
+            "temperature": 0,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        url = self.proving.fleet.replicas[0]
+        (choice,) = httpx.post(f"{url}/v1/completions", json=body, timeout=300).json()["choices"]
+        return Answer(choice["token_ids"], choice["logprobs"]["token_logprobs"])
+
+
+@dataclass
+class Answer:
+    tokens: list[int]
+    log_probs: list[float]
+
+    def distance(self, served: Served, name: str, prompt: Sequence[int]) -> float:
+        """From what the replica says of the same tokens under that name, in nats a token."""
+        known = KnownAnswers((KnownAnswer(tuple(prompt), tuple(self.tokens), (), ()),))
+        (seen,) = served.proving.fleet.look(name, known).values()
+        assert isinstance(seen, list)
+        return float(np.abs(np.subtract(self.log_probs, seen[0])).mean())
+
 
 @pytest.fixture
 def served(vllm_stack: LocalStack, tmp_path: Path) -> Iterator[Served]:
@@ -63,8 +105,8 @@ def served(vllm_stack: LocalStack, tmp_path: Path) -> Iterator[Served]:
     database = Database("sqlite://", METADATA)
     proving = Proving(SqlStore(database, SqlSession), folder, VllmFleet(replicas), 0.05)
     yield Served(tmp_path, settings.base_model, proving)
-    for name in ("proof-v1", "proof-v2", "proof-v3", "proof-v4"):
-        folder.remove(name)
+    for number in range(1, 9):
+        folder.remove(f"proof-v{number}")
     database.close()
 
 
@@ -109,3 +151,50 @@ def test_an_adapter_finds_its_base_model_though_both_have_moved(
     store.settle()
     (proof,) = served.proving.look("proof-v4").proofs
     assert proof.serves is Serves.UNPROVED  # it is served; nothing was recorded of it
+
+
+def test_an_adapter_that_is_withdrawn_ends_the_answers_under_way(
+    served: Served, tmp_path: Path
+) -> None:
+    served.made(tmp_path / "e", 4, SLIGHT)
+    served.serve("proof-v5", tmp_path / "e")
+    fleet = served.proving.fleet
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(served.answer, "proof-v5", PROMPT, 300)
+        while not under_way.done() and not running(fleet.replicas[0]):
+            time.sleep(0.05)
+        served.proving.adapters.remove("proof-v5")
+        fleet.unload("proof-v5")
+        assert not under_way.done()
+        (proof,) = served.proving.look("proof-v5").proofs
+        assert proof.serves is Serves.NOTHING
+        answer = under_way.result()
+    served.serve("proof-v5", tmp_path / "e")
+    assert len(answer.tokens) == 300
+    assert answer.distance(served, "proof-v5", PROMPT) < NEAR
+    fleet.unload("never-there")  # is no error
+
+
+def test_more_versions_than_slots_answer_each_by_its_own_weights(
+    served: Served, vllm_stack: LocalStack, tmp_path: Path
+) -> None:
+    """What vllm#47724 reports would be another adapter's answer under a version's name."""
+    names = ["proof-v5", "proof-v6", "proof-v7", "proof-v8"]
+    assert len(names) > vllm_stack.settings.vllm.max_loras
+    for seed, name in enumerate(names, 11):
+        served.made(tmp_path / name, seed, SLIGHT)
+        served.serve(name, tmp_path / name)
+    asked = names * 4
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda name: served.answer(name, PROMPT, 24), asked))
+    for name, answer in zip(asked, answers, strict=True):
+        distances = {one: answer.distance(served, one, PROMPT) for one in names}
+        assert distances[name] < NEAR, (name, distances)
+        assert min(distances, key=distances.__getitem__) == name, (name, distances)
+
+
+def running(replica: str) -> bool:
+    """Whether it is answering somebody."""
+    text = httpx.get(f"{replica}/metrics", timeout=30).text
+    found = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
+    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in found)
