@@ -20,9 +20,10 @@ PY := $(VENV)/bin/python
 PYTEST := $(VENV)/bin/pytest -q
 # Two workers for two cores, each computing on one thread.
 UNIT := OMP_NUM_THREADS=1 $(PYTEST) -n 2 tests/unit
-# Mostly waiting: two files at a time, in the order of their names, which starts the long ones early.
-# The files of a worker share its real parts.
+# Mostly waiting: two files at a time, in the order in which they are named. The files of a worker share its real parts.
 REAL := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+# The longest goes first, so that the other worker is not done long before it.
+GATE := tests/integration/gate/
 E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
@@ -84,7 +85,7 @@ logs: $(INSTALLED) ## Follow the logs (PART=name for one part)
 test: ## Run every test: unit, contract and integration, e2e
 	@$(MAKE) parts
 	$(UNIT)
-	$(REAL) tests/contract tests/integration
+	$(REAL) $(GATE) tests/contract $(filter-out $(GATE),$(wildcard tests/integration/*/))
 	$(E2E)
 
 test-unit: parts ## Run the unit tests: no network, no broker
