@@ -31,7 +31,7 @@ def clocks(
     judge: Judge, keeping: Keeping, check_every_s: float, prove_every_s: float
 ) -> list[Background]:
     """Every second, a rollout whose time is up is ended; every `check_every_s`, the replicas are asked for
-    canaries, and every `prove_every_s` for champions. Once a minute, adapters that nothing needs are
+    canaries, and every `prove_every_s` for champions. Once a minute it is looked whether adapters may be
     withdrawn."""
     return [
         ("clock", repeat("registry.clock", judge.tick, idle_s=1.0)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from services.registry.app.changes import known, rollout_of
 from services.registry.app.proving import Proof, Proving
@@ -17,6 +17,8 @@ from shared.language.errors import FailedPrecondition, TrimtabError
 from shared.language.policies import PolicyKey
 
 _log = logging.getLogger(__name__)
+_LOOK_EVERY = timedelta(hours=1)
+_LOST = "MLflow does not have its adapter, so it stays on the replicas"
 # Older ones have been withdrawn long ago, apart from champions, which are looked up by name.
 _NEWEST = 1000
 
@@ -29,13 +31,21 @@ class Keeping:
     proving: Proving
     rules: KeepingRules
     clock: Callable[[], datetime]
+    # At which revision of a policy, and when.
+    _looked_at: dict[PolicyKey, tuple[int, datetime]] = field(default_factory=dict)
 
     def sweep(self) -> None:
-        """Withdraws what no traffic and no rollback needs, and restores what one does. Errors of the model
-        store are passed on once every policy was looked at: what it does not have stays."""
+        """Withdraws what no traffic and no rollback needs, and restores what one does: of policies whose
+        revision has changed, and of each once an hour. Errors are passed on once every policy was looked at."""
         with self.store.read() as session:
-            keys = list(session.served())
-        errors = [error for key in keys for error in self._swept(key)]
+            served = session.served()
+        errors, now = list[TrimtabError](), self.clock()
+        for key, revision in served.items():
+            if self._looked_at.get(key, (0, now))[0] != revision or self._is_due(key, now):
+                found = self._swept(key)
+                errors += found
+                if not found:
+                    self._looked_at[key] = (revision, now)
         if errors:
             raise errors[0]
 
@@ -98,12 +108,24 @@ class Keeping:
                 errors.append(error)
         for one in found.withdraw:
             try:
-                self._must_hold(one)
+                if self.models.holds(one):
+                    self._withdraw(one)
+                else:
+                    self._say_lost(one)
             except TrimtabError as error:
                 errors.append(error)
-            else:
-                self._withdraw(one)
         return errors
+
+    def _is_due(self, key: PolicyKey, now: datetime) -> bool:
+        return now - self._looked_at[key][1] >= _LOOK_EVERY
+
+    def _say_lost(self, version: Version) -> None:
+        """Once, among its changes."""
+        with self.store.begin() as session:
+            found = known(session, version.key.tenant, version.version)
+            if not found.changes or found.changes[-1].reason != _LOST:
+                session.put(found.noted(ACTOR, _LOST, self.clock()))
+                _log.warning("%s: %s", found.version, _LOST)
 
     def _withdraw(self, version: Version) -> None:
         """Unless it is needed by now."""
@@ -134,7 +156,7 @@ class Keeping:
     def _must_hold(self, version: Version) -> None:
         if not self.models.holds(version):
             raise FailedPrecondition(
-                f"MLflow does not have the adapter of {version.version}, so it stays on the replicas",
+                f"{version.version}: {_LOST}",
                 reason="NOT_IN_MODEL_STORE",
             )
 

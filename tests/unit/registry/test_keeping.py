@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.versions import State
 from shared.gen.trimtab.registry.v1 import keeping_pb2, steps_pb2
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -99,18 +101,32 @@ def test_a_rollback_has_a_former_champion_at_hand_again_and_again(house: House) 
 def test_what_the_model_store_does_not_have_stays(house: House) -> None:
     promoted(house, "a", "b", "c", "d")
     house.models.lost.add("assistant-v1")
-    house.time += DAY
-    with pytest.raises(
-        FailedPrecondition, match="does not have the adapter of assistant-v1"
-    ) as told:
-        house.keeping.sweep()
-    assert told.value.reason == "NOT_IN_MODEL_STORE"
+    later(house)
+    later(house)
     assert house.app.get("local", "assistant-v2").withdrawn  # the others went on
+    lost = "MLflow does not have its adapter, so it stays on the replicas"
+    said = [one.reason for one in house.app.get("local", "assistant-v1").changes]
+    assert (said[-1], said.count(lost)) == (lost, 1)
+    with pytest.raises(FailedPrecondition, match=f"assistant-v1: {lost}") as told:
+        house.keeping.retire("local", "assistant-v1", "ann", "tidying up")
+    assert told.value.reason == "NOT_IN_MODEL_STORE"
     house.models.away = True
     with pytest.raises(Unavailable):
-        house.keeping.sweep()
-    later_ones = [house.app.get("local", f"assistant-v{n}").withdrawn for n in range(5)]
-    assert later_ones == [False, False, True, False, False]
+        later(house)
+    gone = [house.app.get("local", f"assistant-v{n}").withdrawn for n in range(5)]
+    assert gone == [False, False, True, False, False]
+
+
+def test_a_policy_to_which_nothing_happens_is_looked_at_once_an_hour(house: House) -> None:
+    house.register("a")  # changes no revision
+    house.keeping.sweep()
+    house.time += timedelta(minutes=59)
+    keeping = replace(house.keeping, rules=KeepingRules(spare_s=0.0))
+    keeping.sweep()
+    assert not house.app.get("local", "assistant-v1").withdrawn
+    house.time += timedelta(minutes=1)
+    keeping.sweep()
+    assert house.app.get("local", "assistant-v1").withdrawn
 
 
 def test_a_promotion_and_a_canary_bring_the_adapter_back_first(house: House) -> None:
