@@ -45,9 +45,9 @@ class RegistrySettings(ServiceSettings):
     # How far a replica's log-probabilities may be from those recorded of a version's answers, in nats a token.
     answers_tolerance: float = Field(default=0.07, gt=0)
     # How many former champions of a policy stay on the replicas, for rollbacks, and for how long any other
-    # version that serves nobody does; MLflow keeps them all.
+    # version that serves nobody does: longer than its evaluation takes. MLflow keeps them all.
     keep_former: int = Field(default=3, ge=0)
-    keep_days: float = Field(default=7.0, ge=0)
+    keep_days: float = Field(default=7.0, ge=1)
     max_lora_rank: int = Field(default=16, ge=1)
 
     @field_validator("rollout_steps")

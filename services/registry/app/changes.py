@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 def promote(session: Session, found: Version, actor: str, reason: str, now: datetime) -> None:
     """`found` becomes its policy's champion; the former champion retires and can still be loaded."""
+    _must_be_there(found)
     rollout = rollout_of(session, found.key)
     former = champion_of(session, rollout)
     session.put(found.became(State.CHAMPION, actor, reason, now))
@@ -47,8 +48,9 @@ def roll_back(
     stays."""
     tenant, gone, champions = rollout.key.tenant, rollout.canary, rollout.champions
     if not gone:
-        gone, champions = rollout.champion, _before(session, rollout)
+        gone, champions = rollout.champion, before(session, rollout)
         again = known(session, tenant, champions[-1])
+        _must_be_there(again)
         session.put(again.became(State.CHAMPION, actor, f"{gone} was rolled back", now))
     session.put(known(session, tenant, gone).became(State.ROLLED_BACK, actor, reason, now))
     changed = replace(
@@ -80,8 +82,18 @@ def hold(session: Session, rollout: Rollout, rules: RolloutRules, reason: str) -
     _log.warning("%s is held: %s", rollout.canary, reason)
 
 
-def _before(session: Session, rollout: Rollout) -> tuple[str, ...]:
-    """The champions up to and including the one that will serve again."""
+def _must_be_there(version: Version) -> None:
+    """Who decides brings its adapter back first; it may have been withdrawn again since."""
+    if version.withdrawn:
+        raise FailedPrecondition(
+            f"the adapter of {version.version} has just been withdrawn from the replicas; try again",
+            reason="WITHDRAWN",
+        )
+
+
+def before(session: Session, rollout: Rollout) -> tuple[str, ...]:
+    """The champions up to and including the one that serves again once the champion is taken back. Raises
+    FailedPrecondition if there is none."""
     former = rollout.champions[:-1]
     while former and known(session, rollout.key.tenant, former[-1]).state != State.RETIRED:
         former = former[:-1]

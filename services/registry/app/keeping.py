@@ -136,9 +136,9 @@ class Keeping:
             for one in again:
                 if one.version == version.version:
                     words = "neither traffic nor a rollback needs it; MLflow keeps it"
-                    session.put(one.noted(ACTOR, words, now).without_adapter())
+                    session.put(replace(one.noted(ACTOR, words, now), withdrawn=True))
                     session.withdraw(one)
-                    session.set_rollout(rollout.remembering(rollout.champions))
+                    session.set_rollout(rollout.revised())
                     _log.info("%s is withdrawn from the replicas: %s", one.version, words)
 
     def _restore(self, version: Version, actor: str, reason: str) -> None:
@@ -151,7 +151,7 @@ class Keeping:
             noted = found.noted(actor, f"brought back from MLflow: {reason}", self.clock())
             session.put(replace(noted, withdrawn=False, adapter_path=path))
             rollout = rollout_of(session, found.key)
-            session.set_rollout(rollout.remembering(rollout.champions))
+            session.set_rollout(rollout.revised())
 
     def _must_hold(self, version: Version) -> None:
         if not self.models.holds(version):

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from services.registry.app.changes import (
     advance,
+    before,
     known,
     promote,
     roll_back,
@@ -164,6 +165,13 @@ class Registry:
         """Ends the current rollout; without one, the former champion serves again. With a `revision`, only
         while that revision is served."""
         explained(actor, reason)
+        with self.store.read() as session:
+            rollout = rollout_of(session, key)
+            if request_id and rollout.rollback_request == request_id:
+                return
+            again = "" if rollout.canary else before(session, rollout)[-1]
+        if again:
+            self.keeping.bring_back(key.tenant, again, actor, "it is to serve again")
         with self.store.begin() as session:
             rollout = rollout_of(session, key)
             if request_id and rollout.rollback_request == request_id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.registry.domain.rollouts import Rollout
@@ -58,8 +58,8 @@ def retired(
     reason: str,
     now: datetime,
 ) -> tuple[Version, Rollout]:
-    """The version without its adapter, and the rollout in which nothing goes back to it. Raises
-    FailedPrecondition if it, or a version that uses its weights, serves."""
+    """The version without its adapter, and the rollout in which nothing goes back to it, or to a version that
+    is made of its weights. Raises FailedPrecondition if such a version serves."""
     if not version.adapter_path:
         raise FailedPrecondition(
             f"{version.version} is the base model, which has no adapter to withdraw",
@@ -72,13 +72,13 @@ def retired(
             f"{' and '.join(users)} serves by its weights; promote another version first, or roll back",
             reason="VERSION_IN_USE",
         )
-    others = tuple(name for name in rollout.champions if name != version.version)
-    gone = (
-        version.noted(actor, reason, now)
-        if version.state == State.RETIRED
-        else (version.became(State.RETIRED, actor, reason, now))
-    )
-    return gone.without_adapter(), rollout.remembering(others)
+    made_of_it = {one.version for one in versions if version.served_name in one.serves.names}
+    others = tuple(name for name in rollout.champions if name not in made_of_it)
+    if version.state == State.RETIRED:
+        gone = version.noted(actor, reason, now)
+    else:
+        gone = version.became(State.RETIRED, actor, reason, now)
+    return replace(gone, withdrawn=True), replace(rollout.revised(), champions=others)
 
 
 def _needed(rollout: Rollout, versions: Sequence[Version], rules: KeepingRules) -> Iterable[str]:

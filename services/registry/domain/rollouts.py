@@ -100,9 +100,9 @@ class Rollout:
         others = tuple(name for name in self.champions if name != version)
         return (*others, version)[-MOST_CHAMPIONS:]
 
-    def remembering(self, champions: tuple[str, ...]) -> Rollout:
-        """With those former champions only. What is served stays; who may be asked for by name changes."""
-        return replace(self, revision=self.revision + 1, champions=champions)
+    def revised(self) -> Rollout:
+        """Served as before; which versions may be asked for by name has changed."""
+        return replace(self, revision=self.revision + 1)
 
     def over(self, champions: tuple[str, ...], now: datetime) -> Rollout:
         """The rollout without its canary. The figures stay: they say why it ended."""

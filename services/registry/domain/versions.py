@@ -108,9 +108,6 @@ class Version:
         """Whether the replicas are not to find its adapter."""
         return self.withdrawn or self.state in (State.REJECTED, State.DELETED)
 
-    def without_adapter(self) -> Version:
-        return replace(self, withdrawn=True)
-
     def noted(self, actor: str, reason: str, time: datetime) -> Version:
         """With a change that leaves its state as it is."""
         return replace(self, changes=(*self.changes, Change(self.state, actor, reason, time)))

@@ -98,6 +98,37 @@ def test_a_rollback_has_a_former_champion_at_hand_again_and_again(house: House) 
     assert house.app.rollout(HOME)[1].version == "assistant-v1"
 
 
+def test_rollbacks_that_follow_each_other_at_once_bring_back_what_they_need(house: House) -> None:
+    promoted(house, "a", "b", "c")
+    later(house)
+    assert placed(house) == ["assistant-v2", "assistant-v3"]
+    house.app.rollback(HOME, "", "ann", "bad")
+    house.models.away = True
+    with pytest.raises(Unavailable):
+        house.app.rollback(HOME, "again", "ann", "bad, too")
+    assert house.app.rollout(HOME)[1].version == "assistant-v2"
+    house.models.away = False
+    for _ in range(2):  # the same request
+        house.app.rollback(HOME, "again", "ann", "bad, too")
+    champion = house.app.rollout(HOME)[1]
+    assert (champion.version, champion.withdrawn) == ("assistant-v1", False)
+    assert "assistant-v1" in house.adapters.placed
+
+
+def test_nothing_goes_back_to_what_is_made_of_retired_weights(house: House) -> None:
+    first = house.register("a")
+    house.app.start_rollout("local", "r", first, 0.5, "ann", "x", reach=Reach(("brief",)))
+    house.app.promote("local", first, "ann", "good for some")
+    second = house.register("b")
+    house.app.start_rollout("local", "s", second, 0.5, "ann", "x", reach=Reach(("lists",)))
+    house.app.promote("local", second, "ann", "good for others")
+    promoted(house, "c")
+    house.keeping.retire("local", first, "ann", "it was rude")
+    house.keeping.sweep()
+    assert house.app.get("local", first).withdrawn
+    assert house.app.rollout(HOME)[0].champions == ("assistant-v0", "assistant-v3")
+
+
 def test_what_the_model_store_does_not_have_stays(house: House) -> None:
     promoted(house, "a", "b", "c", "d")
     house.models.lost.add("assistant-v1")
