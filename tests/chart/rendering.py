@@ -15,17 +15,6 @@ from infra.local.paths import REPO
 
 CHART = REPO / "charts" / "trimtab"
 FILES = ("small", "one-gpu", "several-nodes")
-SERVICES = (
-    "gateway",
-    "interaction",
-    "feedback",
-    "reward",
-    "evaluation",
-    "drift",
-    "retrain",
-    "registry",
-    "dashboard",
-)
 Manifest = dict[str, Any]
 
 

@@ -10,40 +10,13 @@ from infra.local.environment import OFFLINE, common, own
 from infra.local.paths import REPO
 from infra.local.programs import programs
 from infra.local.settings import load
-from services.dashboard.settings import DashboardSettings
-from services.drift.settings import DriftSettings
-from services.evaluation.settings import EvaluationSettings
-from services.feedback.settings import FeedbackSettings
-from services.gateway.settings import GatewaySettings
-from services.interaction.settings import InteractionSettings
-from services.registry.settings import RegistrySettings
-from services.retrain.settings import RetrainSettings
-from services.reward.settings import RewardSettings
-from shared.configuration.settings import CommonSettings, ServiceSettings
+from shared.configuration.settings import CommonSettings
 from shared.language.topics import USER_ERASURE_REQUESTED
-from tests.chart.rendering import FILES, SERVICES, environment_of, of_kind, rendered
+from tests.chart.rendering import FILES, environment_of, of_kind, rendered
+from tests.settings import SERVICES, settings_of, variables_of
 
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "gateway": GatewaySettings,
-    "interaction": InteractionSettings,
-    "feedback": FeedbackSettings,
-    "reward": RewardSettings,
-    "evaluation": EvaluationSettings,
-    "drift": DriftSettings,
-    "retrain": RetrainSettings,
-    "registry": RegistrySettings,
-    "dashboard": DashboardSettings,
-}
 # Where the local stack built its parts; the images bring those that are read.
 LOCAL_ONLY = {"TRIMTAB_PARTS"}
-
-
-def fields_of(kind: type[CommonSettings] | type[ServiceSettings]) -> set[str]:
-    prefix = str(kind.model_config["env_prefix"])
-    return {
-        str(field.validation_alias or prefix + name.upper())
-        for name, field in kind.model_fields.items()
-    }
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -51,7 +24,7 @@ def fields_of(kind: type[CommonSettings] | type[ServiceSettings]) -> set[str]:
 def test_a_service_is_told_nothing_that_it_does_not_know(file: str, service: str) -> None:
     told = {name for name in environment_of(rendered(file), service) if name.startswith("TRIMTAB_")}
     others = {"TRIMTAB_DASHBOARD_URL"}  # the command line's
-    assert told - others <= fields_of(CommonSettings) | fields_of(SETTINGS[service])
+    assert told - others <= variables_of(CommonSettings) | variables_of(settings_of(service))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -60,7 +33,7 @@ def test_a_service_is_told_all_that_the_local_stack_tells_it(tmp_path: Path, ser
     local = common(stack) | own(stack, service) | OFFLINE
     if service == "gateway":
         local |= {"TRIMTAB_GATEWAY_KEYS": "", "TRIMTAB_GATEWAY_LINK_SECRET": ""}
-    known = fields_of(CommonSettings) | fields_of(SETTINGS[service]) | set(OFFLINE)
+    known = variables_of(CommonSettings) | variables_of(settings_of(service)) | set(OFFLINE)
     read = {name for name in local if name in known} - LOCAL_ONLY
     # Not those that only some read: who opens the event log, who asks engines.
     if service == "dashboard":

@@ -15,12 +15,12 @@ from infra.kubernetes.cluster import CommandFailed, FakeCluster
 from tests.chart.rendering import (
     CHART,
     FILES,
-    SERVICES,
     helm_template,
     rendered,
     training_job,
     values_file,
 )
+from tests.settings import SERVICES
 
 # On fake nodes nothing binds claims.
 _ANYWHERE: dict[str, Any] = {"volume": {"emptyDir": {}}}

@@ -10,13 +10,13 @@ from infra.local.paths import REPO
 from services.retrain.adapters.cluster.template import read
 from tests.chart.rendering import (
     FILES,
-    SERVICES,
     environment_of,
     helm_template,
     of_kind,
     rendered,
     training_job,
 )
+from tests.settings import SERVICES
 
 HTTP = {"gateway": 8080, "dashboard": 8090}
 

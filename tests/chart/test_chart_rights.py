@@ -7,13 +7,13 @@ import pytest
 from infra.local.paths import REPO
 from tests.chart.rendering import (
     FILES,
-    SERVICES,
     Manifest,
     of_kind,
     pod_specs,
     rendered,
     training_job,
 )
+from tests.settings import SERVICES
 
 # Those of the name service.
 CALLS = re.compile(r"common\.([a-z]+)_address")

@@ -22,12 +22,13 @@ from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.domain.rules import Rules
-from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
+from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.snapshots import Snapshot
 from services.retrain.domain.training import TrainingPlan
 from shared.language.errors import Cancelled, FailedPrecondition
-from tests.unit.retrain.pairs import START, many
+from tests.unit.retrain.cluster import run_of
+from tests.unit.retrain.pairs import many
 
 PLAN = TrainingPlan(rank=2, alpha=4, layers=1, max_steps=12, stop_margin=99.0, batch_pairs=4)
 # Five to seven child processes import torch here: seconds each on a free machine.
@@ -62,16 +63,7 @@ def snapshot_of(root: Path) -> Snapshot:
 
 
 def run_on(snapshot: Snapshot, base_model: str = "") -> Run:
-    return Run(
-        run="run-1",
-        number=1,
-        state=State.TRAIN,
-        trigger=Trigger(TriggerKind.PERSON, "a test"),
-        create_time=START,
-        update_time=START,
-        rules=Rules(base_model=base_model),
-        snapshot=snapshot,
-    )
+    return replace(run_of(), snapshot=snapshot, rules=Rules(base_model=base_model))
 
 
 @pytest.fixture

@@ -9,28 +9,8 @@ import yaml
 from infra.local.environment import common, own
 from infra.local.paths import REPO
 from infra.local.settings import load
-from services.dashboard.settings import DashboardSettings
-from services.drift.settings import DriftSettings
-from services.evaluation.settings import EvaluationSettings
-from services.feedback.settings import FeedbackSettings
-from services.gateway.settings import GatewaySettings
-from services.interaction.settings import InteractionSettings
-from services.registry.settings import RegistrySettings
-from services.retrain.settings import RetrainSettings
-from services.reward.settings import RewardSettings
-from shared.configuration.settings import CommonSettings, ServiceSettings
-
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "gateway": GatewaySettings,
-    "interaction": InteractionSettings,
-    "feedback": FeedbackSettings,
-    "reward": RewardSettings,
-    "evaluation": EvaluationSettings,
-    "drift": DriftSettings,
-    "retrain": RetrainSettings,
-    "registry": RegistrySettings,
-    "dashboard": DashboardSettings,
-}
+from shared.configuration.settings import CommonSettings
+from tests.settings import SERVICES, settings_of, variables_of
 
 
 def composed() -> dict[str, Any]:
@@ -38,24 +18,16 @@ def composed() -> dict[str, Any]:
     return found
 
 
-def fields_of(kind: type[CommonSettings] | type[ServiceSettings]) -> set[str]:
-    prefix = str(kind.model_config["env_prefix"])
-    return {
-        str(field.validation_alias or prefix + name.upper())
-        for name, field in kind.model_fields.items()
-    }
-
-
 def test_every_service_of_the_local_stack_is_there(tmp_path: Path) -> None:
     assert set(load(tmp_path).services) <= set(composed()["services"])
 
 
-@pytest.mark.parametrize("service", SETTINGS)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_gets_what_it_reads_and_nothing_that_it_does_not_know(
     tmp_path: Path, service: str
 ) -> None:
     told = composed()["services"][service]["environment"]
-    known = fields_of(CommonSettings) | fields_of(SETTINGS[service])
+    known = variables_of(CommonSettings) | variables_of(settings_of(service))
     shared = set(composed()["x-environment"])
     assert {name for name in told if name.startswith("TRIMTAB_")} - shared <= known
     stack = load(tmp_path)
@@ -67,7 +39,7 @@ def test_a_service_gets_what_it_reads_and_nothing_that_it_does_not_know(
         assert value == str(getattr(stack.services[service], port))
 
 
-@pytest.mark.parametrize("service", SETTINGS)
+@pytest.mark.parametrize("service", SERVICES)
 def test_its_settings_can_be_read_from_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
 ) -> None:
@@ -75,7 +47,7 @@ def test_its_settings_can_be_read_from_that(
     for name, value in told.items():
         plain = value.replace("${TRIMTAB_KEY:-local-dev-key}", "a-key")
         monkeypatch.setenv(name, plain)
-    settings, shared = SETTINGS[service](), CommonSettings()
+    settings, shared = settings_of(service)(), CommonSettings()
     assert settings.port == load(tmp_path).services[service].port
     assert shared.kafka == "kafka:9092"
 
@@ -88,7 +60,7 @@ def test_addresses_are_names_of_its_parts() -> None:
 
 
 def test_services_have_no_rights_and_a_root_that_cannot_be_written() -> None:
-    for service in SETTINGS:
+    for service in SERVICES:
         one = composed()["services"][service]
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]

@@ -2,7 +2,6 @@
 
 import re
 from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,12 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from infra.local.paths import REPO
-from shared.configuration.settings import CommonSettings, ServiceSettings
+from shared.configuration.settings import CommonSettings
+from tests.settings import SERVICES, settings_of
 
-SERVICES = sorted(path.parent.name for path in REPO.glob("services/*/settings.py"))
 NOT_USED = {"dashboard": {"DRAIN_S", "CALL_TIMEOUT_S", "MAX_MESSAGE_MB"}}
 # Refused at the start, and read from the stack's own variables.
 NOT_SETTINGS = {"interaction": {"RETENTION"}, "dashboard": {"PARTS"}}
-
-
-def settings_of(service: str) -> type[ServiceSettings]:
-    module = import_module(f"services.{service}.settings")
-    [found] = [
-        one
-        for one in vars(module).values()
-        if isinstance(one, type) and issubclass(one, ServiceSettings) and one is not ServiceSettings
-    ]
-    return found
 
 
 def section(readme: Path, title: str) -> str:
