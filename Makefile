@@ -27,9 +27,6 @@ GATE := tests/integration/gate/
 E2E := $(REAL) -m "not replicas and not teams" tests/e2e
 STACK := $(PY) -m infra.local
 DATA := $(or $(TRIMTAB_DATA),.trimtab)
-# For the fake nodes, and for root's real one.
-KUBERNETES := helm kubectl etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubeconform helm-unittest \
-  $(if $(filter 0,$(shell id -u)),kubelet kube-proxy coredns)
 INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
@@ -107,12 +104,12 @@ test-teams: parts ## Close the loops of two tenants with opposed wishes at the s
 	$(PYTEST) -m teams tests/e2e
 
 test-chart: parts ## Run the chart's tests on a Kubernetes with fake nodes, and as root with a real one (needs Go, to build it)
-	@$(PY) -m infra.kubernetes tools $(KUBERNETES) >/dev/null
+	@$(PY) -m infra.kubernetes tools >/dev/null
 	$(PYTEST) -m "not platform" -rs tests/chart
 
 test-platform: parts ## Install the chart's small values on a real node and chat with it (root, Go, Debian's packages)
 	@$(PY) -m infra.kubernetes packages
-	@$(PY) -m infra.kubernetes tools $(KUBERNETES) >/dev/null
+	@$(PY) -m infra.kubernetes tools >/dev/null
 	$(PYTEST) -m platform tests/chart
 
 lint: parts ## Check style, types, import rules, protos and sizes

@@ -81,10 +81,16 @@ def tool(name: str) -> Path:
     return place
 
 
+def for_tests() -> tuple[str, ...]:
+    """What the tests use here: as root those of the real node, too."""
+    real = REAL if os.getuid() == 0 else ()
+    return tuple(dict.fromkeys((*FAKE, *CHECKS, *real)))
+
+
 def build_tools(names: Iterable[str] = ()) -> Path:
-    """Builds what is missing of the named programs (all by default), with lines on stderr for each;
-    returns the folder of those in go.mod. Raises ToolsError."""
-    for name in names or ALL:
+    """Builds what is missing of the named programs (by default what the tests use), with lines on stderr for
+    each; returns the folder of those in go.mod. Raises ToolsError."""
+    for name in names or for_tests():
         tool(name)
     return tools_folder()
 
