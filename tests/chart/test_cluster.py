@@ -201,11 +201,14 @@ def test_a_deployment_whose_pods_never_get_ready_is_not_available(
     }
     cluster.apply(deployment, "-n", namespace)
 
-    def reason() -> bool:
-        found = _condition(cluster.get("deployment", "stuck", namespace), "Progressing")
-        return found.get("reason") == "ProgressDeadlineExceeded"
+    def given_up() -> dict[str, Any]:
+        found = cluster.get("deployment", "stuck", namespace)
+        reason = _condition(found, "Progressing").get("reason")
+        return found if reason == "ProgressDeadlineExceeded" else {}
 
-    _until(reason, "the end of the deployment's patience")
+    found = _until(given_up, "the end of the deployment's patience")
+    assert _condition(found, "Available")["status"] == "False"
+    assert found["status"]["unavailableReplicas"] == 1
 
 
 def test_logs_are_what_the_test_wrote(cluster: FakeCluster, namespace: str) -> None:

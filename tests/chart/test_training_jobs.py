@@ -93,7 +93,8 @@ def test_within_an_attempt_a_pod_follows_the_one_that_failed(scene: Scene):
     scene.until_shown("the pod before ended with exit code 137")
     until(lambda: scene.running() != [first], "another pod", 90)
     scene.finish()
-    training.result()
+    assert training.result().adapter_path == str(scene.training / "adapter")
+    assert len(scene.pods()) == 2
 
 
 def test_of_several_pods_one_that_fails_ends_all(scene: Scene):

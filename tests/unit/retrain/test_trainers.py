@@ -79,7 +79,8 @@ def test_paths_that_a_pod_would_not_find_stop_the_start(
 
 
 def test_snapshots_may_be_a_url(folder: Path):
-    trainer_of(common(), settings(folder, snapshots="s3://bucket/snapshots"))
+    trainer = trainer_of(common(), settings(folder, snapshots="s3://bucket/snapshots"))
+    assert isinstance(trainer, JobTrainer)
 
 
 def test_a_template_without_the_volume_and_a_cluster_that_nobody_names_stop_the_start(
