@@ -34,8 +34,7 @@ def main() -> None:
 
 def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     """The application. Channels are opened when the server's event loop starts, and closed when it ends."""
-    windows: list[Windows] = []
-    known: list[JsonPeers] = []
+    opened: list[tuple[Windows, JsonPeers]] = []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,18 +44,17 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
             addresses, urls, settings.tenant, settings.peer_timeout_s, calling_of(common)
         )
         asked, peers = Asked(settings.tenant, window_s=settings.window_s), JsonPeers(calls)
-        known.append(peers)
-        windows.append(Windows(lambda policy: Window(peers, replace(asked, policy=policy), now)))
+        windows = Windows(lambda policy: Window(peers, replace(asked, policy=policy), now))
+        opened.append((windows, peers))
         yield
-        windows.clear()
-        known.clear()
+        opened.clear()
         await calls.close()
 
     async def look(policy: str) -> Loop:
-        return await windows[0].look(policy)
+        return await opened[0][0].look(policy)
 
     async def judge(version: str) -> Verdict:
-        return await known[0].verdict(version)
+        return await opened[0][1].verdict(version)
 
     return create_app(look, judge, settings.scripts, settings.refresh_s, lifespan)
 
