@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from infra.kubernetes import schemas
 from infra.kubernetes.cluster import CommandFailed, FakeCluster
 from infra.kubernetes.fake_nodes import EXIT_CODE, GPU, NEVER_READY, RUNS_FOR
-
-PATIENCE_S = 30.0
+from tests.polling import until
 
 
 def _pod(name: str, gpus: int = 0, **spec: Any) -> dict[str, Any]:
@@ -41,14 +38,6 @@ def _job(name: str, annotations: dict[str, str]) -> dict[str, Any]:
             "template": {"metadata": {"annotations": annotations}, "spec": template["spec"]},
         },
     }
-
-
-def _until(found: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.1)
-    return value
 
 
 def _condition(thing: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -82,9 +71,10 @@ def test_a_pod_that_asks_for_too_many_gpus_stays_pending_and_says_why(
     cluster: FakeCluster, namespace: str
 ) -> None:
     cluster.apply(_pod("greedy", gpus=3), "-n", namespace)
-    told = _until(
+    told = until(
         lambda: _condition(cluster.get("pod", "greedy", namespace), "PodScheduled"),
         "the scheduler's word",
+        30,
     )
     assert (told["status"], told["reason"]) == ("False", "Unschedulable")
     assert f"3 Insufficient {GPU}" in told["message"]
@@ -106,8 +96,10 @@ def test_a_node_that_is_added_takes_the_pod_that_waited(
 
 def test_a_quota_is_kept(cluster: FakeCluster, namespace: str) -> None:
     cluster.kubectl("-n", namespace, "create", "quota", "few", f"--hard=requests.{GPU}=1")
-    _until(
-        lambda: cluster.get("quota", "few", namespace).get("status", {}).get("hard"), "the quota"
+    until(
+        lambda: cluster.get("quota", "few", namespace).get("status", {}).get("hard"),
+        "the quota",
+        30,
     )
     with pytest.raises(CommandFailed) as refused:
         cluster.apply(_pod("two", gpus=2), "-n", namespace)
@@ -175,7 +167,7 @@ def test_a_job_runs_for_as_long_as_it_is_told_or_until_its_pod_is_ended(
         pods = _pods_of(cluster, namespace, "long")
         return [one for one in pods if one["status"]["phase"] == "Running"]
 
-    [pod] = _until(running, "a running pod")
+    [pod] = until(running, "a running pod", 30)
     assert cluster.get("job", "long", namespace)["status"]["active"] == 1
     cluster.end_pod(pod["metadata"]["name"], namespace, exit_code=137)
     cluster.kubectl("-n", namespace, "wait", "--for=condition=Failed", "job/long", "--timeout=30s")
@@ -206,7 +198,7 @@ def test_a_deployment_whose_pods_never_get_ready_is_not_available(
         reason = _condition(found, "Progressing").get("reason")
         return found if reason == "ProgressDeadlineExceeded" else {}
 
-    found = _until(given_up, "the end of the deployment's patience")
+    found = until(given_up, "the end of the deployment's patience", 30)
     assert _condition(found, "Available")["status"] == "False"
     assert found["status"]["unavailableReplicas"] == 1
 

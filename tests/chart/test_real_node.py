@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,11 +11,11 @@ from infra.kubernetes.cluster import CommandFailed
 from infra.kubernetes.fake_nodes import GPU
 from infra.kubernetes.real_cluster import RealCluster
 from tests.chart.conftest import BUSYBOX_IMAGE
+from tests.polling import until
 
 pytestmark = pytest.mark.real_node
 
 USER = 65532
-PATIENCE_S = 90.0
 SERVE = "echo hello from $(hostname) > /www/index.html; exec busybox httpd -f -p 8080 -h /www"
 
 
@@ -85,14 +83,6 @@ def _job(name: str, command: str, **container: Any) -> dict[str, Any]:
     }
 
 
-def _until(found: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.2)
-    return value
-
-
 def _pods(cluster: RealCluster, label: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = json.loads(
         cluster.kubectl("get", "pods", "-l", label, "-o", "json")
@@ -135,7 +125,7 @@ def test_a_pod_whose_probe_fails_gets_no_traffic(real_cluster: RealCluster) -> N
         messages = [one["message"] for one in json.loads(events)["items"]]
         return any("statuscode: 404" in message for message in messages)
 
-    _until(told, "the failure of the probe")
+    until(told, "the failure of the probe", 90)
     slices = real_cluster.kubectl(
         "get", "endpointslices", "-l", "kubernetes.io/service-name=sick", "-o", "json"
     )

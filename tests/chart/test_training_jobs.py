@@ -16,7 +16,7 @@ from services.retrain.adapters.cluster.kubernetes_api import connect
 from services.retrain.adapters.cluster.template import TrainJobs
 from shared.language.errors import Cancelled, FailedPrecondition, Internal
 from tests.chart.training import RULES, Scene, account, gpu_job
-from tests.contract.retrain.clusters import until
+from tests.polling import until
 from tests.unit.retrain.cluster import NAME, run_of, train_job
 
 

@@ -20,7 +20,7 @@ from services.retrain.adapters.cluster.template import read
 from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained
-from tests.contract.retrain.clusters import until
+from tests.polling import until
 from tests.unit.retrain.cluster import NAME, PLAN, finish, manifest, run_of, say
 
 ACCOUNT = "retrain"

@@ -1,6 +1,5 @@
 """What every Cluster does (services/retrain/adapters/cluster/api.py): the twin's and a real one's tests."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from services.retrain.adapters.cluster.api import JOB, TRAIN_JOB, Cluster
 from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from tests.polling import until
 from tests.unit.retrain.cluster import manifest, train_job
 
 UNKNOWN = replace(TRAIN_JOB, version="v9")
@@ -18,14 +18,6 @@ def named(name: str, run: str, content: dict[str, Any] | None = None) -> dict[st
     whole = dict(content or manifest())
     whole["metadata"] = {"name": name, "labels": {"trimtab/run": run}}
     return whole
-
-
-def until(found: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.1)
-    return value
 
 
 class ClusterContract:
