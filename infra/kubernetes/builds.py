@@ -9,9 +9,9 @@ from infra.local.paths import REPO
 
 DOCKERFILE = REPO / "infra" / "docker" / "Dockerfile"
 REGISTRY = "localhost"
-_BASE = f"{REGISTRY}/trimtab-base:1"
-# As python:3.11-slim has it, and what onnxruntime and torch link to.
-_PACKAGES = "python3,python3-venv,ca-certificates,libgomp1,libnuma1"
+_BASE = f"{REGISTRY}/trimtab-base:2"
+# As python:3.11-slim has it.
+_PACKAGES = "python3,python3-venv,ca-certificates"
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 # The machine's own settings of the clients that fetch packages: builds see them, images do not contain them.
 _CLIENTS = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"))
