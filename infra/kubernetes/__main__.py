@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     text = "build the programs that are missing, and print the folder they are in"
     build = commands.add_parser("tools", help=text, description=text)
-    build.add_argument("names", nargs="*", metavar="NAME", help=f"by default what the tests use here; of {', '.join(ALL)}")
+    names = f"by default what the tests use here; of {', '.join(ALL)}"
+    build.add_argument("names", nargs="*", metavar="NAME", help=names)
     build.set_defaults(run=tools)
     text = "install the Debian packages that the real node needs (as root)"
     commands.add_parser("packages", help=text, description=text).set_defaults(run=packages)
