@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from infra.kubernetes.builds import REGISTRY, ImageBuilder, debian
+from infra.kubernetes.image_builder import REGISTRY, ImageBuilder, debian
 from infra.kubernetes.images import write_image, write_layer
 from infra.kubernetes.real_cluster import RealCluster
 from infra.kubernetes.tools import home

@@ -16,12 +16,12 @@ PARTS = ("interaction", "feedback", "reward", "drift", "retrain")
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """`away`: services that could not be asked, whose steps are missing."""
+    """`away`: services that could not be asked, whose steps are missing, and why."""
 
     conversation_id: str
     turn_id: str
     steps: list[Json]
-    away: list[str]
+    away: dict[str, str]
 
 
 def trace(
@@ -36,17 +36,17 @@ def trace(
     conversation_id, turn = _place(platform, said)
     turn = id_of(turn_id, "turn") or turn
     steps: list[Json] = []
-    away: list[str] = []
+    away: dict[str, str] = {}
     try:
         steps += [one for one in spooled(conversation_id) if turn in ("", one["turn_id"])]
-    except TrimtabError:
-        away.append("gateway")
+    except TrimtabError as error:
+        away["gateway"] = str(error)
     request = {"conversation_id": conversation_id, "turn_id": turn}
     for part in PARTS:
         try:
             steps += platform.call(part, "TraceConversation", request, 30.0)["steps"]
-        except Unavailable:
-            away.append(part)
+        except Unavailable as error:
+            away[part] = str(error)
     steps = _of_turn(steps) if turn else steps
     if not steps and not away:
         raise NotFound(

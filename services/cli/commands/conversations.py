@@ -152,8 +152,8 @@ def _traced(session: Session, found: Traced) -> None:
     for turn_id, step in sorted(endings(found.steps).items()):
         why = f" {step['reason']}" if step["reason"] else ""
         session.line(f"{turn_id}: {step['stage']} {step['outcome']}{why}")
-    for part in found.away:
-        session.line(f"{part} is unavailable: its steps are missing.")
+    for part, why in found.away.items():
+        session.line(f"The steps of {part} are missing: {why}")
 
 
 def _table(session: Session, found: list[Json]) -> None:

@@ -142,6 +142,18 @@ def test_grpc_asks_for_a_key_with_the_role_of_the_method(house: House) -> None:
     assert code == 1 and "MISSING_API_KEY" in trouble
 
 
+def test_a_trace_says_why_the_gateway_has_no_part_in_it(house: House) -> None:
+    _, made, _ = house.trimtab("keys", "create", "t", "--role", "reader", "--tenant", "acme")
+    words = ("conversations", "trace", "c", "--tenant", "acme")
+    env = {"TRIMTAB_GATEWAY_URL": str(house.http.base_url), "TRIMTAB_KEY": "tt-nobody-has-it"}
+    _, refused, trouble = house.trimtab(*words, **env)
+    assert refused is not None, trouble
+    assert "refuses the key: set TRIMTAB_KEY" in refused["away"]["gateway"]
+    _, known, trouble = house.trimtab(*words, **{**env, "TRIMTAB_KEY": made["secret"]})
+    assert known is not None, trouble
+    assert "gateway" not in known["away"]
+
+
 def test_in_the_clear_nobody_gets_through(house: House) -> None:
     plain = str(house.http.base_url).replace("https", "http", 1)
     with pytest.raises(httpx.HTTPError):

@@ -88,7 +88,7 @@ def test_what_nobody_knows_is_not_found_and_who_is_away_is_said(trimtab: Any) ->
     some = {**ANSWERS, "retrain.TraceConversation": away("retrain")}
     ran = trimtab("conversations", "trace", "c1", answers=some)
     assert ran.code == 0
-    assert "retrain is unavailable: its steps are missing." in ran.out
+    assert "The steps of retrain are missing: retrain is not reachable" in ran.out
 
 
 def test_what_the_gateway_still_holds_comes_first() -> None:
@@ -103,4 +103,4 @@ def test_what_the_gateway_still_holds_comes_first() -> None:
         raise away("gateway")
 
     found = trace(TwinPlatform(dict(ANSWERS)), gone, "tenants/local/conversations/c1")
-    assert found.away == ["gateway"]
+    assert found.away == {"gateway": "gateway is not reachable"}
