@@ -36,6 +36,12 @@ def test_every_object_belongs_to_the_release(file: str) -> None:
         assert one["metadata"]["namespace"] == "trials"
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_each_install_has_a_test_of_its_own(file: str) -> None:
+    hooks = [one["metadata"].get("annotations", {}).get("helm.sh/hook") for one in rendered(file)]
+    assert hooks.count("test") == 1
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_probes_ask_what_the_service_answers(service: str) -> None:
     pod = of_kind(rendered("small"), "Deployment")[service]["spec"]["template"]["spec"]
