@@ -101,7 +101,14 @@ def rollout(answer: Json) -> Rollout | None:
         _groups(found),
         *_interests(found),
         tuple(one["words"] for one in found.get("left_out") or ()),
+        tuple(f"{one['measure']}: {one['words']}" for one in _seen(found)),
     )
+
+
+def _seen(found: Json) -> list[Json]:
+    """The measures of answers of which something is known."""
+    measures = found.get("answers") or ()
+    return [one for one in measures if figure(one["canary"]).count or figure(one["champion"]).count]
 
 
 # By the state of a version.

@@ -129,6 +129,8 @@ class Rollout:
     limits: str = ""
     # Of each replica that is left out, what it serves instead.
     left_out: tuple[str, ...] = ()
+    # How the canary answers, beside what its users say: of each measure, in words.
+    answers: tuple[str, ...] = ()
 
     def progress(self, log_e: float) -> float:
         """How close evidence is to its threshold, in [0, 1]."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Set
@@ -18,8 +17,8 @@ import grpc
 import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
-from starlette.types import ASGIApp
 
+from services.gateway.adapters.answer_reports import RegistryReports
 from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.completions import InteractionCompletions
 from services.gateway.adapters.erasing import GatewayRemover
@@ -30,6 +29,7 @@ from services.gateway.adapters.links import SqlLinks
 from services.gateway.adapters.metrics import (
     KnownUsersCollector,
     RecorderCollector,
+    ReportsCollector,
     RequestMeter,
     TelemetryCollector,
     WatchCollector,
@@ -39,6 +39,7 @@ from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.adapters.upstream import TOKENIZE, HttpUpstream, open_session
+from services.gateway.app.answer_reports import AnswerReports
 from services.gateway.app.answering import Answering
 from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.counting import TokenCounting
@@ -54,35 +55,29 @@ from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.app.user_cache import Keeping, KnownUsers, UserCache
 from services.gateway.domain.rollout import Rollout, Version
-from services.gateway.grpc_api import mounts
 from services.gateway.http_api.admission import Admission
 from services.gateway.http_api.application import Lifespan, UseCases, build
 from services.gateway.settings import GatewaySettings
+from services.gateway.wiring import http_server, otlp_servers
 from shared.access.key_book import KeyBook
 from shared.access.quotas import Quotas
 from shared.calls.client import aio_channel, calling_of
-from shared.calls.server import RpcServer
 from shared.configuration.settings import CommonSettings, load
-from shared.configuration.tls import load_tls, with_client_ca
 from shared.language.keys import fixed_keys
 from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.log.events import EventLog
 from shared.privacy.erasure import Erasing
 from shared.redaction.policy import redactor_of
-from shared.serving.http_server import HttpServer
 from shared.serving.key_follower import KeyFile, KeyFollower
 from shared.serving.opening import open_event_log
-from shared.serving.process import Process, Server, Task, forgetting, serve
+from shared.serving.process import Process, Task, forgetting, serve
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
 
 # Its calls may be repeated: everything has an id, and counts once.
 _INTERACTION = "trimtab.interaction.v1.InteractionService"
-# How long an idle connection is kept, in seconds: more than the 60 s of load balancers, so that they close
-# first and no request of theirs arrives on a connection that is being closed.
-_KEPT_S = 75
 # After how many times as long as it is fresh a persona is no longer used.
 _PERSONAS_FOR = 10
 # How long what is known of a user's groups is used: more than the time between two chats of somebody who comes
@@ -134,14 +129,16 @@ async def wire(
     answers = NewestAnswers()
     authenticator, keys = wire_access(common, settings)
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
+    reports = AnswerReports(RegistryReports(peers.registry), users.groups)
     use_cases = wire_use_cases(
-        common, settings, peers, spool=spool, links=links, users=users, histories=histories,
+        common, settings, peers, reports=reports, spool=spool, links=links, users=users, histories=histories,
         answers=answers, authenticator=authenticator, rollouts=rollouts, keys=keys,
     )  # fmt: skip
-    register_collectors(use_cases, users)
+    register_collectors(use_cases, users, reports)
     erasing = wire_erasing(
-        database, log, spool, links=links, histories=histories, answers=answers, users=users
-    )
+        database, log, spool, links=links, histories=histories, answers=answers, users=users,
+        reports=reports,
+    )  # fmt: skip
     return Process(
         name="gateway",
         host=common.host,
@@ -164,6 +161,7 @@ async def wire(
             ("groups", users.groups.run),
             ("groups.ahead", GroupsAhead(rollouts, users.source, users.groups).run),
             follow_rollouts,
+            ("answer.reports", reports.run),
             ("keys", keys.run),
         ],
         groups=erasing.groups,
@@ -177,6 +175,7 @@ def wire_use_cases(
     settings: GatewaySettings,
     peers: Peers,
     *,
+    reports: AnswerReports,
     spool: FileSpool,
     links: SqlLinks,
     users: KnownUsers,
@@ -191,7 +190,8 @@ def wire_use_cases(
     ingesting = Ingesting(sink, authenticator)
     linker = Linker(links, link_secret(settings.link_secret, _folder(common) / "link.secret"), now)
     answering = wire_answering(
-        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker, users=users
+        common, settings, peers.models, rollouts=rollouts, recorder=recorder, linker=linker, users=users,
+        reports=reports,
     )  # fmt: skip
     tokenizers = HttpUpstream(peers.models, common.vllm_replicas, TOKENIZE)
     return UseCases(
@@ -261,6 +261,7 @@ def wire_answering(
     recorder: Recorder,
     linker: Linker,
     users: KnownUsers,
+    reports: AnswerReports,
 ) -> Answering:
     exchanges = ExchangeLog(recorder, linker, now, log_unstored=settings.log_unstored)
     upstream = HttpUpstream(models, common.vllm_replicas)
@@ -270,14 +271,16 @@ def wire_answering(
         personas=users.personas if settings.personas else NoPersonas(),
         groups=users.groups,
         user_headers=settings.headers_of_users,
+        reports=reports,
     )  # fmt: skip
 
 
-def register_collectors(use_cases: UseCases, users: KnownUsers) -> None:
+def register_collectors(use_cases: UseCases, users: KnownUsers, reports: AnswerReports) -> None:
     for collector in (
         RecorderCollector(use_cases.recorder),
         TelemetryCollector(use_cases.telemetry),
         KnownUsersCollector(users),
+        ReportsCollector(reports),
         WatchCollector(use_cases.rollouts, use_cases.keys_connected),
     ):
         REGISTRY.register(collector)
@@ -307,6 +310,7 @@ def wire_erasing(
     histories: Histories,
     answers: NewestAnswers,
     users: KnownUsers,
+    reports: AnswerReports,
 ) -> Erasing:
     """What is in memory is removed on the event loop, which owns it."""
     loop = asyncio.get_running_loop()
@@ -316,53 +320,11 @@ def wire_erasing(
             loop.call_soon_threadsafe(memory.forget, tenant, conversation_ids)
 
     def forget_user(tenant: str, user_id: str) -> None:
-        loop.call_soon_threadsafe(users.forget, tenant, user_id)
+        for known in (users, reports):
+            loop.call_soon_threadsafe(known.forget, tenant, user_id)
         loop.call_soon_threadsafe(histories.forget_user, tenant, user_id)
 
     return Erasing("gateway", database, log, GatewayRemover(spool, forget, forget_user))
-
-
-def http_server(
-    application: ASGIApp, common: CommonSettings, settings: GatewaySettings
-) -> HttpServer:
-    client_ca = settings.tls_client_ca
-    return HttpServer(
-        application,
-        host=common.host,
-        port=settings.port,
-        drain_s=settings.drain_s,
-        lifespan="on",
-        http="httptools",
-        timeout_keep_alive=_KEPT_S,
-        proxy_headers=False,
-        ssl_certfile=common.tls_cert,
-        ssl_keyfile=common.tls_key,
-        ssl_ca_certs=str(client_ca) if client_ca else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
-    )
-
-
-def otlp_servers(
-    authenticator: KeyAuthenticator,
-    telemetry: CustomerTelemetry,
-    common: CommonSettings,
-    settings: GatewaySettings,
-) -> list[Server]:
-    """OTLP over gRPC, if it is switched on. Its callers have API keys and are not trusted internal callers."""
-    tls = with_client_ca(load_tls(common), "TRIMTAB_GATEWAY_TLS_CLIENT_CA", settings.tls_client_ca)
-    if not settings.otlp_port:
-        return []
-    server = RpcServer(
-        "gateway",
-        mounts(authenticator, telemetry),
-        host=common.host,
-        port=settings.otlp_port,
-        call_timeout_s=settings.call_timeout_s,
-        drain_s=settings.drain_s,
-        max_message_mb=settings.max_body_mb,
-        credentials=tls.server(),
-    )
-    return [server]
 
 
 def _flushing(recorder: Recorder, drain_s: float) -> Lifespan:

@@ -78,6 +78,27 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerReport:
+    """A user's first answer by `version`, the champion or the canary, while `canary` was out. `wait_s`: seconds
+    until its first words; None if it failed or was not streamed."""
+
+    tenant: str
+    policy: str
+    canary: str
+    version: str
+    user_id: str
+    failed: bool
+    wait_s: float | None
+
+
+class AnswerReportSink(Protocol):
+    """The registry. Unavailable while it is; reports may be repeated."""
+
+    async def report(self, reports: Sequence[AnswerReport]) -> None:
+        """At most 1,000."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A tenant's oldest waiting turns, serialised as the sink expects them. `records` counts them and the
     `unreadable` ones."""

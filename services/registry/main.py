@@ -60,7 +60,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     policies = Policies(store, fleet, runs, common.base_model_name, common.bases.keys(), now)
     feed = RolloutFeed(database.after_commit)
     servicer = RegistryServicer(
-        app, feed, policies=policies, serving=Serving(store), proving=proving
+        app, feed, policies=policies, serving=Serving(store), proving=proving, judge=judge
     )
     add = partial(pb_grpc.add_RegistryServiceServicer_to_server, servicer)
     return Service(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from services.registry.domain.answers import Answered
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
@@ -57,6 +58,9 @@ class Session(Protocol):
 
     def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
         """True the first time for each user and version of the policy's current rollout."""
+
+    def first_answer(self, seen: Answered) -> bool:
+        """Likewise, of answers."""
 
     def forget_users(self, key: PolicyKey) -> None:
         """Called when a rollout ends: who has counted no longer matters."""

@@ -25,6 +25,11 @@ class RegistrySettings(ServiceSettings):
     alpha: float = Field(default=0.05, gt=0, lt=1)
     # Tolerated harm, in dissatisfaction rate.
     worse_by: float = Field(default=0.05, ge=0, lt=1)
+    # Tolerated harm of how a canary answers: in the share of users whose answer failed; and by how much more
+    # often, of pairs of users, the one on the canary waits `slow_times` as long as the other.
+    errors_by: float = Field(default=0.02, ge=0, lt=1)
+    slow_times: float = Field(default=2.0, gt=1)
+    slow_by: float = Field(default=0.1, ge=0, lt=1)
     # Users on each arm that a promotion needs.
     min_users: int = Field(default=15, ge=1)
     # A canary that is not measurably better by then is rolled back.
@@ -79,4 +84,7 @@ class RegistrySettings(ServiceSettings):
             advance_when=self.advance_when,
             promote_when=self.promote_when,
             out_of_time=self.out_of_time,
+            errors_by=self.errors_by,
+            slow_times=self.slow_times,
+            slow_by=self.slow_by,
         )

@@ -6,6 +6,10 @@ rollout.simulated.CASE    of 1,000 simulated rollouts (--rollouts): the shares t
                           beside the fixed-horizon test's: as many users on each arm as a one-sided z-test of
                           two proportions needs for the same alpha and a power of 0.8, if anything differs
 
+rollout.answers.CASE    of 1,000 simulated rollouts (--rollouts): the share that went back because answers
+                        failed more often or came later, and the median number of users until then
+                        (rollout_answers.py)
+
 rollout.switch.KIND    20 promotions and rollbacks (--switches) while 32 users chat in streams, on a real
                        registry and gateway (rollout_switch.py): seconds from the call to the first token of an
                        answer by the version that serves now, and for how long after the call returned answers
@@ -36,7 +40,7 @@ from services.registry.domain.rollouts import Rollout, RolloutRules
 from shared.language.policies import PolicyKey
 from shared.statistics.betting import update
 from shared.statistics.intervals import wilson
-from tests.benchmarks import rollout_switch
+from tests.benchmarks import rollout_answers, rollout_switch
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POWER = 0.8
@@ -149,12 +153,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what rollouts make of canaries.")
     parser.add_argument("--rollouts", type=int, default=1000)
     parser.add_argument("--switches", type=int, default=20)
-    parser.add_argument("--only", choices=("simulated", "switch"), help="by default both")
+    kinds = ("simulated", "answers", "switch")
+    parser.add_argument("--only", choices=kinds, help="by default all")
     given = parser.parse_args()
-    for name in CASES if given.only != "switch" else ():
-        print(json.dumps(figures(name, given.rollouts)), flush=True)
-    for figure in rollout_switch.measure(given.switches) if given.only != "simulated" else ():
-        print(json.dumps(figure), flush=True)
+    measures = {
+        "simulated": lambda: (figures(name, given.rollouts) for name in CASES),
+        "answers": lambda: rollout_answers.measure(given.rollouts),
+        "switch": lambda: rollout_switch.measure(given.switches),
+    }
+    for kind in [given.only] if given.only else kinds:
+        for figure in measures[kind]():
+            print(json.dumps(figure), flush=True)
 
 
 if __name__ == "__main__":

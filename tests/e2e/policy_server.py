@@ -46,11 +46,13 @@ def likeliest(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 class PolicyServer:
     """Serves any model name, on a free port, until left. `voices`: what models of these names say to anything;
-    `otherwise`: what all others say. Without either, an answer is made from what was asked."""
+    `otherwise`: what all others say. Without either, an answer is made from what was asked. Chats with models
+    in `failing` end with an error."""
 
     def __init__(self, voices: Mapping[str, str] | None = None, otherwise: str = "") -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.voices, self._server.otherwise = voices or {}, otherwise
+        self._server.failing = self.failing = set[str]()
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -70,6 +72,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     voices: Mapping[str, str]
     otherwise: str
+    failing: set[str]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Quiet: a client that is killed in the middle is what is being tested."""
@@ -85,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("/chat/completions"):
+            if body["model"] in self.server.failing:
+                self._send({"message": "out of memory"}, status=500)
+                return
             said = self.server.voices.get(body["model"], self.server.otherwise)
             texts = [said or answer(body["messages"], n) for n in range(body.get("n") or 1)]
             choices = [
@@ -106,9 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
             {"id": f"fixed-{asked}", "model": body["model"], "choices": choices, "usage": usage}
         )
 
-    def _send(self, document: dict[str, Any]) -> None:
+    def _send(self, document: dict[str, Any], status: int = 200) -> None:
         content = json.dumps(document).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -105,6 +105,9 @@ def show_rollout(session: Session, served: Json | None) -> None:
             rows.append((role, version["version"], f"{of:.0%}", estimate_words(estimate)))
     session.table(("role", "version", ">share", "dissatisfied"), rows, "")
     _show_groups(session, served)
+    for one in served.get("answers") or ():
+        if int(one["canary"]["count"]) or int(one["champion"]["count"]):
+            session.line(f"{one['measure']}: {one['words']}")
     whose = f"{served['policy'] or ASSISTANT}, revision {served['revision']}"
     session.line(f"{whose}: {served['words']}".rstrip(": "))
     for one in served.get("left_out") or ():

@@ -122,6 +122,21 @@ FIELDS = (
         "Rollout: what happens to a canary that did not show it in time: roll_back or hold.",
     ),
     Field(
+        "rollout.errors_by",
+        float,
+        "Rollout: how much larger the share of users whose answer fails may be on a canary.",
+    ),
+    Field(
+        "rollout.slow_times",
+        float,
+        "Rollout: how many times as long a user waits who counts as slow beside another.",
+    ),
+    Field(
+        "rollout.slow_by",
+        float,
+        "Rollout: how much more often the slow one of two users may be the one on the canary.",
+    ),
+    Field(
         "interests.rule",
         ConflictRule,
         "How interests of groups of people are weighed where they conflict. `mean` needs a reason.",

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.gateway.app.answer_reports import AnswerReports
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
@@ -125,6 +126,17 @@ class KnownUsersCollector(Collector):
             self._users.groups.counts,
         )
         return [personas, groups]
+
+
+class ReportsCollector(Collector):
+    """What became of reports to the registry of how versions answer."""
+
+    def __init__(self, reports: AnswerReports) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterable[Metric]:
+        words = "Reports to the registry of how a canary and its champion answer."
+        return [_outcomes("trimtab_gateway_answer_reports", words, self._reports.counts)]
 
 
 def _outcomes(name: str, words: str, counts: Mapping[str, int]) -> CounterMetricFamily:

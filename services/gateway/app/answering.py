@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from services.gateway.app.exchanges import Exchange, ExchangeLog
 from services.gateway.app.groups import Groups, NoGroups, composed_for
@@ -19,6 +19,8 @@ from shared.language.errors import TrimtabError, Unavailable
 from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
+# From where a status is the server's fault; so is that it does not know a version.
+_SERVERS, _UNKNOWN = 500, 404
 _END = b"data: [DONE]"
 _NOBODY, _NOBODYS = NoPersonas(), NoGroups()
 _SEED_NOTE = "seed left out: the server's CPU build does not support it"
@@ -43,6 +45,25 @@ class Streamed:
     headers: Mapping[str, str]
 
 
+class Reports(Protocol):
+    def note(
+        self, exchange: Exchange, *, failed: bool = False, wait_s: float | None = None
+    ) -> None:
+        """`wait_s`: seconds until the first words of one that was streamed. Never waits, never raises."""
+
+
+class NoReports:
+    """Nobody is told how versions answer."""
+
+    def note(
+        self, exchange: Exchange, *, failed: bool = False, wait_s: float | None = None
+    ) -> None:
+        return
+
+
+_UNTOLD = NoReports()
+
+
 class Answering:
     def __init__(
         self,
@@ -56,10 +77,12 @@ class Answering:
         personas: Personas = _NOBODY,
         groups: Groups = _NOBODYS,
         user_headers: Sequence[str] = (),
+        reports: Reports = _UNTOLD,
     ) -> None:
         self._rollouts, self._upstream, self._linker, self._log = rollouts, upstream, linker, log
         self._clock, self._seeds_allowed = clock, seeds_allowed
         self._personas, self._groups, self._user_headers = personas, groups, user_headers
+        self._reports = reports
 
     async def answer(
         self,
@@ -94,16 +117,31 @@ class Answering:
         if not self._seeds_allowed and payload.pop("seed", None) is not None:
             said["x-trimtab-note"] = _SEED_NOTE
         left_out = chosen.left_out.get(served_name, ())
-        reply = await self._upstream.send(encode(payload), tenant, user_id, left_out)
+        try:
+            reply = await self._upstream.send(encode(payload), tenant, user_id, left_out)
+        except TrimtabError:
+            self._reports.note(exchange, failed=True)
+            raise
         if reply.status == _OK and body.get("stream"):
             return Streamed(self._events(exchange, reply), said)
         try:
             content = await reply.read()
+            if reply.status == _OK:
+                content = self._completed(exchange, content)
+        except TrimtabError:
+            self._reports.note(exchange, failed=True)
+            raise
         finally:
             await reply.close()
         if reply.status == _OK:
-            content = self._completed(exchange, content)
+            self._reports.note(exchange)
+        elif reply.status >= _SERVERS or reply.status == _UNKNOWN:
+            self._reports.note(exchange, failed=True)
         return Whole(reply.status, reply.content_type, content, {**said, **reply.advice})
+
+    def _waited(self, exchange: Exchange) -> float:
+        """Seconds; the clock may have been set back."""
+        return max((self._clock() - exchange.began).total_seconds(), 0.0)
 
     def _completed(self, exchange: Exchange, content: bytes) -> bytes:
         try:
@@ -124,9 +162,12 @@ class Answering:
         """Passes the chunks on under the version's name. The exchange is recorded before the end is sent, or as
         far as it came if either side breaks off."""
         answer, ended, version = Answer(), "client", exchange.chosen.version.name
+        waited: float | None = None
         try:
             async for lines in reply.lines():
                 events = [_passed_on(line, version, answer) for line in lines]
+                if waited is None and answer.has_begun:
+                    waited = self._waited(exchange)
                 if passed := b"".join(events):
                     yield passed
                 if _END in lines:
@@ -138,6 +179,10 @@ class Answering:
             yield _error_event(error)
         finally:
             self._log.record(exchange, answer, ended)
+            if ended == "upstream":
+                self._reports.note(exchange, failed=True)
+            elif waited is not None or not ended:
+                self._reports.note(exchange, wait_s=waited)
             await reply.close()
         yield _END + b"\n\n"
 

@@ -40,6 +40,10 @@ class Choice:
         if called := said.get("function_call"):
             self._add_call(_LEGACY, "", called)
 
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._calls) or any(self._text)
+
     def _add_call(self, place: int, call_id: str | None, called: Mapping[str, Any]) -> None:
         """The next piece of a call; a custom tool is given text as its `input`."""
         had = self._calls.setdefault(place, ["", "", ""])
@@ -65,6 +69,11 @@ class Answer:
     def ended(self) -> bool:
         """Whether every choice has a reason why it ended."""
         return bool(self.choices) and all(one.finish_reason for one in self.choices.values())
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are words, or a call of a tool, yet."""
+        return any(one.has_begun for one in self.choices.values())
 
     def add(self, completion: Mapping[str, Any]) -> None:
         """A `chat.completion` or a `chat.completion.chunk`."""

@@ -19,12 +19,13 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Who answers a chat."""
+    """Who answers a chat. `rollout`: by which it was chosen; None for a version that was asked for by name."""
 
     policy: str
     version: Version
     # By served name, the replicas that serve something else under it.
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rollout: Rollout | None = None
 
 
 class Catalogue:
@@ -42,9 +43,9 @@ class Catalogue:
     def choose(self, model: str, tenant: str, user_id: str) -> Chosen | None:
         """A policy answers by its rollout, a version itself; None if `model` is neither."""
         rollout = self._rollouts.get(model)
-        if rollout is not None:
-            model = rollout.for_user(tenant, user_id).name
-        return self._versions.get(model)
+        if rollout is None:
+            return self._versions.get(model)
+        return Chosen(model, rollout.for_user(tenant, user_id), rollout.left_out, rollout)
 
     def names(self) -> list[str]:
         """`assistant` and its versions, then each other policy and its versions."""

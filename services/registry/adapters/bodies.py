@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from services.registry.domain.answers import AnswerTests
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import LeftOut, Rollout, RolloutRules
@@ -21,6 +22,7 @@ from shared.statistics.betting import START, Arm, RolloutTest
 _POLICY = TypeAdapter(Policy)
 _INTERESTS = TypeAdapter(Interests)
 _RULES = TypeAdapter(RolloutRules)
+_ANSWERS = TypeAdapter(AnswerTests)
 # In columns; `version` was in the body of former rows.
 _BESIDE = ("key", "number", "place", "version")
 
@@ -60,6 +62,7 @@ def read_rollout(row: Any) -> Rollout:
     interests, groups = values.pop("interests", {}), values.pop("groups", [])
     step_time = values.pop("step_time", None)
     served, parts = values.pop("served", None), values.pop("parts", [])
+    answers = values.pop("answers", {})
     return Rollout(
         **{**values, "champions": tuple(values["champions"])}
         | {"expected": tuple(values.get("expected", ()))}
@@ -72,6 +75,7 @@ def read_rollout(row: Any) -> Rollout:
         test=_test(test),
         interests=_INTERESTS.validate_python(interests),
         groups=_groups(groups),
+        answers=_ANSWERS.validate_python(answers),
         parts=tuple(Part(p["name"], _test(p["test"]), _groups(p["groups"])) for p in parts),
         served=(Composition.kept(served[0]), Composition.kept(served[1])) if served else None,
     )

@@ -16,6 +16,7 @@ from services.registry.adapters.bodies import (
 )
 from services.registry.adapters.tables import POLICIES, ROLLOUT_USERS, ROLLOUTS, VERSIONS
 from services.registry.codec.events import encode_promotion
+from services.registry.domain.answers import Answered
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
@@ -130,11 +131,14 @@ class SqlSession:
         enqueue(self._transaction, WITHDRAWALS, job, payload)
 
     def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
+        return self._is_new(key, seen.model_version, stable_id("rollout-user", seen.user))
+
+    def first_answer(self, seen: Answered) -> bool:
+        return self._is_new(seen.key, seen.version, stable_id("rollout-answer", seen.user))
+
+    def _is_new(self, key: PolicyKey, version: str, digest: str) -> bool:
         insert = self._transaction.insert(ROLLOUT_USERS).values(
-            tenant=key.tenant,
-            policy=key.policy,
-            version=seen.model_version,
-            user_digest=stable_id("rollout-user", seen.user),
+            tenant=key.tenant, policy=key.policy, version=version, user_digest=digest
         )
         return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
 

@@ -18,7 +18,8 @@ from services.registry.app.changes import (
 )
 from services.registry.app.leaving_out import leave_out
 from services.registry.app.proving import Look, Proving
-from services.registry.domain.decisions import Decision, Kind, decide, observed
+from services.registry.domain.answers import Answered
+from services.registry.domain.decisions import Decision, Kind, answered, decide, observed
 from services.registry.domain.rollouts import Observation, Rollout, RolloutRules, not_counted
 from services.registry.domain.versions import ACTOR
 from services.registry.ports import Session, Store
@@ -51,6 +52,22 @@ class Judge:
         session.set_rollout(rollout)
         self._decide(session, rollout)
         return ""
+
+    def heard(self, reports: Sequence[Answered]) -> int:
+        """How many of the answers count: the first of each user and version, of a rollout that is under way."""
+        with self.store.begin() as session:
+            return sum([self._answered(session, seen) for seen in reports])
+
+    def _answered(self, session: Session, seen: Answered) -> bool:
+        rollout = session.rollout(seen.key)
+        if rollout is None or not rollout.canary or rollout.canary != seen.canary:
+            return False
+        if seen.version not in (rollout.champion, rollout.canary) or not session.first_answer(seen):
+            return False
+        rollout = answered(rollout, seen, self._rules(rollout))
+        session.set_rollout(rollout)
+        self._decide(session, rollout)
+        return True
 
     def tick(self) -> None:
         """Ends the rollouts whose time is up."""

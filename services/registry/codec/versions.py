@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from services.registry.app.proving import Proof
+from services.registry.codec.answers import encode_answers
 from services.registry.domain.decisions import better_at, step_of
 from services.registry.domain.groups import said
 from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
@@ -77,6 +78,7 @@ def encode_rollout(
     if canary:
         encoded.canary.CopyFrom(encode_version(canary))
         encoded.step.CopyFrom(_encode_step(rollout, rollout.rules or deployment))
+        encoded.answers.extend(encode_answers(rollout.answers, rollout.rules or deployment))
         encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
         encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
     return encoded

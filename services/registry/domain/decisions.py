@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from services.registry.domain import groups
+from services.registry.domain import answers, groups
+from services.registry.domain.answers import Answered
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.rollouts import Observation, Rollout, RolloutRules
 from services.registry.domain.steps import Evidence, OutOfTime, Step
@@ -46,6 +47,11 @@ def observed(rollout: Rollout, seen: Observation, rules: RolloutRules) -> Rollou
     return replace(changed, words=words(changed, rules))
 
 
+def answered(rollout: Rollout, seen: Answered, rules: RolloutRules) -> Rollout:
+    """The rollout with one more user's answer. The caller makes sure that each user counts once per version."""
+    return replace(rollout, answers=answers.observed(rollout.answers, seen, rules))
+
+
 class Kind(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
@@ -71,6 +77,8 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
         return _decided(Kind.ROLL_BACK, "measurably worse than the champion", rollout, rules)
     if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
         return _decided(Kind.ROLL_BACK, f"{reason}. Of everyone", rollout, rules)
+    if reason := answers.worse(rollout.answers, rules):
+        return _decided(Kind.ROLL_BACK, f"{reason}. Of what users say", rollout, rules)
     waits = _in_the_way(rollout, rules)
     if not waits:
         return _gone_on(rollout, rules)

@@ -69,6 +69,9 @@ RANGES = {
     "rollout.canary_share": Range(0, 1, low_open=True),
     "rollout.alpha": Range(0, 1, low_open=True, high_open=True),
     "rollout.worse_by": Range(0, 1, high_open=True),
+    "rollout.errors_by": Range(0, 1, high_open=True),
+    "rollout.slow_times": Range(1, 1000, low_open=True),
+    "rollout.slow_by": Range(0, 1, high_open=True),
     "rollout.min_users": _COUNT,
     "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
@@ -126,6 +129,9 @@ class RolloutOverrides:
     advance_when: str | None = None
     promote_when: str | None = None
     out_of_time: str | None = None
+    errors_by: float | None = None
+    slow_times: float | None = None
+    slow_by: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

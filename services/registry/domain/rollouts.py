@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.registry.domain import groups
+from services.registry.domain.answers import AnswerTests
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.steps import Evidence, OutOfTime, Step, parse
 from shared.language.estimates import Estimate
@@ -24,7 +25,8 @@ MOST_CHAMPIONS = 50
 @dataclass(frozen=True, slots=True)
 class RolloutRules:
     """The rules, set before any canary: by which steps it gets more users, and when it is better, worse, or out
-    of time. `steps` as in steps.py; those whose share is not below `canary_share` are passed over."""
+    of time. `steps` as in steps.py; those whose share is not below `canary_share` are passed over. The last
+    three are of how it answers (answers.py)."""
 
     alpha: float = 0.05
     worse_by: float = 0.05
@@ -35,6 +37,9 @@ class RolloutRules:
     advance_when: Evidence = Evidence.UNLESS_WORSE
     promote_when: Evidence = Evidence.BETTER
     out_of_time: OutOfTime = OutOfTime.ROLL_BACK
+    errors_by: float = 0.02
+    slow_times: float = 2.0
+    slow_by: float = 0.1
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
@@ -85,6 +90,7 @@ class Rollout:
     served: tuple[Composition, Composition] | None = None
     # One for each of the groups that it is for, if these are several.
     parts: tuple[Part, ...] = ()
+    answers: AnswerTests = field(default_factory=AnswerTests)
     # Groups that were known when it began and of which evidence is needed.
     expected: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -119,6 +125,7 @@ class Rollout:
             test=test,
             groups=groups.settled(self.groups),
             parts=(),
+            answers=self.answers.settled,
             is_held=False,
         )
 

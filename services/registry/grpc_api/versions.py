@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from services.registry.app.judge import Judge
 from services.registry.app.policies import Policies
 from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
+from services.registry.codec.answers import decode_reports
 from services.registry.codec.versions import (
     decode_key,
     decode_reach,
@@ -21,7 +23,7 @@ from services.registry.codec.versions import (
 from services.registry.grpc_api.policies import PolicyServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from shared.calls.server import tenant_of
-from shared.gen.trimtab.registry.v1 import keeping_pb2, proofs_pb2, steps_pb2
+from shared.gen.trimtab.registry.v1 import answers_pb2, keeping_pb2, proofs_pb2, steps_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.language.paging import decode_token, encode_token, page_size
 from shared.language.policies import PolicyKey, check_policy_id
@@ -36,9 +38,16 @@ class RegistryServicer(PolicyServicer):
         policies: Policies,
         serving: Serving,
         proving: Proving,
+        judge: Judge,
     ) -> None:
         super().__init__(policies, serving, feed, app.rules)
-        self._app, self._proving = app, proving
+        self._app, self._proving, self._judge = app, proving, judge
+
+    async def ReportAnswers(
+        self, request: answers_pb2.ReportAnswersRequest, context: Any
+    ) -> answers_pb2.ReportAnswersResponse:
+        counted = await asyncio.to_thread(self._judge.heard, decode_reports(request.reports))
+        return answers_pb2.ReportAnswersResponse(counted=counted)
 
     async def RegisterVersion(
         self, request: pb.RegisterVersionRequest, context: Any

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from services.gateway.adapters.authenticator import KeyAuthenticator
 from services.gateway.adapters.memory import LinkMemory
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.adapters.upstream import TOKENIZE, HttpUpstream, open_session
-from services.gateway.app.answering import Answering
+from services.gateway.app.answering import Answering, NoReports, Reports
 from services.gateway.app.answers import NewestAnswers
 from services.gateway.app.counting import TokenCounting
 from services.gateway.app.customer_telemetry import CustomerTelemetry
@@ -59,6 +59,8 @@ from tests.unit.gateway.disk import FullDisk
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "key-a"
 PLACE = web.AppKey("place", int)
+# By served name, what replicas answer that do not know it, or fail.
+STATUSES = {"lost": 404, "failing": 500}
 
 
 class MemorySink:
@@ -194,6 +196,8 @@ class ModelServer:
         if body["model"] == "busy":
             headers = {"retry-after": "7"}
             return web.Response(status=429, text="slow down", headers=headers)
+        if body["model"] in STATUSES:
+            return web.json_response({"message": "no"}, status=STATUSES[body["model"]])
         if body.get("stream"):
             return await self._stream(request, body)
         await self.go_on.wait()
@@ -272,7 +276,11 @@ class Gateway:
         groups: Groups | None = None,
         cors_origins: Sequence[str] = (),
         user_headers: Sequence[str] = (),
+        reports: Reports | None = None,
     ) -> None:
+        self.reports = reports or NoReports()
+        # The clock, and how far it goes on whenever somebody looks.
+        self.time, self.passes = NOW, timedelta()
         self.cors_origins, self.user_headers = cors_origins, user_headers
         self.sink, self.model, self.replicas = MemorySink(), ModelServer(), replicas
         self.disk = FullDisk()
@@ -287,6 +295,10 @@ class Gateway:
         self.keys = KeyBook(lambda: NOW, fixed_keys({KEY: "local", "key-b": "other"}))
         self.quotas = Quotas(lambda: self.keys.quotas)
 
+    def _now(self) -> datetime:
+        self.time += self.passes
+        return self.time
+
     def _build(self, upstream: HttpUpstream, tokenizers: HttpUpstream) -> ASGIApp:
         authenticator = KeyAuthenticator(self.keys, self.quotas)
         log = ExchangeLog(self.recorder, self.linker, lambda: NOW)
@@ -300,10 +312,11 @@ class Gateway:
                     upstream,
                     self.linker,
                     log,
-                    lambda: NOW,
+                    self._now,
                     personas=self.personas,
                     groups=self.groups,
                     user_headers=self.user_headers,
+                    reports=self.reports,
                 ),
                 counting=TokenCounting(self.rollouts, tokenizers, self.groups, self.user_headers),
                 completions=self.completions,

@@ -89,7 +89,12 @@ class House:
     def servicer(self) -> RegistryServicer:
         feed = RolloutFeed(self.database.after_commit, looks_s=60.0)
         return RegistryServicer(
-            self.app, feed, policies=self.policies, serving=self.serving, proving=self.proving
+            self.app,
+            feed,
+            policies=self.policies,
+            serving=self.serving,
+            proving=self.proving,
+            judge=self.judge,
         )
 
     def register(self, request_id: str, control: bool = False, key: PolicyKey = HOME) -> str:

@@ -45,7 +45,7 @@ ROLES = {
     "internal": """
         DeadLetter: ReplayDeadLetters
         Key: ReportUses WatchKeys
-        Registry: WatchServed""",
+        Registry: ReportAnswers WatchServed""",
 }
 
 

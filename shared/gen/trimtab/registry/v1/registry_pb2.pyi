@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from shared.gen.trimtab.common.v1 import common_pb2 as _common_pb2
 from shared.gen.trimtab.common.v1 import people_pb2 as _people_pb2
+from shared.gen.trimtab.registry.v1 import answers_pb2 as _answers_pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
 from shared.gen.trimtab.registry.v1 import steps_pb2 as _steps_pb2
 import builtins as _builtins
@@ -347,6 +348,9 @@ class RolloutRules(_message.Message):
     ADVANCE_WHEN_FIELD_NUMBER: _builtins.int
     PROMOTE_WHEN_FIELD_NUMBER: _builtins.int
     OUT_OF_TIME_FIELD_NUMBER: _builtins.int
+    ERRORS_BY_FIELD_NUMBER: _builtins.int
+    SLOW_TIMES_FIELD_NUMBER: _builtins.int
+    SLOW_BY_FIELD_NUMBER: _builtins.int
     canary_share: _builtins.float
     """In (0, 1]."""
     alpha: _builtins.float
@@ -365,6 +369,12 @@ class RolloutRules(_message.Message):
     """better (default) or not_worse."""
     out_of_time: _builtins.str
     """roll_back (default) or hold."""
+    errors_by: _builtins.float
+    """Tolerated harm, in the share of users whose answer failed, in [0, 1)."""
+    slow_times: _builtins.float
+    """A user waits this many times as long who is slow beside another; more than 1."""
+    slow_by: _builtins.float
+    """Tolerated: by how much more often the canary's user is the slow one, in [0, 1)."""
     def __init__(
         self,
         *,
@@ -377,10 +387,13 @@ class RolloutRules(_message.Message):
         advance_when: _builtins.str | None = ...,
         promote_when: _builtins.str | None = ...,
         out_of_time: _builtins.str | None = ...,
+        errors_by: _builtins.float | None = ...,
+        slow_times: _builtins.float | None = ...,
+        slow_by: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__advance_when: _TypeAlias = _typing.Literal["advance_when"]  # noqa: Y015
     _WhichOneofArgType__advance_when: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when"]  # noqa: Y015
@@ -388,6 +401,8 @@ class RolloutRules(_message.Message):
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__canary_share: _TypeAlias = _typing.Literal["canary_share"]  # noqa: Y015
     _WhichOneofArgType__canary_share: _TypeAlias = _typing.Literal["_canary_share", b"_canary_share"]  # noqa: Y015
+    _WhichOneofReturnType__errors_by: _TypeAlias = _typing.Literal["errors_by"]  # noqa: Y015
+    _WhichOneofArgType__errors_by: _TypeAlias = _typing.Literal["_errors_by", b"_errors_by"]  # noqa: Y015
     _WhichOneofReturnType__max_s: _TypeAlias = _typing.Literal["max_s"]  # noqa: Y015
     _WhichOneofArgType__max_s: _TypeAlias = _typing.Literal["_max_s", b"_max_s"]  # noqa: Y015
     _WhichOneofReturnType__min_users: _TypeAlias = _typing.Literal["min_users"]  # noqa: Y015
@@ -396,6 +411,10 @@ class RolloutRules(_message.Message):
     _WhichOneofArgType__out_of_time: _TypeAlias = _typing.Literal["_out_of_time", b"_out_of_time"]  # noqa: Y015
     _WhichOneofReturnType__promote_when: _TypeAlias = _typing.Literal["promote_when"]  # noqa: Y015
     _WhichOneofArgType__promote_when: _TypeAlias = _typing.Literal["_promote_when", b"_promote_when"]  # noqa: Y015
+    _WhichOneofReturnType__slow_by: _TypeAlias = _typing.Literal["slow_by"]  # noqa: Y015
+    _WhichOneofArgType__slow_by: _TypeAlias = _typing.Literal["_slow_by", b"_slow_by"]  # noqa: Y015
+    _WhichOneofReturnType__slow_times: _TypeAlias = _typing.Literal["slow_times"]  # noqa: Y015
+    _WhichOneofArgType__slow_times: _TypeAlias = _typing.Literal["_slow_times", b"_slow_times"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
     _WhichOneofReturnType__worse_by: _TypeAlias = _typing.Literal["worse_by"]  # noqa: Y015
@@ -407,6 +426,8 @@ class RolloutRules(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__canary_share) -> _WhichOneofReturnType__canary_share | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__errors_by) -> _WhichOneofReturnType__errors_by | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_s) -> _WhichOneofReturnType__max_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_users) -> _WhichOneofReturnType__min_users | None: ...
@@ -414,6 +435,10 @@ class RolloutRules(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__out_of_time) -> _WhichOneofReturnType__out_of_time | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__promote_when) -> _WhichOneofReturnType__promote_when | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slow_by) -> _WhichOneofReturnType__slow_by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slow_times) -> _WhichOneofReturnType__slow_times | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
     @_typing.overload
@@ -865,6 +890,7 @@ class Rollout(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
     """Share of users sent to the canary, in [0, 1]."""
@@ -902,6 +928,10 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def step(self) -> _steps_pb2.Step: ...
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[_answers_pb2.AnswerEvidence]:
+        """How the canary answers: errors and latency. Empty if no rollout is under way."""
+
     def __init__(
         self,
         *,
@@ -922,10 +952,11 @@ class Rollout(_message.Message):
         groups: _abc.Iterable[Global___GroupEvidence] | None = ...,
         left_out: _abc.Iterable[_proofs_pb2.LeftOut] | None = ...,
         step: _steps_pb2.Step | None = ...,
+        answers: _abc.Iterable[_answers_pb2.AnswerEvidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "interests", b"interests", "step", b"step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "left_out", b"left_out", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "step", b"step", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "canary", b"canary", "canary_dissatisfaction", b"canary_dissatisfaction", "canary_share", b"canary_share", "champion", b"champion", "champion_dissatisfaction", b"champion_dissatisfaction", "groups", b"groups", "interests", b"interests", "left_out", b"left_out", "log_e_better", b"log_e_better", "log_e_worse", b"log_e_worse", "log_threshold", b"log_threshold", "policy", b"policy", "revision", b"revision", "step", b"step", "tenant", b"tenant", "update_time", b"update_time", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from shared.gen.trimtab.registry.v1 import answers_pb2 as trimtab_dot_registry_dot_v1_dot_answers__pb2
 from shared.gen.trimtab.registry.v1 import keeping_pb2 as trimtab_dot_registry_dot_v1_dot_keeping__pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as trimtab_dot_registry_dot_v1_dot_proofs__pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as trimtab_dot_registry_dot_v1_dot_registry__pb2
@@ -68,6 +69,11 @@ class RegistryServiceStub:
                 '/trimtab.registry.v1.RegistryService/WatchServed',
                 request_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.SerializeToString,
                 response_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.FromString,
+                _registered_method=True)
+        self.ReportAnswers = channel.unary_unary(
+                '/trimtab.registry.v1.RegistryService/ReportAnswers',
+                request_serializer=trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersRequest.SerializeToString,
+                response_deserializer=trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersResponse.FromString,
                 _registered_method=True)
         self.RegisterVersion = channel.unary_unary(
                 '/trimtab.registry.v1.RegistryService/RegisterVersion',
@@ -170,6 +176,13 @@ class RegistryServiceServicer:
     def WatchServed(self, request, context):
         """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
         base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportAnswers(self, request, context):
+        """What gateways saw of answers while a canary is out. Repeating a report changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -285,6 +298,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.WatchServed,
                     request_deserializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.FromString,
                     response_serializer=trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.SerializeToString,
+            ),
+            'ReportAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAnswers,
+                    request_deserializer=trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersRequest.FromString,
+                    response_serializer=trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersResponse.SerializeToString,
             ),
             'RegisterVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterVersion,
@@ -511,6 +529,33 @@ class RegistryService:
             '/trimtab.registry.v1.RegistryService/WatchServed',
             trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedRequest.SerializeToString,
             trimtab_dot_registry_dot_v1_dot_registry__pb2.WatchServedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.registry.v1.RegistryService/ReportAnswers',
+            trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersRequest.SerializeToString,
+            trimtab_dot_registry_dot_v1_dot_answers__pb2.ReportAnswersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from shared.gen.trimtab.registry.v1 import answers_pb2 as _answers_pb2
 from shared.gen.trimtab.registry.v1 import keeping_pb2 as _keeping_pb2
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as _proofs_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as _registry_pb2
@@ -48,6 +49,8 @@ class RegistryServiceStub:
     """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
     base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
+    ReportAnswers: _grpc.UnaryUnaryMultiCallable[_answers_pb2.ReportAnswersRequest, _answers_pb2.ReportAnswersResponse]
+    """What gateways saw of answers while a canary is out. Repeating a report changes nothing."""
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]
     """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe."""
     GetVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]
@@ -84,6 +87,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
     base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
     """
+    ReportAnswers: _aio.UnaryUnaryMultiCallable[_answers_pb2.ReportAnswersRequest, _answers_pb2.ReportAnswersResponse]  # type: ignore[assignment]
+    """What gateways saw of answers while a canary is out. Repeating a report changes nothing."""
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterVersionRequest, _registry_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Puts the adapter where replicas find it by name, and proves that they serve it. Repeating a request_id is safe."""
     GetVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _registry_pb2.GetVersionResponse]  # type: ignore[assignment]
@@ -153,6 +158,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """What is served for every policy of every tenant now, and after each change; no `assistant` that has only had the
         base model. Deleted policies are in the first message too: who leaves one out is taken for a lagging registry.
         """
+
+    @_abc_1.abstractmethod
+    def ReportAnswers(
+        self,
+        request: _answers_pb2.ReportAnswersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_answers_pb2.ReportAnswersResponse, _abc.Awaitable[_answers_pb2.ReportAnswersResponse]]:
+        """What gateways saw of answers while a canary is out. Repeating a report changes nothing."""
 
     @_abc_1.abstractmethod
     def RegisterVersion(

@@ -1,0 +1,64 @@
+"""What gateways saw of answers, and what a rollout made of it, <-> protobuf."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from services.registry.domain import answers
+from services.registry.domain.answers import Answered, AnswerTests, Tolerated
+from shared.contracts.estimates import encode_estimate
+from shared.gen.trimtab.registry.v1 import answers_pb2 as pb
+from shared.language.errors import InvalidArgument
+from shared.language.policies import PolicyKey, check_policy_id
+
+MOST_REPORTS = 1000
+
+
+def decode_reports(reports: Sequence[pb.AnswerReport]) -> list[Answered]:
+    """InvalidArgument, naming the field, for too many of them and for one without what it is about."""
+    if len(reports) > MOST_REPORTS:
+        raise InvalidArgument(
+            f"{len(reports)} reports; at most {MOST_REPORTS} are taken at once",
+            reason="TOO_MANY",
+            field="reports",
+        )
+    return [_decoded(one, f"reports[{place}]") for place, one in enumerate(reports)]
+
+
+def _decoded(report: pb.AnswerReport, place: str) -> Answered:
+    for name in ("tenant", "canary", "version", "user_id"):
+        if not getattr(report, name):
+            raise InvalidArgument(f"{place}.{name} is required", field=f"{place}.{name}")
+    wait_s = report.wait_s if report.HasField("wait_s") and not report.failed else None
+    if wait_s is not None and not (math.isfinite(wait_s) and wait_s >= 0):
+        field = f"{place}.wait_s"
+        raise InvalidArgument(f"{field} must be at least 0, but is {wait_s:g}", field=field)
+    return Answered(
+        key=PolicyKey(report.tenant, check_policy_id(report.policy, f"{place}.policy")),
+        canary=report.canary,
+        version=report.version,
+        user=f"{report.tenant}/{report.user_id}",
+        failed=report.failed,
+        wait_s=wait_s,
+    )
+
+
+def encode_answers(tests: AnswerTests, rules: Tolerated) -> Iterator[pb.AnswerEvidence]:
+    threshold = answers.log_threshold(rules.alpha)
+    yield pb.AnswerEvidence(
+        measure=answers.ERRORS,
+        canary=encode_estimate(answers.failed_share(tests, on_canary=True)),
+        champion=encode_estimate(answers.failed_share(tests, on_canary=False)),
+        log_e_worse=tests.errors.log_e_worse,
+        log_threshold=threshold,
+        words=answers.said_of_errors(tests),
+    )
+    yield pb.AnswerEvidence(
+        measure=answers.LATENCY,
+        canary=encode_estimate(answers.slow_share(tests, on_canary=True)),
+        champion=encode_estimate(answers.slow_share(tests, on_canary=False)),
+        log_e_worse=tests.latency.log_e_worse,
+        log_threshold=threshold,
+        words=answers.said_of_latency(tests, rules),
+    )
