@@ -22,7 +22,8 @@ from services.gateway.app.personas import Personas
 from services.gateway.domain.stored import StoredCompletion
 from shared.language.json_text import decode
 from shared.language.turns import Turn
-from tests.unit.gateway.conftest import KEY, Gateway, ModelServer
+from tests.unit.gateway.conftest import KEY, Gateway
+from tests.unit.gateway.model_server import ModelServer
 
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
