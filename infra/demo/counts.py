@@ -29,7 +29,7 @@ READERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "preference.proposed.v1": (("reward", "reward.pairs"),),
     "preference.mined.v1": (("retrain", "retrain.pairs"),),
     "persona.updated.v1": (("retrain", "retrain.personas"),),
-    "reward.scored.v1": (("drift", "drift.reward"),),
+    "reward.scored.v1": (("drift", "drift.reward"), ("registry", "registry.rewards")),
     "drift.detected.v1": (("retrain", "retrain.alarms"),),
 }
 

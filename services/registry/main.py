@@ -22,7 +22,7 @@ from services.registry.grpc_api.versions import RegistryServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from services.registry.jobs import alias_worker, clocks, withdrawal_worker
 from services.registry.settings import RegistrySettings
-from services.registry.stages import GROUPS, judge_stage
+from services.registry.stages import GROUPS, judge_stage, reward_stage
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc as pb_grpc
@@ -72,6 +72,7 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         mounts=[("trimtab.registry.v1.RegistryService", add)],
         background=[
             ("judge", judge_stage(database, log, judge, SqlSession).run),
+            ("rewards", reward_stage(database, log, judge, SqlSession).run),
             *clocks(judge, keeping, settings.check_every_s, settings.prove_every_s),
             ("aliases", alias_worker(database, store, models, settings.tenant).run),
             ("withdrawals", withdrawal_worker(database, store, adapters, fleet).run),

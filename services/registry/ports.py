@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from services.registry.domain.answers import Answered
+from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
@@ -61,6 +61,9 @@ class Session(Protocol):
 
     def first_answer(self, seen: Answered) -> bool:
         """Likewise, of answers."""
+
+    def first_reward(self, key: PolicyKey, seen: Scored) -> bool:
+        """Likewise, of rewards."""
 
     def forget_users(self, key: PolicyKey) -> None:
         """Called when a rollout ends: who has counted no longer matters."""

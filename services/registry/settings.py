@@ -26,10 +26,12 @@ class RegistrySettings(ServiceSettings):
     # Tolerated harm, in dissatisfaction rate.
     worse_by: float = Field(default=0.05, ge=0, lt=1)
     # Tolerated harm of how a canary answers: in the share of users whose answer failed; and by how much more
-    # often, of pairs of users, the one on the canary waits `slow_times` as long as the other.
+    # often, of pairs of users, the one on the canary waits `slow_times` as long as the other, or has an answer
+    # with the lower reward.
     errors_by: float = Field(default=0.02, ge=0, lt=1)
     slow_times: float = Field(default=2.0, gt=1)
     slow_by: float = Field(default=0.1, ge=0, lt=1)
+    reward_by: float = Field(default=0.2, ge=0, lt=1)
     # Users on each arm that a promotion needs.
     min_users: int = Field(default=15, ge=1)
     # A canary that is not measurably better by then is rolled back.
@@ -87,4 +89,5 @@ class RegistrySettings(ServiceSettings):
             errors_by=self.errors_by,
             slow_times=self.slow_times,
             slow_by=self.slow_by,
+            reward_by=self.reward_by,
         )

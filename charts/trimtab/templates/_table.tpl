@@ -107,6 +107,7 @@ registry:
   calledBy: [gateway, retrain, dashboard]
   groups:
     registry.judge: [feedback.mined.v1]
+    registry.rewards: [reward.scored.v1]
 dashboard:
   api: http
   image: light

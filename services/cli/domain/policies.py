@@ -137,6 +137,11 @@ FIELDS = (
         "Rollout: how much more often the slow one of two users may be the one on the canary.",
     ),
     Field(
+        "rollout.reward_by",
+        float,
+        "Rollout: how much more often the answer with the lower reward may be the canary's.",
+    ),
+    Field(
         "interests.rule",
         ConflictRule,
         "How interests of groups of people are weighed where they conflict. `mean` needs a reason.",

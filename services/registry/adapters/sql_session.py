@@ -16,7 +16,7 @@ from services.registry.adapters.bodies import (
 )
 from services.registry.adapters.tables import POLICIES, ROLLOUT_USERS, ROLLOUTS, VERSIONS
 from services.registry.codec.events import encode_promotion
-from services.registry.domain.answers import Answered
+from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.policies import Policy
 from services.registry.domain.rollouts import Observation, Rollout
 from services.registry.domain.versions import Promotion, Version
@@ -135,6 +135,9 @@ class SqlSession:
 
     def first_answer(self, seen: Answered) -> bool:
         return self._is_new(seen.key, seen.version, stable_id("rollout-answer", seen.user))
+
+    def first_reward(self, key: PolicyKey, seen: Scored) -> bool:
+        return self._is_new(key, seen.model_version, stable_id("rollout-reward", seen.user))
 
     def _is_new(self, key: PolicyKey, version: str, digest: str) -> bool:
         insert = self._transaction.insert(ROLLOUT_USERS).values(

@@ -18,9 +18,15 @@ from services.registry.app.changes import (
 )
 from services.registry.app.leaving_out import leave_out
 from services.registry.app.proving import Look, Proving
-from services.registry.domain.answers import Answered
-from services.registry.domain.decisions import Decision, Kind, answered, decide, observed
-from services.registry.domain.rollouts import Observation, Rollout, RolloutRules, not_counted
+from services.registry.domain.answers import Answered, Scored
+from services.registry.domain.decisions import Decision, Kind, answered, decide, observed, scored
+from services.registry.domain.rollouts import (
+    Observation,
+    Rollout,
+    RolloutRules,
+    not_counted,
+    outside,
+)
 from services.registry.domain.versions import ACTOR
 from services.registry.ports import Session, Store
 from shared.language.errors import TrimtabError
@@ -49,6 +55,21 @@ class Judge:
         if not session.first_of_user(key, seen):
             return "USER_COUNTED"
         rollout = observed(rollout, seen, self._rules(rollout))
+        session.set_rollout(rollout)
+        self._decide(session, rollout)
+        return ""
+
+    def score(self, session: Session, seen: Scored) -> str:
+        """Why the reward of an answer does not count; empty if it did."""
+        key = PolicyKey(seen.tenant, policy_of_version(seen.model_version) or ASSISTANT)
+        rollout = session.rollout(key)
+        if rollout is None:
+            return "NO_ROLLOUT"
+        if reason := outside(rollout, seen):
+            return reason
+        if not session.first_reward(key, seen):
+            return "USER_COUNTED"
+        rollout = scored(rollout, seen, self._rules(rollout))
         session.set_rollout(rollout)
         self._decide(session, rollout)
         return ""

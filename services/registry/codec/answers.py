@@ -54,11 +54,15 @@ def encode_answers(tests: AnswerTests, rules: Tolerated) -> Iterator[pb.AnswerEv
         log_threshold=threshold,
         words=answers.said_of_errors(tests),
     )
-    yield pb.AnswerEvidence(
-        measure=answers.LATENCY,
-        canary=encode_estimate(answers.slow_share(tests, on_canary=True)),
-        champion=encode_estimate(answers.slow_share(tests, on_canary=False)),
-        log_e_worse=tests.latency.log_e_worse,
-        log_threshold=threshold,
-        words=answers.said_of_latency(tests, rules),
-    )
+    for measure, name, test, words in (
+        (answers.LATENCY, "slow_share", tests.latency, answers.said_of_latency(tests, rules)),
+        (answers.REWARD, "lower_reward_share", tests.reward, answers.said_of_reward(tests)),
+    ):
+        yield pb.AnswerEvidence(
+            measure=measure,
+            canary=encode_estimate(answers.worse_share(name, test, on_canary=True)),
+            champion=encode_estimate(answers.worse_share(name, test, on_canary=False)),
+            log_e_worse=test.log_e_worse,
+            log_threshold=threshold,
+            words=words,
+        )

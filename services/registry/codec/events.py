@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from services.registry.domain.answers import Scored
 from services.registry.domain.rollouts import Observation
 from services.registry.domain.versions import Promotion
 from shared.contracts.estimates import encode_estimate
@@ -32,6 +34,24 @@ def decode_observation(value: bytes) -> Observation:
         abstained=mined.abstained,
         time=mined.create_time.ToDatetime(tzinfo=UTC),
         groups=_groups(mined),
+    )
+
+
+def decode_score(value: bytes) -> Scored:
+    """Raises DecodeError, or InvalidArgument without user or time, or if the reward is no finite number."""
+    scored = events_pb2.RewardScored.FromString(value)
+    if not scored.user_id or not scored.HasField("create_time"):
+        raise InvalidArgument("the reward has no user or no time", reason="INCOMPLETE_REWARD")
+    if not math.isfinite(scored.reward):
+        raise InvalidArgument("the reward is not a finite number", field="reward")
+    return Scored(
+        tenant=scored.tenant,
+        user=f"{scored.tenant}/{scored.user_id}",
+        model_version=scored.model_version,
+        reward=scored.reward,
+        reward_model=scored.reward_model,
+        time=scored.create_time.ToDatetime(tzinfo=UTC),
+        groups=tuple(scored.groups),
     )
 
 

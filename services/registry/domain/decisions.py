@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.registry.domain import answers, groups
-from services.registry.domain.answers import Answered
+from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.rollouts import Observation, Rollout, RolloutRules
 from services.registry.domain.steps import Evidence, OutOfTime, Step
@@ -52,6 +52,14 @@ def answered(rollout: Rollout, seen: Answered, rules: RolloutRules) -> Rollout:
     return replace(rollout, answers=answers.observed(rollout.answers, seen, rules))
 
 
+def scored(rollout: Rollout, seen: Scored, rules: RolloutRules) -> Rollout:
+    """Likewise, with one more user's reward."""
+    on_canary = seen.model_version == rollout.canary
+    return replace(
+        rollout, answers=answers.scored(rollout.answers, seen, rules, on_canary=on_canary)
+    )
+
+
 class Kind(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
@@ -77,7 +85,8 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
         return _decided(Kind.ROLL_BACK, "measurably worse than the champion", rollout, rules)
     if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
         return _decided(Kind.ROLL_BACK, f"{reason}. Of everyone", rollout, rules)
-    if reason := answers.worse(rollout.answers, rules):
+    by_reward = rollout.served is None and rollout.interests.rule is not ConflictRule.MAXMIN
+    if reason := answers.worse(rollout.answers, rules, by_reward=by_reward):
         return _decided(Kind.ROLL_BACK, f"{reason}. Of what users say", rollout, rules)
     waits = _in_the_way(rollout, rules)
     if not waits:

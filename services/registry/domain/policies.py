@@ -72,6 +72,7 @@ RANGES = {
     "rollout.errors_by": Range(0, 1, high_open=True),
     "rollout.slow_times": Range(1, 1000, low_open=True),
     "rollout.slow_by": Range(0, 1, high_open=True),
+    "rollout.reward_by": Range(0, 1, high_open=True),
     "rollout.min_users": _COUNT,
     "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
@@ -132,6 +133,7 @@ class RolloutOverrides:
     errors_by: float | None = None
     slow_times: float | None = None
     slow_by: float | None = None
+    reward_by: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

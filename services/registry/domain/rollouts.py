@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol
 
 from services.registry.domain import groups
 from services.registry.domain.answers import AnswerTests
@@ -26,7 +27,7 @@ MOST_CHAMPIONS = 50
 class RolloutRules:
     """The rules, set before any canary: by which steps it gets more users, and when it is better, worse, or out
     of time. `steps` as in steps.py; those whose share is not below `canary_share` are passed over. The last
-    three are of how it answers (answers.py)."""
+    four are of how it answers (answers.py)."""
 
     alpha: float = 0.05
     worse_by: float = 0.05
@@ -40,6 +41,7 @@ class RolloutRules:
     errors_by: float = 0.02
     slow_times: float = 2.0
     slow_by: float = 0.1
+    reward_by: float = 0.2
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
@@ -200,8 +202,19 @@ class Observation:
     groups: tuple[str, ...] = ()
 
 
-def not_counted(rollout: Rollout, seen: Observation) -> str:
-    """Why a follow-up says nothing about this rollout; empty if it does."""
+class Seen(Protocol):
+    """What somebody met of a version."""
+
+    @property
+    def model_version(self) -> str: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+
+def outside(rollout: Rollout, seen: Seen) -> str:
+    """Why it says nothing about this rollout; empty if it may."""
     if not rollout.canary or rollout.start_time is None:
         return "NO_ROLLOUT"
     if seen.model_version not in (rollout.champion, rollout.canary):
@@ -210,6 +223,13 @@ def not_counted(rollout: Rollout, seen: Observation) -> str:
         return "BEFORE_ROLLOUT"
     if not rollout.is_for(seen.groups):
         return "SPARED"
+    return ""
+
+
+def not_counted(rollout: Rollout, seen: Observation) -> str:
+    """Why a follow-up says nothing about this rollout; empty if it does."""
+    if reason := outside(rollout, seen):
+        return reason
     if seen.source != "follow_up":
         return seen.source.upper()
     if seen.abstained or dissatisfaction_of(seen.kind) is None:

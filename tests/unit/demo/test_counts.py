@@ -31,6 +31,7 @@ def whole() -> list[Count]:
         *counts("drift", "drift.feedback", 5, made=5),
         *counts("drift", "drift.reward", 5, made=5),
         *counts("registry", "registry.judge", 5, abstained=5),
+        *counts("registry", "registry.rewards", 5, abstained=5),
         *counts("retrain", "retrain.pairs", 2, made=2),
     ]
 
@@ -58,6 +59,7 @@ def test_what_adds_up_is_found_to() -> None:
         ("reward", "reward.pairs", "taken", "pairs proposed = taken by reward.pairs"),
         ("retrain", "retrain.pairs", "taken", "pairs kept = taken by retrain.pairs"),
         ("drift", "drift.reward", "taken", "answers scored = taken by drift.reward"),
+        ("registry", "registry.rewards", "taken", "answers scored = taken by registry.rewards"),
         ("feedback", "feedback.turns", "taken", "turns sent = taken by feedback.turns"),
     ],
 )

@@ -6,19 +6,25 @@ import asyncio
 import math
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from services.registry.domain import answers
-from services.registry.domain.answers import Answered, AnswerTests, LatencyTest, observed, worse
+from services.registry.domain.answers import Answered, AnswerTests, PairTest, observed, worse
 from services.registry.domain.policies import Policy, RolloutOverrides
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import State
+from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import answers_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.language.errors import InvalidArgument
+from shared.language.groups import Reach
+from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
+from shared.language.topics import REWARD_SCORED
+from shared.log.events import Event
 from shared.state.stage import drain
 from shared.statistics.betting import GRID
 from tests.unit.registry.test_registry import HOME, Calling, House
@@ -58,7 +64,7 @@ def test_the_evidence_by_hand() -> None:
     # 2.1 s is twice 1 s and more, 3.9 s is not twice 2 s; the third champion is the slow one. The
     # champion's fifth, of 1 s, then meets the canary's fourth: a failed answer has no latency.
     latency = tests.latency
-    assert (latency.pairs, latency.canary_slow, latency.champion_slow) == (4, 1, 1)
+    assert (latency.pairs, latency.canary_worse, latency.champion_worse) == (4, 1, 1)
     gains = [1 - 0.1, -0.1, -1 - 0.1, -0.1]
     assert latency.log_e_worse == pytest.approx(log_wealth(gains, 1.1), abs=1e-12)
     errors = tests.errors
@@ -66,7 +72,7 @@ def test_the_evidence_by_hand() -> None:
     assert (errors.champion.total, errors.champion.users) == (1, 5)
     gains = [-0.02, -0.02, -0.02, -1.02, 1 - 0.02]
     assert errors.log_e_worse == pytest.approx(log_wealth(gains, 1.02), abs=1e-12)
-    share = answers.slow_share(tests, on_canary=True)
+    share = answers.worse_share("slow_share", latency, on_canary=True)
     assert (share.value, share.count, share.method) == (0.25, 4, "wilson")
     assert 0.04 < share.low < 0.25 < share.high < 0.71
 
@@ -80,12 +86,12 @@ def test_what_is_no_time_is_refused() -> None:
 def test_an_answer_that_was_not_streamed_says_only_that_it_came() -> None:
     tests = observed(AnswerTests(), Answered(HOME, CANARY, CANARY, "a", False, None), RULES)
     assert (tests.errors.canary.users, tests.errors.canary.total) == (1, 0)
-    assert tests.latency == LatencyTest()
+    assert tests.latency == PairTest()
 
 
 def test_answers_at_once_are_neither_slow_nor_fast() -> None:
     tests = pairs_of([(0.0, 0.0)] * 50)
-    assert (tests.latency.canary_slow, tests.latency.champion_slow) == (0, 0)
+    assert (tests.latency.canary_worse, tests.latency.champion_worse) == (0, 0)
 
 
 def went_back(rng: random.Random, failing: float, times: float, users: int) -> int:
@@ -136,10 +142,10 @@ def test_a_canary_whose_answers_fail_goes_back_and_says_why(house: House) -> Non
     version = house.app.get("local", CANARY)
     assert version.state == State.ROLLED_BACK
     reason = version.changes[-1].reason
-    # The average of five bets is 29 after seven pairs and 51 after eight; 40 are needed.
+    # The average of five bets is 50.7 after eight pairs and 89.6 after nine; 60 are needed.
     assert reason.startswith(
-        "its answers fail measurably more often: the first answer failed for 8 of 8 users on the canary, 0 of 8"
-        " on the champion; e-value 5"
+        "its answers fail measurably more often: the first answer failed for 9 of 9 users on the canary, 0 of 9"
+        " on the champion; e-value 89.6"
     )
     assert house.app.rollout(HOME)[1].version == CHAMPION
 
@@ -153,7 +159,7 @@ def test_one_that_keeps_people_waiting_goes_back_unless_it_is_tolerated(house: H
             {"user_id": f"u{number}", "version": CANARY, "wait_s": 2.5},
         )
     rollout = house.app.rollout(HOME)[0]
-    assert (rollout.canary, rollout.answers.latency.canary_slow) == (CANARY, 0)
+    assert (rollout.canary, rollout.answers.latency.canary_worse) == (CANARY, 0)
     for number in range(40, 60):
         report(
             house,
@@ -162,6 +168,82 @@ def test_one_that_keeps_people_waiting_goes_back_unless_it_is_tolerated(house: H
         )
     assert house.app.get("local", CANARY).state == State.ROLLED_BACK
     assert "its users wait measurably longer" in house.app.get("local", CANARY).changes[-1].reason
+
+
+def score(house: House, user: str, version: str, reward: float, **changes: Any) -> None:
+    said = {"tenant": "local", "user_id": user, "model_version": version, "reward": reward}
+    scored = events_pb2.RewardScored(**{**said, "reward_model": "local/3", **changes})
+    scored.create_time.FromDatetime(house.time + timedelta(seconds=1))
+    value = scored.SerializeToString()
+    event_id = f"{user}-{version}-{len(house.log.records(REWARD_SCORED))}"
+    house.log.publish([Event(REWARD_SCORED, event_id, "in order", value, "reward", house.time)])
+
+
+def lower_rewards(house: House, users: int) -> None:
+    for number in range(users):
+        score(house, f"u{number}", CHAMPION, 0.5)
+        score(house, f"u{number}", CANARY, 0.4)
+    drain(house.rewards)
+
+
+def test_one_whose_answers_have_lower_rewards_goes_back(house: House) -> None:
+    out(house)
+    lower_rewards(house, 30)
+    version = house.app.get("local", CANARY)
+    assert version.state == State.ROLLED_BACK
+    # The boldest bet makes 1 + 0.9 * 0.8 / 1.2 = 1.6 of each pair; the average of five is 58.7 after eleven.
+    assert version.changes[-1].reason.startswith(
+        "its answers have measurably lower rewards: of 12 pairs of users, the canary's has the lower reward in"
+        " 12, the champion's in 0; e-value 90.3"
+    )
+    assert house.counts()["abstainedNO_ROLLOUT"] == 2 * (30 - 12)
+
+
+def test_everyones_reward_ends_nothing_where_a_canary_is_not_to_please_everyone(
+    house: House,
+) -> None:
+    worst_off = Interests(ConflictRule.MAXMIN, actor="me", reason="the few first")
+    house.policies.update(Policy(HOME, interests=worst_off), ["interests"])
+    out(house)
+    lower_rewards(house, 30)
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, rollout.answers.reward.canary_worse) == (CANARY, 30)
+    house.app.rollback(HOME, "q", "me", "enough")
+    house.policies.update(Policy(HOME), ["interests"])
+    house.register("b")
+    only = Reach(("plan=free",))
+    house.app.start_rollout("local", "s", "assistant-v2", 0.0, "retrain", "passed", (), only)
+    for number in range(30):
+        score(house, f"w{number}", CHAMPION, 0.5, groups=["plan=free"])
+        score(house, f"w{number}", "assistant-v2", 0.4, groups=["plan=free"])
+        score(house, f"x{number}", "assistant-v2", 0.4)  # gets what the champion gives
+    drain(house.rewards)
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary, rollout.answers.reward.canary_worse) == ("assistant-v2", 30)
+    assert house.counts()["abstainedSPARED"] == 30
+
+
+def test_rewards_by_different_models_are_not_compared(house: House) -> None:
+    out(house)
+    score(house, "a", CHAMPION, 0.5)
+    score(house, "b", CANARY, -3.0, reward_model="local/4")
+    score(house, "c", CHAMPION, -3.0, reward_model="local/4")
+    score(house, "c", CHAMPION, 9.0, reward_model="local/4")
+    drain(house.rewards)
+    reward = house.app.rollout(HOME)[0].answers.reward
+    assert (reward.pairs, reward.canary_worse, reward.champion_worse) == (1, 0, 0)
+    assert house.counts() == {"taken": 4, "made": 3, "abstainedUSER_COUNTED": 1}
+
+
+def test_a_reward_that_is_none_is_a_dead_letter(house: House) -> None:
+    out(house)
+    score(house, "a", CANARY, math.nan)
+    score(house, "", CANARY, 1.0)
+    drain(house.rewards)
+    assert {reason for reason in house.counts() if reason.startswith("dropped")} == {
+        "droppedINVALID_ARGUMENT",
+        "droppedINCOMPLETE_REWARD",
+    }
 
 
 def test_each_user_counts_once_on_each_version(house: House) -> None:
@@ -183,10 +265,11 @@ def test_what_is_known_of_answers_is_said_while_a_canary_is_out(house: House) ->
     mine = {"user_id": "ada", "version": CANARY, "wait_s": 1.0}
     report(house, mine, {**mine, "version": CHAMPION})
     served = called(house, "GetRollout", registry_pb2.GetRolloutRequest()).rollout
-    errors, latency = served.answers
+    errors, latency, reward = served.answers
     assert (errors.measure, latency.measure) == ("errors", "latency")
+    assert (reward.measure, reward.canary.count) == ("reward", 0)
     assert (errors.canary.count, latency.champion.count) == (1, 1)
-    assert errors.log_threshold == pytest.approx(math.log(40))
+    assert errors.log_threshold == pytest.approx(math.log(60))
     assert latency.words.startswith(
         "of 1 pairs of users, the one on the canary waited 2 times as long in 0"
     )

@@ -29,7 +29,7 @@ from services.registry.domain.versions import Naming, Registration, State
 from services.registry.grpc_api.versions import RegistryServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from services.registry.jobs import alias_worker, clocks, withdrawal_worker
-from services.registry.stages import judge_stage
+from services.registry.stages import judge_stage, reward_stage
 from shared.access.headers import TENANT
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
@@ -82,6 +82,7 @@ class House:
         self.serving = Serving(store)
         self.judge = Judge(store, proving, rules, lambda: self.time)
         self.stage = judge_stage(self.database, self.log, self.judge, SqlSession)
+        self.rewards = reward_stage(self.database, self.log, self.judge, SqlSession)
         self.aliases = alias_worker(self.database, store, self.models, "local")
         self.withdrawals = withdrawal_worker(self.database, store, self.adapters, self.fleet)
 

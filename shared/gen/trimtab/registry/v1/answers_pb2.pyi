@@ -123,6 +123,7 @@ class AnswerEvidence(_message.Message):
     measure: _builtins.str
     """"errors": the share of users whose first answer failed. "latency": the share of pairs of users, one on either
     version, of whom the one on this version waited rules.slow_times as long for the first words.
+    "reward": likewise, whose answer has the lower reward.
     """
     log_e_worse: _builtins.float
     """The log e-value for "the canary is worse than is tolerated", and from where it goes back."""

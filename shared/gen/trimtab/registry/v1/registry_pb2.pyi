@@ -351,6 +351,7 @@ class RolloutRules(_message.Message):
     ERRORS_BY_FIELD_NUMBER: _builtins.int
     SLOW_TIMES_FIELD_NUMBER: _builtins.int
     SLOW_BY_FIELD_NUMBER: _builtins.int
+    REWARD_BY_FIELD_NUMBER: _builtins.int
     canary_share: _builtins.float
     """In (0, 1]."""
     alpha: _builtins.float
@@ -375,6 +376,8 @@ class RolloutRules(_message.Message):
     """A user waits this many times as long who is slow beside another; more than 1."""
     slow_by: _builtins.float
     """Tolerated: by how much more often the canary's user is the slow one, in [0, 1)."""
+    reward_by: _builtins.float
+    """Likewise, the one whose answer has the lower reward."""
     def __init__(
         self,
         *,
@@ -390,10 +393,11 @@ class RolloutRules(_message.Message):
         errors_by: _builtins.float | None = ...,
         slow_times: _builtins.float | None = ...,
         slow_by: _builtins.float | None = ...,
+        reward_by: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_reward_by", b"_reward_by", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "reward_by", b"reward_by", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when", "_alpha", b"_alpha", "_canary_share", b"_canary_share", "_errors_by", b"_errors_by", "_max_s", b"_max_s", "_min_users", b"_min_users", "_out_of_time", b"_out_of_time", "_promote_when", b"_promote_when", "_reward_by", b"_reward_by", "_slow_by", b"_slow_by", "_slow_times", b"_slow_times", "_steps", b"_steps", "_worse_by", b"_worse_by", "advance_when", b"advance_when", "alpha", b"alpha", "canary_share", b"canary_share", "errors_by", b"errors_by", "max_s", b"max_s", "min_users", b"min_users", "out_of_time", b"out_of_time", "promote_when", b"promote_when", "reward_by", b"reward_by", "slow_by", b"slow_by", "slow_times", b"slow_times", "steps", b"steps", "worse_by", b"worse_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__advance_when: _TypeAlias = _typing.Literal["advance_when"]  # noqa: Y015
     _WhichOneofArgType__advance_when: _TypeAlias = _typing.Literal["_advance_when", b"_advance_when"]  # noqa: Y015
@@ -411,6 +415,8 @@ class RolloutRules(_message.Message):
     _WhichOneofArgType__out_of_time: _TypeAlias = _typing.Literal["_out_of_time", b"_out_of_time"]  # noqa: Y015
     _WhichOneofReturnType__promote_when: _TypeAlias = _typing.Literal["promote_when"]  # noqa: Y015
     _WhichOneofArgType__promote_when: _TypeAlias = _typing.Literal["_promote_when", b"_promote_when"]  # noqa: Y015
+    _WhichOneofReturnType__reward_by: _TypeAlias = _typing.Literal["reward_by"]  # noqa: Y015
+    _WhichOneofArgType__reward_by: _TypeAlias = _typing.Literal["_reward_by", b"_reward_by"]  # noqa: Y015
     _WhichOneofReturnType__slow_by: _TypeAlias = _typing.Literal["slow_by"]  # noqa: Y015
     _WhichOneofArgType__slow_by: _TypeAlias = _typing.Literal["_slow_by", b"_slow_by"]  # noqa: Y015
     _WhichOneofReturnType__slow_times: _TypeAlias = _typing.Literal["slow_times"]  # noqa: Y015
@@ -435,6 +441,8 @@ class RolloutRules(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__out_of_time) -> _WhichOneofReturnType__out_of_time | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__promote_when) -> _WhichOneofReturnType__promote_when | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reward_by) -> _WhichOneofReturnType__reward_by | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__slow_by) -> _WhichOneofReturnType__slow_by | None: ...
     @_typing.overload
@@ -930,7 +938,7 @@ class Rollout(_message.Message):
     def step(self) -> _steps_pb2.Step: ...
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[_answers_pb2.AnswerEvidence]:
-        """How the canary answers: errors and latency. Empty if no rollout is under way."""
+        """Errors, latency and reward. Empty if no rollout is under way."""
 
     def __init__(
         self,
