@@ -86,6 +86,7 @@ def rollout(answer: Json) -> Rollout | None:
     if not champion:
         return None
     share = float(found["canary_share"]) if canary else 0.0
+    step = found.get("step") or {}
     versions = [_serving("champion", champion, 1 - share, found.get("champion_dissatisfaction"))]
     if canary:
         versions.append(_serving("canary", canary, share, found.get("canary_dissatisfaction")))
@@ -94,7 +95,7 @@ def rollout(answer: Json) -> Rollout | None:
         int(found["revision"]),
         tuple(versions),
         found["words"],
-        float(found["log_e_better"]),
+        float(step["log_e_promote"]) if step else 0.0,
         float(found["log_e_worse"]),
         float(found["log_threshold"]),
         bool(canary),
@@ -102,6 +103,7 @@ def rollout(answer: Json) -> Rollout | None:
         *_interests(found),
         tuple(one["words"] for one in found.get("left_out") or ()),
         tuple(f"{one['measure']}: {one['words']}" for one in _seen(found)),
+        step["promote_when"].replace("_", " ") if step else "",
     )
 
 

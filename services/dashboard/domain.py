@@ -118,7 +118,7 @@ class Rollout:
     revision: int
     versions: tuple[Serving, ...]
     words: str
-    log_e_better: float
+    log_e_promote: float
     log_e_worse: float
     log_threshold: float
     under_way: bool
@@ -131,6 +131,8 @@ class Rollout:
     left_out: tuple[str, ...] = ()
     # How the canary answers, beside what its users say: of each measure, in words.
     answers: tuple[str, ...] = ()
+    # What a promotion asks of the canary: to be better, or not worse.
+    promote_when: str = ""
 
     def progress(self, log_e: float) -> float:
         """How close evidence is to its threshold, in [0, 1]."""

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from services.registry.domain import answers
-from services.registry.domain.answers import Answered, AnswerTests, Tolerated
+from services.registry.domain.answers import Answered
+from services.registry.domain.decisions import goes_by_reward
+from services.registry.domain.rollouts import Rollout, RolloutRules
 from shared.contracts.estimates import encode_estimate
 from shared.gen.trimtab.registry.v1 import answers_pb2 as pb
 from shared.language.errors import InvalidArgument
@@ -44,19 +46,23 @@ def _decoded(report: pb.AnswerReport, place: str) -> Answered:
     )
 
 
-def encode_answers(tests: AnswerTests, rules: Tolerated) -> Iterator[pb.AnswerEvidence]:
-    threshold = answers.log_threshold(rules.alpha)
+def encode_answers(rollout: Rollout, rules: RolloutRules) -> Iterator[pb.AnswerEvidence]:
+    tests, threshold = rollout.answers, answers.log_threshold(rules.alpha)
+    back = f"; it goes back at {math.exp(threshold):.0f}"
+    by_reward = back if goes_by_reward(rollout) else "; everyone's reward ends nothing here"
     yield pb.AnswerEvidence(
         measure=answers.ERRORS,
         canary=encode_estimate(answers.failed_share(tests, on_canary=True)),
         champion=encode_estimate(answers.failed_share(tests, on_canary=False)),
         log_e_worse=tests.errors.log_e_worse,
         log_threshold=threshold,
-        words=answers.said_of_errors(tests),
+        words=answers.said_of_errors(tests) + back,
     )
+    latency = answers.said_of_latency(tests, rules) + back
+    reward = answers.said_of_reward(tests) + by_reward
     for measure, name, test, words in (
-        (answers.LATENCY, "slow_share", tests.latency, answers.said_of_latency(tests, rules)),
-        (answers.REWARD, "lower_reward_share", tests.reward, answers.said_of_reward(tests)),
+        (answers.LATENCY, "slow_share", tests.latency, latency),
+        (answers.REWARD, "lower_reward_share", tests.reward, reward),
     ):
         yield pb.AnswerEvidence(
             measure=measure,

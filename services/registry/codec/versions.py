@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from services.registry.app.proving import Proof
 from services.registry.codec.answers import encode_answers
-from services.registry.domain.decisions import better_at, step_of
+from services.registry.domain.decisions import better_at, log_e_promote, step_of
 from services.registry.domain.groups import said
 from services.registry.domain.rollouts import Rollout, RolloutRules, dissatisfaction
 from services.registry.domain.versions import Change, Registration, State, Version
@@ -78,7 +78,7 @@ def encode_rollout(
     if canary:
         encoded.canary.CopyFrom(encode_version(canary))
         encoded.step.CopyFrom(_encode_step(rollout, rollout.rules or deployment))
-        encoded.answers.extend(encode_answers(rollout.answers, rollout.rules or deployment))
+        encoded.answers.extend(encode_answers(rollout, rollout.rules or deployment))
         encoded.canary_dissatisfaction.CopyFrom(encode_estimate(rollout.on_canary))
         encoded.champion_dissatisfaction.CopyFrom(encode_estimate(rollout.on_champion))
     return encoded
@@ -93,6 +93,8 @@ def _encode_step(rollout: Rollout, rules: RolloutRules) -> steps_pb2.Step:
         heard=rollout.test.canary.users - rollout.step_users,
         max_s=step.max_s,
         held=rollout.is_held,
+        promote_when=rules.promote_when,
+        log_e_promote=log_e_promote(rollout.test, rules),
     )
 
 

@@ -85,8 +85,7 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
         return _decided(Kind.ROLL_BACK, "measurably worse than the champion", rollout, rules)
     if reason := groups.hurt(rollout.groups, rollout.interests, rules.alpha):
         return _decided(Kind.ROLL_BACK, f"{reason}. Of everyone", rollout, rules)
-    by_reward = rollout.served is None and rollout.interests.rule is not ConflictRule.MAXMIN
-    if reason := answers.worse(rollout.answers, rules, by_reward=by_reward):
+    if reason := answers.worse(rollout.answers, rules, by_reward=goes_by_reward(rollout)):
         return _decided(Kind.ROLL_BACK, f"{reason}. Of what users say", rollout, rules)
     waits = _in_the_way(rollout, rules)
     if not waits:
@@ -102,6 +101,12 @@ def decide(rollout: Rollout, rules: RolloutRules, now: datetime) -> Decision | N
         reason = f"no evidence within {step.max_s:.0f} s {', and '.join(waits)}"
         return _decided(kind, reason, rollout, rules)
     return None
+
+
+def goes_by_reward(rollout: Rollout) -> bool:
+    """Whether everyone's reward may end it: not where the canary is for some groups alone, or for the worst
+    off."""
+    return rollout.served is None and rollout.interests.rule is not ConflictRule.MAXMIN
 
 
 def _gone_on(rollout: Rollout, rules: RolloutRules) -> Decision:
@@ -218,10 +223,10 @@ def _may_be_promoted(rollout: Rollout, rules: RolloutRules, place: int) -> bool:
             return False
         place, worst = found
         return worst.test.log_e_better >= groups.spent(place, rules.alpha)
-    return _promoting(rollout.test, rules) >= better_at(rollout, rules, place)
+    return log_e_promote(rollout.test, rules) >= better_at(rollout, rules, place)
 
 
-def _promoting(test: RolloutTest, rules: RolloutRules) -> float:
+def log_e_promote(test: RolloutTest, rules: RolloutRules) -> float:
     """The log e-value of what a promotion asks for."""
     return test.log_e_better if rules.promote_when is Evidence.BETTER else test.log_e_not_worse
 
@@ -261,7 +266,7 @@ def _figures(rollout: Rollout, rules: RolloutRules) -> str:
     everyone = (
         f"dissatisfied {_share(test.canary)} on the canary, "
         f"{_share(test.champion)} on the champion; "
-        f"e-value {math.exp(min(_promoting(test, rules), 700)):.3g} for "
+        f"e-value {math.exp(min(log_e_promote(test, rules), 700)):.3g} for "
         f"{_shown_by(rules.promote_when, rules).replace(' than the champion', '')}, "
         f"{math.exp(min(test.log_e_worse, 700)):.3g} for worse by more than {rules.worse_by:g}; "
         f"a promotion needs an e-value of {math.exp(better_at(rollout, rules)):.0f} and {rules.min_users} users"

@@ -280,6 +280,18 @@ def test_a_version_is_retired_restored_and_let_on_with_a_reason(trimtab: Any) ->
     assert (request["policy"], request["revision"], request["reason"]) == ("support", 4, "read")
 
 
+def test_how_a_canary_answers_is_said_as_far_as_anything_is_known(trimtab: Any) -> None:
+    served = json.loads(json.dumps(CHAMPION))
+    known, none = {"count": "9"}, {"count": "0"}
+    served["rollout"]["answers"] = [
+        {"measure": "errors", "canary": known, "champion": none, "words": "0 of 9 failed"},
+        {"measure": "latency", "canary": none, "champion": none, "words": "of 0 pairs"},
+    ]
+    ran = trimtab("models", "list", answers={"ListVersions": {}, "GetRollout": served})
+    assert "errors: 0 of 9 failed" in ran.out
+    assert "latency" not in ran.out
+
+
 def test_a_replica_that_is_left_out_is_said_with_what_serves(trimtab: Any) -> None:
     served = json.loads(json.dumps(CHAMPION))
     served["rollout"]["left_out"] = [{"words": "http://two serves the base model as v1"}]

@@ -63,6 +63,20 @@ async def test_groups_of_a_rollout_stand_beside_it_those_who_lose_first(open_pag
     assert "It does not promise: a gain is given up" in text
 
 
+async def test_the_evidence_for_a_promotion_is_of_what_the_policy_asks_for(open_page: Open) -> None:
+    text = await fragment(open_page, twin_calls.full(), "serving")
+    assert 'canary is not worse <meter min="0" max="1" value="0.7999' in text
+
+
+async def test_how_the_canary_answers_is_said_as_far_as_anything_is_known(open_page: Open) -> None:
+    text = words(await fragment(open_page, twin_calls.full(), "serving"))
+    assert "errors: the first answer failed for 2 of 90 users on the canary" in text
+    assert "reward: of 40 pairs of users, the canary's has the lower in 4" in text.replace(
+        "&#39;", "'"
+    )
+    assert "latency" not in text
+
+
 async def test_a_replica_that_is_left_out_is_said_where_it_is_seen_who_serves(
     open_page: Open,
 ) -> None:

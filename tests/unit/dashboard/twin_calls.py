@@ -63,6 +63,17 @@ def _group(name: str, verdict: str, canary: float, champion: float) -> Json:
     }
 
 
+def _measure(name: str, canary: float, champion: float, count: int, words: str) -> Json:
+    return {
+        "measure": name,
+        "canary": _estimate(name, canary, canary, canary, count),
+        "champion": _estimate(name, champion, champion, champion, count),
+        "log_e_worse": 0.1,
+        "log_threshold": 4.1,
+        "words": words,
+    }
+
+
 def _version(version: str, served: str) -> Json:
     return {"name": f"modelVersions/{version}", "version": version, "served_name": served}
 
@@ -75,6 +86,7 @@ ROLLOUT = {
     "champion_dissatisfaction": _estimate("dissatisfaction", 0.88, 0.81, 0.93, 120),
     "canary_dissatisfaction": _estimate("dissatisfaction", 0.22, 0.13, 0.35, 54),
     "log_e_better": 2.6,
+    "step": {"number": 2, "count": 3, "promote_when": "not_worse", "log_e_promote": 2.4},
     "log_e_worse": -4.0,
     "log_threshold": 3.0,
     "interests": {
@@ -85,6 +97,13 @@ ROLLOUT = {
         _group("shorter", "not_worse", 0.1, 0.9),
         _group("plan=free", "untold", 0.4, 0.5),
         _group("longer <b>", "worse", 0.8, 0.1),
+    ],
+    "answers": [
+        _measure(
+            "errors", 0.02, 0.01, 90, "the first answer failed for 2 of 90 users on the canary"
+        ),
+        _measure("latency", 0, 0, 0, "of 0 pairs of users"),
+        _measure("reward", 0.1, 0.6, 40, "of 40 pairs of users, the canary's has the lower in 4"),
     ],
     "words": "assistant-v1 looks better; evidence 13 of the 20 that promote it.",
 }

@@ -270,6 +270,7 @@ def test_what_is_known_of_answers_is_said_while_a_canary_is_out(house: House) ->
     assert (reward.measure, reward.canary.count) == ("reward", 0)
     assert (errors.canary.count, latency.champion.count) == (1, 1)
     assert errors.log_threshold == pytest.approx(math.log(60))
+    assert latency.words.endswith("; it goes back at 60")
     assert latency.words.startswith(
         "of 1 pairs of users, the one on the canary waited 2 times as long in 0"
     )

@@ -28,6 +28,8 @@ class Step(_message.Message):
     HEARD_FIELD_NUMBER: _builtins.int
     MAX_S_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    PROMOTE_WHEN_FIELD_NUMBER: _builtins.int
+    LOG_E_PROMOTE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counted from 1; the last ends with a promotion."""
     count: _builtins.int
@@ -38,6 +40,9 @@ class Step(_message.Message):
     """Seconds that it may take."""
     held: _builtins.bool
     """It did not show in time what the step asks for, and keeps its share until it does or a person decides."""
+    promote_when: _builtins.str
+    """What a promotion asks for, "better" or "not_worse", and the log e-value for it."""
+    log_e_promote: _builtins.float
     def __init__(
         self,
         *,
@@ -47,10 +52,12 @@ class Step(_message.Message):
         heard: _builtins.int = ...,
         max_s: _builtins.float = ...,
         held: _builtins.bool = ...,
+        promote_when: _builtins.str = ...,
+        log_e_promote: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "heard", b"heard", "held", b"held", "max_s", b"max_s", "number", b"number", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "heard", b"heard", "held", b"held", "log_e_promote", b"log_e_promote", "max_s", b"max_s", "number", b"number", "promote_when", b"promote_when", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
