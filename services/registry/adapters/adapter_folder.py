@@ -13,7 +13,8 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ import numpy as np
 import safetensors
 
 from shared.encoding.base_models import BASE, base_digest, read_base, write_base
-from shared.language.errors import FailedPrecondition, InvalidArgument, TrimtabError
+from shared.language.errors import FailedPrecondition, InvalidArgument, TrimtabError, Unavailable
 from shared.language.known_answers import KNOWN_ANSWERS, KnownAnswers, load
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 NAMED = "base_model_name_or_path"
+# What the volume is to blame for, not who asked.
+_OF_THE_VOLUME = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _log = logging.getLogger(__name__)
 _KEY = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight"
@@ -69,10 +72,11 @@ class AdapterFolder:
         """Copies next to the target, then renames, so that nobody sees half an adapter; if two processes
         place the same name, one wins. Placing the same adapter again changes nothing. Raises
         InvalidArgument if the adapter has changed since it was inspected, or if another one is already
-        there."""
+        there, and Unavailable (ADAPTER_VOLUME) while nothing can be written there."""
         source, target = Path(folder), self.root / served_name
         if not target.is_dir():
-            self._publish(source, target, digest)
+            with self._writing():
+                self._publish(source, target, digest)
         if _digest(target, self._of_base(target)) != digest:
             raise _refused(
                 f"{target} holds another adapter, and versions are never replaced; "
@@ -84,7 +88,29 @@ class AdapterFolder:
         return _known_answers(self.root / served_name)
 
     def remove(self, served_name: str) -> None:
-        shutil.rmtree(self.root / served_name, ignore_errors=True)
+        target, gone = self.root / served_name, self.root / f".gone-{served_name}"
+        with self._writing(), suppress(FileNotFoundError):  # another process may remove it, too
+            if target.is_dir():
+                shutil.rmtree(gone, ignore_errors=True)
+                # At once: a replica never finds half of it.
+                target.rename(gone)
+            if gone.is_dir():
+                shutil.rmtree(gone)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises Unavailable if the volume cannot be written: once it can, whoever asked asks again."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _OF_THE_VOLUME:
+                raise
+            raise Unavailable(
+                f"the adapters in {self.root} cannot be changed: {error.strerror}; free space on that volume, "
+                "or mount it for writing",
+                reason="ADAPTER_VOLUME",
+                retry_after_s=10.0,
+            ) from error
 
     def settle(self) -> str:
         by_digest = {found: path for path in self.bases.values() if (found := base_digest(path))}

@@ -1,0 +1,124 @@
+"""The adapters' volume is full, or cannot be written: a real one, so these tests need root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.registry.adapters.adapter_folder import AdapterFolder
+from services.registry.domain.versions import Registration, State
+from shared.language.errors import Unavailable
+from tests.unit.registry.test_adapter_folder import BASE, adapter
+from tests.unit.registry.test_registry import HOME, House
+
+
+class Volume:
+    """A file system of 256 KiB."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._filler = path, path / "filler"
+        path.mkdir()
+        self._mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path))
+
+    def fill(self) -> None:
+        with self._filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(bytes(4096))
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+    def may_be_written(self, allowed: bool) -> None:
+        self._mount("-o", f"remount,{'rw' if allowed else 'ro'}", str(self.path))
+
+    def close(self) -> None:
+        subprocess.run(["umount", str(self.path)], check=True)
+
+    def _mount(self, *words: str) -> None:
+        subprocess.run(["mount", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a volume")
+    made = Volume(tmp_path / "volume")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def house(volume: Volume, tmp_path: Path) -> Iterator[House]:
+    """One whose adapters are on the volume."""
+    made, base = House(), tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(BASE))
+    folder = AdapterFolder(volume.path / "served", {"base": base}, max_rank=4)
+    made.app = replace(made.app, adapters=folder)
+    yield made
+    made.database.close()
+
+
+def test_a_full_volume_is_said_and_the_registration_goes_on_once_there_is_space(
+    house: House, volume: Volume, tmp_path: Path
+) -> None:
+    _refused_until(house, tmp_path, volume.fill, volume.free, "No space left on device")
+
+
+def test_a_volume_that_cannot_be_written_likewise(
+    house: House, volume: Volume, tmp_path: Path
+) -> None:
+    (volume.path / "served").mkdir()
+    _refused_until(
+        house,
+        tmp_path,
+        lambda: volume.may_be_written(False),
+        lambda: volume.may_be_written(True),
+        "Read-only file system",
+    )
+
+
+def test_an_adapter_that_cannot_be_removed_is_not_taken_for_gone(
+    house: House, volume: Volume, tmp_path: Path
+) -> None:
+    folder = house.app.adapters
+    assert isinstance(folder, AdapterFolder)
+    source = adapter(folder, tmp_path / "new")
+    placed = Path(folder.place(source, "assistant-v1", folder.inspect(source, "base")))
+    volume.may_be_written(False)
+    with pytest.raises(Unavailable, match="Read-only file system"):
+        folder.remove("assistant-v1")
+    assert len(list(placed.iterdir())) == 2
+    volume.may_be_written(True)
+    folder.remove("assistant-v1")
+    folder.remove("assistant-v1")
+    assert list(folder.root.iterdir()) == []
+
+
+def _refused_until(
+    house: House,
+    tmp_path: Path,
+    broken: Callable[[], None],
+    mended: Callable[[], None],
+    words: str,
+) -> None:
+    """The champion serves on, and nothing half is left behind."""
+    folder = house.app.adapters
+    assert isinstance(folder, AdapterFolder)
+    asked = Registration(HOME, "a", adapter(folder, tmp_path / "new"))
+    broken()
+    with pytest.raises(Unavailable, match=f"{words}; free space on that volume") as refused:
+        house.app.register(asked)
+    assert refused.value.reason == "ADAPTER_VOLUME"
+    assert house.app.get("local", "assistant-v1").state is State.REGISTERED
+    assert house.app.rollout(HOME)[1].version == "assistant-v0"
+    mended()
+    assert not folder.root.is_dir() or list(folder.root.iterdir()) == []
+    assert house.app.register(asked).state is State.VERIFIED
+    assert [one.name for one in folder.root.iterdir()] == ["assistant-v1"]
