@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -35,6 +36,7 @@ from services.gateway.adapters.metrics import (
     WatchCollector,
 )
 from services.gateway.adapters.personas import FeedbackPersonas
+from services.gateway.adapters.rewards import NoScorer, RewardScorer
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.adapters.secrets import link_secret
 from services.gateway.adapters.spool import FileSpool
@@ -53,6 +55,7 @@ from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.shadow import Shadow
 from services.gateway.app.user_cache import Keeping, KnownUsers, UserCache
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.http_api.admission import Admission
@@ -129,12 +132,17 @@ async def wire(
     answers = NewestAnswers()
     authenticator, keys = wire_access(common, settings)
     rollouts, follow_rollouts = wire_rollouts(common, settings, peers.registry)
-    reports = AnswerReports(RegistryReports(peers.registry), users.groups)
+    shadow = Shadow(
+        HttpUpstream(peers.models, common.vllm_replicas),
+        RewardScorer(peers.reward) if peers.reward is not None else NoScorer(),
+        users.groups,
+    )
+    reports = AnswerReports(RegistryReports(peers.registry), users.groups, shadow)
     use_cases = wire_use_cases(
         common, settings, peers, reports=reports, spool=spool, links=links, users=users, histories=histories,
         answers=answers, authenticator=authenticator, rollouts=rollouts, keys=keys,
     )  # fmt: skip
-    register_collectors(use_cases, users, reports)
+    register_collectors(use_cases, users, reports, shadow)
     erasing = wire_erasing(
         database, log, spool, links=links, histories=histories, answers=answers, users=users,
         reports=reports,
@@ -162,6 +170,7 @@ async def wire(
             ("groups.ahead", GroupsAhead(rollouts, users.source, users.groups).run),
             follow_rollouts,
             ("answer.reports", reports.run),
+            ("shadow", partial(shadow.run, reports.put)),
             ("keys", keys.run),
         ],
         groups=erasing.groups,
@@ -275,12 +284,14 @@ def wire_answering(
     )  # fmt: skip
 
 
-def register_collectors(use_cases: UseCases, users: KnownUsers, reports: AnswerReports) -> None:
+def register_collectors(
+    use_cases: UseCases, users: KnownUsers, reports: AnswerReports, shadow: Shadow
+) -> None:
     for collector in (
         RecorderCollector(use_cases.recorder),
         TelemetryCollector(use_cases.telemetry),
         KnownUsersCollector(users),
-        ReportsCollector(reports),
+        ReportsCollector(reports, shadow),
         WatchCollector(use_cases.rollouts, use_cases.keys_connected),
     ):
         REGISTRY.register(collector)

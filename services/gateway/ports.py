@@ -10,6 +10,7 @@ from services.gateway.domain.linking import Link, Question
 from services.gateway.domain.refusals import Refused
 from services.gateway.domain.stored import CompletionQuery, StoredCompletion
 from shared.language.assessments import Assessment
+from shared.language.messages import Message
 from shared.language.opinions import ExplicitFeedback
 from shared.language.pairs import Pair
 from shared.language.turns import Turn
@@ -80,7 +81,8 @@ class Sink(Protocol):
 @dataclass(frozen=True, slots=True)
 class AnswerReport:
     """A user's first answer by `version`, the champion or the canary, while `canary` was out. `wait_s`: seconds
-    until its first words; None if it failed or was not streamed."""
+    until its first words; None if it failed or was not streamed. `reward`: of the reward model, where both
+    versions answered the same."""
 
     tenant: str
     policy: str
@@ -88,7 +90,19 @@ class AnswerReport:
     version: str
     user_id: str
     failed: bool
-    wait_s: float | None
+    wait_s: float | None = None
+    reward: float | None = None
+    reward_model: str = ""
+
+
+class AnswerScorer(Protocol):
+    """The reward service."""
+
+    async def rewards(
+        self, tenant: str, user_id: str, asked: Sequence[Message], answers: Sequence[Message]
+    ) -> tuple[list[float], str]:
+        """Of each answer to what was asked, and the model's name. FailedPrecondition while there is no model,
+        Unavailable."""
 
 
 class AnswerReportSink(Protocol):

@@ -37,7 +37,8 @@ class RegistrySettings(ServiceSettings):
     # A canary that is not measurably better by then is rolled back.
     rollout_max_s: float = Field(default=900.0, gt=0)
     # Steps before the canary's share: each its share of the users, how many of these must be heard on the
-    # canary since it began, and within what time, such as "5%:20:1h, 25%:50:6h".
+    # canary since it began, and within what time, such as "5%:20:1h, 25%:50:6h". "shadow:50:6h" may come first:
+    # nobody sees it.
     rollout_steps: str = ""
     # What a canary must show to go on to the next step, and to be promoted.
     advance_when: Evidence = Evidence.UNLESS_WORSE

@@ -103,7 +103,7 @@ FIELDS = (
         "rollout.steps",
         str,
         "Rollout: steps before the canary's share, each its share of the users, how many must be heard and"
-        ' within what time: "5%:20:1h, 25%:50:6h".',
+        ' within what time: "5%:20:1h, 25%:50:6h". The first may be a shadow, seen by nobody: "shadow:50:6h".',
         "rollout-steps",
     ),
     Field(

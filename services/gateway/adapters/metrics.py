@@ -12,6 +12,7 @@ from services.gateway.app.answer_reports import AnswerReports
 from services.gateway.app.customer_telemetry import CustomerTelemetry
 from services.gateway.app.recorder import Recorder
 from services.gateway.app.rollouts import RolloutCache
+from services.gateway.app.shadow import Shadow
 from services.gateway.app.user_cache import KnownUsers
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -129,14 +130,18 @@ class KnownUsersCollector(Collector):
 
 
 class ReportsCollector(Collector):
-    """What became of reports to the registry of how versions answer."""
+    """What became of reports to the registry of how versions answer, and of chats in a canary's shadow."""
 
-    def __init__(self, reports: AnswerReports) -> None:
-        self._reports = reports
+    def __init__(self, reports: AnswerReports, shadow: Shadow) -> None:
+        self._reports, self._shadow = reports, shadow
 
     def collect(self) -> Iterable[Metric]:
         words = "Reports to the registry of how a canary and its champion answer."
-        return [_outcomes("trimtab_gateway_answer_reports", words, self._reports.counts)]
+        of_shadow = "Chats that a canary answered, too, seen by nobody, by what became of it."
+        return [
+            _outcomes("trimtab_gateway_answer_reports", words, self._reports.counts),
+            _outcomes("trimtab_gateway_shadow", of_shadow, self._shadow.counts),
+        ]
 
 
 def _outcomes(name: str, words: str, counts: Mapping[str, int]) -> CounterMetricFamily:

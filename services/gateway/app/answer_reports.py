@@ -9,6 +9,8 @@ from collections import Counter, deque
 from services.gateway.app.exchanges import Exchange
 from services.gateway.app.groups import Groups, composed_for
 from services.gateway.app.newest import Newest
+from services.gateway.app.shadow import Shadow
+from services.gateway.domain.answers import Answer
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.ports import AnswerReport, AnswerReportSink
 from shared.language.errors import TrimtabError, Unavailable
@@ -35,22 +37,25 @@ class AnswerReports:
         self,
         sink: AnswerReportSink,
         groups: Groups,
+        shadow: Shadow,
         gather_s: float = _GATHER_S,
         pause_s: float = _PAUSE_S,
     ) -> None:
-        self._sink, self._groups, self._gather_s, self._pause_s = sink, groups, gather_s, pause_s
+        self._sink, self._groups, self._shadow = sink, groups, shadow
+        self._gather_s, self._pause_s = gather_s, pause_s
         self._reported: Newest[str, tuple[tuple[str, str, str], ...]] = Newest(_MOST_USERS)
         self._waiting: deque[AnswerReport] = deque()
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
 
-    def note(
-        self, exchange: Exchange, *, failed: bool = False, wait_s: float | None = None
-    ) -> None:
-        """`wait_s`: seconds until the first words of one that was streamed. Never waits."""
+    def note(self, exchange: Exchange, answer: Answer | None, wait_s: float | None = None) -> None:
+        """`answer`: None if it failed. `wait_s`: seconds until the first words of one that was streamed. Never
+        waits."""
         chosen, chat = exchange.chosen, exchange.chat
         rollout = chosen.rollout
         if rollout is None or rollout.canary is None:
+            return
+        if rollout.is_shadow and not _may_be_shadowed(exchange, answer):
             return
         user_id = chat.user_id(exchange.linked.conversation_id)
         mark = (chosen.policy, rollout.canary.name, chosen.version.name)
@@ -60,14 +65,21 @@ class AnswerReports:
         self._reported.put(chat.tenant, user_id, (*known, mark)[-_MOST_ROLLOUTS:])
         if self._is_spared(rollout, chat.tenant, chat.speaker):
             return
+        if rollout.is_shadow:
+            self._shadow.ask(exchange, answer)
+        else:
+            self.put(AnswerReport(chat.tenant, *mark, user_id, answer is None, wait_s))
+
+    def put(self, report: AnswerReport) -> None:
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
             self.counts["dropped"] += 1
-        self._waiting.append(AnswerReport(chat.tenant, *mark, user_id, failed, wait_s))
+        self._waiting.append(report)
         self._wake.set()
 
     def forget(self, tenant: str, user_id: str) -> None:
         """For a user who was erased."""
+        self._shadow.forget(tenant, user_id)
         self._reported.pop(tenant, user_id)
         left = [one for one in self._waiting if (one.tenant, one.user_id) != (tenant, user_id)]
         self._waiting = deque(left)
@@ -107,3 +119,8 @@ class AnswerReports:
             return composed_for(version, self._groups, tenant, speaker) or version.served_name
 
         return served(rollout.champion) == served(rollout.canary)
+
+
+def _may_be_shadowed(exchange: Exchange, answer: Answer | None) -> bool:
+    """Not one that the client broke off, or that is to leave no trace."""
+    return exchange.chat.store is not False and (answer is None or answer.ended)

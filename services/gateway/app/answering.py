@@ -12,15 +12,13 @@ from services.gateway.app.groups import Groups, NoGroups, composed_for
 from services.gateway.app.linking import Linker
 from services.gateway.app.personas import NoPersonas, Personas, with_persona
 from services.gateway.app.rollouts import RolloutCache, chosen_for
-from services.gateway.domain.answers import Answer
+from services.gateway.domain.answers import SERVERS_FAULT, Answer
 from services.gateway.domain.chat import read_chat, with_text_user
 from services.gateway.ports import Reply, Upstream
 from shared.language.errors import TrimtabError, Unavailable
 from shared.language.json_text import decode, decode_piece, encode
 
 _OK = 200
-# From where a status is the server's fault; so is that it does not know a version.
-_SERVERS, _UNKNOWN = 500, 404
 _END = b"data: [DONE]"
 _NOBODY, _NOBODYS = NoPersonas(), NoGroups()
 _SEED_NOTE = "seed left out: the server's CPU build does not support it"
@@ -46,18 +44,15 @@ class Streamed:
 
 
 class Reports(Protocol):
-    def note(
-        self, exchange: Exchange, *, failed: bool = False, wait_s: float | None = None
-    ) -> None:
-        """`wait_s`: seconds until the first words of one that was streamed. Never waits, never raises."""
+    def note(self, exchange: Exchange, answer: Answer | None, wait_s: float | None = None) -> None:
+        """`answer`: None if it failed. `wait_s`: seconds until the first words of one that was streamed. Never
+        waits, never raises."""
 
 
 class NoReports:
     """Nobody is told how versions answer."""
 
-    def note(
-        self, exchange: Exchange, *, failed: bool = False, wait_s: float | None = None
-    ) -> None:
+    def note(self, exchange: Exchange, answer: Answer | None, wait_s: float | None = None) -> None:
         return
 
 
@@ -106,21 +101,22 @@ class Answering:
         chosen = chosen_for(self._rollouts, body.get("model"), tenant, user_id)
         asked = body if kept is None else kept
         composed = composed_for(chosen.version, self._groups, tenant, chat.speaker)
-        exchange = Exchange(chat, linked, asked, chosen, self._clock(), composed)
+        served_name = composed or chosen.version.served_name
         # Not for anonymous users: they are different ones in each conversation.
         persona = self._personas.of(tenant, user_id) if chat.speaker else ""
-        served_name = composed or chosen.version.served_name
         payload = {**with_persona(body, persona), "model": served_name}
+        unseeded = not self._seeds_allowed and payload.pop("seed", None) is not None
+        exchange = Exchange(chat, linked, asked, chosen, self._clock(), composed, payload)
         said = _headers(exchange)
         if persona:
             said["x-trimtab-persona"] = "used"
-        if not self._seeds_allowed and payload.pop("seed", None) is not None:
+        if unseeded:
             said["x-trimtab-note"] = _SEED_NOTE
         left_out = chosen.left_out.get(served_name, ())
         try:
             reply = await self._upstream.send(encode(payload), tenant, user_id, left_out)
         except TrimtabError:
-            self._reports.note(exchange, failed=True)
+            self._reports.note(exchange, None)
             raise
         if reply.status == _OK and body.get("stream"):
             return Streamed(self._events(exchange, reply), said)
@@ -129,14 +125,12 @@ class Answering:
             if reply.status == _OK:
                 content = self._completed(exchange, content)
         except TrimtabError:
-            self._reports.note(exchange, failed=True)
+            self._reports.note(exchange, None)
             raise
         finally:
             await reply.close()
-        if reply.status == _OK:
-            self._reports.note(exchange)
-        elif reply.status >= _SERVERS or reply.status == _UNKNOWN:
-            self._reports.note(exchange, failed=True)
+        if reply.status in SERVERS_FAULT:
+            self._reports.note(exchange, None)
         return Whole(reply.status, reply.content_type, content, {**said, **reply.advice})
 
     def _waited(self, exchange: Exchange) -> float:
@@ -156,6 +150,7 @@ class Answering:
             ) from error
         completion["model"] = exchange.chosen.version.name
         self._log.record(exchange, answer, "")
+        self._reports.note(exchange, answer)
         return encode(completion)
 
     async def _events(self, exchange: Exchange, reply: Reply) -> AsyncIterator[bytes]:
@@ -180,9 +175,9 @@ class Answering:
         finally:
             self._log.record(exchange, answer, ended)
             if ended == "upstream":
-                self._reports.note(exchange, failed=True)
+                self._reports.note(exchange, None)
             elif waited is not None or not ended:
-                self._reports.note(exchange, wait_s=waited)
+                self._reports.note(exchange, answer, waited)
             await reply.close()
         yield _END + b"\n\n"
 

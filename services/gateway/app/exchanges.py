@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ _CHANNEL = "openai"
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A chat while it is answered: as it came, its position in a conversation, and who answers it. `composed`:
-    the served name of the weights that do, where the version is a composition."""
+    the served name of the weights that do, where the version is a composition; `sent`: what they are asked."""
 
     chat: Chat
     linked: Linked
@@ -30,6 +30,7 @@ class Exchange:
     chosen: Chosen
     began: datetime
     composed: str = ""
+    sent: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ExchangeLog:

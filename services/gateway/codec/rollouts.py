@@ -33,6 +33,7 @@ def decode_rollout(rollout: registry_pb2.Rollout, others: Iterable[Version] = ()
         canary_share=rollout.canary_share,
         others=tuple(others),
         left_out=_by_name((one.served_name, one.replica) for one in rollout.left_out),
+        is_shadow=rollout.step.shadow,
     )
 
 
@@ -64,6 +65,7 @@ def _rollout(kept: dict[str, Any]) -> Rollout:
         canary_share=float(kept["canary_share"]),
         others=tuple(map(_version, kept["others"])),
         left_out=kept.get("left_out", {}),
+        is_shadow=kept.get("is_shadow", False),
     )
 
 

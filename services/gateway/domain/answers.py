@@ -12,6 +12,8 @@ from shared.language.messages import Message, Text, ToolCall
 from shared.language.openai_messages import has_content
 from shared.language.turns import Turn
 
+# Statuses that are the server's fault; so is that it does not know a version.
+SERVERS_FAULT = (404, *range(500, 600))
 # The place of a `function_call`, which OpenAI had before there were several in `tool_calls`.
 _LEGACY = -1
 

@@ -32,6 +32,8 @@ class Rollout:
     others: tuple[Version, ...] = ()
     # By served name, the replicas that serve something else under it.
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # The canary is asked what users ask the champion, and nobody sees its answers.
+    is_shadow: bool = False
 
     def for_user(self, tenant: str, user_id: str) -> Version:
         """Champion or canary; the same for one user for as long as a canary is out, on every replica.

@@ -67,6 +67,8 @@ class Judge:
             return "NO_ROLLOUT"
         if reason := outside(rollout, seen):
             return reason
+        if rollout.is_shadow:  # gateways report rewards of both versions' answers to the same
+            return "SHADOW"
         if not session.first_reward(key, seen):
             return "USER_COUNTED"
         rollout = scored(rollout, seen, self._rules(rollout))

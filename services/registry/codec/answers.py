@@ -36,6 +36,9 @@ def _decoded(report: pb.AnswerReport, place: str) -> Answered:
     if wait_s is not None and not (math.isfinite(wait_s) and wait_s >= 0):
         field = f"{place}.wait_s"
         raise InvalidArgument(f"{field} must be at least 0, but is {wait_s:g}", field=field)
+    if not math.isfinite(report.reward):
+        field = f"{place}.reward"
+        raise InvalidArgument(f"{field} is not a finite number", field=field)
     return Answered(
         key=PolicyKey(report.tenant, check_policy_id(report.policy, f"{place}.policy")),
         canary=report.canary,
@@ -43,6 +46,8 @@ def _decoded(report: pb.AnswerReport, place: str) -> Answered:
         user=f"{report.tenant}/{report.user_id}",
         failed=report.failed,
         wait_s=wait_s,
+        reward=report.reward if report.HasField("reward") else None,
+        reward_model=report.reward_model,
     )
 
 

@@ -44,6 +44,13 @@ ERRORS, LATENCY, REWARD = "errors", "latency", "reward"
 _TESTS = 3
 
 
+class Rewarded(Protocol):
+    @property
+    def reward(self) -> float | None: ...
+    @property
+    def reward_model(self) -> str: ...
+
+
 class Tolerated(Protocol):
     """What of a rollout's rules these tests need."""
 
@@ -70,6 +77,9 @@ class Answered:
     user: str
     failed: bool
     wait_s: float | None
+    # Where both versions answered the same: what a reward model thinks of it.
+    reward: float | None = None
+    reward_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,7 @@ class AnswerTests:
 
 def observed(tests: AnswerTests, seen: Answered, rules: Tolerated) -> AnswerTests:
     """The tests after one more user. Raises ValueError for seconds that are negative or not finite."""
+    tests = scored(tests, seen, rules, on_canary=seen.version == seen.canary)
     wait_s = seen.wait_s
     if wait_s is not None and not (math.isfinite(wait_s) and wait_s >= 0.0):
         raise ValueError(f"seconds must be at least 0, got {wait_s}")
@@ -146,8 +157,10 @@ def observed(tests: AnswerTests, seen: Answered, rules: Tolerated) -> AnswerTest
     return replace(tests, errors=errors, latency=latency)
 
 
-def scored(tests: AnswerTests, seen: Scored, rules: Tolerated, *, on_canary: bool) -> AnswerTests:
+def scored(tests: AnswerTests, seen: Rewarded, rules: Tolerated, *, on_canary: bool) -> AnswerTests:
     """The tests after one more user's reward. Rewards by different models are not compared."""
+    if seen.reward is None:
+        return tests
     waiting = tests.reward if seen.reward_model == tests.reward_model else tests.reward.settled
     reward = _compared(waiting, seen.reward, lt, rules.reward_by, on_canary=on_canary)
     return replace(tests, reward=reward, reward_model=seen.reward_model)

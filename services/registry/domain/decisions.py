@@ -12,7 +12,7 @@ from services.registry.domain import answers, groups
 from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.groups import GroupTest, Part
 from services.registry.domain.rollouts import Observation, Rollout, RolloutRules
-from services.registry.domain.steps import Evidence, OutOfTime, Step
+from services.registry.domain.steps import Evidence, OutOfTime, Step, said_share
 from shared.language.groups import Layer
 from shared.language.interests import ConflictRule, Interests
 from shared.language.verdicts import dissatisfaction_of
@@ -113,12 +113,10 @@ def _gone_on(rollout: Rollout, rules: RolloutRules) -> Decision:
     if _is_last(rollout, rules):
         reason = f"{_found(rules.promote_when, rules)}{_for_whom(rollout)}"
         return _decided(Kind.PROMOTE, reason, rollout, rules)
-    before, after = (
-        _percent(one.share) for one in rules.all_steps[rollout.step : rollout.step + 2]
-    )
-    reason = (
-        f"{_found(rules.advance_when, rules)}, it goes on from {before} to {after} of the users"
-    )
+    before, after = rules.all_steps[rollout.step : rollout.step + 2]
+    found = Evidence.UNLESS_WORSE if before.is_shadow else rules.advance_when
+    way = f"from {said_share(before.share)} to {said_share(after.share)} of the users"
+    reason = f"{_found(found, rules)}, it goes on {way}"
     return _decided(Kind.ADVANCE, reason, rollout, rules)
 
 
@@ -196,6 +194,10 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[s
 
 def _before_next(rollout: Rollout, rules: RolloutRules) -> list[str]:
     test, step, waits = rollout.test, step_of(rollout, rules), []
+    if step.is_shadow:
+        heard = rollout.answers.errors.canary.users
+        said = f"of {step.users} users answered in the shadow ({heard} so far)"
+        return [said] if heard < step.users else []
     shown = {
         Evidence.UNLESS_WORSE: True,
         Evidence.NOT_WORSE: test.log_e_not_worse >= rules.log_threshold,
@@ -252,7 +254,12 @@ def _for_whom(rollout: Rollout) -> str:
 
 def words(rollout: Rollout, rules: RolloutRules) -> str:
     count = len(rules.all_steps)
-    place = f" at {_percent(rollout.canary_share)} of the users, step {rollout.step + 1} of {count}"
+    share = (
+        "in the shadow"
+        if rollout.is_shadow
+        else f"at {said_share(rollout.canary_share)} of the users"
+    )
+    place = f" {share}, step {rollout.step + 1} of {count}"
     held = "held, as it was not there in time, " if rollout.is_held else ""
     waits = ", and ".join(_in_the_way(rollout, rules))
     return (
@@ -275,10 +282,6 @@ def _figures(rollout: Rollout, rules: RolloutRules) -> str:
     return "; ".join(
         [everyone, *(f"group {one.name}: {groups.said(one)}" for one in rollout.groups)]
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
 
 
 def _share(arm: Arm) -> str:

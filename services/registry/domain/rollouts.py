@@ -179,6 +179,11 @@ class Rollout:
         return [one for one in canary.layers if one not in champion.layers]
 
     @property
+    def is_shadow(self) -> bool:
+        """Whether the canary answers in the shadow of the champion, seen by nobody."""
+        return bool(self.canary) and self.canary_share == 0.0
+
+    @property
     def on_canary(self) -> Estimate:
         return dissatisfaction(self.test.canary)
 

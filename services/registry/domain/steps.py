@@ -4,6 +4,10 @@
 25%, until 50 more were, within six. The last step follows them and is not written: it has the policy's
 `canary_share`, `min_users` and `max_s`, and ends with a promotion. Who was on the canary stays on it when its
 share rises.
+
+`shadow:20:1h` may come first: the canary answers in the shadow of the champion, seen by nobody, until 20 users
+were answered by both. Nothing is known then of what people say: the step goes on unless the canary's answers
+fail more often, or have lower rewards (answers.py).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from itertools import pairwise
 
 MOST_STEPS = 10
 _STEP = re.compile(
-    r"(?P<share>[0-9.]+)(?P<percent>%?):(?P<users>[0-9]+):(?P<time>[0-9.]+)(?P<unit>[smhd]?)"
+    r"(?:(?P<shadow>shadow)|(?P<share>[0-9.]+)(?P<percent>%?)):(?P<users>[0-9]+):(?P<time>[0-9.]+)(?P<unit>[smhd]?)"
 )
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -46,11 +50,15 @@ class OutOfTime(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`users`: of the canary, since the step began."""
+    """`users`: of the canary, since the step began. Nobody sees the canary where `share` is 0."""
 
     share: float
     users: int
     max_s: float
+
+    @property
+    def is_shadow(self) -> bool:
+        return self.share == 0.0
 
 
 @lru_cache(maxsize=256)  # rollouts ask for their steps at every user's value
@@ -63,7 +71,7 @@ def parse(line: str) -> tuple[Step, ...]:
     for before, after in pairwise(steps):
         if after.share <= before.share:
             raise ValueError(
-                f"goes from {100 * before.share:.4g}% to {100 * after.share:.4g}%; shares must rise"
+                f"goes from {said_share(before.share)} to {said_share(after.share)}; shares must rise"
             )
     return steps
 
@@ -76,13 +84,18 @@ def _step(written: str) -> Step:
             " within what time, such as 5%:20:1h"
         )
     try:
-        share = float(found["share"]) / (100 if found["percent"] else 1)
+        share = 0.0 if found["shadow"] else float(found["share"]) / (100 if found["percent"] else 1)
         max_s = float(found["time"]) * _SECONDS[found["unit"]]
     except ValueError:
         raise ValueError(f"has {written[:40]!r}, of which a number cannot be read") from None
     step = Step(share, int(found["users"]), max_s)
-    if not (0 < step.share < 1 and step.users > 0 and step.max_s > 0):
+    has_share = step.share < 1 and (step.share > 0 or bool(found["shadow"]))
+    if not (has_share and step.users > 0 and step.max_s > 0):
         raise ValueError(
             f"has {written[:40]!r}; a share is between 0 and 100%, users and time are more than 0"
         )
     return step
+
+
+def said_share(share: float) -> str:
+    return f"{100 * share:.4g}%" if share else "the shadow"

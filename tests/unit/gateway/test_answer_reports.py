@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from services.gateway.adapters.upstream import HttpUpstream
 from services.gateway.app.answer_reports import AnswerReports
 from services.gateway.app.groups import NoGroups
+from services.gateway.app.shadow import Shadow
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.ports import AnswerReport
 from shared.language.errors import InvalidArgument, TrimtabError, Unavailable
 from shared.language.groups import Composition
+from shared.language.messages import Message
 from tests.unit.gateway.conftest import Gateway, eventually
 
 CHAMPION, CANARY = Version("assistant-v1", "one"), Version("assistant-v2", "two")
@@ -39,9 +42,34 @@ class MemoryRegistry:
         self.told += reports
 
 
+class MemoryScorer:
+    """The AnswerScorer's twin: the shorter, the better."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, list[str]]] = []
+        self.fails: TrimtabError | None = None
+
+    async def rewards(
+        self, tenant: str, user_id: str, asked: Sequence[Message], answers: Sequence[Message]
+    ) -> tuple[list[float], str]:
+        self.asked.append((tenant, user_id, [one.text for one in (*asked, *answers)]))
+        if self.fails:
+            raise self.fails
+        return [-float(len(one.text)) for one in answers], "local/3"
+
+
 class House:
-    def __init__(self, gateway: Gateway, registry: MemoryRegistry, reports: AnswerReports) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        registry: MemoryRegistry,
+        reports: AnswerReports,
+        shadow: Shadow,
+        scorer: MemoryScorer,
+        later: Later,
+    ) -> None:
         self.gateway, self.registry, self.reports = gateway, registry, reports
+        self.shadow, self.scorer, self.later = shadow, scorer, later
 
     async def say(self, user: str, model: str = "assistant", **fields: Any) -> int:
         body = {"model": model, "user": user, "messages": [{"role": "user", "content": "hi"}]}
@@ -55,18 +83,42 @@ class House:
         return [(one.user_id, one.version, one.failed) for one in self.registry.told]
 
 
+class Later:
+    """The upstream, which is there once the gateway is."""
+
+    upstream: HttpUpstream | Away
+
+    async def send(self, *asked: Any) -> Any:
+        return await self.upstream.send(*asked)
+
+
+class Away:
+    """An upstream that nobody reaches, which is only known once `is_over`."""
+
+    def __init__(self) -> None:
+        self.is_over = asyncio.Event()
+
+    async def send(self, *asked: Any) -> Any:
+        await self.is_over.wait()
+        raise Unavailable("nobody answers")
+
+
 @contextlib.asynccontextmanager
 async def running(
     folder: Path, start: Callable[..., Gateway], groups: Any = None
 ) -> AsyncIterator[House]:
     registry = MemoryRegistry()
-    reports = AnswerReports(registry, groups or NoGroups(), gather_s=0.01, pause_s=0.01)
+    later, scorer = Later(), MemoryScorer()
+    shadow = Shadow(later, scorer, groups or NoGroups())
+    reports = AnswerReports(registry, groups or NoGroups(), shadow, gather_s=0.01, pause_s=0.01)
     async with start(folder / "spool", reports=reports, groups=groups) as gateway:
-        task = asyncio.create_task(reports.run())
+        later.upstream = HttpUpstream(gateway.session, gateway.urls)
+        tasks = [asyncio.create_task(one) for one in (reports.run(), shadow.run(reports.put))]
         try:
-            yield House(gateway, registry, reports)
+            yield House(gateway, registry, reports, shadow, scorer, later)
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 @pytest.fixture
@@ -184,3 +236,77 @@ async def test_whoever_gets_the_same_weights_from_both_versions_says_nothing(
         await house.say("bob")
         await house.say("ada")
         assert await house.told(1) == [("ada", "assistant-v2", False)]
+
+
+SHADOW = Rollout(1, CHAMPION, CANARY, 0.0, is_shadow=True)
+
+
+async def test_in_the_shadow_both_versions_answer_the_same_and_users_see_the_champion(
+    house: House,
+) -> None:
+    house.gateway.serve(SHADOW)
+    for stream in (False, True):
+        assert await house.say("ada", stream=stream, seed=5, stream_options={}) == 200
+    assert await house.told(2) == [("ada", CHAMPION.name, False), ("ada", CANARY.name, False)]
+    first, second = house.registry.told
+    assert (first.canary, first.reward, second.reward) == (CANARY.name, -15.0, -15.0)
+    assert (first.reward_model, second.reward_model) == ("local/3", "local/3")
+    assert (first.wait_s, second.wait_s) == (None, None)
+    said = "word word word "
+    assert house.scorer.asked == [("local", "ada", ["hi", said, said])]
+    # Once for the user, whole, and only its name is another.
+    of_canary = [one for one in house.gateway.model.bodies if one["model"] == "two"]
+    champion = house.gateway.model.bodies[0]
+    assert of_canary == [
+        {key: value for key, value in champion.items() if key != "stream_options"}
+        | {"model": "two", "stream": False, "n": 1}
+    ]
+    # Nothing of it is logged.
+    logged = await house.gateway.logged()
+    assert {one.model_version for one in logged} == {"", CHAMPION.name}
+    assert house.shadow.counts == {"shadowed": 1}
+
+
+async def test_in_the_shadow_it_is_seen_which_version_fails(house: House) -> None:
+    failing = Version("assistant-v2", "failing")
+    house.gateway.serve(Rollout(1, CHAMPION, failing, 0.0, is_shadow=True))
+    assert await house.say("ada") == 200
+    assert await house.told(2) == [("ada", CHAMPION.name, False), ("ada", failing.name, True)]
+    champion = Version("assistant-v1", "failing")
+    house.gateway.serve(Rollout(2, champion, CANARY, 0.0, is_shadow=True))
+    assert await house.say("bob") == 500
+    assert (await house.told(4))[2:] == [
+        ("bob", CHAMPION.name, True),
+        ("bob", CANARY.name, False),
+    ]
+    assert house.scorer.asked == []
+    assert house.shadow.counts == {"shadowed": 2, "unscored": 2}
+
+
+async def test_what_is_no_whole_answer_has_no_shadow(house: House) -> None:
+    house.gateway.serve(SHADOW)
+    assert await house.say("ada", store=False) == 200
+    busy = Version("assistant-v2", "busy")
+    house.gateway.serve(Rollout(2, CHAMPION, busy, 0.0, is_shadow=True))
+    assert await house.say("ada") == 200
+    await eventually(lambda: house.shadow.counts["inconclusive"] == 1)
+    house.gateway.serve(Rollout(3, CHAMPION, CANARY, 0.0, is_shadow=True))
+    house.scorer.fails = Unavailable("away", reason="SERVICE_AWAY")
+    assert await house.say("bob") == 200
+    assert await house.told(2) == [("bob", CHAMPION.name, False), ("bob", CANARY.name, False)]
+    assert [one.reward for one in house.registry.told] == [None, None]
+
+
+async def test_too_many_shadows_are_skipped_and_an_erased_users_is_dropped(house: House) -> None:
+    house.gateway.serve(SHADOW)
+    house.later.upstream = away = Away()
+    for number in range(103):
+        await house.say(f"u{number}")
+    # One is under way and a hundred wait.
+    assert house.shadow.counts == {"skipped": 2}
+    house.reports.forget("local", "u50")
+    away.is_over.set()
+    told = await house.told(200)
+    assert len(told) == 200
+    assert {user for user, _, _ in told} == {f"u{n}" for n in range(101) if n != 50}
+    assert {failed for _, version, failed in told if version == CANARY.name} == {True}

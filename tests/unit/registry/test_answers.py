@@ -307,3 +307,74 @@ def test_too_many_at_once_are_refused(house: House) -> None:
     out(house)
     with pytest.raises(InvalidArgument, match="1001 reports"):
         report(house, *[{"user_id": "u", "version": CANARY}] * 1001)
+
+
+def in_the_shadow(house: House, users: int = 4) -> None:
+    house.policies.update(
+        Policy(HOME, rollout=RolloutOverrides(steps=f"shadow:{users}:1h, 25%:2:1h")), ["rollout"]
+    )
+    house.register("a")
+    house.app.start_rollout("local", "r", CANARY, 0.0, "retrain", "passed")
+
+
+def both(house: House, user: str, champion: float | None, canary: float | None) -> int:
+    """A user's answers by both versions, with their rewards; None: it failed."""
+    versions = ((CHAMPION, champion), (CANARY, canary))
+    return report(
+        house,
+        *(
+            {"user_id": user, "version": version, "failed": reward is None}
+            | ({} if reward is None else {"reward": reward, "reward_model": "local/3"})
+            for version, reward in versions
+        ),
+    )
+
+
+def test_a_canary_answers_in_the_shadow_until_enough_users_were_answered_by_both(
+    house: House,
+) -> None:
+    in_the_shadow(house)
+    served = called(house, "GetRollout", registry_pb2.GetRolloutRequest()).rollout
+    assert (served.canary_share, served.step.shadow, served.step.users) == (0.0, True, 4)
+    assert "is a canary in the shadow, step 1 of 3, waiting for evidence of 4 users" in served.words
+    for number in range(3):
+        assert both(house, f"u{number}", 0.1, 0.3) == 2
+    # What Kafka brings of the champion's answers has no partner.
+    score(house, "x", CHAMPION, 9.0)
+    drain(house.rewards)
+    assert house.counts()["abstainedSHADOW"] == 1
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.canary_share, rollout.answers.reward.champion_worse) == (0.0, 3)
+    assert both(house, "u2", 0.1, 0.3) == 0
+    assert both(house, "u3", 0.5, 0.3) == 2
+    rollout = house.app.rollout(HOME)[0]
+    assert (rollout.step, rollout.canary_share) == (1, 0.25)
+    change = house.app.get("local", CANARY).changes[-1]
+    assert change.reason.startswith(
+        "not measurably worse than the champion, it goes on from the shadow to 25% of the users"
+    )
+    served = called(house, "GetRollout", registry_pb2.GetRolloutRequest()).rollout
+    assert not served.step.shadow
+
+
+@pytest.mark.parametrize(
+    ("canary", "words"), [(None, "its answers fail"), (0.1, "its answers have measurably lower")]
+)
+def test_a_canary_that_is_worse_in_the_shadow_goes_back_before_anybody_meets_it(
+    house: House, canary: float | None, words: str
+) -> None:
+    in_the_shadow(house, users=100)
+    for number in range(30):
+        both(house, f"u{number}", 0.5, canary)
+    version = house.app.get("local", CANARY)
+    assert version.state == State.ROLLED_BACK
+    assert version.changes[-1].reason.startswith(words)
+
+
+def test_a_shadow_that_nobody_asks_is_out_of_time(house: House) -> None:
+    in_the_shadow(house)
+    house.time += timedelta(hours=1, seconds=1)
+    house.judge.tick()
+    assert "of 4 users answered in the shadow (0 so far)" in (
+        house.app.get("local", CANARY).changes[-1].reason
+    )

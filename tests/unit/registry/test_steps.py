@@ -67,6 +67,7 @@ def state(house: House) -> State:
             " 0.5%:5:90 , 0.05:20:1.5h,25 % : 50 : 2d",
             (Step(0.005, 5, 90), Step(0.05, 20, 5400), Step(0.25, 50, 172_800)),
         ),
+        ("shadow:9:1h, 5%:1:1m", (Step(0.0, 9, 3600), Step(0.05, 1, 60))),
         ("1%:1:30s, 2%:1:2m", (Step(0.01, 1, 30), Step(0.02, 1, 120))),
     ],
 )
@@ -77,6 +78,10 @@ def test_steps_as_they_are_written(line: str, steps: tuple[Step, ...]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("5%:1:1m, shadow:9:1h", "goes from 5% to the shadow; shares must rise"),
+        ("0%:9:1h", "has '0%:9:1h'; a share is between 0 and 100%"),
+        ("shadow:0:1h", "users and time are more than 0"),
+        ("shadow%:9:1h", "a step is its share"),
         ("5%", "has '5%'; a step is its share of the users, how many of them must be heard"),
         ("5%:20:1w", "has '5%:20:1w'; a step is"),
         ("-5%:20:1h", "a step is"),

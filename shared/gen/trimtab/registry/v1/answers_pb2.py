@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from shared.gen.trimtab.common.v1 import common_pb2 as trimtab_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/registry/v1/answers.proto\x12\x13trimtab.registry.v1\x1a\x1etrimtab/common/v1/common.proto\"\x90\x01\n\x0c\x41nswerReport\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x12\x13\n\x06wait_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_wait_s\"J\n\x14ReportAnswersRequest\x12\x32\n\x07reports\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.AnswerReport\"(\n\x15ReportAnswersResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x05\"\xb8\x01\n\x0e\x41nswerEvidence\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12+\n\x06\x63\x61nary\x18\x02 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12-\n\x08\x63hampion\x18\x03 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x13\n\x0blog_e_worse\x18\x04 \x01(\x01\x12\x15\n\rlog_threshold\x18\x05 \x01(\x01\x12\r\n\x05words\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/registry/v1/answers.proto\x12\x13trimtab.registry.v1\x1a\x1etrimtab/common/v1/common.proto\"\xc6\x01\n\x0c\x41nswerReport\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x08\x12\x13\n\x06wait_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06reward\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0creward_model\x18\t \x01(\tB\t\n\x07_wait_sB\t\n\x07_reward\"J\n\x14ReportAnswersRequest\x12\x32\n\x07reports\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.AnswerReport\"(\n\x15ReportAnswersResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x05\"\xb8\x01\n\x0e\x41nswerEvidence\x12\x0f\n\x07measure\x18\x01 \x01(\t\x12+\n\x06\x63\x61nary\x18\x02 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12-\n\x08\x63hampion\x18\x03 \x01(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x13\n\x0blog_e_worse\x18\x04 \x01(\x01\x12\x15\n\rlog_threshold\x18\x05 \x01(\x01\x12\r\n\x05words\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.registry.v1.answers
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANSWERREPORT']._serialized_start=91
-  _globals['_ANSWERREPORT']._serialized_end=235
-  _globals['_REPORTANSWERSREQUEST']._serialized_start=237
-  _globals['_REPORTANSWERSREQUEST']._serialized_end=311
-  _globals['_REPORTANSWERSRESPONSE']._serialized_start=313
-  _globals['_REPORTANSWERSRESPONSE']._serialized_end=353
-  _globals['_ANSWEREVIDENCE']._serialized_start=356
-  _globals['_ANSWEREVIDENCE']._serialized_end=540
+  _globals['_ANSWERREPORT']._serialized_end=289
+  _globals['_REPORTANSWERSREQUEST']._serialized_start=291
+  _globals['_REPORTANSWERSREQUEST']._serialized_end=365
+  _globals['_REPORTANSWERSRESPONSE']._serialized_start=367
+  _globals['_REPORTANSWERSRESPONSE']._serialized_end=407
+  _globals['_ANSWEREVIDENCE']._serialized_start=410
+  _globals['_ANSWEREVIDENCE']._serialized_end=594
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,8 @@ class AnswerReport(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     WAIT_S_FIELD_NUMBER: _builtins.int
+    REWARD_FIELD_NUMBER: _builtins.int
+    REWARD_MODEL_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     policy: _builtins.str
     canary: _builtins.str
@@ -45,6 +47,11 @@ class AnswerReport(_message.Message):
     """Seconds until its first words. Unset if it failed, or was not streamed: how long the whole of it takes is a
     matter of its length.
     """
+    reward: _builtins.float
+    """While the canary answers in the shadow of the champion, both answer the same and are reported together: what a
+    reward model thinks of this one, unset if there is none.
+    """
+    reward_model: _builtins.str
     def __init__(
         self,
         *,
@@ -55,13 +62,20 @@ class AnswerReport(_message.Message):
         user_id: _builtins.str = ...,
         failed: _builtins.bool = ...,
         wait_s: _builtins.float | None = ...,
+        reward: _builtins.float | None = ...,
+        reward_model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "wait_s", b"wait_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reward", b"_reward", "_wait_s", b"_wait_s", "reward", b"reward", "wait_s", b"wait_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s", "canary", b"canary", "failed", b"failed", "policy", b"policy", "tenant", b"tenant", "user_id", b"user_id", "version", b"version", "wait_s", b"wait_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reward", b"_reward", "_wait_s", b"_wait_s", "canary", b"canary", "failed", b"failed", "policy", b"policy", "reward", b"reward", "reward_model", b"reward_model", "tenant", b"tenant", "user_id", b"user_id", "version", b"version", "wait_s", b"wait_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reward: _TypeAlias = _typing.Literal["reward"]  # noqa: Y015
+    _WhichOneofArgType__reward: _TypeAlias = _typing.Literal["_reward", b"_reward"]  # noqa: Y015
     _WhichOneofReturnType__wait_s: _TypeAlias = _typing.Literal["wait_s"]  # noqa: Y015
     _WhichOneofArgType__wait_s: _TypeAlias = _typing.Literal["_wait_s", b"_wait_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reward) -> _WhichOneofReturnType__reward | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_s) -> _WhichOneofReturnType__wait_s | None: ...
 
 Global___AnswerReport: _TypeAlias = AnswerReport  # noqa: Y015

@@ -363,7 +363,7 @@ class RolloutRules(_message.Message):
     max_s: _builtins.float
     """Seconds until it is out of time."""
     steps: _builtins.str
-    """Steps before canary_share: share of users, how many to hear, within what time, such as "5%:20:1h, 25%:50:6h"."""
+    """Steps before canary_share: share of users (or "shadow"), how many to hear, within what time: "5%:20:1h, 25%:50:6h"."""
     advance_when: _builtins.str
     """unless_worse (default), not_worse or better."""
     promote_when: _builtins.str

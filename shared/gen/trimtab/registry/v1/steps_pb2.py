@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrimtab/registry/v1/steps.proto\x12\x13trimtab.registry.v1\"\x8d\x01\n\x04Step\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\r\n\x05users\x18\x03 \x01(\x05\x12\r\n\x05heard\x18\x04 \x01(\x05\x12\r\n\x05max_s\x18\x05 \x01(\x01\x12\x0c\n\x04held\x18\x06 \x01(\x08\x12\x14\n\x0cpromote_when\x18\x07 \x01(\t\x12\x15\n\rlog_e_promote\x18\x08 \x01(\x01\"X\n\x15\x41\x64vanceRolloutRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\"9\n\x16\x41\x64vanceRolloutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05words\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrimtab/registry/v1/steps.proto\x12\x13trimtab.registry.v1\"\x9d\x01\n\x04Step\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\r\n\x05users\x18\x03 \x01(\x05\x12\r\n\x05heard\x18\x04 \x01(\x05\x12\r\n\x05max_s\x18\x05 \x01(\x01\x12\x0c\n\x04held\x18\x06 \x01(\x08\x12\x14\n\x0cpromote_when\x18\x07 \x01(\t\x12\x15\n\rlog_e_promote\x18\x08 \x01(\x01\x12\x0e\n\x06shadow\x18\t \x01(\x08\"X\n\x15\x41\x64vanceRolloutRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\"9\n\x16\x41\x64vanceRolloutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05words\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trimtab.registry.v1.steps_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STEP']._serialized_start=57
-  _globals['_STEP']._serialized_end=198
-  _globals['_ADVANCEROLLOUTREQUEST']._serialized_start=200
-  _globals['_ADVANCEROLLOUTREQUEST']._serialized_end=288
-  _globals['_ADVANCEROLLOUTRESPONSE']._serialized_start=290
-  _globals['_ADVANCEROLLOUTRESPONSE']._serialized_end=347
+  _globals['_STEP']._serialized_end=214
+  _globals['_ADVANCEROLLOUTREQUEST']._serialized_start=216
+  _globals['_ADVANCEROLLOUTREQUEST']._serialized_end=304
+  _globals['_ADVANCEROLLOUTRESPONSE']._serialized_start=306
+  _globals['_ADVANCEROLLOUTRESPONSE']._serialized_end=363
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class Step(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     PROMOTE_WHEN_FIELD_NUMBER: _builtins.int
     LOG_E_PROMOTE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counted from 1; the last ends with a promotion."""
     count: _builtins.int
@@ -43,6 +44,8 @@ class Step(_message.Message):
     promote_when: _builtins.str
     """What a promotion asks for, "better" or "not_worse", and the log e-value for it."""
     log_e_promote: _builtins.float
+    shadow: _builtins.bool
+    """It answers in the shadow of the champion: gateways ask it what users ask the champion, and nobody sees it."""
     def __init__(
         self,
         *,
@@ -54,10 +57,11 @@ class Step(_message.Message):
         held: _builtins.bool = ...,
         promote_when: _builtins.str = ...,
         log_e_promote: _builtins.float = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "heard", b"heard", "held", b"held", "log_e_promote", b"log_e_promote", "max_s", b"max_s", "number", b"number", "promote_when", b"promote_when", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "heard", b"heard", "held", b"held", "log_e_promote", b"log_e_promote", "max_s", b"max_s", "number", b"number", "promote_when", b"promote_when", "shadow", b"shadow", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
