@@ -43,7 +43,7 @@ class AnswerReports:
     ) -> None:
         self._sink, self._groups, self._shadow = sink, groups, shadow
         self._gather_s, self._pause_s = gather_s, pause_s
-        self._reported: Newest[str, tuple[tuple[str, str, str], ...]] = Newest(_MOST_USERS)
+        self._reported: Newest[str, tuple[tuple[str, str, str, int], ...]] = Newest(_MOST_USERS)
         self._waiting: deque[AnswerReport] = deque()
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
@@ -58,7 +58,9 @@ class AnswerReports:
         if rollout.is_shadow and not _may_be_shadowed(exchange, answer):
             return
         user_id = chat.user_id(exchange.linked.conversation_id)
-        mark = (chosen.policy, rollout.canary.name, chosen.version.name)
+        of = (chosen.policy, rollout.canary.name, chosen.version.name)
+        # A version may be a canary again later; what is told again of the same rollout changes nothing.
+        mark = (*of, rollout.revision)
         known = self._reported.get(chat.tenant, user_id) or ()
         if mark in known:
             return
@@ -68,7 +70,7 @@ class AnswerReports:
         if rollout.is_shadow:
             self._shadow.ask(exchange, answer)
         else:
-            self.put(AnswerReport(chat.tenant, *mark, user_id, answer is None, wait_s))
+            self.put(AnswerReport(chat.tenant, *of, user_id, answer is None, wait_s))
 
     def put(self, report: AnswerReport) -> None:
         if len(self._waiting) >= _MOST_WAITING:

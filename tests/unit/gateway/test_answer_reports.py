@@ -146,6 +146,18 @@ async def test_each_users_first_answer_by_either_version_is_told_once(house: Hou
     assert house.reports.counts == {"reported": 2}
 
 
+async def test_a_version_that_is_a_canary_again_is_told_of_again(house: House) -> None:
+    bob = user_of(CANARY)
+    house.gateway.serve(OUT)
+    await house.say(bob)
+    house.gateway.serve(Rollout(2, CHAMPION, None))
+    await house.say(bob)
+    house.gateway.serve(Rollout(3, CHAMPION, CANARY, 0.5))
+    await house.say(bob)
+    await house.say(bob)
+    assert await house.told(2) == [(bob, CANARY.name, False)] * 2
+
+
 async def test_of_a_streamed_answer_it_is_told_how_long_its_first_words_took(house: House) -> None:
     house.gateway.serve(OUT)
     house.gateway.passes = timedelta(seconds=0.25)
