@@ -13,7 +13,7 @@ from services.gateway.app.shadow import Shadow
 from services.gateway.domain.answers import Answer
 from services.gateway.domain.rollout import Rollout, Version
 from services.gateway.ports import AnswerReport, AnswerReportSink
-from shared.language.errors import TrimtabError, Unavailable
+from shared.language.errors import DeadlineExceeded, TrimtabError, Unavailable
 
 _log = logging.getLogger(__name__)
 # How many users are remembered as reported; a report that is repeated changes nothing.
@@ -100,7 +100,7 @@ class AnswerReports:
         batch = [self._waiting.popleft() for _ in range(count)]
         try:
             await self._sink.report(batch)
-        except Unavailable as error:
+        except (Unavailable, DeadlineExceeded) as error:
             _log.info("the registry is not told how versions answer: %s", error)
             self._waiting.extendleft(reversed(batch))
             await asyncio.sleep(self._pause_s)

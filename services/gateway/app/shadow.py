@@ -38,7 +38,8 @@ class Shadow:
     """Of what is answered here the log gets nothing, and the reward service only what it is to score.
 
     `counts`: chats by what became of their shadow: "shadowed", of which some are "unscored", as their rewards
-    are not known; "skipped", because too many waited; "inconclusive", where the canary refused or was busy."""
+    are not known; "skipped", because too many waited; "inconclusive", where the canary refused or was busy, or
+    no replica was there."""
 
     def __init__(self, upstream: Upstream, scorer: AnswerScorer, groups: Groups) -> None:
         self._upstream, self._scorer, self._groups = upstream, scorer, groups
@@ -90,7 +91,7 @@ class Shadow:
         self.counts["shadowed"] += 1
 
     async def _asked(self, exchange: Exchange) -> Answer:
-        """The canary's. Without choices if it refused the request or is busy; a TrimtabError if it failed."""
+        """The canary's. Without choices where it is inconclusive; a TrimtabError if it failed."""
         chosen, chat = exchange.chosen, exchange.chat
         if chosen.rollout is None or chosen.rollout.canary is None:
             return Answer()
@@ -100,7 +101,12 @@ class Shadow:
         sent: dict[str, Any] = {**exchange.sent, "model": served_name, "stream": False, "n": 1}
         sent.pop("stream_options", None)
         left_out = chosen.left_out.get(served_name, ())
-        reply = await self._upstream.send(encode(sent), *_whose(exchange), left_out)
+        try:
+            reply = await self._upstream.send(encode(sent), *_whose(exchange), left_out)
+        except (
+            Unavailable
+        ):  # of all replicas, and not while the champion was asked: not the canary's fault
+            return Answer()
         try:
             content = await reply.read()
         finally:
