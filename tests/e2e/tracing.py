@@ -63,5 +63,5 @@ def places_of(tenant: str, capsys: pytest.CaptureFixture[str], said: str) -> set
         return set()
     assert code == OK
     traced = json.loads(told)
-    assert traced["away"] == []
+    assert traced["away"] == {}
     return {(step["stage"], step["outcome"], step["reason"]) for step in traced["steps"]}
