@@ -86,12 +86,11 @@ def encode_rollout(
 
 def _encode_step(rollout: Rollout, rules: RolloutRules) -> steps_pb2.Step:
     step = step_of(rollout, rules)
-    heard = rollout.test.canary.users - rollout.step_users
     return steps_pb2.Step(
         number=rollout.step + 1,
         count=len(rules.all_steps),
         users=step.users,
-        heard=rollout.answers.errors.canary.users if rollout.is_shadow else heard,
+        heard=rollout.heard,
         shadow=rollout.is_shadow,
         max_s=step.max_s,
         held=rollout.is_held,

@@ -49,7 +49,8 @@ def observed(rollout: Rollout, seen: Observation, rules: RolloutRules) -> Rollou
 
 def answered(rollout: Rollout, seen: Answered, rules: RolloutRules) -> Rollout:
     """The rollout with one more user's answer. The caller makes sure that each user counts once per version."""
-    return replace(rollout, answers=answers.observed(rollout.answers, seen, rules))
+    changed = replace(rollout, answers=answers.observed(rollout.answers, seen, rules))
+    return replace(changed, words=words(changed, rules))
 
 
 def scored(rollout: Rollout, seen: Scored, rules: RolloutRules) -> Rollout:
@@ -179,7 +180,7 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[s
     test, waits = rollout.test, []
     if not _may_be_promoted(rollout, rules, place):
         waits.append(f"that it is {_shown_by(rules.promote_when, rules)}")
-    elif min(test.champion.users, test.canary.users - rollout.step_users) < rules.min_users:
+    elif min(test.champion.users, rollout.heard) < rules.min_users:
         waits.append(f"of {rules.min_users} users on each side")
     unsure = groups.in_the_way(
         rollout.groups, rollout.interests, rules.alpha, rollout.named, rollout.expected
@@ -195,9 +196,8 @@ def _in_the_way(rollout: Rollout, rules: RolloutRules, place: int = 0) -> list[s
 def _before_next(rollout: Rollout, rules: RolloutRules) -> list[str]:
     test, step, waits = rollout.test, step_of(rollout, rules), []
     if step.is_shadow:
-        heard = rollout.answers.errors.canary.users
-        said = f"of {step.users} users answered in the shadow ({heard} so far)"
-        return [said] if heard < step.users else []
+        said = f"of {step.users} users answered in the shadow ({rollout.heard} so far)"
+        return [said] if rollout.heard < step.users else []
     shown = {
         Evidence.UNLESS_WORSE: True,
         Evidence.NOT_WORSE: test.log_e_not_worse >= rules.log_threshold,
@@ -205,9 +205,8 @@ def _before_next(rollout: Rollout, rules: RolloutRules) -> list[str]:
     }
     if not shown[rules.advance_when]:
         waits.append(f"that it is {_shown_by(rules.advance_when, rules)}")
-    heard = test.canary.users - rollout.step_users
-    if heard < step.users:
-        waits.append(f"of {step.users} users on the canary ({heard} since this step began)")
+    if rollout.heard < step.users:
+        waits.append(f"of {step.users} users on the canary ({rollout.heard} since this step began)")
     return waits
 
 

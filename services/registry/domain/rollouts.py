@@ -184,6 +184,13 @@ class Rollout:
         return bool(self.canary) and self.canary_share == 0.0
 
     @property
+    def heard(self) -> int:
+        """Users of the canary since its step began; in the shadow, those whom both versions have answered."""
+        if self.is_shadow:
+            return self.answers.errors.canary.users
+        return self.test.canary.users - self.step_users
+
+    @property
     def on_canary(self) -> Estimate:
         return dissatisfaction(self.test.canary)
 

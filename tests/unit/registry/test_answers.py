@@ -345,6 +345,7 @@ def test_a_canary_answers_in_the_shadow_until_enough_users_were_answered_by_both
     assert house.counts()["abstainedSHADOW"] == 1
     rollout = house.app.rollout(HOME)[0]
     assert (rollout.canary_share, rollout.answers.reward.champion_worse) == (0.0, 3)
+    assert "of 4 users answered in the shadow (3 so far)" in rollout.words
     assert both(house, "u2", 0.1, 0.3) == 0
     assert both(house, "u3", 0.5, 0.3) == 2
     rollout = house.app.rollout(HOME)[0]
