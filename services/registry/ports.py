@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
-from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Observation, Rollout
+from services.registry.domain.rollouts import Rollout
 from services.registry.domain.versions import Promotion, Version
 from shared.language.errors import TrimtabError
 from shared.language.known_answers import KnownAnswers
@@ -18,6 +17,10 @@ from shared.language.policies import PolicyKey
 ALIASES = "registry.aliases"
 # The job that removes the adapter of a version that was rejected or withdrawn.
 WITHDRAWALS = "registry.withdrawals"
+
+
+# What of a user counts once for a version: a follow-up, an answer, its reward.
+Counted = Literal["user", "answer", "reward"]
 
 
 class Session(Protocol):
@@ -56,14 +59,8 @@ class Session(Protocol):
     def withdraw(self, version: Version) -> None:
         """Removes its adapter from where the replicas find it, unless it is to be there again by then."""
 
-    def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
-        """True the first time for each user and version of the policy's current rollout."""
-
-    def first_answer(self, seen: Answered) -> bool:
-        """Likewise, of answers."""
-
-    def first_reward(self, key: PolicyKey, seen: Scored) -> bool:
-        """Likewise, of rewards."""
+    def is_first(self, what: Counted, key: PolicyKey, version: str, user: str) -> bool:
+        """True the first time for each of these in the policy's current rollout."""
 
     def forget_users(self, key: PolicyKey) -> None:
         """Called when a rollout ends: who has counted no longer matters."""

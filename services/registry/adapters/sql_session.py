@@ -16,11 +16,10 @@ from services.registry.adapters.bodies import (
 )
 from services.registry.adapters.tables import POLICIES, ROLLOUT_USERS, ROLLOUTS, VERSIONS
 from services.registry.codec.events import encode_promotion
-from services.registry.domain.answers import Answered, Scored
 from services.registry.domain.policies import Policy
-from services.registry.domain.rollouts import Observation, Rollout
+from services.registry.domain.rollouts import Rollout
 from services.registry.domain.versions import Promotion, Version
-from services.registry.ports import ALIASES, WITHDRAWALS
+from services.registry.ports import ALIASES, WITHDRAWALS, Counted
 from shared.language.errors import NotFound
 from shared.language.identifiers import stable_id
 from shared.language.policies import PolicyKey, policy_of_version
@@ -130,16 +129,8 @@ class SqlSession:
         payload = {"version": name, "tenant": tenant, "id": version.version}
         enqueue(self._transaction, WITHDRAWALS, job, payload)
 
-    def first_of_user(self, key: PolicyKey, seen: Observation) -> bool:
-        return self._is_new(key, seen.model_version, stable_id("rollout-user", seen.user))
-
-    def first_answer(self, seen: Answered) -> bool:
-        return self._is_new(seen.key, seen.version, stable_id("rollout-answer", seen.user))
-
-    def first_reward(self, key: PolicyKey, seen: Scored) -> bool:
-        return self._is_new(key, seen.model_version, stable_id("rollout-reward", seen.user))
-
-    def _is_new(self, key: PolicyKey, version: str, digest: str) -> bool:
+    def is_first(self, what: Counted, key: PolicyKey, version: str, user: str) -> bool:
+        digest = stable_id(f"rollout-{what}", user)
         insert = self._transaction.insert(ROLLOUT_USERS).values(
             tenant=key.tenant, policy=key.policy, version=version, user_digest=digest
         )

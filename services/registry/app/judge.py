@@ -52,7 +52,7 @@ class Judge:
             return "NO_ROLLOUT"
         if reason := not_counted(rollout, seen):
             return reason
-        if not session.first_of_user(key, seen):
+        if not session.is_first("user", key, seen.model_version, seen.user):
             return "USER_COUNTED"
         rollout = observed(rollout, seen, self._rules(rollout))
         session.set_rollout(rollout)
@@ -69,7 +69,7 @@ class Judge:
             return reason
         if rollout.is_shadow:  # gateways report rewards of both versions' answers to the same
             return "SHADOW"
-        if not session.first_reward(key, seen):
+        if not session.is_first("reward", key, seen.model_version, seen.user):
             return "USER_COUNTED"
         rollout = scored(rollout, seen, self._rules(rollout))
         session.set_rollout(rollout)
@@ -85,8 +85,13 @@ class Judge:
         rollout = session.rollout(seen.key)
         if rollout is None or not rollout.canary or rollout.canary != seen.canary:
             return False
-        if seen.version not in (rollout.champion, rollout.canary) or not session.first_answer(seen):
+        if seen.version not in (rollout.champion, rollout.canary):
             return False
+        of = (seen.key, seen.version, seen.user)
+        if not session.is_first("answer", *of):
+            return False
+        if seen.reward is not None:  # which Kafka may bring of another answer later
+            session.is_first("reward", *of)
         rollout = answered(rollout, seen, self._rules(rollout))
         session.set_rollout(rollout)
         self._decide(session, rollout)

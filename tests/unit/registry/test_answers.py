@@ -356,6 +356,11 @@ def test_a_canary_answers_in_the_shadow_until_enough_users_were_answered_by_both
     )
     served = called(house, "GetRollout", registry_pb2.GetRolloutRequest()).rollout
     assert not served.step.shadow
+    # Whose answers were compared in the shadow counts no second time, with what Kafka brings.
+    score(house, "u3", CANARY, 9.0)
+    drain(house.rewards)
+    assert house.counts()["abstainedUSER_COUNTED"] == 1
+    assert house.app.rollout(HOME)[0].answers.reward.pairs == 4
 
 
 @pytest.mark.parametrize(
