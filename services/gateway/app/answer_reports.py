@@ -11,7 +11,8 @@ from services.gateway.app.groups import Groups, composed_for
 from services.gateway.app.newest import Newest
 from services.gateway.app.shadow import Shadow
 from services.gateway.domain.answers import Answer
-from services.gateway.domain.rollout import Rollout, Version
+from services.gateway.domain.chat import Chat
+from services.gateway.domain.rollout import Version
 from services.gateway.ports import AnswerReport, AnswerReportSink
 from shared.language.errors import DeadlineExceeded, TrimtabError, Unavailable
 
@@ -55,20 +56,21 @@ class AnswerReports:
         rollout = chosen.rollout
         if rollout is None or rollout.canary is None:
             return
+        champion, canary = rollout.champion, rollout.canary
         if rollout.is_shadow and not _may_be_shadowed(exchange, answer):
             return
         user_id = chat.user_id(exchange.linked.conversation_id)
-        of = (chosen.policy, rollout.canary.name, chosen.version.name)
+        of = (chosen.policy, canary.name, chosen.version.name)
         # A version may be a canary again later; what is told again of the same rollout changes nothing.
         mark = (*of, rollout.revision)
         known = self._reported.get(chat.tenant, user_id) or ()
         if mark in known:
             return
         self._reported.put(chat.tenant, user_id, (*known, mark)[-_MOST_ROLLOUTS:])
-        if self._is_spared(rollout, chat.tenant, chat.speaker):
+        if self._is_spared(champion, canary, chat):
             return
         if rollout.is_shadow:
-            self._shadow.ask(exchange, answer)
+            self._shadow.ask(exchange, champion, canary, answer)
         else:
             self.put(AnswerReport(chat.tenant, *of, user_id, answer is None, wait_s))
 
@@ -110,17 +112,16 @@ class AnswerReports:
         else:
             self.counts["reported"] += count
 
-    def _is_spared(self, rollout: Rollout, tenant: str, speaker: str) -> bool:
+    def _is_spared(self, champion: Version, canary: Version, chat: Chat) -> bool:
         """Whether the same weights answer the user on either arm."""
-        if rollout.canary is None or not (
-            rollout.champion.composition or rollout.canary.composition
-        ):
+        if not (champion.composition or canary.composition):
             return False
 
         def served(version: Version) -> str:
-            return composed_for(version, self._groups, tenant, speaker) or version.served_name
+            composed = composed_for(version, self._groups, chat.tenant, chat.speaker)
+            return composed or version.served_name
 
-        return served(rollout.champion) == served(rollout.canary)
+        return served(champion) == served(canary)
 
 
 def _may_be_shadowed(exchange: Exchange, answer: Answer | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from services.gateway.app.exchanges import Exchange
 from services.gateway.app.groups import Groups, composed_for
 from services.gateway.domain.answers import SERVERS_FAULT, Answer
+from services.gateway.domain.rollout import Version
 from services.gateway.ports import AnswerReport, AnswerScorer, Upstream
 from shared.language.errors import TrimtabError, Unavailable
 from shared.language.json_text import decode, encode
@@ -31,6 +32,8 @@ class _Chat:
     """`answer`: the champion's, None if it failed."""
 
     exchange: Exchange
+    champion: Version
+    canary: Version
     answer: Answer | None
 
 
@@ -47,12 +50,14 @@ class Shadow:
         self._wake = asyncio.Event()
         self.counts: Counter[str] = Counter()
 
-    def ask(self, exchange: Exchange, answer: Answer | None) -> None:
-        """Later. Never waits."""
+    def ask(
+        self, exchange: Exchange, champion: Version, canary: Version, answer: Answer | None
+    ) -> None:
+        """Asks the canary, later. `answer`: the champion's, None if it failed. Never waits."""
         if len(self._waiting) >= _MOST_WAITING:
             self.counts["skipped"] += 1
             return
-        self._waiting.append(_Chat(exchange, answer))
+        self._waiting.append(_Chat(exchange, champion, canary, answer))
         self._wake.set()
 
     def forget(self, tenant: str, user_id: str) -> None:
@@ -70,7 +75,7 @@ class Shadow:
 
     async def _shadowed(self, chat: _Chat, put: Put) -> None:
         try:
-            answer = await self._asked(chat.exchange)
+            answer = await self._asked(chat.exchange, chat.canary)
         except (TrimtabError, ValueError):
             answer = None
         except Exception:  # noqa: BLE001 - no gateway fails of it
@@ -80,22 +85,17 @@ class Shadow:
             self.counts["inconclusive"] += 1
             return
         rewards, model = await self._rewards(chat.exchange, chat.answer, answer)
-        rollout, (tenant, user_id) = chat.exchange.chosen.rollout, _whose(chat.exchange)
-        if rollout is None or rollout.canary is None:
-            return
-        of = (tenant, chat.exchange.chosen.policy, rollout.canary.name)
-        both = ((rollout.champion, chat.answer), (rollout.canary, answer))
+        tenant, user_id = _whose(chat.exchange)
+        of = (tenant, chat.exchange.chosen.policy, chat.canary.name)
+        both = ((chat.champion, chat.answer), (chat.canary, answer))
         for place, (version, said) in enumerate(both):
             reward = rewards[place] if rewards else None
             put(AnswerReport(*of, version.name, user_id, said is None, None, reward, model))
         self.counts["shadowed"] += 1
 
-    async def _asked(self, exchange: Exchange) -> Answer:
+    async def _asked(self, exchange: Exchange, canary: Version) -> Answer:
         """The canary's. Without choices where it is inconclusive; a TrimtabError if it failed."""
         chosen, chat = exchange.chosen, exchange.chat
-        if chosen.rollout is None or chosen.rollout.canary is None:
-            return Answer()
-        canary = chosen.rollout.canary
         composed = composed_for(canary, self._groups, chat.tenant, chat.speaker)
         served_name = composed or canary.served_name
         sent: dict[str, Any] = {**exchange.sent, "model": served_name, "stream": False, "n": 1}
