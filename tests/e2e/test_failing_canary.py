@@ -136,8 +136,15 @@ def test_one_that_answers_well_in_the_shadow_comes_out_of_it(
 
     def is_out() -> bool:
         first = next(starts)
-        statuses(world, range(first, first + 10))
-        return bool(registry.rollout().step.number == 2)
+        before = registry.rollout().step
+        met = {version for _, version in statuses(world, range(first, first + 10))}
+        # Only the chats in which the step ended may have met it.
+        out = registry.rollout().step.number == 2
+        assert before.shadow
+        assert out or met == {CHAMPION}
+        return out
 
     until(is_out, "the second step")
+    found = registry.rollout()
+    assert (found.canary.version, found.canary_share, found.step.shadow) == (canary, 0.25, False)
     until(lambda: canary in {one for _, one in statuses(world, range(300, 330))}, "the canary")

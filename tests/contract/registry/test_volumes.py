@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,23 +65,26 @@ def house(volume: Volume, tmp_path: Path) -> Iterator[House]:
     made.database.close()
 
 
-def test_a_full_volume_is_said_and_the_registration_goes_on_once_there_is_space(
-    house: House, volume: Volume, tmp_path: Path
+@pytest.mark.parametrize("words", ["No space left on device", "Read-only file system"])
+def test_a_registration_says_what_is_wrong_with_the_volume_and_goes_on_once_it_is_mended(
+    house: House, volume: Volume, tmp_path: Path, words: str
 ) -> None:
-    _refused_until(house, tmp_path, volume.fill, volume.free, "No space left on device")
-
-
-def test_a_volume_that_cannot_be_written_likewise(
-    house: House, volume: Volume, tmp_path: Path
-) -> None:
-    (volume.path / "served").mkdir()
-    _refused_until(
-        house,
-        tmp_path,
-        lambda: volume.may_be_written(False),
-        lambda: volume.may_be_written(True),
-        "Read-only file system",
-    )
+    """The champion serves on, and nothing half is left behind."""
+    folder = house.app.adapters
+    assert isinstance(folder, AdapterFolder)
+    folder.root.mkdir()
+    asked = Registration(HOME, "a", adapter(folder, tmp_path / "new"))
+    is_full = words.startswith("No space")
+    volume.fill() if is_full else volume.may_be_written(False)
+    with pytest.raises(Unavailable, match=f"{words}; free space on that volume") as refused:
+        house.app.register(asked)
+    assert refused.value.reason == "ADAPTER_VOLUME"
+    assert house.app.get("local", "assistant-v1").state is State.REGISTERED
+    assert house.app.rollout(HOME)[1].version == "assistant-v0"
+    volume.free() if is_full else volume.may_be_written(True)
+    assert list(folder.root.iterdir()) == []
+    assert house.app.register(asked).state is State.VERIFIED
+    assert [one.name for one in folder.root.iterdir()] == ["assistant-v1"]
 
 
 def test_an_adapter_that_cannot_be_removed_is_not_taken_for_gone(
@@ -99,26 +102,3 @@ def test_an_adapter_that_cannot_be_removed_is_not_taken_for_gone(
     folder.remove("assistant-v1")
     folder.remove("assistant-v1")
     assert list(folder.root.iterdir()) == []
-
-
-def _refused_until(
-    house: House,
-    tmp_path: Path,
-    broken: Callable[[], None],
-    mended: Callable[[], None],
-    words: str,
-) -> None:
-    """The champion serves on, and nothing half is left behind."""
-    folder = house.app.adapters
-    assert isinstance(folder, AdapterFolder)
-    asked = Registration(HOME, "a", adapter(folder, tmp_path / "new"))
-    broken()
-    with pytest.raises(Unavailable, match=f"{words}; free space on that volume") as refused:
-        house.app.register(asked)
-    assert refused.value.reason == "ADAPTER_VOLUME"
-    assert house.app.get("local", "assistant-v1").state is State.REGISTERED
-    assert house.app.rollout(HOME)[1].version == "assistant-v0"
-    mended()
-    assert not folder.root.is_dir() or list(folder.root.iterdir()) == []
-    assert house.app.register(asked).state is State.VERIFIED
-    assert [one.name for one in folder.root.iterdir()] == ["assistant-v1"]
