@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from services.retrain.adapters.policy import Encoded
-from services.retrain.adapters.training import EncodedPair
+from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.domain.training import ALIKE, ANSWER_CUT, PROMPT_CUT, has_persona
 from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
 from shared.language.messages import Message, Text, with_persona
@@ -35,7 +34,7 @@ class ChatEncoder:
     ) -> list[EncodedPair]:
         """Without those whose answers are the same tokens: their margin is 0 whatever is learnt."""
         encoded = [self.encode(pair, persona_share, seed) for pair in pairs]
-        differing = [pair for pair in encoded if pair.chosen.answer != pair.rejected.answer]
+        differing = [pair for pair in encoded if pair.chosen != pair.rejected]
         self.counts[ALIKE] += len(encoded) - len(differing)
         return differing
 
@@ -48,7 +47,7 @@ class ChatEncoder:
         )
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
-        return EncodedPair(Encoded(prompt.ids, chosen.ids), Encoded(prompt.ids, rejected.ids))
+        return EncodedPair(prompt.ids, chosen.ids, rejected.ids)
 
     def prompts_of(self, requests: Iterable[str]) -> list[tuple[int, ...]]:
         """A chat for each, in which a user asks just that."""

@@ -1,7 +1,7 @@
 """A Llama-like policy with LoRA on its last layers, which keeps the work of the frozen layers. The lower
 layers never change, so their output for a sequence is computed once: the hidden states
-at the input of the first trained layer are kept, together with the reference's log-probability,
-which comes out of the same pass with LoRA switched off. A training step then runs only the upper layers,
+at the input of the first trained layer are kept, together with the reference's log-probabilities,
+which come out of the same pass with LoRA switched off. A training step then runs only the upper layers,
 and the head only where an answer's token is predicted.
 
 Sequences run one at a time, unpadded: on a CPU a batch of unequal lengths wastes its time on padding.
@@ -18,27 +18,21 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from services.retrain.adapters.encoded import Group
 from shared.encoding.precision import dtype_name
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A prompt and its answer as token ids; only the answer is trained on."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
-    """`hidden`: [1, tokens, width] before the first trained layer; `answer`: the ids to be
-    predicted; `reference`: their summed log-probability under the untrained policy, in nats."""
+    """What is kept of a group; the three have one item for each of its answers, in their order. `hidden`:
+    [1, prompt and answer tokens, width] before the first trained layer; `answers`: the ids to be predicted,
+    [tokens]; `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats."""
 
-    hidden: Tensor
-    answer: Tensor
-    reference: float
+    hidden: tuple[Tensor, ...]
+    answers: tuple[Tensor, ...]
+    references: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +71,22 @@ class LoraPolicy:
         return [p for p in self.peft.parameters() if p.requires_grad]
 
     @torch.no_grad()
-    def prepare(self, encoded: Encoded) -> Prepared:
-        """The pass made once per sequence: keeps the frozen layers' output and measures the reference."""
-        ids = torch.tensor([(*encoded.prompt, *encoded.answer)], device=self.device)
-        answer = torch.tensor(encoded.answer, device=self.device)
-        hidden = self._model.model.embed_tokens(ids)
-        hidden = self._through(hidden, 0, self.first)
+    def prepare(self, group: Group) -> Prepared:
+        """The pass made once per group: keeps the frozen layers' output and measures the reference."""
+        hidden, answers = list[Tensor](), list[Tensor]()
+        for answer in group.answers:
+            ids = torch.tensor([(*group.prompt, *answer)], device=self.device)
+            embedded = self._model.model.embed_tokens(ids)
+            hidden.append(self._through(embedded, 0, self.first))
+            answers.append(torch.tensor(answer, device=self.device))
         with self.peft.disable_adapter():
-            reference = self._answer_log_probability(hidden, answer)
-        return Prepared(hidden, answer, float(reference))
+            references = tuple(map(self._log_probabilities, hidden, answers))
+        return Prepared(tuple(hidden), tuple(answers), references)
 
-    def log_probability(self, prepared: Prepared) -> Tensor:
-        """The answer's summed log-probability under the policy as it is now; differentiable,
-        fp32.
-        """
-        return self._answer_log_probability(prepared.hidden, prepared.answer)
+    def log_probabilities(self, prepared: Prepared) -> list[Tensor]:
+        """Of each answer, the log-probability of each of its tokens under the policy as it is now: [tokens],
+        fp32, in nats, differentiable."""
+        return list(map(self._log_probabilities, prepared.hidden, prepared.answers))
 
     def state(self) -> dict[str, Tensor]:
         named = self.peft.named_parameters()
@@ -109,14 +104,14 @@ class LoraPolicy:
         self.peft.peft_config["default"].base_model_name_or_path = base_model
         self.peft.save_pretrained(str(folder))
 
-    def _answer_log_probability(self, hidden: Tensor, answer: Tensor) -> Tensor:
+    def _log_probabilities(self, hidden: Tensor, answer: Tensor) -> Tensor:
         hidden = self._through(hidden, self.first, len(self._model.model.layers))
         # Position t predicts token t + 1: the last prompt token predicts the answer's first.
         predicting = hidden[0, -len(answer) - 1 : -1]
         logits = self._model.lm_head(self._model.model.norm(predicting)).float()
         chosen = logits.gather(1, answer[:, None])[:, 0]
-        total: Tensor = (chosen - torch.logsumexp(logits, dim=1)).sum()
-        return total
+        found: Tensor = chosen - torch.logsumexp(logits, dim=1)
+        return found
 
     def _through(self, hidden: Tensor, start: int, end: int) -> Tensor:
         """Without a mask: a lone unpadded sequence needs none but the causal one."""

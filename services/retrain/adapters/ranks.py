@@ -12,11 +12,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import distributed
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,14 @@ class Ranks:
         told = [content]
         distributed.broadcast_object_list(told)
         return told[0]
+
+    def merged(self, own: dict[int, Item]) -> dict[int, Item]:
+        """The items of all processes, by the numbers that each gave its own."""
+        if self.count == 1:
+            return own
+        told: list[Any] = [None] * self.count
+        distributed.all_gather_object(told, own)
+        return {number: item for items in told for number, item in items.items()}
 
     def add_up(
         self, parameters: Sequence[torch.nn.Parameter], totals: np.ndarray[Any, Any]

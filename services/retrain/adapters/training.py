@@ -1,6 +1,7 @@
 """The training loop. Reads from top to bottom and resumes from its checkpoint.
 
-DPO (objectives/dpo.py) plus a share of NLL on the chosen answer, or NLL alone for the control.
+The objective is one of objectives/table.py: DPO plus a share of NLL on the chosen answer, or NLL alone for
+the control. What it needs of a pair is prepared once and kept; step_gradient.py computes a step's gradient.
 Departures from RLHI's set-up, which trains all weights of an 8B model on GPUs:
 1. LoRA on the last layers only; the frozen layers' hidden states are computed once (policy.py).
 2. The persona is in the prompt of only a seeded share of the pairs: serving adds personas to prompts only
@@ -13,27 +14,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from services.retrain.adapters.objectives.dpo import dpo, sigmoid_accuracy
-from services.retrain.adapters.objectives.sft import nll
-from services.retrain.adapters.policy import Encoded, LoraPolicy, Prepared
+from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.objectives.table import OBJECTIVES
+from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.ranks import ALONE, Ranks
+from services.retrain.adapters.step_gradient import KeptRow, StepGradient, figures_of
 from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPair:
-    chosen: Encoded
-    rejected: Encoded
-
 
 Report = Callable[[TrainingStep], None]
 
@@ -52,7 +47,9 @@ class Trainer:
     ) -> None:
         self._policy, self._pairs, self._plan, self._folder = policy, pairs, plan, folder
         self._ranks = ranks
-        self._prepared: dict[tuple[int, bool], Prepared] = {}
+        self._objective = OBJECTIVES[plan.objective]
+        self._gradient = StepGradient(policy, self._objective, plan, ranks)
+        self._kept: dict[int, KeptRow] = {}
         self._optimizer = torch.optim.AdamW(
             policy.parameters, lr=plan.learning_rate, weight_decay=0.0
         )
@@ -72,18 +69,18 @@ class Trainer:
     def _is_done(self) -> bool:
         if len(self.steps) >= self._plan.max_steps:
             return True
-        if self._plan.objective == "sft" or len(self.steps) < 3:
+        if not self._objective.takes_rejected or len(self.steps) < 3:
             return False
         return sum(step.margin for step in self.steps[-3:]) / 3 >= self._plan.stop_margin
 
     def _step(self, number: int) -> TrainingStep:
         batch = batch_of(number, len(self._pairs), self._plan.batch_pairs, self._plan.seed)
         self._optimizer.zero_grad()
+        places = self._ranks.share_of(range(len(batch)))
+        rows = self._gradient.of({place: self._row(batch[place]) for place in places}, len(batch))
         totals = np.zeros(5)
-        for index in self._ranks.share_of(batch):
-            loss, figures = self._dpo(index) if self._plan.objective == "dpo" else self._sft(index)
-            (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
-            totals += np.array([loss.item(), *figures])
+        for loss, row in rows:
+            totals += np.array([loss, *figures_of(row, self._plan.beta)])
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         self._optimizer.step()
@@ -98,34 +95,12 @@ class Trainer:
             gradient_norm=float(norm),
         )
 
-    def _dpo(self, index: int) -> tuple[torch.Tensor, tuple[float, float, float, float]]:
-        """(loss, (margin, accuracy, nll, change of the chosen's log-probability))."""
-        chosen, rejected = self._kept(index, True), self._kept(index, False)
-        log_chosen = self._policy.log_probability(chosen)
-        loss, margin = dpo(
-            log_chosen,
-            self._policy.log_probability(rejected),
-            torch.tensor(chosen.reference, device=log_chosen.device),
-            torch.tensor(rejected.reference, device=log_chosen.device),
-            self._plan.beta,
-        )
-        anchor = nll(log_chosen, torch.tensor(len(chosen.answer)))
-        change = log_chosen.item() - chosen.reference
-        figures = (margin.item(), sigmoid_accuracy(margin), anchor.item(), change)
-        return loss + self._plan.nll_weight * anchor, figures
-
-    def _sft(self, index: int) -> tuple[torch.Tensor, tuple[float, float, float, float]]:
-        chosen = self._kept(index, True)
-        log_chosen = self._policy.log_probability(chosen)
-        loss = nll(log_chosen, torch.tensor(len(chosen.answer)))
-        return loss, (0.0, 0.0, loss.item(), log_chosen.item() - chosen.reference)
-
-    def _kept(self, index: int, is_chosen: bool) -> Prepared:
-        key = (index, is_chosen)
-        if key not in self._prepared:
+    def _row(self, index: int) -> KeptRow:
+        if index not in self._kept:
             pair = self._pairs[index]
-            self._prepared[key] = self._policy.prepare(pair.chosen if is_chosen else pair.rejected)
-        return self._prepared[key]
+            groups = tuple(map(self._policy.prepare, self._objective.groups(pair)))
+            self._kept[index] = KeptRow(pair, groups)
+        return self._kept[index]
 
     def _save(self) -> None:
         """Atomic: after a kill there is either the former checkpoint or this one."""

@@ -188,13 +188,13 @@ def test_a_long_prompt_keeps_its_persona_and_its_newest_turns(smollm2: Any) -> N
     told = pair(1, TRAINED[0], prompt=chat, persona="Loves rhymes.")
     encoder = ChatEncoder(smollm2)
     encoded = encoder.encode(told, 1.0, 0)
-    text = smollm2.decode(encoded.chosen.prompt)
+    text = smollm2.decode(encoded.prompt)
     assert text.startswith(
         "<|im_start|>system\nBe kind.\nWhat is known of the user: Loves rhymes.<|im_end|>\n"
         "<|im_start|>user\nTurn 32."
     )
     assert text.endswith("<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n")
-    assert 500 < len(encoded.chosen.prompt) <= 640
+    assert 500 < len(encoded.prompt) <= 640
     assert encoder.counts == {"PROMPT_CUT": 1, "ANSWER_CUT": 0}
 
 

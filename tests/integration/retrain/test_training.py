@@ -10,10 +10,11 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from services.registry.adapters.adapter_folder import AdapterFolder
+from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.dpo import dpo
-from services.retrain.adapters.objectives.sft import nll
-from services.retrain.adapters.policy import Encoded, LoraPolicy, LoraShape
-from services.retrain.adapters.training import EncodedPair, Trainer, batch_of
+from services.retrain.adapters.objectives.rows import Row, Scored
+from services.retrain.adapters.policy import LoraPolicy, LoraShape
+from services.retrain.adapters.training import Trainer, batch_of
 from services.retrain.domain.training import TrainingPlan
 
 PLAN = TrainingPlan(
@@ -51,43 +52,33 @@ def pairs(count: int = 10) -> list[EncodedPair]:
     made = []
     for n in range(count):
         prompt = ids(0, 64, 5 + n % 3)
-        made.append(
-            EncodedPair(Encoded(prompt, ids(0, 16, 6)), Encoded(prompt, ids(32, 64, 9 + n % 4)))
-        )
+        made.append(EncodedPair(prompt, ids(0, 16, 6), ids(32, 64, 9 + n % 4)))
     return made
 
 
-def naive(model: object, encoded: Encoded) -> torch.Tensor:
-    """The whole forward pass, the way a book writes it."""
-    ids = torch.tensor([(*encoded.prompt, *encoded.answer)])
+def group(pair: EncodedPair) -> Group:
+    return Group(pair.prompt, (pair.chosen, pair.rejected))
+
+
+def naive(model: object, prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
+    """[tokens]; the whole forward pass, the way a book writes it."""
+    ids = torch.tensor([(*prompt, *answer)])
     logits = model(input_ids=ids).logits[0]  # type: ignore[operator]
     log_probabilities = logits.log_softmax(-1)
-    start = len(encoded.prompt)
-    places = range(start, start + len(encoded.answer))
-    return torch.stack([log_probabilities[t - 1, ids[0, t]] for t in places]).sum()
-
-
-def test_dpo_by_hand():
-    loss, margin = dpo(
-        torch.tensor([-10.0, -10.0]),
-        torch.tensor([-20.0, -20.0]),
-        torch.tensor([-12.0, -10.0]),
-        torch.tensor([-17.0, -20.0]),
-        beta=0.1,
-    )
-    assert margin.tolist() == pytest.approx([0.5, 0.0])
-    assert loss.tolist() == pytest.approx([math.log(1 + math.exp(-0.5)), math.log(2)])
-    assert nll(torch.tensor(-12.0), torch.tensor(4)).item() == 3.0
+    places = range(len(prompt), len(prompt) + len(answer))
+    return torch.stack([log_probabilities[t - 1, ids[0, t]] for t in places])
 
 
 def test_the_reference_is_the_policy_before_training():
     untrained = policy()
     for pair in pairs(4):
-        for encoded in (pair.chosen, pair.rejected):
-            prepared = untrained.prepare(encoded)
-            assert prepared.reference == pytest.approx(naive(tiny(), encoded).item(), abs=1e-4)
-            now = untrained.log_probability(prepared).item()
-            assert now == pytest.approx(prepared.reference, abs=1e-4)
+        prepared = untrained.prepare(group(pair))
+        now = untrained.log_probabilities(prepared)
+        for n, answer in enumerate((pair.chosen, pair.rejected)):
+            torch.testing.assert_close(
+                prepared.references[n], naive(tiny(), pair.prompt, answer), atol=1e-4, rtol=0
+            )
+            torch.testing.assert_close(now[n], prepared.references[n], atol=1e-4, rtol=0)
 
 
 def test_kept_hidden_states_give_the_whole_pass_loss_and_gradient():
@@ -98,14 +89,16 @@ def test_kept_hidden_states_give_the_whole_pass_loss_and_gradient():
                 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
             )
     pair = pairs(1)[0]
-    prepared = [trained.prepare(encoded) for encoded in (pair.chosen, pair.rejected)]
-    of_chosen, of_rejected = (torch.tensor(kept.reference) for kept in prepared)
-    assert of_chosen.item() == pytest.approx(naive(tiny(), pair.chosen).item(), abs=1e-4)
-    chosen, rejected = (trained.log_probability(kept) for kept in prepared)
-    quick, _ = dpo(chosen, rejected, of_chosen, of_rejected, beta=0.1)
+    kept = trained.prepare(group(pair))
+
+    def loss(log_probabilities: list[torch.Tensor]) -> torch.Tensor:
+        chosen, rejected = map(Scored, log_probabilities, kept.references)
+        return dpo([Row(pair, ((chosen, rejected),))], beta=0.1)[0]
+
+    quick = loss(trained.log_probabilities(kept))
     quick_gradients = torch.autograd.grad(quick, trained.parameters)
-    chosen, rejected = naive(trained.peft, pair.chosen), naive(trained.peft, pair.rejected)
-    whole, _ = dpo(chosen, rejected, of_chosen, of_rejected, beta=0.1)
+    answers = (pair.chosen, pair.rejected)
+    whole = loss([naive(trained.peft, pair.prompt, answer) for answer in answers])
     whole_gradients = torch.autograd.grad(whole, trained.parameters)
     assert quick.item() == pytest.approx(whole.item(), abs=1e-4)
     assert quick.item() != pytest.approx(math.log(2), abs=1e-3)
@@ -192,8 +185,9 @@ def test_the_saved_adapter_is_what_was_trained_and_what_the_registry_takes(tmp_p
     assert len(shelf.inspect(str(tmp_path / "adapter"), "base")) == 64
     loaded = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), tmp_path / "adapter")
     pair = pairs(1)[0]
-    expected = trained.log_probability(trained.prepare(pair.chosen)).item()
-    assert naive(loaded.eval(), pair.chosen).item() == pytest.approx(expected, abs=1e-4)
+    expected = trained.log_probabilities(trained.prepare(group(pair)))[0]
+    found = naive(loaded.eval(), pair.prompt, pair.chosen)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def _plan() -> dict[str, Any]:

@@ -6,24 +6,15 @@ reference alike, so it is already part of these log-probabilities.
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-
-def dpo(
-    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float
-) -> tuple[Tensor, Tensor]:
-    """(loss, margin) of each pair, shape [pairs], from summed log-probabilities of the answers in
-    nats.
-
-    margin = beta * ((chosen - ref_chosen) - (rejected - ref_rejected)), the implicit reward's
-    margin; loss = -log sigmoid(margin). Equal to log 2 where the policy is the reference.
-    """
-    margin = beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
-    return -logsigmoid(margin), margin.detach()
+from services.retrain.adapters.objectives.rows import Row, margins
 
 
-def sigmoid_accuracy(margin: Tensor) -> float:
-    """The share of pairs whose margin is above zero."""
-    return float((margin > 0).to(torch.float32).mean())
+def dpo(rows: Sequence[Row], beta: float) -> Tensor:
+    """-log sigmoid(margin) of each row, shape [rows], with the margin of the implicit reward (rows.margins).
+    Equal to log 2 where the policy is the reference."""
+    return -logsigmoid(margins(rows, beta))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
+from services.retrain.adapters.objectives.rows import Row
 
-def nll(log_probability: Tensor, tokens: Tensor) -> Tensor:
-    """Negative log-likelihood per token, shape [answers], in nats, from summed log-probabilities.
+
+def nll(rows: Sequence[Row]) -> Tensor:
+    """Negative log-likelihood of the chosen answer per token, shape [rows], in nats.
 
     Averaged over the answer, so that long answers do not count more than short ones.
     """
-    return -log_probability / tokens
+    return torch.stack([-row.chosen.mean for row in rows])

@@ -1,0 +1,65 @@
+"""What an objective sees of a pair: the log-probabilities of its answers, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.domain.training import TrainingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An answer's log-probabilities, [tokens], fp32, in nats: `policy` under the policy as it is now (with its
+    graph where there is one), `reference` under the untrained one."""
+
+    policy: Tensor
+    reference: Tensor
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """Of the whole answer: log policy - log reference, in nats."""
+        return self.policy.sum() - self.reference.sum()
+
+    @property
+    def mean(self) -> Tensor:
+        """The policy's log-probability per token."""
+        return self.policy.sum() / len(self.policy)
+
+    def detached(self) -> Scored:
+        """Without graph, on the processor."""
+        return Scored(self.policy.detach().cpu(), self.reference.cpu())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`groups`: the answers by the prompt that they follow, as the objective asked for them (table.py)."""
+
+    pair: EncodedPair
+    groups: tuple[tuple[Scored, ...], ...]
+
+    @property
+    def chosen(self) -> Scored:
+        return self.groups[0][0]
+
+    @property
+    def rejected(self) -> Scored:
+        return self.groups[0][1]
+
+    def detached(self) -> Row:
+        return Row(
+            self.pair, tuple(tuple(one.detached() for one in group) for group in self.groups)
+        )
+
+
+# The loss of each row, shape [rows], in the rows' order; differentiable in the policy's log-probabilities.
+Loss = Callable[[Sequence[Row], TrainingPlan], Tensor]
+
+
+def margins(rows: Sequence[Row], beta: float) -> Tensor:
+    """beta * (log-ratio of the chosen - of the rejected), DPO's implicit reward margin: shape [rows]."""
+    return torch.stack([beta * (row.chosen.log_ratio - row.rejected.log_ratio) for row in rows])

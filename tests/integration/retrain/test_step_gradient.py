@@ -1,0 +1,54 @@
+"""One pass or two, the gradient of a step is the same, however its rows are divided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from services.retrain.adapters.objectives.table import OBJECTIVES, Objective
+from services.retrain.adapters.policy import LoraPolicy
+from services.retrain.adapters.ranks import ALONE
+from services.retrain.adapters.step_gradient import KeptRow, StepGradient
+from tests.integration.retrain.test_training import PLAN, pairs, policy
+
+
+@pytest.fixture
+def moved() -> LoraPolicy:
+    """One that is no longer the reference."""
+    found, draw = policy(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in found.parameters:
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))
+    return found
+
+
+def gradients(policy: LoraPolicy, objective: Objective, *shares: list[int]) -> list[torch.Tensor]:
+    """`shares`: the places of the rows that are given at once, of a step of four."""
+    rows = {
+        place: KeptRow(pair, tuple(map(policy.prepare, objective.groups(pair))))
+        for place, pair in enumerate(pairs(4))
+    }
+    policy.peft.zero_grad()
+    for share in shares:
+        StepGradient(policy, objective, PLAN, ALONE).of({place: rows[place] for place in share}, 4)
+    return [p.grad.clone() for p in policy.parameters if p.grad is not None]
+
+
+def test_two_passes_give_the_gradient_of_one(moved: LoraPolicy):
+    dpo = OBJECTIVES["dpo"]
+    once = gradients(moved, dpo, [0, 1, 2, 3])
+    twice = gradients(moved, replace(dpo, is_whole_batch=True), [0, 1, 2, 3])
+    assert len(once) == len(moved.parameters)
+    assert max(one.abs().max().item() for one in once) > 0.01
+    for ours, theirs in zip(twice, once, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dpo", "sft"])
+def test_the_gradient_does_not_depend_on_how_the_rows_are_divided(moved: LoraPolicy, name: str):
+    whole = gradients(moved, OBJECTIVES[name], [0, 1, 2, 3])
+    parts = gradients(moved, OBJECTIVES[name], [3], [1, 0], [2])
+    for ours, theirs in zip(parts, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
