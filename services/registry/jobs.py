@@ -6,15 +6,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from services.registry.app.changes import with_versions
+from services.registry.app.changes import known, with_versions
 from services.registry.app.judge import Judge
 from services.registry.app.keeping import Keeping
+from services.registry.domain.versions import Version
 from services.registry.ports import (
     ALIASES,
     WITHDRAWALS,
     AdapterStore,
     Fleet,
     ModelStore,
+    Session,
     Store,
 )
 from shared.language.policies import ASSISTANT, PolicyKey
@@ -23,6 +25,8 @@ from shared.state.jobs import Finish, Job, Worker
 from shared.state.loop import repeat
 
 _KEEP_EVERY_S = 60.0
+# In MLflow: what serves, its canary, and the first trained version that served, to compare later ones with.
+ALIAS_NAMES = ("champion", "challenger", "first")
 # A background thread: its name and what it runs.
 Background = tuple[str, Callable[[threading.Event], None]]
 
@@ -52,12 +56,18 @@ def alias_worker(database: Database, store: Store, models: ModelStore, home: str
         key = PolicyKey(job.payload.get("tenant", home), job.payload.get("policy", ASSISTANT))
         with store.read() as session:
             deleted = key.policy != ASSISTANT and session.rollout(key) is None
-            _, champion, canary = (None, None, None) if deleted else with_versions(session, key)
-        models.point(key, "champion", champion)
-        models.point(key, "challenger", canary)
+            versions = {} if deleted else _with_aliases(session, key)
+        for alias in ALIAS_NAMES:
+            models.point(key, alias, versions.get(alias))
         return _nothing_more
 
     return Worker(database, ALIASES, perform, _given_up)
+
+
+def _with_aliases(session: Session, key: PolicyKey) -> dict[str, Version | None]:
+    rollout, champion, canary = with_versions(session, key)
+    first = known(session, key.tenant, rollout.first) if rollout.first else None
+    return dict(zip(ALIAS_NAMES, (champion, canary, first), strict=True))
 
 
 def withdrawal_worker(

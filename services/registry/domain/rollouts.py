@@ -73,6 +73,9 @@ class Rollout:
     revision: int
     champions: tuple[str, ...]
     update_time: datetime
+    # The first trained version that became champion and was not rolled back, also once `champions` has no room
+    # for it; empty: none yet.
+    first: str = ""
     canary: str = ""
     canary_share: float = 0.0
     start_time: datetime | None = None
@@ -108,6 +111,14 @@ class Rollout:
         others = tuple(name for name in self.champions if name != version)
         return (*others, version)[-MOST_CHAMPIONS:]
 
+    def _first(self, champions: tuple[str, ...]) -> str:
+        """Who is the first of them, by the meaning of `first`, once these are the champions."""
+        is_shorter = len(champions) < len(self.champions)  # something was rolled back
+        is_gone = is_shorter and self.first in set(self.champions) - set(champions)
+        if self.first and not is_gone:
+            return self.first
+        return next((name for name in champions if name != self.key.first_version), "")
+
     def revised(self) -> Rollout:
         """Served as before; which versions may be asked for by name has changed."""
         return replace(self, revision=self.revision + 1)
@@ -121,6 +132,7 @@ class Rollout:
             self,
             revision=self.revision + 1,
             champions=champions,
+            first=self._first(champions),
             update_time=now,
             canary="",
             canary_share=0.0,

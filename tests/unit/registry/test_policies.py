@@ -125,7 +125,8 @@ def test_rollouts_of_policies_are_judged_apart(house: House) -> None:
     assert house.app.get("acme", "assistant-v1").state == State.ROLLED_BACK
     while house.aliases.run_once():
         continue
-    assert house.models.aliases == {"assistant": {"champion": "1"}, "acme.assistant": {}}
+    promoted = {"champion": "1", "first": "1"}
+    assert house.models.aliases == {"assistant": promoted, "acme.assistant": {}}
 
 
 def test_a_failing_canary_of_one_does_not_hide_anothers(

@@ -351,18 +351,6 @@ def test_rejecting_twice_is_one_rejection(house: House):
         house.app.reject("local", "assistant-v9", "retrain", "failed")
 
 
-def test_aliases_follow_even_when_mlflow_was_away(house: House):
-    house.register("a")
-    house.app.start_rollout("local", "r", "assistant-v1", 0.0, "retrain", "passed")
-    house.models.away = True
-    assert house.aliases.run_once()
-    house.models.away = False
-    assert house.models.aliases == {}
-    house.app.promote("local", "assistant-v1", "ann", "good")
-    assert house.aliases.run_once()
-    assert house.models.aliases == {"assistant": {"champion": "1"}}
-
-
 def test_state_survives_a_restart(house: House):
     house.register("a")
     house.app.start_rollout("local", "r", "assistant-v1", 0.3, "retrain", "passed")
