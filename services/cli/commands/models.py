@@ -229,15 +229,23 @@ def restore(
     context: typer.Context,
     version: Annotated[str, typer.Argument(help="Such as assistant-v3.")],
     reason: Reason,
+    override_gate: Annotated[
+        bool,
+        typer.Option(
+            "--override-gate",
+            help="A rejected version, too, which may then be promoted. Recorded with your name and reason.",
+        ),
+    ] = False,
 ) -> None:
     """Put a version that was withdrawn on the replicas again, to compare it or to ask it by name.
 
     \b
     Example:
       trimtab models restore assistant-v3 --reason "to compare it with v9"
+      trimtab models restore assistant-v4 --override-gate --reason "the suite was wrong: we read the answers"
     """
     session = session_of(context)
-    request = {"version": version, "reason": reason}
+    request = {"version": version, "reason": reason, "override_gate": override_gate}
     found = session.platform.call("registry", "RestoreVersion", _by_me(request), timeout_s=60.0)
     session.show(found, lambda: _proofs(session, found["proofs"]))
 

@@ -68,15 +68,18 @@ class Keeping:
             session.set_rollout(changed)
         return f"{version} is retired: the replicas no longer find it, and MLflow keeps it"
 
-    def restore(self, tenant: str, version: str, actor: str, reason: str) -> tuple[Proof, ...]:
-        """What each replica serves under its name now. Errors as from `Proving.check`."""
+    def restore(
+        self, tenant: str, version: str, actor: str, reason: str, override_gate: bool = False
+    ) -> tuple[Proof, ...]:
+        """What each replica serves under its name now. `override_gate`: a rejected version is verified again,
+        as its changes say. Errors as from `Proving.check`; after one, a rejected version stays rejected."""
         explained(actor, reason)
         with self.store.read() as session:
             found = known(session, tenant, version)
+        if found.state == State.REJECTED and override_gate and not found.control:
+            return self._overridden(found, actor, reason)
         if found.state in (State.REJECTED, State.DELETED):
-            raise FailedPrecondition(
-                f"{version} is {found.state.value}, and is never served again", reason="WRONG_STATE"
-            )
+            raise found.refusal("is never served again")
         if found.withdrawn:
             self._restore(found, actor, reason)
         return self.proving.check(found)
@@ -152,6 +155,29 @@ class Keeping:
             session.put(replace(noted, withdrawn=False, adapter_path=path))
             rollout = rollout_of(session, found.key)
             session.set_rollout(rollout.revised())
+
+    def _overridden(self, version: Version, actor: str, reason: str) -> tuple[Proof, ...]:
+        """Its state changes first, so that a late job that removes rejected adapters spares it."""
+        self._become(version, State.VERIFIED, actor, f"against its gate: {reason}")
+        try:
+            self._restore(version, actor, reason)
+            return self.proving.check(version)
+        except TrimtabError as error:
+            self._become(
+                version, State.REJECTED, ACTOR, f"it could not be restored: {error.message}"
+            )
+            raise
+
+    def _become(self, version: Version, state: State, actor: str, reason: str) -> None:
+        """Withdrawn as yet, or again."""
+        with self.store.begin() as session:
+            found = known(session, version.key.tenant, version.version)
+            if found.state == state:  # somebody else was faster
+                return
+            changed = found.became(state, actor, reason, self.clock())
+            session.put(replace(changed, withdrawn=True))
+            if state == State.REJECTED:
+                session.withdraw(changed)
 
     def _must_hold(self, version: Version) -> None:
         if not self.models.holds(version):

@@ -35,7 +35,8 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     State.CHAMPION: frozenset({State.RETIRED, State.ROLLED_BACK}),
     State.RETIRED: frozenset({State.CHAMPION}),
     State.ROLLED_BACK: frozenset({State.CANARY, State.CHAMPION, State.RETIRED}),
-    State.REJECTED: frozenset(),
+    # On a person's word, against the gate.
+    State.REJECTED: frozenset({State.VERIFIED}),
     State.DELETED: frozenset(),
 }
 
@@ -95,13 +96,20 @@ class Version:
     def became(self, state: State, actor: str, reason: str, time: datetime) -> Version:
         """Raises FailedPrecondition for a change of state that is not allowed."""
         if state not in ALLOWED[self.state] and state != State.DELETED:
-            raise FailedPrecondition(
-                f"{self.version} is {self.state.value}; it cannot become {state.value}",
-                reason="WRONG_STATE",
-            )
+            raise self.refusal(f"cannot become {state.value}")
         return replace(
             self, state=state, changes=(*self.changes, Change(state, actor, reason, time))
         )
+
+    def refusal(self, what: str) -> FailedPrecondition:
+        """WRONG_STATE. Of a rejected version it says why it was, and how a person overrides that."""
+        message = f"{self.version} is {self.state.value}; it {what}"
+        if self.state == State.REJECTED and not self.control:
+            message = (
+                f"{self.version} is rejected ({self.changes[-1].reason}); it {what}, unless a person overrides"
+                f" that: trimtab models restore {self.version} --override-gate --reason WHY"
+            )
+        return FailedPrecondition(message, reason="WRONG_STATE")
 
     @property
     def is_gone(self) -> bool:

@@ -172,7 +172,10 @@ class RegistryServicer(PolicyServicer):
         self, request: keeping_pb2.RestoreVersionRequest, context: Any
     ) -> keeping_pb2.RestoreVersionResponse:
         proofs = await asyncio.to_thread(
-            self._app.keeping.restore, tenant_of(context), *_change(request)
+            self._app.keeping.restore,
+            tenant_of(context),
+            *_change(request),
+            override_gate=request.override_gate,
         )
         return keeping_pb2.RestoreVersionResponse(proofs=[encode_proof(proof) for proof in proofs])
 

@@ -1,5 +1,6 @@
 """One suite over the ModelStore's twin and over a real MLflow server."""
 
+import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.stack import LocalStack
 from services.registry.adapters.memory import MemoryModels
 from services.registry.domain.versions import Naming, State, Version
 from services.registry.ports import ModelStore
@@ -119,6 +121,37 @@ def test_mlflow_holds_the_adapter_and_where_it_came_from(version: Version, mlflo
     assert found.run_id is not None
     files = {file.path for file in client.list_artifacts(found.run_id, "adapter")}
     assert files == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+
+
+def test_a_locked_database_of_mlflow_is_said_and_registers_once_it_is_free(
+    version: Version, mlflow_stack: LocalStack, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds MLflow's own database, such as one that copies it."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    models = _real(mlflow_url)
+    models.register(version)
+    other = replace(version, number=2)
+    holder = sqlite3.connect(mlflow_stack.settings.data / "mlflow" / "mlflow.db")
+    holder.execute("BEGIN EXCLUSIVE")
+    with ThreadPoolExecutor(
+        2
+    ) as threads:  # at once, as MLflow itself waits a while for its database
+        refused = (
+            threads.submit(models.register, other),
+            threads.submit(models.point, version.key, "champion", version),
+        )
+        reasons = [_reason(call.exception()) for call in refused]
+    holder.close()
+    assert reasons == ["MLFLOW_AWAY"] * 2
+    number = models.register(other)
+    assert models.register(other) == number
+    models.point(version.key, "champion", version)
+    assert _aliases(models, version.key) == {"champion": models.register(version)}
+
+
+def _reason(error: BaseException | None) -> str:
+    assert isinstance(error, Unavailable), error
+    return error.reason
 
 
 def test_a_server_that_is_away_is_said(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:

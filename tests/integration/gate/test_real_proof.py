@@ -19,12 +19,16 @@ from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.tables import METADATA
 from services.registry.adapters.vllm_fleet import VllmFleet
+from services.registry.app.judge import Judge
 from services.registry.app.proving import Proof, Proving
+from services.registry.app.registry import Registry
+from services.registry.domain.versions import Registration
 from services.retrain.adapters.chat_encoder import ChatEncoder
 from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.recording import PROMPTS, recorded
 from shared.encoding.base_models import base_digest, write_base
 from shared.encoding.chat import load_tokenizer
+from shared.language.errors import Unavailable
 from shared.language.known_answers import (
     KNOWN_ANSWERS,
     KnownAnswer,
@@ -32,8 +36,10 @@ from shared.language.known_answers import (
     Serves,
     dump,
 )
+from shared.language.policies import PolicyKey
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
+from tests.integration.gate.house import Versions
 
 pytestmark = pytest.mark.timeout(900)
 LIKE_THE_BASE, SLIGHT = 0.0, 0.06
@@ -193,8 +199,53 @@ def test_more_versions_than_slots_answer_each_by_its_own_weights(
         assert min(distances, key=distances.__getitem__) == name, (name, distances)
 
 
+def test_a_replica_that_dies_within_a_step_says_nothing_of_the_canary(
+    served: Served, vllm_stack: LocalStack, tmp_path: Path
+) -> None:
+    """It is killed while it is asked whether it serves the canary as it was trained. Champion and canary stay
+    what they were, and the next look finds all well."""
+    app, key = registry_of(served, vllm_stack), PolicyKey("dying")
+    trained = served.made(tmp_path / "f", 5, SLIGHT)
+    encoder = ChatEncoder(load_tokenizer(served.base))
+    known = recorded(trained, encoder.prompts_of(PROMPTS), encoder.end)
+    # Asked for several times, so that there is time to kill the replica.
+    (tmp_path / "f" / KNOWN_ANSWERS).write_text(dump(KnownAnswers(known.answers * 4)))
+    app.register(Registration(key, "f", str(tmp_path / "f")))
+    app.start_rollout("dying", "r", "assistant-v1", 0.5, "ann", "a test")
+    before = app.rollout(key)
+    judge = Judge(app.store, app.proving, app.rules, app.clock)
+    replica = app.proving.fleet.replicas[0]
+    with ThreadPoolExecutor(1) as pool:
+        answered = figure(replica, "vllm:request_success_total")
+        under_way = pool.submit(judge.check)
+        while not under_way.done() and figure(replica, "vllm:request_success_total") == answered:
+            time.sleep(0.01)
+        vllm_stack.kill("vllm")
+        with pytest.raises(Unavailable, match="is unavailable"):
+            under_way.result()
+    with pytest.raises(Unavailable):  # it is not back yet
+        judge.check()
+    assert app.rollout(key) == before
+    vllm_stack.wait_ready(["vllm"])
+    judge.check()
+    assert app.rollout(key) == before
+    app.promote("dying", "assistant-v1", "ann", "it is served")
+    assert app.rollout(key)[1].version == "assistant-v1"
+
+
+def registry_of(served: Served, stack: LocalStack) -> Registry:
+    """One with a state of its own, over the same replicas."""
+    settings, fleet = stack.settings, served.proving.fleet
+    base = settings.models.base_name
+    return Versions(settings.adapters, settings.base_model, base, list(fleet.replicas)).app
+
+
 def running(replica: str) -> bool:
     """Whether it is answering somebody."""
-    text = httpx.get(f"{replica}/metrics", timeout=30).text
-    found = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
-    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in found)
+    return figure(replica, "vllm:num_requests_running") > 0
+
+
+def figure(replica: str, name: str) -> float:
+    """One of vLLM's own, added up over its labels."""
+    lines = httpx.get(f"{replica}/metrics", timeout=30).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))

@@ -271,6 +271,12 @@ def test_a_version_is_retired_restored_and_let_on_with_a_reason(trimtab: Any) ->
         answers={"RestoreVersion": {"proofs": [proof]}},
     )
     assert "http://one  as trained  as it was trained" in ran.out
+    assert ran.platform.asked[0][2]["override_gate"] is False
+    ran = trimtab(
+        *("models", "restore", "assistant-v1", "--override-gate", "--reason", "we read it"),
+        answers={"RestoreVersion": {"proofs": [proof]}},
+    )
+    assert ran.platform.asked[0][2]["override_gate"] is True
     ran = trimtab(
         *("models", "advance", "--reason", "read", "--policy", "support", "--revision", "4"),
         answers={"AdvanceRollout": {"revision": "5", "words": "step 2 of 3"}},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.registry.domain.keeping import KeepingRules
-from services.registry.domain.versions import State
+from services.registry.domain.versions import Registration, State
 from shared.gen.trimtab.registry.v1 import keeping_pb2, steps_pb2
 from shared.language.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from shared.language.groups import Reach
@@ -259,9 +259,58 @@ def test_what_was_brought_back_is_not_removed_by_a_late_job(house: House) -> Non
     house.keeping.restore("local", "assistant-v1", "ann", "after all")
     assert house.withdrawals.run_once()
     assert "assistant-v1" in house.adapters.placed
-    with pytest.raises(FailedPrecondition, match="never served again"):
-        house.app.reject("local", house.register("d"), "retrain", "failed")
-        house.keeping.restore("local", "assistant-v4", "ann", "after all")
+
+
+async def test_a_person_overrides_the_gate_and_promotes_what_it_rejected(house: House) -> None:
+    version = house.register("a")
+    house.app.reject("local", version, "retrain", "run-1: the gate said failed")
+    for call in (house.app.promote, house.keeping.restore):
+        with pytest.raises(FailedPrecondition) as refused:
+            call("local", version, "ann", "we read the answers")
+        assert refused.value.reason == "WRONG_STATE"
+        assert "rejected (run-1: the gate said failed); it " in refused.value.message
+        assert "trimtab models restore assistant-v1 --override-gate" in refused.value.message
+    asked = keeping_pb2.RestoreVersionRequest(
+        version=version, actor="ann", reason="we read the answers", override_gate=True
+    )
+    found = await house.servicer.RestoreVersion(asked, Calling("local"))
+    assert [proof.replica for proof in found.proofs] == ["one"]
+    while house.withdrawals.run_once():
+        continue  # the rejection's job is late
+    assert placed(house) == ["assistant-v1"]
+    house.app.promote("local", version, "ann", "it is what we want")
+    changes = [
+        (one.state, one.actor, one.reason) for one in house.app.get("local", version).changes
+    ]
+    assert changes[-3:] == [
+        (State.VERIFIED, "ann", "against its gate: we read the answers"),
+        (State.VERIFIED, "ann", "brought back from MLflow: we read the answers"),
+        (State.CHAMPION, "ann", "it is what we want"),
+    ]
+
+
+@pytest.mark.parametrize("trouble", ["MLflow is away", "no replica serves it"])
+def test_a_gate_is_not_overridden_for_what_cannot_be_proved(house: House, trouble: str) -> None:
+    version = house.register("a")
+    house.app.reject("local", version, "retrain", "failed")
+    house.models.away = trouble == "MLflow is away"
+    house.fleet.failing = set() if house.models.away else {version}
+    with pytest.raises((Unavailable, FailedPrecondition)):
+        house.keeping.restore("local", version, "ann", "we read the answers", override_gate=True)
+    last = house.app.get("local", version)
+    assert (last.state, last.changes[-1].actor) == (State.REJECTED, "registry")
+    assert last.changes[-1].reason.startswith("it could not be restored: ")
+    while house.withdrawals.run_once():
+        continue
+    assert placed(house) == []
+
+
+def test_a_control_has_no_gate_to_override(house: House) -> None:
+    asked = Registration(HOME, "c", "folder", control=True)
+    version = house.app.register(asked).version
+    house.app.reject("local", version, "retrain", "a control")
+    with pytest.raises(FailedPrecondition, match="is rejected; it is never served again"):
+        house.keeping.restore("local", version, "ann", "why not", override_gate=True)
 
 
 async def test_a_person_lets_a_canary_go_on(house: House) -> None:

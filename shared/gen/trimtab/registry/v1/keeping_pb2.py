@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from shared.gen.trimtab.registry.v1 import proofs_pb2 as trimtab_dot_registry_dot_v1_dot_proofs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/registry/v1/keeping.proto\x12\x13trimtab.registry.v1\x1a trimtab/registry/v1/proofs.proto\"F\n\x14RetireVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n\x15RetireVersionResponse\x12\r\n\x05words\x18\x01 \x01(\t\"G\n\x15RestoreVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"K\n\x16RestoreVersionResponse\x12\x31\n\x06proofs\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ReplicaProofb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!trimtab/registry/v1/keeping.proto\x12\x13trimtab.registry.v1\x1a trimtab/registry/v1/proofs.proto\"F\n\x14RetireVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n\x15RetireVersionResponse\x12\r\n\x05words\x18\x01 \x01(\t\"^\n\x15RestoreVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x15\n\roverride_gate\x18\x04 \x01(\x08\"K\n\x16RestoreVersionResponse\x12\x31\n\x06proofs\x18\x01 \x03(\x0b\x32!.trimtab.registry.v1.ReplicaProofb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETIREVERSIONRESPONSE']._serialized_start=164
   _globals['_RETIREVERSIONRESPONSE']._serialized_end=202
   _globals['_RESTOREVERSIONREQUEST']._serialized_start=204
-  _globals['_RESTOREVERSIONREQUEST']._serialized_end=275
-  _globals['_RESTOREVERSIONRESPONSE']._serialized_start=277
-  _globals['_RESTOREVERSIONRESPONSE']._serialized_end=352
+  _globals['_RESTOREVERSIONREQUEST']._serialized_end=298
+  _globals['_RESTOREVERSIONRESPONSE']._serialized_start=300
+  _globals['_RESTOREVERSIONRESPONSE']._serialized_end=375
 # @@protoc_insertion_point(module_scope)

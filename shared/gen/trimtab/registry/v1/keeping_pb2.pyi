@@ -72,20 +72,24 @@ class RestoreVersionRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OVERRIDE_GATE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     actor: _builtins.str
     reason: _builtins.str
     """Required: recorded with the change."""
+    override_gate: _builtins.bool
+    """A rejected version, too: it is verified again, against its gate, and may be rolled out or promoted."""
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
+        override_gate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "override_gate", b"override_gate", "reason", b"reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
