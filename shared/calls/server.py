@@ -32,12 +32,17 @@ from shared.telemetry.spans import call_span
 
 _log = logging.getLogger(__name__)
 
+# How long a caller keeps a connection, give or take a tenth. Behind an address that several replicas share, a
+# connection is to one of them: a caller would stay for ever with the one that it found first, and a replica
+# that is added would get nothing.
+CONNECTION_AGE_S = 120.0
 # Adds a servicer to a server: `partial(add_XServicer_to_server, servicer)`, with the service's full name.
 Mount = tuple[str, Callable[[grpc.aio.Server], None]]
 
 
 class RpcServer:
-    """Serves until drained. `port` 0 picks a free one; `start` returns the port."""
+    """Serves until drained. `port` 0 picks a free one; `start` returns the port. After `connection_age_s` a
+    caller is asked to connect anew, which it does without losing a call."""
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class RpcServer:
         call_timeout_s: float = 60.0,
         drain_s: float = 10.0,
         max_message_mb: int = 16,
+        connection_age_s: float = CONNECTION_AGE_S,
         access: Access | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
@@ -65,6 +71,8 @@ class RpcServer:
                 *KEEPALIVE,
                 # Callers ping as often as this server does.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                # No bound on what is under way then: calls and watches end as they would.
+                ("grpc.max_connection_age_ms", round(connection_age_s * 1000)),
             ],
         )
         self._health = health.aio.HealthServicer()

@@ -21,6 +21,8 @@ from infra.local.paths import REPO, parts_folder
 
 TAG = "0.1.0"
 _TRIAL = f"{REGISTRY}/trimtab/trial:1"
+# Enough to see an evaluation end: its verdict is not what is tested on the node.
+_FEW_PROMPTS = {"TRIMTAB_EVALUATION_PROMPTS": "6", "TRIMTAB_EVALUATION_ANSWER_TOKENS": "24"}
 # The users that the chart runs them as; PostgreSQL looks its own up.
 _USERS = b"postgresql:x:999:999::/tmp:/bin/sh\nkafka:x:1000:1000::/tmp:/bin/sh\n"
 
@@ -87,7 +89,7 @@ def write_values(file: Path) -> Path:
         "postgresql": {"trial": trial},
         "models": {"volume": {"hostPath": {"path": str(parts_folder() / "models")}}},
         "vllm": {"image": f"{REGISTRY}/trimtab-serve:{TAG}", **environment},
-        "evaluation": environment,
+        "evaluation": environment | {"env": {**environment["env"], **_FEW_PROMPTS}},
         "training": environment,
     }
     file.write_text(yaml.safe_dump(values))

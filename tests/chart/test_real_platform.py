@@ -15,6 +15,7 @@ import pytest
 from infra.kubernetes.cluster import CommandFailed
 from infra.kubernetes.real_cluster import RealCluster
 from tests.chart.platform_images import SMALL, load_all, write_values
+from tests.polling import until
 
 # Images are built the first time, and torch loads slowly where everything starts at once.
 pytestmark = [pytest.mark.real_node, pytest.mark.platform, pytest.mark.timeout(3600)]
@@ -62,10 +63,19 @@ class Client:
         return self._http.post("/v1/chat/completions", json=asked)
 
 
-def _trimtab(cluster: RealCluster, *words: str) -> Any:
+def _trimtab(cluster: RealCluster, *words: str, stdin: str = "") -> Any:
     """The command line, in the gateway's pod."""
-    inside = ("exec", "deployment/trimtab-gateway", "-c", "gateway", "--", "trimtab", "--json")
-    return json.loads(cluster.kubectl("-n", NAMESPACE, *inside, *words))
+    inside = (
+        "exec",
+        "-i",
+        "deployment/trimtab-gateway",
+        "-c",
+        "gateway",
+        "--",
+        "trimtab",
+        "--json",
+    )
+    return json.loads(cluster.kubectl("-n", NAMESPACE, *inside, *words, stdin=stdin))
 
 
 def test_all_parts_are_ready(platform: RealCluster) -> None:
@@ -155,3 +165,58 @@ def test_no_chat_fails_while_the_gateway_is_replaced_and_a_service_dies(
             one.join()
     assert set(statuses) == {200}
     assert len(statuses) > 10
+
+
+def test_a_training_in_a_pod_gives_a_version_that_serves_by_its_own_weights(
+    platform: RealCluster,
+) -> None:
+    """Stated preferences become pairs, a Job trains on them, and a person has the last word on the gate."""
+    pairs = "".join(json.dumps(_preference(n)) + "\n" for n in range(60))
+    told = _trimtab(platform, "import", "-", stdin=pairs)
+    assert (told["preferences"], told["refused"]) == (60, 0), told
+    few = ("--max-steps", "3", "--no-train-control", "--suite", "win_rate", "--suite", "form")
+    _trimtab(platform, "policies", "update", "assistant", *few)
+    until(lambda: _trainable(platform) >= 24, "pairs to train on", 300)
+    begun = _trimtab(platform, "retrain", "start", "--reason", "a test")
+    run = begun["metadata"]["run"]["name"]
+    until(lambda: _trainings(platform), "a training's Job", 300)
+    ended = until(lambda: _ended(platform, run), "the end of the run", 1500)
+    assert ended["state"] in ("RUN_STATE_SUCCEEDED", "RUN_STATE_REJECTED"), ended
+    version = ended["model_version"]
+    if ended["state"] == "RUN_STATE_REJECTED":
+        _trimtab(platform, "models", "restore", version, "--override-gate", "--reason", "a test")
+    _trimtab(platform, "models", "promote", version, "--reason", "a test")
+    (proof,) = _trimtab(platform, "models", "verify", version)["proofs"]
+    assert proof["serves"] == "SERVES_AS_TRAINED", proof
+    answer = Client(platform, "grace").say("Hello")
+    assert (answer.status_code, answer.headers["x-trimtab-version"]) == (200, version)
+
+
+def _preference(number: int) -> dict[str, str]:
+    topic = f"topic {number}"
+    return {
+        "prompt": f"Tell me about {topic}.",
+        "chosen": f"It is {topic}, in short.",
+        "rejected": f"There is a great deal to be said about {topic}, and I shall say all of it. "
+        * 3,
+        "user": f"user-{number % 30}",
+    }
+
+
+def _trainings(cluster: RealCluster) -> list[str]:
+    """The names of their Jobs."""
+    jobs = cluster.get("jobs", namespace=NAMESPACE)["items"]
+    return [
+        job["metadata"]["name"]
+        for job in jobs
+        if job["metadata"]["labels"].get("app.kubernetes.io/component") == "training"
+    ]
+
+
+def _trainable(cluster: RealCluster) -> int:
+    return int(_trimtab(cluster, "retrain", "preview")["snapshot"].get("train_pairs", 0))
+
+
+def _ended(cluster: RealCluster, run: str) -> dict[str, Any] | None:
+    found: dict[str, Any] = _trimtab(cluster, "retrain", "show", run)
+    return found if found.get("verdict") else None
