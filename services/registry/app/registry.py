@@ -303,6 +303,7 @@ def _begun(
         rules=rules,
         interests=interests,
         left_out=rollout.left_out,
+        first=rollout.first,
     )
 
 

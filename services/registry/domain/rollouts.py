@@ -73,9 +73,6 @@ class Rollout:
     revision: int
     champions: tuple[str, ...]
     update_time: datetime
-    # The first trained version that became champion and was not rolled back, also once `champions` has no room
-    # for it; empty: none yet.
-    first: str = ""
     canary: str = ""
     canary_share: float = 0.0
     start_time: datetime | None = None
@@ -99,6 +96,9 @@ class Rollout:
     # Groups that were known when it began and of which evidence is needed.
     expected: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    # The first trained version that became champion and was not rolled back, also once `champions` has no room
+    # for it; empty: none yet.
+    first: str = ""
     rollback_request: str = ""
     words: str = "no rollout is under way"
 

@@ -42,6 +42,9 @@ def test_the_alias_first_stays_and_leaves_a_version_that_is_rolled_back(house: H
     house.app.promote("local", "assistant-v2", "ann", "good")
     house.app.promote("local", "assistant-v3", "ann", "better")
     assert aliases(house) == {"champion": "3", "first": "2"}
+    house.app.start_rollout("local", "r", house.register("d"), 0.5, "retrain", "passed")
+    assert house.app.rollout(HOME)[0].first == "assistant-v2"
+    house.app.rollback(HOME, "r1b", "ann", "not this one")
     house.app.rollback(HOME, "r2", "ann", "not better")
     house.app.promote("local", "assistant-v1", "ann", "good after all")
     assert aliases(house) == {"champion": "1", "first": "2"}
