@@ -15,6 +15,7 @@ from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.language.identifiers import stable_id, user_id_of
 from shared.language.pairs import Pair
 from shared.language.topics import EVALUATION_COMPLETED
@@ -84,9 +85,21 @@ def encode_evaluation(evaluation: Evaluation) -> pb.Evaluation:
         estimates=encode_estimates(evaluation.estimates),
         reward_model=evaluation.reward_model,
         mlflow_run_id=evaluation.mlflow_run_id,
+        examples=[_encode_example(example) for example in evaluation.examples],
     )
     message.create_time.FromDatetime(evaluation.create_time)
     return message
+
+
+def _encode_example(example: Example) -> pb.Example:
+    return pb.Example(
+        suite=example.suite,
+        prompt=example.prompt,
+        answers=[
+            pb.ExampleAnswer(model_version=version, text=text)
+            for version, text in example.answers.items()
+        ],
+    )
 
 
 def encode_estimates(estimates: Sequence[Estimate]) -> list[common.Estimate]:

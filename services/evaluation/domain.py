@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.language.groups import Composition
 from shared.language.identifiers import share_of, stable_id
 from shared.language.messages import Message
@@ -139,6 +140,8 @@ class Evaluation:
     create_time: datetime
     done: bool
     mlflow_run_id: str = ""
+    # Not in lists of evaluations.
+    examples: tuple[Example, ...] = ()
 
     @property
     def name(self) -> str:
@@ -147,10 +150,12 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a suite found; `reward_model` is the one that scored its answers, if any did."""
+    """What a suite found; `reward_model` is the one that scored its answers, if any did. `examples`: some of
+    the answers, to prompts of the suite's own."""
 
     estimates: tuple[Estimate, ...] = ()
     reward_model: str = ""
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,10 +125,10 @@ class Session(Protocol):
         """The request of a running evaluation. Raises NotFound."""
 
     def evaluation(self, evaluation: str) -> Evaluation:
-        """Raises NotFound."""
+        """With its examples. Raises NotFound."""
 
     def page(self, tenant: str, before: tuple[float, str] | None, size: int) -> list[Evaluation]:
-        """Newest first; `before` is the last one's (create time, id)."""
+        """Newest first, without examples; `before` is the last one's (create time, id)."""
 
     def show(self, evaluation: str, step: str, share: float) -> None:
         """Shows progress in its operation."""

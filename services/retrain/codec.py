@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from google.protobuf.message import Message
 
 from services.retrain.domain.effects import effects, gaps
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.report import Report, document
 from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
@@ -21,6 +23,7 @@ from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument
+from shared.language.examples import Example
 from shared.language.identifiers import parse_name, stable_id
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey, check_policy_id
@@ -131,6 +134,12 @@ def encode_run(run: Run) -> pb.Run:
     return encoded
 
 
+def encode_report(report: Report, html: str) -> pb.GetReportResponse:
+    return pb.GetReportResponse(
+        html=html, json=json.dumps(document(report), indent=1), is_final=report.is_final
+    )
+
+
 def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
     return pb.Snapshot(
         digest=snapshot.digest,
@@ -144,6 +153,7 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         left_out=snapshot.left_out,
         pairs_by_group=snapshot.pairs_by_group,
         users_by_group=snapshot.users_by_group,
+        users_by_source=snapshot.users_by_source,
     )
 
 
@@ -171,6 +181,11 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
             for control in contest.controls
         ],
     )
+
+
+def decode_example(example: evaluation_pb2.Example) -> Example:
+    answers = {answer.model_version: answer.text for answer in example.answers}
+    return Example(example.suite, example.prompt, answers)
 
 
 def encode_completed(run: Run) -> Event:

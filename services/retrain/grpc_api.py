@@ -8,8 +8,10 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 
+from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
-from services.retrain.codec import decode_run_id, encode_run, encode_snapshot
+from services.retrain.codec import decode_run_id, encode_report, encode_run, encode_snapshot
+from services.retrain.domain.report import Report
 from shared.calls.server import tenant_of
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
@@ -23,8 +25,18 @@ Operation = Callable[[str], operations_pb2.Operation]
 
 
 class RetrainServicer(pb_grpc.RetrainServiceServicer):
-    def __init__(self, app: Retrain, operation: Operation, place_of: Callable[[str], str]) -> None:
+    """`render` makes a report's page."""
+
+    def __init__(
+        self,
+        app: Retrain,
+        operation: Operation,
+        place_of: Callable[[str], str],
+        reports: Reports,
+        render: Callable[[Report], str],
+    ) -> None:
         self._app, self._operation, self._place_of = app, operation, place_of
+        self._reports, self._render = reports, render
 
     async def StartRetrain(
         self, request: pb.StartRetrainRequest, context: Any
@@ -58,12 +70,20 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         run = await asyncio.to_thread(self._app.cancel, tenant_of(context), name)
         return pb.CancelRunResponse(run=encode_run(run))
 
+    async def GetReport(self, request: pb.GetReportRequest, context: Any) -> pb.GetReportResponse:
+        name = decode_run_id(request.name)
+        return await asyncio.to_thread(self._report, tenant_of(context), name)
+
     async def PreviewSnapshot(
         self, request: pb.PreviewSnapshotRequest, context: Any
     ) -> pb.PreviewSnapshotResponse:
         key = _key(context, request.policy)
         snapshot = await asyncio.to_thread(self._app.preview, key, self._place_of)
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
+
+    def _report(self, tenant: str, run: str) -> pb.GetReportResponse:
+        report = self._reports.get(tenant, run)
+        return encode_report(report, self._render(report))
 
     def _start(self, key: PolicyKey, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
         asked = id_of(request.request_id, "request")

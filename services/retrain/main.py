@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from services.retrain.adapters.adopting import adopt
@@ -16,6 +17,7 @@ from services.retrain.adapters.erasing import RetrainRemover
 from services.retrain.adapters.forgetting import ROWS, AgedSnapshots
 from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.mlflow_runs import MlflowRuns
+from services.retrain.adapters.pages.report import page_of
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.policies import GrpcPolicies
 from services.retrain.adapters.snapshots import ParquetSnapshots
@@ -23,6 +25,7 @@ from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.adapters.tables import PAIRS, RUNS
 from services.retrain.adapters.training_folder import TrainingFolders
+from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
@@ -82,7 +85,11 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     remover = RetrainRemover(database, snapshots, app)
     erasing = Erasing("retrain", database, log, remover)
     servicer = RetrainServicer(
-        app, lambda name: operations.get(database, f"operations/{name}"), snapshots.place_of
+        app,
+        lambda name: operations.get(database, f"operations/{name}"),
+        snapshots.place_of,
+        Reports(app, snapshots),
+        page_of,
     )
     add = partial(pb_grpc.add_RetrainServiceServicer_to_server, servicer)
     return Service(
@@ -130,6 +137,7 @@ def wire_runner(
         recorder=MlflowRuns(common.mlflow_url, now),
         clock=now,
         reading=app.reading,
+        software=f"trimtab {version('trimtab')}",
     )
 
 

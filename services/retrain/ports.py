@@ -9,10 +9,12 @@ from typing import Protocol
 
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.queue import Served
+from services.retrain.domain.report import Report
 from services.retrain.domain.runs import Run
 from services.retrain.domain.snapshots import Persona, Selection, Snapshot
 from services.retrain.domain.training import Trained, TrainingPlan
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.language.groups import Composition
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey
@@ -113,6 +115,10 @@ class Snapshots(Protocol):
 
     def held_out(self, snapshot: Snapshot) -> list[Pair]: ...
 
+    def taught(self, snapshot: Snapshot) -> list[Pair]:
+        """What is trained on, as far as it has not been erased since. Raises NotFound if the snapshot is not
+        kept any more."""
+
     def place_of(self, digest: str) -> str: ...
 
 
@@ -165,8 +171,14 @@ class Contest:
     suites: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    estimates: tuple[Estimate, ...]
+    examples: tuple[Example, ...] = ()
+
+
 class Evaluator(Protocol):
-    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+    def evaluate(self, contest: Contest) -> Evaluated:
         """Raises Waiting while the evaluation runs. Repeating the call does not repeat the work."""
 
 
@@ -194,4 +206,5 @@ class RunRecorder(Protocol):
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
         """Returns the tracker's id of the run; empty while it is unavailable."""
 
-    def close(self, run: Run) -> None: ...
+    def close(self, run: Run, report: Report) -> None:
+        """The run has ended."""

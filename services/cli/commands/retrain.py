@@ -1,8 +1,10 @@
-"""trimtab retrain start | list | preview | show | watch | cancel"""
+"""trimtab retrain start | list | preview | show | report | watch | cancel"""
 
 from __future__ import annotations
 
 import getpass
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -114,6 +116,35 @@ def show(context: typer.Context, run: RunName) -> None:
 
 
 @app.command()
+def report(
+    context: typer.Context,
+    run: RunName,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page to this file; with --json, the JSON.")
+    ] = None,
+) -> None:
+    """Write the report of a run: did it help, whom, from whose words, at what cost, how to reproduce it.
+
+    It is one HTML file that needs no other. Without --out the answer is printed, with --json the whole report.
+    Of a run that has not ended it says what is known so far.
+
+    \b
+    Examples:
+      trimtab retrain report runs/4f2a --out report.html
+      trimtab retrain report runs/4f2a --json | jq -r .verdict.sentence
+    """
+    session = session_of(context)
+    found = session.platform.call("retrain", "GetReport", {"name": run_name(run)}, timeout_s=60.0)
+    told = json.loads(found["json"])
+    if out is None:
+        session.show(told, lambda: _report(session, told))
+        return
+    out.write_text(found["json"] if session.as_json else found["html"], encoding="utf-8")
+    written = {"file": str(out), "is_final": found["is_final"]}
+    session.show(written, lambda: session.line(f"The report of {run_name(run)} is in {out}."))
+
+
+@app.command()
 def watch(context: typer.Context, run: RunName) -> None:
     """Follow a run to its end. The exit code is 0 if it succeeded, otherwise 1.
 
@@ -179,6 +210,19 @@ def _run(session: Session, found: Json) -> None:
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
     session.table(columns, rows, "The run has not reached the gate.")
+
+
+def _report(session: Session, told: Json) -> None:
+    verdict = told["verdict"]
+    session.line(verdict["sentence"])
+    for words in (*verdict["effects"], verdict["gate"], told["control"], told["worse"]):
+        session.note(words)
+    for words in verdict["gaps"]:
+        session.line(f"for people to decide: {words}")
+    session.line(f"the page: trimtab retrain report {told['run']} --out report.html")
+    tracked = (told["recipe"] or {}).get("mlflow_run_id")
+    if tracked and told["is_final"]:
+        session.line(f"in MLflow: run {tracked}, artifact report/report.html")
 
 
 def _snapshot(session: Session, snapshot: Json) -> None:

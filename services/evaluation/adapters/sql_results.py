@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS, SUITE_RESULTS
 from services.evaluation.domain import Measured
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.state.database import Database
 
 
@@ -52,7 +53,10 @@ class SqlResults:
         rows = [asdict(estimate) for estimate in measured.estimates]
         with self._database.begin() as transaction:
             insert = transaction.insert(SUITE_RESULTS).values(
-                evaluation=evaluation, suite=suite, figures=rows
+                evaluation=evaluation,
+                suite=suite,
+                figures=rows,
+                examples=[asdict(example) for example in measured.examples],
             )
             kept = transaction.connection.execute(insert.on_conflict_do_nothing()).rowcount
             if kept and measured.reward_model:
@@ -65,5 +69,13 @@ def suites_of(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Est
     query = sa.select(SUITE_RESULTS).where(SUITE_RESULTS.c.evaluation == evaluation)
     return {
         row.suite: tuple(Estimate(**estimate) for estimate in row.figures)
+        for row in connection.execute(query)
+    }
+
+
+def examples_of(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Example, ...]]:
+    query = sa.select(SUITE_RESULTS).where(SUITE_RESULTS.c.evaluation == evaluation)
+    return {
+        row.suite: tuple(Example(**example) for example in row.examples or ())
         for row in connection.execute(query)
     }

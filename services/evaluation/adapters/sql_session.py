@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.evaluation import codec
-from services.evaluation.adapters.sql_results import suites_of
+from services.evaluation.adapters.sql_results import examples_of, suites_of
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from services.evaluation.domain import Evaluation, Request
 from services.evaluation.ports import EVALUATE_JOB, TRACK_JOB
@@ -57,7 +58,9 @@ class SqlSession:
         return codec.decode_request(evaluation, row.tenant, asked)
 
     def evaluation(self, evaluation: str) -> Evaluation:
-        return self._evaluation(self._row(evaluation))
+        by_suite = examples_of(self._connection, evaluation)
+        examples = tuple(one for suite in SUITES for one in by_suite.get(suite, ()))
+        return replace(self._evaluation(self._row(evaluation)), examples=examples)
 
     def page(self, tenant: str, before: tuple[float, str] | None, size: int) -> list[Evaluation]:
         place = sa.tuple_(EVALUATIONS.c.create_time, EVALUATIONS.c.evaluation)

@@ -29,6 +29,8 @@ SUITE_RESULTS = sa.Table(
     sa.Column("evaluation", sa.String, primary_key=True),
     sa.Column("suite", sa.String, primary_key=True),
     sa.Column("figures", sa.JSON, nullable=False),
+    # Answers to the suite's own prompts, never to a user's; null in results of before they were kept.
+    sa.Column("examples", sa.JSON),
 )
 # Answers of running evaluations; deleted when the evaluation ends.
 ANSWERS = sa.Table(

@@ -13,6 +13,7 @@ import re
 from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers, shipped
+from shared.language.examples import examples_of
 from shared.language.messages import text_message
 
 SUITE = "over_refusal"
@@ -33,9 +34,9 @@ def measure(request: Request, bench: Bench) -> Measured:
     asked = [(text_message("user", row["prompt"]),) for row in shipped("over_refusal.jsonl")]
     sampling = Sampling(bench.limits.refusal_tokens, temperature=0.0, top_p=1.0)
     groups = [f"prompt:{messages[0].text}" for messages in asked]
-    estimates = []
-    for version in request.probed:
-        given = answers(request, bench, version, asked, sampling)
-        refused = [float(is_refusal(text)) for text in given]
-        estimates.append(request.rate(SUITE, version, refused, groups, SUITE))
-    return Measured(tuple(estimates))
+    given = {v: answers(request, bench, v, asked, sampling) for v in request.probed}
+    refused = {v: [float(is_refusal(text)) for text in texts] for v, texts in given.items()}
+    estimates = [request.rate(SUITE, v, found, groups, SUITE) for v, found in refused.items()]
+    said = {version.name: given[version] for version in reversed(request.probed)}
+    examples = examples_of(SUITE, [messages[0].text for messages in asked], said)
+    return Measured(tuple(estimates), examples=examples)

@@ -29,8 +29,12 @@ def prompts(request: Request, bench: Bench) -> list[Prompt]:
     unique = {pair.prompt[-1].text: pair for pair in reversed(request.pairs) if pair.prompt}
     most = limits.prompts - round(limits.prompts * limits.everyday_share)
     held_out = [Prompt(p.prompt, p.user_id, p.groups) for p in sampled(list(unique.values()), most)]
-    everyday = [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]
-    return [*held_out, *everyday[: limits.prompts - len(held_out)]]
+    return [*held_out, *everyday()[: limits.prompts - len(held_out)]]
+
+
+def everyday() -> list[Prompt]:
+    """Questions of the product's own."""
+    return [Prompt((text_message("user", row["prompt"]),)) for row in shipped("everyday.jsonl")]
 
 
 def answers(

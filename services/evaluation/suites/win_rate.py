@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from services.evaluation.domain import Measured, Prompt, Request, Version
 from services.evaluation.ports import Bench, JudgeChanged, Sampling, Scores
 from services.evaluation.suites import by_group
-from services.evaluation.suites.questions import answers, prompts
+from services.evaluation.suites.questions import answers, everyday, prompts
 from shared.language.errors import FailedPrecondition, Internal
 from shared.language.estimates import Estimate
+from shared.language.examples import Example, examples_of
 
 SUITE = "win_rate"
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
@@ -38,12 +39,13 @@ def measure(request: Request, bench: Bench) -> Measured:
     spoken = [prompt.messages for prompt in asked]
     writers = [*request.rivals, *map(request.champion.as_served, request.champion.all_served)]
     written = {v: answers(request, bench, v, spoken, sampling) for v in writers}
+    examples = _examples(request, request.champion, asked, written)
     try:
         found = _scored(request, bench, asked, written)
     except FailedPrecondition as error:
         if error.reason != UNTRAINED:
             raise
-        return _not_measured(request, error.reason)
+        return Measured(_not_measured(request, error.reason), examples=examples)
     champion = _as_answered(request.champion, asked, found)
     clusters = [prompt.cluster for prompt in asked]
     wins = {
@@ -54,7 +56,22 @@ def measure(request: Request, bench: Bench) -> Measured:
     estimates += by_group.win_rates(request, asked, found, request.champion, _win, SUITE)
     of_versions = {v: found[v] for v in request.rivals} | {request.champion: champion}
     estimates += by_group.well_being(request, asked, of_versions, SUITE)
-    return Measured(tuple(estimates), champion.judge)
+    return Measured(tuple(estimates), champion.judge, examples)
+
+
+def _examples(
+    request: Request,
+    champion: Version,
+    asked: Sequence[Prompt],
+    written: Mapping[Version, Sequence[str]],
+) -> tuple[Example, ...]:
+    """To everyday questions, by what answers those who are in no group."""
+    ours = everyday()
+    own = [at for at, prompt in enumerate(asked) if prompt in ours]
+    speakers = {champion.name: champion.as_served(champion.served_to(()))}
+    speakers |= {version.name: version for version in request.rivals}
+    said = {name: [written[speaker][at] for at in own] for name, speaker in speakers.items()}
+    return examples_of(SUITE, [asked[at].messages[-1].text for at in own], said)
 
 
 def _scored(
@@ -91,14 +108,12 @@ def _as_answered(
     )
 
 
-def _not_measured(request: Request, reason: str) -> Measured:
+def _not_measured(request: Request, reason: str) -> tuple[Estimate, ...]:
     names = [request.label(SUITE, version) for version in request.rivals]
     said = f"not measured: {reason}"
-    return Measured(
-        tuple(
-            Estimate(name, 0.5, 0.0, 1.0, request.confidence, suite=SUITE, method=said)
-            for name in names
-        )
+    return tuple(
+        Estimate(name, 0.5, 0.0, 1.0, request.confidence, suite=SUITE, method=said)
+        for name in names
     )
 
 

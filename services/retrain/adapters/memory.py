@@ -6,13 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.report import Report
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
-from services.retrain.ports import Candidate, Contest, Progress, Waiting
+from services.retrain.ports import Candidate, Contest, Evaluated, Progress, Waiting
 from shared.language.errors import Cancelled, FailedPrecondition, NotFound
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.language.pairs import Pair
 from shared.language.policies import ASSISTANT, PolicyKey, version_name
 
@@ -28,6 +30,11 @@ class MemorySnapshots:
 
     def held_out(self, snapshot: Snapshot) -> list[Pair]:
         return list(self.kept[snapshot.digest].held_out)
+
+    def taught(self, snapshot: Snapshot) -> list[Pair]:
+        if snapshot.digest not in self.kept:
+            raise NotFound(f"snapshot {snapshot.digest} is not kept any more")
+        return list(self.kept[snapshot.digest].train)
 
     def place_of(self, digest: str) -> str:
         return f"memory/{digest}"
@@ -72,15 +79,17 @@ class MemoryEvaluator:
     """Gives the same figures at any requested confidence."""
 
     estimates: tuple[Estimate, ...] = ()
+    examples: tuple[Example, ...] = ()
     polls_left: int = 1
     contests: list[Contest] = field(default_factory=list)
 
-    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+    def evaluate(self, contest: Contest) -> Evaluated:
         self.contests.append(contest)
         if self.polls_left:
             self.polls_left -= 1
             raise Waiting(0.5, "half of it", 0.0)
-        return tuple(replace(one, confidence=contest.confidence) for one in self.estimates)
+        found = (replace(one, confidence=contest.confidence) for one in self.estimates)
+        return Evaluated(tuple(found), self.examples)
 
 
 @dataclass
@@ -147,5 +156,5 @@ class NoRecorder:
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
         return ""
 
-    def close(self, run: Run) -> None:
+    def close(self, run: Run, report: Report) -> None:
         """Nothing was recorded."""

@@ -1,4 +1,4 @@
-"""Runs in MLflow: plan, snapshot, every step's figures, the adapters, the gate's verdict."""
+"""Runs in MLflow: plan, snapshot, every step's figures, the adapters, the gate's verdict, the report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from datetime import datetime
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from services.retrain.adapters.pages.report import page_of
+from services.retrain.domain.report import Report, document
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained
 from shared.language.estimates import figure_name
@@ -31,11 +33,11 @@ class MlflowRuns:
             _log.warning("%s is not in MLflow: %s", run.run, type(error).__name__)
             return ""
 
-    def close(self, run: Run) -> None:
+    def close(self, run: Run, report: Report) -> None:
         if not run.mlflow_run_id:
             return
         try:
-            self._close(run)
+            self._close(run, report)
         except Exception as error:  # noqa: BLE001 - nothing depends on the record
             _log.warning("the end of %s is not in MLflow: %s", run.run, type(error).__name__)
 
@@ -79,7 +81,7 @@ class MlflowRuns:
         self._client.log_batch(run_id, metrics=metrics)
         self._client.log_artifacts(run_id, trained.adapter_path, f"{objective}/adapter")
 
-    def _close(self, run: Run) -> None:
+    def _close(self, run: Run, report: Report) -> None:
         now_ms = int(self._clock().timestamp() * 1000)
         figures = [Metric(_key(figure_name(e)), e.value, now_ms, 0) for e in run.estimates]
         tags = [
@@ -90,6 +92,8 @@ class MlflowRuns:
         self._client.log_batch(run.mlflow_run_id, metrics=figures, tags=tags)
         gate = {"verdict": run.verdict, "lines": [asdict(line) for line in run.gate]}
         self._client.log_dict(run.mlflow_run_id, gate, "gate.json")
+        self._client.log_text(run.mlflow_run_id, page_of(report), "report/report.html")
+        self._client.log_dict(run.mlflow_run_id, document(report), "report/report.json")
         self._client.set_terminated(run.mlflow_run_id)
 
     def _experiment(self, name: str) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from services.retrain.codec import encode_contest
+from services.retrain.codec import decode_example, encode_contest
 from services.retrain.domain.effects import named
 from services.retrain.domain.runs import Run
-from services.retrain.ports import Candidate, Contest, Waiting
+from services.retrain.ports import Candidate, Contest, Evaluated, Waiting
 from shared.calls.client import metadata, translated
 from shared.contracts.estimates import decode_estimate
 from shared.contracts.people import decode_composition
@@ -25,7 +25,6 @@ from shared.language.errors import (
     TrimtabError,
     from_code,
 )
-from shared.language.estimates import Estimate
 from shared.language.policies import PolicyKey
 
 _ACTOR = "retrain"
@@ -44,7 +43,7 @@ class GrpcEvaluator:
         self._operations = operations_pb2_grpc.OperationsStub(channel)
         self._begun: dict[str, str] = {}
 
-    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+    def evaluate(self, contest: Contest) -> Evaluated:
         operation = self._operation(contest)
         if not operation.done:
             self._begun[contest.request_id] = operation.name
@@ -56,7 +55,11 @@ class GrpcEvaluator:
             raise _failure(operation.error)
         response = evaluation_pb2.EvaluateResponse()
         operation.response.Unpack(response)
-        return tuple(decode_estimate(estimate) for estimate in response.evaluation.estimates)
+        found = response.evaluation
+        return Evaluated(
+            tuple(decode_estimate(estimate) for estimate in found.estimates),
+            tuple(decode_example(example) for example in found.examples),
+        )
 
     def _operation(self, contest: Contest) -> operations_pb2.Operation:
         name = self._begun.get(contest.request_id)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from services.retrain.domain.selection import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, row_of
+from shared.language.errors import NotFound
 from shared.language.messages import message_of, text_message
 from shared.language.pairs import Pair, PairSource
 
@@ -52,6 +53,12 @@ class ParquetSnapshots:
 
     def held_out(self, snapshot: Snapshot) -> list[Pair]:
         return read_pairs(snapshot.uri, "held_out")
+
+    def taught(self, snapshot: Snapshot) -> list[Pair]:
+        try:
+            return read_pairs(snapshot.uri, "train")
+        except FileNotFoundError as error:
+            raise NotFound(f"snapshot {snapshot.digest} is not kept any more") from error
 
     def place_of(self, digest: str) -> str:
         return f"{self._root}/{digest}"

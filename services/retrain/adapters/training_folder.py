@@ -13,6 +13,7 @@ from typing import Any
 
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
+from shared.encoding.base_models import read_base
 from shared.language.errors import FailedPrecondition
 
 # What a finished training must have been asked for to be the one that is asked for now.
@@ -59,7 +60,8 @@ class TrainingFolder:
         steps = tuple(TrainingStep(**step) for step in done["steps"])
         # Those that were finished before an upgrade have no counts.
         counts = done.get("counts", {})
-        return Trained(str(self.path / "adapter"), steps, float(done["seconds"]), counts)
+        adapter = self.path / "adapter"
+        return Trained(str(adapter), steps, float(done["seconds"]), counts, read_base(adapter))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ one repeats the step. One run at a time; the others are queued, and tenants and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
 from services.retrain.app.queue import Line, WaitForPairs, line_of
+from services.retrain.app.reporting import reported
 from services.retrain.app.retrain import selected
 from services.retrain.domain.effects import gaps
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Reading, Rules, whole_answers
-from services.retrain.domain.runs import Run, State
+from services.retrain.domain.runs import Run, State, TrainingCost
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.domain.training import Trained
 from services.retrain.ports import (
@@ -88,6 +89,8 @@ class Runner:
     recorder: RunRecorder
     clock: Callable[[], datetime]
     reading: Reading = whole_answers
+    # Our own version, which a run's report names.
+    software: str = ""
     # The step this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
     counted: dict[PolicyKey, tuple[int, int]] = field(default_factory=dict)
@@ -180,7 +183,8 @@ class Runner:
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
-        run = replace(run, training_counts=trained["dpo"].counts)
+        run = _with_costs(replace(run, training_counts=trained["dpo"].counts), trained)
+        run = replace(run, software=self.software)
         run = replace(run, mlflow_run_id=self.recorder.record(run, trained))
         return run.entered(State.EVALUATE, self.clock())
 
@@ -219,8 +223,9 @@ class Runner:
             confidence=run.confidence,
             suites=run.rules.suites,
         )
-        estimates = self.evaluator.evaluate(contest)
-        return replace(run, estimates=estimates).entered(State.GATE, self.clock())
+        found = self.evaluator.evaluate(contest)
+        measured = replace(run, estimates=found.estimates, examples=found.examples)
+        return measured.entered(State.GATE, self.clock())
 
     def _counted(self, run: Run) -> Run:
         """Stays in EVALUATE. The attempt is counted before anything is measured, whatever the result will
@@ -258,7 +263,7 @@ class Runner:
             words = f"{run.run}: a control, for figures only"
             self.registry.reject(run.tenant, run.control_version, words)
         ended = run.entered(State.SUCCEEDED if passed else State.REJECTED, self.clock())
-        self.recorder.close(ended)
+        self._close(ended)
         return ended
 
     def _start_rollout(self, run: Run, reason: str) -> None:
@@ -300,8 +305,11 @@ class Runner:
             except TrimtabError as refused:
                 _log.warning("%s could not be rejected: %s", version, refused)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
-        self.recorder.close(ended)
+        self._close(ended)
         self._save(ended)
+
+    def _close(self, ended: Run) -> None:
+        self.recorder.close(ended, reported(ended, self.snapshots))
 
     def _stopped(self, run: Run, is_stopping: Callable[[], bool]) -> Callable[[], bool]:
         def stopped() -> bool:
@@ -355,6 +363,12 @@ def _check(selection: Selection, rules: Rules) -> None:
             " needed, so that a few do not speak for all",
             reason="TOO_FEW_USERS",
         )
+
+
+def _with_costs(run: Run, trained: Mapping[str, Trained]) -> Run:
+    costs = {name: TrainingCost(len(one.steps), one.seconds) for name, one in trained.items()}
+    digests = [one.base_digest for one in trained.values() if one.base_digest]
+    return replace(run, costs=costs, base_digest=next(iter(digests), ""))
 
 
 def _step(run: Run) -> tuple[str, State, int]:

@@ -37,6 +37,16 @@ def of_groups(estimates: Sequence[Estimate]) -> list[Estimate]:
     return [one for one in estimates if _is_of_group(one)]
 
 
+def of_everyone(estimates: Sequence[Estimate]) -> Estimate | None:
+    """The candidate's win rate; with a count of 0 if nothing could judge it."""
+    return next((one for one in estimates if one.name == _NAME and not one.group), None)
+
+
+def word_of(one: Estimate, interests: Interests) -> str:
+    """What a win rate says: "helped", "hurt", "not hurt" or "not told"."""
+    return _WORDS[_judged(one, interests.margin)]
+
+
 def group_lines(
     estimates: Sequence[Estimate], interests: Interests, sure: float
 ) -> list[tuple[str, GateCheck]]:
@@ -56,11 +66,11 @@ def effects(
     the evaluation. `reach`: who gets the version."""
     found = of_groups(estimates)
     if not found:
-        everyone = [one for one in estimates if one.name == _NAME and not one.group and one.count]
-        return tuple(
-            f"{_WORDS[_judged(one, interests.margin)]}: everyone (no groups are told apart): {_figures(one)}"
-            for one in everyone
-        )
+        everyone = of_everyone(estimates)
+        if everyone is None or not everyone.count:
+            return ()
+        words = f"everyone (no groups are told apart): {_figures(everyone)}"
+        return (f"{word_of(everyone, interests)}: {words}",)
     judged = [(_judged(one, interests.margin), one) for one in found]
     ordered = sorted(judged, key=lambda found: (found[0], found[1].value))
     return tuple(_words(how, one, reach) for how, one in ordered)
@@ -73,7 +83,7 @@ def gaps(
     known."""
     judged = [(_judged(one, interests.margin), one.group) for one in of_groups(estimates)]
     gain, lose, untold = (
-        " and ".join(_people(group) for found, group in judged if found == how)
+        " and ".join(people(group) for found, group in judged if found == how)
         for how in (_HELPED, _HURT, _UNTOLD)
     )
     found = []
@@ -89,12 +99,12 @@ def gaps(
 
 
 def _words(how: int, one: Estimate, reach: Reach) -> str:
-    people, figures = _people(one.group), _figures(one)
+    who, figures = people(one.group), _figures(one)
     if not reach.groups or one.group in reach.groups:
-        return f"{_WORDS[how]}: {people}: {figures}"
+        return f"{_WORDS[how]}: {who}: {figures}"
     if _is_served(one.group, reach):
-        return f"served in part: {people}: those of them get it who are {_who(reach)}; {figures}"
-    return f"spared: {people}: they keep the answers they had; of the new ones: {figures}"
+        return f"served in part: {who}: those of them get it who are {_who(reach)}; {figures}"
+    return f"spared: {who}: they keep the answers they had; of the new ones: {figures}"
 
 
 def _is_served(group: str, reach: Reach) -> bool:
@@ -103,12 +113,13 @@ def _is_served(group: str, reach: Reach) -> bool:
 
 
 def _who(reach: Reach) -> str:
-    who = " or ".join(map(_people, reach.groups))
-    but = " or ".join(map(_people, reach.spared))
+    who = " or ".join(map(people, reach.groups))
+    but = " or ".join(map(people, reach.spared))
     return f"{who}, but not {but}" if but else who
 
 
-def _people(group: str) -> str:
+def people(group: str) -> str:
+    """A group in words."""
     if group == EVERYONE_ELSE:
         return EVERYONE_ELSE
     return f"people of {group}" if is_segment(group) else f"people who prefer {group}"

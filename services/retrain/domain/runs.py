@@ -10,6 +10,7 @@ from enum import StrEnum
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.snapshots import Snapshot
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.language.groups import Reach
 from shared.language.policies import ASSISTANT, PolicyKey
 
@@ -66,6 +67,12 @@ class RunStep:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingCost:
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     run: str
     number: int
@@ -87,9 +94,16 @@ class Run:
     snapshot: Snapshot | None = None
     # How many of its pairs training cut or left out, by reason: see domain/training.py.
     training_counts: Mapping[str, int] = field(default_factory=dict)
+    # Of each training, by objective.
+    costs: Mapping[str, TrainingCost] = field(default_factory=dict)
+    # What it was trained with: the base model's weights and our own version; empty if that is not known.
+    base_digest: str = ""
+    software: str = ""
     # The place of the newest pair that the snapshot could see, for the volume trigger.
     pairs_seen: int = 0
     estimates: tuple[Estimate, ...] = ()
+    # Answers to prompts of our own, side by side.
+    examples: tuple[Example, ...] = ()
     gate: tuple[GateCheck, ...] = ()
     verdict: str = ""
     # The groups of people that alone get the version, if it is not for everyone.

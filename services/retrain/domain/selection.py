@@ -233,6 +233,7 @@ def describe(selection: Selection, uri: str) -> Snapshot:
     groups = Counter(group for pair in selection.train for group in pair.groups)
     in_groups = {(group, pair.user) for pair in selection.train for group in pair.groups}
     sources = Counter(source_of(pair) for pair in selection.train)
+    in_sources = {(source_of(pair), pair.user) for pair in selection.train}
     return Snapshot(
         digest=digest_of(selection),
         uri=uri,
@@ -244,5 +245,11 @@ def describe(selection: Selection, uri: str) -> Snapshot:
         largest_user_share=_largest_share(selection.train),
         left_out=selection.left_out,
         pairs_by_group=dict(sorted(groups.items())),
-        users_by_group=dict(sorted(Counter(group for group, _ in in_groups).items())),
+        users_by_group=_users_of(in_groups),
+        users_by_source=_users_of(in_sources),
     )
+
+
+def _users_of(belonging: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """How many users each name has."""
+    return dict(sorted(Counter(name for name, _ in belonging).items()))

@@ -94,3 +94,5 @@ class Snapshot:
     # To train on, of each group of people, learnt ones and segments.
     pairs_by_group: Mapping[str, int] = field(default_factory=dict)
     users_by_group: Mapping[str, int] = field(default_factory=dict)
+    # To train on; empty in snapshots of before it was counted.
+    users_by_source: Mapping[str, int] = field(default_factory=dict)

@@ -52,13 +52,15 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of training: the adapter's folder, the steps, and the total seconds. `counts`: how many pairs
-    were cut (PROMPT_CUT, ANSWER_CUT) or left out (ALIKE); zeros are not named."""
+    """The result of training: the adapter's folder, the steps, and the total seconds. `counts`: how many
+    pairs were cut (PROMPT_CUT, ANSWER_CUT) or left out (ALIKE); zeros are not named. `base_digest`: of the
+    base model's weights (shared/encoding/base_models.py); empty if it is not known."""
 
     adapter_path: str
     steps: tuple[TrainingStep, ...]
     seconds: float
     counts: Mapping[str, int] = field(default_factory=dict)
+    base_digest: str = ""
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:

@@ -41,8 +41,7 @@ from services.retrain.codec import encode_contest
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
-from services.retrain.ports import Candidate, Contest
-from shared.language.estimates import Estimate
+from services.retrain.ports import Candidate, Contest, Evaluated
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey
 from shared.state.database import Database
@@ -110,7 +109,7 @@ class Evaluator:
         evaluate = EvaluateVersion(bench)
         self._worker = Evaluating(database, store, EvaluationSession, evaluate, now).worker()
 
-    def evaluate(self, contest: Contest) -> tuple[Estimate, ...]:
+    def evaluate(self, contest: Contest) -> Evaluated:
         asked = encode_contest(contest)
         self._app.start(evaluation_codec.decode_request(contest.request_id, "local", asked))
         deadline = time.monotonic() + _EVALUATED_WITHIN_S
@@ -119,7 +118,7 @@ class Evaluator:
             assert time.monotonic() < deadline, evaluation
             if not self._worker.run_once():
                 time.sleep(0.2)
-        return evaluation.estimates
+        return Evaluated(evaluation.estimates, evaluation.examples)
 
 
 class Versions:

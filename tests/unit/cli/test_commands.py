@@ -340,7 +340,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "groups": ("list", "show", "members", "history", "correct"),
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
-        "retrain": ("start", "list", "preview", "show", "watch", "cancel"),
+        "retrain": ("start", "list", "preview", "show", "report", "watch", "cancel"),
         "models": (
             *("list", "show", "lineage", "compare", "verify"),
             *("advance", "promote", "rollback", "retire", "restore"),

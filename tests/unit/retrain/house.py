@@ -15,14 +15,17 @@ from services.retrain.adapters.memory import (
     MemoryTrainer,
     NoRecorder,
 )
+from services.retrain.adapters.pages.report import page_of
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.tables import METADATA
+from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import Alike
+from services.retrain.grpc_api import RetrainServicer
 from services.retrain.jobs import alarm_worker
 from services.retrain.stages import alarm_stage, pair_stage
 from shared.access.headers import TENANT
@@ -36,6 +39,7 @@ from shared.language.topics import (
 )
 from shared.log.events import Event
 from shared.log.memory import MemoryEventLog
+from shared.state import operations
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.state.sessions import SqlStore
@@ -84,6 +88,16 @@ class House:
             recorder=NoRecorder(),
             clock=lambda: self.time,
             reading=self._reading,
+            software="trimtab 0.1.0",
+        )
+
+    def servicer(self) -> RetrainServicer:
+        return RetrainServicer(
+            self.app,
+            lambda run: operations.get(self.database, f"operations/{run}"),
+            lambda digest: f"somewhere/{digest}",
+            Reports(self.app, self.snapshots),
+            page_of,
         )
 
     def _reading(self, rules: Rules) -> Alike:

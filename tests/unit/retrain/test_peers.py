@@ -8,11 +8,12 @@ from google.longrunning import operations_pb2
 
 from services.retrain.adapters.peers import GrpcEvaluator
 from services.retrain.app.runner import PASSING, is_final
-from services.retrain.ports import Candidate, Contest, Waiting
+from services.retrain.ports import Candidate, Contest, Evaluated, Waiting
 from shared.contracts.estimates import encode_estimate
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.language.errors import Internal, InvalidArgument
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 
 ONE = Candidate("assistant-v1", "assistant-v1", "adapters/assistant-v1")
 CONTEST = Contest("local", "run-1", ONE, ONE, (), (), 0.975)
@@ -37,9 +38,14 @@ def test_an_evaluation_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 def test_figures_come_as_they_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate = Estimate("win_rate", 0.6, 0.5, 0.7, 0.975, 63, 20, "win_rate", "wilson")
     operation = operations_pb2.Operation(done=True)
-    evaluation = pb.Evaluation(estimates=[encode_estimate(estimate)])
+    example = Example("win_rate", "Why?", {"assistant-v0": "So.", "assistant-v1": "No."})
+    said = [pb.ExampleAnswer(model_version=one, text=text) for one, text in example.answers.items()]
+    evaluation = pb.Evaluation(
+        estimates=[encode_estimate(estimate)],
+        examples=[pb.Example(suite="win_rate", prompt="Why?", answers=said)],
+    )
     operation.response.Pack(pb.EvaluateResponse(evaluation=evaluation))
-    assert evaluator(monkeypatch, operation).evaluate(CONTEST) == (estimate,)
+    assert evaluator(monkeypatch, operation).evaluate(CONTEST) == Evaluated((estimate,), (example,))
 
 
 @pytest.mark.parametrize("code", [4, 5, 7, 8, 9, 12, 13, 14, 16])

@@ -35,11 +35,7 @@ LOCALS, ACMES = caller("local"), caller("acme")
 
 
 def servicer_of(house: House) -> RetrainServicer:
-    return RetrainServicer(
-        house.app,
-        lambda run: operations.get(house.database, f"operations/{run}"),
-        lambda digest: f"somewhere/{digest}",
-    )
+    return house.servicer()
 
 
 def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -> None:

@@ -10,7 +10,6 @@ import pytest
 from services.retrain.codec import encode_run, encode_snapshot
 from services.retrain.domain.runs import State
 from services.retrain.domain.selection import Caps
-from services.retrain.grpc_api import RetrainServicer
 from shared.contracts.pairs import encode_pair
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
@@ -147,11 +146,7 @@ LOCALS, OTHERS = caller("local"), caller("acme")
 async def test_the_api_starts_lists_previews_and_cancels():
     house = House()
     house.mine(12, 3)
-    servicer = RetrainServicer(
-        house.app,
-        lambda run: operations.get(house.database, f"operations/{run}"),
-        lambda digest: f"somewhere/{digest}",
-    )
+    servicer = house.servicer()
     begun = await servicer.StartRetrain(
         pb.StartRetrainRequest(request_id="a", reason="why"), LOCALS
     )

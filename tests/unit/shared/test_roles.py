@@ -26,7 +26,7 @@ ROLES = {
         People: GetMembership ListGroups ListMembershipVersions ListMemberships
         PersonalData: ExportPersonalData
         Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions
-        Retrain: GetRun ListRuns PreviewSnapshot
+        Retrain: GetReport GetRun ListRuns PreviewSnapshot
         Reward: ListRewardModels Score ScoreStream
         Stage: GetStageCounts
         Trace: TraceConversation

@@ -176,6 +176,7 @@ class Evaluation(_message.Message):
     REWARD_MODEL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     MLFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """evaluations/{evaluation}"""
     model_version: _builtins.str
@@ -191,6 +192,10 @@ class Evaluation(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Example]:
+        """A few answers to the suites' own prompts, side by side; not in lists."""
+
     def __init__(
         self,
         *,
@@ -201,14 +206,65 @@ class Evaluation(_message.Message):
         reward_model: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         mlflow_run_id: _builtins.str = ...,
+        examples: _abc.Iterable[Global___Example] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "create_time", b"create_time", "estimates", b"estimates", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "reward_model", b"reward_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "create_time", b"create_time", "estimates", b"estimates", "examples", b"examples", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "reward_model", b"reward_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class Example(_message.Message):
+    """What several versions answered to the same prompt, which is never a user's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUITE_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    suite: _builtins.str
+    prompt: _builtins.str
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExampleAnswer]: ...
+    def __init__(
+        self,
+        *,
+        suite: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        answers: _abc.Iterable[Global___ExampleAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "prompt", b"prompt", "suite", b"suite"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Example: _TypeAlias = Example  # noqa: Y015
+
+@_typing.final
+class ExampleAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExampleAnswer: _TypeAlias = ExampleAnswer  # noqa: Y015
 
 @_typing.final
 class GetEvaluationRequest(_message.Message):

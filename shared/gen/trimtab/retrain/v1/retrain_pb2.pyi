@@ -185,6 +185,26 @@ class Snapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class UsersBySourceEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DIGEST_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     TRAIN_PAIRS_FIELD_NUMBER: _builtins.int
@@ -196,6 +216,7 @@ class Snapshot(_message.Message):
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     PAIRS_BY_GROUP_FIELD_NUMBER: _builtins.int
     USERS_BY_GROUP_FIELD_NUMBER: _builtins.int
+    USERS_BY_SOURCE_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 of its content."""
     uri: _builtins.str
@@ -217,6 +238,10 @@ class Snapshot(_message.Message):
 
     @_builtins.property
     def users_by_group(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def users_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many users the training pairs of each source are of; empty in runs of before this was counted."""
+
     def __init__(
         self,
         *,
@@ -231,10 +256,11 @@ class Snapshot(_message.Message):
         left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         pairs_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         users_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        users_by_source: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -616,6 +642,53 @@ class ListRunsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
+class GetReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportRequest: _TypeAlias = GetReportRequest  # noqa: Y015
+
+@_typing.final
+class GetReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTML_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    html: _builtins.str
+    """One HTML file that needs no other."""
+    json: _builtins.str
+    """The same as JSON: services/retrain/domain/report.py says what is in it."""
+    is_final: _builtins.bool
+    """False while the run has not ended."""
+    def __init__(
+        self,
+        *,
+        html: _builtins.str = ...,
+        json: _builtins.str = ...,
+        is_final: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "is_final", b"is_final", "json", b"json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportResponse: _TypeAlias = GetReportResponse  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):

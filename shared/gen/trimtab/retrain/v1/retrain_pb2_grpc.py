@@ -56,6 +56,11 @@ class RetrainServiceStub:
                 request_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/trimtab.retrain.v1.RetrainService/GetReport',
+                request_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportResponse.FromString,
+                _registered_method=True)
         self.PreviewSnapshot = channel.unary_unary(
                 '/trimtab.retrain.v1.RetrainService/PreviewSnapshot',
                 request_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotRequest.SerializeToString,
@@ -92,6 +97,13 @@ class RetrainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PreviewSnapshot(self, request, context):
         """What a run started now would be trained on.
         """
@@ -121,6 +133,11 @@ def add_RetrainServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunRequest.FromString,
                     response_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportRequest.FromString,
+                    response_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportResponse.SerializeToString,
             ),
             'PreviewSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewSnapshot,
@@ -237,6 +254,33 @@ class RetrainService:
             '/trimtab.retrain.v1.RetrainService/CancelRun',
             trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunRequest.SerializeToString,
             trimtab_dot_retrain_dot_v1_dot_retrain__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.retrain.v1.RetrainService/GetReport',
+            trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportRequest.SerializeToString,
+            trimtab_dot_retrain_dot_v1_dot_retrain__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

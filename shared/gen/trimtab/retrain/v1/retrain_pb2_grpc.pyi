@@ -39,6 +39,8 @@ class RetrainServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.GetRunRequest, _retrain_pb2.GetRunResponse]
     ListRuns: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.ListRunsRequest, _retrain_pb2.ListRunsResponse]
     CancelRun: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.CancelRunRequest, _retrain_pb2.CancelRunResponse]
+    GetReport: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.GetReportRequest, _retrain_pb2.GetReportResponse]
+    """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far."""
     PreviewSnapshot: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.PreviewSnapshotRequest, _retrain_pb2.PreviewSnapshotResponse]
     """What a run started now would be trained on."""
 
@@ -52,6 +54,8 @@ class RetrainServiceAsyncStub(RetrainServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_retrain_pb2.GetRunRequest, _retrain_pb2.GetRunResponse]  # type: ignore[assignment]
     ListRuns: _aio.UnaryUnaryMultiCallable[_retrain_pb2.ListRunsRequest, _retrain_pb2.ListRunsResponse]  # type: ignore[assignment]
     CancelRun: _aio.UnaryUnaryMultiCallable[_retrain_pb2.CancelRunRequest, _retrain_pb2.CancelRunResponse]  # type: ignore[assignment]
+    GetReport: _aio.UnaryUnaryMultiCallable[_retrain_pb2.GetReportRequest, _retrain_pb2.GetReportResponse]  # type: ignore[assignment]
+    """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far."""
     PreviewSnapshot: _aio.UnaryUnaryMultiCallable[_retrain_pb2.PreviewSnapshotRequest, _retrain_pb2.PreviewSnapshotResponse]  # type: ignore[assignment]
     """What a run started now would be trained on."""
 
@@ -86,6 +90,14 @@ class RetrainServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retrain_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retrain_pb2.CancelRunResponse, _abc.Awaitable[_retrain_pb2.CancelRunResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _retrain_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrain_pb2.GetReportResponse, _abc.Awaitable[_retrain_pb2.GetReportResponse]]:
+        """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far."""
 
     @_abc_1.abstractmethod
     def PreviewSnapshot(
