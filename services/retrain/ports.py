@@ -204,7 +204,8 @@ class RunRecorder(Protocol):
     """The record of runs in the tracker. It may be unavailable: nothing depends on it."""
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
-        """Returns the tracker's id of the run; empty while it is unavailable."""
+        """Returns the tracker's id of the run, always the same one; empty while it is unavailable."""
 
     def close(self, run: Run, report: Report) -> None:
-        """The run has ended."""
+        """The run has ended: its report is kept with it, the last one if it is closed again. A run that was not
+        recorded has no report there."""

@@ -14,6 +14,7 @@ from services.cli.commands.options import OnePolicy, PolicyName
 from services.cli.commands.session import ERROR, Session, session_of
 from services.cli.commands.words import interests_words
 from services.cli.domain import Json
+from shared.language.errors import InvalidArgument
 from shared.language.policies import ASSISTANT
 
 app = typer.Typer(
@@ -139,7 +140,7 @@ def report(
     if out is None:
         session.show(told, lambda: _report(session, told))
         return
-    out.write_text(found["json"] if session.as_json else found["html"], encoding="utf-8")
+    _write(out, found["json"] if session.as_json else found["html"])
     written = {"file": str(out), "is_final": found["is_final"]}
     session.show(written, lambda: session.line(f"The report of {run_name(run)} is in {out}."))
 
@@ -210,6 +211,14 @@ def _run(session: Session, found: Json) -> None:
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
     session.table(columns, rows, "The run has not reached the gate.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        words = f"{path} cannot be written: {error.strerror}"
+        raise InvalidArgument(words, reason="CANNOT_WRITE", field="out") from error
 
 
 def _report(session: Session, told: Json) -> None:

@@ -1,6 +1,7 @@
 """What retrain holds about a user, how it is erased, and which versions were trained on it. Training
-folders and the tracker hold weights, steps and figures, but no pairs. A version cannot unlearn: the audit
-names the versions, and later trainings will not have seen the user.
+folders and the tracker hold weights, steps and figures, but no pairs; reports name nobody and repeat only
+what three users or more have said (domain/report.py). A version cannot unlearn: the audit names the versions,
+and later trainings will not have seen the user.
 """
 
 from __future__ import annotations

@@ -150,11 +150,16 @@ class MemoryPolicies:
         return self.policies.get(key, Policy(key))
 
 
-class NoRecorder:
-    """Records nothing."""
+@dataclass
+class MemoryRecorder:
+    """Reports by the tracker's id of the run."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
 
     def record(self, run: Run, trained: dict[str, Trained]) -> str:
-        return ""
+        return self.ids.setdefault(run.run, f"tracked-{run.run}")
 
     def close(self, run: Run, report: Report) -> None:
-        """Nothing was recorded."""
+        if run.mlflow_run_id:
+            self.reports[run.mlflow_run_id] = report

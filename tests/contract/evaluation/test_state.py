@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from services.evaluation.app.evaluations import Evaluations
 from services.evaluation.domain import Evaluation, Measured, Request, Version
 from shared.language.errors import NotFound
 from shared.language.estimates import Estimate
+from shared.language.examples import Example
 from shared.privacy.erasure import Erasure
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
@@ -49,12 +51,13 @@ def request(name: str, served_name: str = "v1") -> Request:
 
 def test_an_evaluation_is_added_once_and_keeps_its_first_estimates(database: Database) -> None:
     estimate = Estimate("win_rate", 0.6, 0.5, 0.7, 0.95, 24, 10, "win_rate", "wilson")
+    example = Example("win_rate", "Why?", {"assistant-v0": "So.", "assistant-v1": "No."})
     results, store = SqlResults(database), SqlStore(database, SqlSession)
     for served_name in ("v1", "another"):
         with store.begin() as session:
             session.add(evaluation("e1", 0), request("e1", served_name))
     for measured in (
-        Measured((estimate,), "rewardModels/reward-v1"),
+        Measured((estimate,), "rewardModels/reward-v1", (example,)),
         Measured((), "rewardModels/reward-v2"),
     ):
         results.keep_suite("e1", "win_rate", measured)
@@ -71,8 +74,10 @@ def test_an_evaluation_is_added_once_and_keeps_its_first_estimates(database: Dat
         "mlflow-1",
         "rewardModels/reward-v1",
     )
+    assert finished.examples == (example,)
     app = Evaluations(store, lambda: NOW)
     assert app.get("local", "e1") == finished
+    assert app.page("local", None, 5) == [replace(finished, examples=())]
     for tenant, name in (("acme", "e1"), ("local", "e2")):
         with pytest.raises(NotFound):
             app.get(tenant, name)

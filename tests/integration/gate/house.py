@@ -31,7 +31,7 @@ from services.registry.app.registry import Registry
 from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, Version
-from services.retrain.adapters.memory import MemoryPolicies, NoRecorder
+from services.retrain.adapters.memory import MemoryPolicies, MemoryRecorder
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession as RetrainSession
 from services.retrain.adapters.tables import METADATA as RUNS
@@ -166,7 +166,7 @@ class House:
             trainer=self.trainer,
             evaluator=Evaluator(base_model, replicas),
             registry=versions,
-            recorder=NoRecorder(),
+            recorder=MemoryRecorder(),
             clock=now,
         )
 

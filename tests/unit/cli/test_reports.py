@@ -67,3 +67,12 @@ def test_a_run_that_does_not_exist_leaves_no_file(trimtab: Any, tmp_path: Path) 
     none = NotFound("there is no run 'run-9'", field="name")
     ran = trimtab("retrain", "report", "run-9", "--out", "r.html", answers={"GetReport": none})
     assert (ran.code, (tmp_path / "r.html").exists()) == (3, False)
+
+
+def test_a_file_that_cannot_be_written_is_said(trimtab: Any) -> None:
+    line = ("retrain", "report", "run-1", "--out", "no/such/folder/r.html")
+    ran = trimtab(*line, answers={"GetReport": ANSWER})
+    assert (ran.code, "no/such/folder/r.html cannot be written: No such file" in ran.err) == (
+        2,
+        True,
+    )

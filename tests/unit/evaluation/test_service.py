@@ -199,7 +199,7 @@ def test_each_evaluation_draws_the_champions_answers_anew() -> None:
 
 
 @pytest.mark.parametrize("served_name", ["v1", "nobody serves this"])
-def test_only_figures_stay_of_an_evaluation_that_has_ended(served_name: str) -> None:
+def test_no_users_words_stay_of_an_evaluation_that_has_ended(served_name: str) -> None:
     house = House()
     house.start(asked_for(served_name=served_name))
     house.finish()

@@ -10,10 +10,10 @@ from typing import Any
 from services.retrain.adapters.memory import (
     MemoryEvaluator,
     MemoryPolicies,
+    MemoryRecorder,
     MemoryRegistry,
     MemorySnapshots,
     MemoryTrainer,
-    NoRecorder,
 )
 from services.retrain.adapters.pages.report import page_of
 from services.retrain.adapters.sql_session import SqlSession
@@ -72,7 +72,7 @@ class House:
             lambda key: self.registry.champion(key).version,
             self._reading,
         )
-        self.evaluator = MemoryEvaluator(figures())
+        self.evaluator, self.recorder = MemoryEvaluator(figures()), MemoryRecorder()
         self.runner = self.new_runner()
         self.pairs = pair_stage(self.database, self.log, SqlSession)
         self.alarms = alarm_stage(self.database, self.log)
@@ -85,7 +85,7 @@ class House:
             trainer=self.trainer,
             evaluator=self.evaluator,
             registry=self.registry,
-            recorder=NoRecorder(),
+            recorder=self.recorder,
             clock=lambda: self.time,
             reading=self._reading,
             software="trimtab 0.1.0",
