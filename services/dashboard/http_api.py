@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -40,12 +40,15 @@ OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 Look = Callable[[str], Awaitable[Loop]]
 # Of a version.
 Judge = Callable[[str], Awaitable[Verdict]]
+# Of a run, as a page.
+Report = Callable[[str], Awaitable[str]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
     look: Look,
     judge: Judge,
+    report: Report,
     node_modules: Path,
     refresh_s: int,
     lifespan: Lifespan | None = None,
@@ -64,6 +67,7 @@ def create_app(
     _mount_page(app, look, templates, {"scripts": sorted(scripts), "refresh_s": refresh_s})
     _mount_files(app, scripts)
     _mount_verdicts(app, judge)
+    _mount_reports(app, report)
     for kind, status in _STATUSES.items():
         app.add_exception_handler(kind, partial(_refused, status=status))
     return app
@@ -87,6 +91,12 @@ def _mount_verdicts(app: FastAPI, judge: Judge) -> None:
             return JSONResponse({"error": words}, 404)
         found = await judge(version)
         return JSONResponse(asdict(found), 200 if found.verdict == wanted else 412)
+
+
+def _mount_reports(app: FastAPI, report: Report) -> None:
+    @app.get("/runs/{run}/report")
+    async def page(run: str) -> Response:
+        return HTMLResponse(await report(run))
 
 
 def _mount_page(

@@ -56,7 +56,10 @@ def build(common: CommonSettings, settings: DashboardSettings) -> FastAPI:
     async def judge(version: str) -> Verdict:
         return await opened[0][1].verdict(version)
 
-    return create_app(look, judge, settings.scripts, settings.refresh_s, lifespan)
+    async def report(run: str) -> str:
+        return await opened[0][1].report(run)
+
+    return create_app(look, judge, report, settings.scripts, settings.refresh_s, lifespan)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ class Peers(Protocol):
     async def runs(self, most: int, policy: str) -> tuple[Run, ...]:
         """Newest first; of all policies if `policy` is empty."""
 
+    async def report(self, run: str) -> str:
+        """A run's report, as a page. NotFound if there is no such run."""
+
     async def alarms(self, most: int) -> tuple[Alarm, ...]:
         """Newest first."""
 

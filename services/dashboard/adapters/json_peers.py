@@ -60,6 +60,10 @@ class JsonPeers:
         answer = await self._calls.call("retrain", "ListRuns", request)
         return tuple(codec.run(one) for one in answer.get("runs", ()))
 
+    async def report(self, run: str) -> str:
+        answer = await self._calls.call("retrain", "GetReport", {"name": f"runs/{run}"})
+        return str(answer["html"])
+
     async def alarms(self, most: int) -> tuple[Alarm, ...]:
         answer = await self._calls.call("drift", "ListAlarms", {"page_size": most})
         return tuple(codec.alarm(one) for one in answer.get("alarms", ()))

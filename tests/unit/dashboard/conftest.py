@@ -28,7 +28,8 @@ def open_page(tmp_path: Path) -> Open:
         windows = Windows(
             lambda policy: Window(JsonPeers(calls), Asked("local", policy), lambda: now)
         )
-        app = create_app(windows.look, JsonPeers(calls).verdict, tmp_path, refresh_s=2)
+        peers = JsonPeers(calls)
+        app = create_app(windows.look, peers.verdict, peers.report, tmp_path, refresh_s=2)
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
     return open_
