@@ -33,8 +33,8 @@ from shared.telemetry.spans import trace_headers
 
 
 def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
-    """Drops the words of the feedback, which training does not use. Raises InvalidArgument for a pair
-    without id, tenant, user, prompt or time, or with a policy that cannot be one's id."""
+    """Drops the evidence, which training does not use. Raises InvalidArgument for a pair without id, tenant,
+    user, prompt or time, or with a policy that cannot be one's id."""
     required = (
         ("pair_id", pair.pair_id),
         ("tenant", pair.tenant),
@@ -46,7 +46,7 @@ def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
         if not value:
             raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
     policy = check_policy_id(pair.policy)
-    return replace(decode_pair(pair), policy=policy, evidence=(), feedback_text="")
+    return replace(decode_pair(pair), policy=policy, evidence=())
 
 
 def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:

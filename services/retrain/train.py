@@ -60,7 +60,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     from services.retrain.adapters.chat_encoder import ChatEncoder
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
     from services.retrain.adapters.snapshots import read_pairs
-    from services.retrain.adapters.training import Trainer
+    from services.retrain.adapters.training import Trainer, Unsuitable
     from shared.encoding.chat import load_tokenizer
 
     started = time.monotonic()
@@ -80,7 +80,10 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
         if ranks.leads:
             show(folder, step, plan)
 
-    steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
+    try:
+        steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
+    except Unsuitable as refused:
+        raise SystemExit(str(refused)) from refused
     if ranks.leads:
         hand_over(folder, job, policy, encoder, steps, started)
 
@@ -118,7 +121,9 @@ def hand_over(
 def show(folder: Path, step: TrainingStep, plan: TrainingPlan) -> None:
     words = f"{plan.objective} step {step.step} of {plan.max_steps} at most, loss {step.loss:.3f}"
     progress = step.step / plan.max_steps
-    if plan.objective == "dpo":
+    if step.marked:
+        words += f", acts on {step.marked:.0%}"
+    if plan.objective != "sft":
         words += f", margin {step.margin:.2f} (stops at {plan.stop_margin:g})"
         progress = max(progress, min(step.margin / plan.stop_margin, 0.95))
     write(folder / "progress.json", {"progress": min(progress, 1.0), "words": words})

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from services.retrain.adapters.encoded import EncodedPair
-from services.retrain.domain.training import ALIKE, ANSWER_CUT, PROMPT_CUT, has_persona
+from services.retrain.domain.training import (
+    ALIKE,
+    ANSWER_CUT,
+    PROMPT_CUT,
+    has_persona,
+    with_judgment,
+)
 from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
 from shared.language.messages import Message, Text, with_persona
 from shared.language.pairs import Pair
@@ -45,9 +51,16 @@ class ChatEncoder:
             self._tokens.answer(answer.text, self._answer_tokens)
             for answer in (pair.chosen, pair.rejected)
         )
+        judged = self._judged(pair, persona) if pair.feedback_text else ()
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
-        return EncodedPair(prompt.ids, chosen.ids, rejected.ids)
+        return EncodedPair(
+            prompt.ids, chosen.ids, rejected.ids, judged, pair.reward_margin, self.end
+        )
+
+    def _judged(self, pair: Pair, persona: str) -> tuple[int, ...]:
+        told = with_judgment(with_persona(pair.prompt, persona), pair.feedback_text)
+        return self._tokens.prompt(told, self._prompt_tokens).ids
 
     def prompts_of(self, requests: Iterable[str]) -> list[tuple[int, ...]]:
         """A chat for each, in which a user asks just that."""

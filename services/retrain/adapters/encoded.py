@@ -15,8 +15,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """Both answers follow the same prompt."""
+    """Both answers follow the same prompt. `judged`: the prompt with what its user said of the rejected
+    answer in it; empty where nothing was said. `reward_margin`: by how much a reward model prefers the chosen
+    answer. `end`: the token that ends an answer, unless it was cut."""
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
+    judged: tuple[int, ...] = ()
+    reward_margin: float = 0.0
+    end: int | None = None

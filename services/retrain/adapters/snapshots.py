@@ -25,6 +25,7 @@ _FIELDS = [
     *((name, pa.float64()) for name in ("confidence", "reward_margin")),
     *((name, pa.string()) for name in ("reward_model", "model_version", "create_time")),
     ("groups", pa.list_(pa.string())),
+    ("feedback_text", pa.string()),
 ]
 SCHEMA = pa.schema(_FIELDS)
 DATASHEET = "datasheet.json"
@@ -178,8 +179,9 @@ def _write(files: Any, path: str, pairs: Sequence[Pair]) -> None:
 def _pair(row: dict[str, Any]) -> Pair:
     prompt = tuple(map(message_of, json.loads(row.pop("prompt"))))
     source = row.pop("source")
-    # Snapshots of before have no such column.
+    # Snapshots of before have no such columns.
     groups = tuple(row.pop("groups", None) or ())
+    words = row.pop("feedback_text", None) or ""
     return Pair(
         source=PairSource(source) if source in set(PairSource) else None,
         prompt=prompt,
@@ -187,6 +189,7 @@ def _pair(row: dict[str, Any]) -> Pair:
         rejected=text_message("assistant", row.pop("rejected")),
         create_time=datetime.fromisoformat(row.pop("create_time")),
         groups=groups,
+        feedback_text=words,
         **row,
     )
 

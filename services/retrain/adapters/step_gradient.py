@@ -39,6 +39,11 @@ class KeptRow:
         )
         return Row(self.pair, tuple(answers))
 
+    def untrained(self) -> Row:
+        """With the reference as the policy."""
+        answers = (tuple(Scored(one, one) for one in group.references) for group in self.groups)
+        return Row(self.pair, tuple(answers))
+
 
 @dataclass(frozen=True, slots=True)
 class StepGradient:

@@ -30,6 +30,11 @@ from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 CHECKPOINT = "checkpoint.pt"
 
+
+class Unsuitable(Exception):
+    """The objective cannot learn from the snapshot's pairs."""
+
+
 Report = Callable[[TrainingStep], None]
 
 
@@ -56,8 +61,11 @@ class Trainer:
         self.steps: list[TrainingStep] = []
 
     def run(self, report: Report) -> list[TrainingStep]:
-        """Trains until the margin is reached or the steps are used up. Returns every step so far."""
+        """Trains until the margin is reached or the steps are used up. Returns every step so far. Raises
+        Unsuitable before the first step if the objective cannot learn from these pairs."""
         self._resume()
+        if not self.steps:
+            self._check_marked()
         while not self._is_done():
             step = self._step(len(self.steps))
             self.steps.append(step)
@@ -78,9 +86,10 @@ class Trainer:
         self._optimizer.zero_grad()
         places = self._ranks.share_of(range(len(batch)))
         rows = self._gradient.of({place: self._row(batch[place]) for place in places}, len(batch))
-        totals = np.zeros(5)
+        totals = np.zeros(7)
         for loss, row in rows:
-            totals += np.array([loss, *figures_of(row, self._plan.beta)])
+            marked = self._objective.marked(row, self._plan)
+            totals += np.array([loss, *figures_of(row, self._plan.beta), *marked])
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         self._optimizer.step()
@@ -93,14 +102,30 @@ class Trainer:
             nll=float(mean[3]),
             chosen_change=float(mean[4]),
             gradient_norm=float(norm),
+            marked=_share(totals[5], totals[6]),
         )
 
     def _row(self, index: int) -> KeptRow:
         if index not in self._kept:
             pair = self._pairs[index]
-            groups = tuple(map(self._policy.prepare, self._objective.groups(pair)))
+            following = self._pairs[(index + 1) % len(self._pairs)]
+            groups = tuple(map(self._policy.prepare, self._objective.groups(pair, following)))
             self._kept[index] = KeptRow(pair, groups)
         return self._kept[index]
+
+    def _check_marked(self) -> None:
+        least = self._objective.least_marked
+        if not least:
+            return
+        rows = (self._row(n).untrained() for n, pair in enumerate(self._pairs) if pair.judged)
+        found = [self._objective.marked(row, self._plan) for row in rows]
+        share = _share(sum(marked for marked, _ in found), sum(of for _, of in found))
+        if share < least:
+            raise Unsuitable(
+                f"what users said of {len(found)} of {len(self._pairs)} pairs marks {share:.1%} of the rejected"
+                f" answers' tokens; {self._plan.objective} needs {least:.0%}, or it would teach what it is to"
+                " unteach: train with another objective"
+            )
 
     def _save(self) -> None:
         """Atomic: after a kill there is either the former checkpoint or this one."""
@@ -129,6 +154,10 @@ class Trainer:
             return None
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0
 
 
 def batch_of(number: int, pairs: int, size: int, seed: int) -> list[int]:

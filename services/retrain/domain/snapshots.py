@@ -40,8 +40,10 @@ class Selection:
 
 def row_of(pair: Pair) -> dict[str, object]:
     """The pair as a flat row, with the prompt as JSON (message_row) and the answers as text. A pair without
-    groups has none in its row either, so that its digest is as it was before pairs had any."""
+    groups, or without words of its user on the rejected answer, has none in its row either, so that its digest
+    is as it was before pairs had any."""
     groups = {"groups": list(pair.groups)} if pair.groups else {}
+    words = {"feedback_text": pair.feedback_text} if pair.feedback_text else {}
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
@@ -59,6 +61,7 @@ def row_of(pair: Pair) -> dict[str, object]:
         "model_version": pair.model_version,
         "create_time": pair.time.isoformat(),
         **groups,
+        **words,
     }
 
 

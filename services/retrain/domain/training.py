@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.language.identifiers import share_of
+from shared.language.messages import Message, plain_text, text_message
 from shared.language.pairs import Pair
 
 # What happens to pairs that are longer than what training reads: both answers become the same, and nothing can
 # be learnt; or they are trained on as they are cut.
 ALIKE, PROMPT_CUT, ANSWER_CUT = "ALIKE_WHERE_CUT", "PROMPT_CUT", "ANSWER_CUT"
+# Characters of what a user said of an answer that are read as a judgment of it.
+JUDGMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """Everything that determines the result of training on a snapshot. `objective` is "dpo" or "sft"; for
-    a control, `max_steps` is the number of steps that DPO took."""
+    """Everything that determines the result of training on a snapshot. `objective` is one of
+    domain/objectives.py, which says what the parameters below `answer_tokens` are of; for a control,
+    `max_steps` is the number of steps that the candidate took. `stop_margin` is in units of `beta` times nats:
+    where the one is changed, so must be the other."""
 
     objective: str = "dpo"
     rank: int = 16
@@ -34,12 +39,25 @@ class TrainingPlan:
     checkpoint_every: int = 5
     prompt_tokens: int = 640
     answer_tokens: int = 320
+    smoothing: float = 0.0
+    target_margin: float = 1.0
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+    reward_gap: float = 1.0
+    hinge_margin: float = 0.3
+    sft_weight: float = 0.05
+    judgment_ratio: float = 1.1
+    judgment_weight: float = 1.0
+    removed_weight: float = 0.5
+    removed_below: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
     """Means over the step's pairs, before its update. `margin` = beta * (log-ratio of the chosen
-    - of the rejected), DPO's implicit reward margin; `chosen_change` is in nats per answer."""
+    - of the rejected), DPO's implicit reward margin, whatever the objective, and 0 for sft; `chosen_change`
+    is in nats per answer. `marked`: the share that clha (pairs that are far enough apart), cut (tokens that
+    the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others."""
 
     step: int
     loss: float
@@ -48,6 +66,7 @@ class TrainingStep:
     nll: float
     chosen_change: float
     gradient_norm: float
+    marked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,13 @@ class Trained:
     seconds: float
     counts: Mapping[str, int] = field(default_factory=dict)
     base_digest: str = ""
+
+
+def with_judgment(prompt: Sequence[Message], judgment: str) -> tuple[Message, ...]:
+    """The prompt for an answer to which its user would reply `judgment`."""
+    *before, last = prompt
+    asked = f"{plain_text(last)}\n\nThe user will reply to the answer: {judgment[:JUDGMENT]}"
+    return (*before, text_message(last.role, asked))
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.objectives.table import OBJECTIVES, Objective
 from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.ranks import ALONE
@@ -26,10 +27,9 @@ def moved() -> LoraPolicy:
 
 def gradients(policy: LoraPolicy, objective: Objective, *shares: list[int]) -> list[torch.Tensor]:
     """`shares`: the places of the rows that are given at once, of a step of four."""
-    rows = {
-        place: KeptRow(pair, tuple(map(policy.prepare, objective.groups(pair))))
-        for place, pair in enumerate(pairs(4))
-    }
+    given = pairs(4)
+    groups = [objective.groups(pair, given[n - 1]) for n, pair in enumerate(given)]
+    rows = {n: KeptRow(given[n], tuple(map(policy.prepare, groups[n]))) for n in range(4)}
     policy.peft.zero_grad()
     for share in shares:
         StepGradient(policy, objective, PLAN, ALONE).of({place: rows[place] for place in share}, 4)
@@ -46,7 +46,26 @@ def test_two_passes_give_the_gradient_of_one(moved: LoraPolicy):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dpo", "sft"])
+@pytest.mark.parametrize("name", ["aot", "aot_unpaired", "kto"])
+def test_a_loss_over_the_step_gets_the_gradient_of_one_graph(moved: LoraPolicy, name: str):
+    objective = OBJECTIVES[name]
+    found = gradients(moved, objective, [0, 1, 2, 3])
+    given = pairs(4)
+    groups = [objective.groups(pair, given[n - 1]) for n, pair in enumerate(given)]
+    kept = [KeptRow(given[n], tuple(map(moved.prepare, groups[n]))) for n in range(4)]
+    moved.peft.zero_grad()
+    rows = [one.scored(moved) for one in kept]
+    whole = objective.loss(rows, PLAN) + PLAN.nll_weight * nll(rows)
+    for ours, theirs in zip(
+        found, torch.autograd.grad(whole.mean(), moved.parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+BY_ROW = [name for name, objective in OBJECTIVES.items() if not objective.is_whole_batch]
+
+
+@pytest.mark.parametrize("name", BY_ROW)
 def test_the_gradient_does_not_depend_on_how_the_rows_are_divided(moved: LoraPolicy, name: str):
     whole = gradients(moved, OBJECTIVES[name], [0, 1, 2, 3])
     parts = gradients(moved, OBJECTIVES[name], [3], [1, 0], [2])

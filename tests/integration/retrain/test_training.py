@@ -52,7 +52,8 @@ def pairs(count: int = 10) -> list[EncodedPair]:
     made = []
     for n in range(count):
         prompt = ids(0, 64, 5 + n % 3)
-        made.append(EncodedPair(prompt, ids(0, 16, 6), ids(32, 64, 9 + n % 4)))
+        answers = ids(0, 16, 6), ids(32, 64, 9 + n % 4)
+        made.append(EncodedPair(prompt, *answers, judged=(*prompt, n), reward_margin=2.0))
     return made
 
 

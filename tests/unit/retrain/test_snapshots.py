@@ -11,7 +11,7 @@ import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.domain.selection import Caps, describe, select
-from services.retrain.domain.snapshots import digest_of
+from services.retrain.domain.snapshots import Selection, digest_of, row_of
 from services.retrain.domain.training import has_persona
 from services.retrain.settings import RetrainSettings
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult, text_message
@@ -170,6 +170,19 @@ def test_a_snapshot_is_read_back_as_it_was_kept(tmp_path: Path, scheme: str):
     assert (sheet["train_pairs"], sheet["held_out_pairs"], sheet["train_users"]) == (12, 4, 12)
     assert sheet["pairs_by_source"] == {"user_guided_rewrite": 12}
     assert sheet["left_out"] == {"NOTHING_TO_LEARN": 1}
+
+
+def test_what_a_user_said_of_an_answer_is_kept_where_something_was_said(tmp_path: Path):
+    silent, told = many(2, 0)
+    told = replace(told, feedback_text="Shorter, please.")
+    assert "feedback_text" not in row_of(silent)
+    selection = Selection((silent, told), ())
+    assert digest_of(selection) != digest_of(
+        Selection((silent, replace(told, feedback_text="")), ())
+    )
+    snapshot = ParquetSnapshots(str(tmp_path)).keep(selection)
+    found = read_pairs(snapshot.uri, "train")
+    assert [pair.feedback_text for pair in found] == ["", "Shorter, please."]
 
 
 def test_a_half_written_snapshot_is_written_again(tmp_path: Path):

@@ -50,6 +50,16 @@ class Row:
     def rejected(self) -> Scored:
         return self.groups[0][1]
 
+    @property
+    def judged(self) -> Scored | None:
+        """The rejected answer after the prompt with the judgment; None without one."""
+        return self.groups[1][0] if len(self.groups) > 1 else None
+
+    @property
+    def strangers(self) -> tuple[Scored, ...]:
+        """Answers to another prompt, after this one."""
+        return self.groups[1]
+
     def detached(self) -> Row:
         return Row(
             self.pair, tuple(tuple(one.detached() for one in group) for group in self.groups)

@@ -1,33 +1,97 @@
-"""The objectives by name: what each needs of a pair, and its loss."""
+"""The objectives by name: what each needs of a pair, and its loss. domain/objectives.py says what they are
+for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.retrain.adapters.encoded import EncodedPair, Group
+from services.retrain.adapters.objectives.aot import aot, aot_unpaired
+from services.retrain.adapters.objectives.clha import clha, is_apart
+from services.retrain.adapters.objectives.cut import cut, marks
 from services.retrain.adapters.objectives.dpo import dpo
-from services.retrain.adapters.objectives.rows import Loss
+from services.retrain.adapters.objectives.figa import edit_share, figa
+from services.retrain.adapters.objectives.ipo import ipo
+from services.retrain.adapters.objectives.kto import kto
+from services.retrain.adapters.objectives.robust_dpo import robust_dpo
+from services.retrain.adapters.objectives.rows import Loss, Row
 from services.retrain.adapters.objectives.sft import nll
+from services.retrain.adapters.objectives.simpo import simpo
+from services.retrain.domain.training import TrainingPlan
+
+# (how much of a row the objective marks, of how much): see TrainingStep.
+Marked = Callable[[Row, TrainingPlan], tuple[float, float]]
+
+
+def _nothing(row: Row, plan: TrainingPlan) -> tuple[float, float]:
+    return 0.0, 0.0
+
+
+def _complained_of(row: Row, plan: TrainingPlan) -> tuple[float, float]:
+    marked = marks(row, plan.judgment_ratio)
+    return float(marked.sum()), float(len(marked))
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """`is_anchored`: whether `nll_weight` times the NLL of the chosen answer is added to its loss.
-    `is_whole_batch`: whether the loss of a row depends on the other rows of its step."""
+    """All need the reference: the margin of the implicit reward, at which training stops, is measured for each
+    that takes both answers. `is_whole_batch`: the loss of a row depends on the other rows of its step.
+    `is_anchored`: `nll_weight` times the NLL of the chosen answer is added to its loss."""
 
     loss: Loss
     takes_rejected: bool = True
-    is_anchored: bool = True
+    takes_judgment: bool = False
+    takes_strangers: bool = False
     is_whole_batch: bool = False
+    is_anchored: bool = True
+    # Of what it could mark (by the untrained policy), at least this share, or there is nothing to learn from.
+    least_marked: float = 0.0
+    marked: Marked = _nothing
 
-    def groups(self, pair: EncodedPair) -> tuple[Group, ...]:
-        """The first has the chosen answer, and the rejected one if the objective takes it."""
+    def groups(self, pair: EncodedPair, following: EncodedPair) -> tuple[Group, ...]:
+        """The first has the chosen answer, and the rejected one if the objective takes it. A second one has the
+        rejected answer after the prompt with the judgment, or the answers of the `following` pair after this
+        pair's prompt."""
         answers = (pair.chosen, pair.rejected) if self.takes_rejected else (pair.chosen,)
-        return (Group(pair.prompt, answers),)
+        groups: tuple[Group, ...] = (Group(pair.prompt, answers),)
+        if self.takes_judgment and pair.judged:
+            groups += (Group(pair.judged, (pair.rejected,)),)
+        if self.takes_strangers:
+            groups += (Group(pair.prompt, (following.chosen, following.rejected)),)
+        return groups
 
 
 OBJECTIVES: Mapping[str, Objective] = {
     "dpo": Objective(lambda rows, plan: dpo(rows, plan.beta)),
     "sft": Objective(lambda rows, _: nll(rows), takes_rejected=False, is_anchored=False),
+    "ipo": Objective(lambda rows, plan: ipo(rows, plan.beta)),
+    "robust_dpo": Objective(lambda rows, plan: robust_dpo(rows, plan.beta, plan.smoothing)),
+    "simpo": Objective(lambda rows, plan: simpo(rows, plan.beta, plan.target_margin)),
+    "kto": Objective(
+        lambda rows, plan: kto(rows, plan.beta, plan.desirable_weight, plan.undesirable_weight),
+        takes_strangers=True,
+        is_whole_batch=True,
+    ),
+    "aot": Objective(lambda rows, plan: aot(rows, plan.beta, plan.smoothing), is_whole_batch=True),
+    "aot_unpaired": Objective(
+        lambda rows, plan: aot_unpaired(rows, plan.beta, plan.smoothing), is_whole_batch=True
+    ),
+    "clha": Objective(
+        lambda rows, plan: clha(rows, plan.reward_gap, plan.hinge_margin, plan.sft_weight),
+        is_anchored=False,
+        marked=lambda row, plan: (is_apart(row, plan.reward_gap), 1.0),
+    ),
+    "cut": Objective(
+        lambda rows, plan: cut(rows, plan.judgment_ratio, plan.judgment_weight),
+        takes_judgment=True,
+        is_anchored=False,
+        least_marked=0.02,
+        marked=_complained_of,
+    ),
+    "figa": Objective(
+        lambda rows, plan: figa(rows, plan.removed_weight, plan.removed_below),
+        is_anchored=False,
+        marked=lambda row, _: (edit_share(row.pair), 1.0),
+    ),
 }

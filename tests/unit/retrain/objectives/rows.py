@@ -14,5 +14,23 @@ def scored(policy: list[float], reference: list[float] | None = None) -> Scored:
     return Scored(torch.tensor(policy, requires_grad=True), kept)
 
 
-def row(chosen: Scored, *rejected: Scored, groups: tuple[tuple[Scored, ...], ...] = ()) -> Row:
-    return Row(EncodedPair((), (), ()), ((chosen, *rejected), *groups))
+def row(
+    chosen: Scored,
+    *rejected: Scored,
+    others: tuple[Scored, ...] = (),
+    pair: EncodedPair | None = None,
+) -> Row:
+    """`others`: the answers of its second group."""
+    groups = ((chosen, *rejected), others) if others else ((chosen, *rejected),)
+    return Row(pair or EncodedPair((), (), ()), groups)
+
+
+def shifted(ratio: float) -> Scored:
+    """An answer of two tokens whose log-ratio is `ratio`."""
+    return scored([-2.0 + ratio / 2, -1.0 + ratio / 2], [-2.0, -1.0])
+
+
+def gradient(answer: Scored) -> list[float]:
+    assert answer.policy.grad is not None
+    found: list[float] = answer.policy.grad.tolist()
+    return found

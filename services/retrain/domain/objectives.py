@@ -1,0 +1,72 @@
+"""The objectives in words: when to take each, what data it needs, and which parameters are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """`parameters`: fields of TrainingPlan that only some objectives have."""
+
+    when: str
+    data: str
+    parameters: tuple[str, ...] = ()
+
+
+_PAIRS = "pairs"
+PURPOSES: Mapping[str, Purpose] = {
+    "sft": Purpose(
+        "the chosen answers are good in themselves, and nothing is to be unlearnt",
+        "chosen answers; the rejected ones are not read",
+    ),
+    "dpo": Purpose("the pairs can be trusted: the default", _PAIRS, ("nll_weight",)),
+    "ipo": Purpose(
+        "few or easy pairs, which DPO would push ever further: it has a finite target",
+        _PAIRS,
+        ("nll_weight",),
+    ),
+    "robust_dpo": Purpose(
+        "a known share of the pairs has its answers the wrong way round, as with votes or mined feedback",
+        _PAIRS,
+        ("nll_weight", "smoothing"),
+    ),
+    "simpo": Purpose(
+        "answers are to stay short: likelihood counts per token, and the reference has no part in the loss",
+        _PAIRS,
+        ("nll_weight", "target_margin"),
+    ),
+    "kto": Purpose(
+        "good and bad answers are told apart well, but hardly pair by pair",
+        f"{_PAIRS}, each taken as one desirable and one undesirable answer",
+        ("nll_weight", "desirable_weight", "undesirable_weight"),
+    ),
+    "aot": Purpose(
+        "single pairs are noisy, but the whole of them is not: it compares distributions of margins",
+        f"{_PAIRS}, dozens in a step",
+        ("nll_weight", "smoothing"),
+    ),
+    "aot_unpaired": Purpose(
+        "as aot, where it matters little which rejected answer belongs to which chosen one",
+        f"{_PAIRS}, dozens in a step",
+        ("nll_weight", "smoothing"),
+    ),
+    "clha": Purpose(
+        "a reward model says by how much each chosen answer is better, and only clear cases should count",
+        "pairs with a reward margin (rewrites and samples that were scored)",
+        ("reward_gap", "hinge_margin", "sft_weight"),
+    ),
+    "cut": Purpose(
+        "users said what was wrong with an answer, and its other parts were right",
+        "pairs with what the user said of the rejected answer (mined from follow-ups)",
+        ("judgment_ratio", "judgment_weight"),
+    ),
+    "figa": Purpose(
+        "the chosen answers are the rejected ones, rewritten in places",
+        "pairs whose answers share much of their text (rewrites and edits)",
+        ("removed_weight", "removed_below"),
+    ),
+}
+# What only the objectives that name it take.
+OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)
