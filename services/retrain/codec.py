@@ -10,7 +10,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.retrain.domain.effects import effects, gaps
+from services.retrain.domain.objectives import PURPOSES
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.report import Report, document
 from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
 from services.retrain.domain.snapshots import Persona, Snapshot
@@ -128,6 +130,9 @@ def encode_run(run: Run) -> pb.Run:
         only_groups=run.only_groups,
         spared_groups=run.spared_groups,
         gaps=gaps(run.estimates, run.rules.interests, run.reach),
+        recipe=run.rules.recipe,
+        recipe_version=run.rules.recipe_version,
+        objective=run.rules.plan.objective,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -154,6 +159,22 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         pairs_by_group=snapshot.pairs_by_group,
         users_by_group=snapshot.users_by_group,
         users_by_source=snapshot.users_by_source,
+    )
+
+
+def encode_recipe(recipe: Recipe) -> pb.Recipe:
+    purpose = PURPOSES[recipe.objective]
+    return pb.Recipe(
+        name=recipe.name,
+        version=recipe.version,
+        what=recipe.what,
+        objective=recipe.objective,
+        when=purpose.when,
+        data=purpose.data,
+        sources=recipe.sources,
+        least_confidence=recipe.least_confidence,
+        training={name: f"{told:g}" for name, told in recipe.plan.items() if name != "objective"},
+        gate={name: f"{told:g}" for name, told in recipe.thresholds.items()},
     )
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.longrunning import operations_pb2
 
 from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
-from services.retrain.codec import decode_run_id, encode_report, encode_run, encode_snapshot
+from services.retrain.codec import (
+    decode_run_id,
+    encode_recipe,
+    encode_report,
+    encode_run,
+    encode_snapshot,
+)
+from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.report import Report
 from shared.calls.server import tenant_of
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
@@ -34,9 +41,10 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         place_of: Callable[[str], str],
         reports: Reports,
         render: Callable[[Report], str],
+        recipes: Callable[[], Mapping[str, Recipe]] = dict,
     ) -> None:
         self._app, self._operation, self._place_of = app, operation, place_of
-        self._reports, self._render = reports, render
+        self._reports, self._render, self._recipes = reports, render, recipes
 
     async def StartRetrain(
         self, request: pb.StartRetrainRequest, context: Any
@@ -78,8 +86,16 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: pb.PreviewSnapshotRequest, context: Any
     ) -> pb.PreviewSnapshotResponse:
         key = _key(context, request.policy)
-        snapshot = await asyncio.to_thread(self._app.preview, key, self._place_of)
+        snapshot = await asyncio.to_thread(self._app.preview, key, self._place_of, request.recipe)
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
+
+    async def ListRecipes(
+        self, request: pb.ListRecipesRequest, context: Any
+    ) -> pb.ListRecipesResponse:
+        found = await asyncio.to_thread(self._recipes)
+        return pb.ListRecipesResponse(
+            recipes=[encode_recipe(found[name]) for name in sorted(found)]
+        )
 
     def _report(self, tenant: str, run: str) -> pb.GetReportResponse:
         report = self._reports.get(tenant, run)
@@ -87,7 +103,8 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
 
     def _start(self, key: PolicyKey, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
         asked = id_of(request.request_id, "request")
-        run = self._app.start(key, asked, request.reason or "started by a person")
+        reason = request.reason or "started by a person"
+        run = self._app.start(key, asked, reason, request.recipe)
         return self._operation(run.run)
 
 

@@ -20,6 +20,7 @@ from services.retrain.adapters.mlflow_runs import MlflowRuns
 from services.retrain.adapters.pages.report import page_of
 from services.retrain.adapters.peers import GrpcEvaluator, GrpcRegistry
 from services.retrain.adapters.policies import GrpcPolicies
+from services.retrain.adapters.recipes import SHIPPED, RecipeFolders
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
@@ -36,7 +37,7 @@ from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, 
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load, stop
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
-from shared.language.errors import FailedPrecondition
+from shared.language.errors import FailedPrecondition, InvalidArgument
 from shared.language.retention import RetentionPolicy
 from shared.language.times import now
 from shared.privacy import holdings as personal_data
@@ -70,6 +71,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
     to_registry = channel(common.registry_address, calling)
     registry = GrpcRegistry(to_registry)
     reading = AnswerReader(common.bases).alike
+    recipes = recipes_of(settings)
     app = Retrain(
         SqlStore(database, SqlSession),
         replace(settings.rules, base_model=common.base_model_name),
@@ -77,6 +79,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         GrpcPolicies(to_registry),
         lambda key: registry.champion(key).version,
         reading,
+        recipes.get,
     )
     adopt(database, settings.tenant, app.rules)
     snapshots = ParquetSnapshots(settings.snapshots or str(_folder(common) / "snapshots"))
@@ -90,6 +93,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         snapshots.place_of,
         Reports(app, snapshots),
         page_of,
+        recipes.all,
     )
     add = partial(pb_grpc.add_RetrainServiceServicer_to_server, servicer)
     return Service(
@@ -139,6 +143,19 @@ def wire_runner(
         reading=app.reading,
         software=f"trimtab {version('trimtab')}",
     )
+
+
+def recipes_of(settings: RetrainSettings) -> RecipeFolders:
+    """A wrong recipe stops the start, too: it is found before anybody asks for it."""
+    own = Path(settings.recipes)
+    if settings.recipes and not own.is_dir():
+        stop("TRIMTAB_RETRAIN_RECIPES", f"{own} is no folder")
+    folders = RecipeFolders((SHIPPED, own) if settings.recipes else (SHIPPED,))
+    try:
+        folders.all()
+    except InvalidArgument as error:
+        stop("TRIMTAB_RETRAIN_RECIPES", error.message)
+    return folders
 
 
 def trainer_of(common: CommonSettings, settings: RetrainSettings) -> PolicyTrainer:

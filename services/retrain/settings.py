@@ -25,6 +25,8 @@ class RetrainSettings(ServiceSettings):
     # Where snapshots go: a folder or a URL of fsspec's; empty: retrain/snapshots of the data
     # folder.
     snapshots: str = ""
+    # A folder with recipes of one's own beside the shipped ones; empty: none.
+    recipes: str = ""
     # The tenant of runs that are older than policies.
     tenant: str = "local"
     torch_threads: int = Field(default=1, ge=1)

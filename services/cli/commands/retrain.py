@@ -1,4 +1,4 @@
-"""trimtab retrain start | list | preview | show | report | watch | cancel"""
+"""trimtab retrain start | list | preview | recipes | show | report | watch | cancel"""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ app = typer.Typer(
 )
 
 ENDED = ("SUCCEEDED", "REJECTED", "FAILED", "CANCELLED")
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="What to train by: see `trimtab retrain recipes`.")
+]
 RunName = Annotated[str, typer.Argument(help="The run, such as runs/4f2a or 4f2a.")]
 
 
@@ -33,19 +36,22 @@ def start(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     request_id: Annotated[str, typer.Option(help="Repeating the same id gives the same run.")] = "",
     policy: PolicyName = "",
+    recipe: RecipeName = "",
 ) -> None:
     """Start a run of a policy by hand.
 
-    With --wait the exit code is 0 if the run succeeded, otherwise 1.
+    What a recipe sets takes precedence over the policy's settings. With --wait the exit code is 0 if the run
+    succeeded, otherwise 1.
 
     \b
     Examples:
       trimtab retrain start --reason "new guideline" --wait
       trimtab retrain start --policy support --request-id nightly-2026-11-20
+      trimtab retrain start --recipe robust_dpo --wait
     """
     session = session_of(context)
     why = f"{getpass.getuser()}: {reason}"
-    request = {"request_id": request_id, "reason": why, "policy": policy}
+    request = {"request_id": request_id, "reason": why, "policy": policy, "recipe": recipe}
     operation = session.platform.call("retrain", "StartRetrain", request)
     run = (operation.get("metadata") or {}).get("run", {})
     if wait:
@@ -91,16 +97,35 @@ def list_(
 
 
 @app.command()
-def preview(context: typer.Context, policy: PolicyName = "") -> None:
+def preview(context: typer.Context, policy: PolicyName = "", recipe: RecipeName = "") -> None:
     """Show which pairs a run of a policy would train on now, and what is left out. Starts nothing.
 
     \b
-    Example:
+    Examples:
       trimtab retrain preview --policy support
+      trimtab retrain preview --recipe cut
     """
     session = session_of(context)
-    found = session.platform.call("retrain", "PreviewSnapshot", {"policy": policy}, timeout_s=60.0)
+    request = {"policy": policy, "recipe": recipe}
+    found = session.platform.call("retrain", "PreviewSnapshot", request, timeout_s=60.0)
     session.show(found, lambda: _snapshot(session, found["snapshot"]))
+
+
+@app.command()
+def recipes(context: typer.Context) -> None:
+    """List what runs can be trained by: when to take which recipe, and what data it needs.
+
+    \b
+    Example:
+      trimtab retrain recipes --json | jq '.recipes[] | {name, version, training}'
+    """
+    session = session_of(context)
+    found = session.platform.call("retrain", "ListRecipes", {})
+    rows = [
+        (f"{one['name']} v{one['version']}", one["when"], _data(one)) for one in found["recipes"]
+    ]
+    columns = ("recipe", "take it if", "data")
+    session.show(found, lambda: session.table(columns, rows, "There are no recipes."))
 
 
 @app.command()
@@ -191,6 +216,7 @@ def _run(session: Session, found: Json) -> None:
         session.line(words)
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
+    session.line(f"recipe: {_recipe(found)}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
     for words in interests_words(found.get("interests")):
         session.line(words)
@@ -266,6 +292,16 @@ def _gate_row(line: Json) -> tuple[object, ...]:
         line["verdict"].replace("_", " "),
         line["words"],
     )
+
+
+def _recipe(run: Json) -> str:
+    named = f"{run['recipe']} v{run['recipe_version']}" if run["recipe"] else "the policy's own"
+    return f"{named} (objective {run['objective']})"
+
+
+def _data(recipe: Json) -> str:
+    sources = recipe["sources"]
+    return f"{recipe['data']}; of {', '.join(sources)}" if sources else str(recipe["data"])
 
 
 def _state(run: Json) -> str:

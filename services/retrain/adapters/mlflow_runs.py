@@ -53,7 +53,10 @@ class MlflowRuns:
             "policy": run.policy,
             "trigger": run.trigger.kind.value,
             "detail": run.trigger.detail,
+            "objective": run.rules.plan.objective,
         }
+        if run.rules.recipe:
+            tags |= {"recipe": run.rules.recipe, "recipe_version": str(run.rules.recipe_version)}
         if snapshot:
             tags |= {"snapshot_digest": snapshot.digest, "snapshot_uri": snapshot.uri}
         made = self._client.create_run(experiment, run_name=run.run, tags=tags)

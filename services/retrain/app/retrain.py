@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from services.retrain.app.queue import placed
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.recipes import RecipeOf, no_recipes
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import (
     Alarm,
@@ -38,6 +39,7 @@ class Retrain:
     # not exist, and Unavailable while the registry is unavailable.
     champion: Callable[[PolicyKey], str]
     reading: Reading = whole_answers
+    recipe_of: RecipeOf = no_recipes
 
     def known(self) -> dict[PolicyKey, Policy]:
         """The registry's policies, and `assistant` of every tenant that has pairs."""
@@ -45,11 +47,13 @@ class Retrain:
             assistants = [PolicyKey(tenant) for tenant in session.tenants()]
         return {key: Policy(key) for key in assistants} | dict(self.policies.known())
 
-    def start(self, key: PolicyKey, request_id: str, detail: str) -> Run:
-        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist."""
+    def start(self, key: PolicyKey, request_id: str, detail: str, recipe: str = "") -> Run:
+        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist, and InvalidArgument for a
+        recipe that does not, or is wrong."""
         policy = self.policies.get(key)
+        rules, trigger = self._rules(policy, recipe), Trigger(TriggerKind.PERSON, detail)
         with self.store.begin() as session:
-            return self._begin(session, policy, Trigger(TriggerKind.PERSON, detail), request_id)
+            return self._begin(session, policy, trigger, request_id, rules=rules)
 
     def on_schedule(self, policy: Policy, fire: datetime) -> Run:
         """The same scheduled time makes only one run of a policy."""
@@ -131,13 +135,19 @@ class Retrain:
             session.put(found)
             return found
 
-    def preview(self, key: PolicyKey, place_of: Callable[[str], str]) -> Snapshot:
-        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist."""
-        rules = self.policies.get(key).effective(self.rules)
+    def preview(self, key: PolicyKey, place_of: Callable[[str], str], recipe: str = "") -> Snapshot:
+        """What a run of this recipe would be trained on. Raises as `start` does."""
+        rules = self._rules(self.policies.get(key), recipe)
         with self.store.read() as session:
             selection = selected(session, key, rules, self.reading)
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
+
+    def _rules(self, policy: Policy, recipe: str) -> Rules:
+        """A recipe that is asked for by name takes precedence over the policy, which does over the
+        deployment."""
+        rules = policy.effective(self.rules)
+        return self.recipe_of(recipe).applied(rules) if recipe else rules
 
     def _begin(
         self,
@@ -146,7 +156,9 @@ class Retrain:
         trigger: Trigger,
         request_id: str,
         pairs_until: datetime | None = None,
+        rules: Rules | None = None,
     ) -> Run:
+        """`rules`: the policy's, if none are given."""
         name = request_id and f"{trigger.kind.value}/{request_id}"
         if name and (found := session.by_request(policy.key, name)):
             return found
@@ -160,7 +172,7 @@ class Retrain:
             update_time=now,
             tenant=policy.key.tenant,
             policy=policy.key.policy,
-            rules=policy.effective(self.rules),
+            rules=rules or policy.effective(self.rules),
             request_id=name,
             pairs_until=pairs_until,
             steps=(RunStep(State.QUEUED, 0, now),),

@@ -183,13 +183,15 @@ class Runner:
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
-        run = _with_costs(replace(run, training_counts=trained["dpo"].counts), trained)
+        counts = trained[run.rules.plan.objective].counts
+        run = _with_costs(replace(run, training_counts=counts), trained)
         run = replace(run, software=self.software)
         run = replace(run, mlflow_run_id=self.recorder.record(run, trained))
         return run.entered(State.EVALUATE, self.clock())
 
     def _trained(self, run: Run, is_stopping: Callable[[], bool]) -> dict[str, Trained]:
-        """By objective. A training that was finished before is only looked up."""
+        """By objective: the candidate, and the control "sft" if there is one. A training that was finished
+        before is only looked up."""
         stopped, rules = self._stopped(run, is_stopping), run.rules
         shares = (0.0, 0.65) if rules.train_control else (0.0, 1.0)
 
@@ -197,11 +199,11 @@ class Runner:
             self._line()  # those that wait meanwhile say so
             self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
 
-        trained = {"dpo": self.trainer.train(run, rules.plan, show, stopped)}
+        candidate = self.trainer.train(run, rules.plan, show, stopped)
+        trained = {rules.plan.objective: candidate}
         if rules.train_control:
             shares = (0.65, 1.0)
-            steps = len(trained["dpo"].steps)
-            plan = replace(rules.plan, objective="sft", max_steps=steps)
+            plan = replace(rules.plan, objective="sft", max_steps=len(candidate.steps))
             trained["sft"] = self.trainer.train(run, plan, show, stopped)
         return trained
 
@@ -238,11 +240,10 @@ class Runner:
         """Stays in EVALUATE. The versions are stored with the run before the evaluation begins."""
         self._show(run, 0.0, "registering the adapters")
         trained = self._trained(run, lambda: False)
-        version = self.registry.register(
-            f"{run.run}/dpo", trained["dpo"].adapter_path, run, control=False
-        )
-        control = ""
-        if "sft" in trained:
+        objective, control = run.rules.plan.objective, ""
+        path = trained[objective].adapter_path
+        version = self.registry.register(f"{run.run}/{objective}", path, run, control=False)
+        if run.rules.train_control:
             path = trained["sft"].adapter_path
             control = self.registry.register(f"{run.run}/sft", path, run, control=True).version
         return replace(

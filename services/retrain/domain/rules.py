@@ -40,6 +40,9 @@ class Rules:
     base_model: str = ""
     caps: Caps = field(default_factory=Caps)
     plan: TrainingPlan = field(default_factory=TrainingPlan)
+    # The recipe that was asked for by name; empty and 0: the policy's own settings.
+    recipe: str = ""
+    recipe_version: int = 0
     thresholds: Thresholds = field(default_factory=Thresholds)
     # What judges candidates; empty: all.
     suites: tuple[str, ...] = ()

@@ -39,6 +39,9 @@ class Caps:
     pairs_per_day: int = 100
     user_share: float = 0.2
     source_shares: Mapping[str, float] = field(default_factory=dict)
+    # What else a pair must be to be taken: of one of these sources (empty: of any), at least this certain.
+    sources: tuple[str, ...] = ()
+    least_confidence: float = 0.0
 
 
 # What is counted, and how many are allowed: of users, for each number that is tried.
@@ -76,8 +79,8 @@ def verdicts(
     pairs: Iterable[Pair], caps: Caps, are_alike: Alike = none_alike
 ) -> list[tuple[Pair, str]]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
-    ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, TOO_OLD, PART_IS_FULL, USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP,
-    SOURCE_CAP, GROUP_SHARE.
+    ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, OTHER_SOURCE, LOW_CONFIDENCE, TOO_OLD, PART_IS_FULL, USER_CAP,
+    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, GROUP_SHARE.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
@@ -98,7 +101,7 @@ def _problems(newest: Sequence[Pair], caps: Caps, are_alike: Alike) -> list[str]
     oldest: datetime | None = None
     found = []
     for pair in newest:
-        problem = _useless(pair, are_alike)
+        problem = _useless(pair, are_alike) or _unwanted(pair, caps)
         if not problem:
             oldest = oldest or pair.time - timedelta(days=caps.max_age_days)
             problem = "TOO_OLD" if pair.time < oldest else ""
@@ -114,6 +117,13 @@ def _useless(pair: Pair, are_alike: Alike) -> str:
     if not (pair.prompt and chosen and rejected) or chosen == rejected:
         return "NOTHING_TO_LEARN"
     return ALIKE if are_alike(pair) else ""
+
+
+def _unwanted(pair: Pair, caps: Caps) -> str:
+    """Why this recipe does not take the pair; empty if it does."""
+    if caps.sources and source_of(pair) not in caps.sources:
+        return "OTHER_SOURCE"
+    return "LOW_CONFIDENCE" if pair.confidence < caps.least_confidence else ""
 
 
 def _chosen(candidates: Sequence[Pair], caps: Caps) -> list[str]:

@@ -9,7 +9,9 @@ import pytest
 
 from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.objectives.table import OBJECTIVES
+from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.adapters.training import Trainer, Unsuitable
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.training import TrainingPlan, TrainingStep
 from tests.integration.retrain.test_training import PLAN, pairs, policy
 
@@ -71,3 +73,12 @@ def test_a_training_stops_at_dpos_margin_whatever_its_objective(tmp_path: Path):
     steps = trained(tmp_path, "simpo", beta=2.0, stop_margin=3.0)
     assert 3 <= len(steps) < 6
     assert sum(step.margin for step in steps[-3:]) / 3 >= 3.0
+
+
+@pytest.mark.parametrize("name", sorted(RecipeFolders().all()))
+def test_every_shipped_recipe_trains(tmp_path: Path, name: str):
+    plan = RecipeFolders().get(name).applied(Rules(plan=PLAN)).plan
+    steps = Trainer(policy(), pairs(), replace(plan, max_steps=2), tmp_path).run(lambda _: None)
+    assert len(steps) == 2
+    assert all(0 < step.gradient_norm < 1000 for step in steps)
+    assert steps[1].nll != steps[0].nll

@@ -24,6 +24,7 @@ RUN = {
     "champion_version": "assistant-v0",
     "model_version": "assistant-v1",
     "verdict": "passed",
+    "objective": "dpo",
     "snapshot": {
         "digest": "d" * 64,
         "train_pairs": 119,
@@ -215,6 +216,35 @@ def test_start_gives_the_operation_and_waits_if_asked(trimtab: Any) -> None:
     assert ran.platform.asked[0][2]["reason"].endswith(": why not")
     waited = trimtab("retrain", "start", "--wait", "--json", answers=answers)
     assert (waited.code, waited.json["verdict"]) == (0, "passed")
+    named = trimtab("retrain", "start", "--recipe", "kto", "--json", answers=answers)
+    assert named.platform.asked[0][2]["recipe"] == "kto"
+
+
+def test_a_run_says_what_it_was_trained_by(trimtab: Any) -> None:
+    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": RUN}})
+    assert "recipe: the policy's own (objective dpo)" in shown.out
+    told = {**RUN, "recipe": "careful", "recipe_version": 2, "objective": "robust_dpo"}
+    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
+    assert "recipe: careful v2 (objective robust_dpo)" in shown.out
+
+
+def test_recipes_are_listed_with_when_to_take_them_and_what_they_need(trimtab: Any) -> None:
+    cut = {
+        "name": "cut",
+        "version": 1,
+        "when": "users said what was wrong",
+        "data": "pairs with a judgment",
+        "sources": ["user_guided_rewrite", "demonstration"],
+    }
+    dpo = {"name": "dpo", "version": 3, "when": "the pairs can be trusted", "data": "pairs"}
+    answers = {"ListRecipes": {"recipes": [cut, {**dpo, "sources": []}]}}
+    ran = trimtab("retrain", "recipes", answers=answers)
+    text = " ".join(ran.out.split())
+    assert "cut v1 users said what was wrong" in text
+    assert "pairs with a judgment; of user_guided_rewrite, demonstration" in text
+    assert "dpo v3 the pairs can be trusted pairs" in text
+    as_json = trimtab("retrain", "recipes", "--json", answers=answers)
+    assert [one["name"] for one in as_json.json["recipes"]] == ["cut", "dpo"]
 
 
 def test_promotion_needs_a_reason(trimtab: Any) -> None:
@@ -340,7 +370,7 @@ def test_every_command_teaches_by_example(trimtab: Any) -> None:
         "groups": ("list", "show", "members", "history", "correct"),
         "personas": ("show", "history", "correct", "freeze", "unfreeze", "delete"),
         "policies": ("create", "list", "show", "update", "delete"),
-        "retrain": ("start", "list", "preview", "show", "report", "watch", "cancel"),
+        "retrain": ("start", "list", "preview", "recipes", "show", "report", "watch", "cancel"),
         "models": (
             *("list", "show", "lineage", "compare", "verify"),
             *("advance", "promote", "rollback", "retire", "restore"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import Alike
@@ -91,13 +92,14 @@ class House:
             software="trimtab 0.1.0",
         )
 
-    def servicer(self) -> RetrainServicer:
+    def servicer(self, recipes: Callable[[], Mapping[str, Recipe]] = dict) -> RetrainServicer:
         return RetrainServicer(
             self.app,
             lambda run: operations.get(self.database, f"operations/{run}"),
             lambda digest: f"somewhere/{digest}",
             Reports(self.app, self.snapshots),
             page_of,
+            recipes,
         )
 
     def _reading(self, rules: Rules) -> Alike:

@@ -26,7 +26,7 @@ ROLES = {
         People: GetMembership ListGroups ListMembershipVersions ListMemberships
         PersonalData: ExportPersonalData
         Registry: GetPolicy GetRollout GetVersion ListPolicies ListVersions
-        Retrain: GetReport GetRun ListRuns PreviewSnapshot
+        Retrain: GetReport GetRun ListRecipes ListRuns PreviewSnapshot
         Reward: ListRewardModels Score ScoreStream
         Stage: GetStageCounts
         Trace: TraceConversation

@@ -66,6 +66,11 @@ class RetrainServiceStub:
                 request_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotRequest.SerializeToString,
                 response_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ListRecipes = channel.unary_unary(
+                '/trimtab.retrain.v1.RetrainService/ListRecipes',
+                request_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesRequest.SerializeToString,
+                response_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesResponse.FromString,
+                _registered_method=True)
 
 
 class RetrainServiceServicer:
@@ -111,6 +116,12 @@ class RetrainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRecipes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RetrainServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +154,11 @@ def add_RetrainServiceServicer_to_server(servicer, server):
                     servicer.PreviewSnapshot,
                     request_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotRequest.FromString,
                     response_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotResponse.SerializeToString,
+            ),
+            'ListRecipes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecipes,
+                    request_deserializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesRequest.FromString,
+                    response_serializer=trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +324,33 @@ class RetrainService:
             '/trimtab.retrain.v1.RetrainService/PreviewSnapshot',
             trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotRequest.SerializeToString,
             trimtab_dot_retrain_dot_v1_dot_retrain__pb2.PreviewSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecipes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trimtab.retrain.v1.RetrainService/ListRecipes',
+            trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesRequest.SerializeToString,
+            trimtab_dot_retrain_dot_v1_dot_retrain__pb2.ListRecipesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,7 @@ class RetrainServiceStub:
     """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far."""
     PreviewSnapshot: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.PreviewSnapshotRequest, _retrain_pb2.PreviewSnapshotResponse]
     """What a run started now would be trained on."""
+    ListRecipes: _grpc.UnaryUnaryMultiCallable[_retrain_pb2.ListRecipesRequest, _retrain_pb2.ListRecipesResponse]
 
 @_typing.type_check_only
 class RetrainServiceAsyncStub(RetrainServiceStub):
@@ -58,6 +59,7 @@ class RetrainServiceAsyncStub(RetrainServiceStub):
     """Whether a run helped, and all that it rests on, as a page. Of a run that has not ended: what is known so far."""
     PreviewSnapshot: _aio.UnaryUnaryMultiCallable[_retrain_pb2.PreviewSnapshotRequest, _retrain_pb2.PreviewSnapshotResponse]  # type: ignore[assignment]
     """What a run started now would be trained on."""
+    ListRecipes: _aio.UnaryUnaryMultiCallable[_retrain_pb2.ListRecipesRequest, _retrain_pb2.ListRecipesResponse]  # type: ignore[assignment]
 
 class RetrainServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns triggers into runs: snapshot, train, evaluate, gate, hand over."""
@@ -106,5 +108,12 @@ class RetrainServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_retrain_pb2.PreviewSnapshotResponse, _abc.Awaitable[_retrain_pb2.PreviewSnapshotResponse]]:
         """What a run started now would be trained on."""
+
+    @_abc_1.abstractmethod
+    def ListRecipes(
+        self,
+        request: _retrain_pb2.ListRecipesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrain_pb2.ListRecipesResponse, _abc.Awaitable[_retrain_pb2.ListRecipesResponse]]: ...
 
 def add_RetrainServiceServicer_to_server(servicer: RetrainServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,58 @@
+"""Recipes: which pairs a run takes, how it trains on them, and what the gate asks, by name and version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from services.retrain.domain.rules import Rules
+from shared.language.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`plan` and `thresholds` are fields of TrainingPlan and Thresholds. What it does not set follows the
+    policy and the deployment. `sources`: empty for all."""
+
+    name: str
+    version: int
+    what: str
+    sources: tuple[str, ...] = ()
+    least_confidence: float = 0.0
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> str:
+        return str(self.plan["objective"])
+
+    def applied(self, rules: Rules) -> Rules:
+        """What it says takes precedence over `rules`. A candidate that is trained as the control would be has
+        none beside it."""
+        return replace(
+            rules,
+            recipe=self.name,
+            recipe_version=self.version,
+            caps=replace(rules.caps, sources=self.sources, least_confidence=self.least_confidence),
+            plan=replace(rules.plan, **self.plan),
+            thresholds=replace(rules.thresholds, **self.thresholds),
+            train_control=rules.train_control and self.objective != "sft",
+        )
+
+
+# By name. Raises InvalidArgument (UNKNOWN_RECIPE), or (WRONG_RECIPE) naming the file and its field.
+RecipeOf = Callable[[str], Recipe]
+
+
+def unknown(name: str, known: Mapping[str, Recipe]) -> InvalidArgument:
+    return InvalidArgument(
+        f"there is no recipe {name!r}; choose from {', '.join(sorted(known)) or 'none'}",
+        reason="UNKNOWN_RECIPE",
+        field="recipe",
+    )
+
+
+def no_recipes(name: str) -> Recipe:
+    """Of a house without recipes."""
+    raise unknown(name, {})

@@ -1,0 +1,206 @@
+"""Recipes: what is shipped, what is refused, and what takes precedence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.retrain.adapters.recipes import SHIPPED, RecipeFolders, read_recipe
+from services.retrain.domain.objectives import PURPOSES
+from services.retrain.domain.recipes import Recipe
+from services.retrain.domain.rules import Rules, Thresholds
+from services.retrain.domain.runs import State
+from services.retrain.domain.selection import Caps, select
+from services.retrain.domain.training import TrainingPlan
+from services.retrain.main import recipes_of
+from services.retrain.settings import RetrainSettings
+from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
+from shared.language.errors import InvalidArgument
+from shared.language.pairs import PairSource
+from tests.unit.retrain.house import House, caller
+from tests.unit.retrain.pairs import LOCAL, TRAINED, pair
+
+GOOD = """
+recipe = "mine"
+version = 2
+what = "For a test"
+
+[selection]
+sources = ["edit", "arena_vote"]
+least_confidence = 0.5
+
+[training]
+objective = "robust_dpo"
+smoothing = 0.2
+max_steps = 5
+
+[gate]
+win_rate = 0.6
+"""
+LOCALS = caller("local")
+
+
+def written(folder: Path, text: str = GOOD, name: str = "mine") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def house_of(recipe: Recipe) -> House:
+    house = House()
+    house.app = replace(house.app, recipe_of=lambda name: {recipe.name: recipe}[name])
+    return house
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_trains_by_the_objective_it_is_named_after(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert (recipe.name, recipe.objective, recipe.version) == (path.stem, path.stem, 1)
+    plan = recipe.applied(Rules()).plan
+    if recipe.name != "sft":
+        # Each stops 15 nats apart, in its own beta's units.
+        assert plan.stop_margin / plan.beta == pytest.approx(15)
+
+
+def test_there_is_a_recipe_for_every_objective() -> None:
+    assert set(RecipeFolders().all()) == set(PURPOSES)
+
+
+def test_dpos_recipe_is_what_a_run_does_without_one() -> None:
+    assert RecipeFolders().get("dpo").applied(Rules()).plan == TrainingPlan()
+
+
+def test_a_recipe_says_what_it_sets_and_nothing_else(tmp_path: Path) -> None:
+    assert read_recipe(written(tmp_path)) == Recipe(
+        name="mine",
+        version=2,
+        what="For a test",
+        sources=("edit", "arena_vote"),
+        least_confidence=0.5,
+        plan={"objective": "robust_dpo", "smoothing": 0.2, "max_steps": 5},
+        thresholds={"win_rate": 0.6},
+    )
+
+
+@pytest.mark.parametrize(
+    ("former", "wrong", "field", "words"),
+    [
+        ("smoothing", "smothing", "training.smothing", "Extra inputs are not permitted"),
+        ("[gate]", "[gates]", "gates", "Extra inputs are not permitted"),
+        ('"robust_dpo"', '"ppo"', "training.objective", "unknown; choose from sft, dpo, ipo"),
+        ("smoothing = 0.2", "smoothing = 0.5", "training.smoothing", "less than 0.5"),
+        ("max_steps = 5", 'max_steps = "5"', "training.max_steps", "valid integer"),
+        ("max_steps = 5", "max_steps = 0", "training.max_steps", "greater than or equal to 1"),
+        ("max_steps = 5", "target_margin = 1.0", "training", "does not take target_margin"),
+        ("least_confidence = 0.5", "least_confidence = nan", "selection.least_confidence", ""),
+        ('"edit"', '"edits"', "selection.sources", "'edits' is not a source"),
+        ("win_rate = 0.6", "win_rate = 1.1", "gate.win_rate", "less than or equal to 1"),
+        ("version = 2", "", "version", "Field required"),
+        ("version = 2", "version = true", "version", "valid integer"),
+        ('recipe = "mine"', 'recipe = "other"', "recipe", "is called other.toml"),
+        ("version = 2", "version =", "", "Invalid value"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_file_and_field(
+    tmp_path: Path, former: str, wrong: str, field: str, words: str
+) -> None:
+    assert former in GOOD
+    with pytest.raises(InvalidArgument) as refused:
+        read_recipe(written(tmp_path, GOOD.replace(former, wrong, 1)))
+    assert refused.value.message.startswith(f"mine.toml: {field}")
+    assert words in refused.value.message
+    assert (refused.value.reason, refused.value.field) == ("WRONG_RECIPE", field)
+
+
+def test_a_folder_of_ones_own_comes_beside_what_is_shipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path)
+    recipes = recipes_of(RetrainSettings(recipes=str(tmp_path)))
+    assert recipes.get("mine").version == 2
+    assert len(recipes.all()) == len(PURPOSES) + 1
+    with pytest.raises(InvalidArgument, match=r"no recipe 'yours'; choose from aot, .*, mine"):
+        recipes.get("yours")
+    written(tmp_path, (SHIPPED / "dpo.toml").read_text(), "dpo")
+    with pytest.raises(InvalidArgument, match=r"dpo\.toml: recipe: there is already one"):
+        recipes.all()
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(SystemExit):
+            recipes_of(RetrainSettings(recipes=str(folder)))
+    said = capsys.readouterr().err
+    assert "TRIMTAB_RETRAIN_RECIPES: dpo.toml: recipe: there is already one called dpo" in said
+    assert "absent is no folder" in said
+
+
+def test_the_recipe_comes_before_the_policy_and_the_policy_before_the_deployment(
+    tmp_path: Path,
+) -> None:
+    house = house_of(read_recipe(written(tmp_path)))
+    house.app = replace(house.app, rules=replace(house.rules, plan=TrainingPlan(seed=9, beta=0.4)))
+    told = {"max_steps": 20, "beta": 0.3}
+    house.policy(LOCAL, plan=told, thresholds={"win_rate": 0.7, "error": 0.01})
+    rules = house.app.start(LOCAL, "a", "ann", "mine").rules
+    assert rules.plan == TrainingPlan(
+        seed=9, beta=0.3, max_steps=5, objective="robust_dpo", smoothing=0.2
+    )
+    assert rules.thresholds == Thresholds(win_rate=0.6, error=0.01)
+    assert (rules.recipe, rules.recipe_version) == ("mine", 2)
+    assert (rules.caps.sources, rules.caps.least_confidence) == (("edit", "arena_vote"), 0.5)
+    plain = house.app.start(LOCAL, "b", "ann").rules
+    assert (plain.recipe, plain.plan.objective, plain.plan.max_steps) == ("", "dpo", 20)
+
+
+def test_a_snapshot_has_what_the_recipe_takes() -> None:
+    sure = {"confidence": 0.9, "source": PairSource.EDIT}
+    pairs = [
+        pair(0, TRAINED[0], **sure),
+        pair(1, TRAINED[1], **{**sure, "confidence": 0.4}),
+        pair(2, TRAINED[2], **{**sure, "source": PairSource.IMPORT}),
+    ]
+    found = select(pairs, {}, Caps(sources=("edit",), least_confidence=0.5))
+    assert [one.pair_id for one in found.train] == ["p000"]
+    assert found.left_out == {"LOW_CONFIDENCE": 1, "OTHER_SOURCE": 1}
+
+
+@pytest.mark.parametrize(("name", "control"), [("kto", "assistant-v2"), ("sft", "")])
+def test_a_run_trains_by_its_recipe_and_sft_needs_no_control(name: str, control: str) -> None:
+    house = house_of(RecipeFolders().get(name))
+    house.mine()
+    house.app.start(LOCAL, "a", "ann", name)
+    run = house.walk()
+    assert run.state == State.SUCCEEDED
+    assert (run.model_version, run.control_version) == ("assistant-v1", control)
+    assert run.rules.plan.objective == name
+
+
+async def test_the_api_takes_recipes_by_name_and_says_which_there_are() -> None:
+    house = House()
+    house.app = replace(house.app, recipe_of=RecipeFolders().get)
+    house.mine(12, 3)
+    servicer = house.servicer(RecipeFolders().all)
+    listed = await servicer.ListRecipes(pb.ListRecipesRequest(), LOCALS)
+    named = {one.name: one for one in listed.recipes}
+    assert list(named) == sorted(PURPOSES)
+    assert named["robust_dpo"].training["smoothing"] == "0.1"
+    assert named["cut"].sources == ["user_guided_rewrite", "demonstration"]
+    assert named["cut"].data == PURPOSES["cut"].data
+    await servicer.StartRetrain(pb.StartRetrainRequest(recipe="ipo"), LOCALS)
+    [run] = (await servicer.ListRuns(pb.ListRunsRequest(), LOCALS)).runs
+    assert (run.recipe, run.recipe_version, run.objective) == ("ipo", 1, "ipo")
+    preview = pb.PreviewSnapshotRequest(recipe="figa")
+    assert (await servicer.PreviewSnapshot(preview, LOCALS)).snapshot.train_pairs == 12
+    for call in (
+        servicer.StartRetrain(pb.StartRetrainRequest(recipe="ppo"), LOCALS),
+        servicer.PreviewSnapshot(pb.PreviewSnapshotRequest(recipe="ppo"), LOCALS),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            await call
+        assert (refused.value.reason, refused.value.field) == ("UNKNOWN_RECIPE", "recipe")
+
+
+def test_the_readme_has_the_table_of_objectives() -> None:
+    text = (SHIPPED.parent / "README.md").read_text()
+    for name, purpose in PURPOSES.items():
+        assert f"\n| `{name}` | {purpose.when} | {purpose.data} |\n" in text
