@@ -167,10 +167,10 @@ def test_no_chat_fails_while_the_gateway_is_replaced_and_a_service_dies(
     assert len(statuses) > 10
 
 
-def test_a_training_in_a_pod_gives_a_version_that_serves_by_its_own_weights(
-    platform: RealCluster,
-) -> None:
-    """Stated preferences become pairs, a Job trains on them, and a person has the last word on the gate."""
+@pytest.fixture(scope="module")
+def trained(platform: RealCluster) -> str:
+    """The version of a run: stated preferences become pairs, a Job trains on them, and a person has the last
+    word on the gate, since so few prompts show nothing. It serves everyone."""
     pairs = "".join(json.dumps(_preference(n)) + "\n" for n in range(60))
     told = _trimtab(platform, "import", "-", stdin=pairs)
     assert (told["preferences"], told["refused"]) == (60, 0), told
@@ -182,14 +182,34 @@ def test_a_training_in_a_pod_gives_a_version_that_serves_by_its_own_weights(
     until(lambda: _trainings(platform), "a training's Job", 300)
     ended = until(lambda: _ended(platform, run), "the end of the run", 1500)
     assert ended["state"] in ("RUN_STATE_SUCCEEDED", "RUN_STATE_REJECTED"), ended
-    version = ended["model_version"]
+    version: str = ended["model_version"]
     if ended["state"] == "RUN_STATE_REJECTED":
         _trimtab(platform, "models", "restore", version, "--override-gate", "--reason", "a test")
     _trimtab(platform, "models", "promote", version, "--reason", "a test")
-    (proof,) = _trimtab(platform, "models", "verify", version)["proofs"]
+    return version
+
+
+def test_what_a_job_trained_serves_as_it_was_trained(platform: RealCluster, trained: str) -> None:
+    (proof,) = _trimtab(platform, "models", "verify", trained)["proofs"]
     assert proof["serves"] == "SERVES_AS_TRAINED", proof
-    answer = Client(platform, "grace").say("Hello")
-    assert (answer.status_code, answer.headers["x-trimtab-version"]) == (200, version)
+    client = Client(platform, "grace")
+    served = until(lambda: _served_by(client) == trained and trained, "its first answer", 60)
+    assert served == trained
+
+
+def test_a_replica_that_is_added_serves_every_version(platform: RealCluster, trained: str) -> None:
+    more = ("--reuse-values", "--set", "vllm.replicas=2", "--wait", "--timeout", "20m")
+    platform.helm("upgrade", "trimtab", str(SMALL.parent), "-n", NAMESPACE, *more)
+    proofs = _trimtab(platform, "models", "verify", trained)["proofs"]
+    assert [proof["serves"] for proof in proofs] == ["SERVES_AS_TRAINED"] * 2, proofs
+    assert len({proof["replica"] for proof in proofs}) == 2
+    assert _served_by(Client(platform, "grace")) == trained
+
+
+def _served_by(client: Client) -> str:
+    answer = client.say("Hello")
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-trimtab-version"]
 
 
 def _preference(number: int) -> dict[str, str]:
