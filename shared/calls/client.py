@@ -90,6 +90,22 @@ def _retrying(service: str) -> list[tuple[str, str]]:
     return [("grpc.service_config", json.dumps(config))]
 
 
+class _CarryingMethod:
+    """A method of such a channel, which is called, or begun (`future`) if the channel blocks."""
+
+    def __init__(self, method: Any, headers: tuple[tuple[str, str], ...]) -> None:
+        self._method, self._headers = method, headers
+
+    def __call__(self, request: Any, *rest: Any, metadata: Any = None, **options: Any) -> Any:
+        return self._method(request, *rest, metadata=self._with(metadata), **options)
+
+    def future(self, request: Any, *rest: Any, metadata: Any = None, **options: Any) -> Any:
+        return self._method.future(request, *rest, metadata=self._with(metadata), **options)
+
+    def _with(self, metadata: Any) -> tuple[Any, ...]:
+        return (*(metadata or ()), *self._headers)
+
+
 class _Carrying:
     """A channel, blocking or asyncio, whose calls carry `headers`. grpc's own interceptors would do the
     same at the cost of a task per call."""
@@ -102,13 +118,8 @@ class _Carrying:
         if name not in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
             return found
 
-        def made(*arguments: Any, **named: Any) -> Any:
-            call = found(*arguments, **named)
-
-            def calling(request: Any, *rest: Any, metadata: Any = None, **options: Any) -> Any:
-                return call(request, *rest, metadata=(*(metadata or ()), *self._headers), **options)
-
-            return calling
+        def made(*arguments: Any, **named: Any) -> _CarryingMethod:
+            return _CarryingMethod(found(*arguments, **named), self._headers)
 
         return made
 

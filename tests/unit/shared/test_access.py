@@ -122,6 +122,10 @@ async def test_a_part_of_the_house_names_the_tenant_itself() -> None:
             call = partial(stub.TraceConversation, pb.TraceConversationRequest(), timeout=5)
             answer = await asyncio.to_thread(call, metadata=tuple(metadata("beta")))
             assert answer.conversation_id == "beta"
+            begun = stub.TraceConversation.future(
+                pb.TraceConversationRequest(), timeout=5, metadata=tuple(metadata("gamma"))
+            )
+            assert (await asyncio.to_thread(begun.result)).conversation_id == "gamma"
     async with serving(OpenAccess()) as address:
         assert await tenant_seen(address, Calling(), "acme") == "acme"
 
