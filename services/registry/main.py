@@ -6,8 +6,10 @@ import os
 from functools import partial
 from pathlib import Path
 
+from services.registry.adapters.adapter_bucket import AdapterBucket
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.mlflow_models import MlflowModels
+from services.registry.adapters.published_adapters import PublishedAdapters
 from services.registry.adapters.retrain_runs import RetrainRuns
 from services.registry.adapters.sql_session import SqlSession
 from services.registry.adapters.vllm_fleet import VllmFleet
@@ -21,6 +23,7 @@ from services.registry.domain.versions import Naming
 from services.registry.grpc_api.versions import RegistryServicer
 from services.registry.grpc_api.watching import RolloutFeed
 from services.registry.jobs import alias_worker, clocks, withdrawal_worker
+from services.registry.ports import AdapterStore
 from services.registry.settings import RegistrySettings
 from services.registry.stages import GROUPS, judge_stage, reward_stage
 from shared.calls.client import calling_of, channel
@@ -50,8 +53,9 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
     naming = Naming(settings.tenant)
     store, models = SqlStore(database, SqlSession), MlflowModels(common.mlflow_url, naming)
     fleet = VllmFleet(common.vllm_replicas, settings.replica_timeout_s)
-    adapters = AdapterFolder(common.adapter_dir, common.bases, settings.max_lora_rank)
-    proving = Proving(store, adapters, fleet, settings.answers_tolerance)
+    adapters = _adapters(common, settings)
+    arrival_s = settings.arrival_s if common.adapter_url else 0.0
+    proving = Proving(store, adapters, fleet, settings.answers_tolerance, arrival_s)
     keeping = Keeping(store, adapters, models, proving, settings.keeping, now)
     app = Registry(store, adapters, models, proving, settings.rules, naming, now, keeping)
     app.open(common.base_model_name)
@@ -80,6 +84,13 @@ def build(common: CommonSettings, settings: RegistrySettings) -> Service:
         ],
         groups=GROUPS,
     )
+
+
+def _adapters(common: CommonSettings, settings: RegistrySettings) -> AdapterStore:
+    folder = AdapterFolder(common.adapter_dir, common.bases, settings.max_lora_rank)
+    if not common.adapter_url:
+        return folder
+    return PublishedAdapters(folder, AdapterBucket(common.adapter_url))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ class RegistrySettings(ServiceSettings):
     replica_timeout_s: float = Field(default=60.0, gt=0)
     # How far a replica's log-probabilities may be from those recorded of a version's answers, in nats a token.
     answers_tolerance: float = Field(default=0.07, gt=0)
+    # How long replicas that take adapters from storage (TRIMTAB_ADAPTER_URL) have to find a new one.
+    arrival_s: float = Field(default=30.0, ge=0)
     # How many former champions of a policy stay on the replicas, for rollbacks, and for how long any other
     # version that serves nobody does: longer than its evaluation takes. MLflow keeps them all.
     keep_former: int = Field(default=3, ge=0)

@@ -56,6 +56,9 @@ class CommonSettings(BaseSettings):
     encoder: Path = Path(".trimtab/parts/models/all-minilm-l6-v2")
     # Where vLLM resolves adapters by name.
     adapter_dir: Path = Path(".trimtab/adapters")
+    # From where replicas that share no folder with the registry get adapters (services/registry/mirror.py):
+    # object storage, by a URL of fsspec's such as s3://bucket/adapters; empty: they share it.
+    adapter_url: str = ""
     # Runtime data.
     data: Path = Path(".trimtab")
     # Where the users' keys are stored (an SQLAlchemy URL), apart from the data that they open.

@@ -75,7 +75,7 @@ def environment_of(objects: tuple[Manifest, ...], service: str) -> dict[str, str
     container = of_kind(objects, "Deployment")[service]["spec"]["template"]["spec"]["containers"][0]
     maps = of_kind(objects, "ConfigMap")
     found: dict[str, str] = {}
-    for source in container["envFrom"]:
+    for source in (one for one in container["envFrom"] if "configMapRef" in one):
         name = source["configMapRef"]["name"].removeprefix("trial-trimtab-")
         found |= maps[name]["data"]
     for one in container["env"]:

@@ -259,6 +259,31 @@ def test_another_base_model_has_engines_of_its_own() -> None:
     assert environment["TRIMTAB_VLLM_URLS"] == "http://router:80"
 
 
+def test_adapters_come_from_object_storage_where_no_volume_is_shared() -> None:
+    url = "storage.adapterSync.url=s3://bucket/adapters"
+    objects = rendered("several-nodes", url, "storage.adapterSync.secret=s3")
+    shared = {"adapters", "training", "archive"}
+    assert set(of_kind(rendered("several-nodes"), "PersistentVolumeClaim")) == shared
+    assert set(of_kind(objects, "PersistentVolumeClaim")) == shared - {"adapters"}
+    deployments, engines = of_kind(objects, "Deployment"), of_kind(objects, "StatefulSet")
+    pods = {**deployments, **engines}
+    mirrored = {}
+    for name, one in pods.items():
+        pod = one["spec"]["template"]["spec"]
+        if any(volume["name"] == "adapters" for volume in pod["volumes"]):
+            assert {"name": "adapters", "emptyDir": {}} in pod["volumes"], name
+            first = pod.get("initContainers", [])
+            mirrored[name] = [each["name"] for each in first if each.get("restartPolicy")]
+    assert mirrored == {"registry": [], "evaluation": ["adapters"], "vllm-base": ["adapters"]}
+    (beside,) = engines["vllm-base"]["spec"]["template"]["spec"]["initContainers"]
+    assert beside["envFrom"] == [{"secretRef": {"name": "s3"}}]
+    assert {"name": "TRIMTAB_ADAPTER_URL", "value": "s3://bucket/adapters"} in beside["env"]
+    registry = deployments["registry"]["spec"]["template"]["spec"]["containers"][0]
+    assert {"secretRef": {"name": "s3"}} in registry["envFrom"]
+    assert environment_of(objects, "registry")["TRIMTAB_ADAPTER_URL"] == "s3://bucket/adapters"
+    assert "TRIMTAB_ADAPTER_URL" not in environment_of(rendered("several-nodes"), "registry")
+
+
 def test_a_long_name_stays_valid() -> None:
     text = helm_template("small", "--set", f"fullnameOverride={'a' * 40}")
     for one in filter(None, yaml.safe_load_all(text)):

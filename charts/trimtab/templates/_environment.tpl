@@ -96,6 +96,9 @@ TRIMTAB_{{ $name | upper }}_URL: {{ printf "%s://%s:%v" $scheme (include "trimta
 {{- else if eq $name "registry" }}
 - {name: TRIMTAB_REGISTRY_TENANT, value: {{ $root.Values.settings.tenant | quote }}}
 - {name: TRIMTAB_REGISTRY_MAX_LORA_RANK, value: {{ $root.Values.vllm.maxLoraRank | quote }}}
+{{- if $root.Values.storage.adapterSync.url }}
+{{ include "trimtab.syncEnv" $root }}
+{{- end }}
 {{- else if eq $name "dashboard" }}
 - {name: TRIMTAB_DASHBOARD_TENANT, value: {{ $root.Values.settings.tenant | quote }}}
 - {name: TRIMTAB_DASHBOARD_NODE_MODULES, value: /opt/trimtab/node_modules}

@@ -82,7 +82,7 @@ enableServiceLinks: false
 terminationGracePeriodSeconds: {{ add $root.Values.pods.preStopSeconds .values.drainSeconds .values.drainSeconds 10 }}
 securityContext: {{- include "trimtab.podSecurity" (include "trimtab.uid" $root) | nindent 2 }}
 {{- include "trimtab.placing" (list $root .values.extra .name) }}
-{{- with include "trimtab.waiting" . }}
+{{- with include "trimtab.before" . | trim }}
 initContainers: {{- . | nindent 2 }}
 {{- end }}
 containers:
@@ -92,6 +92,9 @@ containers:
     command: {{ .values.extra.command | default (list "python" "-m" (printf "services.%s.main" .name)) | toJson }}
     envFrom:
       - configMapRef: {name: {{ include "trimtab.host" (list $root "environment") }}}
+      {{- if and (eq .name "registry") $root.Values.storage.adapterSync.url $root.Values.storage.adapterSync.secret }}
+      - secretRef: {name: {{ $root.Values.storage.adapterSync.secret }}}
+      {{- end }}
     env: {{- include "trimtab.own" (list $root .name) | nindent 6 }}
     ports: {{- include "trimtab.ports" . | nindent 6 }}
     {{- include "trimtab.probes" . | nindent 4 }}
@@ -188,6 +191,14 @@ spec:
 
 {{/* In a trial install Kafka and PostgreSQL start beside the services, which wait for them here instead of ending
 and being started again. */}}
+{{/* What has to be there first, and what stays beside the service. */}}
+{{- define "trimtab.before" -}}
+{{ include "trimtab.waiting" . }}
+{{- if has "adapters" (.of.reads | default list) }}
+{{ include "trimtab.mirror" .root }}
+{{- end }}
+{{- end -}}
+
 {{- define "trimtab.waiting" -}}
 {{- $root := .root -}}
 {{- $trial := or $root.Values.kafka.trial.enabled (and (eq $root.Values.state "postgresql") $root.Values.postgresql.trial.enabled) -}}

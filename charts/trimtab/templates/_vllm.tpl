@@ -134,6 +134,9 @@ enableServiceLinks: false
 terminationGracePeriodSeconds: {{ add $root.Values.pods.preStopSeconds $vllm.drainSeconds }}
 securityContext: {{- include "trimtab.podSecurity" (include "trimtab.uid" $root) | nindent 2 }}
 {{- include "trimtab.placing" (list $root $vllm.extra "vllm") }}
+{{- with include "trimtab.mirror" $root }}
+initContainers: {{- . | nindent 2 }}
+{{- end }}
 containers:
   - name: vllm
     image: {{ $vllm.image }}

@@ -80,9 +80,49 @@ state: /var/lib/trimtab/state
 {{- define "trimtab.storage" -}}
 {{- $root := index . 0 -}}
 {{- $one := index $root.Values.storage (index . 1) -}}
-{{- with include "trimtab.volumeSource" $one.volume -}}
-{{ . }}
+{{- if and (eq (index . 1) "adapters") $root.Values.storage.adapterSync.url -}}
+emptyDir: {}
+{{- else if include "trimtab.volumeSource" $one.volume -}}
+{{ include "trimtab.volumeSource" $one.volume }}
 {{- else -}}
 persistentVolumeClaim: {claimName: {{ $one.existingClaim | default (include "trimtab.host" $) }}}
+{{- end -}}
+{{- end -}}
+
+{{/* The container that keeps /adapters as the storage says; the others start once it has brought all: $root. */}}
+{{- define "trimtab.mirror" -}}
+{{- if .Values.storage.adapterSync.url -}}
+- name: adapters
+  image: {{ include "trimtab.image" (list . "light") }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  restartPolicy: Always
+  command: [python, -m, services.registry.mirror]
+  {{- include "trimtab.syncSecret" . | nindent 2 }}
+  env:
+    - {name: TRIMTAB_ADAPTER_DIR, value: /adapters}
+    {{- include "trimtab.syncEnv" . | nindent 4 }}
+  startupProbe:
+    exec: {command: [test, -e, /adapters/.mirrored]}
+    periodSeconds: 1
+    failureThreshold: 600
+  resources: {{- toYaml .Values.storage.adapterSync.resources | nindent 4 }}
+  securityContext: {{- include "trimtab.containerSecurity" . | nindent 4 }}
+  volumeMounts:
+    - {name: tmp, mountPath: /tmp}
+    - {name: adapters, mountPath: /adapters}
+{{- end -}}
+{{- end -}}
+
+{{- define "trimtab.syncEnv" -}}
+- {name: TRIMTAB_ADAPTER_URL, value: {{ .Values.storage.adapterSync.url | quote }}}
+{{- range $variable, $value := .Values.storage.adapterSync.env }}
+- {name: {{ $variable }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "trimtab.syncSecret" -}}
+{{- with .Values.storage.adapterSync.secret -}}
+envFrom:
+  - secretRef: {name: {{ . }}}
 {{- end -}}
 {{- end -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from services.registry.ports import AdapterStore, Fleet, Store
 from shared.language.errors import FailedPrecondition, TrimtabError
 from shared.language.known_answers import KnownAnswers, Serves
 
+_ASK_EVERY_S = 0.5
 _IT_SERVES = {
     Serves.BASE_MODEL: "the base model instead of its adapter",
     Serves.SOMETHING_ELSE: "another adapter or a stale one",
@@ -52,6 +54,8 @@ class Proving:
     fleet: Fleet
     # Nats a token.
     tolerance: float
+    # How long a replica that does not know a name yet is asked again: adapters may come to it from storage.
+    arrival_s: float = 0.0
 
     def verify(self, tenant: str, version: str) -> tuple[Proof, ...]:
         """What each replica serves under the version's name now. Raises Unavailable or Internal if one could
@@ -63,13 +67,14 @@ class Proving:
     def check(self, version: Version) -> tuple[Proof, ...]:
         """As `verify`. Raises FailedPrecondition, too: NOT_SERVED if a replica does not know the version's
         name, NOT_AS_TRAINED if one answers otherwise than the trained version did."""
-        found = self._all(version.served_name)
+        deadline = time.monotonic() + self.arrival_s
+        while _lacks(found := self._all(version.served_name)) and time.monotonic() < deadline:
+            time.sleep(_ASK_EVERY_S)
         wrong = [proof for proof in found if proof.is_wrong]
         if wrong:
-            is_unknown = any(proof.serves is Serves.NOTHING for proof in wrong)
             raise FailedPrecondition(
                 "; ".join(proof.words for proof in wrong),
-                reason="NOT_SERVED" if is_unknown else "NOT_AS_TRAINED",
+                reason="NOT_SERVED" if _lacks(wrong) else "NOT_AS_TRAINED",
             )
         return found
 
@@ -97,6 +102,10 @@ class Proving:
         if found.errors:
             raise found.errors[0]
         return found.proofs
+
+
+def _lacks(proofs: Sequence[Proof]) -> bool:
+    return any(proof.serves is Serves.NOTHING for proof in proofs)
 
 
 def _proof(

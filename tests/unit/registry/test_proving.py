@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -211,6 +213,24 @@ def test_a_version_is_not_verified_while_a_replica_does_not_know_it(house: House
     )
     told = [one.serves for one in house.proving.verify("local", "assistant-v1")]
     assert told == [Serves.AS_TRAINED, Serves.NOTHING]
+
+
+def test_an_adapter_that_comes_from_storage_has_time_to_arrive(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.fleet.unknown = {("two", "assistant-v1")}
+    house.app = replace(house.app, proving=replace(house.app.proving, arrival_s=60.0))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            house.fleet.unknown = set()
+
+    monkeypatch.setattr(time, "sleep", pause)
+    house.register("a")
+    assert house.app.get("local", "assistant-v1").state == State.VERIFIED
+    assert pauses == [0.5, 0.5]
 
 
 def test_a_record_that_cannot_be_read_hides_nothing_of_other_versions(

@@ -1,0 +1,58 @@
+"""Adapters of a registry that shares no volume with the replicas: in its own folder, and in object storage."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.registry.adapters.adapter_bucket import AdapterBucket
+from services.registry.adapters.adapter_folder import AdapterFolder
+from shared.language.errors import Unavailable
+from shared.language.known_answers import KnownAnswers
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAdapters:
+    """What another replica of the registry has published is brought when it is asked for."""
+
+    folder: AdapterFolder
+    bucket: AdapterBucket
+
+    def inspect(self, folder: str, base_model: str) -> str:
+        return self.folder.inspect(folder, base_model)
+
+    def place(self, folder: str, served_name: str, digest: str) -> str:
+        self._bring(served_name)
+        placed = self.folder.place(folder, served_name, digest)
+        self.bucket.publish(served_name, Path(placed))
+        return placed
+
+    def known_answers(self, served_name: str) -> KnownAnswers | None:
+        self._bring(served_name)
+        return self.folder.known_answers(served_name)
+
+    def settle(self) -> str:
+        """While the storage does not answer, only what is here already: the registry starts all the same."""
+        try:
+            names = self.bucket.signatures()
+            for name in names:
+                self._bring(name)
+            found = self.folder.settle()
+            for name in names:
+                self.bucket.publish(name, self.folder.root / name)
+        except Unavailable as away:
+            _log.warning("adapters are not settled in their storage: %s", away.message)
+            return self.folder.settle()
+        return found
+
+    def remove(self, served_name: str) -> None:
+        self.bucket.withdraw(served_name)
+        self.folder.remove(served_name)
+
+    def _bring(self, name: str) -> None:
+        target = self.folder.root / name
+        if not target.is_dir() and (manifest := self.bucket.manifest(name)):
+            self.bucket.bring(name, manifest, target)
