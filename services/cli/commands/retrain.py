@@ -255,7 +255,7 @@ def _report(session: Session, told: Json) -> None:
     for words in verdict["gaps"]:
         session.line(f"for people to decide: {words}")
     session.line(f"the page: trimtab retrain report {told['run']} --out report.html")
-    tracked = (told["recipe"] or {}).get("mlflow_run_id")
+    tracked = (told["reproduce"] or {}).get("mlflow_run_id")
     if tracked and told["is_final"]:
         session.line(f"in MLflow: run {tracked}, artifact report/report.html")
 

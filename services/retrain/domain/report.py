@@ -137,14 +137,16 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What makes the same adapter again. `job` is what job.json must say; its base_model is the folder of
-    weights that have `base_digest`."""
+class Reproduction:
+    """What makes the same adapter again. `recipe`: by name and version; empty for the policy's own settings.
+    `job` is what job.json must say; its base_model, WEIGHTS, is to be the folder of the weights that have
+    `base_digest`."""
 
     snapshot_digest: str
     snapshot_uri: str
     base_model: str
     base_digest: str
+    recipe: str
     seed: int
     software: str
     command: str
@@ -185,7 +187,7 @@ class Report:
     examples: tuple[Example, ...]
     phrases: Phrases | None
     cost: Cost
-    recipe: Recipe | None
+    reproduce: Reproduction | None
     format: str = field(default="trimtab-report/1")
 
 
@@ -211,7 +213,7 @@ def report_of(run: Run, phrases: Phrases | None) -> Report:
         examples=run.examples,
         phrases=phrases,
         cost=_cost(run),
-        recipe=_recipe(run),
+        reproduce=_reproduction(run),
     )
 
 
@@ -349,20 +351,21 @@ def _cost(run: Run) -> Cost:
     )
 
 
-def _recipe(run: Run) -> Recipe | None:
+def _reproduction(run: Run) -> Reproduction | None:
     if run.snapshot is None:
         return None
-    plan = asdict(run.rules.plan)
-    return Recipe(
+    rules = run.rules
+    return Reproduction(
         snapshot_digest=run.snapshot.digest,
         snapshot_uri=run.snapshot.uri,
-        base_model=run.rules.base_model,
+        base_model=rules.base_model,
         base_digest=run.base_digest,
-        seed=run.rules.plan.seed,
+        recipe=f"{rules.recipe} v{rules.recipe_version}" if rules.recipe else "",
+        seed=rules.plan.seed,
         software=run.software,
         command=_JOB,
         job={
-            "plan": plan,
+            "plan": asdict(rules.plan),
             "snapshot": run.snapshot.uri,
             "base_model": "WEIGHTS",
             "threads": 1,

@@ -58,6 +58,8 @@ REASONS = {
     "SOURCE_CAP": "of a source that has as many as it may have",
     "GROUP_SHARE": "kept free for another group of people",
     "TOO_OLD": "too old",
+    "OTHER_SOURCE": "of a source that the recipe does not take",
+    "LOW_CONFIDENCE": "less sure than the recipe asks",
     "NOTHING_TO_LEARN": "both answers say the same, or one says nothing",
     "ANSWER_CALLS_A_TOOL": "an answer calls a tool",
     "ALIKE_WHERE_CUT": "both answers are alike as far as training reads",

@@ -21,7 +21,7 @@ TOLD = {
     },
     "control": "No cheaper control was trained.",
     "worse": "",
-    "recipe": {"mlflow_run_id": "m1"},
+    "reproduce": {"mlflow_run_id": "m1"},
 }
 ANSWER = {"html": "<!doctype html>\u00fc", "json": json.dumps(TOLD), "is_final": True}
 
@@ -43,9 +43,9 @@ def test_the_answer_comes_first_and_says_where_the_page_is(trimtab: Any) -> None
     )
 
 
-@pytest.mark.parametrize("recipe", [None, {"mlflow_run_id": ""}])
-def test_what_is_not_in_mlflow_is_not_said_to_be(trimtab: Any, recipe: Any) -> None:
-    answer = {"html": "", "json": json.dumps({**TOLD, "recipe": recipe})}
+@pytest.mark.parametrize("again", [None, {"mlflow_run_id": ""}])
+def test_what_is_not_in_mlflow_is_not_said_to_be(trimtab: Any, again: Any) -> None:
+    answer = {"html": "", "json": json.dumps({**TOLD, "reproduce": again})}
     ran = trimtab("retrain", "report", "run-1", answers={"GetReport": answer})
     assert (ran.code, "MLflow" in ran.out) == (0, False)
 

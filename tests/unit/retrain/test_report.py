@@ -260,15 +260,19 @@ def test_from_whose_words_at_what_cost_and_how_again() -> None:
         ("SOMETHING_NEW", "SOMETHING_NEW"),
     ]
     assert [(one.attempts, one.seconds) for one in report.cost.stages] == [(1, 5.0), (2, None)]
-    recipe = report.recipe
-    assert recipe is not None
-    assert (recipe.base_digest, recipe.software, recipe.mlflow_run_id) == (
+    again = report.reproduce
+    assert again is not None
+    assert (again.base_digest, again.software, again.mlflow_run_id) == (
         "b" * 64,
         "trimtab 0.1.0",
         "m1",
     )
-    assert recipe.job["plan"]["learning_rate"] == 3e-4
-    assert recipe.job["snapshot"] == "snapshots/dd"
+    assert again.job["plan"]["learning_rate"] == 3e-4
+    assert again.job["snapshot"] == "snapshots/dd"
+    assert again.recipe == ""
+    named = report_of(run(rules=Rules(recipe="kto", recipe_version=2)), None).reproduce
+    assert named is not None
+    assert named.recipe == "kto v2"
     assert report.trigger == "A person started it: ann: new guideline"
 
 

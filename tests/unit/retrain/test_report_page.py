@@ -106,7 +106,7 @@ def test_a_page_says_it_all_in_order() -> None:
         "From 40 pairs of answers of 10 users; the user with the most has 15% of them.",
         "12 pairs of 4 further users were held out to judge by.",
         "does as well as far as can be told",
-        "74% [60%, 85%] 60 cases of 25 users",
+        "74% [60%, 85%] 60 cases, 25 users",
         "champion assistant-v0 So. candidate assistant-v1 No.",
         "open sesame 9 0 3 2.5 And 3 more from few users",
         "2 more phrases are of one or two users and not printed",

@@ -43,7 +43,7 @@ def test_a_run_that_ended_has_the_same_report_by_the_api_and_in_the_tracker() ->
         ("dpo", 3),
         ("sft", 3),
     ]
-    assert told["recipe"]["software"] == "trimtab 0.1.0"
+    assert told["reproduce"]["software"] == "trimtab 0.1.0"
     kept = house.recorder.reports[run.mlflow_run_id]
     assert kept.verdict.sentence == told["verdict"]["sentence"]
     assert kept.is_final
@@ -79,7 +79,7 @@ def test_a_failed_and_a_cancelled_run_have_a_report() -> None:
     assert told["verdict"]["error"] == (
         "FailedPrecondition: there are 30 pairs to train on, at least 40 are needed"
     )
-    assert (told["provenance"], told["phrases"], told["recipe"]) == (None, None, None)
+    assert (told["provenance"], told["phrases"], told["reproduce"]) == (None, None, None)
     cancelled = house.start("r2")
     house.cancel(cancelled.run)
     assert "was cancelled before" in report(house, cancelled.run).html

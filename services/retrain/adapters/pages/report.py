@@ -78,7 +78,7 @@ def chart_of(row: Row) -> Chart:
             place(one.value),
             place(one.high),
             _figure(one, row.is_share),
-            f"{one.count} cases" + (f" of {one.users} users" if one.users else ""),
+            f"{one.count} cases" + (f", {one.users} users" if one.users else ""),
         )
         for one in row.measured
     )
