@@ -111,11 +111,14 @@ def _vllm(settings: StackSettings) -> Program:
 
 def _vllm_environment(settings: StackSettings) -> dict[str, str]:
     """The engine computes in its own process, and its threads are not bound to cores. Otherwise it would
-    reserve one of two cores and spin on it while the worker computes on the other."""
+    reserve one of two cores and spin on it while the worker computes on the other. Nothing is compiled: the
+    first request for log-probabilities of a prompt would wait for that, and end the engine where there is no
+    C++ compiler."""
     return {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(settings.vllm.threads),
+        "TORCHDYNAMO_DISABLE": "1",
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.vllm.kv_cache_gb),
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",

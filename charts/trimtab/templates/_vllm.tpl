@@ -81,6 +81,8 @@ asks every one of them what it serves. */}}
 - {name: HOME, value: /tmp}
 - {name: USER, value: trimtab}
 {{- if eq $vllm.device "cpu" }}
+# Without a C++ compiler, what it would compile ends it at the first request for log-probabilities of a prompt.
+- {name: TORCHDYNAMO_DISABLE, value: "1"}
 - {name: VLLM_TARGET_DEVICE, value: cpu}
 - {name: VLLM_ENABLE_V1_MULTIPROCESSING, value: "0"}
 - {name: VLLM_CPU_OMP_THREADS_BIND, value: nobind}
