@@ -2,8 +2,9 @@
 FOLDER/job.json`.
 
 Reads job.json (see adapters/training_folder.py) and writes next to it progress.json, metrics.jsonl,
-checkpoint.pt, and finally adapter/ and done.json. Started again, it resumes from its checkpoint. It trains on a
-GPU where there is one; `torchrun -m services.retrain.train --job ...` trains on several (adapters/ranks.py).
+checkpoint.pt, and finally adapter/ and done.json, or stopped.json if it stopped itself. Started again, it
+resumes from its checkpoint. It trains on a GPU where there is one; `torchrun -m services.retrain.train
+--job ...` trains on several (adapters/ranks.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.retrain.domain.training import TrainingPlan, TrainingStep
+from services.retrain.adapters.training_folder import STOPPED
+from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep
 from shared.encoding.base_models import base_digest, write_base
 from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
@@ -45,6 +47,8 @@ def main() -> None:
 def train(folder: Path, job: dict[str, Any]) -> None:
     # Read when torch and the tokenizers are imported.
     os.environ.setdefault("OMP_NUM_THREADS", str(job["threads"]))
+    # A thread that waits for the other must not keep the processor from whoever it waits for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch  # slow to import, so only once the parent is known to be alive
 
@@ -59,6 +63,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     """Of several processes, only the first writes."""
     from services.retrain.adapters.chat_encoder import ChatEncoder
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+    from services.retrain.adapters.references import stored
     from services.retrain.adapters.snapshots import read_pairs
     from services.retrain.adapters.training import Trainer, Unsuitable
     from shared.encoding.chat import load_tokenizer
@@ -73,7 +78,9 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
             f"none of the {len(snapshot)} pairs has two answers that still differ once they are cut"
         )
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
-    policy = LoraPolicy(load_model(base), shape, plan.seed)
+    model = load_model(base)
+    # Beside the folders of the run's objectives, which begin from the same base model.
+    policy = LoraPolicy(model, shape, plan.seed, stored(folder.parent / "references", base, model))
     print(f"process {ranks.rank + 1} of {ranks.count} trains on {policy.device}", flush=True)
 
     def report(step: TrainingStep) -> None:
@@ -84,6 +91,10 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
         steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
     except Unsuitable as refused:
         raise SystemExit(str(refused)) from refused
+    except Diverged as why:
+        if ranks.leads:
+            write(folder / STOPPED, {"message": why.message})
+        raise SystemExit(why.message) from why
     if ranks.leads:
         hand_over(folder, job, policy, encoder, steps, started)
 

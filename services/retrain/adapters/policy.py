@@ -1,24 +1,33 @@
-"""A Llama-like policy with LoRA on its last layers, which keeps the work of the frozen layers. The lower
-layers never change, so their output for a sequence is computed once: the hidden states
-at the input of the first trained layer are kept, together with the reference's log-probabilities,
-which come out of the same pass with LoRA switched off. A training step then runs only the upper layers,
-and the head only where an answer's token is predicted.
+"""A Llama-like policy with LoRA on its last layers. What is computed once, and what is not computed at all:
 
-Sequences run one at a time, unpadded: on a CPU a batch of unequal lengths wastes its time on padding.
+1. The lower layers are frozen, so their output is kept: the hidden states at the input of the first trained
+layer. A step runs only the upper layers, and nothing goes backwards below them.
+2. A group's prompt stands in one row with all its answers (packing.py) and is computed once for all.
+3. The reference's log-probabilities come out of one pass with LoRA switched off, and are kept (references.py).
+4. The head runs where an answer's token is predicted, chunk by chunk (answer_head.py).
+5. LoRA is added in place (lora_linear.py), attention is two matrix products on a processor (packing.py).
+
+A row is one group, unpadded: on a processor a batch of unequal lengths spends its time on padding, and its
+tensors do not fit into the caches. README.md says what each of these saves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from services.retrain.adapters.answer_head import token_log_probabilities
 from services.retrain.adapters.encoded import Group
+from services.retrain.adapters.lora_linear import LoraLinear
+from services.retrain.adapters.packing import ATTENTION, Packing, Shape, register
+from services.retrain.adapters.references import NoReferences, References
 from shared.encoding.precision import dtype_name
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -26,11 +35,12 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is kept of a group; the three have one item for each of its answers, in their order. `hidden`:
-    [1, prompt and answer tokens, width] before the first trained layer; `answers`: the ids to be predicted,
-    [tokens]; `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats."""
+    """What is kept of a group. `hidden`: [1, tokens, width] before the first trained layer, packed by `shape`.
+    The others have one item for each answer, in their order. `answers`: the ids to be predicted, [tokens];
+    `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats."""
 
-    hidden: tuple[Tensor, ...]
+    shape: Shape
+    hidden: Tensor
     answers: tuple[Tensor, ...]
     references: tuple[Tensor, ...]
 
@@ -48,7 +58,13 @@ class LoraPolicy:
     """Owns the model. Not thread-safe. `model` has `.model.layers`, `.model.rotary_emb`,
     `.model.norm` and `.lm_head`, as Llama, Mistral and Qwen have them."""
 
-    def __init__(self, model: Any, shape: LoraShape, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        shape: LoraShape,
+        seed: int = 0,
+        references: References = NoReferences(),  # noqa: B008 - it holds nothing
+    ) -> None:
         torch.manual_seed(seed)
         total = int(model.config.num_hidden_layers)
         self.first = max(total - shape.layers, 0)
@@ -60,11 +76,14 @@ class LoraPolicy:
             target_modules=list(PROJECTIONS),
             layers_to_transform=list(range(self.first, total)),
         )
+        config._register_custom_module({nn.Linear: LoraLinear})
+        register()
+        model.set_attn_implementation(ATTENTION)
         self.device: torch.device = next(model.parameters()).device
         # PEFT keeps the LoRA weights in fp32 beside a bf16 model: in bf16 steps of 3e-4 would be lost.
         self.peft = get_peft_model(model, config)
         self.peft.eval()
-        self._model = model
+        self._model, self._references = model, references
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -73,20 +92,17 @@ class LoraPolicy:
     @torch.no_grad()
     def prepare(self, group: Group) -> Prepared:
         """The pass made once per group: keeps the frozen layers' output and measures the reference."""
-        hidden, answers = list[Tensor](), list[Tensor]()
-        for answer in group.answers:
-            ids = torch.tensor([(*group.prompt, *answer)], device=self.device)
-            embedded = self._model.model.embed_tokens(ids)
-            hidden.append(self._through(embedded, 0, self.first))
-            answers.append(torch.tensor(answer, device=self.device))
-        with self.peft.disable_adapter():
-            references = tuple(map(self._log_probabilities, hidden, answers))
-        return Prepared(tuple(hidden), tuple(answers), references)
+        shape = Shape(len(group.prompt), tuple(map(len, group.answers)))
+        ids = [*group.prompt, *(token for answer in group.answers for token in answer[:-1])]
+        hidden = self._model.model.embed_tokens(torch.tensor([ids], device=self.device))
+        hidden = self._through(hidden, Packing(shape, self.device), 0, self.first)
+        answers = tuple(torch.tensor(answer, device=self.device) for answer in group.answers)
+        return Prepared(shape, hidden, answers, self._reference(group, shape, hidden, answers))
 
     def log_probabilities(self, prepared: Prepared) -> list[Tensor]:
         """Of each answer, the log-probability of each of its tokens under the policy as it is now: [tokens],
         fp32, in nats, differentiable."""
-        return list(map(self._log_probabilities, prepared.hidden, prepared.answers))
+        return self._log_probabilities(prepared.shape, prepared.hidden, prepared.answers)
 
     def state(self) -> dict[str, Tensor]:
         named = self.peft.named_parameters()
@@ -104,18 +120,29 @@ class LoraPolicy:
         self.peft.peft_config["default"].base_model_name_or_path = base_model
         self.peft.save_pretrained(str(folder))
 
-    def _log_probabilities(self, hidden: Tensor, answer: Tensor) -> Tensor:
-        hidden = self._through(hidden, self.first, len(self._model.model.layers))
-        # Position t predicts token t + 1: the last prompt token predicts the answer's first.
-        predicting = hidden[0, -len(answer) - 1 : -1]
-        logits = self._model.lm_head(self._model.model.norm(predicting)).float()
-        chosen = logits.gather(1, answer[:, None])[:, 0]
-        found: Tensor = chosen - torch.logsumexp(logits, dim=1)
-        return found
+    def _reference(
+        self, group: Group, shape: Shape, hidden: Tensor, answers: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        known = self._references.of(group)
+        if known is not None:
+            return tuple(one.to(self.device) for one in known)
+        with self.peft.disable_adapter():
+            found = self._log_probabilities(shape, hidden, answers)
+        self._references.keep(group, found)
+        return tuple(found)
 
-    def _through(self, hidden: Tensor, start: int, end: int) -> Tensor:
-        """Without a mask: a lone unpadded sequence needs none but the causal one."""
-        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+    def _log_probabilities(
+        self, shape: Shape, hidden: Tensor, answers: Sequence[Tensor]
+    ) -> list[Tensor]:
+        packing, layers = Packing(shape, self.device), len(self._model.model.layers)
+        hidden = self._through(hidden, packing, self.first, layers)
+        predicting = self._model.model.norm(hidden[0, packing.predicting])
+        ids = torch.cat(list(answers))
+        found = token_log_probabilities(predicting, self._model.lm_head.weight, ids)
+        return list(torch.split(found, list(shape.answers)))
+
+    def _through(self, hidden: Tensor, packing: Packing, start: int, end: int) -> Tensor:
+        positions = packing.positions
         rotary = self._model.model.rotary_emb(hidden, positions)
         for layer in self._model.model.layers[start:end]:
             hidden = layer(
@@ -123,6 +150,7 @@ class LoraPolicy:
                 attention_mask=None,
                 position_ids=positions,
                 position_embeddings=rotary,
+                packing=packing,
             )
         return hidden
 

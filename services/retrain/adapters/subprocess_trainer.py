@@ -69,6 +69,8 @@ class SubprocessTrainer:
             child.kill()
             child.wait()
         if child.returncode:
+            if stopped := training.stopped():
+                raise stopped
             tail = said.read_text(errors="replace")[-500:]
             raise Internal(f"training ended with {child.returncode}: {tail}")
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from services.retrain.domain.runs import Run
-from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
+from services.retrain.domain.training import Diverged, Trained, TrainingPlan, TrainingStep
 from shared.encoding.base_models import read_base
 from shared.language.errors import FailedPrecondition
 
+# Written by a training that stopped itself.
+STOPPED = "stopped.json"
 # What a finished training must have been asked for to be the one that is asked for now.
 _SAME = ("plan", "snapshot", "base_model")
 
@@ -38,8 +40,9 @@ class TrainingFolder:
 
     def ask(self, **more: object) -> None:
         """Writes job.json, with `more` for the process that reads it. What another training said of its
-        progress goes."""
+        progress goes, and why a former attempt stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / STOPPED).unlink(missing_ok=True)
         former = _json(self.job_file) or {}
         if any(former.get(name) != value for name, value in self.job.items()):
             (self.path / "progress.json").unlink(missing_ok=True)
@@ -51,6 +54,11 @@ class TrainingFolder:
         """(share, words), as the training last said; None before that."""
         found = _json(self.path / "progress.json")
         return (float(found["progress"]), str(found["words"])) if found else None
+
+    def stopped(self) -> Diverged | None:
+        """Why the training stopped itself, if it did."""
+        found = _json(self.path / STOPPED)
+        return Diverged(str(found["message"])) if found else None
 
     def made(self) -> Trained | None:
         """What was finished, if it had the same plan, snapshot and base model."""

@@ -68,6 +68,7 @@ FINAL = (
     "NO_SUCH_VERSION",
     "NO_SUCH_BASE",
     "NO_SUCH_KIND",
+    "TRAINING_DIVERGED",
     _GONE,
 )
 _CANCELLED_S = 0.2

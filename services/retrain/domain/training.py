@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shared.language.errors import FailedPrecondition
 from shared.language.identifiers import share_of
 from shared.language.messages import Message, plain_text, text_message
 from shared.language.pairs import Pair
@@ -87,6 +88,20 @@ def with_judgment(prompt: Sequence[Message], judgment: str) -> tuple[Message, ..
     *before, last = prompt
     asked = f"{plain_text(last)}\n\nThe user will reply to the answer: {judgment[:JUDGMENT]}"
     return (*before, text_message(last.role, asked))
+
+
+class Diverged(FailedPrecondition):
+    """A training that stopped before it wrote anything of the step that failed. The same plan on the same
+    snapshot stops again in the same place. `batch`: a digest of the tokens of the step's pairs."""
+
+    default_reason = "TRAINING_DIVERGED"
+
+    @staticmethod
+    def at(step: int, batch: str, what: str) -> Diverged:
+        return Diverged(
+            f"training stopped in step {step}: {what} (batch {batch}). The last good checkpoint is kept;"
+            " a lower learning rate, or other pairs, may help"
+        )
 
 
 def has_persona(pair: Pair, share: float, seed: int) -> bool:

@@ -212,7 +212,9 @@ class _Job:
             )
         return f"the job {self.name} completed; waits for its files"
 
-    def _failure(self, found: Json, pods: list[Json]) -> Internal:
+    def _failure(self, found: Json, pods: list[Json]) -> TrimtabError:
+        if stopped := self.training.stopped():
+            return stopped
         failed = words.failed_pod(pods)
         why = words.why_failed(found)
         if failed is None:
