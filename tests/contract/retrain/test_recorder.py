@@ -12,8 +12,10 @@ import pytest
 from services.retrain.adapters.memory import MemoryRecorder
 from services.retrain.adapters.mlflow_runs import MlflowRuns
 from services.retrain.adapters.pages.report import page_of
+from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.domain.ngrams import Phrases
 from services.retrain.domain.report import Report, document, report_of
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.training import Trained, TrainingStep
 from services.retrain.ports import RunRecorder
@@ -69,6 +71,16 @@ def test_a_report_is_kept_with_its_run_the_last_one(
     page, told = kept(recorder, run_id, url)
     assert page == page_of(final)
     assert told == json.loads(json.dumps(document(final)))
+
+
+def test_a_run_in_mlflow_is_tagged_with_its_recipe(mlflow_url: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    recorder = MlflowRuns(mlflow_url, lambda: START)
+    rules = RecipeFolders().get("kto").applied(Rules())
+    made = run(run=f"run-{uuid.uuid4().hex}", state=State.TRAIN, rules=rules)
+    tags = MlflowClient(mlflow_url).get_run(recorder.record(made, trained(tmp_path))).data.tags
+    assert (tags["recipe"], tags["recipe_version"], tags["objective"]) == ("kto", "1", "kto")
 
 
 def test_a_run_that_was_not_recorded_is_closed_without_a_report(recorder: Recorder) -> None:
