@@ -31,7 +31,7 @@ INSTALLED := $(VENV)/.installed
 ONLY = $(if $(PART),--only $(PART))
 
 .PHONY: help setup parts demo up down status logs clean
-.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams test-chart test-platform lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout
+.PHONY: lock test test-unit test-contract test-integration test-e2e test-replicas test-teams test-chart test-platform lint format proto migration bench bench-idle bench-ingest bench-mining bench-people bench-proxy bench-reward bench-rollout bench-training
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -157,6 +157,9 @@ bench-reward: parts ## Measure offline reward models: accuracy, groups of users,
 
 bench-rollout: parts ## Measure what rollouts make of canaries, and what switching costs while users chat
 	$(PY) -m tests.benchmarks.rollout $(OPTIONS)
+
+bench-training: parts ## Measure training on two threads, compared with TRL's DPOTrainer: speed, memory, losses (OPTIONS)
+	$(PY) -m tests.benchmarks.training $(OPTIONS)
 
 # -- cleaning -------------------------------------------------------------------------------
 

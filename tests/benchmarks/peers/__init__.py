@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -26,13 +27,16 @@ READY_S, SENDING_S, INSTALL_S = 180.0, 300.0, 900.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`serve` is run by the peer's own Python, and so is send.py, which knows the peer by its name."""
+    """`serve` is run by the peer's own Python, and so is send.py, which knows the peer by its name. `on_ours`:
+    it uses the packages of this environment, so that both have the same torch; only what
+    is missing is installed."""
 
     name: str
     packages: tuple[str, ...]
     serve: tuple[str, ...]
     environment: Mapping[str, str]
     health: str
+    on_ours: bool = False
 
 
 def known(folder: Path, port: int, grpc_port: int) -> tuple[Peer, ...]:
@@ -88,6 +92,9 @@ def installed(peer: Peer) -> Path | None:
     print(f"{peer.name}: installing {wanted}", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        if peer.on_ours:
+            (own,) = (folder / "lib").glob("python*/site-packages")
+            (own / "ours.pth").write_text(sysconfig.get_path("purelib"))
         pip: list[str | Path] = [
             python,
             "-m",
