@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.retrain.adapters.training_folder import STOPPED
-from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep
+from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep, Unsuitable
 from shared.encoding.base_models import base_digest, write_base
 from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
@@ -65,7 +65,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
     from services.retrain.adapters.references import stored
     from services.retrain.adapters.snapshots import read_pairs
-    from services.retrain.adapters.training import Trainer, Unsuitable
+    from services.retrain.adapters.training import Trainer
     from shared.encoding.chat import load_tokenizer
 
     started = time.monotonic()
@@ -73,10 +73,6 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
     snapshot = read_pairs(job["snapshot"], "train")
     pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
-    if not pairs:
-        raise SystemExit(
-            f"none of the {len(snapshot)} pairs has two answers that still differ once they are cut"
-        )
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     model = load_model(base)
     # Beside the folders of the run's objectives, which begin from the same base model.
@@ -89,11 +85,9 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
 
     try:
         steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
-    except Unsuitable as refused:
-        raise SystemExit(str(refused)) from refused
-    except Diverged as why:
+    except (Unsuitable, Diverged) as why:
         if ranks.leads:
-            write(folder / STOPPED, {"message": why.message})
+            write(folder / STOPPED, {"reason": why.reason, "message": why.message})
         raise SystemExit(why.message) from why
     if ranks.leads:
         hand_over(folder, job, policy, encoder, steps, started)

@@ -28,17 +28,13 @@ from services.retrain.adapters.objectives.table import OBJECTIVES
 from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.ranks import ALONE, Ranks
 from services.retrain.adapters.step_gradient import KeptRow, StepGradient, figures_of
-from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep
+from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep, Unsuitable
 
 CHECKPOINT = "checkpoint.pt"
 # How far the answers' log-probabilities may be from the reference's on average, in nats per token. At the
 # margin of 1.5 where DPO stops, with a beta of 0.1, a pair's answers are 15 nats apart, all tokens together. An
 # answer that is learnt by heart gains what it cost the reference: a few nats, for text.
 KL_LIMIT = 10.0
-
-
-class Unsuitable(Exception):
-    """The objective cannot learn from the snapshot's pairs."""
 
 
 Report = Callable[[TrainingStep], None]
@@ -68,9 +64,11 @@ class Trainer:
 
     def run(self, report: Report) -> list[TrainingStep]:
         """Trains until the margin is reached or the steps are used up. Returns every step so far. Raises
-        Unsuitable before the first step if the objective cannot learn from these pairs, and Diverged before it
+        Unsuitable before the first step if nothing can be learnt from these pairs, and Diverged before it
         writes anything of a step whose loss, gradient or weights are not finite, or whose answers are KL_LIMIT
         from the reference."""
+        if not self._pairs:
+            raise Unsuitable("no pair has two answers that still differ once they are cut")
         self._resume()
         if not self.steps:
             self._check_marked()

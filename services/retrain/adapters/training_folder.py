@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from services.retrain.domain.runs import Run
-from services.retrain.domain.training import Diverged, Trained, TrainingPlan, TrainingStep
+from services.retrain.domain.training import (
+    Diverged,
+    Trained,
+    TrainingPlan,
+    TrainingStep,
+    Unsuitable,
+)
 from shared.encoding.base_models import read_base
 from shared.language.errors import FailedPrecondition
 
@@ -55,10 +61,11 @@ class TrainingFolder:
         found = _json(self.path / "progress.json")
         return (float(found["progress"]), str(found["words"])) if found else None
 
-    def stopped(self) -> Diverged | None:
-        """Why the training stopped itself, if it did."""
+    def stopped(self) -> FailedPrecondition | None:
+        """Why the training stopped itself, if it did: Diverged, or Unsuitable."""
         found = _json(self.path / STOPPED)
-        return Diverged(str(found["message"])) if found else None
+        kinds = {kind.default_reason: kind for kind in (Diverged, Unsuitable)}
+        return kinds[found["reason"]](str(found["message"])) if found else None
 
     def made(self) -> Trained | None:
         """What was finished, if it had the same plan, snapshot and base model."""

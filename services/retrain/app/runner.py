@@ -69,6 +69,7 @@ FINAL = (
     "NO_SUCH_BASE",
     "NO_SUCH_KIND",
     "TRAINING_DIVERGED",
+    "UNSUITABLE_PAIRS",
     _GONE,
 )
 _CANCELLED_S = 0.2

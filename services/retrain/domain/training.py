@@ -90,6 +90,12 @@ def with_judgment(prompt: Sequence[Message], judgment: str) -> tuple[Message, ..
     return (*before, text_message(last.role, asked))
 
 
+class Unsuitable(FailedPrecondition):
+    """The objective cannot learn from the snapshot's pairs: another one may, or other pairs."""
+
+    default_reason = "UNSUITABLE_PAIRS"
+
+
 class Diverged(FailedPrecondition):
     """A training that stopped before it wrote anything of the step that failed. The same plan on the same
     snapshot stops again in the same place. `batch`: a digest of the tokens of the step's pairs."""

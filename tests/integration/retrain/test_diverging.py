@@ -18,7 +18,8 @@ from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.adapters.training import CHECKPOINT, Trainer, batch_of
 from services.retrain.adapters.training_folder import STOPPED, TrainingFolders
 from services.retrain.app.runner import is_final
-from services.retrain.domain.training import Diverged
+from services.retrain.domain.training import Diverged, Unsuitable
+from shared.language.errors import FailedPrecondition
 from tests.integration.retrain.test_training import PLAN, pairs, policy
 from tests.unit.retrain.cluster import run_of
 
@@ -75,15 +76,19 @@ def test_a_policy_that_leaves_the_reference_stops(tmp_path: Path, monkeypatch: p
     assert f"{total / tokens:+.1f} nats per token from the reference" in stopped.value.message
 
 
-def test_the_run_says_why_a_training_stopped_itself(tmp_path: Path):
+@pytest.mark.parametrize(
+    "why",
+    [Diverged.at(3, "0123456789abcdef", "the loss is not finite"), Unsuitable("no pair differs")],
+)
+def test_the_run_says_why_a_training_stopped_itself(tmp_path: Path, why: FailedPrecondition):
     folders = TrainingFolders(tmp_path, tmp_path)
     folder = folders.of(run_of(), PLAN)
-    why = Diverged.at(3, "0123456789abcdef", "the loss is not a finite number")
-    (tmp_path / "why.json").write_text(json.dumps({"message": why.message}))
+    (tmp_path / "why.json").write_text(json.dumps({"reason": why.reason, "message": why.message}))
     script = f"cp {tmp_path / 'why.json'} {folder.path / STOPPED}; exit 1"
     trainer = SubprocessTrainer(folders, ("sh", "-c", script))
-    with pytest.raises(Diverged) as stopped:
+    with pytest.raises(type(why)) as stopped:
         trainer.train(run_of(), PLAN, lambda *_: None, lambda: False)
     assert stopped.value.message == why.message
+    assert is_final(stopped.value)
     folder.ask()
     assert folder.stopped() is None

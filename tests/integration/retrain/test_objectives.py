@@ -10,9 +10,9 @@ import pytest
 from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.objectives.table import OBJECTIVES
 from services.retrain.adapters.recipes import RecipeFolders
-from services.retrain.adapters.training import Trainer, Unsuitable
+from services.retrain.adapters.training import Trainer
 from services.retrain.domain.rules import Rules
-from services.retrain.domain.training import TrainingPlan, TrainingStep
+from services.retrain.domain.training import TrainingPlan, TrainingStep, Unsuitable
 from tests.integration.retrain.test_training import PLAN, pairs, policy
 
 
