@@ -1,5 +1,5 @@
-"""Our objectives beside TRL's, on the same log-probabilities: `PYTHON -m tests.benchmarks.objectives_parity`,
-with the Python of an environment that has TRL (1.16) beside what we need. Prints one JSON line an objective:
+"""Our objectives beside TRL's, on the same log-probabilities: `make bench-training OPTIONS="--only parity"`
+runs this by the Python of an environment that has TRL beside what we need. Prints one JSON line: by objective
 the greatest difference of the loss, and of its gradient with respect to the log-probability of any token, in
 float32.
 
@@ -35,10 +35,11 @@ PLAN = TrainingPlan(beta=0.3, smoothing=0.1, desirable_weight=1.2, undesirable_w
 def main() -> None:
     dpo = {"dpo": "sigmoid", "ipo": "ipo", "robust_dpo": "robust"}
     dpo |= {name: name for name in ("aot", "aot_unpaired")}
-    for name, loss_type in dpo.items():
-        tell(name, partial(of_dpo, loss_type=loss_type))
-    tell("simpo", of_simpo)
-    tell("kto", of_kto)
+    losses: dict[str, Callable[[Batch], Tensor]] = {
+        name: partial(of_dpo, loss_type=loss_type) for name, loss_type in dpo.items()
+    }
+    losses |= {"simpo": of_simpo, "kto": of_kto}
+    print(json.dumps({name: differences(name, theirs) for name, theirs in losses.items()}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def drawn(seed: int) -> Batch:
     return Batch(tuple(policy), tuple(reference))
 
 
-def tell(name: str, theirs: Callable[[Batch], Tensor]) -> None:
-    """TRL's loss is of the whole batch, so ours is its rows' mean."""
+def differences(name: str, theirs: Callable[[Batch], Tensor]) -> dict[str, float]:
+    """The greatest over some batches. TRL's loss is of the whole batch, so ours is its rows' mean."""
     apart, apart_gradient = 0.0, 0.0
     for seed in range(5):
         batch = drawn(seed)
@@ -87,8 +88,7 @@ def tell(name: str, theirs: Callable[[Batch], Tensor]) -> None:
         apart = max(apart, abs(ours.item() - other.item()))
         found = max((a - b).abs().max().item() for a, b in zip(*gradients, strict=True))
         apart_gradient = max(apart_gradient, found)
-    figures = {"loss": apart, "gradient": apart_gradient}
-    print(json.dumps({"objective": name, "greatest_difference": figures}), flush=True)
+    return {"loss": apart, "gradient": apart_gradient}
 
 
 def of_dpo(batch: Batch, loss_type: str) -> Tensor:

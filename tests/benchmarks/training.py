@@ -6,6 +6,7 @@ training.all, .last10   pairs/s of ours and TRL's, by turns, and how many times 
 training.losses         both losses over 20 steps from the same LoRA weights, all layers trained, and their
                         greatest relative difference
 training.steps          seconds a pair as each means is added, from a padded batch to ours (training_means.py)
+training.parity         our objectives beside TRL's on the same log-probabilities (objectives_parity.py)
 
 Both compute in float32, and get the same pairs of random tokens: prompts and answers have log-normal lengths as
 in public logs of chats with several turns, cut as training cuts them. TRL runs as it comes (batches, gradient
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2, help="in a step (2)")
     parser.add_argument("--turns", type=int, default=1, help="of each trainer (1)")
     parser.add_argument("--scale", type=float, default=0.5, help="of all lengths in tokens (0.5)")
-    kinds = ("all", "last10", "losses", "steps")
+    kinds = ("all", "last10", "losses", "steps", "parity")
     parser.add_argument("--only", choices=kinds, help="by default all")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +84,7 @@ def main() -> None:
             "last10": lambda: bench.speed(10),
             "losses": bench.losses,
             "steps": bench.steps,
+            "parity": bench.parity,
         }
         for kind in [given.only] if given.only else kinds:
             print(json.dumps({"name": f"training.{kind}", **measures[kind]()}), flush=True)
@@ -134,6 +136,11 @@ class Bench:
     def steps(self) -> dict[str, object]:
         job = self._job(OURS, 10, pairs_of(self.pairs, self.scale, 0), 1)
         return self._said([sys.executable, "-m", "tests.benchmarks.training_means", "steps", job])
+
+    def parity(self) -> dict[str, object]:
+        if self.python is None:
+            return {}
+        return self._said([self.python, "-m", "tests.benchmarks.objectives_parity"])
 
     def _run(
         self, way: Way, layers: int, made: Sequence[Pair], steps: int
