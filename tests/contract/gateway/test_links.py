@@ -77,8 +77,9 @@ def answered(
 
 @contextmanager
 def running(url: str) -> Iterator[SqlLinks]:
+    """What is stored is waited for as long as it takes: how long a chat may wait is not tested here."""
     database = Database(url, revisions=REVISIONS)
-    links, stop = SqlLinks(database, clock=lambda: NOW), threading.Event()
+    links, stop = SqlLinks(database, wait_s=30.0, clock=lambda: NOW), threading.Event()
     thread = threading.Thread(target=links.run, args=(stop,))
     thread.start()
     try:
