@@ -8,24 +8,26 @@ A manifest is one object, so whoever reads finds a whole adapter or none.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from services.registry.adapters.adapter_folder import writing
 from shared.language.errors import Internal, TrimtabError, Unavailable
 
 _log = logging.getLogger(__name__)
 _ENDING = ".json"
+# How the names of folders begin in which an adapter arrives.
+COMING = ".coming-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        return sha256(self.text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def is_of(self, folder: Path) -> bool:
         """Whether the folder has exactly these files."""
@@ -49,7 +51,11 @@ class Manifest:
 
 def manifest_of(folder: Path) -> Manifest:
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return Manifest({path.name: _digest(path) for path in files})
+    found = {}
+    for path in files:
+        with path.open("rb") as content:
+            found[path.name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return Manifest(found)
 
 
 class AdapterBucket:
@@ -72,12 +78,14 @@ class AdapterBucket:
             }
 
     def manifest(self, name: str) -> Manifest | None:
-        with self._reached() as (files, folder):
-            try:
-                content = json.loads(files.cat_file(f"{folder}/{name}{_ENDING}"))
-            except FileNotFoundError:
-                return None
-            return Manifest(dict(content["files"]))
+        """None if no adapter has the name. Raises Internal (ADAPTER_CHANGED) if it is no manifest."""
+        content = self._read(f"{name}{_ENDING}")
+        if not content:
+            return None
+        try:
+            return Manifest(dict(json.loads(content)["files"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(name) from error
 
     def publish(self, name: str, folder: Path) -> None:
         """The adapter in `folder`, instead of what has the name now. Repeating changes nothing."""
@@ -95,24 +103,21 @@ class AdapterBucket:
                 files.rm(f"{root}/{name}/{former.digest}", recursive=True)
 
     def bring(self, name: str, manifest: Manifest, target: Path) -> None:
-        """Into the folder `target`, whole or not at all, instead of what is there. Raises Internal
-        (ADAPTER_CHANGED) if the storage has other content than the manifest says."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".coming-", dir=target.parent) as parent:
-            coming = Path(parent) / "new"
-            coming.mkdir()
-            with self._reached() as (files, root):
+        """Into the folder `target`, whole or not at all; what is there now goes, and for an instant nothing is
+        there. Raises Internal (ADAPTER_CHANGED) if the storage has other content than the manifest says, and
+        Unavailable (ADAPTER_VOLUME), too, while nothing can be written there."""
+        with writing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=COMING, dir=target.parent) as parent:
+                coming = Path(parent) / "new"
+                coming.mkdir()
                 for file in manifest.files:
-                    content = files.cat_file(f"{root}/{name}/{manifest.digest}/{file}")
-                    (coming / file).write_bytes(content)
-            if not manifest.is_of(coming):
-                raise Internal(
-                    f"{self.url}/{name} has other content than its manifest says; it is left out",
-                    reason="ADAPTER_CHANGED",
-                )
-            if target.is_dir():
-                target.rename(Path(parent) / "former")
-            coming.rename(target)
+                    (coming / file).write_bytes(self._read(f"{name}/{manifest.digest}/{file}"))
+                if not manifest.is_of(coming):
+                    raise self._damaged(name)
+                if target.is_dir():
+                    target.rename(Path(parent) / "former")
+                coming.rename(target)
 
     def withdraw(self, name: str) -> None:
         """Nobody finds it any more. Repeating changes nothing."""
@@ -121,6 +126,21 @@ class AdapterBucket:
                 files.invalidate_cache()
                 if files.exists(path):
                     files.rm(path, recursive=True)
+
+    def _damaged(self, name: str) -> Internal:
+        return Internal(
+            f"{self.url}/{name} is not what its manifest says; it is left out",
+            reason="ADAPTER_CHANGED",
+        )
+
+    def _read(self, path: str) -> bytes:
+        """Empty if there is no such file."""
+        with self._reached() as (files, root):
+            try:
+                content: bytes = files.cat_file(f"{root}/{path}")
+            except FileNotFoundError:
+                return b""
+        return content
 
     @contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
@@ -138,19 +158,3 @@ class AdapterBucket:
                 reason="ADAPTER_STORE",
                 retry_after_s=3.0,
             ) from error
-
-
-def removed(folder: Path) -> None:
-    """At once for whoever looks for it by name."""
-    gone = folder.with_name(f".gone-{folder.name}")
-    shutil.rmtree(gone, ignore_errors=True)
-    folder.rename(gone)
-    shutil.rmtree(gone)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        found = sha256()
-        while piece := file.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()

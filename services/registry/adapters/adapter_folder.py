@@ -75,7 +75,7 @@ class AdapterFolder:
         there, and Unavailable (ADAPTER_VOLUME) while nothing can be written there."""
         source, target = Path(folder), self.root / served_name
         if not target.is_dir():
-            with self._writing():
+            with writing(self.root):
                 self._publish(source, target, digest)
         if _digest(target, self._of_base(target)) != digest:
             raise _refused(
@@ -88,29 +88,7 @@ class AdapterFolder:
         return _known_answers(self.root / served_name)
 
     def remove(self, served_name: str) -> None:
-        target, gone = self.root / served_name, self.root / f".gone-{served_name}"
-        with self._writing(), suppress(FileNotFoundError):  # another process may remove it, too
-            if target.is_dir():
-                shutil.rmtree(gone, ignore_errors=True)
-                # At once: a replica never finds half of it.
-                target.rename(gone)
-            if gone.is_dir():
-                shutil.rmtree(gone)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Raises Unavailable if the volume cannot be written: once it can, whoever asked asks again."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in _OF_THE_VOLUME:
-                raise
-            raise Unavailable(
-                f"the adapters in {self.root} cannot be changed: {error.strerror}; free space on that volume, "
-                "or mount it for writing",
-                reason="ADAPTER_VOLUME",
-                retry_after_s=10.0,
-            ) from error
+        remove(self.root, served_name)
 
     def settle(self) -> str:
         by_digest = {found: path for path in self.bases.values() if (found := base_digest(path))}
@@ -182,6 +160,35 @@ class AdapterFolder:
         rank = config.get("r")
         if not isinstance(rank, int) or not 1 <= rank <= self.max_rank:
             raise _refused(f"rank must be 1 to {self.max_rank}, got {rank!r}", "WRONG_RANK")
+
+
+def remove(root: Path, name: str) -> None:
+    """The adapter of this name disappears at once and whole. Repeating changes nothing. Raises as `writing`."""
+    target, gone = root / name, root / f".gone-{name}"
+    with writing(root), suppress(FileNotFoundError):  # another process may remove it, too
+        if target.is_dir():
+            shutil.rmtree(gone, ignore_errors=True)
+            # At once: a replica never finds half of it.
+            target.rename(gone)
+        if gone.is_dir():
+            shutil.rmtree(gone)
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Raises Unavailable (ADAPTER_VOLUME) if the volume of `root` cannot be written: once it can, whoever asked
+    asks again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_VOLUME:
+            raise
+        raise Unavailable(
+            f"the adapters in {root} cannot be changed: {error.strerror}; free space on that volume, "
+            "or mount it for writing",
+            reason="ADAPTER_VOLUME",
+            retry_after_s=10.0,
+        ) from error
 
 
 def check_tensors(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.registry.adapters.adapter_bucket import AdapterBucket
 from services.registry.adapters.adapter_folder import AdapterFolder
-from shared.language.errors import Unavailable
+from shared.language.errors import TrimtabError
 from shared.language.known_answers import KnownAnswers
 
 _log = logging.getLogger(__name__)
@@ -35,17 +37,19 @@ class PublishedAdapters:
         return self.folder.known_answers(served_name)
 
     def settle(self) -> str:
-        """While the storage does not answer, only what is here already: the registry starts all the same."""
-        try:
-            names = self.bucket.signatures()
-            for name in names:
+        """What cannot be read or written in the storage is said, and stays as it is there: the registry starts
+        all the same."""
+        names = list[str]()
+        with _said():
+            names += self.bucket.signatures()
+        for name in names:
+            with _said():
                 self._bring(name)
-            found = self.folder.settle()
-            for name in names:
-                self.bucket.publish(name, self.folder.root / name)
-        except Unavailable as away:
-            _log.warning("adapters are not settled in their storage: %s", away.message)
-            return self.folder.settle()
+        found = self.folder.settle()
+        for name in names:
+            if (self.folder.root / name).is_dir():
+                with _said():
+                    self.bucket.publish(name, self.folder.root / name)
         return found
 
     def remove(self, served_name: str) -> None:
@@ -56,3 +60,11 @@ class PublishedAdapters:
         target = self.folder.root / name
         if not target.is_dir() and (manifest := self.bucket.manifest(name)):
             self.bucket.bring(name, manifest, target)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    try:
+        yield
+    except TrimtabError as error:
+        _log.warning("an adapter is not settled in its storage: %s", error.message)

@@ -18,6 +18,7 @@ from services.registry.adapters.adapter_bucket import AdapterBucket, manifest_of
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.registry.adapters.adapter_mirror import READY, AdapterMirror
 from services.registry.adapters.published_adapters import PublishedAdapters
+from shared.encoding.base_models import base_digest, write_base
 from shared.language.errors import Unavailable
 from tests.polling import until
 from tests.unit.registry.test_adapter_folder import BASE, adapter
@@ -72,6 +73,9 @@ class House:
         self.registry.place(source, name, digest)
         return source, digest
 
+    def has_started(self) -> bool:
+        return (self.engine / READY).exists()
+
     def at_the_engine(self) -> set[str]:
         return {one.name for one in self.engine.iterdir() if not one.name.startswith(".")}
 
@@ -83,7 +87,7 @@ def house(url: str, tmp_path: Path) -> House:
 
 def test_what_the_registry_places_comes_to_the_engine_and_goes(house: House) -> None:
     assert not house.mirror.once()
-    assert (house.engine / READY).exists()
+    assert house.has_started()
     house.place(NAME)
     house.place(OTHER, rank=3)
     assert house.mirror.once()
@@ -108,8 +112,6 @@ def test_another_replica_of_the_registry_has_what_one_has_placed(house: House) -
 
 
 def test_a_base_model_that_moved_is_named_anew_everywhere(house: House) -> None:
-    from shared.encoding.base_models import base_digest, write_base
-
     (house.base / "model.safetensors").write_bytes(b"weights")
     house.place(NAME)
     config = house.folder / "one" / NAME / "adapter_config.json"
@@ -124,18 +126,29 @@ def test_a_base_model_that_moved_is_named_anew_everywhere(house: House) -> None:
     assert found["base_model_name_or_path"] == str(house.base)
 
 
-def test_a_damaged_adapter_is_left_out_and_the_others_come(house: House) -> None:
+@pytest.mark.parametrize("damage", ["weights cut", "weights gone", "no manifest"])
+def test_a_damaged_adapter_is_left_out_and_the_others_come(
+    house: House, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     house.place(NAME)
     house.place(OTHER)
     files, root = fsspec.core.url_to_fs(house.url)
     manifest = house.registry.bucket.manifest(NAME)
     assert manifest is not None
-    weights = f"{root}/{NAME}/{manifest.digest}/adapter_model.safetensors"
-    whole = files.cat_file(weights)
-    files.pipe_file(weights, whole[:-1])
+    path = f"{root}/{NAME}/{manifest.digest}/adapter_model.safetensors"
+    if damage == "no manifest":
+        path = f"{root}/{NAME}.json"
+    whole = files.cat_file(path)
+    files.rm(path) if damage == "weights gone" else files.pipe_file(path, whole[:-1])
+    house.mirror.once()
     house.mirror.once()
     assert house.at_the_engine() == {OTHER}
-    files.pipe_file(weights, whole)
+    assert caplog.text.count("is not what its manifest says") == 1
+    # Another replica of the registry starts all the same, and has the others.
+    again = house.opened("three")
+    again.settle()
+    assert {one.name for one in again.folder.root.iterdir()} == {OTHER}
+    files.pipe_file(path, whole)
     house.mirror.once()
     assert house.at_the_engine() == {NAME, OTHER}
 
@@ -166,9 +179,9 @@ def test_the_process_beside_an_engine_brings_what_comes_until_it_is_told_to_end(
     settings = {"TRIMTAB_ADAPTER_URL": house.url, "TRIMTAB_ADAPTER_DIR": str(house.engine)}
     command = [sys.executable, "-m", "services.registry.mirror"]
     environment = os.environ | settings
-    subprocess.run([*command, "--once"], env=environment, check=True, timeout=60)
-    assert house.at_the_engine() == {NAME}
     with subprocess.Popen(command, env=environment) as process:
+        until(house.has_started, "the first look")
+        assert house.at_the_engine() == {NAME}
         house.place(OTHER)
         until(lambda: house.at_the_engine() == {NAME, OTHER}, "the second adapter")
         house.registry.remove(NAME)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from services.registry.adapters.adapter_bucket import AdapterBucket
 from services.registry.adapters.adapter_folder import AdapterFolder
+from services.registry.adapters.adapter_mirror import READY, AdapterMirror
 from services.registry.domain.versions import Registration, State
 from shared.language.errors import Unavailable
 from tests.unit.registry.test_adapter_folder import BASE, adapter
@@ -102,3 +104,22 @@ def test_an_adapter_that_cannot_be_removed_is_not_taken_for_gone(
     folder.remove("assistant-v1")
     folder.remove("assistant-v1")
     assert list(folder.root.iterdir()) == []
+
+
+def test_a_mirror_of_storage_goes_on_once_its_volume_has_room(
+    volume: Volume, tmp_path: Path
+) -> None:
+    storage = AdapterBucket(f"file://{tmp_path}/storage")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "adapter_model.safetensors").write_bytes(bytes(64 * 1024))
+    storage.publish("assistant-v1", tmp_path / "new")
+    mirror, root = AdapterMirror(storage, volume.path / "mirror"), volume.path / "mirror"
+    root.mkdir()
+    volume.fill()
+    with pytest.raises(Unavailable, match="No space left on device; free space") as refused:
+        mirror.once()
+    assert refused.value.reason == "ADAPTER_VOLUME"
+    assert list(root.iterdir()) == []
+    volume.free()
+    assert mirror.once()
+    assert {one.name for one in root.iterdir()} == {"assistant-v1", READY}
