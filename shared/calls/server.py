@@ -41,7 +41,7 @@ Mount = tuple[str, Callable[[grpc.aio.Server], None]]
 
 
 class RpcServer:
-    """Serves until drained. `port` 0 picks a free one; `start` returns the port. After `connection_age_s` a
+    """Serves until drained. `port` 0 picks a free one; `start` returns the port. After CONNECTION_AGE_S a
     caller is asked to connect anew, which it does without losing a call."""
 
     def __init__(
@@ -54,7 +54,6 @@ class RpcServer:
         call_timeout_s: float = 60.0,
         drain_s: float = 10.0,
         max_message_mb: int = 16,
-        connection_age_s: float = CONNECTION_AGE_S,
         access: Access | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
@@ -72,7 +71,7 @@ class RpcServer:
                 # Callers ping as often as this server does.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 # No bound on what is under way then: calls and watches end as they would.
-                ("grpc.max_connection_age_ms", round(connection_age_s * 1000)),
+                ("grpc.max_connection_age_ms", round(CONNECTION_AGE_S * 1000)),
             ],
         )
         self._health = health.aio.HealthServicer()

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from shared.calls import server as calls
 from shared.calls.client import aio_channel, channel
-from shared.calls.server import CONNECTION_AGE_S, RpcServer
+from shared.calls.server import RpcServer
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1 import interaction_pb2_grpc as pb_grpc
 
@@ -57,14 +58,13 @@ async def shared_address(ports: Sequence[int]) -> AsyncIterator[str]:
             flow.cancel()
 
 
-async def counts(age_s: float, one_by_one: bool) -> list[int]:
+async def counts(one_by_one: bool) -> list[int]:
     """How many of the calls each of two replicas answered; all were answered."""
     replicas = [Replica(), Replica()]  # type: ignore[abstract]  # one method is enough
     servers = [
         RpcServer(
             "test",
             [(NAME, partial(pb_grpc.add_InteractionServiceServicer_to_server, one))],
-            connection_age_s=age_s,
             drain_s=0,
         )
         for one in replicas
@@ -103,10 +103,13 @@ async def blocking(address: str) -> None:
 
 
 @pytest.mark.parametrize("one_by_one", [True, False], ids=["one by one", "five at once"])
-async def test_a_caller_comes_to_every_replica_and_no_call_fails(one_by_one: bool) -> None:
-    first, second = await counts(AGE_S, one_by_one)
+async def test_a_caller_comes_to_every_replica_and_no_call_fails(
+    one_by_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "CONNECTION_AGE_S", AGE_S)
+    first, second = await counts(one_by_one)
     assert min(first, second) > CALLS // 10
 
 
 async def test_a_young_connection_stays() -> None:
-    assert sorted(await counts(CONNECTION_AGE_S, one_by_one=True)) == [0, CALLS]
+    assert sorted(await counts(one_by_one=True)) == [0, CALLS]

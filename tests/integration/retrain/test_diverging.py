@@ -20,7 +20,7 @@ from services.retrain.adapters.training_folder import STOPPED, TrainingFolders
 from services.retrain.app.runner import is_final
 from services.retrain.domain.training import Diverged, Unsuitable
 from shared.language.errors import FailedPrecondition
-from tests.integration.retrain.test_training import PLAN, pairs, policy
+from tests.integration.retrain.tiny import PLAN, pairs, policy
 from tests.unit.retrain.cluster import run_of
 
 EACH = replace(PLAN, checkpoint_every=1)

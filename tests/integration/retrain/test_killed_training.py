@@ -15,7 +15,7 @@ import torch
 from services.retrain.adapters.policy import LoraPolicy, LoraShape
 from services.retrain.adapters.references import StoredReferences
 from services.retrain.adapters.training import Trainer
-from tests.integration.retrain.test_training import PLAN, pairs, tiny
+from tests.integration.retrain.tiny import PLAN, pairs, tiny
 
 KILLS = 20
 LONG = replace(PLAN, max_steps=30, checkpoint_every=2)

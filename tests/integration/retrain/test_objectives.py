@@ -13,7 +13,7 @@ from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.adapters.training import Trainer
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.training import TrainingPlan, TrainingStep, Unsuitable
-from tests.integration.retrain.test_training import PLAN, pairs, policy
+from tests.integration.retrain.tiny import PLAN, pairs, policy
 
 
 def trained(

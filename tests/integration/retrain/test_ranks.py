@@ -11,13 +11,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
-from services.retrain.domain.training import TrainingPlan
+from services.retrain.domain.training import Trained, TrainingPlan
 from tests.integration.retrain.test_subprocess_trainer import PLAN as LONG
 from tests.integration.retrain.test_subprocess_trainer import root, run_on, snapshot_of
 
 __all__ = ["root"]
 PLAN = replace(LONG, max_steps=6)
-# Three trainings, of which two have two processes: seven processes that import torch.
+# Five trainings, of which three have two processes: eight processes that import torch.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -46,17 +46,29 @@ def weights(training: TrainingFolder) -> dict[str, Any]:
     return dict(load_file(training.path / "adapter" / "adapter_model.safetensors"))
 
 
-def test_two_processes_train_what_one_trains_and_go_on_from_a_checkpoint(root: Path):
-    alone = trained(TrainingFolders(root / "one", root / "base"), root, PLAN, 1)
-    folders = TrainingFolders(root / "two", root / "base")
-    together = trained(folders, root, PLAN, 2)
+def same(together: TrainingFolder, alone: TrainingFolder, plan: TrainingPlan) -> Trained:
     one, two = alone.made(), together.made()
     assert one is not None and two is not None
-    assert len(two.steps) == len(one.steps) == PLAN.max_steps
+    assert len(two.steps) == len(one.steps) == plan.max_steps
     for ours, theirs in zip(two.steps, one.steps, strict=True):
         assert list(asdict(ours).values()) == pytest.approx(list(asdict(theirs).values()), abs=2e-3)
     for name, tensor in weights(alone).items():
         assert weights(together)[name] == pytest.approx(tensor, abs=1e-4), name
+    return two
+
+
+def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path):
+    """Each process has some of the rows that the others' losses depend on."""
+    plan = replace(PLAN, objective="kto", max_steps=2)
+    alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1)
+    same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)
+
+
+def test_two_processes_train_what_one_trains_and_go_on_from_a_checkpoint(root: Path):
+    alone = trained(TrainingFolders(root / "one", root / "base"), root, PLAN, 1)
+    folders = TrainingFolders(root / "two", root / "base")
+    together = trained(folders, root, PLAN, 2)
+    two = same(together, alone, PLAN)
     # As if both had been killed after the checkpoint of the fifth step.
     before = weights(together)
     (together.path / "done.json").unlink()

@@ -11,7 +11,7 @@ from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.recording import MOST_TOKENS, recorded
 from services.retrain.adapters.training import Trainer
 from shared.language.known_answers import Serves
-from tests.integration.retrain.test_training import PLAN, naive, pairs, policy, tiny
+from tests.integration.retrain.tiny import PLAN, naive, pairs, policy, tiny
 
 PROMPTS = [(1, 2, 3), (40, 5)]
 

@@ -11,7 +11,7 @@ from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.policy import LoraPolicy, LoraShape
 from services.retrain.adapters.references import StoredReferences
 from services.retrain.adapters.training import Trainer
-from tests.integration.retrain.test_training import PLAN, pairs, tiny
+from tests.integration.retrain.tiny import PLAN, pairs, tiny
 
 GROUP = Group((1, 2, 3), ((4, 5), (6,)))
 FOUND = (torch.tensor([-1.5, -0.25]), torch.tensor([-3.0]))

@@ -12,7 +12,7 @@ from services.retrain.adapters.objectives.table import OBJECTIVES, Objective
 from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.ranks import ALONE
 from services.retrain.adapters.step_gradient import KeptRow, StepGradient
-from tests.integration.retrain.test_training import PLAN, pairs, policy
+from tests.integration.retrain.tiny import PLAN, pairs, policy
 
 
 @pytest.fixture

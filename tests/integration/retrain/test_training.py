@@ -7,67 +7,19 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from services.registry.adapters.adapter_folder import AdapterFolder
 from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.dpo import dpo
 from services.retrain.adapters.objectives.rows import Row, Scored
-from services.retrain.adapters.policy import LoraPolicy, LoraShape
 from services.retrain.adapters.training import Trainer, batch_of
 from services.retrain.domain.training import TrainingPlan
-
-PLAN = TrainingPlan(
-    rank=4, alpha=8, layers=2, learning_rate=1e-2, batch_pairs=4, max_steps=12, stop_margin=99.0
-)
-
-
-def tiny() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config).float().eval()
-
-
-def policy() -> LoraPolicy:
-    return LoraPolicy(tiny(), LoraShape(rank=4, alpha=8, layers=2), seed=1)
-
-
-def pairs(count: int = 10) -> list[EncodedPair]:
-    """Chosen answers are of low ids, rejected ones of high ids and longer."""
-    draw = torch.Generator().manual_seed(3)
-
-    def ids(low: int, high: int, length: int) -> tuple[int, ...]:
-        return tuple(torch.randint(low, high, (length,), generator=draw).tolist())
-
-    made = []
-    for n in range(count):
-        prompt = ids(0, 64, 5 + n % 3)
-        answers = ids(0, 16, 6), ids(32, 64, 9 + n % 4)
-        made.append(EncodedPair(prompt, *answers, judged=(*prompt, n), reward_margin=2.0))
-    return made
+from tests.integration.retrain.tiny import PLAN, naive, pairs, policy, tiny
 
 
 def group(pair: EncodedPair) -> Group:
     return Group(pair.prompt, (pair.chosen, pair.rejected))
-
-
-def naive(model: object, prompt: tuple[int, ...], answer: tuple[int, ...]) -> torch.Tensor:
-    """[tokens]; the whole forward pass, the way a book writes it."""
-    ids = torch.tensor([(*prompt, *answer)])
-    logits = model(input_ids=ids).logits[0]  # type: ignore[operator]
-    log_probabilities = logits.log_softmax(-1)
-    places = range(len(prompt), len(prompt) + len(answer))
-    return torch.stack([log_probabilities[t - 1, ids[0, t]] for t in places])
 
 
 def test_the_reference_is_the_policy_before_training():

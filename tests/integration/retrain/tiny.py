@@ -1,4 +1,4 @@
-"""A tiny random Llama, and what a policy of it should say, the way a book writes it."""
+"""A tiny random Llama, pairs to train it on, and what a policy of it should say, the way a book writes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.policy import LoraPolicy, LoraShape
+from services.retrain.domain.training import TrainingPlan
+
+PLAN = TrainingPlan(
+    rank=4, alpha=8, layers=2, learning_rate=1e-2, batch_pairs=4, max_steps=12, stop_margin=99.0
+)
 
 
 def tiny() -> LlamaForCausalLM:
@@ -26,6 +32,25 @@ def tiny() -> LlamaForCausalLM:
         tie_word_embeddings=True,
     )
     return LlamaForCausalLM(config).float().eval()
+
+
+def policy() -> LoraPolicy:
+    return LoraPolicy(tiny(), LoraShape(rank=4, alpha=8, layers=2), seed=1)
+
+
+def pairs(count: int = 10) -> list[EncodedPair]:
+    """Chosen answers are of low ids, rejected ones of high ids and longer."""
+    draw = torch.Generator().manual_seed(3)
+
+    def ids(low: int, high: int, length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(low, high, (length,), generator=draw).tolist())
+
+    made = []
+    for n in range(count):
+        prompt = ids(0, 64, 5 + n % 3)
+        answers = ids(0, 16, 6), ids(32, 64, 9 + n % 4)
+        made.append(EncodedPair(prompt, *answers, judged=(*prompt, n), reward_margin=2.0))
+    return made
 
 
 def moved(layers: int = 2) -> LoraPolicy:
