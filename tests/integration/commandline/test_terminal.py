@@ -119,7 +119,8 @@ def test_an_error_of_a_service_is_shown_with_escapes(trimtab: Any, flag: tuple[s
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(text=TEXTS)
 def test_whatever_a_user_says(trimtab: Callable[..., Any], text: str) -> None:

@@ -140,7 +140,7 @@ def test_any_body_is_answered_or_refused(tmp_path: Path, path: str, body: dict[s
         door = served(tmp_path)
         here = runner.run(door.__aenter__())
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=200)
         @given(st.sampled_from(list(paths(body))), ANY, st.booleans())
         def ask(place: tuple[Any, ...], value: Any, removed: bool) -> None:
             content = json.dumps(changed(body, place, value, removed)).encode()

@@ -51,7 +51,6 @@ REASON = re.compile(r"[A-Z][A-Z_0-9]+")
 UTF8 = st.text(max_size=8) | st.sampled_from(["[", '[{"role": "user"', "[" * 2000, "x" * 300])
 MANY = settings(
     max_examples=300,
-    deadline=None,  # what comes in counts, not how busy the machine is
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -237,7 +237,7 @@ drawn_caps = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(drawn_pairs, drawn_caps)
 def test_all_at_once_is_as_two_rounds(
     drawn: list[tuple[str, int, PairSource, tuple[str, ...]]], caps: Caps
@@ -255,7 +255,7 @@ def test_all_at_once_is_as_two_rounds(
     assert verdicts(pairs, caps) == in_two_rounds(pairs, caps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(drawn_pairs, st.integers(0, 40))
 def test_no_group_has_less_than_its_share_of_the_room(
     drawn: list[tuple[str, int, PairSource, tuple[str, ...]]], room: int

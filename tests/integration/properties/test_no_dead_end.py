@@ -114,4 +114,4 @@ class Commands(RuleBasedStateMachine):
 
 
 TestCommands = Commands.TestCase
-TestCommands.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestCommands.settings = settings(max_examples=30, stateful_step_count=25)

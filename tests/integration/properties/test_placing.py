@@ -44,7 +44,7 @@ class Person:
 _SAID = st.lists(st.tuples(st.integers(0, 2), _WORDS, _WORDS), max_size=14)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from([1, 2, 3, 5, _ALL]), min_size=3, max_size=3), _SAID)
 def test_named_conversations_of_any_application(
     windows: list[int], said: list[tuple[int, str, str]]
@@ -60,7 +60,7 @@ def test_named_conversations_of_any_application(
         person.check(talk)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(_SAID)
 def test_users_conversations_that_carry_their_history(said: list[tuple[int, str, str]]) -> None:
     """Each of another user, who neither names a conversation nor says anything twice before it is answered."""
@@ -72,7 +72,7 @@ def test_users_conversations_that_carry_their_history(said: list[tuple[int, str,
         person.check(talk)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 2), _WORDS), max_size=14))
 def test_one_users_chats_side_by_side(said: list[tuple[int, str]]) -> None:
     """Answers differ, as they do; so do the chats, once one of them began."""

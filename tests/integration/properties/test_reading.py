@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli.adapters.files import parse, records_of
@@ -20,7 +20,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("examples") / "x.json"
 
 
-@settings(deadline=None)  # what is read counts, not how busy the machine is
 @given(content=st.binary(max_size=300))
 def test_no_bytes_break_the_reading(path: Path, content: bytes) -> None:
     path.write_bytes(content)
@@ -38,7 +37,6 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None)  # what is read counts, not how busy the machine is
 @given(
     elements=st.lists(st.dictionaries(st.text(max_size=6), _JSON), max_size=6),
     indent=st.integers(0, 3),

@@ -89,7 +89,7 @@ drawn_caps = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(drawn_pairs, drawn_caps)
 def test_one_pass_is_as_many(drawn: list[tuple[str, int, PairSource, str]], caps: Caps) -> None:
     pairs = [

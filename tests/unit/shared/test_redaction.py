@@ -175,7 +175,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=12).map("".join), st.sampled_from(list(Action)))
 def test_redacting_twice_changes_nothing(said: str, action: Action) -> None:
     policy = RedactionPolicy(dict.fromkeys(KINDS, action), phone_regions=("US",))
