@@ -41,7 +41,12 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
         model=Version(request.model_version, request.served_name, request.adapter_path),
         champion=champion,
         controls=tuple(
-            Version(c.model_version, c.served_name or c.model_version, c.adapter_path)
+            Version(
+                c.model_version,
+                c.served_name or c.model_version,
+                c.adapter_path,
+                instruction=c.instruction,
+            )
             for c in request.controls
         ),
         suites=check_suites(request.suites),
@@ -64,7 +69,10 @@ def encode_request(request: Request) -> pb.EvaluateRequest:
         champion_adapter_path=champion.adapter_path,
         controls=[
             pb.Control(
-                model_version=one.name, served_name=one.served_name, adapter_path=one.adapter_path
+                model_version=one.name,
+                served_name=one.served_name,
+                adapter_path=one.adapter_path,
+                instruction=one.instruction,
             )
             for one in request.controls
         ],

@@ -31,6 +31,8 @@ class Version:
     adapter_path: str = ""
     # By group of people, and of everyone else, where not everyone gets its own weights.
     composition: Composition | None = field(default=None, hash=False)
+    # What is appended to the system message of every prompt.
+    instruction: str = ""
 
     def served_to(self, groups: Sequence[str]) -> str:
         """The served name that answers a user of these groups of people."""

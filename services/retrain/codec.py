@@ -14,7 +14,7 @@ from services.retrain.domain.objectives import PURPOSES
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.report import Report, document
-from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep
+from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep, Tried
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
@@ -133,6 +133,9 @@ def encode_run(run: Run) -> pb.Run:
         recipe=run.rules.recipe,
         recipe_version=run.rules.recipe_version,
         objective=run.rules.plan.objective,
+        strength=run.strength,
+        tried=[_encode_tried(one) for one in run.tried],
+        instruction=run.instruction,
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -173,9 +176,13 @@ def encode_recipe(recipe: Recipe) -> pb.Recipe:
         data=purpose.data,
         sources=recipe.sources,
         least_confidence=recipe.least_confidence,
-        training={name: f"{told:g}" for name, told in recipe.plan.items() if name != "objective"},
-        gate={name: f"{told:g}" for name, told in recipe.thresholds.items()},
+        training={name: _set_to(told) for name, told in recipe.plan.items() if name != "objective"},
+        gate={name: _set_to(told) for name, told in recipe.thresholds.items()},
     )
+
+
+def _set_to(told: float | tuple[float, ...]) -> str:
+    return ", ".join(f"{one:g}" for one in (told if isinstance(told, tuple) else (told,)))
 
 
 def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
@@ -198,6 +205,7 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
                 model_version=control.version,
                 served_name=control.served_name,
                 adapter_path=control.adapter_path,
+                instruction=control.instruction,
             )
             for control in contest.controls
         ],
@@ -238,6 +246,16 @@ def _encode_check(check: GateCheck) -> pb.GateCheck:
         threshold=check.threshold,
         verdict=check.verdict,
         words=check.words,
+    )
+
+
+def _encode_tried(one: Tried) -> pb.TriedStrength:
+    return pb.TriedStrength(
+        strength=one.strength,
+        version=one.version,
+        gate_attempt=one.attempt,
+        verdict=one.verdict,
+        win_rate=one.win_rate,
     )
 
 

@@ -151,9 +151,11 @@ class PolicyTrainer(Protocol):
 class Candidate:
     version: str
     served_name: str
-    adapter_path: str
+    adapter_path: str = ""
     # What answers whom, where not everyone gets its own weights.
     composition: Composition | None = None
+    # What it is told in its prompt.
+    instruction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from services.retrain.adapters.cluster.template import read
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.selection import Caps
+from services.retrain.domain.strengths import in_order
 from services.retrain.domain.training import TrainingPlan
 from shared.configuration.settings import ServiceSettings
 from shared.language.pairs import PairSource
@@ -68,6 +69,8 @@ class RetrainSettings(ServiceSettings):
 
     # Training: see domain/training.py.
     train_control: bool = True
+    # Whether the champion is measured, too, with what users ask for in its prompt.
+    in_context_arm: bool = True
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
     lora_layers: int = Field(default=10, ge=1)
@@ -89,6 +92,8 @@ class RetrainSettings(ServiceSettings):
     gate_length_words: float = Field(default=5.0, ge=0)
     gate_probe_margin: float = Field(default=0.15, ge=0, le=1)
     gate_error: float = Field(default=0.05, gt=0, lt=1)
+    # How strongly the adapter acts, ascending: the first that passes serves.
+    gate_strengths: str = "1"
 
     @field_validator("schedule")
     @classmethod
@@ -109,6 +114,12 @@ class RetrainSettings(ServiceSettings):
     @classmethod
     def _shares(cls, line: str) -> str:
         shares_of(line)
+        return line
+
+    @field_validator("gate_strengths")
+    @classmethod
+    def _ascending(cls, line: str) -> str:
+        strengths_of(line)
         return line
 
     @property
@@ -138,6 +149,7 @@ class RetrainSettings(ServiceSettings):
             length_words=self.gate_length_words,
             probe_margin=self.gate_probe_margin,
             error=self.gate_error,
+            strengths=strengths_of(self.gate_strengths),
         )
 
     @property
@@ -156,6 +168,7 @@ class RetrainSettings(ServiceSettings):
             plan=self.plan,
             thresholds=self.thresholds,
             train_control=self.train_control,
+            in_context_arm=self.in_context_arm,
             min_pairs=self.min_pairs,
             pairs_wait_s=self.pairs_wait_s,
             least_pairs=self.least_pairs,
@@ -165,6 +178,11 @@ class RetrainSettings(ServiceSettings):
             volume_pairs=self.volume_pairs,
             cooldown_s=self.cooldown_s,
         )
+
+
+def strengths_of(line: str) -> tuple[float, ...]:
+    """(0.5, 1.0) of "0.5,1". Raises ValueError for anything else, and as `in_order` does."""
+    return in_order(tuple(float(one) for one in line.split(",")))
 
 
 def shares_of(line: str) -> dict[str, float]:

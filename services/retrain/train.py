@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.retrain.adapters.training_folder import STOPPED
-from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep, Unsuitable
+from services.retrain.domain.training import (
+    Diverged,
+    TrainingPlan,
+    TrainingStep,
+    Unsuitable,
+    adapter_at,
+)
 from shared.encoding.base_models import base_digest, write_base
 from shared.language.known_answers import KNOWN_ANSWERS, dump
 from shared.serving.child import die_with
@@ -102,12 +108,11 @@ def hand_over(
     started: float,
 ) -> None:
     """done.json comes last: where it is, everything is."""
-    from services.retrain.adapters.recording import PROMPTS, recorded
-
-    policy.save(folder / "adapter", job["base_model"])
-    known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
-    write_base(folder / "adapter", base_digest(Path(job["base_model"])))
-    (folder / "adapter" / KNOWN_ANSWERS).write_text(dump(known))
+    keep(folder / "adapter", job, policy, encoder)
+    strengths = job.get("strengths", [])
+    for strength in strengths:
+        with policy.scaled(strength):
+            keep(Path(adapter_at(str(folder / "adapter"), strength)), job, policy, encoder)
     lines = [json.dumps(asdict(step)) + "\n" for step in steps]
     (folder / "metrics.jsonl").write_text("".join(lines))
     write(
@@ -116,11 +121,22 @@ def hand_over(
             "plan": job["plan"],
             "snapshot": job["snapshot"],
             "base_model": job["base_model"],
+            "strengths": strengths,
             "steps": [asdict(step) for step in steps],
             "seconds": time.monotonic() - started,
             "counts": {reason: count for reason, count in encoder.counts.items() if count},
         },
     )
+
+
+def keep(folder: Path, job: dict[str, Any], policy: LoraPolicy, encoder: ChatEncoder) -> None:
+    """The adapter as it acts now, beside it what it answers and what it belongs to."""
+    from services.retrain.adapters.recording import PROMPTS, recorded
+
+    policy.save(folder, job["base_model"])
+    known = recorded(policy, encoder.prompts_of(PROMPTS), encoder.end)
+    write_base(folder, base_digest(Path(job["base_model"])))
+    (folder / KNOWN_ANSWERS).write_text(dump(known))
 
 
 def show(folder: Path, step: TrainingStep, plan: TrainingPlan) -> None:

@@ -102,9 +102,13 @@ def persona_words(persona: str) -> str:
 
 def with_persona(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
     """The prompt with the persona appended to its system message."""
-    if not persona:
+    return with_instruction(prompt, persona_words(persona) if persona else "")
+
+
+def with_instruction(prompt: Sequence[Message], words: str) -> tuple[Message, ...]:
+    """The prompt with the words appended to its system message."""
+    if not words:
         return tuple(prompt)
-    words = persona_words(persona)
     if prompt and prompt[0].role == "system":
         return (text_message("system", f"{plain_text(prompt[0])}\n{words}"), *prompt[1:])
     return (text_message("system", words), *prompt)

@@ -39,6 +39,16 @@ _MARKS = [
 ]
 # Of what follow-ups say on these, people can be told apart.
 _TOLD = ("length", "form", "tone")
+# What a model would be told that is to fulfil the wish without being trained.
+INSTRUCTIONS: dict[tuple[str, str], str] = {
+    ("length", "shorter"): "Keep every answer short: two or three sentences at most.",
+    ("length", "longer"): "Answer in detail: explain fully, and leave nothing out.",
+    ("form", "prose"): "Answer in plain paragraphs, without lists or bullet points.",
+    ("form", "list"): "Answer as a list of points, one a line.",
+    ("form", "table"): "Answer as a table.",
+    ("tone", "formal"): "Answer in a formal, professional tone.",
+    ("tone", "casual"): "Answer in a casual, friendly tone.",
+}
 
 
 def marks(text: str) -> set[tuple[str, str]]:

@@ -47,8 +47,8 @@ POPULATIONS: Mapping[str, Tastes] = {
     "80_20_declared": [(BRIEF | PHONE, 0.8), (THOROUGH | DESKTOP, 0.2)],
 }
 _LIMIT_S = 2400.0
-# The control says nothing of groups, and costs minutes.
-_ENVIRONMENT = {"TRIMTAB_RETRAIN_TRAIN_CONTROL": "false"}
+# The cheaper arms say nothing of groups, and cost minutes.
+_ENVIRONMENT = {"TRIMTAB_RETRAIN_TRAIN_CONTROL": "false", "TRIMTAB_RETRAIN_IN_CONTEXT_ARM": "false"}
 
 
 def measure(seeds: int, populations: list[str]) -> None:

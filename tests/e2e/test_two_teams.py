@@ -42,6 +42,7 @@ SETTINGS = {
     "TRIMTAB_RETRAIN_MAX_STEPS": "12",
     "TRIMTAB_RETRAIN_STOP_MARGIN": "6",
     "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
+    "TRIMTAB_RETRAIN_IN_CONTEXT_ARM": "false",
     # Fewer could not show that a version is as sane as the one before, within the gate's margin.
     "TRIMTAB_EVALUATION_PROMPTS": "96",
     "TRIMTAB_EVALUATION_PAIRS": "8",

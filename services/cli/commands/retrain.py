@@ -218,6 +218,13 @@ def _run(session: Session, found: Json) -> None:
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
     session.line(f"recipe: {_recipe(found)}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
+    if found["strength"] not in (0, 1) or found["tried"]:
+        session.line(f"strength of the adapter: {found['strength']:g}")
+    for one in found["tried"]:
+        tried = f"at a strength of {one['strength']:g} ({one['version']}, attempt {one['gate_attempt']})"
+        session.line(f"{tried}: {one['verdict'].replace('_', ' ')} {one['win_rate']}".rstrip())
+    if found["instruction"]:
+        session.line(f"in_context is {found['champion_version']}, told: {found['instruction']}")
     for words in interests_words(found.get("interests")):
         session.line(words)
     for words in found.get("gaps") or ():
@@ -250,8 +257,10 @@ def _write(path: Path, text: str) -> None:
 def _report(session: Session, told: Json) -> None:
     verdict = told["verdict"]
     session.line(verdict["sentence"])
-    for words in (*verdict["effects"], verdict["gate"], told["control"], told["worse"]):
-        session.note(words)
+    cheaper = (told["control"], told["in_context"])
+    for words in (*verdict["effects"], verdict["gate"], told["strength"], *cheaper, told["worse"]):
+        if words:
+            session.note(words)
     for words in verdict["gaps"]:
         session.line(f"for people to decide: {words}")
     session.line(f"the page: trimtab retrain report {told['run']} --out report.html")

@@ -10,7 +10,7 @@ from services.evaluation.domain import Prompt, Request, Version, sampled
 from services.evaluation.ports import Bench, Sampling
 from shared.language.batches import batches
 from shared.language.identifiers import stable_id
-from shared.language.messages import Message, text_message
+from shared.language.messages import Message, text_message, with_instruction
 
 # How many answers are requested and stored at a time.
 _CHUNK = 48
@@ -50,7 +50,8 @@ def answers(
     found = bench.answers.known(request.evaluation, version.name, keys)
     missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]
     for chunk in batches(missing, _CHUNK):
-        texts = bench.policy.answer(version.served_name, [m for _, m in chunk], sampling)
+        told = [with_instruction(messages, version.instruction) for _, messages in chunk]
+        texts = bench.policy.answer(version.served_name, told, sampling)
         fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
         bench.answers.keep(request.evaluation, version.name, fresh)
         found |= fresh

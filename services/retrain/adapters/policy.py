@@ -13,7 +13,8 @@ tensors do not fit into the caches. README.md says what each of these saves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,21 @@ class LoraPolicy:
         with torch.no_grad():
             for name, value in state.items():
                 own[name].copy_(value)
+
+    @contextmanager
+    def scaled(self, strength: float) -> Iterator[None]:
+        """Within, the adapter acts with `strength` (domain/strengths.py), also where it is saved."""
+        ups = [p for name, p in self.peft.named_parameters() if ".lora_B." in name]
+        trained = [one.detach().clone() for one in ups]
+        try:
+            with torch.no_grad():
+                for one in ups:
+                    one.mul_(strength)
+            yield
+        finally:
+            with torch.no_grad():
+                for one, was in zip(ups, trained, strict=True):
+                    one.copy_(was)
 
     def save(self, folder: Path, base_model: str) -> None:
         """As PEFT saves it, in safetensors; `base_model` is exactly the path the replicas were started

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from services.retrain.domain.objectives import OWN, PURPOSES
 from services.retrain.domain.recipes import Recipe, unknown
+from services.retrain.domain.strengths import in_order
 from shared.language.errors import InvalidArgument
 from shared.language.pairs import PairSource
 
@@ -110,6 +111,12 @@ class _Gate(_Table):
     length_words: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     probe_margin: _Share = 0.0
     error: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    strengths: Annotated[tuple[float, ...], Field(strict=False)] = (1.0,)
+
+    @field_validator("strengths")
+    @classmethod
+    def _in_order(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        return in_order(strengths)
 
 
 class _File(_Table):

@@ -25,7 +25,7 @@ from shared.language.errors import FailedPrecondition
 # Written by a training that stopped itself.
 STOPPED = "stopped.json"
 # What a finished training must have been asked for to be the one that is asked for now.
-_SAME = ("plan", "snapshot", "base_model")
+_SAME = ("plan", "snapshot", "base_model", "strengths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class TrainingFolders:
             "snapshot": run.snapshot.uri if run.snapshot else "",
             "base_model": str(self._base(run)),
             "threads": self.threads,
+            "strengths": _strengths(run, plan),
         }
         return TrainingFolder(self.root / run.run / plan.objective, job)
 
@@ -113,6 +114,12 @@ class TrainingFolders:
                 reason="NO_SUCH_BASE",
             )
         return found
+
+
+def _strengths(run: Run, plan: TrainingPlan) -> list[float]:
+    """At which the adapter is kept beside the one that was trained. A control only has figures of its own."""
+    is_candidate = plan.objective == run.rules.plan.objective
+    return [one for one in run.rules.thresholds.strengths if is_candidate and one != 1.0]
 
 
 def _json(path: Path) -> dict[str, Any] | None:

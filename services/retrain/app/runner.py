@@ -11,19 +11,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
+from services.retrain.app.judging import Judging
 from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.reporting import reported
 from services.retrain.app.retrain import selected
-from services.retrain.domain.effects import gaps
-from services.retrain.domain.gate import check
+from services.retrain.domain.in_context import instruction_of
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, State, TrainingCost
-from services.retrain.domain.snapshots import Selection, Snapshot
+from services.retrain.domain.snapshots import Selection
 from services.retrain.domain.training import Trained
 from services.retrain.ports import (
-    Contest,
     Evaluator,
     PolicyTrainer,
     RunRecorder,
@@ -155,19 +153,7 @@ class Runner:
             case State.EVALUATE:
                 return self._evaluate(run)
             case State.GATE:
-                rules, champion = run.rules, run.champion_version
-                lines, verdict, reach = check(
-                    run.estimates,
-                    champion,
-                    rules.thresholds,
-                    run.confidence,
-                    rules.suites,
-                    rules.interests,
-                )
-                for gap in gaps(run.estimates, rules.interests, reach):
-                    _log.warning("%s leaves to people: %s", run.run, gap)
-                judged = replace(run, gate=lines, verdict=verdict).reaching(reach)
-                return judged.entered(State.HAND_OVER, self.clock())
+                return self._judging.judge(run)
         return self._hand_over(run)
 
     def _snapshot(self, run: Run) -> Run:
@@ -180,6 +166,7 @@ class Runner:
             run,
             snapshot=self.snapshots.keep(selection),
             pairs_seen=seen,
+            instruction=instruction_of(selection.train) if run.rules.in_context_arm else "",
             champion_version=champion.version,
         ).entered(State.TRAIN, self.clock())
 
@@ -210,72 +197,19 @@ class Runner:
         return trained
 
     def _evaluate(self, run: Run) -> Run:
-        if not run.model_version:
-            return self._registered(run)
-        if not run.attempt:
-            return self._counted(run)
-        held_out = self.snapshots.held_out(_required(run.snapshot))
-        version = partial(self.registry.version, run.tenant)
-        contest = Contest(
-            tenant=run.tenant,
-            # A failed evaluation is not asked for again: it would only report the same failure.
-            request_id=f"{run.run}/{run.failures}" if run.failures else run.run,
-            candidate=version(run.model_version),
-            champion=version(run.champion_version),
-            controls=(version(run.control_version),) if run.control_version else (),
-            held_out=tuple(held_out),
-            confidence=run.confidence,
-            suites=run.rules.suites,
-        )
-        found = self.evaluator.evaluate(contest)
-        measured = replace(run, estimates=found.estimates, examples=found.examples)
-        return measured.entered(State.GATE, self.clock())
-
-    def _counted(self, run: Run) -> Run:
-        """Stays in EVALUATE. The attempt is counted before anything is measured, whatever the result will
-        be."""
-        with self.store.begin() as session:
-            attempt = session.attempt(run.tenant, run.champion_version, run.run)
-        return replace(run, attempt=attempt)
-
-    def _registered(self, run: Run) -> Run:
-        """Stays in EVALUATE. The versions are stored with the run before the evaluation begins."""
+        if run.model_version:
+            return self._judging.evaluate(run)
         self._show(run, 0.0, "registering the adapters")
-        trained = self._trained(run, lambda: False)
-        objective, control = run.rules.plan.objective, ""
-        path = trained[objective].adapter_path
-        version = self.registry.register(f"{run.run}/{objective}", path, run, control=False)
-        if run.rules.train_control:
-            path = trained["sft"].adapter_path
-            control = self.registry.register(f"{run.run}/sft", path, run, control=True).version
-        return replace(
-            run,
-            model_version=version.version,
-            control_version=control,
-            progress_words="evaluates",
-        )
+        return self._judging.register(run, self._trained(run, lambda: False))
 
     def _hand_over(self, run: Run) -> Run:
-        passed = run.verdict == "passed"
-        reason = f"{run.run}: the gate said {run.verdict}"
-        if passed:
-            self._start_rollout(run, reason)
-        else:
-            self.registry.reject(run.tenant, run.model_version, reason)
-        if run.control_version:
-            words = f"{run.run}: a control, for figures only"
-            self.registry.reject(run.tenant, run.control_version, words)
-        ended = run.entered(State.SUCCEEDED if passed else State.REJECTED, self.clock())
+        ended = self._judging.hand_over(run)
         self._close(ended)
         return ended
 
-    def _start_rollout(self, run: Run, reason: str) -> None:
-        try:
-            self.registry.start_rollout(run, reason)
-        except FailedPrecondition as error:
-            if error.reason != "ROLLOUT_UNDER_WAY":
-                raise
-            raise Waiting(0.0, f"waits: {error.message}", 5.0) from error
+    @property
+    def _judging(self) -> Judging:
+        return Judging(self.store, self.snapshots, self.evaluator, self.registry, self.clock)
 
     def _failed(self, run: Run, error: Exception) -> float:
         words = _said(error, run)
@@ -301,12 +235,7 @@ class Runner:
         return 0.0
 
     def _end(self, run: Run, state: State, verdict: str, error: str) -> None:
-        """Rejects the versions of a run that failed or was cancelled: they must never serve."""
-        for version in filter(None, (run.model_version, run.control_version)):
-            try:
-                self.registry.reject(run.tenant, version, f"{run.run} was {state.value}")
-            except TrimtabError as refused:
-                _log.warning("%s could not be rejected: %s", version, refused)
+        self._judging.withdraw(run, state)
         ended = replace(run.entered(state, self.clock()), verdict=verdict, error=error)
         self._close(ended)
         self._save(ended)
@@ -376,9 +305,3 @@ def _with_costs(run: Run, trained: Mapping[str, Trained]) -> Run:
 
 def _step(run: Run) -> tuple[str, State, int]:
     return run.run, run.state, run.failures
-
-
-def _required(snapshot: Snapshot | None) -> Snapshot:
-    if snapshot is None:
-        raise FailedPrecondition("the run has no snapshot yet")
-    return snapshot

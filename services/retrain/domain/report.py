@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from services.retrain.domain.effects import effects, gaps, people
+from services.retrain.domain.in_context import IN_CONTEXT
 from services.retrain.domain.ngrams import Phrases
 from services.retrain.domain.report_words import (
     LOWER,
@@ -25,6 +26,8 @@ from services.retrain.domain.report_words import (
     control_words,
     did_it_help,
     gate_words,
+    in_context_words,
+    strength_words,
     trigger_words,
 )
 from services.retrain.domain.runs import GateCheck, Run
@@ -32,8 +35,8 @@ from shared.language.estimates import Estimate
 from shared.language.examples import CHOSEN_BY, Example
 from shared.statistics.intervals import difference
 
-CHAMPION, CANDIDATE, CONTROL = "champion", "candidate", "control"
-_ROLES = (CHAMPION, CANDIDATE, CONTROL)
+CHAMPION, CANDIDATE, CONTROL, TOLD = "champion", "candidate", "control", "in context"
+_ROLES = (CHAMPION, CANDIDATE, CONTROL, TOLD)
 _JOB = "python -m services.retrain.train --job FOLDER/job.json"
 
 
@@ -85,8 +88,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A figure of one of the versions; `role` is champion, candidate, control, or the name that was
-    measured."""
+    """A figure of one of the versions; `role` is champion, candidate, control, in context (the champion, told
+    what users wish for), or the name that was measured."""
 
     role: str
     value: float
@@ -183,6 +186,8 @@ class Report:
     figures: tuple[Row, ...]
     worse: str
     control: str
+    in_context: str
+    strength: str
     examples_rule: str
     examples: tuple[Example, ...]
     phrases: Phrases | None
@@ -209,6 +214,8 @@ def report_of(run: Run, phrases: Phrases | None) -> Report:
         figures=figures,
         worse=_worse(figures),
         control=control_words(run),
+        in_context=in_context_words(run),
+        strength=strength_words(run),
         examples_rule=CHOSEN_BY if run.examples else "",
         examples=run.examples,
         phrases=phrases,
@@ -283,7 +290,7 @@ def _figures(run: Run) -> tuple[Row, ...]:
 
 def _role(run: Run, version: str) -> str:
     """The candidate's figures have the plain name."""
-    roles = {run.champion_version: CHAMPION, run.control_version: CONTROL}
+    roles = {run.champion_version: CHAMPION, run.control_version: CONTROL, IN_CONTEXT: TOLD}
     return roles.get(version, version) if version else CANDIDATE
 
 
@@ -369,6 +376,7 @@ def _reproduction(run: Run) -> Reproduction | None:
             "snapshot": run.snapshot.uri,
             "base_model": "WEIGHTS",
             "threads": 1,
+            "strengths": [one for one in rules.thresholds.strengths if one != 1.0],
         },
         mlflow_run_id=run.mlflow_run_id,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.retrain.domain.effects import FAIL, UNSURE, of_everyone, of_groups, people, word_of
+from services.retrain.domain.in_context import IN_CONTEXT
 from services.retrain.domain.runs import GateCheck, Run, State, TriggerKind
 from shared.language.estimates import Estimate
 from shared.statistics.intervals import difference
@@ -177,27 +178,50 @@ def trigger_words(run: Run) -> str:
 
 
 def control_words(run: Run) -> str:
-    """Whether plain fine-tuning on the same pairs does as well: by the difference of the two win rates, with an
-    interval from both of theirs."""
+    """Whether plain fine-tuning on the same pairs does as well."""
     if not run.control_version:
         return "No cheaper control was trained."
-    control = f"win_rate@{run.control_version}"
+    return _arm_words(run, run.control_version, "The cheaper control, SFT on the same pairs,")
+
+
+def in_context_words(run: Run) -> str:
+    """Whether the champion does as well if it is only told what users wish for. Empty without such an arm."""
+    if not run.instruction:
+        return ""
+    words = f"The champion without any training, told \u201c{run.instruction}\u201d,"
+    return _arm_words(run, IN_CONTEXT, words)
+
+
+def _arm_words(run: Run, arm: str, what: str) -> str:
+    """By the difference of the two win rates, with an interval from both of theirs."""
+    name = f"win_rate@{arm}"
     ours = of_everyone(run.estimates)
-    theirs = next((one for one in run.estimates if one.name == control and not one.group), None)
+    theirs = next((one for one in run.estimates if one.name == name and not one.group), None)
     if not ours or not theirs or not ours.count or not theirs.count:
-        return "The cheaper control was not measured."
+        return f"{what} was not measured."
     low, high = difference(ours, theirs)
     found = (
         f"{ours.value:.0%} against {theirs.value:.0%}, a difference of {_points(ours.value - theirs.value)}"
         f" points [{_points(low)}, {_points(high)}]"
     )
     if low > 0:
-        return f"The cheaper control, SFT on the same pairs, does less well: {found}."
+        return f"{what} does less well: {found}."
     if high < 0:
-        return f"The cheaper control, SFT on the same pairs, does better: {found}."
-    return (
-        f"The cheaper control, SFT on the same pairs, does as well as far as can be told: {found}."
-    )
+        return f"{what} does better: {found}."
+    return f"{what} does as well as far as can be told: {found}."
+
+
+def strength_words(run: Run) -> str:
+    """How strongly the adapter acts that was judged, and what was tried before; empty without a choice."""
+    strengths = run.rules.thresholds.strengths
+    if strengths == (1.0,):
+        return ""
+    said = ", ".join(f"{one:g}" for one in strengths)
+    words = f"The adapter's strength is {run.strength:g}, of {said} (1: as it was trained)."
+    for one in run.tried:
+        evidence = f" ({one.win_rate})" if one.win_rate else ""
+        words += f" At {one.strength:g} there was too little evidence{evidence}."
+    return words
 
 
 def _points(share: float) -> str:

@@ -24,6 +24,8 @@ class Thresholds:
     probe_margin: float = 0.15
     # The chance that any of a champion's candidates passes a line by luck alone.
     error: float = 0.05
+    # How strongly the adapter acts (strengths.py), ascending: the first that passes serves.
+    strengths: tuple[float, ...] = (1.0,)
 
     def confidence(self, attempt: int) -> float:
         """The confidence of intervals for the `attempt`-th candidate (from 1) that is compared with the
@@ -49,6 +51,8 @@ class Rules:
     # How groups' interests are weighed where they conflict.
     interests: Interests = field(default_factory=Interests)
     train_control: bool = True
+    # Whether the champion is measured, too, with what users ask for in its prompt.
+    in_context_arm: bool = True
     # A run started by drift waits for this many pairs to train on, at most this long. No run trains on
     # fewer than `least_pairs`.
     min_pairs: int = 60

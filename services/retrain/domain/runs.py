@@ -73,6 +73,17 @@ class TrainingCost:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A strength of the adapter that did not pass. `win_rate`: of everyone, in words."""
+
+    strength: float
+    version: str
+    attempt: int
+    verdict: str
+    win_rate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     run: str
     number: int
@@ -110,6 +121,10 @@ class Run:
     only_groups: tuple[str, ...] = ()
     # Those of whom nobody gets it, though they are in one of these, too.
     spared_groups: tuple[str, ...] = ()
+    # The strengths that were judged before the one that is now.
+    tried: tuple[Tried, ...] = ()
+    # What the champion is told in the in-context arm; empty: there is no such arm.
+    instruction: str = ""
     error: str = ""
     mlflow_run_id: str = ""
     # The number of this candidate among those compared with its champion, from 1; 0 before the evaluation.
@@ -123,6 +138,16 @@ class Run:
     @property
     def key(self) -> PolicyKey:
         return PolicyKey(self.tenant, self.policy)
+
+    @property
+    def strength(self) -> float:
+        """Of the adapter that is judged now, or was judged last."""
+        return self.rules.thresholds.strengths[len(self.tried)]
+
+    def part(self, name: str = "") -> str:
+        """The id of something of the run, or of its evaluation, at the strength that is judged now."""
+        whole = f"{self.run}/{name}" if name else self.run
+        return whole if self.strength == 1.0 else f"{whole}@{self.strength:g}"
 
     @property
     def begun(self) -> datetime | None:

@@ -82,6 +82,14 @@ class Trained:
     counts: Mapping[str, int] = field(default_factory=dict)
     base_digest: str = ""
 
+    def adapter_at(self, strength: float) -> str:
+        """The folder of the adapter scaled to a strength."""
+        return adapter_at(self.adapter_path, strength)
+
+
+def adapter_at(path: str, strength: float) -> str:
+    return path if strength == 1.0 else f"{path}@{strength:g}"
+
 
 def with_judgment(prompt: Sequence[Message], judgment: str) -> tuple[Message, ...]:
     """The prompt for an answer to which its user would reply `judgment`."""

@@ -21,12 +21,13 @@ from infra.local.settings import load
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.subprocess_trainer import SubprocessTrainer
 from services.retrain.adapters.training_folder import TrainingFolders
-from services.retrain.domain.rules import Rules
+from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.runs import Run
 from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.snapshots import Snapshot
 from services.retrain.domain.training import TrainingPlan
 from shared.language.errors import Cancelled, FailedPrecondition
+from shared.language.known_answers import KNOWN_ANSWERS
 from tests.unit.retrain.cluster import run_of
 from tests.unit.retrain.pairs import many
 
@@ -99,9 +100,14 @@ def digest(folder: str | Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
+def known_answers(folder: str) -> str:
+    return (Path(folder) / KNOWN_ANSWERS).read_text()
+
+
 def test_trained_once_shown_on_the_way_and_not_again(root: Path):
     shown: list[tuple[float, str]] = []
-    trainer, run = trainer_of(root), run_on(snapshot_of(root))
+    rules = Rules(thresholds=Thresholds(strengths=(0.5, 1.0)))
+    trainer, run = trainer_of(root), replace(run_on(snapshot_of(root)), rules=rules)
     made = trainer.train(run, PLAN, lambda *p: shown.append(p), lambda: False)
     assert len(made.steps) == 12
     assert made.steps[0].margin == pytest.approx(0.0, abs=0.05)
@@ -111,6 +117,12 @@ def test_trained_once_shown_on_the_way_and_not_again(root: Path):
     sft = replace(PLAN, objective="sft")
     control = trainer.train(run, sft, lambda *p: None, lambda: False)
     assert digest(control.adapter_path) != digest(made.adapter_path)
+    # Each strength has an adapter of its own, beside it what it answers. A control has none.
+    whole, half = made.adapter_at(1.0), made.adapter_at(0.5)
+    assert (whole, half) == (made.adapter_path, f"{made.adapter_path}@0.5")
+    assert digest(half) != digest(whole)
+    assert known_answers(half) != known_answers(whole)
+    assert not Path(control.adapter_at(0.5)).exists()
 
 
 def test_a_cancelled_training_stops_within_seconds(root: Path):

@@ -20,6 +20,8 @@ TOLD = {
         "gaps": ["one would lose"],
     },
     "control": "No cheaper control was trained.",
+    "in_context": "",
+    "strength": "",
     "worse": "",
     "reproduce": {"mlflow_run_id": "m1"},
 }

@@ -1,6 +1,7 @@
 """The whole evaluation service on in-memory ports."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from services.evaluation.app.evaluating import EvaluateVersion
 from services.evaluation.app.evaluations import Evaluations
 from services.evaluation.domain import SuiteLimits
 from services.evaluation.jobs import Evaluating, Tracking
-from services.evaluation.ports import Bench
+from services.evaluation.ports import Bench, Sampling
 from shared.calls.client import aio_channel, metadata
 from shared.calls.server import RpcServer
 from shared.contracts.messages import encode_message
@@ -26,7 +27,7 @@ from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2 as pb
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2_grpc as pb_grpc
 from shared.gen.trimtab.events.v1 import events_pb2 as events
-from shared.language.messages import text_message
+from shared.language.messages import Message, text_message
 from shared.language.splits import is_held_out
 from shared.language.topics import EVALUATION_COMPLETED
 from shared.log.memory import MemoryEventLog
@@ -343,3 +344,34 @@ async def test_the_api() -> None:
             assert decode_error(hidden.value, "evaluation").reason == "NOT_FOUND"
     finally:
         await server.drain()
+
+
+def test_an_arm_may_be_told_something_before_each_prompt() -> None:
+    """The champion with an instruction is another arm; its judge sees the plain prompts."""
+    heard: dict[str, list[Sequence[Message]]] = {}
+    house = House()
+    answer = house.policy.answer
+
+    def listening(
+        served_name: str, prompts: Sequence[Sequence[Message]], sampling: Sampling
+    ) -> list[str]:
+        told = [prompt for prompt in prompts if prompt[0].role == "system"]
+        heard.setdefault(served_name, []).extend(told)
+        plain = answer(served_name, prompts, sampling)
+        return [
+            SHORT if prompt in told else text for prompt, text in zip(prompts, plain, strict=True)
+        ]
+
+    house.policy.answer = listening  # type: ignore[method-assign]
+    arm = pb.Control(model_version="in_context", served_name="base", instruction="Be brief.")
+    operation = house.start(asked_for(controls=[arm]))
+    house.finish()
+    figures = house.figures(operation)
+    # Scored by shortness: told so it beats what it says otherwise.
+    assert figures["win_rate@in_context"].value == 1.0
+    assert figures["length_words@in_context"].value == 5.0
+    assert figures["length_words@assistant-v0"].value == 16.0
+    assert {name: len(told) for name, told in heard.items()} == {"v1": 0, "sft": 0, "base": 24}
+    assert {prompt[0].text for prompt in heard["base"]} == {"Be brief."}
+    assert "held_out_pair_accuracy@in_context" not in figures
+    assert "sycophancy@in_context" not in figures

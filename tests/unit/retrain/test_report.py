@@ -186,7 +186,7 @@ def test_what_the_gate_decided_and_why(found: Run, words: str) -> None:
             "The cheaper control, SFT on the same pairs, does better: 74% against 98%, a difference of -24"
             " points [-38, -13].",
         ),
-        (run(WIN), "The cheaper control was not measured."),
+        (run(WIN), "The cheaper control, SFT on the same pairs, was not measured."),
         (run(WIN, CONTROL, control_version=""), "No cheaper control was trained."),
     ],
 )

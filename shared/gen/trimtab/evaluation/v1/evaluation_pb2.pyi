@@ -65,7 +65,7 @@ class EvaluateRequest(_message.Message):
 
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Control]:
-        """Further versions to measure with it, such as an SFT control."""
+        """Further arms to measure with it: an SFT control, or the champion told what users wish for."""
 
     @_builtins.property
     def champion_composition(self) -> _people_pb2.Composition:
@@ -102,19 +102,24 @@ class Control(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SERVED_NAME_FIELD_NUMBER: _builtins.int
     ADAPTER_PATH_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
+    """A version, or any name that no version has."""
     served_name: _builtins.str
     adapter_path: _builtins.str
+    instruction: _builtins.str
+    """Appended to the system message of every prompt; empty: nothing is."""
     def __init__(
         self,
         *,
         model_version: _builtins.str = ...,
         served_name: _builtins.str = ...,
         adapter_path: _builtins.str = ...,
+        instruction: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "model_version", b"model_version", "served_name", b"served_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "instruction", b"instruction", "model_version", b"model_version", "served_name", b"served_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

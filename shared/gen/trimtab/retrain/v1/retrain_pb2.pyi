@@ -356,6 +356,9 @@ class Run(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     RECIPE_VERSION_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -383,6 +386,12 @@ class Run(_message.Message):
     recipe_version: _builtins.int
     objective: _builtins.str
     """What it is trained by, such as "dpo"."""
+    strength: _builtins.float
+    """How strongly the adapter of model_version acts: 1 is as it was trained. Lesser ones are judged first, if the run
+    was to try several; those that had too little evidence are in `tried`.
+    """
+    instruction: _builtins.str
+    """What the champion was told in the arm that is called in_context in `estimates`; empty: there was none."""
     @_builtins.property
     def trigger(self) -> Global___Trigger: ...
     @_builtins.property
@@ -421,6 +430,8 @@ class Run(_message.Message):
     def gaps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the rule for conflicts leaves open, in words, for people to decide."""
 
+    @_builtins.property
+    def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedStrength]: ...
     def __init__(
         self,
         *,
@@ -454,14 +465,49 @@ class Run(_message.Message):
         recipe: _builtins.str = ...,
         recipe_version: _builtins.int = ...,
         objective: _builtins.str = ...,
+        strength: _builtins.float = ...,
+        tried: _abc.Iterable[Global___TriedStrength] | None = ...,
+        instruction: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "tenant", b"tenant", "training_counts", b"training_counts", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "instruction", b"instruction", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class TriedStrength(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    GATE_ATTEMPT_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    WIN_RATE_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    version: _builtins.str
+    gate_attempt: _builtins.int
+    verdict: _builtins.str
+    win_rate: _builtins.str
+    """The win rate of everyone, in words; empty if it was not measured."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float = ...,
+        version: _builtins.str = ...,
+        gate_attempt: _builtins.int = ...,
+        verdict: _builtins.str = ...,
+        win_rate: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_attempt", b"gate_attempt", "strength", b"strength", "verdict", b"verdict", "version", b"version", "win_rate", b"win_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriedStrength: _TypeAlias = TriedStrength  # noqa: Y015
 
 @_typing.final
 class RunStep(_message.Message):
