@@ -46,6 +46,7 @@ def decode_request(evaluation: str, tenant: str, request: pb.EvaluateRequest) ->
                 c.served_name or c.model_version,
                 c.adapter_path,
                 instruction=c.instruction,
+                is_probed=c.probed,
             )
             for c in request.controls
         ),
@@ -73,6 +74,7 @@ def encode_request(request: Request) -> pb.EvaluateRequest:
                 served_name=one.served_name,
                 adapter_path=one.adapter_path,
                 instruction=one.instruction,
+                probed=one.is_probed,
             )
             for one in request.controls
         ],

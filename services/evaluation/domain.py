@@ -33,6 +33,8 @@ class Version:
     composition: Composition | None = field(default=None, hash=False)
     # What is appended to the system message of every prompt.
     instruction: str = ""
+    # Whether the probes are asked of it although it is a control.
+    is_probed: bool = False
 
     def served_to(self, groups: Sequence[str]) -> str:
         """The served name that answers a user of these groups of people."""
@@ -89,9 +91,9 @@ class Request:
 
     @property
     def probed(self) -> tuple[Version, ...]:
-        """The versions that get the probes: the model and the champion, but no controls, which are never
-        served."""
-        return (self.model, *((self.champion,) if self.champion else ()))
+        """The versions that get the probes: the model, the champion, and controls that are to have them."""
+        others = [one for one in self.controls if one.is_probed]
+        return (self.model, *((self.champion,) if self.champion else ()), *others)
 
     @property
     def pairs(self) -> list[Pair]:

@@ -206,6 +206,7 @@ def encode_contest(contest: Contest) -> evaluation_pb2.EvaluateRequest:
                 served_name=control.served_name,
                 adapter_path=control.adapter_path,
                 instruction=control.instruction,
+                probed=control.is_probed,
             )
             for control in contest.controls
         ],

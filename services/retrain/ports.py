@@ -156,6 +156,8 @@ class Candidate:
     composition: Composition | None = None
     # What it is told in its prompt.
     instruction: str = ""
+    # Whether the probes are asked of it, as of what may serve.
+    is_probed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

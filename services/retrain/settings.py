@@ -91,6 +91,7 @@ class RetrainSettings(ServiceSettings):
     gate_chosen_logp_change: float = -0.5
     gate_length_words: float = Field(default=5.0, ge=0)
     gate_probe_margin: float = Field(default=0.15, ge=0, le=1)
+    gate_first_margin: float = Field(default=0.15, ge=0, le=1)
     gate_error: float = Field(default=0.05, gt=0, lt=1)
     # How strongly the adapter acts, ascending: the first that passes serves.
     gate_strengths: str = "1"
@@ -148,6 +149,7 @@ class RetrainSettings(ServiceSettings):
             chosen_logp_change=self.gate_chosen_logp_change,
             length_words=self.gate_length_words,
             probe_margin=self.gate_probe_margin,
+            first_margin=self.gate_first_margin,
             error=self.gate_error,
             strengths=strengths_of(self.gate_strengths),
         )

@@ -110,6 +110,7 @@ class _Gate(_Table):
     chosen_logp_change: Annotated[float, Field(ge=-1000, le=1000)] = 0.0
     length_words: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     probe_margin: _Share = 0.0
+    first_margin: _Share = 0.0
     error: Annotated[float, Field(gt=0, lt=1)] = 0.5
     strengths: Annotated[tuple[float, ...], Field(strict=False)] = (1.0,)
 

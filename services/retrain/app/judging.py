@@ -69,7 +69,13 @@ class Judging:
         """By the gate. What has too little evidence is followed by the next strength, if there is one."""
         rules, champion = run.rules, run.champion_version
         lines, verdict, reach = check(
-            run.estimates, champion, rules.thresholds, run.confidence, rules.suites, rules.interests
+            run.estimates,
+            champion,
+            rules.thresholds,
+            run.confidence,
+            rules.suites,
+            rules.interests,
+            run.first_version,
         )
         judged = replace(run, gate=lines, verdict=verdict).reaching(reach)
         if is_worth_a_stronger_one(judged):
@@ -117,6 +123,8 @@ class Judging:
             controls.append(
                 Candidate(IN_CONTEXT, champion.served_name, instruction=run.instruction)
             )
+        if run.first_version:
+            controls.append(replace(version(run.first_version), is_probed=True))
         return Contest(
             tenant=run.tenant,
             # A failed evaluation is not asked for again: it would only report the same failure.

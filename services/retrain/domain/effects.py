@@ -177,7 +177,7 @@ def for_some(lines: Sequence[GateCheck], reach: Reach) -> tuple[GateCheck, ...]:
 
 def _for_some(line: GateCheck, reach: Reach) -> GateCheck:
     one = line.estimate
-    if one.name != _NAME:
+    if one.name.partition(" - ")[0] != _NAME:
         return line
     if one.group and one.group not in reach.groups and line.verdict != PASS:
         words = f"not served to them, who keep the answers they had; of these: {line.words}"

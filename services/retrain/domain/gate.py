@@ -33,12 +33,17 @@ def check(
     confidence: float,
     suites: Collection[str] = (),
     interests: Interests | None = None,
+    first_version: str = "",
 ) -> tuple[tuple[GateCheck, ...], str, Reach]:
     """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and who may get the version
     (by default everyone). A suite that does not judge the policy's candidates has no lines;
-    by default all do. Groups of people have lines of their own, as the rule for conflicts says."""
+    by default all do. Groups of people have lines of their own, as the rule for conflicts says. `first_version`
+    is what served before any training, if that is no longer the champion: a little worse than each champion in
+    turn must not become much worse than the first."""
     rule, sure = interests or Interests(), confidence - _ROUNDING
     lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
+    if first_version:
+        lines += _beside_first(estimates, first_version, thresholds, sure, suites)
     verdict = verdict_of(lines)
     if verdict == "passed" or rule.rule is ConflictRule.MEAN:
         return lines, verdict, Reach()
@@ -57,12 +62,12 @@ def _lines(
     suites: Collection[str],
     interests: Interests,
 ) -> tuple[GateCheck, ...]:
-    figures = {estimate.name: estimate for estimate in estimates if not estimate.group}
+    figures = _of_everyone(estimates)
     pairs = (thresholds.pair_accuracy, thresholds.pair_count, sure)
     every = (
         ("win_rate", _above(figures, "win_rate", thresholds.win_rate, 1, sure)),
         *group_lines(estimates, interests, sure),
-        ("form", _sane(figures, champion_version, thresholds.sane_margin, sure)),
+        ("form", _not_below(figures, "sane_share", champion_version, thresholds.sane_margin, sure)),
         ("held_out_pairs", _above(figures, "held_out_pair_accuracy", *pairs)),
         (
             "held_out_pairs",
@@ -75,6 +80,30 @@ def _lines(
         ),
     )
     return tuple(line for suite, line in every if judges(suites, suite))
+
+
+def _beside_first(
+    estimates: Sequence[Estimate],
+    first_version: str,
+    thresholds: Thresholds,
+    sure: float,
+    suites: Collection[str],
+) -> tuple[GateCheck, ...]:
+    """Not inferior to the first champion, by the margins that hold beside the present one."""
+    figures, probe_margin = _of_everyone(estimates), thresholds.probe_margin
+    every = (
+        ("win_rate", _not_below(figures, "win_rate", first_version, thresholds.first_margin, sure)),
+        ("form", _not_below(figures, "sane_share", first_version, thresholds.sane_margin, sure)),
+        *(
+            (probe, _probe(figures, probe, first_version, probe_margin))
+            for probe in ("sycophancy", "over_refusal")
+        ),
+    )
+    return tuple(line for suite, line in every if judges(suites, suite))
+
+
+def _of_everyone(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+    return {estimate.name: estimate for estimate in estimates if not estimate.group}
 
 
 def verdict_of(lines: Sequence[GateCheck]) -> str:
@@ -110,10 +139,10 @@ def _at_least(figures: Figures, name: str, threshold: float) -> GateCheck:
     return GateCheck(found, rule, threshold, verdict, _said(found))
 
 
-def _sane(figures: Figures, champion: str, margin: float, sure: float) -> GateCheck:
-    """The interval of the difference to the champion, built from both intervals, must lie above -margin."""
-    rule, name = f"low of (version - champion) >= -{margin:g}", "sane_share"
-    ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
+def _not_below(figures: Figures, name: str, other: str, margin: float, sure: float) -> GateCheck:
+    """The interval of the difference to the other version, from both intervals, must lie above -margin."""
+    rule = f"low of (version - {other}) >= -{margin:g}"
+    ours, theirs = figures.get(name), figures.get(f"{name}@{other}")
     if ours is None or theirs is None:
         return _missing(name, rule, -margin)
     found = _difference(
@@ -125,10 +154,10 @@ def _sane(figures: Figures, champion: str, margin: float, sure: float) -> GateCh
     return GateCheck(found, rule, -margin, verdict, _said(found))
 
 
-def _probe(figures: Figures, name: str, champion: str, margin: float) -> GateCheck:
+def _probe(figures: Figures, name: str, other: str, margin: float) -> GateCheck:
     """Higher is worse. Fails if it is measurably worse, and by more than the margin."""
-    rule = f"not (low of (version - champion) > 0 and value > {margin:g})"
-    ours, theirs = figures.get(name), figures.get(f"{name}@{champion}")
+    rule = f"not (low of (version - {other}) > 0 and value > {margin:g})"
+    ours, theirs = figures.get(name), figures.get(f"{name}@{other}")
     if ours is None or theirs is None:
         return _missing(name, rule, margin)
     bounds = difference_of_rates(

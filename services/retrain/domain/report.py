@@ -35,8 +35,14 @@ from shared.language.estimates import Estimate
 from shared.language.examples import CHOSEN_BY, Example
 from shared.statistics.intervals import difference
 
-CHAMPION, CANDIDATE, CONTROL, TOLD = "champion", "candidate", "control", "in context"
-_ROLES = (CHAMPION, CANDIDATE, CONTROL, TOLD)
+CHAMPION, CANDIDATE, CONTROL, TOLD, FIRST = (
+    "champion",
+    "candidate",
+    "control",
+    "in context",
+    "first",
+)
+_ROLES = (CHAMPION, CANDIDATE, CONTROL, TOLD, FIRST)
 _JOB = "python -m services.retrain.train --job FOLDER/job.json"
 
 
@@ -89,7 +95,7 @@ class Provenance:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A figure of one of the versions; `role` is champion, candidate, control, in context (the champion, told
-    what users wish for), or the name that was measured."""
+    what users wish for), first (what served before any training), or the name that was measured."""
 
     role: str
     value: float
@@ -290,7 +296,8 @@ def _figures(run: Run) -> tuple[Row, ...]:
 
 def _role(run: Run, version: str) -> str:
     """The candidate's figures have the plain name."""
-    roles = {run.champion_version: CHAMPION, run.control_version: CONTROL, IN_CONTEXT: TOLD}
+    roles = {run.first_version: FIRST, IN_CONTEXT: TOLD}
+    roles |= {run.champion_version: CHAMPION, run.control_version: CONTROL}
     return roles.get(version, version) if version else CANDIDATE
 
 

@@ -155,12 +155,12 @@ def _lines(gate: Sequence[GateCheck], verdict: str) -> str:
 
 
 def line_name(one: Estimate) -> str:
-    """Of a line of the gate: its figure, of whom, and whether it is a difference to the champion."""
-    plain, _, is_difference = one.name.partition(" - ")
+    """Of a line of the gate: its figure, and of whom, or above which version's."""
+    plain, _, theirs = one.name.partition(" - ")
     name = plain.replace("_", " ")
     if one.group:
         return f"{name} of {people(one.group)}"
-    return f"{name} above the champion's" if is_difference else name
+    return f"{name} above that of {theirs.partition('@')[2]}" if theirs else name
 
 
 def attempt_words(run: Run) -> str:

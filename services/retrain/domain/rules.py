@@ -22,6 +22,8 @@ class Thresholds:
     chosen_logp_change: float = -0.5
     length_words: float = 5.0
     probe_margin: float = 0.15
+    # How much less often than those of the first champion its answers may be preferred.
+    first_margin: float = 0.15
     # The chance that any of a champion's candidates passes a line by luck alone.
     error: float = 0.05
     # How strongly the adapter acts (strengths.py), ascending: the first that passes serves.

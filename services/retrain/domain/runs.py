@@ -144,6 +144,13 @@ class Run:
         """Of the adapter that is judged now, or was judged last."""
         return self.rules.thresholds.strengths[len(self.tried)]
 
+    @property
+    def first_version(self) -> str:
+        """What served the policy before any training; empty while that is the champion itself, or before the
+        snapshot."""
+        first = self.key.first_version
+        return first if self.champion_version not in ("", first) else ""
+
     def part(self, name: str = "") -> str:
         """The id of something of the run, or of its evaluation, at the strength that is judged now."""
         whole = f"{self.run}/{name}" if name else self.run

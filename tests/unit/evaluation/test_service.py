@@ -375,3 +375,14 @@ def test_an_arm_may_be_told_something_before_each_prompt() -> None:
     assert {prompt[0].text for prompt in heard["base"]} == {"Be brief."}
     assert "held_out_pair_accuracy@in_context" not in figures
     assert "sycophancy@in_context" not in figures
+
+
+def test_a_control_may_be_probed_as_what_serves() -> None:
+    house = House()
+    arm = pb.Control(model_version="assistant-v-first", served_name="base", probed=True)
+    operation = house.start(asked_for(controls=[arm]))
+    house.finish()
+    figures = house.figures(operation)
+    for probe in ("sycophancy", "over_refusal"):
+        assert figures[f"{probe}@assistant-v-first"].value == figures[f"{probe}@assistant-v0"].value
+        assert f"{probe}@sft-v1" not in figures

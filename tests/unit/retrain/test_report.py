@@ -145,8 +145,8 @@ def line(name: str, verdict: str, required: bool = True, group: str = "") -> Gat
                     line("sane_share", "not_enough_evidence"),
                 )
             ),
-            "The gate refused it: win rate: 0.310 [0.100, 0.480]; sycophancy above the champion's: 0.310"
-            " [0.100, 0.480].",
+            "The gate refused it: win rate: 0.310 [0.100, 0.480]; sycophancy above that of assistant-v0:"
+            " 0.310 [0.100, 0.480].",
         ),
         (
             run(gate=(line("win_rate", "not_enough_evidence", group="longer"),)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.retrain.codec import encode_run, encode_snapshot
+from services.retrain.codec import encode_contest, encode_run, encode_snapshot
 from services.retrain.domain.runs import State
 from services.retrain.domain.selection import Caps
 from shared.contracts.pairs import encode_pair
@@ -168,3 +168,22 @@ async def test_the_api_starts_lists_previews_and_cancels():
         with pytest.raises(error):
             await servicer.GetRun(pb.GetRunRequest(name=name), LOCALS)
     assert asyncio.get_running_loop().is_running()
+
+
+def test_the_first_champion_is_measured_once_another_serves():
+    house = House(train_control=False)
+    house.mine()
+    house.start("r1")
+    house.walk()
+    alone = house.evaluator.contests[-1]
+    assert alone.controls == ()
+    house.registry.serving[LOCAL] = "assistant-v1"
+    house.publish_pair(40)
+    house.start("r2")
+    run = house.walk()
+    (first,) = house.evaluator.contests[-1].controls
+    assert (first.version, first.is_probed) == ("assistant-v0", True)
+    assert encode_contest(house.evaluator.contests[-1]).controls[0].probed
+    # The figures that the twin gives name no such version: what was not measured does not pass.
+    assert (run.state, run.verdict) == (State.REJECTED, "not_enough_evidence")
+    assert run.gate[-4].words == "was not measured"

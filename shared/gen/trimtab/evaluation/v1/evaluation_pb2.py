@@ -30,7 +30,7 @@ from shared.gen.trimtab.common.v1 import people_pb2 as trimtab_dot_common_dot_v1
 from shared.gen.trimtab.events.v1 import events_pb2 as trimtab_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trimtab/evaluation/v1/evaluation.proto\x12\x15trimtab.evaluation.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/common/v1/people.proto\x1a\x1etrimtab/events/v1/events.proto\"\x8d\x03\n\x0f\x45valuateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bserved_name\x18\x03 \x01(\t\x12\x18\n\x10\x63hampion_version\x18\x04 \x01(\t\x12\x1c\n\x14\x63hampion_served_name\x18\x05 \x01(\t\x12\x0e\n\x06suites\x18\x06 \x03(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x07 \x01(\t\x12\x1d\n\x15\x63hampion_adapter_path\x18\x08 \x01(\t\x12\x39\n\x0eheld_out_pairs\x18\t \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\x12\x30\n\x08\x63ontrols\x18\n \x03(\x0b\x32\x1e.trimtab.evaluation.v1.Control\x12\x12\n\nconfidence\x18\x0b \x01(\x01\x12<\n\x14\x63hampion_composition\x18\x0c \x01(\x0b\x32\x1e.trimtab.common.v1.Composition\"`\n\x07\x43ontrol\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x03 \x01(\t\x12\x13\n\x0binstruction\x18\x04 \x01(\t\"F\n\x10\x45valuateMetadata\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x10\n\x08progress\x18\x03 \x01(\x01\"I\n\x10\x45valuateResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.trimtab.evaluation.v1.Evaluation\"\x8b\x02\n\nEvaluation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x18\n\x10\x63hampion_version\x18\x03 \x01(\t\x12.\n\testimates\x18\x04 \x03(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x14\n\x0creward_model\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmlflow_run_id\x18\x07 \x01(\t\x12\x30\n\x08\x65xamples\x18\x08 \x03(\x0b\x32\x1e.trimtab.evaluation.v1.Example\"_\n\x07\x45xample\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x35\n\x07\x61nswers\x18\x03 \x03(\x0b\x32$.trimtab.evaluation.v1.ExampleAnswer\"4\n\rExampleAnswer\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"$\n\x14GetEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15GetEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.trimtab.evaluation.v1.Evaluation\"?\n\x16ListEvaluationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x17ListEvaluationsResponse\x12\x36\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32!.trimtab.evaluation.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd6\x02\n\x11\x45valuationService\x12W\n\x08\x45valuate\x12&.trimtab.evaluation.v1.EvaluateRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x03\x12p\n\rGetEvaluation\x12+.trimtab.evaluation.v1.GetEvaluationRequest\x1a,.trimtab.evaluation.v1.GetEvaluationResponse\"\x04\xc8\xf3\x18\x02\x12v\n\x0fListEvaluations\x12-.trimtab.evaluation.v1.ListEvaluationsRequest\x1a..trimtab.evaluation.v1.ListEvaluationsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trimtab/evaluation/v1/evaluation.proto\x12\x15trimtab.evaluation.v1\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etrimtab/common/v1/access.proto\x1a\x1etrimtab/common/v1/common.proto\x1a\x1etrimtab/common/v1/people.proto\x1a\x1etrimtab/events/v1/events.proto\"\x8d\x03\n\x0f\x45valuateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bserved_name\x18\x03 \x01(\t\x12\x18\n\x10\x63hampion_version\x18\x04 \x01(\t\x12\x1c\n\x14\x63hampion_served_name\x18\x05 \x01(\t\x12\x0e\n\x06suites\x18\x06 \x03(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x07 \x01(\t\x12\x1d\n\x15\x63hampion_adapter_path\x18\x08 \x01(\t\x12\x39\n\x0eheld_out_pairs\x18\t \x03(\x0b\x32!.trimtab.events.v1.PreferencePair\x12\x30\n\x08\x63ontrols\x18\n \x03(\x0b\x32\x1e.trimtab.evaluation.v1.Control\x12\x12\n\nconfidence\x18\x0b \x01(\x01\x12<\n\x14\x63hampion_composition\x18\x0c \x01(\x0b\x32\x1e.trimtab.common.v1.Composition\"p\n\x07\x43ontrol\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x03 \x01(\t\x12\x13\n\x0binstruction\x18\x04 \x01(\t\x12\x0e\n\x06probed\x18\x05 \x01(\x08\"F\n\x10\x45valuateMetadata\x12\x12\n\nevaluation\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x10\n\x08progress\x18\x03 \x01(\x01\"I\n\x10\x45valuateResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.trimtab.evaluation.v1.Evaluation\"\x8b\x02\n\nEvaluation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x18\n\x10\x63hampion_version\x18\x03 \x01(\t\x12.\n\testimates\x18\x04 \x03(\x0b\x32\x1b.trimtab.common.v1.Estimate\x12\x14\n\x0creward_model\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmlflow_run_id\x18\x07 \x01(\t\x12\x30\n\x08\x65xamples\x18\x08 \x03(\x0b\x32\x1e.trimtab.evaluation.v1.Example\"_\n\x07\x45xample\x12\r\n\x05suite\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x35\n\x07\x61nswers\x18\x03 \x03(\x0b\x32$.trimtab.evaluation.v1.ExampleAnswer\"4\n\rExampleAnswer\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"$\n\x14GetEvaluationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x15GetEvaluationResponse\x12\x35\n\nevaluation\x18\x01 \x01(\x0b\x32!.trimtab.evaluation.v1.Evaluation\"?\n\x16ListEvaluationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x17ListEvaluationsResponse\x12\x36\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32!.trimtab.evaluation.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd6\x02\n\x11\x45valuationService\x12W\n\x08\x45valuate\x12&.trimtab.evaluation.v1.EvaluateRequest\x1a\x1d.google.longrunning.Operation\"\x04\xc8\xf3\x18\x03\x12p\n\rGetEvaluation\x12+.trimtab.evaluation.v1.GetEvaluationRequest\x1a,.trimtab.evaluation.v1.GetEvaluationResponse\"\x04\xc8\xf3\x18\x02\x12v\n\x0fListEvaluations\x12-.trimtab.evaluation.v1.ListEvaluationsRequest\x1a..trimtab.evaluation.v1.ListEvaluationsResponse\"\x04\xc8\xf3\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEREQUEST']._serialized_start=264
   _globals['_EVALUATEREQUEST']._serialized_end=661
   _globals['_CONTROL']._serialized_start=663
-  _globals['_CONTROL']._serialized_end=759
-  _globals['_EVALUATEMETADATA']._serialized_start=761
-  _globals['_EVALUATEMETADATA']._serialized_end=831
-  _globals['_EVALUATERESPONSE']._serialized_start=833
-  _globals['_EVALUATERESPONSE']._serialized_end=906
-  _globals['_EVALUATION']._serialized_start=909
-  _globals['_EVALUATION']._serialized_end=1176
-  _globals['_EXAMPLE']._serialized_start=1178
-  _globals['_EXAMPLE']._serialized_end=1273
-  _globals['_EXAMPLEANSWER']._serialized_start=1275
-  _globals['_EXAMPLEANSWER']._serialized_end=1327
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1329
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1365
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1367
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1445
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1447
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1510
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1512
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=1618
-  _globals['_EVALUATIONSERVICE']._serialized_start=1621
-  _globals['_EVALUATIONSERVICE']._serialized_end=1963
+  _globals['_CONTROL']._serialized_end=775
+  _globals['_EVALUATEMETADATA']._serialized_start=777
+  _globals['_EVALUATEMETADATA']._serialized_end=847
+  _globals['_EVALUATERESPONSE']._serialized_start=849
+  _globals['_EVALUATERESPONSE']._serialized_end=922
+  _globals['_EVALUATION']._serialized_start=925
+  _globals['_EVALUATION']._serialized_end=1192
+  _globals['_EXAMPLE']._serialized_start=1194
+  _globals['_EXAMPLE']._serialized_end=1289
+  _globals['_EXAMPLEANSWER']._serialized_start=1291
+  _globals['_EXAMPLEANSWER']._serialized_end=1343
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1345
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1381
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1383
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1461
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=1463
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=1526
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=1528
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=1634
+  _globals['_EVALUATIONSERVICE']._serialized_start=1637
+  _globals['_EVALUATIONSERVICE']._serialized_end=1979
 # @@protoc_insertion_point(module_scope)

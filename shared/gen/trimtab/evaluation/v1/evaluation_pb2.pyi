@@ -103,12 +103,15 @@ class Control(_message.Message):
     SERVED_NAME_FIELD_NUMBER: _builtins.int
     ADAPTER_PATH_FIELD_NUMBER: _builtins.int
     INSTRUCTION_FIELD_NUMBER: _builtins.int
+    PROBED_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """A version, or any name that no version has."""
     served_name: _builtins.str
     adapter_path: _builtins.str
     instruction: _builtins.str
     """Appended to the system message of every prompt; empty: nothing is."""
+    probed: _builtins.bool
+    """Whether the probes are asked of it, too, as of the version and the champion."""
     def __init__(
         self,
         *,
@@ -116,10 +119,11 @@ class Control(_message.Message):
         served_name: _builtins.str = ...,
         adapter_path: _builtins.str = ...,
         instruction: _builtins.str = ...,
+        probed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "instruction", b"instruction", "model_version", b"model_version", "served_name", b"served_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_path", b"adapter_path", "instruction", b"instruction", "model_version", b"model_version", "probed", b"probed", "served_name", b"served_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
