@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.retrain.adapters.cluster.template import read
+from services.retrain.domain.duplicates import Likeness
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.selection import Caps
 from services.retrain.domain.strengths import in_order
@@ -66,6 +67,12 @@ class RetrainSettings(ServiceSettings):
     max_source_shares: str = "arena_vote=0.5,import=0.5,user_based_reward=0.5"
     # Counted back from the newest pair.
     max_pair_age_days: float = Field(default=90.0, gt=0)
+
+    # From which Jaccard similarity on one of two pairs is left out: of one user, of users of the same groups,
+    # and of a pair to train on and a held-out one; above 1: never. Below a half, answers of one kind are alike.
+    duplicate_jaccard: float = Field(default=0.8, ge=0.5, le=2)
+    duplicate_jaccard_others: float = Field(default=0.95, ge=0.5, le=2)
+    held_out_jaccard: float = Field(default=0.95, ge=0.5, le=2)
 
     # Training: see domain/training.py.
     train_control: bool = True
@@ -155,18 +162,25 @@ class RetrainSettings(ServiceSettings):
         )
 
     @property
+    def caps(self) -> Caps:
+        return Caps(
+            train_pairs=self.max_pairs,
+            held_out_pairs=self.max_held_out_pairs,
+            pairs_per_user=self.max_pairs_per_user,
+            max_age_days=self.max_pair_age_days,
+            pairs_per_user_day=self.max_pairs_per_user_day,
+            pairs_per_day=self.max_pairs_per_day,
+            user_share=self.max_user_share,
+            source_shares=shares_of(self.max_source_shares),
+            likeness=Likeness(
+                self.duplicate_jaccard, self.duplicate_jaccard_others, self.held_out_jaccard
+            ),
+        )
+
+    @property
     def rules(self) -> Rules:
         return Rules(
-            caps=Caps(
-                self.max_pairs,
-                self.max_held_out_pairs,
-                self.max_pairs_per_user,
-                self.max_pair_age_days,
-                self.max_pairs_per_user_day,
-                self.max_pairs_per_day,
-                self.max_user_share,
-                shares_of(self.max_source_shares),
-            ),
+            caps=self.caps,
             plan=self.plan,
             thresholds=self.thresholds,
             train_control=self.train_control,

@@ -58,6 +58,8 @@ REASONS = {
     "DAY_CAP": "of a day that has as many as it may have",
     "SOURCE_CAP": "of a source that has as many as it may have",
     "GROUP_SHARE": "kept free for another group of people",
+    "NEAR_DUPLICATE": "nearly the same, word for word, as one that is trained on",
+    "LIKE_HELD_OUT": "nearly the same as one that is held out to judge by",
     "TOO_OLD": "too old",
     "OTHER_SOURCE": "of a source that the recipe does not take",
     "LOW_CONFIDENCE": "less sure than the recipe asks",

@@ -10,6 +10,14 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from services.retrain.domain.duplicates import (
+    LIKE_HELD_OUT,
+    NEAR_DUPLICATE,
+    Likeness,
+    Text,
+    Told,
+    shingles,
+)
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
 from services.retrain.domain.training import ALIKE
 from shared.language.groups import UNKNOWN, learnt
@@ -19,7 +27,9 @@ from shared.language.pairs import Pair
 _BOUNDS = ("PART_IS_FULL", "SOURCE_CAP", "DAY_CAP", "USER_CAP", "USER_DAY_CAP")
 # Of those, the ones that all users share.
 _ROOMS = _BOUNDS[:3]
-_USER, _TAKEN = _BOUNDS.index("USER_CAP"), -1
+# Why a pair is left out beside others, the first that applies; after all of them come those that are in.
+_REASONS = (*_BOUNDS, LIKE_HELD_OUT, NEAR_DUPLICATE)
+_USER, _TAKEN = _REASONS.index("USER_CAP"), len(_REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,8 @@ class Caps:
     pairs_per_day: int = 100
     user_share: float = 0.2
     source_shares: Mapping[str, float] = field(default_factory=dict)
+    # From which similarity on one of two pairs is left out.
+    likeness: Likeness = field(default_factory=Likeness)
     # What else a pair must be to be taken: of one of these sources (empty: of any), at least this certain.
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
@@ -80,7 +92,7 @@ def verdicts(
 ) -> list[tuple[Pair, str]]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
     ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, OTHER_SOURCE, LOW_CONFIDENCE, TOO_OLD, PART_IS_FULL, USER_CAP,
-    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, GROUP_SHARE.
+    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, LIKE_HELD_OUT, NEAR_DUPLICATE, GROUP_SHARE.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
@@ -88,7 +100,10 @@ def verdicts(
 
     Of what all users share (the part's room, and the caps by day and source), each learnt group of people has
     an equal share first: its newest pairs fill it, then the newest of anybody fill what is left. GROUP_SHARE:
-    the pair would be in if there were no groups."""
+    the pair would be in if there were no groups.
+
+    Of pairs that say nearly the same (duplicates.py) the one that is taken first stays, by and large the
+    newest; none is trained on that is like one that is held out. What a bound leaves out is not compared."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
     problems = _problems(newest, caps, are_alike)
     candidates = [pair for pair, problem in zip(newest, problems, strict=True) if not problem]
@@ -128,10 +143,10 @@ def _unwanted(pair: Pair, caps: Caps) -> str:
 
 def _chosen(candidates: Sequence[Pair], caps: Caps) -> list[str]:
     """The verdict on each."""
-    plain = _Trials(caps).verdicts(candidates)
+    plain = _Trials(candidates, caps).verdicts()
     if not any(learnt(pair.groups) for pair in candidates):
         return plain
-    fair = _Trials(caps, _groups_by_part(candidates)).verdicts(candidates)
+    fair = _Trials(candidates, caps, _groups_by_part(candidates)).verdicts()
     return [
         "GROUP_SHARE" if found in _ROOMS and without == _part(pair) else found
         for pair, found, without in zip(candidates, fair, plain, strict=True)
@@ -150,43 +165,71 @@ def _group(pair: Pair) -> str:
 
 
 class _Trials:
-    """What has been taken so far, for each number of train pairs that a user may have: arrays [numbers].
-    `groups`: among how many groups each part is shared first; empty: it is not."""
+    """What of `candidates`, newest first, has been taken so far, for each number of train pairs that a user may
+    have: arrays [numbers]. `groups`: among how many groups each part is shared first; empty: it is not."""
 
-    def __init__(self, caps: Caps, groups: Mapping[str, int] | None = None) -> None:
-        self._caps, self._groups = caps, groups or {}
+    def __init__(
+        self, candidates: Sequence[Pair], caps: Caps, groups: Mapping[str, int] | None = None
+    ) -> None:
+        self._candidates, self._caps, self._groups = candidates, caps, groups or {}
         self._most = np.arange(max(caps.pairs_per_user, 1), 0, -1)
         self._none = np.zeros(len(self._most), dtype=np.int64)
         self._taken: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        # Where each pair is in, by its index.
+        self._in: dict[int, NDArray[np.bool_]] = {}
+        self._told = Told(caps.likeness.least)
 
-    def verdicts(self, candidates: Sequence[Pair]) -> list[str]:
-        """Of pairs newest first: the part, or the bound that was reached."""
-        had = [np.zeros(len(self._most), dtype=bool)] * len(candidates)
+    def verdicts(self) -> list[str]:
+        """Of each pair the part, or why it is left out."""
+        parts = [_part(pair) for pair in self._candidates]
+        # What is held out comes first: what is like it is not trained on.
+        places = self._places(parts, "held_out") | self._places(parts, "train")
+        column = self._column({pair.user for pair in self._candidates if not pair.is_held_out})
+        return [self._name(places[index][column], column, part) for index, part in enumerate(parts)]
+
+    def _places(self, parts: Sequence[str], part: str) -> dict[int, NDArray[np.int64]]:
+        """Of the pairs for this part: a group's newest fill its share, then anybody's the rest."""
+        theirs = [(index, self._candidates[index]) for index, of in enumerate(parts) if of == part]
         if self._groups:
-            in_share = [(*self._bounds(pair), *self._shares(pair)) for pair in candidates]
-            had = [self._take(one, no) == _TAKEN for one, no in zip(in_share, had, strict=True)]
-        places = [
-            np.where(taken, _TAKEN, self._take(self._bounds(pair), taken))
-            for pair, taken in zip(candidates, had, strict=True)
-        ]
-        column = self._column({pair.user for pair in candidates if not pair.is_held_out})
-        return [
-            self._name(place[column], column, _part(pair))
-            for pair, place in zip(candidates, places, strict=True)
-        ]
+            for index, pair in theirs:
+                self._take(index, [*self._bounds(pair), *self._shares(pair)])
+        return {index: self._take(index, self._bounds(pair)) for index, pair in theirs}
 
-    def _take(self, bounds: Sequence[_Bound], had: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Takes a pair where it is not `had` yet and no bound is reached: for each number the index of the
-        first bound that is, and _TAKEN where none is."""
+    def _take(self, index: int, bounds: Sequence[_Bound]) -> NDArray[np.int64]:
+        """Takes a pair where it is not in yet, no bound is reached, and none that is in is like it: for each
+        number the index of the first reason against it, and _TAKEN where it is in."""
+        had = self._in.get(index, self._none > 0)
         full = np.stack([self._taken.get(key, self._none) >= bound for key, bound in bounds])
-        is_left_out = full.any(axis=0)
+        is_free = ~(full.any(axis=0) | had)
+        place = np.where(had | is_free, _TAKEN, full.argmax(axis=0))
+        if is_free.any():
+            text = shingles(self._candidates[index])
+            place = np.where(is_free, self._beside(index, text), place)
+            self._put(index, text, bounds, is_free & (place == _TAKEN))
+        return place
+
+    def _beside(self, index: int, text: Text) -> NDArray[np.int64]:
+        """The place of a pair beside those that are in: where one is like it, the reason."""
+        place = np.full(len(self._most), _TAKEN)
+        for other, similarity in self._told.alike(text):
+            pair, near = self._candidates[index], self._candidates[other]
+            if reason := self._caps.likeness.reason(pair, near, similarity):
+                place[self._in[other]] = np.minimum(place[self._in[other]], _REASONS.index(reason))
+        return place
+
+    def _put(
+        self, index: int, text: Text, bounds: Sequence[_Bound], where: NDArray[np.bool_]
+    ) -> None:
+        if not where.any():
+            return
+        self._told.add(index, text)
+        self._in[index] = self._in.get(index, False) | where
         for key, _ in bounds:
-            self._taken[key] = self._taken.get(key, self._none) + ~(is_left_out | had)
-        return np.where(is_left_out, full.argmax(axis=0), _TAKEN)
+            self._taken[key] = self._taken.get(key, self._none) + where
 
     def _column(self, train_users: Iterable[str]) -> int:
         """The index of the number that applies."""
-        of_users = [self._taken[("user", user)] for user in train_users]
+        of_users = [self._taken.get(("user", user), self._none) for user in train_users]
         largest = np.max(of_users, axis=0) if of_users else self._none
         shares = largest / np.maximum(self._taken.get(("train",), self._none), 1)
         within = np.flatnonzero(shares <= self._caps.user_share)
@@ -196,7 +239,7 @@ class _Trials:
         if place == _TAKEN:
             return part
         is_less = part == "train" and self._most[column] != self._caps.pairs_per_user
-        return "USER_SHARE" if place == _USER and is_less else _BOUNDS[place]
+        return "USER_SHARE" if place == _USER and is_less else _REASONS[place]
 
     def _bounds(self, pair: Pair) -> list[_Bound]:
         """What the pair counts towards, and how many of those are allowed, in the order of _BOUNDS."""

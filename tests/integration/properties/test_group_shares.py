@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.codec import encode_snapshot
+from services.retrain.domain.duplicates import Likeness, jaccard, shingles
 from services.retrain.domain.selection import Caps, describe, select, verdicts
 from services.retrain.domain.snapshots import digest_of, source_of
 from shared.language.pairs import Pair, PairSource
@@ -177,21 +178,32 @@ def _rounds(newest: Sequence[Pair], caps: Caps, *, fair: bool) -> list[tuple[Pai
     }
     taken: Counter[tuple[str, ...]] = Counter()
     found = {one.pair_id: "TOO_OLD" for one in newest}
-    for first in (True, False) if fair else (False,):
-        for one in candidates:
-            part = _part(one)
-            bounds = _bounds(one, part, caps)
-            if first:
-                bounds += [
-                    ((*key, _group(one)), bound // len(groups[part]), "")
-                    for key, bound, _ in bounds[:3]
-                ]
-            reached = next((name or "-" for key, bound, name in bounds if taken[key] >= bound), "")
-            if found[one.pair_id] != part:
-                found[one.pair_id] = reached or part
-                if not reached:
-                    taken.update(key for key, _, _ in bounds)
+    for part in ("held_out", "train"):
+        for first in (True, False) if fair else (False,):
+            for one in (one for one in candidates if _part(one) == part):
+                bounds = _bounds(one, part, caps)
+                if first:
+                    bounds += [
+                        ((*key, _group(one)), bound // len(groups[part]), "")
+                        for key, bound, _ in bounds[:3]
+                    ]
+                reached = next(
+                    (name or "-" for key, bound, name in bounds if taken[key] >= bound), ""
+                )
+                if found[one.pair_id] != part:
+                    told = (other for other in newest if found[other.pair_id] == _part(other))
+                    reason = reached or beside(one, told, caps.likeness)
+                    found[one.pair_id] = reason or part
+                    if not reason:
+                        taken.update(key for key, _, _ in bounds)
     return [(one, found[one.pair_id]) for one in newest]
+
+
+def beside(one: Pair, told: Iterable[Pair], likeness: Likeness) -> str:
+    """Why a pair is left out beside those that are in, by comparing it with each."""
+    text = shingles(one)
+    reasons = {likeness.reason(one, other, jaccard(text, shingles(other))) for other in told}
+    return min(reasons - {""}, default="")
 
 
 def _bounds(one: Pair, part: str, caps: Caps) -> list[tuple[tuple[str, ...], float, str]]:
