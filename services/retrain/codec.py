@@ -73,6 +73,7 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
     tenant, name = parse_name(policy.name, "tenants/*/policies/*")
     plan = _told(policy.recipe)
     triggers = _told(policy.triggers)
+    recipe = plan.pop("name", "")
     if "train_control" in plan:
         triggers["train_control"] = plan.pop("train_control")
     for field in ("rank", "layers"):
@@ -83,6 +84,7 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
     return Policy(
         key=PolicyKey(tenant, name),
         base_model=policy.base_model,
+        recipe=recipe,
         suites=tuple(policy.suites),
         plan=plan,
         thresholds=_told(policy.gate),

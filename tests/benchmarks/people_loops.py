@@ -12,7 +12,7 @@ people.loops.POPULATION  the share of loops that ended well, with a 95% interval
     badly      anything else
 
 Before the shift everybody accepts any answer, so the rise is the rate after it. Each loop has a stack of its
-own and takes some ten minutes on two cores; nothing is asked of it twice.
+own and takes some ten minutes on two cores that have bfloat16 instructions; nothing is asked of it twice.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.demo.population import DEFAULT
+from infra.demo.stage import patience
 from shared.language.interests import Interests
 from shared.statistics.intervals import wilson
 
@@ -77,7 +78,7 @@ def played(name: str, seed: int, ports_offset: int = 0) -> dict[str, Any]:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **_ENVIRONMENT},
-                timeout=_LIMIT_S,
+                timeout=patience() * _LIMIT_S,
                 check=False,
             )
         (result,) = folder.rglob("result.json")

@@ -22,7 +22,7 @@ from services.cli.domain.policies import (
     unset_paths,
     value_of,
 )
-from shared.language.errors import InvalidArgument
+from shared.language.errors import InvalidArgument, Unavailable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,9 +82,11 @@ def create(
     \b
     Examples:
       trimtab policies create support --description "help desk" --volume-pairs 200
+      trimtab policies create editor --recipe figa --schedule "0 3 * * *"
       trimtab policies create tutor --base-model qwen-0.5b --schedule "0 3 * * *" --no-drift
     """
     session = session_of(context)
+    _check_recipe(session, given)
     policy = {**document_of(_signed(given)), "base_model": base_model}
     request = {"policy_id": name, "policy": policy}
     made = session.platform.call("registry", "CreatePolicy", request, timeout_s=60.0)["policy"]
@@ -157,6 +159,7 @@ def update(
         raise InvalidArgument(f"{both[0]} is both set and unset: choose one", reason="USAGE")
     if not (given or removed):
         raise InvalidArgument("nothing to change: give options, or --unset FIELD", reason="USAGE")
+    _check_recipe(session, given)
     request = {
         "policy": {**document_of(given), "name": name},
         "update_mask": mask_of([*given, *removed]),
@@ -164,6 +167,21 @@ def update(
     }
     changed = session.platform.call("registry", "UpdatePolicy", request)["policy"]
     session.show(changed, lambda: _people(session, changed))
+
+
+def _check_recipe(session: Session, given: Mapping[str, Any]) -> None:
+    """Whether there is a recipe, retrain knows. While it is away, nobody is kept from naming one."""
+    name = given.get("recipe.name")
+    if not name:
+        return
+    try:
+        found = session.platform.call("retrain", "ListRecipes", {})["recipes"]
+    except Unavailable:
+        return
+    known = [one["name"] for one in found]
+    if name not in known:
+        words = f"there is no recipe {name!r}; choose from {', '.join(known)}"
+        raise InvalidArgument(words, reason="UNKNOWN_RECIPE", field="recipe")
 
 
 @app.command()

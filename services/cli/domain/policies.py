@@ -31,6 +31,7 @@ class Field:
 
 FIELDS = (
     Field("description", str, "What it is for, in words."),
+    Field("recipe.name", str, 'Training: a recipe of retrain\'s, by name; "" none.', "recipe"),
     Field("recipe.learning_rate", float, "Training: the learning rate."),
     Field("recipe.beta", float, "Training: DPO's beta; larger stays nearer to the champion."),
     Field("recipe.nll_weight", float, "Training: weight of the chosen answers' likelihood."),

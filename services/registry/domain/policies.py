@@ -4,6 +4,7 @@ settings."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -77,6 +78,7 @@ RANGES = {
     "interests.margin": Range(0, 1, low_open=True, high_open=True),
     "rollout.max_s": Range(0, 10 * 366 * 86_400, low_open=True),
 }
+_RECIPE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 # Of fields that are words, those that may be chosen.
 _CHOICES: dict[str, tuple[StrEnum, ...]] = {
     "advance_when": tuple(Evidence),
@@ -97,6 +99,8 @@ class Recipe:
     train_control: bool | None = None
     lora_layers: int | None = None
     stop_margin: float | None = None
+    # Of a recipe that retrain has; whether it does, retrain says.
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,10 @@ def check(policy: Policy) -> Policy:
         raise _invalid("suites", f"has {min(unknown)!r}; choose from {', '.join(SUITES)}")
     if policy.suites and not set(NEEDED) <= set(policy.suites):
         raise _invalid("suites", f"must have {' and '.join(NEEDED)}, which judge every candidate")
+    if policy.recipe.name and not _RECIPE.fullmatch(policy.recipe.name):
+        raise _invalid(
+            "recipe.name", "begins with a letter and has at most 40 of a-z, 0-9, _ and -"
+        )
     _check_interests(policy.interests)
     _check_rollout(policy.rollout)
     try:

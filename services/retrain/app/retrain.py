@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,9 +22,11 @@ from services.retrain.domain.runs import (
 from services.retrain.domain.selection import describe, select
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.ports import Policies, Session, Store
-from shared.language.errors import NotFound
+from shared.language.errors import InvalidArgument, NotFound
 from shared.language.identifiers import stable_id
 from shared.language.policies import PolicyKey, policy_of_version
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,16 @@ class Retrain:
         last = session.runs(policy.key.tenant, None, 1, policy.key.policy)
         if last and (now - last[0].update_time).total_seconds() < rules.cooldown_s:
             return "COOLING_DOWN"
-        until = now + timedelta(seconds=rules.pairs_wait_s)
-        self._begin(session, policy, Trigger(TriggerKind.DRIFT, alarm.words), alarm.name, until)
+        try:
+            rules = self._rules(policy)
+        except InvalidArgument as wrong:
+            _log.error("%s starts no run of %s: %s", alarm.name, policy.key.name, wrong.message)
+            return wrong.reason
+        until, trigger = (
+            now + timedelta(seconds=rules.pairs_wait_s),
+            Trigger(TriggerKind.DRIFT, alarm.words),
+        )
+        self._begin(session, policy, trigger, alarm.name, until, rules)
         return ""
 
     def get(self, tenant: str, run: str) -> Run:
@@ -143,11 +154,11 @@ class Retrain:
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
 
-    def _rules(self, policy: Policy, recipe: str) -> Rules:
-        """A recipe that is asked for by name takes precedence over the policy, which does over the
-        deployment."""
-        rules = policy.effective(self.rules)
-        return self.recipe_of(recipe).applied(rules) if recipe else rules
+    def _rules(self, policy: Policy, recipe: str = "") -> Rules:
+        """A recipe that is asked for by name, or else the policy's, takes precedence over the policy's own
+        fields, which do over the deployment's. Raises InvalidArgument as `recipe_of` does."""
+        rules, name = policy.effective(self.rules), recipe or policy.recipe
+        return self.recipe_of(name).applied(rules) if name else rules
 
     def _begin(
         self,
@@ -172,7 +183,7 @@ class Retrain:
             update_time=now,
             tenant=policy.key.tenant,
             policy=policy.key.policy,
-            rules=rules or policy.effective(self.rules),
+            rules=rules or self._rules(policy),
             request_id=name,
             pairs_until=pairs_until,
             steps=(RunStep(State.QUEUED, 0, now),),

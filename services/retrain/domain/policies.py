@@ -18,6 +18,8 @@ class Policy:
     key: PolicyKey
     # The name that vLLM serves its base model under.
     base_model: str = ""
+    # The recipe of its runs, unless they are asked for with another one; empty: none.
+    recipe: str = ""
     suites: tuple[str, ...] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)

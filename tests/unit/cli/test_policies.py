@@ -10,7 +10,7 @@ import pytest
 from services.cli.domain.policies import FIELDS
 from shared.gen.trimtab.common.v1 import people_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
-from shared.language.errors import FailedPrecondition, InvalidArgument
+from shared.language.errors import FailedPrecondition, InvalidArgument, Unavailable
 from tests.unit.cli.twins import TwinTarget
 
 SUPPORT = {
@@ -329,3 +329,24 @@ def test_whom_a_canary_helps_and_hurts_stands_beside_it_losers_first(trimtab: An
     ]
     assert at == sorted(at)
     assert rows.index(["shorter", "not"]) > at[-1]
+
+
+def test_a_policy_names_a_recipe_that_there_is(trimtab: Any) -> None:
+    answers = {
+        "CreatePolicy": {"policy": SUPPORT},
+        "UpdatePolicy": {"policy": SUPPORT},
+        "ListRecipes": {"recipes": [{"name": "dpo"}, {"name": "figa"}]},
+    }
+    made = trimtab("policies", "create", "support", "--recipe", "figa", answers=answers)
+    assert (made.code, made.err) == (0, "")
+    assert request_of(made, "CreatePolicy")["policy"]["recipe"] == {"name": "figa"}
+    for line in (("create", "support"), ("update", "support")):
+        wrong = trimtab("policies", *line, "--recipe", "ppo", answers=answers)
+        assert wrong.code == 2
+        assert "there is no recipe 'ppo'; choose from dpo, figa" in wrong.err
+        assert [asked for _, asked, _ in wrong.platform.asked] == ["ListRecipes"]
+    # None is always there, and while retrain is away nobody is held up.
+    none = trimtab("policies", "update", "support", "--recipe", "", answers=answers)
+    assert request_of(none, "UpdatePolicy")["policy"]["recipe"] == {"name": ""}
+    away = {**answers, "ListRecipes": Unavailable("retrain is away")}
+    assert trimtab("policies", "update", "support", "--recipe", "ppo", answers=away).code == 0

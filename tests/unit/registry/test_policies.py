@@ -206,6 +206,7 @@ def test_the_assistant_can_be_changed_too(house: House) -> None:
         ({"recipe": Recipe(learning_rate=-1e-4)}, "recipe.learning_rate"),
         ({"recipe": Recipe(lora_layers=0)}, "recipe.lora_layers"),
         ({"recipe": Recipe(stop_margin=0)}, "recipe.stop_margin"),
+        ({"recipe": Recipe(name="Kto!")}, "recipe.name"),
         ({"triggers": Triggers(schedule="every day")}, "triggers.schedule"),
         ({"suites": ("win_rate", "form", "vibes")}, "suites"),
         ({"suites": ("win_rate", "sycophancy")}, "suites"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.retrain.adapters.recipes import SHIPPED, RecipeFolders, read_recipe
+from services.retrain.codec import decode_policy
 from services.retrain.domain.objectives import PURPOSES
 from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.rules import Rules, Thresholds
@@ -16,6 +17,7 @@ from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.training import TrainingPlan
 from services.retrain.main import recipes_of
 from services.retrain.settings import RetrainSettings
+from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.pairs import PairSource
@@ -150,6 +152,34 @@ def test_the_recipe_comes_before_the_policy_and_the_policy_before_the_deployment
     assert (rules.caps.sources, rules.caps.least_confidence) == (("edit", "arena_vote"), 0.5)
     plain = house.app.start(LOCAL, "b", "ann").rules
     assert (plain.recipe, plain.plan.objective, plain.plan.max_steps) == ("", "dpo", 20)
+
+
+def test_a_policy_names_the_recipe_of_its_runs_unless_another_is_asked_for(tmp_path: Path) -> None:
+    mine = read_recipe(written(tmp_path))
+    house = house_of(mine)
+    named = {"mine": mine, "kto": RecipeFolders().get("kto")}
+    house.app = replace(house.app, recipe_of=named.__getitem__)
+    told = registry_pb2.Recipe(name="mine", max_steps=20)
+    policy = decode_policy(registry_pb2.Policy(name=LOCAL.name, recipe=told))
+    assert (policy.recipe, policy.plan) == ("mine", {"max_steps": 20})
+    house.policies.policies[LOCAL] = policy
+    # By a schedule, by an alarm, by a person; and what it would be trained on.
+    begun = house.app.on_schedule(policy, house.time)
+    assert (begun.rules.recipe, begun.rules.plan.max_steps) == ("mine", 5)
+    assert house.app.start(LOCAL, "a", "ann").rules.recipe == "mine"
+    assert house.app.start(LOCAL, "b", "ann", "kto").rules.recipe == "kto"
+    house.mine(12, 3)
+    assert house.app.preview(LOCAL, str).left_out == {"OTHER_SOURCE": 15}
+
+
+def test_an_alarm_of_a_policy_whose_recipe_is_gone_starts_nothing_and_says_why() -> None:
+    house = House()
+    house.policy(LOCAL, recipe="gone")
+    house.alarm("a1")
+    assert house.counts("retrain.alarms")["abstainedUNKNOWN_RECIPE"] == 1
+    assert house.runs() == []
+    with pytest.raises(InvalidArgument, match="no recipe 'gone'"):
+        house.app.start(LOCAL, "a", "ann")
 
 
 def test_a_snapshot_has_what_the_recipe_takes() -> None:

@@ -143,6 +143,7 @@ class Recipe(_message.Message):
     TRAIN_CONTROL_FIELD_NUMBER: _builtins.int
     LORA_LAYERS_FIELD_NUMBER: _builtins.int
     STOP_MARGIN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
     beta: _builtins.float
     nll_weight: _builtins.float
@@ -155,6 +156,8 @@ class Recipe(_message.Message):
     """How many of the last layers the adapter changes."""
     stop_margin: _builtins.float
     """Training stops when DPO's mean margin over three steps reaches it."""
+    name: _builtins.str
+    """A recipe of retrain's, whose own fields precede these (ListRecipes); "" none."""
     def __init__(
         self,
         *,
@@ -168,10 +171,11 @@ class Recipe(_message.Message):
         train_control: _builtins.bool | None = ...,
         lora_layers: _builtins.int | None = ...,
         stop_margin: _builtins.float | None = ...,
+        name: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_pairs: _TypeAlias = _typing.Literal["batch_pairs"]  # noqa: Y015
     _WhichOneofArgType__batch_pairs: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs"]  # noqa: Y015
@@ -185,6 +189,8 @@ class Recipe(_message.Message):
     _WhichOneofArgType__lora_rank: _TypeAlias = _typing.Literal["_lora_rank", b"_lora_rank"]  # noqa: Y015
     _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
     _WhichOneofArgType__max_steps: _TypeAlias = _typing.Literal["_max_steps", b"_max_steps"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__nll_weight: _TypeAlias = _typing.Literal["nll_weight"]  # noqa: Y015
     _WhichOneofArgType__nll_weight: _TypeAlias = _typing.Literal["_nll_weight", b"_nll_weight"]  # noqa: Y015
     _WhichOneofReturnType__persona_share: _TypeAlias = _typing.Literal["persona_share"]  # noqa: Y015
@@ -205,6 +211,8 @@ class Recipe(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lora_rank) -> _WhichOneofReturnType__lora_rank | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nll_weight) -> _WhichOneofReturnType__nll_weight | None: ...
     @_typing.overload
@@ -355,7 +363,7 @@ class RolloutRules(_message.Message):
     canary_share: _builtins.float
     """In (0, 1]."""
     alpha: _builtins.float
-    """Upper bound on the chance that a canary that is no better is ever promoted, in (0, 1)."""
+    """In (0, 1): the chance, at most, that a canary which is no better is ever promoted."""
     worse_by: _builtins.float
     """Tolerated harm, in dissatisfaction rate, in [0, 1)."""
     min_users: _builtins.int
