@@ -39,7 +39,7 @@ class RewardSettings(ServiceSettings):
     # Whether what users ask for in complaints (length, form, tone) is a segment of theirs: `wants.*`.
     stated_wishes: bool = True
     # Whether it is also evidence of their learnt group.
-    words_divide: bool = False
+    words_divide: bool = True
 
     @field_validator("segments")
     @classmethod
