@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from services.registry.domain.decisions import words
 from services.registry.domain.rollouts import Rollout, RolloutRules
@@ -104,6 +105,14 @@ def before(session: Session, rollout: Rollout) -> tuple[str, ...]:
             reason="NOTHING_TO_ROLL_BACK",
         )
     return former
+
+
+def former_champions(session: Session, rollout: Rollout, most: int) -> list[Version]:
+    """Those that a rollback after another would go back to, newest first."""
+    # A registry of before kept each as often as it served.
+    names = dict.fromkeys(reversed(rollout.champions[:-1]))
+    found = (known(session, rollout.key.tenant, name) for name in names)
+    return list(islice((one for one in found if one.state == State.RETIRED), most))
 
 
 def rollout_of(session: Session, key: PolicyKey) -> Rollout:

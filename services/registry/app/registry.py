@@ -9,6 +9,7 @@ from datetime import datetime
 from services.registry.app.changes import (
     advance,
     before,
+    former_champions,
     known,
     promote,
     roll_back,
@@ -103,6 +104,11 @@ class Registry:
         """The rollout, its champion and its canary."""
         with self.store.read() as session:
             return with_versions(session, key)
+
+    def former(self, key: PolicyKey, most: int) -> list[Version]:
+        """The champions before the one that serves, without those that were rolled back, newest first."""
+        with self.store.read() as session:
+            return former_champions(session, rollout_of(session, key), most)
 
     def start_rollout(
         self,

@@ -99,7 +99,10 @@ class RegistryServicer(PolicyServicer):
         self, request: pb.GetRolloutRequest, context: Any
     ) -> pb.GetRolloutResponse:
         key = decode_key(tenant_of(context), request.policy)
-        return pb.GetRolloutResponse(rollout=await self._rollout(key))
+        former = await asyncio.to_thread(self._app.former, key, max(request.former, 0))
+        return pb.GetRolloutResponse(
+            rollout=await self._rollout(key), former=[encode_version(one) for one in former]
+        )
 
     async def PromoteVersion(
         self, request: pb.PromoteVersionRequest, context: Any

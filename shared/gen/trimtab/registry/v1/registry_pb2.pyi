@@ -915,7 +915,7 @@ class Rollout(_message.Message):
     log_e_worse: _builtins.float
     log_threshold: _builtins.float
     words: _builtins.str
-    """What the rollout is waiting for, or why it ended, in words."""
+    """What the rollout is waiting for, or why it ended."""
     tenant: _builtins.str
     policy: _builtins.str
     @_builtins.property
@@ -1267,15 +1267,19 @@ class GetRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
+    former: _builtins.int
+    """How many former champions to name, at most."""
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
+        former: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former", b"former", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1286,16 +1290,22 @@ class GetRolloutResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROLLOUT_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rollout(self) -> Global___Rollout: ...
+    @_builtins.property
+    def former(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
+        """The champions before, without those that were rolled back, newest first."""
+
     def __init__(
         self,
         *,
         rollout: Global___Rollout | None = ...,
+        former: _abc.Iterable[Global___ModelVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former", b"former", "rollout", b"rollout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
