@@ -138,6 +138,14 @@ def encode_run(run: Run) -> pb.Run:
         strength=run.strength,
         tried=[_encode_tried(one) for one in run.tried],
         instruction=run.instruction,
+        history=[
+            pb.PastPolicy(
+                version=one.version,
+                adapter_path=one.adapter_path,
+                adapter_digest=one.adapter_digest,
+            )
+            for one in run.history
+        ],
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)

@@ -158,6 +158,7 @@ class Candidate:
     instruction: str = ""
     # Whether the probes are asked of it, as of what may serve.
     is_probed: bool = False
+    adapter_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,9 @@ class VersionRegistry(Protocol):
     NotFound (POLICY_NOT_FOUND)."""
 
     def champion(self, key: PolicyKey) -> Candidate: ...
+
+    def champions(self, key: PolicyKey, most: int) -> list[Candidate]:
+        """The version that serves, then those that did before it and were not rolled back, newest first."""
 
     def register(
         self, request_id: str, adapter_path: str, run: Run, control: bool

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,8 @@ def train(folder: Path, job: dict[str, Any]) -> None:
 def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     """Of several processes, only the first writes."""
     from services.retrain.adapters.chat_encoder import ChatEncoder
+    from services.retrain.adapters.objectives.table import OBJECTIVES
+    from services.retrain.adapters.past_policies import past_policies
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
     from services.retrain.adapters.references import stored
     from services.retrain.adapters.snapshots import read_pairs
@@ -82,7 +85,15 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     model = load_model(base)
     # Beside the folders of the run's objectives, which begin from the same base model.
-    policy = LoraPolicy(model, shape, plan.seed, stored(folder.parent / "references", base, model))
+    kept = partial(stored, folder.parent / "references", base, model)
+    history = job.get("history", ())
+    if ranks.leads and history:
+        words = f"reads what {', '.join(one['version'] for one in history)} say"
+        write(folder / "progress.json", {"progress": 0.0, "words": words})
+    objective = OBJECTIVES[plan.objective]
+    groups = [one for n in range(len(pairs)) for one in objective.groups_at(pairs, n)]
+    past = past_policies(model, history, groups, kept, ranks)
+    policy = LoraPolicy(model, shape, plan.seed, kept(), past)
     print(f"process {ranks.rank + 1} of {ranks.count} trains on {policy.device}", flush=True)
 
     def report(step: TrainingStep) -> None:

@@ -274,7 +274,8 @@ def test_adapters_come_from_object_storage_where_no_volume_is_shared() -> None:
             assert {"name": "adapters", "emptyDir": {}} in pod["volumes"], name
             first = pod.get("initContainers", [])
             mirrored[name] = [each["name"] for each in first if each.get("restartPolicy")]
-    assert mirrored == {"registry": [], "evaluation": ["adapters"], "vllm-base": ["adapters"]}
+    beside_readers = {name: ["adapters"] for name in ("evaluation", "retrain", "vllm-base")}
+    assert mirrored == {"registry": [], **beside_readers}
     (beside,) = engines["vllm-base"]["spec"]["template"]["spec"]["initContainers"]
     assert beside["envFrom"] == [{"secretRef": {"name": "s3"}}]
     assert {"name": "TRIMTAB_ADAPTER_URL", "value": "s3://bucket/adapters"} in beside["env"]

@@ -88,6 +88,8 @@ retrain:
   database: true
   models: true
   writes: [training]
+  # Of the champions that a training by mnpo is held to.
+  reads: [adapters]
   calledBy: [interaction, registry, dashboard]
   groups:
     retrain.pairs: [preference.mined.v1]

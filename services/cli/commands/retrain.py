@@ -217,6 +217,8 @@ def _run(session: Session, found: Json) -> None:
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
     session.line(f"recipe: {_recipe(found)}")
+    if past := found.get("history"):
+        session.line(f"held to: {', '.join(map(_past, past))}")
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
     if found["strength"] not in (0, 1) or found["tried"]:
         session.line(f"strength of the adapter: {found['strength']:g}")
@@ -306,6 +308,12 @@ def _gate_row(line: Json) -> tuple[object, ...]:
 def _recipe(run: Json) -> str:
     named = f"{run['recipe']} v{run['recipe_version']}" if run["recipe"] else "the policy's own"
     return f"{named} (objective {run['objective']})"
+
+
+def _past(policy: Json) -> str:
+    """A champion that the training is held to."""
+    version = str(policy["version"])
+    return version if policy["adapter_path"] else f"{version} (the base model)"
 
 
 def _data(recipe: Json) -> str:

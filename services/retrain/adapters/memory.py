@@ -103,11 +103,16 @@ class MemoryRegistry:
     busy: set[PolicyKey] = field(default_factory=set)
     # The champions of policies that no longer serve the base model.
     serving: dict[PolicyKey, str] = field(default_factory=dict)
+    # The champions before them, newest first.
+    former: dict[PolicyKey, list[Candidate]] = field(default_factory=dict)
     deleted: set[PolicyKey] = field(default_factory=set)
 
     def champion(self, key: PolicyKey) -> Candidate:
         self._exists(key)
-        return Candidate(self.serving.get(key, key.first_version), "base", "")
+        return self.version(key.tenant, self.serving.get(key, key.first_version))
+
+    def champions(self, key: PolicyKey, most: int) -> list[Candidate]:
+        return [self.champion(key), *self.former.get(key, ())][:most]
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         self._exists(run.key)

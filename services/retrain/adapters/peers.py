@@ -93,6 +93,11 @@ class GrpcRegistry:
         request = pb.GetRolloutRequest(policy=key.policy)
         return _candidate(self._ask(self._stub.GetRollout, key.tenant, request).rollout.champion)
 
+    def champions(self, key: PolicyKey, most: int) -> list[Candidate]:
+        request = pb.GetRolloutRequest(policy=key.policy, former=most - 1)
+        found = self._ask(self._stub.GetRollout, key.tenant, request)
+        return [_candidate(one) for one in (found.rollout.champion, *found.former)][:most]
+
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         request = pb.RegisterVersionRequest(
             request_id=request_id,
@@ -150,4 +155,5 @@ def _candidate(version: pb.ModelVersion) -> Candidate:
         version.served_name,
         version.adapter_path,
         decode_composition(version.composition),
+        adapter_digest=version.adapter_digest,
     )

@@ -24,10 +24,11 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from services.retrain.adapters.answer_head import token_log_probabilities
 from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.lora_linear import LoraLinear
-from services.retrain.adapters.packing import ATTENTION, Packing, Shape, register
+from services.retrain.adapters.packed_model import PackedModel, shape_of
+from services.retrain.adapters.packing import Shape
+from services.retrain.adapters.past_policies import NO_PAST, PastPolicies
 from services.retrain.adapters.references import NoReferences, References
 from shared.encoding.precision import dtype_name
 
@@ -38,12 +39,14 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 class Prepared:
     """What is kept of a group. `hidden`: [1, tokens, width] before the first trained layer, packed by `shape`.
     The others have one item for each answer, in their order. `answers`: the ids to be predicted, [tokens];
-    `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats."""
+    `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats; `histories`:
+    those under each of its champions, the newest first."""
 
     shape: Shape
     hidden: Tensor
     answers: tuple[Tensor, ...]
     references: tuple[Tensor, ...]
+    histories: tuple[tuple[Tensor, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,7 @@ class LoraShape:
 
 
 class LoraPolicy:
-    """Owns the model. Not thread-safe. `model` has `.model.layers`, `.model.rotary_emb`,
-    `.model.norm` and `.lm_head`, as Llama, Mistral and Qwen have them."""
+    """Owns the model, which is as PackedModel needs it. Not thread-safe."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class LoraPolicy:
         shape: LoraShape,
         seed: int = 0,
         references: References = NoReferences(),  # noqa: B008 - it holds nothing
+        past: PastPolicies = NO_PAST,
     ) -> None:
         torch.manual_seed(seed)
         total = int(model.config.num_hidden_layers)
@@ -78,13 +81,12 @@ class LoraPolicy:
             layers_to_transform=list(range(self.first, total)),
         )
         config._register_custom_module({nn.Linear: LoraLinear})
-        register()
-        model.set_attn_implementation(ATTENTION)
-        self.device: torch.device = next(model.parameters()).device
+        self._packed = PackedModel(model)
+        self.device = self._packed.device
         # PEFT keeps the LoRA weights in fp32 beside a bf16 model: in bf16 steps of 3e-4 would be lost.
         self.peft = get_peft_model(model, config)
         self.peft.eval()
-        self._model, self._references = model, references
+        self._references, self._past = references, past
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -93,17 +95,18 @@ class LoraPolicy:
     @torch.no_grad()
     def prepare(self, group: Group) -> Prepared:
         """The pass made once per group: keeps the frozen layers' output and measures the reference."""
-        shape = Shape(len(group.prompt), tuple(map(len, group.answers)))
-        ids = [*group.prompt, *(token for answer in group.answers for token in answer[:-1])]
-        hidden = self._model.model.embed_tokens(torch.tensor([ids], device=self.device))
-        hidden = self._through(hidden, Packing(shape, self.device), 0, self.first)
-        answers = tuple(torch.tensor(answer, device=self.device) for answer in group.answers)
-        return Prepared(shape, hidden, answers, self._reference(group, shape, hidden, answers))
+        shape, answers = shape_of(group), self._packed.answers_of(group)
+        hidden = self._packed.through(self._packed.embedded(group), shape, 0, self.first)
+        references = self._reference(group, shape, hidden, answers)
+        histories = self._past.of(group, references)
+        return Prepared(shape, hidden, answers, references, histories)
 
     def log_probabilities(self, prepared: Prepared) -> list[Tensor]:
         """Of each answer, the log-probability of each of its tokens under the policy as it is now: [tokens],
         fp32, in nats, differentiable."""
-        return self._log_probabilities(prepared.shape, prepared.hidden, prepared.answers)
+        return self._packed.log_probabilities(
+            prepared.hidden, prepared.shape, prepared.answers, self.first
+        )
 
     def state(self) -> dict[str, Tensor]:
         named = self.peft.named_parameters()
@@ -143,32 +146,9 @@ class LoraPolicy:
         if known is not None:
             return tuple(one.to(self.device) for one in known)
         with self.peft.disable_adapter():
-            found = self._log_probabilities(shape, hidden, answers)
+            found = self._packed.log_probabilities(hidden, shape, answers, self.first)
         self._references.keep(group, found)
         return tuple(found)
-
-    def _log_probabilities(
-        self, shape: Shape, hidden: Tensor, answers: Sequence[Tensor]
-    ) -> list[Tensor]:
-        packing, layers = Packing(shape, self.device), len(self._model.model.layers)
-        hidden = self._through(hidden, packing, self.first, layers)
-        predicting = self._model.model.norm(hidden[0, packing.predicting])
-        ids = torch.cat(list(answers))
-        found = token_log_probabilities(predicting, self._model.lm_head.weight, ids)
-        return list(torch.split(found, list(shape.answers)))
-
-    def _through(self, hidden: Tensor, packing: Packing, start: int, end: int) -> Tensor:
-        positions = packing.positions
-        rotary = self._model.model.rotary_emb(hidden, positions)
-        for layer in self._model.model.layers[start:end]:
-            hidden = layer(
-                hidden,
-                attention_mask=None,
-                position_ids=positions,
-                position_embeddings=rotary,
-                packing=packing,
-            )
-        return hidden
 
 
 def device_here() -> torch.device:

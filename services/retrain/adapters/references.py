@@ -35,13 +35,14 @@ class NoReferences:
         return None
 
 
-def stored(folder: Path, base: Path, model: Any) -> References:
-    """Of this base model, as it is loaded here. Nothing is kept for one without safetensors files: it cannot be
-    told from others."""
+def stored(folder: Path, base: Path, model: Any, adapter: str = "") -> References:
+    """Of this base model, as it is loaded here, or of an `adapter` on it, by its digest. Nothing is kept for a
+    base model without safetensors files: it cannot be told from others."""
     digest, weight = base_digest(base), next(model.parameters())
     if not digest:
         return NoReferences()
-    return StoredReferences(folder, f"{digest} {weight.dtype} {weight.device.type}")
+    whose = f"{digest} {adapter}" if adapter else digest
+    return StoredReferences(folder, f"{whose} {weight.dtype} {weight.device.type}")
 
 
 class StoredReferences:

@@ -34,14 +34,17 @@ class KeptRow:
     def scored(self, policy: LoraPolicy) -> Row:
         """As the policy is now, with a graph unless gradients are off."""
         answers = (
-            tuple(map(Scored, policy.log_probabilities(group), group.references))
+            tuple(map(Scored, policy.log_probabilities(group), group.references, group.histories))
             for group in self.groups
         )
         return Row(self.pair, tuple(answers))
 
     def untrained(self) -> Row:
         """With the reference as the policy."""
-        answers = (tuple(Scored(one, one) for one in group.references) for group in self.groups)
+        answers = (
+            tuple(map(Scored, group.references, group.references, group.histories))
+            for group in self.groups
+        )
         return Row(self.pair, tuple(answers))
 
 

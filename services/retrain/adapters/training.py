@@ -128,10 +128,10 @@ class Trainer:
 
     def row(self, index: int) -> KeptRow:
         if index not in self._kept:
-            pair = self._pairs[index]
-            following = self._pairs[(index + 1) % len(self._pairs)]
-            groups = tuple(map(self._policy.prepare, self._objective.groups(pair, following)))
-            self._kept[index] = KeptRow(pair, groups)
+            groups = self._objective.groups_at(self._pairs, index)
+            self._kept[index] = KeptRow(
+                self._pairs[index], tuple(map(self._policy.prepare, groups))
+            )
         return self._kept[index]
 
     def _check_marked(self) -> None:

@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.retrain.adapters.past_adapters import bring
+from services.retrain.domain.objectives import past_policies
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import (
     Diverged,
+    PastPolicy,
     Trained,
     TrainingPlan,
     TrainingStep,
@@ -30,10 +33,11 @@ _SAME = ("plan", "snapshot", "base_model", "strengths")
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """`job`: what job.json says, whoever trains."""
+    """`job`: what job.json says, whoever trains. `past`: the champions it is held to, the newest first."""
 
     path: Path
     job: Mapping[str, Any]
+    past: tuple[PastPolicy, ...] = ()
 
     @property
     def job_file(self) -> Path:
@@ -46,7 +50,10 @@ class TrainingFolder:
 
     def ask(self, **more: object) -> None:
         """Writes job.json, with `more` for the process that reads it. What another training said of its
-        progress goes, and why a former attempt stopped."""
+        progress goes, and why a former attempt stopped. Raises FailedPrecondition (NO_SUCH_ADAPTER,
+        FOREIGN_BASE) for a champion of `past` whose adapter is not to be had."""
+        for past, told in zip(self.past, self.job.get("history", ()), strict=True):
+            bring(past, Path(told["adapter_path"]), Path(self.job["base_model"]))
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / STOPPED).unlink(missing_ok=True)
         former = _json(self.job_file) or {}
@@ -91,14 +98,18 @@ class TrainingFolders:
 
     def of(self, run: Run, plan: TrainingPlan) -> TrainingFolder:
         """Makes nothing. Raises FailedPrecondition (NO_SUCH_BASE)."""
-        job = {
+        job: dict[str, Any] = {
             "plan": asdict(plan),
             "snapshot": run.snapshot.uri if run.snapshot else "",
             "base_model": str(self._base(run)),
             "threads": self.threads,
             "strengths": _strengths(run, plan),
         }
-        return TrainingFolder(self.root / run.run / plan.objective, job)
+        folder = self.root / run.run
+        past = run.history[: past_policies(plan)]
+        if past:
+            job["history"] = [_told(one, folder / "history") for one in past]
+        return TrainingFolder(folder / plan.objective, job, past)
 
     def keep_only(self, runs: Collection[str]) -> None:
         for folder in self.root.iterdir() if self.root.is_dir() else ():
@@ -120,6 +131,12 @@ def _strengths(run: Run, plan: TrainingPlan) -> list[float]:
     """At which the adapter is kept beside the one that was trained. A control only has figures of its own."""
     is_candidate = plan.objective == run.rules.plan.objective
     return [one for one in run.rules.thresholds.strengths if is_candidate and one != 1.0]
+
+
+def _told(past: PastPolicy, folder: Path) -> dict[str, str]:
+    """As job.json has it: its adapter is where the training finds it."""
+    place = str(folder / past.version) if past.adapter_path else ""
+    return {"version": past.version, "adapter_path": place}
 
 
 def _json(path: Path) -> dict[str, Any] | None:

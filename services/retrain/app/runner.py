@@ -17,11 +17,13 @@ from services.retrain.app.queue import Line, WaitForPairs, line_of
 from services.retrain.app.reporting import reported
 from services.retrain.app.retrain import selected
 from services.retrain.domain.in_context import instruction_of
+from services.retrain.domain.objectives import past_policies
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, State, TrainingCost
 from services.retrain.domain.snapshots import Selection
-from services.retrain.domain.training import Trained
+from services.retrain.domain.training import PastPolicy, Trained
 from services.retrain.ports import (
+    Candidate,
     Evaluator,
     PolicyTrainer,
     RunRecorder,
@@ -66,6 +68,8 @@ FINAL = (
     "NO_SUCH_VERSION",
     "NO_SUCH_BASE",
     "NO_SUCH_KIND",
+    "NO_SUCH_ADAPTER",
+    "FOREIGN_BASE",
     "TRAINING_DIVERGED",
     "UNSUITABLE_PAIRS",
     _GONE,
@@ -157,7 +161,8 @@ class Runner:
         return self._hand_over(run)
 
     def _snapshot(self, run: Run) -> Run:
-        champion = self.registry.champion(run.key)
+        wanted = past_policies(run.rules.plan)
+        champions = self.registry.champions(run.key, max(wanted, 1))
         with self.store.read() as session:
             seen = session.newest_pair(run.key)
             selection = selected(session, run.key, run.rules, self.reading)
@@ -167,7 +172,8 @@ class Runner:
             snapshot=self.snapshots.keep(selection),
             pairs_seen=seen,
             instruction=instruction_of(selection.train) if run.rules.in_context_arm else "",
-            champion_version=champion.version,
+            champion_version=champions[0].version,
+            history=tuple(map(_past, champions[:wanted])),
         ).entered(State.TRAIN, self.clock())
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
@@ -295,6 +301,10 @@ def _check(selection: Selection, rules: Rules) -> None:
             " needed, so that a few do not speak for all",
             reason="TOO_FEW_USERS",
         )
+
+
+def _past(version: Candidate) -> PastPolicy:
+    return PastPolicy(version.version, version.adapter_path, version.adapter_digest)
 
 
 def _with_costs(run: Run, trained: Mapping[str, Trained]) -> Run:

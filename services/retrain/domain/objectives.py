@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.retrain.domain.training import TrainingPlan
+
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
@@ -67,6 +69,16 @@ PURPOSES: Mapping[str, Purpose] = {
         "pairs whose answers share much of their text (rewrites and edits)",
         ("removed_weight", "removed_below"),
     ),
+    "mnpo": Purpose(
+        "the policy was retrained before: it is held to what its champions learnt, and has a finite target",
+        f"{_PAIRS}; the policy's champions, if any was trained",
+        ("nll_weight", "reference_weight", "eta", "history", "newest_weight"),
+    ),
 }
 # What only the objectives that name it take.
 OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)
+
+
+def past_policies(plan: TrainingPlan) -> int:
+    """How many of the policy's champions its objective asks for, the one that serves first."""
+    return plan.history if "history" in PURPOSES[plan.objective].parameters else 0

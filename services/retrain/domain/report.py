@@ -148,8 +148,8 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class Reproduction:
     """What makes the same adapter again. `recipe`: by name and version; empty for the policy's own settings.
-    `job` is what job.json must say; its base_model, WEIGHTS, is to be the folder of the weights that have
-    `base_digest`."""
+    `held_to`: the champions that the objective looks at, in words. `job` is what job.json must say; its
+    base_model, WEIGHTS, is to be the folder of the weights that have `base_digest`."""
 
     snapshot_digest: str
     snapshot_uri: str
@@ -157,6 +157,7 @@ class Reproduction:
     base_digest: str
     recipe: str
     seed: int
+    held_to: tuple[str, ...]
     software: str
     command: str
     job: Mapping[str, Any]
@@ -376,14 +377,21 @@ def _reproduction(run: Run) -> Reproduction | None:
         base_digest=run.base_digest,
         recipe=f"{rules.recipe} v{rules.recipe_version}" if rules.recipe else "",
         seed=rules.plan.seed,
+        held_to=tuple(one.words for one in run.history),
         software=run.software,
         command=_JOB,
-        job={
-            "plan": asdict(rules.plan),
-            "snapshot": run.snapshot.uri,
-            "base_model": "WEIGHTS",
-            "threads": 1,
-            "strengths": [one for one in rules.thresholds.strengths if one != 1.0],
-        },
+        job=_job(run, run.snapshot.uri),
         mlflow_run_id=run.mlflow_run_id,
     )
+
+
+def _job(run: Run, snapshot: str) -> dict[str, Any]:
+    history = [asdict(one) for one in run.history]
+    job = {
+        "plan": asdict(run.rules.plan),
+        "snapshot": snapshot,
+        "base_model": "WEIGHTS",
+        "threads": 1,
+        "strengths": [one for one in run.rules.thresholds.strengths if one != 1.0],
+    }
+    return job | ({"history": history} if history else {})

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.snapshots import Snapshot
+from services.retrain.domain.training import PastPolicy
 from shared.language.estimates import Estimate
 from shared.language.examples import Example
 from shared.language.groups import Reach
@@ -103,6 +104,8 @@ class Run:
     model_version: str = ""
     control_version: str = ""
     snapshot: Snapshot | None = None
+    # The policy's champions when the snapshot was made, the newest first, if its objective asks for them.
+    history: tuple[PastPolicy, ...] = ()
     # How many of its pairs training cut or left out, by reason: see domain/training.py.
     training_counts: Mapping[str, int] = field(default_factory=dict)
     # Of each training, by objective.

@@ -51,6 +51,24 @@ class TrainingPlan:
     judgment_weight: float = 1.0
     removed_weight: float = 0.5
     removed_below: float = 0.6
+    reference_weight: float = 1 / 3
+    eta: float = 0.25
+    history: int = 2
+    newest_weight: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PastPolicy:
+    """A version that serves or served, which a training asks how likely it finds answers. The base model has no
+    adapter."""
+
+    version: str
+    adapter_path: str = ""
+    adapter_digest: str = ""
+
+    @property
+    def words(self) -> str:
+        return self.version if self.adapter_path else f"{self.version} (the base model)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,9 @@ class Versions:
     def champion(self, key: PolicyKey) -> Candidate:
         return _candidate(self.app.rollout(key)[1])
 
+    def champions(self, key: PolicyKey, most: int) -> list[Candidate]:
+        return [self.champion(key), *map(_candidate, self.app.former(key, most - 1))]
+
     def version(self, tenant: str, version: str) -> Candidate:
         return _candidate(self.app.get(tenant, version))
 

@@ -8,23 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
-from services.retrain.domain.training import Trained, TrainingPlan
+from services.retrain.domain.training import PastPolicy, Trained, TrainingPlan
 from tests.integration.retrain.test_subprocess_trainer import PLAN as LONG
 from tests.integration.retrain.test_subprocess_trainer import root, run_on, snapshot_of
 
 __all__ = ["root"]
 PLAN = replace(LONG, max_steps=6)
-# Five trainings, of which three have two processes: eight processes that import torch.
+# Nine trainings, of which five have two processes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def trained(
-    folders: TrainingFolders, root: Path, plan: TrainingPlan, processes: int
+    folders: TrainingFolders,
+    root: Path,
+    plan: TrainingPlan,
+    processes: int,
+    history: tuple[PastPolicy, ...] = (),
 ) -> TrainingFolder:
-    training = folders.of(run_on(snapshot_of(root)), plan)
+    training = folders.of(replace(run_on(snapshot_of(root)), history=history), plan)
     training.ask()
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*(start if processes > 1 else ()), "-m", "services.retrain.train"]
@@ -62,6 +68,37 @@ def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path):
     plan = replace(PLAN, objective="kto", max_steps=2)
     alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1)
     same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)
+
+
+def champion_of(root: Path) -> PastPolicy:
+    """Further from the base model than a training of a few steps."""
+    policy, draw = LoraPolicy(load_model(root / "base"), LoraShape(2, 4, 2)), torch.Generator()
+    with torch.no_grad():
+        for parameter in policy.parameters:
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw.manual_seed(1)))
+    policy.save(root / "champion", str(root / "base"))
+    return PastPolicy("assistant-v1", str(root / "champion"))
+
+
+def test_champions_are_asked_once_by_all_processes_together(root: Path):
+    """And by none when a training goes on."""
+    plan, history = replace(PLAN, objective="mnpo", checkpoint_every=2), (champion_of(root),)
+    alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1, history)
+    folders = TrainingFolders(root / "two", root / "base")
+    together = trained(folders, root, plan, 2, history)
+    two = same(together, alone, plan)
+    references = sorted((root / "two/run-1/references").iterdir())
+    # Of each of 12 pairs two answers, under the reference and under the champion.
+    assert len(references) == 48
+    asked, before = [one.stat().st_mtime_ns for one in references], weights(together)
+    (together.path / "done.json").unlink()
+    resumed = trained(folders, root, plan, 2, history).made()
+    assert resumed is not None and resumed.steps == two.steps
+    assert [one.stat().st_mtime_ns for one in references] == asked
+    for name, tensor in weights(together).items():
+        assert (before[name] == tensor).all(), name
+    free = trained(TrainingFolders(root / "free", root / "base"), root, plan, 1).made()
+    assert free is not None and free.steps[0].loss != pytest.approx(two.steps[0].loss, rel=0.01)
 
 
 def test_two_processes_train_what_one_trains_and_go_on_from_a_checkpoint(root: Path):

@@ -64,9 +64,12 @@ class Noting(registry_pb2_grpc.RegistryServiceServicer):
         return pb.GetPolicyResponse(policy=self.policies[request.name])
 
     def GetRollout(self, request: Any, context: Any) -> Any:
-        self.note("GetRollout", context, request.policy)
+        self.note("GetRollout", context, f"{request.policy} {request.former}")
         champion = pb.ModelVersion(version="sales-v2", served_name="acme.sales-v2")
-        return pb.GetRolloutResponse(rollout=pb.Rollout(champion=champion))
+        former = [pb.ModelVersion(version="sales-v1", adapter_path="a/v1", adapter_digest="d1")]
+        return pb.GetRolloutResponse(
+            rollout=pb.Rollout(champion=champion), former=former[: request.former]
+        )
 
     def RegisterVersion(self, request: Any, context: Any) -> Any:
         self.note("RegisterVersion", context, f"{request.policy} {request.parent}")
@@ -108,12 +111,21 @@ def served() -> Iterator[Served]:
 def test_every_call_is_made_in_the_tenant_that_it_is_about(served: Served) -> None:
     registry = served.registry
     assert registry.champion(SALES).served_name == "acme.sales-v2"
+    [now, before] = registry.champions(SALES, 2)
+    assert now == registry.champions(SALES, 1)[0] == registry.champion(SALES)
+    assert (before.version, before.adapter_path, before.adapter_digest) == (
+        "sales-v1",
+        "a/v1",
+        "d1",
+    )
+    served.noting.asked = served.noting.asked[:2]
     registry.register("run-1/dpo", "adapters/x", RUN, control=False)
     registry.version("acme", "sales-v3")
     registry.start_rollout(RUN, "passed")
     registry.reject("acme", "sales-v4", "a control")
     assert served.noting.asked == [
-        ("GetRollout", "acme", "sales"),
+        ("GetRollout", "acme", "sales 0"),
+        ("GetRollout", "acme", "sales 1"),
         ("RegisterVersion", "acme", "sales sales-v2"),
         ("GetVersion", "acme", "modelVersions/sales-v3"),
         ("StartRollout", "acme", "run-1 sales-v3"),

@@ -226,6 +226,12 @@ def test_a_run_says_what_it_was_trained_by(trimtab: Any) -> None:
     told = {**RUN, "recipe": "careful", "recipe_version": 2, "objective": "robust_dpo"}
     shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
     assert "recipe: careful v2 (objective robust_dpo)" in shown.out
+    assert "held to" not in shown.out
+    history = [{"version": "assistant-v3", "adapter_path": "a/v3"}, {"version": "assistant-v0"}]
+    shown = trimtab(
+        "retrain", "show", "r1", answers={"GetRun": {"run": RUN | {"history": history}}}
+    )
+    assert "held to: assistant-v3, assistant-v0 (the base model)" in shown.out
 
 
 def test_recipes_are_listed_with_when_to_take_them_and_what_they_need(trimtab: Any) -> None:

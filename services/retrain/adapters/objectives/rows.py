@@ -15,10 +15,12 @@ from services.retrain.domain.training import TrainingPlan
 @dataclass(frozen=True, slots=True)
 class Scored:
     """An answer's log-probabilities, [tokens], fp32, in nats: `policy` under the policy as it is now (with its
-    graph where there is one), `reference` under the untrained one."""
+    graph where there is one), `reference` under the untrained one, `history` under its champions, the newest
+    first."""
 
     policy: Tensor
     reference: Tensor
+    history: tuple[Tensor, ...] = ()
 
     @property
     def log_ratio(self) -> Tensor:
@@ -32,7 +34,8 @@ class Scored:
 
     def detached(self) -> Scored:
         """Without graph, on the processor."""
-        return Scored(self.policy.detach().cpu(), self.reference.cpu())
+        history = tuple(one.cpu() for one in self.history)
+        return Scored(self.policy.detach().cpu(), self.reference.cpu(), history)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.retrain.adapters.encoded import EncodedPair, Group
@@ -14,6 +14,7 @@ from services.retrain.adapters.objectives.dpo import dpo
 from services.retrain.adapters.objectives.figa import edit_share, figa
 from services.retrain.adapters.objectives.ipo import ipo
 from services.retrain.adapters.objectives.kto import kto
+from services.retrain.adapters.objectives.mnpo import mnpo
 from services.retrain.adapters.objectives.robust_dpo import robust_dpo
 from services.retrain.adapters.objectives.rows import Loss, Row
 from services.retrain.adapters.objectives.sft import nll
@@ -61,6 +62,10 @@ class Objective:
             groups += (Group(pair.prompt, (following.chosen, following.rejected)),)
         return groups
 
+    def groups_at(self, pairs: Sequence[EncodedPair], place: int) -> tuple[Group, ...]:
+        """Of the pair there, as a training asks for them: the last pair is followed by the first."""
+        return self.groups(pairs[place], pairs[(place + 1) % len(pairs)])
+
 
 OBJECTIVES: Mapping[str, Objective] = {
     "dpo": Objective(lambda rows, plan: dpo(rows, plan.beta)),
@@ -93,5 +98,8 @@ OBJECTIVES: Mapping[str, Objective] = {
         lambda rows, plan: figa(rows, plan.removed_weight, plan.removed_below),
         is_anchored=False,
         marked=lambda row, _: (edit_share(row.pair), 1.0),
+    ),
+    "mnpo": Objective(
+        lambda rows, plan: mnpo(rows, plan.reference_weight, plan.newest_weight, plan.eta)
     ),
 }

@@ -8,10 +8,13 @@ from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.objectives.rows import Row, Scored
 
 
-def scored(policy: list[float], reference: list[float] | None = None) -> Scored:
-    """Without a reference it is the policy itself."""
+def scored(
+    policy: list[float], reference: list[float] | None = None, *history: list[float]
+) -> Scored:
+    """Without a reference it is the policy itself. `history`: of champions, the newest first."""
     kept = torch.tensor(policy if reference is None else reference)
-    return Scored(torch.tensor(policy, requires_grad=True), kept)
+    past = tuple(map(torch.tensor, history))
+    return Scored(torch.tensor(policy, requires_grad=True), kept, past)
 
 
 def row(

@@ -359,6 +359,7 @@ class Run(_message.Message):
     STRENGTH_FIELD_NUMBER: _builtins.int
     TRIED_FIELD_NUMBER: _builtins.int
     INSTRUCTION_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -432,6 +433,10 @@ class Run(_message.Message):
 
     @_builtins.property
     def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedStrength]: ...
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastPolicy]:
+        """The champions that the training is held to, the newest first, if its objective is (mnpo)."""
+
     def __init__(
         self,
         *,
@@ -468,10 +473,11 @@ class Run(_message.Message):
         strength: _builtins.float = ...,
         tried: _abc.Iterable[Global___TriedStrength] | None = ...,
         instruction: _builtins.str = ...,
+        history: _abc.Iterable[Global___PastPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "instruction", b"instruction", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "history", b"history", "instruction", b"instruction", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -508,6 +514,34 @@ class TriedStrength(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TriedStrength: _TypeAlias = TriedStrength  # noqa: Y015
+
+@_typing.final
+class PastPolicy(_message.Message):
+    """A version that served when the snapshot was made, or before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADAPTER_PATH_FIELD_NUMBER: _builtins.int
+    ADAPTER_DIGEST_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    adapter_path: _builtins.str
+    """Empty for the base model, which is what the training begins with."""
+    adapter_digest: _builtins.str
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        adapter_path: _builtins.str = ...,
+        adapter_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "adapter_path", b"adapter_path", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastPolicy: _TypeAlias = PastPolicy  # noqa: Y015
 
 @_typing.final
 class RunStep(_message.Message):
