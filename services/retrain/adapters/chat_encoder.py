@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from services.retrain.adapters.encoded import EncodedPair
@@ -12,11 +12,15 @@ from services.retrain.domain.training import (
     ANSWER_CUT,
     PROMPT_CUT,
     has_persona,
+    with_hint,
     with_judgment,
 )
 from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
 from shared.language.messages import Message, Text, with_persona
 from shared.language.pairs import Pair
+
+# How a prompt is told what its user said of an answer.
+Telling = Callable[[Sequence[Message], str], tuple[Message, ...]]
 
 
 class ChatEncoder:
@@ -51,16 +55,19 @@ class ChatEncoder:
             self._tokens.answer(answer.text, self._answer_tokens)
             for answer in (pair.chosen, pair.rejected)
         )
-        judged = self._judged(pair, persona) if pair.feedback_text else ()
+        judged, hinted = (
+            self._told(pair, persona, told) if pair.feedback_text else ()
+            for told in (with_judgment, with_hint)
+        )
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
         return EncodedPair(
-            prompt.ids, chosen.ids, rejected.ids, judged, pair.reward_margin, self.end
+            prompt.ids, chosen.ids, rejected.ids, judged, hinted, pair.reward_margin, self.end
         )
 
-    def _judged(self, pair: Pair, persona: str) -> tuple[int, ...]:
-        told = with_judgment(with_persona(pair.prompt, persona), pair.feedback_text)
-        return self._tokens.prompt(told, self._prompt_tokens).ids
+    def _told(self, pair: Pair, persona: str, told: Telling) -> tuple[int, ...]:
+        prompt = told(with_persona(pair.prompt, persona), pair.feedback_text)
+        return self._tokens.prompt(prompt, self._prompt_tokens).ids
 
     def prompts_of(self, requests: Iterable[str]) -> list[tuple[int, ...]]:
         """A chat for each, in which a user asks just that."""

@@ -7,21 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt and one or several answers to it; only the answers are trained on."""
+    """One prompt and one or several answers to it; only the answers are trained on. `is_fixed`: only what the
+    untrained policy says of them counts."""
 
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
     """Both answers follow the same prompt. `judged`: the prompt with what its user said of the rejected
-    answer in it; empty where nothing was said. `reward_margin`: by how much a reward model prefers the chosen
+    answer in it, as what will be said again; `hinted`: the same, as what need not be. Both are empty where
+    nothing was said. `reward_margin`: by how much a reward model prefers the chosen
     answer. `end`: the token that ends an answer, unless it was cut."""
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
     judged: tuple[int, ...] = ()
+    hinted: tuple[int, ...] = ()
     reward_margin: float = 0.0
     end: int | None = None

@@ -40,13 +40,14 @@ class Prepared:
     """What is kept of a group. `hidden`: [1, tokens, width] before the first trained layer, packed by `shape`.
     The others have one item for each answer, in their order. `answers`: the ids to be predicted, [tokens];
     `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats; `histories`:
-    those under each of its champions, the newest first."""
+    those under each of its champions, the newest first. `is_fixed`: see Group."""
 
     shape: Shape
     hidden: Tensor
     answers: tuple[Tensor, ...]
     references: tuple[Tensor, ...]
     histories: tuple[tuple[Tensor, ...], ...]
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class LoraPolicy:
         hidden = self._packed.through(self._packed.embedded(group), shape, 0, self.first)
         references = self._reference(group, shape, hidden, answers)
         histories = self._past.of(group, references)
-        return Prepared(shape, hidden, answers, references, histories)
+        return Prepared(shape, hidden, answers, references, histories, group.is_fixed)
 
     def log_probabilities(self, prepared: Prepared) -> list[Tensor]:
         """Of each answer, the log-probability of each of its tokens under the policy as it is now: [tokens],

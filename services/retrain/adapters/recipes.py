@@ -84,6 +84,7 @@ class _Training(_Table):
     judgment_weight: _Weight = 1.0
     removed_weight: _Weight = 0.0
     removed_below: Annotated[float, Field(ge=0, le=100)] = 0.0
+    hint_clip: Annotated[float, Field(gt=0, le=100)] = 1.0
     reference_weight: _Share = 0.0
     eta: Annotated[float, Field(gt=0, le=1000)] = 1.0
     history: Annotated[int, Field(ge=1, le=2)] = 1

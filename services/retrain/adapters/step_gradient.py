@@ -34,7 +34,7 @@ class KeptRow:
     def scored(self, policy: LoraPolicy) -> Row:
         """As the policy is now, with a graph unless gradients are off."""
         answers = (
-            tuple(map(Scored, policy.log_probabilities(group), group.references, group.histories))
+            tuple(map(Scored, _now(policy, group), group.references, group.histories))
             for group in self.groups
         )
         return Row(self.pair, tuple(answers))
@@ -46,6 +46,10 @@ class KeptRow:
             for group in self.groups
         )
         return Row(self.pair, tuple(answers))
+
+
+def _now(policy: LoraPolicy, group: Prepared) -> Sequence[Tensor]:
+    return group.references if group.is_fixed else policy.log_probabilities(group)
 
 
 @dataclass(frozen=True, slots=True)

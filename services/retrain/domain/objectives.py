@@ -69,6 +69,11 @@ PURPOSES: Mapping[str, Purpose] = {
         "pairs whose answers share much of their text (rewrites and edits)",
         ("removed_weight", "removed_below"),
     ),
+    "hindsight": Purpose(
+        "users said what was wrong with an answer, and nobody has a better one",
+        "pairs with what the user said of the rejected answer (mined from follow-ups); the chosen one is not read",
+        ("hint_clip",),
+    ),
     "mnpo": Purpose(
         "the policy was retrained before: it is held to what its champions learnt, and has a finite target",
         f"{_PAIRS}; the policy's champions, if any was trained",

@@ -51,6 +51,7 @@ class TrainingPlan:
     judgment_weight: float = 1.0
     removed_weight: float = 0.5
     removed_below: float = 0.6
+    hint_clip: float = 2.0
     reference_weight: float = 1 / 3
     eta: float = 0.25
     history: int = 2
@@ -111,9 +112,18 @@ def adapter_at(path: str, strength: float) -> str:
 
 def with_judgment(prompt: Sequence[Message], judgment: str) -> tuple[Message, ...]:
     """The prompt for an answer to which its user would reply `judgment`."""
+    return _asked(prompt, f"The user will reply to the answer: {judgment[:JUDGMENT]}")
+
+
+def with_hint(prompt: Sequence[Message], judgment: str) -> tuple[Message, ...]:
+    """The prompt for an answer to which its user need not reply `judgment`, as to a former one."""
+    said = f"A former answer to this was replied to with: {judgment[:JUDGMENT]}"
+    return _asked(prompt, f"{said}\nAnswer so that this need not be said again.")
+
+
+def _asked(prompt: Sequence[Message], words: str) -> tuple[Message, ...]:
     *before, last = prompt
-    asked = f"{plain_text(last)}\n\nThe user will reply to the answer: {judgment[:JUDGMENT]}"
-    return (*before, text_message(last.role, asked))
+    return (*before, text_message(last.role, f"{plain_text(last)}\n\n{words}"))
 
 
 class Unsuitable(FailedPrecondition):

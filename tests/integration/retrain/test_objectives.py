@@ -15,6 +15,9 @@ from services.retrain.domain.rules import Rules
 from services.retrain.domain.training import TrainingPlan, TrainingStep, Unsuitable
 from tests.integration.retrain.tiny import PLAN, pairs, policy
 
+# What these change is what users say of, and no chosen answer need gain by it.
+OF_WORDS = ("cut", "hindsight")
+
 
 def trained(
     folder: Path, objective: str, given: list[EncodedPair] | None = None, **changes: object
@@ -29,7 +32,7 @@ def trained(
     return Trainer(policy(), given or pairs(), plan, folder).run(lambda _: None)
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "cut"])
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in OF_WORDS])
 def test_the_chosen_answers_gain_on_the_rejected_ones(tmp_path: Path, name: str):
     steps = trained(tmp_path, name)
     assert steps[-1].loss < steps[0].loss
@@ -46,6 +49,19 @@ def test_cut_unlearns_what_was_complained_of(tmp_path: Path):
     steps = trained(tmp_path, "cut", judgment_weight=4.0)
     assert 0.1 < steps[0].marked < 0.9
     assert steps[-1].loss < steps[0].loss
+
+
+def test_hindsight_says_without_the_hint_what_it_says_with_it(tmp_path: Path):
+    steps = trained(tmp_path, "hindsight")
+    assert steps[0].marked > 0.5
+    assert steps[-1].loss < 0.7 * steps[0].loss
+    assert steps[-1].chosen_change == pytest.approx(0.0, abs=2.0)  # nobody reads the chosen answers
+
+
+def test_hindsight_refuses_follow_ups_that_change_nothing(tmp_path: Path):
+    vague = [replace(pair, hinted=pair.prompt) for pair in pairs()]
+    with pytest.raises(Unsuitable, match=r"of 10 of 10 pairs marks 0\.0% .* hindsight needs 2%"):
+        trained(tmp_path, "hindsight", vague)
 
 
 def test_cut_refuses_judgments_that_mark_nothing(tmp_path: Path):

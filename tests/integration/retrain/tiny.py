@@ -49,7 +49,11 @@ def pairs(count: int = 10) -> list[EncodedPair]:
     for n in range(count):
         prompt = ids(0, 64, 5 + n % 3)
         answers = ids(0, 16, 6), ids(32, 64, 9 + n % 4)
-        made.append(EncodedPair(prompt, *answers, judged=(*prompt, n), reward_margin=2.0))
+        made.append(
+            EncodedPair(
+                prompt, *answers, judged=(*prompt, n), hinted=(*prompt, n), reward_margin=2.0
+            )
+        )
     return made
 
 

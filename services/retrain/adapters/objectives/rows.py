@@ -55,7 +55,7 @@ class Row:
 
     @property
     def judged(self) -> Scored | None:
-        """The rejected answer after the prompt with the judgment; None without one."""
+        """The rejected answer after the prompt with the judgment, or with the hint; None without one."""
         return self.groups[1][0] if len(self.groups) > 1 else None
 
     @property

@@ -12,6 +12,7 @@ from services.retrain.adapters.objectives.clha import clha, is_apart
 from services.retrain.adapters.objectives.cut import cut, marks
 from services.retrain.adapters.objectives.dpo import dpo
 from services.retrain.adapters.objectives.figa import edit_share, figa
+from services.retrain.adapters.objectives.hindsight import hindsight, hinted
 from services.retrain.adapters.objectives.ipo import ipo
 from services.retrain.adapters.objectives.kto import kto
 from services.retrain.adapters.objectives.mnpo import mnpo
@@ -34,6 +35,11 @@ def _complained_of(row: Row, plan: TrainingPlan) -> tuple[float, float]:
     return float(marked.sum()), float(len(marked))
 
 
+def _hinted(row: Row, plan: TrainingPlan) -> tuple[float, float]:
+    marked = hinted(row)
+    return float(marked.sum()), float(len(marked))
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """All need the reference: the margin of the implicit reward, at which training stops, is measured for each
@@ -43,6 +49,7 @@ class Objective:
     loss: Loss
     takes_rejected: bool = True
     takes_judgment: bool = False
+    takes_hint: bool = False
     takes_strangers: bool = False
     is_whole_batch: bool = False
     is_anchored: bool = True
@@ -52,12 +59,14 @@ class Objective:
 
     def groups(self, pair: EncodedPair, following: EncodedPair) -> tuple[Group, ...]:
         """The first has the chosen answer, and the rejected one if the objective takes it. A second one has the
-        rejected answer after the prompt with the judgment, or the answers of the `following` pair after this
-        pair's prompt."""
+        rejected answer after the prompt with the judgment or the hint, or the answers of the `following` pair
+        after this pair's prompt."""
         answers = (pair.chosen, pair.rejected) if self.takes_rejected else (pair.chosen,)
         groups: tuple[Group, ...] = (Group(pair.prompt, answers),)
         if self.takes_judgment and pair.judged:
             groups += (Group(pair.judged, (pair.rejected,)),)
+        if self.takes_hint and pair.hinted:
+            groups += (Group(pair.hinted, (pair.rejected,), is_fixed=True),)
         if self.takes_strangers:
             groups += (Group(pair.prompt, (following.chosen, following.rejected)),)
         return groups
@@ -98,6 +107,13 @@ OBJECTIVES: Mapping[str, Objective] = {
         lambda rows, plan: figa(rows, plan.removed_weight, plan.removed_below),
         is_anchored=False,
         marked=lambda row, _: (edit_share(row.pair), 1.0),
+    ),
+    "hindsight": Objective(
+        lambda rows, plan: hindsight(rows, plan.hint_clip),
+        takes_hint=True,
+        is_anchored=False,
+        least_marked=0.02,
+        marked=_hinted,
     ),
     "mnpo": Objective(
         lambda rows, plan: mnpo(rows, plan.reference_weight, plan.newest_weight, plan.eta)

@@ -8,6 +8,7 @@ from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.objectives.clha import clha, is_apart
 from services.retrain.adapters.objectives.cut import cut, marks
 from services.retrain.adapters.objectives.figa import edit_share, edits, figa
+from services.retrain.adapters.objectives.hindsight import hindsight, hinted
 from services.retrain.adapters.objectives.rows import Row, Scored
 from tests.unit.retrain.objectives.rows import gradient, row, scored
 
@@ -107,3 +108,45 @@ def test_the_edits_are_the_fewest():
     assert edits((A, B), ()) == ([], [True, True])
     assert edits((A, B, C, D), (A, C, D)) == ([False] * 3, [False, True, False, False])
     assert edit_share(EncodedPair((), (A, D, C, E), (A, B, C))) == 0.5
+
+
+def told_next(policy: Scored) -> Row:
+    """A rejected answer, and what the untrained model says of it with the hint: 0.6 and 0.1."""
+    return row(scored([-1.0]), policy, others=(probabilities(0.6, 0.1),))
+
+
+def test_hindsight_by_hand():
+    # a = ln (0.6 / 0.3) = 0.69315 and ln (0.1 / 0.2) = -0.69315; a^2 / 2 = 0.24023 for both.
+    told = told_next(probabilities(0.3, 0.2))
+    losses = hindsight([told], hint_clip=2.0)
+    assert losses.tolist() == pytest.approx([0.24023], abs=1e-5)
+    losses.sum().backward()
+    # Half of -a each: what the hint makes likelier rises, the other falls.
+    assert gradient(told.rejected) == pytest.approx([-0.34657, 0.34657], abs=1e-5)
+    assert told.judged is not None
+    assert told.judged.policy.grad is None
+    # Beyond the clip it is linear: 0.5 (0.69315 - 0.25) = 0.22157, and pulls with a quarter each.
+    far = told_next(probabilities(0.3, 0.2))
+    clipped = hindsight([far], hint_clip=0.5)
+    assert clipped.tolist() == pytest.approx([0.22157], abs=1e-5)
+    clipped.sum().backward()
+    assert gradient(far.rejected) == pytest.approx([-0.25, 0.25])
+
+
+def test_hindsight_ends_where_the_policy_says_what_the_hinted_model_says():
+    done = told_next(probabilities(0.6, 0.1))
+    losses = hindsight([done], hint_clip=2.0)
+    losses.sum().backward()
+    assert losses.tolist() == pytest.approx([0.0])
+    assert gradient(done.rejected) == pytest.approx([0.0, 0.0])
+    assert hinted(done).tolist() == [False, False]
+    assert hinted(told_next(probabilities(0.58, 0.2))).tolist() == [False, True]
+
+
+def test_hindsight_learns_nothing_where_nothing_was_said():
+    silent = row(scored([-1.0, -3.0]), scored([-1.0]))
+    losses = hindsight([silent], 2.0)
+    assert losses.tolist() == [0.0]
+    losses.sum().backward()
+    assert gradient(silent.rejected) == [0.0]
+    assert hinted(silent).tolist() == []
