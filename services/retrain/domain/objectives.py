@@ -71,7 +71,7 @@ PURPOSES: Mapping[str, Purpose] = {
     ),
     "hindsight": Purpose(
         "users said what was wrong with an answer, and nobody has a better one",
-        "pairs with what the user said of the rejected answer (mined from follow-ups); the chosen one is not read",
+        "pairs with what the user said of the rejected answer (mined from follow-ups); no chosen one is read",
         ("hint_clip",),
     ),
     "mnpo": Purpose(
