@@ -127,6 +127,7 @@ def encode_run(run: Run) -> pb.Run:
         tenant=run.tenant,
         policy=run.policy,
         training_counts=run.training_counts,
+        group_margins=run.group_margins,
         interests=encode_interests(run.rules.interests),
         effects=effects(run.estimates, run.rules.interests, run.reach),
         only_groups=run.only_groups,

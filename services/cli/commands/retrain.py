@@ -235,6 +235,9 @@ def _run(session: Session, found: Json) -> None:
     if snapshot:
         _snapshot(session, snapshot)
     _counts(session, "in training", found["training_counts"])
+    if margins := found.get("group_margins"):
+        told = [f"{group} {margin:.2f}" for group, margin in sorted(margins.items())]
+        session.line(f"margin at the end, by group: {', '.join(told)}")
     if found["error"]:
         session.line(f"error: {found['error']}")
     if found["gate_attempt"]:

@@ -16,6 +16,7 @@ from services.retrain.domain.training import (
     with_judgment,
 )
 from shared.encoding.chat import ANSWER_TOKENS, PROMPT_TOKENS, ChatTokens
+from shared.language.groups import UNKNOWN, learnt
 from shared.language.messages import Message, Text, with_persona
 from shared.language.pairs import Pair
 
@@ -61,8 +62,16 @@ class ChatEncoder:
         )
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
+        group = learnt(pair.groups) or UNKNOWN
         return EncodedPair(
-            prompt.ids, chosen.ids, rejected.ids, judged, hinted, pair.reward_margin, self.end
+            prompt.ids,
+            chosen.ids,
+            rejected.ids,
+            judged,
+            hinted,
+            pair.reward_margin,
+            self.end,
+            group,
         )
 
     def _told(self, pair: Pair, persona: str, told: Telling) -> tuple[int, ...]:

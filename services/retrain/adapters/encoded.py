@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.language.groups import UNKNOWN
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -19,8 +21,8 @@ class Group:
 class EncodedPair:
     """Both answers follow the same prompt. `judged`: the prompt with what its user said of the rejected
     answer in it, as what will be said again; `hinted`: the same, as what need not be. Both are empty where
-    nothing was said. `reward_margin`: by how much a reward model prefers the chosen
-    answer. `end`: the token that ends an answer, unless it was cut."""
+    nothing was said. `reward_margin`: by how much a reward model prefers the chosen answer. `end`: the token
+    that ends an answer, unless it was cut. `group`: the learnt one of its user."""
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
@@ -29,3 +31,4 @@ class EncodedPair:
     hinted: tuple[int, ...] = ()
     reward_margin: float = 0.0
     end: int | None = None
+    group: str = UNKNOWN

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from services.retrain.adapters.pages.report import page_of
 from services.retrain.domain.report import Report, document
 from services.retrain.domain.runs import Run
-from services.retrain.domain.training import Trained
+from services.retrain.domain.training import Trained, TrainingStep
 from shared.language.estimates import figure_name
 
 _log = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ class MlflowRuns:
         metrics = [
             Metric(f"{objective}/{name}", float(value), now_ms, step.step)
             for step in trained.steps
-            for name, value in asdict(step).items()
-            if name != "step"
+            for name, value in _figures(step)
         ]
         metrics.append(Metric(f"{objective}/seconds", trained.seconds, now_ms, 0))
         metrics += [
@@ -102,6 +102,19 @@ class MlflowRuns:
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         return str(found.experiment_id if found else self._client.create_experiment(name))
+
+
+def _figures(step: TrainingStep) -> Iterator[tuple[str, float]]:
+    for name, value in asdict(step).items():
+        if name == "group_margins":
+            yield from ((f"group_margin/{_allowed(group)}", one) for group, one in value.items())
+        elif name != "step":
+            yield name, value
+
+
+def _allowed(group: str) -> str:
+    """A group's name as far as MLflow allows it in that of a metric."""
+    return re.sub(r"[^\w.\- ]", "-", group)
 
 
 def _key(name: str) -> str:

@@ -89,6 +89,8 @@ class _Training(_Table):
     eta: Annotated[float, Field(gt=0, le=1000)] = 1.0
     history: Annotated[int, Field(ge=1, le=2)] = 1
     newest_weight: _Share = 0.0
+    group_sharpness: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    least_group_pairs: _Count = 1
 
     @field_validator("objective")
     @classmethod

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.objectives.maxmin import told_apart
 from services.retrain.adapters.objectives.rows import Row
 from services.retrain.adapters.objectives.table import OBJECTIVES
 from services.retrain.adapters.policy import LoraPolicy
@@ -52,9 +53,12 @@ class Trainer:
         folder: Path,
         ranks: Ranks = ALONE,
     ) -> None:
-        self._policy, self._pairs, self._plan, self._folder = policy, pairs, plan, folder
-        self._ranks = ranks
+        self._policy, self._plan, self._folder, self._ranks = policy, plan, folder, ranks
         self._objective = OBJECTIVES[plan.objective]
+        by_groups = self._objective.by_groups
+        self._pairs = told_apart(pairs, plan.least_group_pairs) if by_groups else pairs
+        # Those whose margins are told.
+        self._groups = sorted({pair.group for pair in self._pairs}) if by_groups else []
         self._gradient = StepGradient(policy, self._objective, plan, ranks)
         self._kept: dict[int, KeptRow] = {}
         self._optimizer = torch.optim.AdamW(
@@ -92,10 +96,14 @@ class Trainer:
         self._optimizer.zero_grad()
         places = self._ranks.share_of(range(len(batch)))
         rows = self._gradient.of({place: self.row(batch[place]) for place in places}, len(batch))
-        totals = np.zeros(9)
+        totals = np.zeros(9 + 2 * len(self._groups))
         for loss, row in rows:
-            marked = self._objective.marked(row, self._plan)
-            totals += np.array([loss, *figures_of(row, self._plan.beta), *marked, *_distance(row)])
+            marked, figures = (
+                self._objective.marked(row, self._plan),
+                figures_of(row, self._plan.beta),
+            )
+            of_groups = self._of_groups(row, figures[0])
+            totals += np.array([loss, *figures, *marked, *_distance(row), *of_groups])
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         mean, apart = totals / len(batch), totals[7] / totals[8]
@@ -115,7 +123,17 @@ class Trainer:
             chosen_change=float(mean[4]),
             gradient_norm=float(norm),
             marked=_share(totals[5], totals[6]),
+            group_margins=self._group_margins(totals[9:]),
         )
+
+    def _of_groups(self, row: Row, margin: float) -> list[float]:
+        """Of each group, the margin and 1 if the row is of it, else zeros."""
+        is_of = [row.pair.group == name for name in self._groups]
+        return [value for one in is_of for value in (margin * one, float(one))]
+
+    def _group_margins(self, totals: np.ndarray[Any, Any]) -> dict[str, float]:
+        found = zip(self._groups, totals.reshape(-1, 2), strict=True)
+        return {name: float(margin / count) for name, (margin, count) in found if count}
 
     def _stop_unless(self, is_good: object, number: int, what: str) -> None:
         if not is_good:

@@ -179,7 +179,9 @@ class Runner:
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
         counts = trained[run.rules.plan.objective].counts
-        run = _with_costs(replace(run, training_counts=counts), trained)
+        margins = trained[run.rules.plan.objective].group_margins
+        run = replace(run, training_counts=counts, group_margins=margins)
+        run = _with_costs(run, trained)
         run = replace(run, software=self.software)
         run = replace(run, mlflow_run_id=self.recorder.record(run, trained))
         return run.entered(State.EVALUATE, self.clock())

@@ -79,6 +79,11 @@ PURPOSES: Mapping[str, Purpose] = {
         f"{_PAIRS}; the policy's champions, if any was trained",
         ("nll_weight", "reference_weight", "eta", "history", "newest_weight"),
     ),
+    "maxmin": Purpose(
+        "groups of people want different things, and the one that is worst off is to count most",
+        f"{_PAIRS} of learnt groups of people, dozens in a step",
+        ("nll_weight", "group_sharpness", "least_group_pairs"),
+    ),
 }
 # What only the objectives that name it take.
 OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)

@@ -56,6 +56,8 @@ class TrainingPlan:
     eta: float = 0.25
     history: int = 2
     newest_weight: float = 0.5
+    group_sharpness: float = 5.0
+    least_group_pairs: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class TrainingStep:
     """Means over the step's pairs, before its update. `margin` = beta * (log-ratio of the chosen
     - of the rejected), DPO's implicit reward margin, whatever the objective, and 0 for sft; `chosen_change`
     is in nats per answer. `marked`: the share that clha (pairs that are far enough apart), cut (tokens that
-    the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others."""
+    the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others.
+    `group_margins`: of each group of people that the step had pairs of, for maxmin."""
 
     step: int
     loss: float
@@ -87,6 +90,7 @@ class TrainingStep:
     chosen_change: float
     gradient_norm: float
     marked: float = 0.0
+    group_margins: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,14 @@ class Trained:
     seconds: float
     counts: Mapping[str, int] = field(default_factory=dict)
     base_digest: str = ""
+
+    @property
+    def group_margins(self) -> Mapping[str, float]:
+        """Each group's in the last step that had pairs of it."""
+        found: dict[str, float] = {}
+        for step in self.steps:
+            found |= step.group_margins
+        return found
 
     def adapter_at(self, strength: float) -> str:
         """The folder of the adapter scaled to a strength."""

@@ -214,6 +214,13 @@ def test_one_endless_message_keeps_its_beginning_and_its_end(
     assert read.is_cut
 
 
+def test_a_pair_is_of_its_users_learnt_group(smollm2: Any) -> None:
+    told, encoder = pair(1, TRAINED[0]), ChatEncoder(smollm2)
+    both = replace(told, groups=("team=sales", "shorter"))
+    assert encoder.encode(both, 1.0, 0).group == "shorter"
+    assert encoder.encode(replace(told, groups=("team=sales",)), 1.0, 0).group == "unknown"
+
+
 def test_a_limit_below_what_the_template_needs_is_kept_all_the_same(smollm2: Any) -> None:
     read = ChatTokens(smollm2).prompt((text_message("system", "Be kind."), user("Hi")), 8)
     assert (read.ids[:3], read.ids[4:]) == ((START, SYSTEM, LINE), (START, *ASSISTANT, LINE))

@@ -12,14 +12,17 @@ import torch
 from safetensors.numpy import load_file
 
 from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
+from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
+from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.training import PastPolicy, Trained, TrainingPlan
 from tests.integration.retrain.test_subprocess_trainer import PLAN as LONG
-from tests.integration.retrain.test_subprocess_trainer import root, run_on, snapshot_of
+from tests.integration.retrain.test_subprocess_trainer import root, run_on
+from tests.unit.retrain.pairs import many
 
 __all__ = ["root"]
 PLAN = replace(LONG, max_steps=6)
-# Nine trainings, of which five have two processes.
+# Eleven trainings, of which six have two processes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -30,7 +33,9 @@ def trained(
     processes: int,
     history: tuple[PastPolicy, ...] = (),
 ) -> TrainingFolder:
-    training = folders.of(replace(run_on(snapshot_of(root)), history=history), plan)
+    pairs = [replace(one, groups=("longer",) * (n % 3 == 0)) for n, one in enumerate(many(12, 2))]
+    snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(pairs, {}, Caps()))
+    training = folders.of(replace(run_on(snapshot), history=history), plan)
     training.ask()
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*(start if processes > 1 else ()), "-m", "services.retrain.train"]
@@ -57,17 +62,22 @@ def same(together: TrainingFolder, alone: TrainingFolder, plan: TrainingPlan) ->
     assert one is not None and two is not None
     assert len(two.steps) == len(one.steps) == plan.max_steps
     for ours, theirs in zip(two.steps, one.steps, strict=True):
-        assert list(asdict(ours).values()) == pytest.approx(list(asdict(theirs).values()), abs=2e-3)
+        found, wanted = asdict(ours), asdict(theirs)
+        margins = wanted.pop("group_margins")
+        assert found.pop("group_margins") == pytest.approx(margins, abs=2e-3)
+        assert found == pytest.approx(wanted, abs=2e-3)
     for name, tensor in weights(alone).items():
         assert weights(together)[name] == pytest.approx(tensor, abs=1e-4), name
     return two
 
 
-def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path):
+@pytest.mark.parametrize("objective", ["kto", "maxmin"])
+def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path, objective: str):
     """Each process has some of the rows that the others' losses depend on."""
-    plan = replace(PLAN, objective="kto", max_steps=2)
+    plan = replace(PLAN, objective=objective, max_steps=2, least_group_pairs=2)
     alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1)
-    same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)
+    two = same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)
+    assert set(two.group_margins) == ({"longer", "unknown"} if objective == "maxmin" else set())
 
 
 def champion_of(root: Path) -> PastPolicy:

@@ -46,7 +46,7 @@ def test_two_passes_give_the_gradient_of_one(moved: LoraPolicy):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["aot", "aot_unpaired", "kto"])
+@pytest.mark.parametrize("name", ["aot", "aot_unpaired", "kto", "maxmin"])
 def test_a_loss_over_the_step_gets_the_gradient_of_one_graph(moved: LoraPolicy, name: str):
     objective = OBJECTIVES[name]
     found = gradients(moved, objective, [0, 1, 2, 3])

@@ -15,6 +15,7 @@ from services.retrain.adapters.objectives.figa import edit_share, figa
 from services.retrain.adapters.objectives.hindsight import hindsight, hinted
 from services.retrain.adapters.objectives.ipo import ipo
 from services.retrain.adapters.objectives.kto import kto
+from services.retrain.adapters.objectives.maxmin import maxmin
 from services.retrain.adapters.objectives.mnpo import mnpo
 from services.retrain.adapters.objectives.robust_dpo import robust_dpo
 from services.retrain.adapters.objectives.rows import Loss, Row
@@ -44,7 +45,8 @@ def _hinted(row: Row, plan: TrainingPlan) -> tuple[float, float]:
 class Objective:
     """All need the reference: the margin of the implicit reward, at which training stops, is measured for each
     that takes both answers. `is_whole_batch`: the loss of a row depends on the other rows of its step.
-    `is_anchored`: `nll_weight` times the NLL of the chosen answer is added to its loss."""
+    `by_groups`: and on whose they are. `is_anchored`: `nll_weight` times the NLL of the chosen answer is added
+    to its loss."""
 
     loss: Loss
     takes_rejected: bool = True
@@ -52,6 +54,7 @@ class Objective:
     takes_hint: bool = False
     takes_strangers: bool = False
     is_whole_batch: bool = False
+    by_groups: bool = False
     is_anchored: bool = True
     # Of what it could mark (by the untrained policy), at least this share, or there is nothing to learn from.
     least_marked: float = 0.0
@@ -114,6 +117,11 @@ OBJECTIVES: Mapping[str, Objective] = {
         is_anchored=False,
         least_marked=0.02,
         marked=_hinted,
+    ),
+    "maxmin": Objective(
+        lambda rows, plan: maxmin(rows, plan.beta, plan.group_sharpness),
+        is_whole_batch=True,
+        by_groups=True,
     ),
     "mnpo": Objective(
         lambda rows, plan: mnpo(rows, plan.reference_weight, plan.newest_weight, plan.eta)
