@@ -76,6 +76,7 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
     recipe = plan.pop("name", "")
     if "train_control" in plan:
         triggers["train_control"] = plan.pop("train_control")
+    caps = {"replay_share": plan.pop("replay_share")} if "replay_share" in plan else {}
     for field in ("rank", "layers"):
         if f"lora_{field}" in plan:
             plan[field] = plan.pop(f"lora_{field}")
@@ -86,6 +87,7 @@ def decode_policy(policy: registry_pb2.Policy) -> Policy:
         base_model=policy.base_model,
         recipe=recipe,
         suites=tuple(policy.suites),
+        caps=caps,
         plan=plan,
         thresholds=_told(policy.gate),
         rules=triggers,
@@ -173,6 +175,8 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         pairs_by_group=snapshot.pairs_by_group,
         users_by_group=snapshot.users_by_group,
         users_by_source=snapshot.users_by_source,
+        replayed_pairs=snapshot.replayed_pairs,
+        smallest_user_share=snapshot.smallest_user_share,
     )
 
 
@@ -187,6 +191,7 @@ def encode_recipe(recipe: Recipe) -> pb.Recipe:
         data=purpose.data,
         sources=recipe.sources,
         least_confidence=recipe.least_confidence,
+        replay_share=recipe.replay_share,
         training={name: _set_to(told) for name, told in recipe.plan.items() if name != "objective"},
         gate={name: _set_to(told) for name, told in recipe.thresholds.items()},
     )

@@ -74,6 +74,9 @@ class RetrainSettings(ServiceSettings):
     duplicate_jaccard_others: float = Field(default=0.95, ge=0.5, le=2)
     held_out_jaccard: float = Field(default=0.95, ge=0.5, le=2)
 
+    # How much of max_pairs is for pairs of before the last snapshot that passed, where newer ones fill it.
+    replay_share: float = Field(default=0.2, ge=0, le=1)
+
     # Training: see domain/training.py.
     train_control: bool = True
     # Whether the champion is measured, too, with what users ask for in its prompt.
@@ -172,6 +175,7 @@ class RetrainSettings(ServiceSettings):
             pairs_per_day=self.max_pairs_per_day,
             user_share=self.max_user_share,
             source_shares=shares_of(self.max_source_shares),
+            replay_share=self.replay_share,
             likeness=Likeness(
                 self.duplicate_jaccard, self.duplicate_jaccard_others, self.held_out_jaccard
             ),

@@ -278,14 +278,29 @@ def _snapshot(session: Session, snapshot: Json) -> None:
     session.line(
         f"snapshot {snapshot['digest'][:12]}: {snapshot['train_pairs']} pairs of"
         f" {snapshot['train_users']} users to train on, {snapshot['held_out_pairs']} held out;"
-        f" the largest user's share is {snapshot['largest_user_share']:.0%}"
+        f" the largest user's share is {snapshot['largest_user_share']:.0%}{_smallest(snapshot)}"
     )
-    groups = snapshot["users_by_group"]
-    if groups:
-        counted = snapshot["pairs_by_group"]
-        told = [f"{name} {counted[name]} pairs of {users} users" for name, users in groups.items()]
-        session.line(f"by group: {', '.join(sorted(told))}")
+    if int(snapshot["replayed_pairs"]):
+        session.line(f"replayed: {snapshot['replayed_pairs']} pairs of before the last snapshot")
+    _parts(session, "by source", snapshot["pairs_by_source"], snapshot["users_by_source"])
+    _parts(session, "by group", snapshot["pairs_by_group"], snapshot["users_by_group"])
     _counts(session, "left out", snapshot["left_out"])
+
+
+def _smallest(snapshot: Json) -> str:
+    """Nothing of runs of before it was counted."""
+    share = snapshot["smallest_user_share"]
+    return f", the smallest's {share:.1%}" if share else ""
+
+
+def _parts(session: Session, what: str, pairs: Json, users: Json) -> None:
+    """Pairs and users of each; users only where they were counted."""
+    if pairs:
+        told = [
+            f"{name} {count} pairs" + (f" of {users[name]} users" if name in users else "")
+            for name, count in pairs.items()
+        ]
+        session.line(f"{what}: {', '.join(sorted(told))}")
 
 
 def _counts(session: Session, what: str, counts: Json) -> None:

@@ -38,6 +38,7 @@ FIELDS = (
     Field("recipe.max_steps", int, "Training: the largest number of steps."),
     Field("recipe.batch_pairs", int, "Training: pairs in a step."),
     Field("recipe.persona_share", float, "Training: share of pairs that show the user's persona."),
+    Field("recipe.replay_share", float, "Training: share of the room for pairs of before."),
     Field("recipe.stop_margin", float, "Training: the margin at which training stops."),
     Field("recipe.lora_rank", int, "Training: the adapter's rank."),
     Field("recipe.lora_layers", int, "Training: how many of the last layers it changes."),

@@ -56,6 +56,7 @@ RANGES = {
     "recipe.persona_share": _SHARE,
     "recipe.lora_rank": Range(1, 512),
     "recipe.lora_layers": Range(1, 1000),
+    "recipe.replay_share": _SHARE,
     "recipe.stop_margin": Range(0, 1000, low_open=True),
     "triggers.volume_pairs": Range(0, 1_000_000_000),
     "triggers.cooldown_s": Range(0, 10 * 366 * 86_400),
@@ -101,6 +102,7 @@ class Recipe:
     stop_margin: float | None = None
     # Of a recipe that retrain has; whether it does, retrain says.
     name: str | None = None
+    replay_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

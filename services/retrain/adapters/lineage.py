@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.domain.rules import Reading, Rules, whole_answers
-from services.retrain.domain.runs import Run
-from services.retrain.domain.selection import verdicts
+from services.retrain.domain.runs import Run, learnt_until
+from services.retrain.domain.selection import choices
 from services.retrain.ports import Store
 from shared.language.pairs import Pair
 from shared.language.policies import ASSISTANT, PolicyKey
@@ -50,9 +50,14 @@ class RetrainLineage(Lineage):
         )
         parts = {(digest, pair.pair_id): part for digest, part, pair in used}
         reasons = {
-            pair.pair_id: verdict
-            for pairs in looked_at.values()
-            for pair, verdict in verdicts(pairs, self._rules.caps, self._are_alike)
+            choice.pair.pair_id: choice.verdict
+            for key, pairs in looked_at.items()
+            for choice in choices(
+                pairs,
+                self._rules.caps,
+                self._are_alike,
+                learnt_until(run for run in runs if run.policy == key.policy),
+            )
         }
         steps: list[LineageStep] = []
         for pair in asked:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.retrain.domain.datasheet import describe
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.report import Report
 from services.retrain.domain.runs import Run
-from services.retrain.domain.selection import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest, Evaluated, Progress, Waiting

@@ -7,6 +7,7 @@ what = "..."
 [selection]
 sources = ["user_guided_rewrite"]
 least_confidence = 0.5
+replay_share = 0.2
 
 [training]
 objective = "dpo"
@@ -48,6 +49,7 @@ class _Selection(_Table):
     # TOML knows arrays only.
     sources: Annotated[tuple[str, ...], Field(strict=False)] = ()
     least_confidence: _Share = 0.0
+    replay_share: _Share | None = None
 
     @field_validator("sources")
     @classmethod
@@ -180,6 +182,7 @@ def read_recipe(path: Path) -> Recipe:
         what=file.what,
         sources=file.selection.sources,
         least_confidence=file.selection.least_confidence,
+        replay_share=file.selection.replay_share,
         plan=file.training.model_dump(exclude_unset=True),
         thresholds=file.gate.model_dump(exclude_unset=True),
     )

@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.retrain.domain.selection import describe
+from services.retrain.domain.datasheet import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, row_of
 from shared.language.errors import NotFound
 from shared.language.messages import message_of, text_message

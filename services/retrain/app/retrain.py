@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.retrain.app.queue import placed
+from services.retrain.domain.datasheet import describe
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.recipes import RecipeOf, no_recipes
 from services.retrain.domain.rules import Reading, Rules, whole_answers
@@ -18,8 +19,9 @@ from services.retrain.domain.runs import (
     State,
     Trigger,
     TriggerKind,
+    learnt_until,
 )
-from services.retrain.domain.selection import describe, select
+from services.retrain.domain.selection import select
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.ports import Policies, Session, Store
 from shared.language.errors import InvalidArgument, NotFound
@@ -27,6 +29,8 @@ from shared.language.identifiers import stable_id
 from shared.language.policies import PolicyKey, policy_of_version
 
 _log = logging.getLogger(__name__)
+# Among so many of a policy's last runs, the one that passed is looked for whose snapshot was learnt last.
+RUNS_LOOKED_AT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,8 @@ def selected(
     """What a snapshot of the policy would contain if it were made now."""
     pairs = session.pairs(key, rules.pairs_looked_at)
     personas = session.personas({pair.user for pair in pairs})
-    return select(pairs, personas, rules.caps, reading(rules))
+    until = learnt_until(session.runs(key.tenant, None, RUNS_LOOKED_AT, key.policy))
+    return select(pairs, personas, rules.caps, reading(rules), until)
 
 
 def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:

@@ -12,8 +12,8 @@ from shared.language.policies import PolicyKey
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What it says of its runs: `plan`, `thresholds` and `rules` are fields of TrainingPlan, Thresholds and
-    Rules. What it does not set follows the deployment's settings."""
+    """What it says of its runs: `caps`, `plan`, `thresholds` and `rules` are fields of Caps, TrainingPlan,
+    Thresholds and Rules. What it does not set follows the deployment's settings."""
 
     key: PolicyKey
     # The name that vLLM serves its base model under.
@@ -21,6 +21,7 @@ class Policy:
     # The recipe of its runs, unless they are asked for with another one; empty: none.
     recipe: str = ""
     suites: tuple[str, ...] = ()
+    caps: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Policy:
             deployment,
             base_model=self.base_model or deployment.base_model,
             suites=self.suites,
+            caps=replace(deployment.caps, **self.caps),
             plan=replace(deployment.plan, **self.plan),
             thresholds=replace(deployment.thresholds, **self.thresholds),
             **self.rules,

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.retrain.domain.rules import Rules
+from services.retrain.domain.selection import Caps
 from shared.language.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """`plan` and `thresholds` are fields of TrainingPlan and Thresholds. What it does not set follows the
-    policy and the deployment. `sources`: empty for all."""
+    policy and the deployment. `sources`: empty for all; `replay_share`: None where it is not set."""
 
     name: str
     version: int
     what: str
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
+    replay_share: float | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
 
@@ -34,10 +36,19 @@ class Recipe:
             rules,
             recipe=self.name,
             recipe_version=self.version,
-            caps=replace(rules.caps, sources=self.sources, least_confidence=self.least_confidence),
+            caps=self._chooses(rules.caps),
             plan=replace(rules.plan, **self.plan),
             thresholds=replace(rules.thresholds, **self.thresholds),
             train_control=rules.train_control and self.objective != "sft",
+        )
+
+    def _chooses(self, caps: Caps) -> Caps:
+        share = caps.replay_share if self.replay_share is None else self.replay_share
+        return replace(
+            caps,
+            sources=self.sources,
+            least_confidence=self.least_confidence,
+            replay_share=share,
         )
 
 

@@ -35,13 +35,8 @@ from shared.language.estimates import Estimate
 from shared.language.examples import CHOSEN_BY, Example
 from shared.statistics.intervals import difference
 
-CHAMPION, CANDIDATE, CONTROL, TOLD, FIRST = (
-    "champion",
-    "candidate",
-    "control",
-    "in context",
-    "first",
-)
+CHAMPION, CANDIDATE, CONTROL = "champion", "candidate", "control"
+TOLD, FIRST = "in context", "first"
 _ROLES = (CHAMPION, CANDIDATE, CONTROL, TOLD, FIRST)
 _JOB = "python -m services.retrain.train --job FOLDER/job.json"
 
@@ -87,6 +82,8 @@ class Provenance:
     held_out_pairs: int
     held_out_users: int
     largest_user_share: float
+    smallest_user_share: float
+    replayed_pairs: int
     by_source: tuple[Part, ...]
     by_group: tuple[Part, ...]
     left_out: tuple[Reason, ...]
@@ -263,6 +260,8 @@ def _provenance(run: Run) -> Provenance | None:
         held_out_pairs=found.held_out_pairs,
         held_out_users=found.held_out_users,
         largest_user_share=found.largest_user_share,
+        smallest_user_share=found.smallest_user_share,
+        replayed_pairs=found.replayed_pairs,
         by_source=_parts(found.pairs_by_source, found.users_by_source),
         by_group=_parts(found.pairs_by_group, found.users_by_group),
         left_out=_reasons(found.left_out),

@@ -58,6 +58,7 @@ REASONS = {
     "DAY_CAP": "of a day that has as many as it may have",
     "SOURCE_CAP": "of a source that has as many as it may have",
     "GROUP_SHARE": "kept free for another group of people",
+    "REPLAY_SHARE": "kept free for pairs of before",
     "NEAR_DUPLICATE": "nearly the same, word for word, as one that is trained on",
     "LIKE_HELD_OUT": "nearly the same as one that is held out to judge by",
     "TOO_OLD": "too old",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -167,6 +167,12 @@ class Run:
         return self.steps[1].start_time if len(self.steps) > 1 else None
 
     @property
+    def snapshot_time(self) -> datetime:
+        """When its snapshot was made, of a run that has one."""
+        ended = (step.end_time for step in self.steps if step.state == State.SNAPSHOT)
+        return next(filter(None, ended), self.create_time)
+
+    @property
     def confidence(self) -> float:
         """The confidence of the gate's intervals; 0 before the evaluation."""
         return self.rules.thresholds.confidence(self.attempt) if self.attempt else 0.0
@@ -208,6 +214,16 @@ class Run:
             steps=(*self.steps[:-1], replace(last, attempts=last.attempts + 1)),
             update_time=now,
         )
+
+
+def learnt_until(runs: Iterable[Run]) -> datetime | None:
+    """When the newest snapshot was made whose run passed the gate, or else the newest of all; None if there is
+    none. `runs` are those of a policy, newest first. Whether a version that passed became the champion is not
+    asked: if it did not, its pairs are replayed, or are among the newest, all the same."""
+    made = [run for run in runs if run.snapshot]
+    passed = (run for run in made if run.verdict == "passed")
+    newest = next(passed, made[0] if made else None)
+    return newest.snapshot_time if newest else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from services.retrain.domain.duplicates import (
     Told,
     shingles,
 )
-from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
+from services.retrain.domain.replay import to_replay
+from services.retrain.domain.snapshots import Selection, source_of
 from services.retrain.domain.training import ALIKE
 from shared.language.groups import UNKNOWN, learnt
 from shared.language.messages import Message, ToolCall
@@ -51,6 +52,8 @@ class Caps:
     source_shares: Mapping[str, float] = field(default_factory=dict)
     # From which similarity on one of two pairs is left out.
     likeness: Likeness = field(default_factory=Likeness)
+    # How much of the train part's room is for pairs of before the last snapshot, where there are newer ones.
+    replay_share: float = 0.2
     # What else a pair must be to be taken: of one of these sources (empty: of any), at least this certain.
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
@@ -67,16 +70,30 @@ def none_alike(pair: Pair) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The verdict on a pair; `is_replayed`: in the train part as one of before."""
+
+    pair: Pair
+    verdict: str
+    is_replayed: bool = False
+
+
 def select(
-    pairs: Iterable[Pair], personas: Mapping[str, str], caps: Caps, are_alike: Alike = none_alike
+    pairs: Iterable[Pair],
+    personas: Mapping[str, str],
+    caps: Caps,
+    are_alike: Alike = none_alike,
+    until: datetime | None = None,
 ) -> Selection:
     """What is trained on and what is held out, by user, so that no user is in both. A pair without a
     persona gets its user's newest from `personas` (keyed tenant/user). If that one is empty it was deleted,
-    and the pair's own is dropped, too.
+    and the pair's own is dropped, too. `until`: see `choices`.
     """
     parts: dict[str, list[Pair]] = {"train": [], "held_out": []}
     left_out: Counter[str] = Counter()
-    for pair, verdict in verdicts(pairs, caps, are_alike):
+    found = choices(pairs, caps, are_alike, until)
+    for pair, verdict in ((choice.pair, choice.verdict) for choice in found):
         if verdict in parts:
             newest = personas.get(pair.user, pair.persona)
             persona = newest and (pair.persona or newest)
@@ -84,15 +101,26 @@ def select(
         else:
             left_out[verdict] += 1
     train, held_out = (_canonical(parts[part]) for part in ("train", "held_out"))
-    return Selection(train, held_out, dict(sorted(left_out.items())))
+    replayed = sum(choice.is_replayed for choice in found)
+    return Selection(train, held_out, dict(sorted(left_out.items())), replayed)
 
 
 def verdicts(
     pairs: Iterable[Pair], caps: Caps, are_alike: Alike = none_alike
 ) -> list[tuple[Pair, str]]:
+    """Each pair with its verdict, if nothing is replayed."""
+    return [(choice.pair, choice.verdict) for choice in choices(pairs, caps, are_alike)]
+
+
+def choices(
+    pairs: Iterable[Pair],
+    caps: Caps,
+    are_alike: Alike = none_alike,
+    until: datetime | None = None,
+) -> list[Choice]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
     ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, OTHER_SOURCE, LOW_CONFIDENCE, TOO_OLD, PART_IS_FULL, USER_CAP,
-    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, LIKE_HELD_OUT, NEAR_DUPLICATE, GROUP_SHARE.
+    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, LIKE_HELD_OUT, NEAR_DUPLICATE, GROUP_SHARE, REPLAY_SHARE.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
@@ -102,13 +130,20 @@ def verdicts(
     an equal share first: its newest pairs fill it, then the newest of anybody fill what is left. GROUP_SHARE:
     the pair would be in if there were no groups.
 
+    Where the train part is full, up to `replay_share` of its room goes to pairs of before `until` (replay.py),
+    before all others, under all caps, and within their groups' shares. Without `until` nothing is replayed.
+    REPLAY_SHARE: the pair would be in if nothing were.
+
     Of pairs that say nearly the same (duplicates.py) the one that is taken first stays, by and large the
     newest; none is trained on that is like one that is held out. What a bound leaves out is not compared."""
     newest = sorted(pairs, key=lambda pair: (pair.time, pair.pair_id), reverse=True)
     problems = _problems(newest, caps, are_alike)
     candidates = [pair for pair, problem in zip(newest, problems, strict=True) if not problem]
-    found = iter(_chosen(candidates, caps))
-    return [(pair, problem or next(found)) for pair, problem in zip(newest, problems, strict=True)]
+    found = iter(_chosen(candidates, caps, until))
+    return [
+        Choice(pair, problem) if problem else next(found)
+        for pair, problem in zip(newest, problems, strict=True)
+    ]
 
 
 def _problems(newest: Sequence[Pair], caps: Caps, are_alike: Alike) -> list[str]:
@@ -141,20 +176,53 @@ def _unwanted(pair: Pair, caps: Caps) -> str:
     return "LOW_CONFIDENCE" if pair.confidence < caps.least_confidence else ""
 
 
-def _chosen(candidates: Sequence[Pair], caps: Caps) -> list[str]:
-    """The verdict on each."""
-    plain = _Trials(candidates, caps).verdicts()
-    if not any(learnt(pair.groups) for pair in candidates):
-        return plain
-    fair = _Trials(candidates, caps, _groups_by_part(candidates)).verdicts()
+def _chosen(candidates: Sequence[Pair], caps: Caps, until: datetime | None) -> list[Choice]:
+    plain = fair = _Trials(candidates, caps).verdicts()
+    groups = _groups_by_part(candidates)
+    if groups:
+        fair = _Trials(candidates, caps, groups).verdicts()
+    replayed: frozenset[int] = frozenset()
+    found, replay = fair, _to_replay(candidates, caps, fair, until)
+    if replay:
+        trials = _Trials(candidates, caps, groups, replay)
+        found, replayed = trials.verdicts(), trials.replayed()
     return [
-        "GROUP_SHARE" if found in _ROOMS and without == _part(pair) else found
-        for pair, found, without in zip(candidates, fair, plain, strict=True)
+        Choice(pair, _why(_part(pair), *verdicts), index in replayed)
+        for index, (pair, *verdicts) in enumerate(zip(candidates, found, fair, plain, strict=True))
     ]
 
 
+def _why(part: str, found: str, fair: str, plain: str) -> str:
+    """The verdict on a pair, beside those that it would have if nothing were replayed, and if there were no
+    groups either."""
+    if found not in _ROOMS:
+        return found
+    if fair == part:
+        return "REPLAY_SHARE"
+    return "GROUP_SHARE" if plain == part else found
+
+
+def _to_replay(
+    candidates: Sequence[Pair], caps: Caps, found: Sequence[str], until: datetime | None
+) -> list[int]:
+    """The indices of what may be replayed, in order; empty as long as there is room for all."""
+    is_full = any(
+        verdict == "PART_IS_FULL" and not pair.is_held_out
+        for pair, verdict in zip(candidates, found, strict=True)
+    )
+    if until is None or not is_full:
+        return []
+    return to_replay(candidates, until, _replayed_at_most(caps))
+
+
+def _replayed_at_most(caps: Caps) -> int:
+    return int(caps.replay_share * caps.train_pairs)
+
+
 def _groups_by_part(candidates: Sequence[Pair]) -> dict[str, int]:
-    """How many groups have pairs for each part."""
+    """How many groups have pairs for each part; empty if no group was learnt."""
+    if not any(learnt(pair.groups) for pair in candidates):
+        return {}
     found = {(_part(pair), _group(pair)) for pair in candidates}
     return Counter(part for part, _ in found)
 
@@ -166,26 +234,48 @@ def _group(pair: Pair) -> str:
 
 class _Trials:
     """What of `candidates`, newest first, has been taken so far, for each number of train pairs that a user may
-    have: arrays [numbers]. `groups`: among how many groups each part is shared first; empty: it is not."""
+    have: arrays [numbers]. `groups`: among how many groups each part is shared first; empty: it is not.
+    `replay`: the indices of what is taken before all that, up to `replay_share`."""
 
     def __init__(
-        self, candidates: Sequence[Pair], caps: Caps, groups: Mapping[str, int] | None = None
+        self,
+        candidates: Sequence[Pair],
+        caps: Caps,
+        groups: Mapping[str, int] | None = None,
+        replay: Sequence[int] = (),
     ) -> None:
         self._candidates, self._caps, self._groups = candidates, caps, groups or {}
+        self._replay = replay
         self._most = np.arange(max(caps.pairs_per_user, 1), 0, -1)
         self._none = np.zeros(len(self._most), dtype=np.int64)
         self._taken: dict[tuple[str, ...], NDArray[np.int64]] = {}
         # Where each pair is in, by its index.
         self._in: dict[int, NDArray[np.bool_]] = {}
         self._told = Told(caps.likeness.least)
+        # Where each pair is in as one of before.
+        self._replayed: dict[int, NDArray[np.bool_]] = {}
 
     def verdicts(self) -> list[str]:
         """Of each pair the part, or why it is left out."""
         parts = [_part(pair) for pair in self._candidates]
         # What is held out comes first: what is like it is not trained on.
-        places = self._places(parts, "held_out") | self._places(parts, "train")
-        column = self._column({pair.user for pair in self._candidates if not pair.is_held_out})
+        places = self._places(parts, "held_out")
+        self._take_again()
+        places |= self._places(parts, "train")
+        column = self._column()
         return [self._name(places[index][column], column, part) for index, part in enumerate(parts)]
+
+    def replayed(self) -> frozenset[int]:
+        """The indices of those that are in as ones of before, after `verdicts`."""
+        column = self._column()
+        return frozenset(index for index, where in self._replayed.items() if where[column])
+
+    def _take_again(self) -> None:
+        most: _Bound = (("replayed",), _replayed_at_most(self._caps))
+        for index in self._replay:
+            pair = self._candidates[index]
+            self._take(index, [*self._bounds(pair), *self._shares(pair), most])
+        self._replayed = {index: self._in[index] for index in self._replay if index in self._in}
 
     def _places(self, parts: Sequence[str], part: str) -> dict[int, NDArray[np.int64]]:
         """Of the pairs for this part: a group's newest fill its share, then anybody's the rest."""
@@ -227,8 +317,9 @@ class _Trials:
         for key, _ in bounds:
             self._taken[key] = self._taken.get(key, self._none) + where
 
-    def _column(self, train_users: Iterable[str]) -> int:
+    def _column(self) -> int:
         """The index of the number that applies."""
+        train_users = {pair.user for pair in self._candidates if not pair.is_held_out}
         of_users = [self._taken.get(("user", user), self._none) for user in train_users]
         largest = np.max(of_users, axis=0) if of_users else self._none
         shares = largest / np.maximum(self._taken.get(("train",), self._none), 1)
@@ -255,7 +346,9 @@ class _Trials:
         ]
 
     def _shares(self, pair: Pair) -> list[_Bound]:
-        """Its group's shares of what all users share."""
+        """Its group's shares of what all users share; none without groups."""
+        if not self._groups:
+            return []
         group, among = f"group {_group(pair)}", self._groups[_part(pair)]
         shared = self._bounds(pair)[: len(_ROOMS)]
         return [((*key, group), bound // among) for key, bound in shared]
@@ -265,11 +358,6 @@ def _part(pair: Pair) -> str:
     return "held_out" if pair.is_held_out else "train"
 
 
-def _largest_share(pairs: Sequence[Pair]) -> float:
-    users = Counter(pair.user for pair in pairs)
-    return max(users.values(), default=0) / max(len(pairs), 1)
-
-
 def _calls(answer: Message) -> bool:
     """Such an answer is not trained on: which tools there were is not known, and half of it is not text."""
     return any(isinstance(part, ToolCall) for part in answer.parts)
@@ -277,32 +365,3 @@ def _calls(answer: Message) -> bool:
 
 def _canonical(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: (pair.tenant, pair.pair_id)))
-
-
-def describe(selection: Selection, uri: str) -> Snapshot:
-    """The datasheet: how many pairs of which sources and groups and of how many users, the share of the largest
-    user, and how many pairs were left out for which reasons."""
-    users = Counter(pair.user for pair in selection.train)
-    groups = Counter(group for pair in selection.train for group in pair.groups)
-    in_groups = {(group, pair.user) for pair in selection.train for group in pair.groups}
-    sources = Counter(source_of(pair) for pair in selection.train)
-    in_sources = {(source_of(pair), pair.user) for pair in selection.train}
-    return Snapshot(
-        digest=digest_of(selection),
-        uri=uri,
-        train_pairs=len(selection.train),
-        held_out_pairs=len(selection.held_out),
-        train_users=len(users),
-        held_out_users=len({pair.user for pair in selection.held_out}),
-        pairs_by_source=dict(sorted(sources.items())),
-        largest_user_share=_largest_share(selection.train),
-        left_out=selection.left_out,
-        pairs_by_group=dict(sorted(groups.items())),
-        users_by_group=_users_of(in_groups),
-        users_by_source=_users_of(in_sources),
-    )
-
-
-def _users_of(belonging: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """How many users each name has."""
-    return dict(sorted(Counter(name for name, _ in belonging).items()))

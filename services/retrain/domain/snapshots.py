@@ -31,11 +31,13 @@ class Persona:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Both parts in canonical order, so that the same pairs give the same digest. `left_out`: how many
-    pairs are in neither part, by reason."""
+    pairs are in neither part, by reason. `replayed`: how many of `train` are trained on again, as pairs of
+    before the last snapshot."""
 
     train: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    replayed: int = 0
 
 
 def row_of(pair: Pair) -> dict[str, object]:
@@ -99,3 +101,7 @@ class Snapshot:
     users_by_group: Mapping[str, int] = field(default_factory=dict)
     # To train on; empty in snapshots of before it was counted.
     users_by_source: Mapping[str, int] = field(default_factory=dict)
+    # Of the training pairs, those of before the last snapshot that are trained on again (replay.py).
+    replayed_pairs: int = 0
+    # The share of the user with the fewest pairs to train on; 0 in snapshots of before it was counted.
+    smallest_user_share: float = 0.0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
 from services.retrain.codec import encode_snapshot
+from services.retrain.domain.datasheet import describe
 from services.retrain.domain.duplicates import Likeness, jaccard, shingles
-from services.retrain.domain.selection import Caps, describe, select, verdicts
+from services.retrain.domain.selection import Caps, select, verdicts
 from services.retrain.domain.snapshots import digest_of, source_of
 from shared.language.pairs import Pair, PairSource
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair

@@ -16,6 +16,7 @@ from services.retrain.settings import RetrainSettings
 from shared.language.identifiers import stable_id
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
+from tests.e2e import feed
 from tests.unit.retrain.pairs import HELD_OUT, TRAINED, pair
 
 RULES = RetrainSettings().rules
@@ -181,6 +182,24 @@ def test_a_population_of_few_requests_keeps_enough_pairs(
     assert max(asked.values()) > 1
     assert set(selection.left_out) <= {"NEAR_DUPLICATE", "LIKE_HELD_OUT", "USER_SHARE"}
     assert len(selection.train) >= min_pairs
+
+
+def test_the_fixed_feed_repeats_nothing() -> None:
+    """48 conversations of eleven users about seven things, in sentences that hardly differ."""
+    chats = [feed.conversation(number) for number in range(feed.CONVERSATIONS)]
+    said_in = [[message["content"] for message in chat["messages"]] for chat in chats]
+    pairs = [
+        pair(
+            number,
+            chat["user"],
+            prompt=(text_message("user", texts[0]),),
+            chosen=text_message("assistant", texts[3]),
+            rejected=text_message("assistant", texts[1]),
+        )
+        for number, (chat, texts) in enumerate(zip(chats, said_in, strict=True))
+    ]
+    selection = select(pairs, {}, RULES.caps)
+    assert len(selection.train) + len(selection.held_out) == feed.CONVERSATIONS
 
 
 def _complained(population: Population, complaints: int) -> Iterator[Pair]:

@@ -13,6 +13,7 @@ from services.retrain.codec import decode_policy
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.runs import State, TriggerKind
+from services.retrain.domain.selection import Caps
 from services.retrain.domain.training import TrainingPlan
 from services.retrain.grpc_api import RetrainServicer
 from services.retrain.jobs import BySchedule, ByVolume
@@ -44,7 +45,12 @@ def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -
         base_model="large",
         suites=["win_rate"],
         recipe=registry_pb2.Recipe(
-            beta=0.3, lora_rank=4, lora_layers=20, stop_margin=6, train_control=False
+            beta=0.3,
+            lora_rank=4,
+            lora_layers=20,
+            stop_margin=6,
+            train_control=False,
+            replay_share=0.1,
         ),
         triggers=registry_pb2.Triggers(schedule="", volume_pairs=0, drift=False),
         gate=registry_pb2.GateThresholds(win_rate=0.6, error=0.01),
@@ -68,6 +74,7 @@ def test_what_a_policy_says_takes_precedence_and_the_rest_is_the_deployments() -
         drift=False,
         cooldown_s=7,
         train_control=False,
+        caps=Caps(replay_share=0.1),
         plan=TrainingPlan(seed=9, beta=0.3, rank=4, layers=20, stop_margin=6),
         thresholds=Thresholds(length_words=3, win_rate=0.6, error=0.01),
     )

@@ -103,7 +103,8 @@ def test_a_page_says_it_all_in_order() -> None:
     parts = [
         "Yes: the reward model prefers its answers to the champion's 74% of the time [60%, 85%]",
         "A person started it: ann: new guideline",
-        "From 40 pairs of answers of 10 users; the user with the most has 15% of them.",
+        "From 40 pairs of answers of 10 users; the user with the most has 15% of them, the one with",
+        "the fewest 2.5%. 8 of them are of before the last snapshot, and are trained on again.",
         "12 pairs of 4 further users were held out to judge by.",
         "does as well as far as can be told",
         "74% [60%, 85%] 60 cases, 25 users",

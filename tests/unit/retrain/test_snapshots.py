@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.retrain.adapters.snapshots import ParquetSnapshots, read_pairs
-from services.retrain.domain.selection import Caps, describe, select
+from services.retrain.domain.datasheet import describe
+from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.snapshots import Selection, digest_of, row_of
 from services.retrain.domain.training import has_persona
 from services.retrain.settings import RetrainSettings

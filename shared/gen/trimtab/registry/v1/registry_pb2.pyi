@@ -144,6 +144,7 @@ class Recipe(_message.Message):
     LORA_LAYERS_FIELD_NUMBER: _builtins.int
     STOP_MARGIN_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    REPLAY_SHARE_FIELD_NUMBER: _builtins.int
     learning_rate: _builtins.float
     beta: _builtins.float
     nll_weight: _builtins.float
@@ -158,6 +159,8 @@ class Recipe(_message.Message):
     """Training stops when DPO's mean margin over three steps reaches it."""
     name: _builtins.str
     """A recipe of retrain's, whose own fields precede these (ListRecipes); "" none."""
+    replay_share: _builtins.float
+    """Of the room for pairs to train on: for those of before the last snapshot."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class Recipe(_message.Message):
         lora_layers: _builtins.int | None = ...,
         stop_margin: _builtins.float | None = ...,
         name: _builtins.str | None = ...,
+        replay_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_replay_share", b"_replay_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "replay_share", b"replay_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs", "_beta", b"_beta", "_learning_rate", b"_learning_rate", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_max_steps", b"_max_steps", "_name", b"_name", "_nll_weight", b"_nll_weight", "_persona_share", b"_persona_share", "_replay_share", b"_replay_share", "_stop_margin", b"_stop_margin", "_train_control", b"_train_control", "batch_pairs", b"batch_pairs", "beta", b"beta", "learning_rate", b"learning_rate", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "max_steps", b"max_steps", "name", b"name", "nll_weight", b"nll_weight", "persona_share", b"persona_share", "replay_share", b"replay_share", "stop_margin", b"stop_margin", "train_control", b"train_control"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_pairs: _TypeAlias = _typing.Literal["batch_pairs"]  # noqa: Y015
     _WhichOneofArgType__batch_pairs: _TypeAlias = _typing.Literal["_batch_pairs", b"_batch_pairs"]  # noqa: Y015
@@ -195,6 +199,8 @@ class Recipe(_message.Message):
     _WhichOneofArgType__nll_weight: _TypeAlias = _typing.Literal["_nll_weight", b"_nll_weight"]  # noqa: Y015
     _WhichOneofReturnType__persona_share: _TypeAlias = _typing.Literal["persona_share"]  # noqa: Y015
     _WhichOneofArgType__persona_share: _TypeAlias = _typing.Literal["_persona_share", b"_persona_share"]  # noqa: Y015
+    _WhichOneofReturnType__replay_share: _TypeAlias = _typing.Literal["replay_share"]  # noqa: Y015
+    _WhichOneofArgType__replay_share: _TypeAlias = _typing.Literal["_replay_share", b"_replay_share"]  # noqa: Y015
     _WhichOneofReturnType__stop_margin: _TypeAlias = _typing.Literal["stop_margin"]  # noqa: Y015
     _WhichOneofArgType__stop_margin: _TypeAlias = _typing.Literal["_stop_margin", b"_stop_margin"]  # noqa: Y015
     _WhichOneofReturnType__train_control: _TypeAlias = _typing.Literal["train_control"]  # noqa: Y015
@@ -217,6 +223,8 @@ class Recipe(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nll_weight) -> _WhichOneofReturnType__nll_weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__persona_share) -> _WhichOneofReturnType__persona_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replay_share) -> _WhichOneofReturnType__replay_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stop_margin) -> _WhichOneofReturnType__stop_margin | None: ...
     @_typing.overload
@@ -909,7 +917,7 @@ class Rollout(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     canary_share: _builtins.float
-    """Share of users sent to the canary, in [0, 1]."""
+    """Of users sent to the canary, in [0, 1]."""
     log_e_better: _builtins.float
     """Log e-values for "the canary is better" and for "the canary is worse"."""
     log_e_worse: _builtins.float

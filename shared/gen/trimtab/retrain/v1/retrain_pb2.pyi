@@ -217,6 +217,8 @@ class Snapshot(_message.Message):
     PAIRS_BY_GROUP_FIELD_NUMBER: _builtins.int
     USERS_BY_GROUP_FIELD_NUMBER: _builtins.int
     USERS_BY_SOURCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_PAIRS_FIELD_NUMBER: _builtins.int
+    SMALLEST_USER_SHARE_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 of its content."""
     uri: _builtins.str
@@ -226,6 +228,10 @@ class Snapshot(_message.Message):
     held_out_users: _builtins.int
     largest_user_share: _builtins.float
     """The share of the training pairs that the user with the most pairs has."""
+    replayed_pairs: _builtins.int
+    """How many of the training pairs are of before the last snapshot that passed, and are trained on again."""
+    smallest_user_share: _builtins.float
+    """The share of the training pairs that the user with the fewest has; 0 in runs of before this was counted."""
     @_builtins.property
     def pairs_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
@@ -257,10 +263,12 @@ class Snapshot(_message.Message):
         pairs_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         users_by_group: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         users_by_source: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        replayed_pairs: _builtins.int = ...,
+        smallest_user_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "replayed_pairs", b"replayed_pairs", "smallest_user_share", b"smallest_user_share", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -985,6 +993,7 @@ class Recipe(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     LEAST_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    REPLAY_SHARE_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -995,6 +1004,8 @@ class Recipe(_message.Message):
     """When to take its objective, and what pairs that needs."""
     data: _builtins.str
     least_confidence: _builtins.float
+    replay_share: _builtins.float
+    """How much of the training part is for pairs of before."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of which sources pairs are taken (empty: of all), and how certain they must be."""
@@ -1016,13 +1027,16 @@ class Recipe(_message.Message):
         data: _builtins.str = ...,
         sources: _abc.Iterable[_builtins.str] | None = ...,
         least_confidence: _builtins.float = ...,
+        replay_share: _builtins.float | None = ...,
         training: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         gate: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replay_share", b"_replay_share", "replay_share", b"replay_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "gate", b"gate", "least_confidence", b"least_confidence", "name", b"name", "objective", b"objective", "sources", b"sources", "training", b"training", "version", b"version", "what", b"what", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replay_share", b"_replay_share", "data", b"data", "gate", b"gate", "least_confidence", b"least_confidence", "name", b"name", "objective", b"objective", "replay_share", b"replay_share", "sources", b"sources", "training", b"training", "version", b"version", "what", b"what", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__replay_share: _TypeAlias = _typing.Literal["replay_share"]  # noqa: Y015
+    _WhichOneofArgType__replay_share: _TypeAlias = _typing.Literal["_replay_share", b"_replay_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replay_share) -> _WhichOneofReturnType__replay_share | None: ...
 
 Global___Recipe: _TypeAlias = Recipe  # noqa: Y015
