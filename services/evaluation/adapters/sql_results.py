@@ -73,7 +73,7 @@ def suites_of(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Est
     }
 
 
-def examples_of(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Example, ...]]:
+def examples_by_suite(connection: sa.Connection, evaluation: str) -> dict[str, tuple[Example, ...]]:
     query = sa.select(SUITE_RESULTS).where(SUITE_RESULTS.c.evaluation == evaluation)
     return {
         row.suite: tuple(Example(**example) for example in row.examples or ())

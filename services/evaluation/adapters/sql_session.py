@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.evaluation import codec
-from services.evaluation.adapters.sql_results import examples_of, suites_of
+from services.evaluation.adapters.sql_results import examples_by_suite, suites_of
 from services.evaluation.adapters.tables import ANSWERS, EVALUATIONS
 from services.evaluation.domain import Evaluation, Request
 from services.evaluation.ports import EVALUATE_JOB, TRACK_JOB
@@ -58,7 +58,7 @@ class SqlSession:
         return codec.decode_request(evaluation, row.tenant, asked)
 
     def evaluation(self, evaluation: str) -> Evaluation:
-        by_suite = examples_of(self._connection, evaluation)
+        by_suite = examples_by_suite(self._connection, evaluation)
         examples = tuple(one for suite in SUITES for one in by_suite.get(suite, ()))
         return replace(self._evaluation(self._row(evaluation)), examples=examples)
 
