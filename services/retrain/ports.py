@@ -28,6 +28,15 @@ class Waiting(Exception):
         self.progress, self.words, self.delay_s = progress, words, delay_s
 
 
+class Aside(Waiting):
+    """Raised by a training that waits for what is not ours, such as a queue of the cluster: others may go on
+    meanwhile."""
+
+
+def never() -> bool:
+    return False
+
+
 class Session(Protocol):
     """One transaction over the service's state: all of it or nothing."""
 
@@ -132,11 +141,13 @@ class PolicyTrainer(Protocol):
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
+        gives_way: Callable[[], bool] = never,
     ) -> Trained:
         """Trains on the run's snapshot, from its base model. Resumes from its checkpoint. The same run and plan
         give the same result, without training again. Raises Cancelled within a second once `is_stopped`, and
         FailedPrecondition (NO_SUCH_BASE) if there are no weights of the base model. What was begun may go on
-        after that, until `cancel`, so that the next process finds it further on."""
+        after that, until `cancel`, so that the next process finds it further on. While the cluster has not let
+        it begin, and `gives_way`, it raises Aside; called again, it goes on from there."""
 
     def cancel(self, run: str) -> None:
         """Ends whatever still trains for the run; repeating it changes nothing. Raises Unavailable or

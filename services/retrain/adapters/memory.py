@@ -11,7 +11,7 @@ from services.retrain.domain.report import Report
 from services.retrain.domain.runs import Run
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
-from services.retrain.ports import Candidate, Contest, Evaluated, Progress, Waiting
+from services.retrain.ports import Candidate, Contest, Evaluated, Progress, Waiting, never
 from shared.language.errors import Cancelled, FailedPrecondition, NotFound
 from shared.language.estimates import Estimate
 from shared.language.examples import Example
@@ -56,6 +56,7 @@ class MemoryTrainer:
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
+        gives_way: Callable[[], bool] = never,
     ) -> Trained:
         key = f"{run.run}/{plan.objective}"
         if is_stopped():

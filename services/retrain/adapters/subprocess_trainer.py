@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained, TrainingPlan
-from services.retrain.ports import Progress
+from services.retrain.ports import Progress, never
 from shared.language.errors import Cancelled, Internal
 
 _LOOK_EVERY_S = 0.3
@@ -31,6 +31,7 @@ class SubprocessTrainer:
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
+        gives_way: Callable[[], bool] = never,
     ) -> Trained:
         training = self.folders.of(run, plan)
         if found := training.made():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,26 +21,31 @@ Wait = Callable[[Session, Run], Words | None]
 @dataclass(frozen=True, slots=True)
 class Line:
     """`current`: the run that has left the queue; None if none has. `next`: the run that may leave it then.
-    `words`: by queued run."""
+    `words`: by queued run. A run that was set aside is neither, and holds up its own policy alone."""
 
     current: Run | None
     next: Run | None
     words: Mapping[str, tuple[Run, Words]]
 
 
-def line_of(session: Session, wait: Wait) -> Line:
-    """`wait` says what a queued run itself waits for, if anything: it holds up no other run meanwhile."""
+def line_of(session: Session, wait: Wait, aside: Collection[str] = ()) -> Line:
+    """`wait` says what a queued run itself waits for, if anything: it holds up no other run meanwhile. `aside`:
+    the runs that were set aside."""
     under_way = session.under_way()
-    current = next((run for run in under_way if run.state != State.QUEUED), None)
+    begun = [run for run in under_way if run.state != State.QUEUED]
+    current = next((run for run in begun if run.run not in aside), None)
     queued = [run for run in under_way if run.state == State.QUEUED]
     words = {run.run: (run, found) for run in queued if (found := wait(session, run))}
     ready = [run for run in queued if run.run not in words]
     turns = in_turn(ready, session.served({run.key for run in ready}))
     others = [current] if current else []
     for run in turns:
-        words[run.run] = (run, (0.0, before(run, others)))
+        held = [one for one in begun if one.run in aside and one.key == run.key]
+        words[run.run] = (run, (0.0, before(run, [*held, *others])))
         others.append(run)
-    return Line(current, turns[0] if turns else None, words)
+    busy = {run.key for run in begun}
+    free = (run for run in turns if run.key not in busy)
+    return Line(current, next(free, None), words)
 
 
 def placed(session: Session, run: Run) -> Run:

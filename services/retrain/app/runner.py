@@ -8,9 +8,10 @@ one repeats the step. One run at a time; the others are queued, and tenants and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from services.retrain.app.judging import Judging
 from services.retrain.app.queue import Line, WaitForPairs, line_of
@@ -23,6 +24,7 @@ from services.retrain.domain.runs import Run, State, TrainingCost
 from services.retrain.domain.snapshots import Selection
 from services.retrain.domain.training import PastPolicy, Trained
 from services.retrain.ports import (
+    Aside,
     Candidate,
     Evaluator,
     PolicyTrainer,
@@ -77,6 +79,8 @@ FINAL = (
 _CANCELLED_S = 0.2
 # How often runs are looked at that all wait for pairs, in seconds.
 _QUEUE_S = 1.0
+# For how long a run is not looked at that waits for the cluster while others go on.
+_ASIDE = timedelta(seconds=15)
 # The training folders of this many runs are kept, to look into failures.
 _RUNS_KEPT = 5
 
@@ -97,6 +101,8 @@ class Runner:
     software: str = ""
     # The step this process has begun: an attempt is counted once per process and failure.
     taken_up: set[tuple[str, State, int]] = field(default_factory=set)
+    # Until when runs are not looked at that wait for the cluster.
+    aside: dict[str, datetime] = field(default_factory=dict)
     counted: dict[PolicyKey, tuple[int, int]] = field(default_factory=dict)
 
     def advance(self, is_stopping: Callable[[], bool]) -> float | None:
@@ -104,7 +110,7 @@ class Runner:
         line = self._line()
         chosen = line.current or line.next
         if chosen is None:
-            return _QUEUE_S if line.words else None
+            return _QUEUE_S if line.words or self._aside() else None
         run = self._taken_up(chosen)
         if run.has_ended:  # cancelled at this moment
             return 0.0
@@ -112,6 +118,10 @@ class Runner:
             return self._ended(run, State.CANCELLED, "cancelled", "")
         try:
             self._save(self._take(run, is_stopping))
+            return 0.0
+        except Aside as wait:
+            self.aside[run.run] = self.clock() + _ASIDE
+            self._show(run, wait.progress, wait.words)
             return 0.0
         except Waiting as wait:
             self._show(run, wait.progress, wait.words)
@@ -126,12 +136,31 @@ class Runner:
 
     def _line(self) -> Line:
         """Who is next; the queued runs say what they wait for."""
-        with self.store.read() as session:
-            line = line_of(session, WaitForPairs(self.clock, self.counted, self.reading))
+        line = self._line_without(self._aside())
         for run, (progress, words) in line.words.values():
             if (run.progress, run.progress_words) != (progress, words):
                 self._show(run, progress, words)
         return line
+
+    def _line_without(self, aside: Collection[str]) -> Line:
+        with self.store.read() as session:
+            return line_of(session, WaitForPairs(self.clock, self.counted, self.reading), aside)
+
+    def _aside(self) -> set[str]:
+        now = self.clock()
+        return {run for run, until in self.aside.items() if until > now}
+
+    def _gives_way(self, run: Run) -> bool:
+        """Whether another run could go on or begin while this one waits for the cluster."""
+        line = self._line_without({run.run, *self._aside()})
+        return bool(line.current or line.next)
+
+    def _cancel_aside(self) -> None:
+        """A run that was set aside is cancelled within seconds, also while another one trains."""
+        with self.store.read() as session:
+            found = [run for run in session.under_way() if run.run in self._aside()]
+        for run in (one for one in found if one.is_cancelling):
+            self._ended(run, State.CANCELLED, "cancelled", "")
 
     def _taken_up(self, run: Run) -> Run:
         """This process's first look at a step counts as an attempt at it."""
@@ -140,7 +169,8 @@ class Runner:
         with self.store.begin() as session:
             run = session.run(run.run) or run
             if not run.has_ended:
-                self.taken_up.clear()
+                former = {one for one in self.taken_up if one[0] == run.run}
+                self.taken_up.difference_update(former)
                 self.taken_up.add(_step(run))
                 run = run.attempted(self.clock())
                 session.put(run)
@@ -194,14 +224,16 @@ class Runner:
 
         def show(share: float, words: str) -> None:
             self._line()  # those that wait meanwhile say so
+            self._cancel_aside()
             self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
 
-        candidate = self.trainer.train(run, rules.plan, show, stopped)
+        waits = partial(self._gives_way, run)
+        candidate = self.trainer.train(run, rules.plan, show, stopped, waits)
         trained = {rules.plan.objective: candidate}
         if rules.train_control:
             shares = (0.65, 1.0)
             plan = replace(rules.plan, objective="sft", max_steps=len(candidate.steps))
-            trained["sft"] = self.trainer.train(run, plan, show, stopped)
+            trained["sft"] = self.trainer.train(run, plan, show, stopped, waits)
         return trained
 
     def _evaluate(self, run: Run) -> Run:
@@ -274,6 +306,7 @@ class Runner:
             session.put(replace(run, is_cancelling=is_cancelling and not run.has_ended))
             kept = [*session.ended(_RUNS_KEPT), *session.under_way()] if run.has_ended else []
         if kept:
+            self.aside.pop(run.run, None)
             self.trainer.keep_only({one.run for one in kept})
 
 

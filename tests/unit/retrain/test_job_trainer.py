@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.retrain.adapters.cluster.api import JOB, TRAIN_JOB
+from services.retrain.domain.training import Trained
+from services.retrain.ports import Aside
 from shared.language.errors import (
     Cancelled,
     FailedPrecondition,
@@ -305,3 +308,36 @@ def test_jobs_of_former_runs_go_with_their_folders_and_those_of_others_stay(play
     play.cluster.is_away = False
     play.trainer().keep_only({"run-2"})
     assert [name for _, name in play.cluster.jobs] == ["other-run-1-dpo"]
+
+
+def test_a_job_without_room_gives_way_and_one_that_has_begun_does_not(play: Play):
+    play.content = manifest(suspend=True)
+
+    def train(*acts: Callable[[], object], others: bool) -> Trained:
+        play.acts = iter(acts)
+        progress, trainer = (lambda *seen: play.shown.append(seen)), play.trainer()
+        return trainer.train(run_of(), PLAN, progress, lambda: play.is_stopped, lambda: others)
+
+    # Asked for first, then found waiting.
+    with pytest.raises(Aside) as aside:
+        train(others=True)
+    assert aside.value.words == f"the job {NAME} is suspended"
+    assert list(play.cluster.jobs) == [(JOB, NAME)]
+    # Called again, it goes on with the same job; nobody else waits, so it looks until there is room.
+    made = train(
+        lambda: play.job["spec"].update(suspend=False),
+        lambda: play.pods(pod("Running")),
+        play.finish,
+        others=False,
+    )
+    assert len(made.steps) == 3
+    assert len(play.cluster.created) == 1
+
+
+def test_a_job_that_runs_gives_no_way(play: Play):
+    acts = [lambda: play.pods(pod("Running")), lambda: None, lambda: None, play.finish]
+    play.acts = iter(acts)
+    made = play.trainer().train(
+        run_of(), PLAN, lambda *_: None, lambda: False, lambda: bool(play.cluster.pods_by_labels)
+    )
+    assert len(made.steps) == 3

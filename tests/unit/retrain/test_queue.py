@@ -13,7 +13,7 @@ import pytest
 from services.retrain.domain.queue import Served, before, in_turn
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from services.retrain.domain.training import Trained, TrainingPlan
-from services.retrain.ports import Progress
+from services.retrain.ports import Aside, Progress, Waiting
 from shared.language.policies import PolicyKey
 from tests.unit.retrain.house import House
 from tests.unit.retrain.pairs import LOCAL, START
@@ -178,7 +178,11 @@ def test_runs_that_come_during_a_training_say_what_they_wait_for() -> None:
     real = house.trainer.train
 
     def train(
-        run: Run, plan: TrainingPlan, progress: Progress, stopped: Callable[[], bool]
+        run: Run,
+        plan: TrainingPlan,
+        progress: Progress,
+        stopped: Callable[[], bool],
+        gives_way: Callable[[], bool],
     ) -> Trained:
         if not said:
             house.alarm("a", tenant="acme")
@@ -189,3 +193,98 @@ def test_runs_that_come_during_a_training_say_what_they_wait_for() -> None:
     house.trainer.train = train  # type: ignore[assignment,method-assign]
     house.walk(5)
     assert said == ["waiting for pairs: 10 of 20"]
+
+
+class Cluster:
+    """A trainer in whose cluster there is no room for the runs in `without_room`."""
+
+    def __init__(self, house: House) -> None:
+        self.without_room: set[str] = set()
+        self.trained: Callable[..., Trained] = house.trainer.train
+        house.trainer.train = self.train  # type: ignore[assignment,method-assign]
+
+    def train(
+        self,
+        run: Run,
+        plan: TrainingPlan,
+        progress: Progress,
+        stopped: Callable[[], bool],
+        gives_way: Callable[[], bool],
+    ) -> Trained:
+        if run.run not in self.without_room:
+            return self.trained(run, plan, progress, stopped)
+        progress(0.0, "waits in the queue team-a")
+        if gives_way():
+            raise Aside(0.0, "waits in the queue team-a")
+        raise Waiting(0.0, "waits in the queue team-a")  # the real one would look again
+
+
+def test_a_training_without_room_in_the_cluster_holds_up_its_own_policy_alone() -> None:
+    house = House(train_control=False)
+    cluster = Cluster(house)
+    house.mine()
+    house.mine(key=ACME)
+    waiting, behind = house.start("r1"), house.start("r2")
+    cluster.without_room.add(waiting.run)
+    other = house.start("r1", key=ACME)
+    for _ in range(40):
+        house.time += timedelta(seconds=1)
+        house.runner.advance(lambda: False)
+    assert house.get(other.run, "acme").state == State.SUCCEEDED
+    found = house.get(waiting.run)
+    assert (found.state, found.progress_words) == (State.TRAIN, "waits in the queue team-a")
+    # One lineage trains one at a time.
+    assert house.get(behind.run).progress_words == "1 run is ahead of it"
+    assert house.get(behind.run).state == State.QUEUED
+    cluster.without_room.clear()
+    house.walk_all()
+    found = house.get(waiting.run)
+    assert (found.state, house.get(behind.run).state) == (State.SUCCEEDED, State.SUCCEEDED)
+    # It was taken up once, however often it was looked at.
+    assert [step.attempts for step in found.steps if step.state == State.TRAIN] == [1]
+
+
+def test_two_trainings_without_room_are_looked_at_in_turn() -> None:
+    house = House(train_control=False)
+    cluster = Cluster(house)
+    house.mine()
+    house.mine(key=ACME)
+    runs = [house.start("r1"), house.start("r1", key=ACME)]
+    cluster.without_room.update(one.run for one in runs)
+    for _ in range(60):
+        house.time += timedelta(seconds=1)
+        house.runner.advance(lambda: False)
+    found = [house.get(runs[0].run), house.get(runs[1].run, "acme")]
+    assert [one.progress_words for one in found] == ["waits in the queue team-a"] * 2
+    cluster.without_room.discard(runs[1].run)
+    for _ in range(40):
+        house.time += timedelta(seconds=1)
+        house.runner.advance(lambda: False)
+    assert house.get(runs[1].run, "acme").state == State.SUCCEEDED
+    assert house.get(runs[0].run).state == State.TRAIN
+
+
+def test_a_run_that_was_set_aside_is_cancelled_while_another_trains() -> None:
+    house = House(train_control=False)
+    cluster = Cluster(house)
+    house.mine()
+    house.mine(key=ACME)
+    waiting, other = house.start("r1"), house.start("r1", key=ACME)
+    cluster.without_room.add(waiting.run)
+    seen: list[State] = []
+    plain = cluster.trained
+
+    def trains(
+        run: Run, plan: TrainingPlan, progress: Progress, stopped: Callable[[], bool]
+    ) -> Trained:
+        if not seen:
+            house.cancel(waiting.run)
+            progress(0.5, "half of it")
+            seen.append(house.get(waiting.run).state)
+        return plain(run, plan, progress, stopped)
+
+    cluster.trained = trains
+    house.walk_all()
+    assert seen == [State.CANCELLED]
+    assert house.trainer.cancelled == [waiting.run]
+    assert house.get(other.run, "acme").state == State.SUCCEEDED

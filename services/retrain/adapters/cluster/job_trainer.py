@@ -20,7 +20,7 @@ from services.retrain.adapters.cluster.template import Template
 from services.retrain.adapters.training_folder import TrainingFolder, TrainingFolders
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained, TrainingPlan
-from services.retrain.ports import Progress
+from services.retrain.ports import Aside, Progress, never
 from shared.language.errors import (
     AlreadyExists,
     Cancelled,
@@ -62,13 +62,14 @@ class JobTrainer:
         plan: TrainingPlan,
         progress: Progress,
         is_stopped: Callable[[], bool],
+        gives_way: Callable[[], bool] = never,
     ) -> Trained:
         training = self.folders.of(run, plan)
         if found := training.made():
             return found
         name = self.template.name_of(run.run, plan.objective)
         job = _Job(self, run, plan.objective, training, name)
-        return job.watched(progress, is_stopped)
+        return job.watched(progress, is_stopped, gives_way)
 
     def cancel(self, run: str) -> None:
         for found in self._own(f"{RUN}={run}"):
@@ -116,8 +117,15 @@ class _Job:
     training: TrainingFolder
     name: str
     ended_at: float | None = None
+    # Whether it is there, and the cluster has not let it begin yet.
+    waits: bool = False
 
-    def watched(self, progress: Progress, is_stopped: Callable[[], bool]) -> Trained:
+    def watched(
+        self,
+        progress: Progress,
+        is_stopped: Callable[[], bool],
+        gives_way: Callable[[], bool],
+    ) -> Trained:
         pace, shown, look_at, say_at = self.trainer.pace, None, 0.0, 0.0
         while True:
             if is_stopped():
@@ -130,6 +138,8 @@ class _Job:
                 if now != shown or pace.clock() >= say_at:
                     progress(*now)
                     shown, say_at = now, pace.clock() + pace.say_every_s
+                if self.waits and gives_way():
+                    raise Aside(*now, pace.look_every_s)
             pace.sleep(_STOPS_WITHIN_S)
 
     def _looked(self) -> tuple[float, str]:
@@ -146,6 +156,7 @@ class _Job:
     def _advanced(self) -> str:
         """One step from what there is towards a job that trains. Returns what it waits for; empty while the
         training itself says how far it is."""
+        self.waits = False
         found = self.trainer.cluster.get(self.trainer.kind, self.name)
         if found is None:
             return self._created()
@@ -170,6 +181,7 @@ class _Job:
                 return self._awaits_files()
         if words.runs(pods) and not words.is_suspended(found) and self.training.progress():
             return ""
+        self.waits = not words.has_begun(pods)
         return words.doing(found, pods)
 
     def _created(self) -> str:
