@@ -327,7 +327,8 @@ def _check(selection: Selection, rules: Rules) -> None:
     pairs, users = len(selection.train), len({pair.user for pair in selection.train})
     if pairs < rules.least_pairs:
         raise FailedPrecondition(
-            f"there are {pairs} pairs to train on, at least {rules.least_pairs} are needed",
+            f"there are {pairs} pairs to train on, at least {rules.least_pairs} are needed"
+            f"{_left_out(selection)}",
             reason="TOO_FEW_PAIRS",
         )
     if users < rules.least_users:
@@ -336,6 +337,12 @@ def _check(selection: Selection, rules: Rules) -> None:
             " needed, so that a few do not speak for all",
             reason="TOO_FEW_USERS",
         )
+
+
+def _left_out(selection: Selection) -> str:
+    """Why there are no more pairs, in words; empty if none was left out."""
+    found = ", ".join(f"{count} {reason}" for reason, count in selection.left_out.items())
+    return f" (left out: {found})" if found else ""
 
 
 def _past(version: Candidate) -> PastPolicy:

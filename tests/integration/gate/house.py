@@ -38,8 +38,10 @@ from services.retrain.adapters.tables import METADATA as RUNS
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.codec import encode_contest
+from services.retrain.domain.duplicates import Likeness
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run
+from services.retrain.domain.selection import Caps
 from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
 from services.retrain.ports import Candidate, Contest, Evaluated
 from shared.language.pairs import Pair
@@ -159,7 +161,9 @@ class House:
     ) -> None:
         self.versions, self.trainer = versions, MadeBefore()
         store = SqlStore(Database("sqlite://", RUNS), RetrainSession)
-        rules = Rules(train_control=False)
+        # Each pair is of a user to train on and of one who is held out: there are too few requests for both.
+        caps = Caps(likeness=Likeness(of_held_out=2.0))
+        rules = Rules(train_control=False, caps=caps)
         self.app = Retrain(
             store, rules, now, MemoryPolicies(), lambda key: versions.champion(key).version
         )

@@ -62,7 +62,7 @@ def test_too_few_pairs_that_differ_are_too_few():
     house.start("r1")
     run = house.walk()
     assert run.state == State.FAILED
-    assert "there are 28 pairs to train on, at least 29 are needed" in run.error
+    assert "there are 28 pairs to train on, at least 29 are needed (left out: " in run.error
 
 
 def test_a_run_that_passes_starts_a_rollout():
