@@ -29,8 +29,8 @@ class Waiting(Exception):
 
 
 class Aside(Waiting):
-    """Raised by a training that waits for what is not ours, such as a queue of the cluster: others may go on
-    meanwhile."""
+    """Raised by a training that waits for what is not ours, such as a queue of the cluster: others go on for
+    `delay_s`."""
 
 
 def never() -> bool:

@@ -79,8 +79,6 @@ FINAL = (
 _CANCELLED_S = 0.2
 # How often runs are looked at that all wait for pairs, in seconds.
 _QUEUE_S = 1.0
-# For how long a run is not looked at that waits for the cluster while others go on.
-_ASIDE = timedelta(seconds=15)
 # The training folders of this many runs are kept, to look into failures.
 _RUNS_KEPT = 5
 
@@ -120,7 +118,7 @@ class Runner:
             self._save(self._take(run, is_stopping))
             return 0.0
         except Aside as wait:
-            self.aside[run.run] = self.clock() + _ASIDE
+            self.aside[run.run] = self.clock() + timedelta(seconds=wait.delay_s)
             self._show(run, wait.progress, wait.words)
             return 0.0
         except Waiting as wait:
@@ -155,11 +153,11 @@ class Runner:
         line = self._line_without({run.run, *self._aside()})
         return bool(line.current or line.next)
 
-    def _cancel_aside(self) -> None:
+    def _cancel_others(self, training: Run) -> None:
         """A run that was set aside is cancelled within seconds, also while another one trains."""
         with self.store.read() as session:
-            found = [run for run in session.under_way() if run.run in self._aside()]
-        for run in (one for one in found if one.is_cancelling):
+            found = [run for run in session.under_way() if run.is_cancelling]
+        for run in (one for one in found if one.run != training.run):
             self._ended(run, State.CANCELLED, "cancelled", "")
 
     def _taken_up(self, run: Run) -> Run:
@@ -224,7 +222,7 @@ class Runner:
 
         def show(share: float, words: str) -> None:
             self._line()  # those that wait meanwhile say so
-            self._cancel_aside()
+            self._cancel_others(run)
             self._show(run, shares[0] + share * (shares[1] - shares[0]), words)
 
         waits = partial(self._gives_way, run)

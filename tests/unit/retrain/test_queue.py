@@ -215,7 +215,7 @@ class Cluster:
             return self.trained(run, plan, progress, stopped)
         progress(0.0, "waits in the queue team-a")
         if gives_way():
-            raise Aside(0.0, "waits in the queue team-a")
+            raise Aside(0.0, "waits in the queue team-a", 15.0)
         raise Waiting(0.0, "waits in the queue team-a")  # the real one would look again
 
 
@@ -278,6 +278,7 @@ def test_a_run_that_was_set_aside_is_cancelled_while_another_trains() -> None:
         run: Run, plan: TrainingPlan, progress: Progress, stopped: Callable[[], bool]
     ) -> Trained:
         if not seen:
+            house.time += timedelta(minutes=5)  # set aside long ago
             house.cancel(waiting.run)
             progress(0.5, "half of it")
             seen.append(house.get(waiting.run).state)

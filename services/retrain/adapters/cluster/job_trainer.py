@@ -39,7 +39,8 @@ _LOG_LINES, _LOG_CHARACTERS = 20, 800
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`say_every_s`: how often progress is told that has not changed, also for those that wait meanwhile.
+    """`say_every_s`: how often progress is told that has not changed, also for those that wait meanwhile, and
+    how long others go on before a training that gave way is looked at again.
     `files_s`: how long after a job's end its files may still be on their way through the volume."""
 
     look_every_s: float = 2.0
@@ -139,7 +140,7 @@ class _Job:
                     progress(*now)
                     shown, say_at = now, pace.clock() + pace.say_every_s
                 if self.waits and gives_way():
-                    raise Aside(*now, pace.look_every_s)
+                    raise Aside(*now, pace.say_every_s)
             pace.sleep(_STOPS_WITHIN_S)
 
     def _looked(self) -> tuple[float, str]:
