@@ -11,6 +11,9 @@ import hashlib
 import json
 from pathlib import Path
 
+# Of an adapter as PEFT saves it: its files, and what in the second names the folder of its base model.
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+NAMED = "base_model_name_or_path"
 # Beside an adapter's weights: {"digest": ...} of its base model.
 BASE = "base_model.json"
 _PIECES, _PIECE = 64, 64 * 1024
@@ -50,3 +53,9 @@ def read_base(adapter: Path) -> str:
     if not isinstance(digest, str):
         raise ValueError(f"{BASE} has no digest")
     return digest
+
+
+def is_for(base: Path, digest: str, said: str, named: str) -> bool:
+    """Whether an adapter that says the digest `said`, and names the folder `named`, is for the base model in
+    `base`, whose digest is `digest`. Its folder decides only where a digest is not known."""
+    return digest == said if digest and said else named == str(base)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.encoding.base_models import CONFIG, NAMED
 from shared.language.errors import Internal, NotFound
 from shared.language.messages import Message, message_row
 
@@ -60,8 +61,8 @@ class SubprocessLogprobs:
 
     def _base(self, adapter_paths: Sequence[str]) -> Path:
         """All versions of an evaluation are of one policy, which has one base model."""
-        for file in (Path(path) / "adapter_config.json" for path in adapter_paths if path):
+        for file in (Path(path) / CONFIG for path in adapter_paths if path):
             if file.is_file():
-                told = json.loads(file.read_text()).get("base_model_name_or_path") or ""
+                told = json.loads(file.read_text()).get(NAMED) or ""
                 return Path(told) if Path(told) in self.bases else self.base_model
         return self.base_model

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.encoding.base_models import CONFIG
 from shared.encoding.chat import ChatTokens, load_tokenizer
 from shared.encoding.precision import dtype_name
 from shared.language.errors import NotFound
@@ -57,7 +58,7 @@ class TorchLogprobs:
 
 def _adapted(base: Any, adapter_path: str) -> Any:
     """Not merged: a small change would be rounded away in weights in bfloat16."""
-    if not (Path(adapter_path) / "adapter_config.json").is_file():
+    if not (Path(adapter_path) / CONFIG).is_file():
         raise NotFound(f"there is no adapter in {adapter_path!r}", reason="ADAPTER_MISSING")
     from peft import PeftModel
 

@@ -22,12 +22,19 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from shared.encoding.base_models import BASE, base_digest, read_base, write_base
+from shared.encoding.base_models import (
+    BASE,
+    CONFIG,
+    NAMED,
+    WEIGHTS,
+    base_digest,
+    is_for,
+    read_base,
+    write_base,
+)
 from shared.language.errors import FailedPrecondition, InvalidArgument, TrimtabError, Unavailable
 from shared.language.known_answers import KNOWN_ANSWERS, KnownAnswers, load
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-NAMED = "base_model_name_or_path"
 # What the volume is to blame for, not who asked.
 _OF_THE_VOLUME = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _log = logging.getLogger(__name__)
@@ -131,14 +138,13 @@ class AdapterFolder:
         those of the base model cannot be read."""
         digest, said = base_digest(base), _said_base(source)
         named = str(config.get(NAMED, ""))
-        if digest and said and digest != said:
-            raise _refused(
-                f"the adapter is for other weights than those in {base}: {said[:12]} instead of {digest[:12]}",
-                "FOREIGN_BASE",
-            )
-        if not (digest and said) and named != str(base):
-            raise _refused(f"the adapter is for another base model: {named!r}", "FOREIGN_BASE")
-        return digest
+        if is_for(base, digest, said, named):
+            return digest
+        if digest and said:
+            other = f"other weights than those in {base}: {said[:12]} instead of {digest[:12]}"
+        else:
+            other = f"another base model: {named!r}"
+        raise _refused(f"the adapter is for {other}", "FOREIGN_BASE")
 
     def _of_base(self, folder: Path) -> str:
         """What tells the base model of an adapter that was inspected."""

@@ -12,10 +12,16 @@ import tempfile
 from pathlib import Path
 
 from services.retrain.domain.training import PastPolicy
-from shared.encoding.base_models import BASE, base_digest, read_base
+from shared.encoding.base_models import (
+    BASE,
+    CONFIG,
+    NAMED,
+    WEIGHTS,
+    base_digest,
+    is_for,
+    read_base,
+)
 from shared.language.errors import FailedPrecondition
-
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def bring(past: PastPolicy, to: Path, base: Path) -> None:
@@ -43,10 +49,9 @@ def _check(past: PastPolicy, source: Path, base: Path) -> None:
                 f" back (trimtab models restore {past.version} --reason WHY), or train by another objective",
                 reason="NO_SUCH_ADAPTER",
             )
-    digest, said = base_digest(base), read_base(source)
-    named = str(json.loads((source / CONFIG).read_text()).get("base_model_name_or_path", ""))
-    is_known = bool(digest and said)
-    if (digest != said) if is_known else (named != str(base)):
+    said = read_base(source)
+    named = str(json.loads((source / CONFIG).read_text()).get(NAMED, ""))
+    if not is_for(base, base_digest(base), said, named):
         raise FailedPrecondition(
             f"the training is held to {past.version}, but its adapter is for another base model than {base}:"
             f" {said[:12] or named}; train by another objective until a version of this one serves",

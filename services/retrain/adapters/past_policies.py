@@ -19,9 +19,9 @@ from torch import Tensor
 
 from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.packed_model import PackedModel, shape_of
-from services.retrain.adapters.past_adapters import CONFIG, WEIGHTS
 from services.retrain.adapters.ranks import ALONE, Ranks
 from services.retrain.adapters.references import References
+from shared.encoding.base_models import CONFIG, WEIGHTS
 
 # Of each answer of a group, [tokens], fp32, in nats, on the processor.
 Known = Mapping[Group, Sequence[Tensor]]
