@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from services.retrain.adapters.past_adapters import CONFIG, WEIGHTS
 from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.app.runner import is_final
@@ -18,7 +17,7 @@ from services.retrain.domain.report import report_of
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.training import PastPolicy, TrainingPlan
 from services.retrain.ports import Candidate
-from shared.encoding.base_models import base_digest, write_base
+from shared.encoding.base_models import CONFIG, WEIGHTS, base_digest, write_base
 from shared.language.errors import FailedPrecondition
 from tests.unit.retrain.cluster import run_of
 from tests.unit.retrain.house import House
