@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.aot import aot, aot_unpaired
 from services.retrain.adapters.objectives.clha import clha, is_apart
@@ -31,13 +33,7 @@ def _nothing(row: Row, plan: TrainingPlan) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _complained_of(row: Row, plan: TrainingPlan) -> tuple[float, float]:
-    marked = marks(row, plan.judgment_ratio)
-    return float(marked.sum()), float(len(marked))
-
-
-def _hinted(row: Row, plan: TrainingPlan) -> tuple[float, float]:
-    marked = hinted(row)
+def _counted(marked: Tensor) -> tuple[float, float]:
     return float(marked.sum()), float(len(marked))
 
 
@@ -104,7 +100,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         takes_judgment=True,
         is_anchored=False,
         least_marked=0.02,
-        marked=_complained_of,
+        marked=lambda row, plan: _counted(marks(row, plan.judgment_ratio)),
     ),
     "figa": Objective(
         lambda rows, plan: figa(rows, plan.removed_weight, plan.removed_below),
@@ -116,7 +112,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         takes_hint=True,
         is_anchored=False,
         least_marked=0.02,
-        marked=_hinted,
+        marked=lambda row, _: _counted(hinted(row)),
     ),
     "maxmin": Objective(
         lambda rows, plan: maxmin(rows, plan.beta, plan.group_sharpness),
