@@ -121,7 +121,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         groups={**GROUPS, **erasing.groups},
         aging=ROWS,
-        lineage=RetrainLineage(app.store, snapshots, app.rules, reading),
+        lineage=RetrainLineage(app.store, snapshots, app.rules_of, reading),
     )
 
 

@@ -3,7 +3,7 @@ versions were trained on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.domain.rules import Reading, Rules, whole_answers
@@ -20,17 +20,18 @@ _MOST_RUNS = 200
 
 class RetrainLineage(Lineage):
     """Reads all pairs that a snapshot of their policy would look at, and the id columns of the snapshots of the
-    tenant's last _MOST_RUNS runs. Meant for a person who asks, not for a loop."""
+    tenant's last _MOST_RUNS runs. Meant for a person who asks, not for a loop. `rules_of`: what a run of a
+    policy would follow now."""
 
     def __init__(
         self,
         store: Store,
         snapshots: ParquetSnapshots,
-        rules: Rules,
+        rules_of: Callable[[PolicyKey], Rules],
         reading: Reading = whole_answers,
     ) -> None:
-        self._store, self._snapshots, self._rules = store, snapshots, rules
-        self._are_alike = reading(rules)
+        self._store, self._snapshots = store, snapshots
+        self._rules_of, self._reading = rules_of, reading
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
         """One or more steps per pair, whatever turn is asked for."""
@@ -39,7 +40,8 @@ class RetrainLineage(Lineage):
             if not asked:
                 return []
             keys = {PolicyKey(tenant, pair.policy or ASSISTANT) for pair in asked}
-            looked_at = {key: session.pairs(key, self._rules.pairs_looked_at) for key in keys}
+            rules = {key: self._rules_of(key) for key in keys}
+            looked_at = {key: session.pairs(key, rules[key].pairs_looked_at) for key in keys}
             more_came = {
                 key.policy: session.newest_pair(key) > session.pairs_seen(key) for key in keys
             }
@@ -54,8 +56,8 @@ class RetrainLineage(Lineage):
             for key, pairs in looked_at.items()
             for choice in choices(
                 pairs,
-                self._rules.caps,
-                self._are_alike,
+                rules[key].caps,
+                self._reading(rules[key]),
                 learnt_until(run for run in runs if run.policy == key.policy),
             )
         }

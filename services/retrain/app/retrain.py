@@ -158,6 +158,15 @@ class Retrain:
         snapshot = describe(selection, "")
         return replace(snapshot, uri=place_of(snapshot.digest))
 
+    def rules_of(self, key: PolicyKey) -> Rules:
+        """What a run of the policy would follow now, as far as is known here: of a policy that nobody knows the
+        deployment's rules, and without its recipe if that is wrong or gone. Asks nobody."""
+        policy = self.policies.known().get(key, Policy(key))
+        try:
+            return self._rules(policy)
+        except InvalidArgument:
+            return policy.effective(self.rules)
+
     def _rules(self, policy: Policy, recipe: str = "") -> Rules:
         """A recipe that is asked for by name, or else the policy's, takes precedence over the policy's own
         fields, which do over the deployment's. Raises InvalidArgument as `recipe_of` does."""

@@ -54,11 +54,12 @@ class House:
         tenant: str = "local",
         looked_at: int = 100,
         are_alike: Alike = none_alike,
+        caps: Caps = CAPS,
     ) -> list[LineageStep]:
         lineage = RetrainLineage(
             self.store,
             self.snapshots,
-            Rules(caps=CAPS, pairs_looked_at=looked_at),
+            lambda _: Rules(caps=caps, pairs_looked_at=looked_at),
             lambda _: are_alike,
         )
         return list(lineage.steps(tenant, conversation, ""))
@@ -105,3 +106,10 @@ def test_what_no_snapshot_has_says_why(tmp_path: Path) -> None:
 def test_what_is_too_old_is_left_out() -> None:
     old, new = pair(1, TRAINED[0]), pair(86_400 * 91, TRAINED[1])
     assert [verdict for _, verdict in verdicts([old, new], Caps())] == ["train", "TOO_OLD"]
+
+
+def test_what_the_policys_recipe_does_not_take_is_said(tmp_path: Path) -> None:
+    house = House(tmp_path, pair(1, TRAINED[0]))
+    assert told(house.trace("c1"))[0][1] == "waiting"
+    edits_only = replace(CAPS, sources=("edit",))
+    assert told(house.trace("c1", caps=edits_only)) == [("p001", "abstained", "OTHER_SOURCE")]

@@ -170,6 +170,7 @@ def test_a_policy_names_the_recipe_of_its_runs_unless_another_is_asked_for(tmp_p
     assert house.app.start(LOCAL, "b", "ann", "kto").rules.recipe == "kto"
     house.mine(12, 3)
     assert house.app.preview(LOCAL, str).left_out == {"OTHER_SOURCE": 15}
+    assert house.app.rules_of(LOCAL).caps.sources == ("edit", "arena_vote")
 
 
 def test_an_alarm_of_a_policy_whose_recipe_is_gone_starts_nothing_and_says_why() -> None:
@@ -180,6 +181,8 @@ def test_an_alarm_of_a_policy_whose_recipe_is_gone_starts_nothing_and_says_why()
     assert house.runs() == []
     with pytest.raises(InvalidArgument, match="no recipe 'gone'"):
         house.app.start(LOCAL, "a", "ann")
+    # Whoever only looks is told by the policy's own rules.
+    assert house.app.rules_of(LOCAL) == house.rules
 
 
 def test_a_snapshot_has_what_the_recipe_takes() -> None:
