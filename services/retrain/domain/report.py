@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from services.retrain.domain.effects import effects, gaps, people
-from services.retrain.domain.in_context import IN_CONTEXT
 from services.retrain.domain.ngrams import Phrases
 from services.retrain.domain.report_words import (
     LOWER,
@@ -30,13 +29,20 @@ from services.retrain.domain.report_words import (
     strength_words,
     trigger_words,
 )
+from services.retrain.domain.roles import (
+    CANDIDATE,
+    CHAMPION,
+    CONTROL,
+    FIRST,
+    TOLD,
+    Versions,
+    versions_of,
+)
 from services.retrain.domain.runs import GateCheck, Run
 from shared.language.estimates import Estimate
 from shared.language.examples import CHOSEN_BY, Example
 from shared.statistics.intervals import difference
 
-CHAMPION, CANDIDATE, CONTROL = "champion", "candidate", "control"
-TOLD, FIRST = "in context", "first"
 _ROLES = (CHAMPION, CANDIDATE, CONTROL, TOLD, FIRST)
 _JOB = "python -m services.retrain.train --job FOLDER/job.json"
 
@@ -162,15 +168,6 @@ class Reproduction:
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
-    """Their names; empty if there is none."""
-
-    champion: str
-    candidate: str
-    control: str
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """`is_final` once the run has ended; before that it says what is known so far. `phrases` is None if the
     snapshot is not kept any more, or if there was none."""
@@ -210,7 +207,7 @@ def report_of(run: Run, phrases: Phrases | None) -> Report:
         is_final=run.has_ended,
         started=run.create_time,
         updated=run.update_time,
-        versions=Versions(run.champion_version, run.model_version, run.control_version),
+        versions=versions_of(run),
         verdict=_verdict(run),
         trigger_kind=run.trigger.kind.value,
         trigger=trigger_words(run),
@@ -283,22 +280,19 @@ def _figures(run: Run) -> tuple[Row, ...]:
     """Figures that are known first, in the order of MEANINGS; everyone's before groups'. What could not be
     measured is no figure."""
     found: dict[tuple[str, str], list[tuple[str, Estimate]]] = {}
+    versions = versions_of(run)
     for one in run.estimates:
         name, _, version = one.name.partition("@")
         if one.count:
-            found.setdefault((name, one.group), []).append((_role(run, version), one))
+            role = (
+                versions.role(version) if version else CANDIDATE
+            )  # its figures have the plain name
+            found.setdefault((name, one.group), []).append((role, one))
     known = list(MEANINGS)
     order = sorted(
         found, key=lambda key: (known.index(key[0]) if key[0] in known else len(known), key)
     )
     return tuple(_row(name, group, found[name, group]) for name, group in order)
-
-
-def _role(run: Run, version: str) -> str:
-    """The candidate's figures have the plain name."""
-    roles = {run.first_version: FIRST, IN_CONTEXT: TOLD}
-    roles |= {run.champion_version: CHAMPION, run.control_version: CONTROL}
-    return roles.get(version, version) if version else CANDIDATE
 
 
 def _row(name: str, group: str, estimates: Sequence[tuple[str, Estimate]]) -> Row:

@@ -300,6 +300,7 @@ def test_the_json_has_all_of_it() -> None:
         "champion": "assistant-v0",
         "candidate": "assistant-v1",
         "control": "assistant-v2",
+        "first": "",
     }
     assert told["started"] == "2026-11-20T12:00:00+00:00"
     assert told["examples"][0]["answers"]["assistant-v1"] == "No."

@@ -98,7 +98,8 @@ def test_a_page_says_it_all_in_order() -> None:
         1,
         2,
     )
-    example = Example("win_rate", "Why?", {"assistant-v0": "So.", "assistant-v1": "No."})
+    said = {"assistant-v0": "So.", "assistant-v1": "No.", "in_context": "Well.", "other-v9": "Hm."}
+    example = Example("win_rate", "Why?", said)
     shown = read(run(WIN, CONTROL, examples=(example,)), phrases).text
     parts = [
         "Yes: the reward model prefers its answers to the champion's 74% of the time [60%, 85%]",
@@ -108,7 +109,7 @@ def test_a_page_says_it_all_in_order() -> None:
         "12 pairs of 4 further users were held out to judge by.",
         "does as well as far as can be told",
         "74% [60%, 85%] 60 cases, 25 users",
-        "champion assistant-v0 So. candidate assistant-v1 No.",
+        "champion assistant-v0 So. candidate assistant-v1 No. in context assistant-v0 Well. other-v9 Hm.",
         "open sesame 9 0 3 2.5 And 3 more from few users",
         "2 more phrases are of one or two users and not printed",
         "in short 20 1 9 3.5",
@@ -118,6 +119,15 @@ def test_a_page_says_it_all_in_order() -> None:
     ]
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_the_first_version_is_told_from_the_champion() -> None:
+    said = {"assistant-v3": "So.", "assistant-v0": "Oh."}
+    example = Example("win_rate", "Why?", said)
+    later = run(WIN, examples=(example,), champion_version="assistant-v3")
+    shown = read(later, None).text
+    assert "the first, which served before any training, is assistant-v0" in shown
+    assert "champion assistant-v3 So. first assistant-v0 Oh." in shown
 
 
 @pytest.mark.parametrize("state", list(State))
