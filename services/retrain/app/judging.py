@@ -132,7 +132,7 @@ class Judging:
             candidate=version(run.model_version),
             champion=champion,
             controls=tuple(controls),
-            held_out=tuple(self.snapshots.held_out(required(run.snapshot))),
+            held_out=tuple(self.snapshots.held_out(_required(run.snapshot))),
             confidence=run.confidence,
             suites=run.rules.suites,
         )
@@ -146,7 +146,7 @@ class Judging:
             raise Waiting(0.0, f"waits: {error.message}", 5.0) from error
 
 
-def required(snapshot: Snapshot | None) -> Snapshot:
+def _required(snapshot: Snapshot | None) -> Snapshot:
     if snapshot is None:
         raise FailedPrecondition("the run has no snapshot yet")
     return snapshot

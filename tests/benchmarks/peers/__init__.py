@@ -86,7 +86,10 @@ def installed(peer: Peer) -> Path | None:
     """The Python of the peer's environment; None if it can not be made."""
     home = Path(os.environ.get("TRIMTAB_PEERS", Path.home() / ".cache" / "trimtab-peers"))
     folder = home / peer.name
-    python, made, wanted = folder / "bin" / "python", folder / "made", " ".join(peer.packages)
+    python, made, ours = folder / "bin" / "python", folder / "made", sysconfig.get_path("purelib")
+    wanted = " ".join(peer.packages)
+    if peer.on_ours:  # of another checkout, which may be gone, it is made anew
+        wanted += f" beside {ours}"
     if made.exists() and made.read_text() == wanted:
         return python
     print(f"{peer.name}: installing {wanted}", file=sys.stderr)
@@ -94,7 +97,7 @@ def installed(peer: Peer) -> Path | None:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         if peer.on_ours:
             (own,) = (folder / "lib").glob("python*/site-packages")
-            (own / "ours.pth").write_text(sysconfig.get_path("purelib"))
+            (own / "ours.pth").write_text(ours)
         pip: list[str | Path] = [
             python,
             "-m",
