@@ -93,6 +93,7 @@ def _vllm(settings: StackSettings) -> Program:
         "--port": vllm.port,
         "--dtype": dtype_name(),
         "--max-model-len": vllm.max_model_len,
+        "--block-size": vllm.block_size,
         "--max-lora-rank": vllm.max_lora_rank,
         "--max-loras": vllm.max_loras,
         "--distributed-executor-backend": "uni",

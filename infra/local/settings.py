@@ -39,6 +39,8 @@ class Vllm(Frozen):
     port: Port
     threads: int = Field(gt=0)
     kv_cache_gb: int = Field(gt=0)
+    # Of the cache, in tokens. The CPU's kernels want a multiple of 32.
+    block_size: int = Field(gt=0, multiple_of=32)
     max_model_len: int = Field(gt=0)
     max_lora_rank: int = Field(gt=0)
     max_loras: int = Field(gt=0)

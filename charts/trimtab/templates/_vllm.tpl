@@ -57,6 +57,7 @@ asks every one of them what it serves. */}}
 - --max-cpu-loras={{ int $vllm.maxCpuLoras }}
 {{- if eq $vllm.device "cpu" }}
 - --enforce-eager
+- --block-size=32
 - --distributed-executor-backend=uni
 {{- else }}
 - --tensor-parallel-size={{ int $vllm.gpus }}

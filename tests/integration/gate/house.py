@@ -104,8 +104,8 @@ class Evaluator:
             SharedAnswers(database),
             SqlResults(database),
             # The gate's verdict on a good adapter is a matter of chance as long as answers are few: asked this
-            # many, the interval is so narrow that chance hardly matters.
-            SuiteLimits(prompts=72),
+            # many, the interval is so narrow that chance hardly matters. As in the demo, answers are cut early.
+            SuiteLimits(prompts=72, answer_tokens=72, refusal_tokens=24),
         )
         self._app = Evaluations(store, now)
         evaluate = EvaluateVersion(bench)
